@@ -1,0 +1,369 @@
+"""The config: what runs exist, and the complete spec of each. Everything is checked when it is loaded, before any job.
+
+    config = load()
+    config.cells("quick", "tdr")                                   # every cell of a paper at a scale
+    config.cells_of("paper", "tdr", "fig5")                        # the cells that one artifact needs
+    config.resolve("paper/tdr/mnist-4v9/rho0.005/tdr/seed0")       # the spec of a run, a plain dict
+
+A spec is laid over itself in layers: experiment, setting, method, scale. Each layer replaces the keys that it names.
+"""
+
+import difflib
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from reweigh.config_models import SCALES, SPEC_VERSION, Artifact, Experiment, Frozen, Paper, Patch, Settings, Spec
+from reweigh.errors import ConfigError
+
+CONFIG = "config/config.yaml"
+
+Path_ = tuple[str, ...]
+M = TypeVar("M", bound=Frozen)
+
+
+class Run(NamedTuple):
+    """The parts of a run's name, `SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN`."""
+
+    scale: str
+    paper: str
+    experiment: str
+    setting: str
+    method: str
+    seed: int
+
+    @property
+    def cell(self) -> str:
+        """The run's name without its seed."""
+        return "/".join(self[:5])
+
+    @property
+    def name(self) -> str:
+        return f"{self.cell}/seed{self.seed}"
+
+
+class Layer(NamedTuple):
+    """One layer of a spec: where it stands in the paper's file, and what it says in the spec's own shape."""
+
+    where: Path_
+    says: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Config:
+    """All of config/, loaded and checked. Get it from `load`."""
+
+    settings: Settings
+    papers: dict[str, Paper]
+    sources: dict[str, dict[Path_, str]] = field(repr=False)
+    root: Path = Path()
+
+    def paper(self, name: str) -> Paper:
+        return lookup("paper", name, self.papers)
+
+    def experiment(self, paper: str, name: str) -> Experiment:
+        return lookup("experiment", name, self.paper(paper).experiments, f"config/papers/{paper}.yaml")
+
+    def artifact(self, paper: str, name: str) -> Artifact:
+        return lookup("artifact", name, self.paper(paper).artifacts, f"config/papers/{paper}.yaml")
+
+    def with_settings(self, **changes: Any) -> "Config":
+        """This config with other values of config.yaml's keys, as `snakemake --config key=value` gives them."""
+        merged = {**self.settings.model_dump(), **changes}
+        return replace(self, settings=_validated(Settings, merged, "--config"))
+
+    # --- the grid ---
+
+    def experiments(self, scale: str, paper: str) -> list[str]:
+        """The experiments that exist at a scale and can be run; extensions only where the settings ask for them."""
+        lookup("scale", scale, SCALES)
+        return [
+            name
+            for name, one in self.paper(paper).experiments.items()
+            if one.status == "ready"
+            and (scale == "paper" or scale in one.scales)
+            and (one.extension is None or self.settings.extensions)
+        ]
+
+    def settings_of(self, scale: str, paper: str, experiment: str) -> list[str]:
+        """The settings of an experiment that a scale keeps; none if the experiment does not exist at that scale."""
+        one = self.experiment(paper, experiment)
+        if scale != "paper" and scale not in one.scales:
+            return []
+        kept = one.scales[scale].settings if scale != "paper" else None
+        return [name for name in one.settings if kept is None or name in kept]
+
+    def methods_of(self, scale: str, paper: str, experiment: str) -> list[str]:
+        """The methods of an experiment that a scale keeps, without extensions."""
+        one = self.experiment(paper, experiment)
+        kept = one.scales[scale].methods if scale in one.scales else None
+        return [name for name in one.methods if kept is None or name in kept]
+
+    def seeds(self, scale: str, paper: str, experiment: str) -> list[int]:
+        """The seeds of every cell of an experiment at a scale: 0, 1, ..."""
+        one = self.experiment(paper, experiment)
+        block = one.scales.get(scale)
+        return list(range(block.seeds if block and block.seeds else one.seeds))
+
+    def cells(self, scale: str, paper: str, experiment: str | None = None) -> list[str]:
+        """The cells of a paper, or of one experiment, at a scale, in the config's order."""
+        chosen = [experiment] if experiment else self.experiments(scale, paper)
+        return [cell for name in chosen for cell in self._cells_of_experiment(scale, paper, name)]
+
+    def _cells_of_experiment(self, scale: str, paper: str, experiment: str) -> list[str]:
+        one = self.experiment(paper, experiment)
+        settings = self.settings_of(scale, paper, experiment)
+        grid = [(setting, method) for setting in settings for method in self.methods_of(scale, paper, experiment)]
+        if scale == "paper" and self.settings.extensions:
+            for extra in one.extensions:
+                grid += [(s, m) for s in settings if s in (extra.settings or settings) for m in extra.methods]
+        return [f"{scale}/{paper}/{experiment}/{setting}/{method}" for setting, method in dict.fromkeys(grid)]
+
+    def runs(self, scale: str, paper: str, experiment: str | None = None) -> list[str]:
+        """The runs of a paper, or of one experiment, at a scale."""
+        return [run for cell in self.cells(scale, paper, experiment) for run in self.runs_of(cell)]
+
+    def runs_of(self, cell: str) -> list[str]:
+        """The runs of a cell, one a seed."""
+        scale, paper, experiment = cell.split("/")[:3]
+        return [f"{cell}/seed{seed}" for seed in self.seeds(scale, paper, experiment)]
+
+    def cells_of(self, scale: str, paper: str, artifact: str, optional: bool = False) -> list[str]:
+        """The cells that an artifact needs at a scale, or (`optional`) those that it also draws if their records exist."""
+        lookup("scale", scale, SCALES)
+        cells = []
+        for reads in self.artifact(paper, artifact).reads:
+            if self.experiment(paper, reads.experiment).status != "ready":
+                continue
+            settings = self.settings_of(scale, paper, reads.experiment)
+            kept = [name for name in settings if reads.settings is None or name in reads.settings]
+            offered = self.methods_of(scale, paper, reads.experiment)
+            needed = [name for name in reads.methods if name in offered]
+            methods = [name for name in (*reads.methods, *reads.optional) if name not in needed] if optional else needed
+            cells += [f"{scale}/{paper}/{reads.experiment}/{s}/{m}" for s in kept for m in methods]
+        return list(dict.fromkeys(cells))
+
+    # --- one run ---
+
+    def parse(self, run: str) -> Run:
+        """The parts of a run's name. Raises ConfigError, with the nearest name, if there is no such run."""
+        parts = run.split("/")
+        if len(parts) != 6 or not parts[5].removeprefix("seed").isdecimal():
+            raise ConfigError(f"{run!r} is no run; a run is SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN")
+        scale, paper, experiment, setting, method, seed = parts
+        lookup("scale", scale, SCALES)
+        one = self.experiment(paper, experiment)
+        if scale != "paper":
+            lookup("scale", scale, [*one.scales, "paper"], f"experiment {experiment} of {paper}")
+        lookup("setting", setting, one.settings, f"experiment {experiment} of {paper}")
+        lookup("method", method, self.paper(paper).methods, f"config/papers/{paper}.yaml")
+        return Run(scale, paper, experiment, setting, method, int(seed.removeprefix("seed")))
+
+    def resolve(self, run: str) -> dict[str, Any]:
+        """The complete, validated spec of a run. Its digest is what its record carries."""
+        parts = self.parse(run)
+        merged: dict[str, Any] = {}
+        for layer in self._layers(parts):
+            merged = _laid_over(merged, layer.says)
+        spec = {**parts._asdict(), "spec_version": SPEC_VERSION, **merged}
+        where = f"config/papers/{parts.paper}.yaml: {parts.cell}"
+        return _validated(Spec, spec, where).model_dump()
+
+    def sources_of(self, run: str) -> dict[str, str]:
+        """Where each value of a run's spec comes from: `training.epochs` -> "paper §4.1", or what the scale's cut says."""
+        parts = self.parse(run)
+        found: dict[str, str] = {}
+        for layer in self._layers(parts):
+            for path in _leaves(layer.says):
+                source = source_of(self.sources[parts.paper], layer.where + _own_path(path, layer.where[0]))
+                if source or layer.where[-2] == "scales":
+                    found[".".join(path)] = source or self._cut(parts)
+        return found
+
+    def cut(self, scale: str, paper: str, experiment: str) -> str:
+        """What a scale leaves out of an experiment, in words for its figures; empty at scale `paper`."""
+        block = self.experiment(paper, experiment).scales.get(scale)
+        return block.cut if block else ""
+
+    def _cut(self, run: Run) -> str:
+        return f"scale {run.scale}: {self.cut(run.scale, run.paper, run.experiment)}" if run.scale != "paper" else ""
+
+    def _layers(self, run: Run) -> list[Layer]:
+        paper = self.papers[run.paper]
+        experiment, method = paper.experiments[run.experiment], paper.methods[run.method]
+        base = ("experiments", run.experiment)
+        layers = [
+            Layer(base, _spec_shape(experiment)),
+            Layer((*base, "settings", run.setting), _spec_shape(experiment.settings[run.setting])),
+            Layer(("methods", run.method), {"uses": method.uses, "method_options": method.options}),
+            Layer(("methods", run.method), _set_in(method, "training")),
+            # A setting may vary a knob of the method itself (an ablation): it speaks after the method.
+            Layer((*base, "settings", run.setting), _set_in(experiment.settings[run.setting], "method_options")),
+        ]
+        if run.scale in experiment.scales:
+            layers.append(Layer((*base, "scales", run.scale), _spec_shape(experiment.scales[run.scale])))
+        return layers
+
+
+# --- loading ---------------------------------------------------------------------------------------------------------
+
+
+def load(root: str | Path = ".") -> Config:
+    """Load and check config/ below `root`; the same object as long as no file has changed."""
+    root = Path(root)
+    if not (root / CONFIG).is_file():
+        raise ConfigError(f"no {CONFIG} in {root.resolve()}; run this in the project's own folder")
+    files = [root / CONFIG, *sorted((root / "config/papers").glob("*.yaml"))]
+    return _load(root.resolve(), tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+
+
+def resolve(run: str, root: str | Path = ".") -> dict[str, Any]:
+    """The complete, validated spec of a run (see `Config.resolve`)."""
+    return load(root).resolve(run)
+
+
+@functools.lru_cache(maxsize=4)
+def _load(root: Path, files: tuple[tuple[Path, int, int], ...]) -> Config:
+    from reweigh import config_checks
+
+    settings = _validated(Settings, _read_yaml(files[0][0]), CONFIG)
+    papers, sources = {}, {}
+    for file, _, _ in files[1:]:
+        label = f"config/papers/{file.name}"
+        plain, sources[file.stem] = without_sources(_read_yaml(file))
+        papers[file.stem] = _validated(Paper, plain, label)
+    for name in settings.papers:
+        lookup("paper", name, papers, CONFIG)
+    config = Config(settings, papers, sources, root)
+    for name in papers:
+        config_checks.check(config, name)
+    return config
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file}: must hold keys and values, holds {type(content).__name__}")
+    return content
+
+
+def without_sources(tree: Any, path: Path_ = ()) -> tuple[Any, dict[Path_, str]]:
+    """Take `{value: v, source: s}` apart: the tree with `v` in its place, and `s` by path. A source covers all below it."""
+    sources: dict[Path_, str] = {}
+    if isinstance(tree, dict) and set(tree) == {"value", "source"}:
+        sources[path] = str(tree["source"])
+        tree = tree["value"]
+    if isinstance(tree, dict):
+        plain = {}
+        for key, value in tree.items():
+            plain[key], below = without_sources(value, (*path, str(key)))
+            sources |= below
+        return plain, sources
+    return tree, sources
+
+
+def source_of(sources: Mapping[Path_, str], path: Path_) -> str:
+    """The source of the value at `path`: its own, or that of the nearest block around it; empty if there is none."""
+    return next((sources[path[:end]] for end in range(len(path), 0, -1) if path[:end] in sources), "")
+
+
+# --- layers ----------------------------------------------------------------------------------------------------------
+
+_DATA_KEYS = {"dataset": "dataset", "dataset_options": "options", "split": "split", "scale_inputs": "scale_inputs",
+              "augment": "augment"}  # fmt: skip
+
+
+def _set_in(model: BaseModel, *keys: str) -> dict[str, Any]:
+    """What `model` sets itself among `keys`, as plain values."""
+    return model.model_dump(include=set(keys), exclude_unset=True)
+
+
+def _spec_shape(patch: Patch) -> dict[str, Any]:
+    """A layer in the shape of a spec: the keys about data go below `data`."""
+    says = _set_in(patch, *_DATA_KEYS, "model", "training", "method_options")
+    data = {_DATA_KEYS[key]: says.pop(key) for key in _DATA_KEYS if key in says}
+    return {**says, **({"data": data} if data else {})}
+
+
+def _own_path(path: Path_, section: str) -> Path_:
+    """Where the value at `path` of a spec stands in its block of a paper's file; the inverse of `_spec_shape`."""
+    if path[0] == "data":
+        own = next(key for key, name in _DATA_KEYS.items() if name == path[1])
+        return (own, *path[2:])
+    return ("options", *path[1:]) if section == "methods" and path[0] == "method_options" else path
+
+
+def _laid_over(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` over `below`, key by key; a schedule is replaced whole, as its keys depend on its name."""
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict) and key != "schedule"
+        merged[key] = _laid_over(merged[key], value) if both else value
+    return merged
+
+
+def _leaves(tree: Mapping[str, Any], path: Path_ = ()) -> Iterable[Path_]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value and key != "schedule":
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+# --- errors that name the nearest valid word -------------------------------------------------------------------------
+
+
+def lookup(what: str, name: str, known: Any, where: str = "") -> Any:
+    """`known[name]` (or `name` itself where `known` is a list); a ConfigError with the nearest name if it is not there."""
+    if name in known:
+        return known[name] if isinstance(known, Mapping) else name
+    prefix = f"{where}: " if where else ""
+    raise ConfigError(f"{prefix}unknown {what} {name!r}{_suggestion(name, known)}")
+
+
+def _suggestion(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+
+
+def _validated(model: type[M], content: dict[str, Any], where: str) -> M:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_first(model, error)}") from None
+
+
+def _first(model: type[BaseModel], error: ValidationError) -> str:
+    """The first thing wrong, in one line: the key's path, what is wrong with it, and the nearest valid word."""
+    first = error.errors(include_url=False)[0]
+    loc = tuple(str(part) for part in first["loc"])
+    path = ".".join(part for part in loc if part != "[key]")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {path!r}{_suggestion(loc[-1], _words_at(model, loc[:-1]))}{more}"
+    if first["type"] == "missing":
+        return f"{path!r} is missing{more}"
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    found = f", is {first['input']!r}" if not isinstance(first["input"], dict | list) else ""
+    return f"{path}: {message}{found}{more}" if path else f"{message}{more}"
+
+
+def _words_at(annotation: Any, loc: Sequence[str]) -> list[str]:
+    """The keys that are valid at `loc` inside a value of type `annotation`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if not loc:
+            return list(annotation.model_fields)
+        known = annotation.model_fields.get(loc[0])
+        # A name that is no field is the tag of a union ("step", "two-class"), which pydantic puts into its paths.
+        return _words_at(known.annotation if known else annotation, loc[1:])
+    if get_origin(annotation) in (dict, list):
+        return _words_at(get_args(annotation)[-1], loc[1:])
+    return [word for option in get_args(annotation) for word in _words_at(option, loc)]

@@ -1,0 +1,157 @@
+"""What a paper's file must hold beyond its shape: names that exist, sources for every value, sizes that a data set has."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from reweigh.config_models import KNOBS, Artifact, Experiment, Paper
+from reweigh.errors import ConfigError
+
+if TYPE_CHECKING:
+    from reweigh.config import Config
+
+# Values that decide results and so must say where they come from.
+SOURCED = ("split", "scale_inputs", "augment", "dataset_options", "model", "training", "method_options", "seeds")
+
+# Images a class in the official training part; a split that asks for more is refused before anything is read.
+CLASS_SIZES = {
+    "mnist": [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
+    "cifar10": [5000] * 10,
+    "cifar10-slice": [205, 172, 145, 122, 220, 88, 74, 63, 53, 800],
+    "cifar100": [500] * 100,
+}
+
+
+def check(config: "Config", paper: str) -> None:
+    """Raise ConfigError at the first thing in a paper's file that cannot be."""
+    from reweigh.config import lookup
+
+    file, content = f"config/papers/{paper}.yaml", config.papers[paper]
+    for name in content.methods:
+        _check_knobs(f"{file}: methods.{name}", content, name)
+    for name, experiment in content.experiments.items():
+        _check_experiment(f"{file}: experiments.{name}", content, experiment)
+    for name, artifact in content.artifacts.items():
+        _check_artifact(f"{file}: artifacts.{name}", content, artifact)
+    for claim in content.claims:
+        where = f"{file}: claim {claim.id}"
+        experiment = lookup("experiment", claim.experiment, content.experiments, where)
+        for method in (claim.better, *claim.worse):
+            lookup("method", method, content.methods, where)
+        for setting in claim.settings or ():
+            lookup("setting", setting, experiment.settings, where)
+    _check_published(file, content)
+    _check_sources(config, paper)
+    _check_specs(config, paper)
+
+
+def _check_knobs(where: str, paper: Paper, name: str) -> None:
+    """A method must exist as a module and state all of its knobs, and no others."""
+    from reweigh.config import _first, lookup
+
+    method = paper.methods[name]
+    knobs = lookup("module of reweigh.methods", method.uses, KNOBS, where)
+    try:
+        knobs.model_validate(method.options)
+    except ValidationError as error:
+        raise ConfigError(f"{where}.options: {_first(knobs, error)}") from None
+
+
+def _check_experiment(where: str, paper: Paper, experiment: Experiment) -> None:
+    from reweigh.config import lookup
+
+    extra = [method for extension in experiment.extensions for method in extension.methods]
+    for method in (*experiment.methods, *extra):
+        lookup("method", method, paper.methods, where)
+    for name, block in experiment.scales.items():
+        for setting in block.settings or ():
+            lookup("setting", setting, experiment.settings, f"{where}.scales.{name}")
+        for method in block.methods or ():
+            lookup("method", method, experiment.methods, f"{where}.scales.{name}")
+    for extension in experiment.extensions:
+        for setting in extension.settings or ():
+            lookup("setting", setting, experiment.settings, f"{where}, extension {extension.id}")
+    if experiment.status == "not run" and not experiment.reason:
+        raise ConfigError(f"{where}: says 'not run'; give its reason")
+
+
+def _check_artifact(where: str, paper: Paper, artifact: Artifact) -> None:
+    from reweigh.config import lookup
+
+    for reads in artifact.reads:
+        experiment = lookup("experiment", reads.experiment, paper.experiments, where)
+        for setting in reads.settings or ():
+            lookup("setting", setting, experiment.settings, where)
+        for method in (*reads.methods, *reads.optional):
+            lookup("method", method, paper.methods, where)
+    if artifact.status == "not run" and not artifact.reason:
+        raise ConfigError(f"{where}: says 'not run'; give its reason")
+
+
+def _check_published(file: str, paper: Paper) -> None:
+    from reweigh.config import lookup
+
+    if paper.published is None:
+        return
+    for method in paper.published.methods.values():
+        lookup("method", method, paper.methods, f"{file}: published.methods")
+    for row in paper.published.rows:
+        where = f"{file}: published row {row.table} {row.published_setting}"
+        experiment = lookup("experiment", row.experiment, paper.experiments, where)
+        lookup("setting", row.setting, experiment.settings, where)
+
+
+def _check_sources(config: "Config", paper: str) -> None:
+    """Every value that decides a result says where it comes from; what a smaller scale changes is covered by its cut."""
+    from reweigh.config import _leaves, source_of
+
+    content, sources = config.papers[paper], config.sources[paper]
+    blocks: list[tuple[tuple[str, ...], Any]] = []
+    for name, experiment in content.experiments.items():
+        blocks.append((("experiments", name), experiment.model_dump(include=set(SOURCED), exclude_unset=True)))
+        for key, setting in experiment.settings.items():
+            said = setting.model_dump(include=set(SOURCED), exclude_unset=True)
+            blocks.append((("experiments", name, "settings", key), said))
+    for name, method in content.methods.items():
+        blocks.append((("methods", name), method.model_dump(include={"options", "training"}, exclude_unset=True)))
+    for where, said in blocks:
+        for path in _leaves(said):
+            if said[path[0]] not in ({}, None) and not source_of(sources, where + path):
+                key = ".".join(where + path)
+                raise ConfigError(f'config/papers/{paper}.yaml: {key} has no source; write {{value: ..., source: "..."}}')
+
+
+def _check_specs(config: "Config", paper: str) -> None:
+    """Every cell, at every scale, resolves to a complete spec with sizes that its data set has."""
+    for name, experiment in config.papers[paper].experiments.items():
+        methods = {*experiment.methods, *(method for one in experiment.extensions for method in one.methods)}
+        for scale in ("paper", *experiment.scales):
+            for setting in experiment.settings if scale == "paper" else config.settings_of(scale, paper, name):
+                for method in methods:
+                    spec = config.resolve(f"{scale}/{paper}/{name}/{setting}/{method}/seed0")
+                _check_sizes(spec["data"], f"config/papers/{paper}.yaml: experiments.{name}, {setting}, scale {scale}")
+
+
+def _check_sizes(data: dict[str, Any], where: str) -> None:
+    split, available = data["split"], CLASS_SIZES.get(data["dataset"])
+    if available is None or split["kind"] == "groups":
+        return
+    ratio = split["imbalance_ratio"]
+    if split["kind"] == "two-class":
+        majority = math.floor(split["total"] / (1 + 1 / ratio))
+        wanted = dict(zip(split["classes"], (math.floor(majority / ratio), majority), strict=True))
+    else:
+        count = len(available)
+        wanted = {k: math.floor(split["largest_class"] * ratio ** (-k / (count - 1))) for k in range(count)}
+    if max(wanted) >= len(available):
+        raise ConfigError(f"{where}: class {max(wanted)} is not among the {len(available)} of {data['dataset']}")
+    # Even draws over the classes; target images may be training images too where the config says so.
+    reserved = split["validation_size"] + (0 if split["target_inside"] else split["target_size"])
+    for label, size in wanted.items():
+        needed = size + math.ceil(reserved / len(wanted))
+        if size < 1:
+            raise ConfigError(f"{where}: imbalance ratio {ratio:g} leaves no image of class {label}; lower it")
+        if needed > available[label]:
+            have = f"{data['dataset']} has {available[label]}"
+            raise ConfigError(f"{where}: class {label} needs {needed} images ({size} to train on), {have}; ask for fewer")

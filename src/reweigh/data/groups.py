@@ -1,0 +1,21 @@
+"""Groups of examples: who belongs to which class or group, and even shares over them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from reweigh.errors import ConfigError
+
+
+def members(values: np.ndarray, kept: Sequence[int]) -> list[np.ndarray]:
+    """For each kept value of a class or group array `(N,)`, the positions that have it, in file order."""
+    return [np.flatnonzero(values == value) for value in kept]
+
+
+def even_share(total: int, groups: int, name: str) -> int:
+    """How many examples each of `groups` classes or groups gets of `total`. Raises ConfigError if it is not a whole number."""
+    if total < 0 or total % groups:
+        raise ConfigError(
+            f"{name} {total} cannot be shared evenly over {groups} classes or groups; use a multiple of {groups}"
+        )
+    return total // groups

@@ -1,0 +1,124 @@
+"""Splits on disk: read the split of a run, or draw it from raw data and write it.
+
+A split is two files: `data/splits/{scale}/{paper}/{experiment}/{setting}/seedN.npz` with the arrays and, written last,
+`seedN.json` with sizes, digests, recipe, and the raw files that it was drawn from.
+"""
+
+import functools
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from reweigh.data import load, manifest
+from reweigh.data.arrays import Split
+from reweigh.data.split import draw
+from reweigh.digest import canonical, closure, digest
+from reweigh.errors import DataError
+
+SPLIT_VERSION = 1
+
+
+def split_path(spec: dict[str, Any], root: str | Path = "data") -> Path:
+    """Where the arrays of a run's split lie; all methods of a setting share them."""
+    place = (spec["scale"], spec["paper"], spec["experiment"], spec["setting"])
+    return Path(root, "splits", *place, f"seed{spec['seed']}.npz")
+
+
+def recipe(spec: dict[str, Any]) -> dict[str, Any]:
+    """What a split is drawn by: data set, reader options, the split block, and the seed."""
+    data = spec["data"]
+    return {"dataset": data["dataset"], "options": data["options"], "split": data["split"], "seed": spec["seed"]}
+
+
+def recipe_digest(spec: dict[str, Any], root: str | Path = "data") -> str:
+    """Digest of what a split depends on: its recipe, the raw content by the manifest, the code that reads and draws."""
+    dataset = spec["data"]["dataset"]
+    content, code = _content(dataset, str(Path(root, "manifest.yaml"))), _code(dataset)
+    return digest({"version": SPLIT_VERSION, "recipe": recipe(spec), "content": content, "code": code})
+
+
+def obtain(spec: dict[str, Any], root: str | Path = "data") -> Split:
+    """The split of a run: read from its files if they are current, else drawn from raw data (fetched first) and written.
+
+    Raises DataError if a current split was altered, or if the raw data are not to be had.
+    """
+    described = describe(spec, root)
+    split = _read(split_path(spec, root))
+    if split is None or split.digest() != described["digest"]:
+        raise DataError(f"{split_path(spec, root)}: not what its .json says; delete both and they are drawn again")
+    return split
+
+
+def describe(spec: dict[str, Any], root: str | Path = "data") -> dict[str, Any]:
+    """What the `.json` of a run's split says: `{digest, recipe_digest, recipe, sizes, group_sizes, raw, ...}`.
+
+    Draws and writes the split first if it is not there or no longer current.
+    """
+    path = split_path(spec, root)
+    described = _read_json(path.with_suffix(".json"))
+    if path.is_file() and described.get("recipe_digest") == recipe_digest(spec, root):
+        return described
+    return _draw_and_write(spec, root)
+
+
+def _draw_and_write(spec: dict[str, Any], root: str | Path) -> dict[str, Any]:
+    dataset, options = spec["data"]["dataset"], spec["data"]["options"]
+    receipt = manifest.ensure(dataset, Path(root, "raw"), manifest=Path(root, "manifest.yaml"))
+    raw = load.read(dataset, options, Path(root, "raw"))
+    split = draw(raw, spec["data"]["split"], spec["seed"])
+    described = {
+        "split_version": SPLIT_VERSION,
+        "digest": split.digest(),
+        "recipe_digest": recipe_digest(spec, root),
+        "recipe": recipe(spec),
+        "class_names": split.class_names,
+        "group_names": split.group_names,
+        "sizes": split.sizes(),
+        "group_sizes": split.group_sizes(),
+        "raw": [{"dataset": dataset, "edition": receipt["edition"], **file} for file in receipt["files"]],
+    }
+    path = split_path(spec, root)
+    _write(path, split.to_bytes())
+    _write(path.with_suffix(".json"), _one_key_a_line(described).encode())
+    return described
+
+
+def _read(path: Path) -> Split | None:
+    """The split in a file; `None` if it is not one."""
+    try:
+        return Split.from_bytes(path.read_bytes())
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        body = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial.write_bytes(content)
+    os.replace(partial, path)
+
+
+def _one_key_a_line(body: dict[str, Any]) -> str:
+    return (
+        "{\n" + ",\n".join(f" {json.dumps(key)}: {canonical(value).decode()}" for key, value in body.items()) + "\n}\n"
+    )
+
+
+@functools.cache
+def _content(dataset: str, path: str) -> str:
+    return manifest.content_digest(dataset, path)
+
+
+@functools.cache
+def _code(dataset: str) -> dict[str, str]:
+    return closure(("reweigh.data.split", f"reweigh.data.{dataset.replace('-', '_')}"))

@@ -1,0 +1,104 @@
+"""Digests of what a result depends on: JSON values, files, and the source code that a run imports.
+
+All digests are sha256 in lower-case hex. The digest of a source file leaves out comments, docstrings and blank lines, so
+that a better explanation makes no result stale; every other character counts.
+"""
+
+import ast
+import functools
+import hashlib
+import io
+import json
+import re
+import tokenize
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parent
+
+
+def canonical(value: Any) -> bytes:
+    """The one JSON text of `value`: sorted keys, no spaces, ASCII, no NaN. Two equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+def digest(value: Any) -> str:
+    """sha256 of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def file_digest(path: str | Path) -> str:
+    """sha256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def source_digest(text: str) -> str:
+    """sha256 of Python source without its comments, docstrings, blank lines and trailing spaces.
+
+    Works on character positions rather than on a syntax-tree dump, so that every Python version gives the same digest.
+    """
+    lines = text.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(text)):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            docstring = node.body[0]
+            lines[docstring.lineno - 1 : docstring.end_lineno] = [""] * (docstring.end_lineno - docstring.lineno + 1)
+    kept = [line.rstrip() for line in lines if line.strip()]
+    return hashlib.sha256("\n".join(kept).encode()).hexdigest()
+
+
+def module_file(module: str) -> Path | None:
+    """The file of a module of this package, `None` for a name that is no module here (a function, another library)."""
+    relative = Path(*module.split(".")[1:]) if "." in module else Path()
+    for candidate in ((PACKAGE / relative).with_suffix(".py"), PACKAGE / relative / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+@functools.cache
+def _imports(path: Path) -> tuple[str, ...]:
+    """The modules of this package that a source file imports anywhere, by absolute name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    inside = re.compile(r"reweigh(\.|$)")
+    return tuple(sorted(name for name in found if inside.match(name) and module_file(name)))
+
+
+def closure(modules: Iterable[str]) -> dict[str, str]:
+    """What the given modules run: every file of this package that they import, directly or not -> its source digest.
+
+    Keys are paths relative to the package, e.g. `methods/tdr.py`. Modules chosen by name at run time (a method, a model,
+    a reader) are not seen from their caller; name them in `modules`.
+    """
+    waiting, files = list(modules), {}
+    while waiting:
+        module = waiting.pop()
+        path = module_file(module)
+        if path is None:
+            raise ModuleNotFoundError(f"no module {module!r} in this package")
+        key = path.relative_to(PACKAGE).as_posix()
+        if key not in files:
+            files[key] = source_digest(path.read_text())
+            waiting.extend(_imports(path))
+            waiting.extend(_packages_of(module))
+    return dict(sorted(files.items()))
+
+
+def _packages_of(module: str) -> list[str]:
+    """The packages whose `__init__` runs when `module` is imported, except the root package (which only holds a version)."""
+    parts = module.split(".")
+    return [".".join(parts[:end]) for end in range(2, len(parts))]

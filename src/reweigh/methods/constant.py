@@ -1,0 +1,19 @@
+"""The constant predictor: always the most frequent label of the training set. Trains nothing.
+
+TDR's Table 3 needs it: the published accuracy of "normal training" on Adult is that of a constant (sheet, finding 7).
+"""
+
+import torch
+from torch import nn
+
+from reweigh.methods import base
+
+
+class Method(base.Method):
+    def stages(self, epochs: int) -> list[base.Stage]:
+        return []
+
+    def predict(self, model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(len(inputs), self.setting.classes, device=inputs.device)
+        logits[:, self.setting.class_counts.argmax()] = 1
+        return logits

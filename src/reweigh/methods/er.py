@@ -1,0 +1,33 @@
+"""Example reweighting, the baseline of TDR (Ren, Zeng, Yang, Urtasun: Learning to Reweight Examples, ICML 2018, alg. 1).
+
+Each step asks a batch of the target set which examples of the training batch are worth a step:
+
+    q_i = ⟨∇L_target(θ), ∇ℓ_i(θ)⟩            the derivative −∂L_target/∂ε_i of a look-ahead from ε = 0, where θ' = θ
+    w_i = max(q_i, 0) / Σ_j max(q_j, 0)      (all 0 if no example helps)
+    θ  ← step along Σ_i w_i ∇ℓ_i(θ)          scale "sum" (`er`); "mean" divides by B once more (`er_mean`)
+
+Both passes are in training mode with the batch's own statistics, as in the authors' CIFAR code. The look-ahead's step
+size cancels in w. "mean" is what a per-example ancestor in TDR's own history did; it makes every step B times smaller.
+"""
+
+import torch
+
+from reweigh.hypergrad.lookahead import example_hypergradient
+from reweigh.methods import base
+from reweigh.weights import rectified_share
+
+
+class Method(base.Method):
+    def learn(self, step: base.Step) -> None:
+        target = self.setting.target.batch(step.number)
+        derivatives = example_hypergradient(
+            losses=lambda at: self.losses_at(step, step.batch, at, training=True, name="train"),
+            outer_loss=lambda at: self.losses_at(step, target, at, training=True, name="target").mean(),
+            parameters=base.parameters_of(step.model),
+            weights=None,
+            step_size=1.0,
+        )
+        self.weights = rectified_share(-derivatives)
+
+    def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
+        return self.weights / len(losses) if self.options["scale"] == "mean" else self.weights

@@ -1,0 +1,23 @@
+"""Hard weighting: fixed weights, inverse to the size of the class or group (TDR §4, "inverse of class frequency").
+
+    w_c = (1/n_c) / Σ_k (1/n_k),    w_i = w_{y_i} / B
+
+For two classes each class is weighted by the other one's share. Scale "mean" multiplies by the number of classes, so
+that the weights average 1 over classes (`hard_mean`); with "simplex" they sum to 1, as TDR's do (`hard`).
+"""
+
+import torch
+
+from reweigh.methods import base
+from reweigh.weights import inverse_frequency
+
+
+class Method(base.Method):
+    def __init__(self, options: dict[str, object], setting: base.Setting) -> None:
+        super().__init__(options, setting)
+        self.weights = inverse_frequency(setting.group_counts)
+        if options["scale"] == "mean":
+            self.weights = self.weights * len(self.weights)
+
+    def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
+        return self.weights[step.batch.groups] / len(losses)

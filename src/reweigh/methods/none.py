@@ -1,0 +1,18 @@
+"""No reweighting: empirical risk minimisation, the baseline that every gain is measured against.
+
+w_i = 1/B           scale "mean", the mean loss (config name `none`)
+w_i = 1/(C·B)       scale "1c": what TDR's public code trains with when its weights are never updated (`none_1c`).
+                    The learning rate is then C times smaller in effect, as it is for TDR.
+"""
+
+import torch
+
+from reweigh.methods import base
+
+
+class Method(base.Method):
+    def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
+        share = 1 / len(losses)
+        if self.options["scale"] == "1c":
+            share /= len(self.setting.group_counts)
+        return torch.full_like(losses, share)

@@ -1,0 +1,25 @@
+"""Random weights: rectified normal draws (Ren et al. 2018, "random"; TDR §4.2 compares with it and does not define it).
+
+per example (`rand`):        r_i ~ N(0, 1) anew each step,   w_i = max(r_i, 0) / Σ_j max(r_j, 0)
+per class (`rand_class`):    r_c ~ N(0, 1) every t steps,    w_i = max(r_{y_i}, 0) / (B · Σ_k max(r_k, 0))
+"""
+
+import torch
+
+from reweigh.methods import base
+from reweigh.streams import stream_seed
+from reweigh.weights import rectified_share
+
+
+class Method(base.Method):
+    def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
+        if self.options["per"] == "example":
+            return self.draw(len(losses), step.number).to(losses)
+        groups = len(self.setting.group_counts)
+        weights = self.draw(groups, step.number // self.options["every"]).to(losses)
+        return weights[step.batch.groups] / len(losses)
+
+    def draw(self, count: int, number: int) -> torch.Tensor:
+        """The `number`-th draw of `count` weights that sum to 1 (or are all 0)."""
+        generator = torch.Generator().manual_seed(stream_seed(self.setting.seed, "weights", number))
+        return rectified_share(torch.randn(count, generator=generator))

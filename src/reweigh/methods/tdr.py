@@ -1,0 +1,94 @@
+"""Targeted data-driven regularisation (Kamani, Farhang, Mahdavi, Wang, KDD 2020).
+
+One weight for each class (or group) is learned, together with the model, from a small balanced target set V:
+
+    every t_in steps (`outer_every`), from a batch b of the training set and a batch b_v of V:
+        θ' = θ − η ∇_θ (1/B) Σ_{i∈b} w_{y_i} ℓ_i(θ)                        look-ahead, η the initial learning rate
+        h_c = ∂ L_target(θ') / ∂ w_c = −(η/B) Σ_{i∈b, y_i=c} ⟨∇L_target(θ'), ∇ℓ_i(θ)⟩                   (eq. 9)
+        w ← w − η_out · h, clipped to [0, clip_max]                        η_out = `outer_learning_rate`
+    every step:
+        θ ← step along Σ_i w̃_i ∇ℓ_i(θ)
+
+Paper and public code disagree; each difference is a knob, and the config sets two named variants.
+
+| knob                | `tdr`: the code (C)                            | `tdr_p`: the paper's words (P)                     |
+|---------------------|------------------------------------------------|----------------------------------------------------|
+| normalisation       | class: Σ_c w_c = 1 after each update, w̃ = w/B  | batch: w̃_i = w_{y_i} / Σ_j w_{y_j}   (eq. 6 and 7) |
+| hypergradient_batch | fresh: its own batch, before the step          | last: the batch of the last inner step, whose step |
+|                     |                                                | is the look-ahead; w changes after it              |
+| look_ahead_decay    | true: weight decay in both losses              | false                                              |
+| target_mode         | eval: running batch-norm statistics, no dropout | the same ("train" is a third way)                 |
+| clip_max            | 100                                            | null: only max(w, 0)                               |
+
+Neither differentiates through the normalisation. Deviation from the code: weights that are all clipped to 0 go back to
+1/C, and the trace says so (the code divides by 2e-12 and goes on with none).
+"""
+
+import torch
+
+from reweigh.hypergrad.lookahead import by_group, example_hypergradient
+from reweigh.methods import base
+from reweigh.training.batches import Batch
+from reweigh.weights import clip_to_simplex
+
+
+class Method(base.Method):
+    def __init__(self, options: dict[str, object], setting: base.Setting) -> None:
+        super().__init__(options, setting)
+        groups = len(setting.group_counts)
+        self.weights = torch.full_like(setting.group_counts, 1 / groups)
+        self.next_weights = self.weights
+        self.outer_steps = 0
+
+    def learn(self, step: base.Step) -> None:
+        self.weights = self.next_weights
+        every = self.options["outer_every"]
+        if self.options["hypergradient_batch"] == "fresh":
+            if step.number % every == 0:
+                self.weights = self.next_weights = self.updated(step, self.setting.fresh.batch(self.outer_steps))
+        elif step.number % every == every - 1:
+            self.next_weights = self.updated(step, step.batch)
+
+    def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
+        return self.effective(step.batch)
+
+    def effective(self, batch: Batch) -> torch.Tensor:
+        """w̃_i: the weight of each example in the training loss. -> (B,)."""
+        weights = self.weights[batch.groups]
+        if self.options["normalisation"] == "class":
+            return weights / len(batch)
+        total = weights.sum()
+        return weights / torch.where(total > 0, total, torch.ones_like(total))
+
+    def updated(self, step: base.Step, batch: Batch) -> torch.Tensor:
+        """One outer step from the batch: the class weights after it. -> (groups,)."""
+        target = self.setting.target.batch(self.outer_steps)
+        training_target = self.options["target_mode"] == "train"
+        derivatives = example_hypergradient(
+            losses=lambda at: self.losses_at(step, batch, at, training=True, name="look-ahead"),
+            outer_loss=lambda at: self.losses_at(step, target, at, training_target, name="target").mean(),
+            parameters=base.parameters_of(step.model),
+            weights=self.effective(batch),
+            step_size=self.setting.learning_rate,
+            decay=self.setting.weight_decay if self.options["look_ahead_decay"] else 0.0,
+        )
+        by_class = by_group(derivatives, batch.groups, len(self.weights)) / len(batch)
+        stepped = self.weights - self.options["outer_learning_rate"] * by_class
+        weights, collapsed = self.projected(stepped)
+        self.outer_steps += 1
+        self.log(class_weights=weights, outer_step=torch.tensor(step.number), collapsed=torch.tensor(collapsed))
+        return weights
+
+    def projected(self, weights: torch.Tensor) -> tuple[torch.Tensor, bool]:
+        """Weights made non-negative, and summing to 1 if they are normalised over classes. -> (groups,), collapsed?"""
+        if self.options["normalisation"] == "class":
+            return clip_to_simplex(weights, self.options["clip_max"])
+        clipped = weights.clamp(min=0, max=self.options["clip_max"])
+        return (clipped, False) if clipped.sum() > 0 else (torch.full_like(weights, 1 / len(weights)), True)
+
+    def state(self) -> dict[str, object]:
+        return {"weights": self.weights, "next_weights": self.next_weights, "outer_steps": self.outer_steps}
+
+    def load_state(self, state: dict[str, object]) -> None:
+        self.weights, self.next_weights = state["weights"], state["next_weights"]
+        self.outer_steps = state["outer_steps"]

@@ -1,0 +1,122 @@
+"""Records: the JSON that a run leaves, with everything that is needed to ask where its numbers come from.
+
+A record is written once, atomically, after its trace file, and carries the digest of itself. Three digests say what it
+depends on: `spec` (what was asked for), `code` (the source that the run imports) and `split` (how its data were drawn).
+A record is current while all three are what they would be today. Nothing here imports torch.
+"""
+
+import functools
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from reweigh.digest import canonical, closure, digest, file_digest
+from reweigh.errors import RecordError
+
+RECORD_VERSION = 1
+
+# What every run executes; the method, the model and the reader come on top. Two names a run chooses, one file each.
+ENGINE = "reweigh.training.engine"
+
+
+def run_name(spec: dict[str, Any]) -> str:
+    """`SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN`: the path of a run below results/, and its name everywhere else."""
+    return "/".join(
+        (spec["scale"], spec["paper"], spec["experiment"], spec["setting"], spec["method"], f"seed{spec['seed']}")
+    )
+
+
+def record_path(run: str, root: str | Path = ".") -> Path:
+    """Where the record of a run lies, below the project's root."""
+    return Path(root) / "results" / f"{run}.json"
+
+
+def reader_module(dataset: str) -> str:
+    """The module that reads a data set: `cifar10-slice` -> `reweigh.data.cifar10_slice`."""
+    return f"reweigh.data.{dataset.replace('-', '_')}"
+
+
+@functools.cache
+def _closure(*modules: str) -> dict[str, str]:
+    return closure(modules)
+
+
+def code_files(spec: dict[str, Any]) -> dict[str, str]:
+    """The source files that a run of `spec` executes -> their digests: the import closure of its engine, method, model, reader."""
+    return _closure(
+        ENGINE,
+        f"reweigh.methods.{spec['uses']}",
+        f"reweigh.models.{spec['model']['name']}",
+        reader_module(spec["data"]["dataset"]),
+    )
+
+
+def code_digest(spec: dict[str, Any]) -> str:
+    """One digest of all the source that a run executes."""
+    return digest(code_files(spec))
+
+
+def write(path: str | Path, body: dict[str, Any]) -> dict[str, Any]:
+    """Write a record atomically, with the digest of itself; return what was written."""
+    record = dict(body, record_version=RECORD_VERSION)
+    record["digest"] = digest({key: value for key, value in record.items() if key != "digest"})
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(_pretty(record))
+    os.replace(partial, path)
+    return record
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a record and check it against its own digest.
+
+    Raises RecordError if it is missing, is no JSON, has another version, or was changed after it was written.
+    """
+    path = Path(path)
+    try:
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise RecordError(f"{path}: no such record; train it with: snakemake {path}") from None
+    except (ValueError, OSError) as error:
+        raise RecordError(f"{path}: not a readable record ({error}); delete it and train again") from None
+    if not isinstance(record, dict) or record.get("record_version") != RECORD_VERSION:
+        raise RecordError(f"{path}: not a record of version {RECORD_VERSION}; delete it and train again")
+    found = digest({key: value for key, value in record.items() if key != "digest"})
+    if found != record.get("digest"):
+        raise RecordError(
+            f"{path}: its content has digest {found[:12]} but it says {str(record.get('digest'))[:12]}; "
+            "it was changed by hand: restore it or train again"
+        )
+    return record
+
+
+def trace_path(path: str | Path, record: dict[str, Any]) -> Path | None:
+    """The file of arrays beside a record (class weights at every outer step), checked against the record's digest of it.
+
+    Returns None for a run that logged no arrays. Raises RecordError if the file is missing or altered.
+    """
+    if record["trace"] is None:
+        return None
+    trace = Path(path).with_name(record["trace"]["file"])
+    if not trace.is_file():
+        raise RecordError(f"{trace}: missing, though {path} names it; delete the record and train again")
+    if (found := file_digest(trace)) != record["trace"]["sha256"]:
+        raise RecordError(
+            f"{trace}: sha256 {found[:12]}, expected {record['trace']['sha256'][:12]}; delete it and train again"
+        )
+    return trace
+
+
+def stale_because(record: dict[str, Any], spec: dict[str, Any], split_recipe: str) -> list[str]:
+    """Why a record is no longer what today's config, code and split would give: any of "spec", "code", "split"; [] if current."""
+    now = {"spec": digest(spec), "code": code_digest(spec), "split": split_recipe}
+    then = {"spec": record["spec_digest"], "code": record["code"]["digest"], "split": record["split"]["recipe_digest"]}
+    return [part for part in now if now[part] != then[part]]
+
+
+def _pretty(record: dict[str, Any]) -> str:
+    """One line a key, so that a diff shows what moved; long lists stay on theirs."""
+    lines = [f" {json.dumps(key)}: {canonical(record[key]).decode()}" for key in sorted(record)]
+    return "{\n" + ",\n".join(lines) + "\n}\n"

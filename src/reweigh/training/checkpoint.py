@@ -1,0 +1,74 @@
+"""Checkpoints: the state of a run that is not finished, so that a lost machine loses minutes.
+
+They lie outside Snakemake's outputs (which it deletes before a retry), in `.reweigh/checkpoints`, under a key of all that
+the run's arithmetic depends on. A changed spec, source, split, device or torch has another key: no run resumes another's.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FOLDER = Path(".reweigh") / "checkpoints"
+EVERY_SECONDS = 60.0
+
+
+class OutOfTime(Exception):
+    """The time budget is spent, or the process was asked to end; the run's state is saved."""
+
+
+class Keeper:
+    """Called between steps: saves the run when its last checkpoint is old, and stops it when its time is up.
+
+    `deadline` is a value of time.monotonic(), or None. `stop()` may be called from a signal handler.
+    """
+
+    def __init__(self, key: str, deadline: float | None = None, folder: Path = FOLDER) -> None:
+        self.path = folder / f"{key}.pt"
+        self.deadline = deadline
+        self.every_seconds = float(os.environ.get("REWEIGH_CHECKPOINT_SECONDS", EVERY_SECONDS))
+        self.saved_at = time.monotonic()
+        self.stopping = False
+
+    def stop(self) -> None:
+        """Save and stop at the end of the step that is being taken."""
+        self.stopping = True
+
+    def __call__(self, run: Any) -> None:
+        now = time.monotonic()
+        if self.stopping or (self.deadline is not None and now >= self.deadline):
+            self.save(run)
+            raise OutOfTime
+        if now - self.saved_at >= self.every_seconds:
+            self.save(run)
+
+    def save(self, run: Any) -> None:
+        """Write the run's state atomically: a checkpoint is whole or it is not there."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(f".{os.getpid()}")
+        with open(partial, "wb") as file:
+            torch.save(run.state(), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, self.path)
+        self.saved_at = time.monotonic()
+
+    def resume(self, run: Any) -> bool:
+        """Load the run's state if there is a checkpoint of it; whether there was."""
+        if not self.path.is_file():
+            return False
+        try:
+            # The file is our own, and holds NumPy arrays and plain values beside tensors.
+            state = torch.load(self.path, map_location=run.device, weights_only=False)
+        except Exception as error:  # a disk that lost bytes: start again rather than fail for ever
+            print(f"{self.path}: unreadable checkpoint ({error}); starting the run again", file=sys.stderr)
+            return False
+        run.load_state(state)
+        return True
+
+    def done(self) -> None:
+        """Remove the checkpoint: the record is written."""
+        self.path.unlink(missing_ok=True)

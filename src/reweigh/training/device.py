@@ -1,0 +1,95 @@
+"""Which device a process trains on: Snakemake counts GPUs, a lease assigns them.
+
+A lease is a `flock` on one file per device slot, held for the life of the process; the kernel drops it when the process
+ends, however it ends. Take it before torch is imported, because CUDA reads CUDA_VISIBLE_DEVICES once.
+"""
+
+import fcntl
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+WAIT_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A held slot. `device` is what CUDA_VISIBLE_DEVICES says now; `lock` stays open as long as the lease is held."""
+
+    device: str
+    lock: IO[str]
+
+    def release(self) -> None:
+        """Give the slot back before the process ends."""
+        self.lock.close()
+
+
+def visible_devices() -> list[str]:
+    """The devices that this process may use: those of CUDA_VISIBLE_DEVICES, else all that nvidia-smi lists, else none."""
+    inherited = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if inherited is not None:
+        return [device.strip() for device in inherited.split(",") if device.strip() not in ("", "-1")]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [str(number) for number, line in enumerate(listed.splitlines()) if line.startswith("GPU ")]
+
+
+def lock_folder() -> Path:
+    """Where the lock files lie: on this machine's own disk, one folder a user."""
+    folder = Path(tempfile.gettempdir()) / f"reweigh-leases-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def slots(devices: list[str]) -> list[tuple[str, Path]]:
+    """Every (device, lock file); REWEIGH_SLOTS_PER_DEVICE (1) runs may share a device."""
+    count = int(os.environ.get("REWEIGH_SLOTS_PER_DEVICE", "1"))
+    return [
+        (device, lock_folder() / f"{device.replace('/', '_')}.{slot}") for slot in range(count) for device in devices
+    ]
+
+
+def take_lease() -> Lease | None:
+    """Wait for a free device, hold it and make it the only visible one. None where there is no GPU, or Slurm assigns it."""
+    devices = visible_devices()
+    if not devices or "SLURM_JOB_ID" in os.environ:
+        return None
+    waited = False
+    while True:
+        for device, path in slots(devices):
+            lock = open(path, "a+")  # noqa: SIM115 - the lease owns the file
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                continue
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
+            os.environ["CUDA_VISIBLE_DEVICES"] = device
+            return Lease(device, lock)
+        if not waited:
+            print(f"waiting for one of {len(devices)} devices; `reweigh doctor` shows who holds them", file=sys.stderr)
+            waited = True
+        time.sleep(WAIT_SECONDS)
+
+
+def holders() -> list[tuple[str, int | None]]:
+    """Every slot and the process that holds it, None where it is free."""
+    found = []
+    for device, path in slots(visible_devices()):
+        with open(path, "a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found.append((device, None))
+            except BlockingIOError:
+                lock.seek(0)
+                found.append((device, int(lock.read().split()[0])))
+    return found

@@ -1,0 +1,29 @@
+"""Weights of examples and classes: pure functions on tensors. Weights multiply example losses, which are then summed."""
+
+import torch
+
+
+def inverse_frequency(counts: torch.Tensor) -> torch.Tensor:
+    """Class weights proportional to 1/n_c that sum to 1 (TDR's "hard weighting"). counts (C,), all > 0 -> (C,)."""
+    inverse = 1.0 / counts
+    return inverse / inverse.sum()
+
+
+def rectified_share(scores: torch.Tensor) -> torch.Tensor:
+    """max(score, 0), divided by its sum; all zero if no score is positive (Ren et al. 2018, eq. 15 and 16). (n,) -> (n,)."""
+    positive = scores.clamp(min=0)
+    total = positive.sum()
+    return positive / torch.where(total > 0, total, torch.ones_like(total))
+
+
+def clip_to_simplex(weights: torch.Tensor, clip_max: float | None) -> tuple[torch.Tensor, bool]:
+    """Clip weights to [0, clip_max], then divide by their sum (TDR's public code). (C,) -> (C,), whether they collapsed.
+
+    If every weight is clipped to 0 there is nothing to normalise (the public code then divides by 2e-12 and trains on
+    nothing): the weights go back to 1/C and the second value is True.
+    """
+    clipped = weights.clamp(min=0, max=clip_max)
+    total = clipped.sum()
+    if total > 0:
+        return clipped / total, False
+    return torch.full_like(weights, 1 / len(weights)), True

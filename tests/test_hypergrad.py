@@ -1,0 +1,112 @@
+"""Hypergradients against double backpropagation and central differences, in float64, with batch norm and dropout."""
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from reweigh.hypergrad import double_backprop, lookahead
+from reweigh.losses import cross_entropy
+from reweigh.models.layers import Dropout, seed_dropout, without_trace
+
+STEP_SIZE = 0.3
+
+
+class Net(nn.Module):
+    """A small convolutional net; smooth, so that central differences converge."""
+
+    def __init__(self, norm: bool, dropout: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3)
+        self.norm = nn.BatchNorm2d(4) if norm else nn.Identity()
+        self.drop = Dropout(0.4 if dropout else 0.0)
+        self.head = nn.Linear(4 * 16, 3)
+
+    def forward(self, images):
+        return self.head(self.drop(torch.tanh(self.norm(self.conv(images))).flatten(1)))
+
+
+@pytest.fixture(params=[(False, False), (True, False), (True, True)], ids=["plain", "norm", "norm+dropout"])
+def problem(request):
+    """(model, parameters, example losses of a batch of 7, outer loss on 5 other examples, weights)."""
+    torch.manual_seed(0)
+    model = Net(*request.param).double()
+    images, labels = torch.randn(7, 2, 6, 6).double(), torch.tensor([0, 1, 2, 0, 1, 2, 0])
+    outer_images, outer_labels = torch.randn(5, 2, 6, 6).double(), torch.tensor([0, 1, 2, 1, 2])
+    with torch.no_grad():  # running statistics that differ from any batch's
+        for _ in range(3):
+            model(torch.randn(9, 2, 6, 6).double() + 1)
+
+    def losses(at):
+        seed_dropout(model, 11)
+        with without_trace(model, training=True):
+            return cross_entropy(functional_call(model, at, (images,)), labels)
+
+    def outer(at):
+        with without_trace(model, training=False):
+            return cross_entropy(functional_call(model, at, (outer_images,)), outer_labels).mean()
+
+    parameters = {name: value.detach() for name, value in model.named_parameters()}
+    return model, parameters, losses, outer, torch.rand(7).double() / 7
+
+
+def outer_after_step(parameters, losses, outer, weights, decay):
+    """The outer objective as a plain function of the weights, by nothing but ordinary gradients."""
+    leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}
+    inner = (weights * losses(leaves)).sum() + decay / 2 * sum((value**2).sum() for value in leaves.values())
+    gradients = torch.autograd.grad(inner, list(leaves.values()))
+    ahead = {name: (value - STEP_SIZE * g).detach() for (name, value), g in zip(leaves.items(), gradients, strict=True)}
+    return float(outer(ahead) + decay / 2 * sum((value**2).sum() for value in ahead.values()))
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.02])
+def test_forward_mode_equals_double_backprop_and_central_differences(problem, decay):
+    _, parameters, losses, outer, weights = problem
+    found = lookahead.example_hypergradient(losses, outer, parameters, weights, STEP_SIZE, decay)
+    twin = double_backprop.example_hypergradient(losses, outer, parameters, weights, STEP_SIZE, decay)
+    torch.testing.assert_close(found, twin, rtol=1e-9, atol=1e-12)
+    for i in range(len(weights)):
+        nudge = torch.zeros_like(weights)
+        nudge[i] = 1e-5
+        above, below = (outer_after_step(parameters, losses, outer, weights + s * nudge, decay) for s in (1, -1))
+        assert found[i].item() == pytest.approx((above - below) / 2e-5, rel=1e-5, abs=1e-9)
+
+
+def test_zero_weights_need_no_look_ahead(problem):
+    _, parameters, losses, outer, weights = problem
+    short = lookahead.example_hypergradient(losses, outer, parameters, None, STEP_SIZE)
+    long = lookahead.example_hypergradient(losses, outer, parameters, torch.zeros_like(weights), STEP_SIZE)
+    torch.testing.assert_close(short, long, rtol=1e-12, atol=0)
+
+
+def test_by_group_is_the_closed_form_of_tdr(problem):
+    """h_c = −(η/B) Σ_{i: y_i=c} ⟨u, ∇ℓ_i⟩ (sheet §2.4), with per-example gradients taken one by one."""
+    _, parameters, losses, outer, weights = problem
+    groups = torch.tensor([0, 1, 2, 0, 1, 2, 0])
+    ahead = lookahead.look_ahead(losses, parameters, weights, STEP_SIZE)
+    u = lookahead.gradient(outer, ahead)
+    expected = torch.zeros(3).double()
+    for i, group in enumerate(groups.tolist()):
+        gradient = lookahead.gradient(lambda at, i=i: losses(at)[i], parameters)
+        expected[group] -= STEP_SIZE / 7 * sum((u[name] * gradient[name]).sum() for name in u)
+    derivatives = lookahead.example_hypergradient(losses, outer, parameters, weights, STEP_SIZE)
+    torch.testing.assert_close(lookahead.by_group(derivatives, groups, 3) / 7, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_look_ahead_leaves_the_model_as_it_was(problem):
+    model, parameters, losses, outer, weights = problem
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    lookahead.example_hypergradient(losses, outer, parameters, weights, STEP_SIZE, 0.02)
+    assert model.training and all(module.training for module in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    model(torch.randn(4, 2, 6, 6).double())  # an ordinary training pass still moves the running statistics
+    moved = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
+    assert bool(moved) == isinstance(model.norm, nn.BatchNorm2d)
+
+
+def test_losses_that_ignore_the_parameters_are_refused(problem):
+    _, parameters, _, outer, weights = problem
+    with pytest.raises(ValueError, match="do not depend"):
+        lookahead.directional_derivatives(lambda at: torch.ones(3), parameters, parameters)
