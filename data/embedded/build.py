@@ -5,8 +5,8 @@ Run once, by hand, when an embedded data set changes; nothing calls it. Needs th
 - `mnist/*.xz`: the four idx files of MNIST, whole.
 - `adult/*.xz`: the two files of Adult, whole.
 - `cifar10-slice/`: 2,662 images of CIFAR-10, bit-exact (none of those that the mirror has as JPEG copies only), as one
-  lossless WebP mosaic, with a table of where each image is in the official order. Of each class it has the first ones of
-  the official order: enough deer and trucks for a two-class experiment and a long tail that starts at 200 airplanes.
+  lossless WebP mosaic, with a table of where each image is in the official order. Of each class it has the first ones
+  of that order: enough deer and trucks for a two-class experiment, and a long tail that starts at 200 airplanes.
 """
 
 import gzip
@@ -35,7 +35,7 @@ def pack(content: bytes, path: Path) -> None:
 
 
 def choose(labels: np.ndarray, inexact: set[int]) -> list[tuple[str, int, int]]:
-    """The slice as (part, index in the official part, label): of each class the first exact images, in official order."""
+    """The slice as (part, index in the official part, label): the first exact images of each class."""
     chosen = []
     for part, begin, end, counts in (("train", 0, 50000, SLICE_TRAIN), ("test", 50000, 60000, SLICE_TEST)):
         exact = [i for i in range(begin, end) if i not in inexact]

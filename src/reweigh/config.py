@@ -93,21 +93,23 @@ class Config:
     def settings_of(self, scale: str, paper: str, experiment: str) -> list[str]:
         """The settings of an experiment that a scale keeps; none if the experiment does not exist at that scale."""
         one = self.experiment(paper, experiment)
-        if scale != "paper" and scale not in one.scales:
+        block = one.block(scale)
+        if scale != "paper" and block is None:
             return []
-        kept = one.scales[scale].settings if scale != "paper" else None
+        kept = block.settings if block else None
         return [name for name in one.settings if kept is None or name in kept]
 
     def methods_of(self, scale: str, paper: str, experiment: str) -> list[str]:
         """The methods of an experiment that a scale keeps, without extensions."""
         one = self.experiment(paper, experiment)
-        kept = one.scales[scale].methods if scale in one.scales else None
+        block = one.block(scale)
+        kept = block.methods if block else None
         return [name for name in one.methods if kept is None or name in kept]
 
     def seeds(self, scale: str, paper: str, experiment: str) -> list[int]:
         """The seeds of every cell of an experiment at a scale: 0, 1, ..."""
         one = self.experiment(paper, experiment)
-        block = one.scales.get(scale)
+        block = one.block(scale)
         return list(range(block.seeds if block and block.seeds else one.seeds))
 
     def cells(self, scale: str, paper: str, experiment: str | None = None) -> list[str]:
@@ -134,7 +136,11 @@ class Config:
         return [f"{cell}/seed{seed}" for seed in self.seeds(scale, paper, experiment)]
 
     def cells_of(self, scale: str, paper: str, artifact: str, optional: bool = False) -> list[str]:
-        """The cells that an artifact needs at a scale, or (`optional`) those that it also draws if their records exist."""
+        """The cells that an artifact needs at a scale, or (`optional`) those that it also draws if their records exist.
+
+        At the small scales an optional cell of the grid is needed too: it costs seconds. At scale `paper` it costs
+        hours, and a figure does not wait for it.
+        """
         lookup("scale", scale, SCALES)
         cells = []
         for reads in self.artifact(paper, artifact).reads:
@@ -143,7 +149,8 @@ class Config:
             settings = self.settings_of(scale, paper, reads.experiment)
             kept = [name for name in settings if reads.settings is None or name in reads.settings]
             offered = self.methods_of(scale, paper, reads.experiment)
-            needed = [name for name in reads.methods if name in offered]
+            wanted = reads.methods if scale == "paper" else [*reads.methods, *reads.optional]
+            needed = [name for name in wanted if name in offered]
             methods = [name for name in (*reads.methods, *reads.optional) if name not in needed] if optional else needed
             cells += [f"{scale}/{paper}/{reads.experiment}/{s}/{m}" for s in kept for m in methods]
         return list(dict.fromkeys(cells))
@@ -164,6 +171,17 @@ class Config:
         lookup("method", method, self.paper(paper).methods, f"config/papers/{paper}.yaml")
         return Run(scale, paper, experiment, setting, method, int(seed.removeprefix("seed")))
 
+    def runs_named(self, name: str) -> list[str]:
+        """The run of that name, or all runs of the cell of that name."""
+        return [name] if name.rpartition("/")[2].startswith("seed") else self.runs_of(self.parse(f"{name}/seed0").cell)
+
+    def any_run(self, name: str) -> str:
+        """A run with the split of that name, `SCALE/PAPER/EXPERIMENT/SETTING/seedN`; a run's own name stays."""
+        parts = name.split("/")
+        if len(parts) == 5 and parts[4].startswith("seed"):
+            parts.insert(4, self.experiment(parts[1], parts[2]).methods[0])
+        return "/".join(parts)
+
     def resolve(self, run: str) -> dict[str, Any]:
         """The complete, validated spec of a run. Its digest is what its record carries."""
         parts = self.parse(run)
@@ -175,7 +193,7 @@ class Config:
         return _validated(Spec, spec, where).model_dump()
 
     def sources_of(self, run: str) -> dict[str, str]:
-        """Where each value of a run's spec comes from: `training.epochs` -> "paper §4.1", or what the scale's cut says."""
+        """Where each value of a run's spec comes from, `training.epochs` -> "paper §4.1"; for a scale, its cut."""
         parts = self.parse(run)
         found: dict[str, str] = {}
         for layer in self._layers(parts):
@@ -187,7 +205,7 @@ class Config:
 
     def cut(self, scale: str, paper: str, experiment: str) -> str:
         """What a scale leaves out of an experiment, in words for its figures; empty at scale `paper`."""
-        block = self.experiment(paper, experiment).scales.get(scale)
+        block = self.experiment(paper, experiment).block(scale)
         return block.cut if block else ""
 
     def _cut(self, run: Run) -> str:
@@ -205,8 +223,8 @@ class Config:
             # A setting may vary a knob of the method itself (an ablation): it speaks after the method.
             Layer((*base, "settings", run.setting), _set_in(experiment.settings[run.setting], "method_options")),
         ]
-        if run.scale in experiment.scales:
-            layers.append(Layer((*base, "scales", run.scale), _spec_shape(experiment.scales[run.scale])))
+        if block := experiment.block(run.scale):
+            layers.append(Layer((*base, "scales", run.scale), _spec_shape(block)))
         return layers
 
 
@@ -256,7 +274,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 
 
 def without_sources(tree: Any, path: Path_ = ()) -> tuple[Any, dict[Path_, str]]:
-    """Take `{value: v, source: s}` apart: the tree with `v` in its place, and `s` by path. A source covers all below it."""
+    """Take `{value: v, source: s}` apart: the tree with `v` in its place, and `s` by path; it covers all below."""
     sources: dict[Path_, str] = {}
     if isinstance(tree, dict) and set(tree) == {"value", "source"}:
         sources[path] = str(tree["source"])
@@ -322,7 +340,7 @@ def _leaves(tree: Mapping[str, Any], path: Path_ = ()) -> Iterable[Path_]:
 
 
 def lookup(what: str, name: str, known: Any, where: str = "") -> Any:
-    """`known[name]` (or `name` itself where `known` is a list); a ConfigError with the nearest name if it is not there."""
+    """`known[name]` (or `name` where `known` is a list); a ConfigError with the nearest name if it is not there."""
     if name in known:
         return known[name] if isinstance(known, Mapping) else name
     prefix = f"{where}: " if where else ""

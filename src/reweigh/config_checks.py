@@ -1,4 +1,4 @@
-"""What a paper's file must hold beyond its shape: names that exist, sources for every value, sizes that a data set has."""
+"""What a paper's file must hold beyond its shape: names that exist, a source for every value, sizes that can be had."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,9 @@ CLASS_SIZES = {
     "cifar10-slice": [205, 172, 145, 122, 220, 88, 74, 63, 53, 800],
     "cifar100": [500] * 100,
 }
+
+# Examples in the official training part, without incomplete rows, of data sets whose classes are not drawn.
+TRAINING_ROWS = {"adult": 30162}
 
 
 def check(config: "Config", paper: str) -> None:
@@ -103,7 +106,7 @@ def _check_published(file: str, paper: Paper) -> None:
 
 
 def _check_sources(config: "Config", paper: str) -> None:
-    """Every value that decides a result says where it comes from; what a smaller scale changes is covered by its cut."""
+    """Every value that decides a result says where it comes from; a smaller scale's changes are covered by its cut."""
     from reweigh.config import _leaves, source_of
 
     content, sources = config.papers[paper], config.sources[paper]
@@ -119,7 +122,9 @@ def _check_sources(config: "Config", paper: str) -> None:
         for path in _leaves(said):
             if said[path[0]] not in ({}, None) and not source_of(sources, where + path):
                 key = ".".join(where + path)
-                raise ConfigError(f'config/papers/{paper}.yaml: {key} has no source; write {{value: ..., source: "..."}}')
+                raise ConfigError(
+                    f'config/papers/{paper}.yaml: {key} has no source; write {{value: ..., source: "..."}}'
+                )
 
 
 def _check_specs(config: "Config", paper: str) -> None:
@@ -133,25 +138,39 @@ def _check_specs(config: "Config", paper: str) -> None:
                 _check_sizes(spec["data"], f"config/papers/{paper}.yaml: experiments.{name}, {setting}, scale {scale}")
 
 
-def _check_sizes(data: dict[str, Any], where: str) -> None:
-    split, available = data["split"], CLASS_SIZES.get(data["dataset"])
-    if available is None or split["kind"] == "groups":
-        return
-    ratio = split["imbalance_ratio"]
+def class_sizes(data: dict[str, Any]) -> dict[int, int]:
+    """Training images of each class (official label -> count) that a spec's `data` block asks for; empty for groups.
+
+    Raises ConfigError for a ratio that leaves a class without an image.
+    """
+    from reweigh.data.imbalance import long_tail_sizes, two_class_sizes
+
+    split = data["split"]
     if split["kind"] == "two-class":
-        majority = math.floor(split["total"] / (1 + 1 / ratio))
-        wanted = dict(zip(split["classes"], (math.floor(majority / ratio), majority), strict=True))
-    else:
-        count = len(available)
-        wanted = {k: math.floor(split["largest_class"] * ratio ** (-k / (count - 1))) for k in range(count)}
-    if max(wanted) >= len(available):
-        raise ConfigError(f"{where}: class {max(wanted)} is not among the {len(available)} of {data['dataset']}")
-    # Even draws over the classes; target images may be training images too where the config says so.
+        return dict(zip(split["classes"], two_class_sizes(split["total"], split["imbalance_ratio"]), strict=True))
+    if split["kind"] == "long-tail" and data["dataset"] in CLASS_SIZES:
+        count = len(CLASS_SIZES[data["dataset"]])
+        return dict(enumerate(long_tail_sizes(split["largest_class"], split["imbalance_ratio"], count)))
+    return {}
+
+
+def _check_sizes(data: dict[str, Any], where: str) -> None:
+    """The data set must have what the split asks for, beside the target and validation images kept apart."""
+    split, available = data["split"], CLASS_SIZES.get(data["dataset"])
+    try:
+        wanted = class_sizes(data)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    if available is None or not wanted:
+        return
+    # Draws are even over the classes; target images may be training images too where the config says so.
     reserved = split["validation_size"] + (0 if split["target_inside"] else split["target_size"])
     for label, size in wanted.items():
+        if label >= len(available):
+            raise ConfigError(f"{where}: class {label} is not among the {len(available)} of {data['dataset']}")
         needed = size + math.ceil(reserved / len(wanted))
-        if size < 1:
-            raise ConfigError(f"{where}: imbalance ratio {ratio:g} leaves no image of class {label}; lower it")
         if needed > available[label]:
             have = f"{data['dataset']} has {available[label]}"
-            raise ConfigError(f"{where}: class {label} needs {needed} images ({size} to train on), {have}; ask for fewer")
+            raise ConfigError(
+                f"{where}: class {label} needs {needed} images ({size} to train on), {have}; ask for fewer"
+            )

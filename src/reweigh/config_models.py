@@ -1,9 +1,10 @@
 """The shapes of the config files and of a resolved spec: frozen pydantic models that refuse what they do not know.
 
-A value in a paper's file may be written plainly or as `{value: 0.01, source: "paper §4.1"}`; the loader takes the sources
-out first (`reweigh.config`), so that the models here see plain values.
+A value in a paper's file may be written plainly or as `{value: 0.01, source: "paper §4.1"}`; the loader takes the
+sources out first (`reweigh.config`), so that the models here see plain values.
 """
 
+import os
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
@@ -150,11 +151,13 @@ class Spec(Frozen):
             if split.classes[0] == split.classes[1]:
                 raise ValueError(f"data.split.classes must be two classes, are {split.classes}")
             if split.total < self.training.batch_size:
-                raise ValueError(f"data.split.total is {split.total}, less than one batch of {self.training.batch_size}")
+                raise ValueError(
+                    f"data.split.total is {split.total}, less than one batch of {self.training.batch_size}"
+                )
         return self
 
 
-# --- the knobs of the methods: what `options` of a method must state, all of it -----------------------------------------
+# --- the knobs of the methods: what `options` of a method must state, all of it -------------------------------------
 
 
 class NoneOptions(Frozen):
@@ -271,6 +274,10 @@ class Experiment(Patch):
     seeds: Positive
     scales: dict[Literal["smoke", "quick"], ScaleBlock] = {}
 
+    def block(self, scale: str) -> ScaleBlock | None:
+        """What a smaller scale changes here; `None` at scale `paper`, and where the experiment has no such scale."""
+        return next((block for name, block in self.scales.items() if name == scale), None)
+
 
 class Method(Frozen):
     """What trains: a module of reweigh.methods with all of its knobs."""
@@ -304,7 +311,7 @@ class Artifact(Frozen):
 
 
 class Claim(Frozen):
-    """A statement of a paper that records can decide, and the rule that decides it. README of config/ explains the tests."""
+    """A statement of a paper that records can decide, and the rule for it; config/README.md explains the tests."""
 
     id: Name
     text: str
@@ -329,7 +336,7 @@ class PublishedRows(Frozen):
 
 
 class Published(Frozen):
-    """How the rows of `file` map to runs of ours: `methods` by name, `rows` by table and setting; metrics keep their name."""
+    """How the rows of `file` map to our runs: `methods` by name, `rows` by table and setting; metrics keep theirs."""
 
     file: str
     methods: dict[str, Name]
@@ -374,5 +381,14 @@ class Settings(Frozen):
     papers: Annotated[list[Name], Field(min_length=1)]
     seeds_per_job: Positive = 5
     extensions: bool = False
+    missing: Literal["train", "skip"] = "train"
+    stale: Literal["train", "keep"] = "train"
     device: Literal["auto", "cpu", "gpu"] = "auto"
     mirror: str | None = None
+
+    def apply(self) -> None:
+        """Hand on to the processes that are started what they take from their environment: the mirror, no GPU."""
+        if self.mirror:
+            os.environ.setdefault("REWEIGH_MIRROR", self.mirror)
+        if self.device == "cpu":
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""

@@ -51,29 +51,29 @@ def read(raw: Path, drop_sex: bool = False) -> RawData:
     """
     train, test = (_rows(raw_file(raw, name)) for name in ("adult.data", "adult.test"))
     used = [name for name in CATEGORICAL if not (drop_sex and name == "sex")]
-    categories = {name: sorted(set(train[name])) for name in used}
+    categories = {name: np.unique(train[name]) for name in used}
     moments = {name: _moments(train[name]) for name in CONTINUOUS}
     parts = {}
     for part, rows in (("train", train), ("test", test)):
-        scaled = [(np.array(rows[name], np.float64) - mean) / deviation for name, (mean, deviation) in moments.items()]
-        hot = [np.array(rows[name]) == value for name in used for value in categories[name]]
+        scaled = [(rows[name].astype(np.float64) - mean) / deviation for name, (mean, deviation) in moments.items()]
+        hot = [rows[name] == value for name in used for value in categories[name]]
         parts[f"{part}_inputs"] = np.stack(scaled + hot, axis=1).astype(np.float32)
         parts[f"{part}_labels"] = np.array([INCOMES.index(value.rstrip(".")) for value in rows["income"]], np.int64)
         parts[f"{part}_groups"] = np.array([SEXES.index(value) for value in rows["sex"]], np.int64)
     return RawData(**parts, class_names=INCOMES, group_names=tuple(sex.lower() for sex in SEXES))
 
 
-def _rows(path: Path) -> dict[str, list[str]]:
-    """The complete rows of a file, by column. The test file opens with a remark (`|1x3 ...`) and ends its labels with a dot."""
+def _rows(path: Path) -> dict[str, np.ndarray]:
+    """The complete rows of a file, by column. The test file opens with a remark (`|1x3`) and ends labels with a dot."""
     lines = [line for line in path.read_text().splitlines() if line and not line.startswith("|")]
     rows = [[value.strip() for value in line.split(",")] for line in lines]
     if not rows or any(len(row) != len(COLUMNS) for row in rows):
         raise DataError(f"{path}: not a table of {len(COLUMNS)} comma-separated columns; delete it and fetch it again")
     complete = [row for row in rows if "?" not in row]
-    return dict(zip(COLUMNS, map(list, zip(*complete, strict=True)), strict=True))
+    return dict(zip(COLUMNS, np.array(complete).T, strict=True))
 
 
-def _moments(values: list[str]) -> tuple[float, float]:
+def _moments(values: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation (ddof 0) of whole numbers, by integer sums: the same bits on every machine."""
     numbers = [int(value) for value in values]
     count, total, squares = len(numbers), sum(numbers), sum(number**2 for number in numbers)

@@ -18,7 +18,7 @@ FIELDS = {"index": np.int32, "label": np.int64, "group": np.int64}
 class RawData:
     """A whole data set as its reader found it; row i of an array is example i of the official order.
 
-    Inputs are images `(N, C, H, W)` uint8 or features `(N, F)` float32; labels and groups are int64 `(N,)`, counted from 0.
+    Inputs are images `(N, C, H, W)` uint8 or features `(N, F)` float32; labels and groups int64 `(N,)`, counted from 0.
     """
 
     train_inputs: np.ndarray
@@ -121,7 +121,7 @@ def _arrays(split: Split) -> dict[str, np.ndarray]:
 
 
 def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
-    """Arrays as an `.npz` whose bytes depend on nothing but their names, order and content (deflated, fixed time stamps)."""
+    """Arrays as an `.npz` whose bytes depend on nothing but names, order and content (deflated, fixed time stamps)."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():

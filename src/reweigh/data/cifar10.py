@@ -1,18 +1,19 @@
 """CIFAR-10: 50,000 training and 10,000 test images of ten classes, 32 x 32 colours.
 
-Two editions. `official`: the batches of the python archive. `reconstruction`: `images.npy`, 59,908 images bit-exact and 92
-copies that went through JPEG (`inexact.json` lists them). Both are in the official order.
+Two editions. `official`: the batches of the python archive. `reconstruction`: `images.npy`, 59,908 images bit-exact and
+92 copies that went through JPEG (`inexact.json` lists them). Both are in the official order.
 """
 
-import pickle
 from pathlib import Path
 
 import numpy as np
 
+from reweigh.data import pickled
 from reweigh.data.arrays import RawData, raw_file
 from reweigh.errors import DataError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 TRAIN_SIZE = 50_000
 
 
@@ -22,7 +23,8 @@ def read(raw: Path, scrambled: bool = False) -> RawData:
     `scrambled` permutes the pixels of every image as TDR's public code does (see `scramble`).
     Raises DataError if neither edition is whole.
     """
-    if (Path(raw) / "images.npy").is_file() and not (Path(raw) / "data_batch_1").is_file():
+    whole = all((Path(raw) / name).is_file() for name in BATCHES)
+    if (Path(raw) / "images.npy").is_file() and not whole:
         edition, images, labels = "reconstruction", *_arrays(raw)
     else:
         edition, images, labels = "official", *_batches(raw)
@@ -41,7 +43,7 @@ def read(raw: Path, scrambled: bool = False) -> RawData:
 
 
 def scramble(images: np.ndarray) -> np.ndarray:
-    """The bytes of each image written as (H, W, C) and read back as (C, H, W): one fixed permutation of its 3,072 bytes."""
+    """The bytes of each image written as (H, W, C), read as (C, H, W): one fixed permutation of 3,072 positions."""
     return np.ascontiguousarray(images.transpose(0, 2, 3, 1)).reshape(images.shape)
 
 
@@ -53,26 +55,6 @@ def _arrays(raw: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _batches(raw: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of the official batches, training part first."""
-    batches = [unpickle(raw_file(raw, name)) for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")]
+    batches = [pickled.load(raw_file(raw, name)) for name in BATCHES]
     images = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32)
     return images, np.concatenate([batch["labels"] for batch in batches]).astype(np.int64)
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads pickles of plain values and numpy arrays, and refuses everything else that a pickle could run."""
-
-    ALLOWED = ("_reconstruct", "ndarray", "dtype", "_codecs.encode", "encode")
-
-    def find_class(self, module: str, name: str):
-        if module.split(".")[0] in ("numpy", "_codecs") and name in self.ALLOWED:
-            return super().find_class(module.replace("numpy.core", np.core.__name__), name)
-        raise pickle.UnpicklingError(f"unexpected {module}.{name}")
-
-
-def unpickle(path: Path) -> dict:
-    """A batch of the python archives. Raises DataError if it is no such pickle."""
-    try:
-        with open(path, "rb") as file:
-            return _PlainUnpickler(file, encoding="latin1").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, AttributeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a batch of CIFAR ({error}); delete it and fetch it again") from None

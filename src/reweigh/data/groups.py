@@ -13,7 +13,7 @@ def members(values: np.ndarray, kept: Sequence[int]) -> list[np.ndarray]:
 
 
 def even_share(total: int, groups: int, name: str) -> int:
-    """How many examples each of `groups` classes or groups gets of `total`. Raises ConfigError if it is not a whole number."""
+    """How many examples of `total` each of `groups` classes or groups gets. Raises ConfigError if that is not whole."""
     if total < 0 or total % groups:
         raise ConfigError(
             f"{name} {total} cannot be shared evenly over {groups} classes or groups; use a multiple of {groups}"

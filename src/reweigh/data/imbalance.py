@@ -20,7 +20,9 @@ def two_class_sizes(total: int, imbalance_ratio: float) -> tuple[int, int]:
 
 
 def long_tail_sizes(largest: int, imbalance_ratio: float, classes: int) -> list[int]:
-    """Sizes of an exponential long tail: `largest * mu**i` rounded down, mu = (1 / imbalance_ratio)**(1 / (classes - 1)).
+    """Sizes of an exponential long tail: `largest * mu**i`, rounded down.
+
+    mu = (1 / imbalance_ratio)**(1 / (classes - 1)), so that the last class has `largest / imbalance_ratio`.
 
     Raises ConfigError for an impossible ratio, fewer than two classes, or a class left without an example.
     """

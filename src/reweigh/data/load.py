@@ -12,7 +12,7 @@ from reweigh.errors import ConfigError
 def read(dataset: str, options: dict[str, Any] | None = None, root: str | Path = "data/raw") -> RawData:
     """Read a fetched data set from `root/dataset` with its reader's `options`, e.g. `{"drop_sex": True}`.
 
-    Raises ConfigError for a data set without a reader or an option it does not have, DataError for missing or bad files.
+    Raises ConfigError for a data set without a reader or an option it does not have, DataError for missing files.
     """
     name = f"reweigh.data.{dataset.replace('-', '_')}"
     try:

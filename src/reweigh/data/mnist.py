@@ -21,7 +21,7 @@ def read(raw: Path) -> RawData:
 
 
 def _idx(path: Path, dimensions: int) -> np.ndarray:
-    """An idx file of unsigned bytes: two zeros, type 8, number of dimensions, their big-endian sizes, then the values."""
+    """An idx file of unsigned bytes: two zeros, type 8, number of dimensions, their big-endian sizes, the values."""
     content = path.read_bytes()
     shape = tuple(np.frombuffer(content[4 : 4 + 4 * dimensions], ">u4").tolist())
     values = content[4 + 4 * dimensions :]

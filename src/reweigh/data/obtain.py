@@ -39,7 +39,7 @@ def recipe_digest(spec: dict[str, Any], root: str | Path = "data") -> str:
 
 
 def obtain(spec: dict[str, Any], root: str | Path = "data") -> Split:
-    """The split of a run: read from its files if they are current, else drawn from raw data (fetched first) and written.
+    """The split of a run: read from its files if they are current, else drawn from raw data and written.
 
     Raises DataError if a current split was altered, or if the raw data are not to be had.
     """

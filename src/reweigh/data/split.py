@@ -1,8 +1,8 @@
 """Splits: the training, target, validation and test examples that one (experiment, setting, seed) draws.
 
-Target and validation examples come from the official training part, test examples from the official test part. Each draw
-has its own named stream per class or group, so that the target set is the same at every imbalance ratio, and a smaller
-training set of a class is part of a larger one.
+Target and validation examples come from the official training part, test examples from the official test part. Each
+draw has its own named stream per class or group, so that the target set is the same at every imbalance ratio, and a
+smaller training set of a class is part of a larger one.
 """
 
 from typing import Any
@@ -25,11 +25,11 @@ WORDS = {
 def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
     """Draw the split that `recipe` describes (the `split` block of a spec) from `raw`.
 
-    kind "two-class": `classes` = [minority, majority] become labels 0 and 1; "long-tail": all classes, the largest first;
-    "groups": every example, with the data set's own groups. Draws are even over classes ("groups": over groups).
-    Target examples are kept out of training unless `target_inside`; validation examples always are, and never are targets.
+    kind "two-class": `classes` = [minority, majority] become labels 0 and 1; "long-tail": all classes, the largest
+    first; "groups": every example, with the data set's own groups. Draws are even over classes ("groups": over groups).
+    Target examples are kept out of training unless `target_inside`; validation examples always are, and are no targets.
     `order` "first" takes training and test examples from the front of the file, target and validation from its back.
-    Indices come out in ascending order. Raises ConfigError for a recipe that cannot be, DataError where examples run out.
+    Indices come out in ascending order. Raises ConfigError for a recipe that cannot be, DataError if examples run out.
     """
     kept, names = _kept(raw, recipe)
     pools = members(raw.train_groups if recipe["kind"] == "groups" else raw.train_labels, kept)
@@ -86,7 +86,7 @@ def _kept(raw: RawData, recipe: dict[str, Any]) -> tuple[list[int], tuple[str, .
 
 
 def _train_sizes(recipe: dict[str, Any], pools: list[int], reserved: list[int]) -> list[int | None]:
-    """Training examples of each class (or `None`: all that are left), from the recipe, class sizes and reserved examples.
+    """Training examples of each class (`None`: all that are left), from the recipe, class sizes and reserved examples.
 
     A long tail whose largest class would need reserved examples starts from what is left of it: CIFAR-10 with 5,000 and
     5 target examples a class starts at 4,995.
@@ -125,7 +125,7 @@ def _first(ordered: np.ndarray, size: int | None, what: str) -> np.ndarray:
 def _part(
     picked: list[np.ndarray], labels: np.ndarray, groups: np.ndarray | None, kept: list[int], grouped: bool
 ) -> Part:
-    """The picked examples of all classes as one part, sorted by index; without groups of its own, the group is the label."""
+    """The picked examples of all classes as one part, sorted by index; without groups, the group is the label."""
     index = np.sort(np.concatenate(picked))
     if grouped:
         return Part(index.astype(np.int32), labels[index], groups[index])

@@ -1,13 +1,17 @@
-"""Moving bytes: check them, unpack them, download them; a file appears under its name only when it is whole and right."""
+"""Moving bytes: check, unpack, download them; a file appears under its name only when it is whole and right."""
 
 import contextlib
 import gzip
 import hashlib
+import importlib.util
 import io
 import lzma
 import os
+import sys
 import tarfile
+import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +20,9 @@ from typing import IO
 from reweigh.errors import DataError
 
 CHUNK = 1 << 20
+DOWNLOAD_CHUNK = 1 << 14
 ATTEMPTS = 3
+PAUSE_SECONDS = 1.0
 TIMEOUT_SECONDS = 30
 
 
@@ -31,24 +37,24 @@ class Expected:
 
 @dataclass(frozen=True)
 class Found:
-    """What a file is."""
+    """What a file is; its md5 is only computed where no sha256 is expected."""
 
     bytes: int
     sha256: str
-    md5: str
+    md5: str | None
 
 
-def measure(path: Path) -> Found:
+def measure(path: Path, expected: Expected) -> Found:
     """Length and digests of a file, by one pass over it."""
     with open(path, "rb") as file:
-        return _pump(file, None)
+        return _pump(file, None, expected)
 
 
 def fault(found: Found, expected: Expected) -> str | None:
     """What is wrong with a file, e.g. "sha256 is 1f.., expected 9c.."; `None` if it is as expected."""
     for name in ("bytes", "sha256", "md5"):
         wanted, has = getattr(expected, name), getattr(found, name)
-        if wanted is not None and wanted != has:
+        if None not in (wanted, has) and wanted != has:
             return f"{name} is {has}, expected {wanted}"
     return None
 
@@ -61,8 +67,8 @@ def place(source: Path, destination: Path, expected: Expected) -> Found:
     try:
         with unpacked(source, destination.name) as stream:
             return write(stream, destination, expected, str(source))
-    except (OSError, EOFError, lzma.LZMAError) as error:
-        raise DataError(f"{source}: cannot be read ({error})") from None
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise DataError(f"{source}: cannot be read or written to {destination} ({error})") from None
 
 
 def write(stream: IO[bytes], destination: Path, expected: Expected, origin: str) -> Found:
@@ -71,7 +77,7 @@ def write(stream: IO[bytes], destination: Path, expected: Expected, origin: str)
     partial = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
     try:
         with open(partial, "wb") as file:
-            found = _pump(stream, file)
+            found = _pump(stream, file, expected)
             file.flush()
             os.fsync(file.fileno())
         if wrong := fault(found, expected):
@@ -83,7 +89,7 @@ def write(stream: IO[bytes], destination: Path, expected: Expected, origin: str)
 
 
 def packing(packed: str, name: str) -> str | None:
-    """How a file called `packed` packs the file called `name`: ".gz", ".xz" or ".webp"; `None` if it is that file itself."""
+    """How a file called `packed` packs the one called `name`: ".gz", ".xz" or ".webp"; `None` if it is that file."""
     suffix = Path(packed).suffix
     return suffix if suffix in (".gz", ".xz", ".webp") and not name.endswith(suffix) else None
 
@@ -117,57 +123,80 @@ def opened_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
                 yield stack.enter_context(stream)
         except KeyError:
             raise DataError(f"{archive}: holds no {member}") from None
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error) as error:
             raise DataError(f"{archive}: cannot be read ({error})") from None
 
 
 def download(url: str, partial: Path, expected: Expected) -> Path:
     """Download `url` to `partial`, going on where an earlier attempt was cut, and check it against `expected`.
 
-    Three attempts, each going on where the last one stopped; a server that cannot resume sends the whole again. What was
-    received stays in `partial` for the next time, unless it is complete and wrong, which removes it. Raises DataError.
+    Each of three attempts goes on where the last one stopped; a server that cannot resume sends the whole again. What
+    was received stays in `partial` for the next time, unless it is whole and wrong, which removes it. Raises DataError.
     """
-    import pooch
-    import requests
-
     partial.parent.mkdir(parents=True, exist_ok=True)
+    trouble = "nothing was tried"
     for attempt in range(ATTEMPTS):
-        if expected.bytes is not None and partial.exists() and partial.stat().st_size >= expected.bytes:
-            break
-        try:
-            with open(partial, "ab") as file:
-                _receive(pooch.HTTPDownloader, url, file)
-            break
-        except requests.RequestException as error:
-            reply = error.response
-            if reply is not None and reply.status_code == 416:
-                break
-            if attempt == ATTEMPTS - 1 or (reply is not None and reply.status_code < 500):
-                raise DataError(f"{url}: {_brief(error)}") from None
-    if wrong := fault(measure(partial), expected):
+        time.sleep(PAUSE_SECONDS * attempt)
+        had = partial.stat().st_size if partial.exists() else 0
+        if trouble_now := _receive(url, partial, expected):
+            trouble = trouble_now
+            continue
+        found = measure(partial, expected)
+        if expected.bytes is not None and found.bytes < expected.bytes:
+            trouble = f"the connection ended after {found.bytes} of {expected.bytes} bytes"
+            continue
+        if not (wrong := fault(found, expected)):
+            return partial
         partial.unlink()
-        raise DataError(f"{url}: {wrong}")
-    return partial
+        trouble = wrong
+        if not had:
+            break
+    raise DataError(f"{url}: {trouble}")
 
 
-def _receive(downloader: type, url: str, file: IO[bytes]) -> None:
-    """One request for what is still missing from `file`; a reply that begins at the beginning empties it first."""
+def _receive(url: str, partial: Path, expected: Expected) -> str | None:
+    """One request for what is still missing from `partial`; what went wrong if it may go better next time.
 
-    def begin_again(response, *args, **kwargs):
+    Raises DataError if it will not: the server says that there is no such file, or the library for it is missing.
+    """
+    try:
+        import pooch
+        import requests
+    except ModuleNotFoundError as error:
+        raise DataError(f"{url}: downloading needs {error.name}; install it with: pip install pooch tqdm") from None
+
+    def begin_again(response: requests.Response, *args: object, **kwargs: object) -> None:
         if response.status_code == 200:
             file.truncate(0)
 
-    have = file.tell()
-    options = {"headers": {"Range": f"bytes={have}-"}} if have else {}
-    bar = _progress_bar(url)
-    downloader(progressbar=bar, timeout=TIMEOUT_SECONDS, hooks={"response": begin_again}, **options)(url, file, None)
+    with open(partial, "ab") as file:
+        have = file.tell()
+        if expected.bytes is not None and have >= expected.bytes:
+            return None
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        receive = pooch.HTTPDownloader(
+            progressbar=_progress_bar(),
+            chunk_size=DOWNLOAD_CHUNK,
+            headers=headers,
+            timeout=TIMEOUT_SECONDS,
+            hooks={"response": begin_again},
+        )
+        try:
+            receive(url, file, None)
+        except requests.RequestException as error:
+            status = error.response.status_code if error.response is not None else None
+            if status == 416:
+                return None
+            if file.tell() == 0:
+                partial.unlink()
+            if status is not None and 400 <= status < 500:
+                raise DataError(f"{url}: {_brief(error)}") from None
+            return _brief(error)
+    return None
 
 
-def _progress_bar(url: str) -> bool:
+def _progress_bar() -> bool:
     """Whether a progress bar can be drawn: tqdm is there, and someone sits at a terminal."""
-    import importlib.util
-    import sys
-
     return sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
 
 
@@ -176,13 +205,15 @@ def _brief(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _pump(stream: IO[bytes], file: IO[bytes] | None) -> Found:
+def _pump(stream: IO[bytes], file: IO[bytes] | None, expected: Expected) -> Found:
     """Read a stream to its end, into `file` if there is one, counting and hashing on the way."""
-    length, sha256, md5 = 0, hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    length, sha256 = 0, hashlib.sha256()
+    md5 = hashlib.md5(usedforsecurity=False) if expected.sha256 is None else None
     while chunk := stream.read(CHUNK):
         length += len(chunk)
         sha256.update(chunk)
-        md5.update(chunk)
+        if md5 is not None:
+            md5.update(chunk)
         if file is not None:
             file.write(chunk)
-    return Found(length, sha256.hexdigest(), md5.hexdigest())
+    return Found(length, sha256.hexdigest(), md5.hexdigest() if md5 else None)

@@ -1,0 +1,62 @@
+# Reweigh. `make` alone says what there is. Each target is enough on a fresh machine with Python 3.11 or later.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup quick test check lab bench clean lock
+
+PYTHON ?= python3
+CORES ?= all
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.lock-sha256
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export JUPYTER_PREFER_ENV_PATH := 1
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | while IFS='|' read -r name what; do \
+		printf '  make %-8s %s\n' "$$name" "$$what"; done
+
+# The digest of the lock decides, not its time: a clone or a touch installs nothing again.
+setup: ## the virtual environment, from the lock; skipped while the lock is the same
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "make: $$($(PYTHON) --version) is too old; name Python 3.11 or later: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@now=$$($(PYTHON) -c 'import hashlib, pathlib, sys; files = ("envs/requirements.lock", "pyproject.toml"); \
+		print(hashlib.sha256(b"".join(pathlib.Path(f).read_bytes() for f in files) + sys.version.encode()).hexdigest())'); \
+	if [ "$$now" != "$$(cat $(STAMP) 2>/dev/null)" ]; then \
+		[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV); \
+		echo "installing the locked packages into $(VENV) (once; torch is large)"; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement envs/requirements.lock; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .; \
+		echo "$$now" > $(STAMP); \
+	fi
+
+quick: setup ## the whole replication at scale quick: every figure, table and verdict, in minutes
+	@$(BIN)/snakemake --cores $(CORES) --config scale=quick
+	@echo; echo "figures and tables: figures/quick/"; echo "verdicts:           results/quick/scorecard.md"
+
+test: setup ## all tests
+	@$(BIN)/python -m pytest
+
+check: setup ## formatting, linting, types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/snakefmt --check Snakefile workflow
+	@$(BIN)/snakemake --lint
+	@$(BIN)/mypy
+
+lab: setup ## JupyterLab with the project's kernel
+	@$(BIN)/jupyter lab notebooks
+
+bench: setup ## time the training steps of the methods on this machine
+	@$(BIN)/reweigh bench
+
+clean: ## remove what can be made again: environment, caches, splits, logs, quick and smoke results (not raw data, not paper results)
+	rm -rf $(VENV) .snakemake .reweigh logs data/splits results/smoke results/quick figures/smoke figures/quick
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis src/*.egg-info
+	find src tests -name __pycache__ -prune -exec rm -rf {} +
+
+lock: setup ## write envs/requirements.lock again from pyproject.toml (needs uv)
+	{ echo "# Made by \`make lock\` from pyproject.toml, for every platform and Python from 3.11 on; do not edit."; \
+	  uv pip compile --universal --no-header --no-annotate --python-version 3.11 --extra dev --upgrade --quiet pyproject.toml; } \
+	  > envs/requirements.lock.new
+	mv envs/requirements.lock.new envs/requirements.lock

@@ -1,0 +1,283 @@
+"""The command line. Every command is a door to a function elsewhere; nothing heavy is imported before it is needed.
+
+Ends with 0 if all is well, 2 for a mistake in the config or on the command line, 75 if time ran out, else 1.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reweigh import __version__
+from reweigh.errors import ConfigError, ReweighError
+
+app = typer.Typer(
+    name="reweigh",
+    help="Replicate papers on imbalanced, noisy and group-biased data; ask any number where it comes from.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="SCALE/PAPER/EXPERIMENT/SETTING/METHOD[/seedN]")]
+ScaleOption = Annotated[
+    str | None, typer.Option("--scale", help="smoke, quick or paper [default: that of config.yaml]")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"reweigh {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="data sets")] = None,
+    show: Annotated[bool, typer.Option("--list", help="What is where, what is missing, how to get it.")] = False,
+) -> None:
+    """Put the raw files of data sets in place, checked: from here, embedded, $REWEIGH_MIRROR, or their official sites.
+
+    [dim]reweigh fetch mnist adult[/dim]
+    """
+    from reweigh.config import load
+    from reweigh.data import manifest
+
+    load().settings.apply()
+    if show or not names:
+        _table(_shelf(manifest.status()))
+        return
+    for name in names:
+        receipt = manifest.ensure(name)
+        typer.echo(f"{name}: {len(receipt['files'])} files, {receipt['edition']} edition, in data/raw/{name}")
+
+
+@app.command()
+def split(runs: Runs) -> None:
+    """Draw the splits of runs: which examples train, guide and test. A split may be named without its method.
+
+    [dim]reweigh split quick/tdr/mnist-4v9/rho0.005/seed0[/dim]
+    """
+    from reweigh.config import load
+    from reweigh.data.obtain import describe, split_path
+
+    config = load()
+    config.settings.apply()
+    for run in runs:
+        spec = config.resolve(config.any_run(run))
+        described = describe(spec)
+        typer.echo(f"{split_path(spec)}: {described['sizes']}")
+
+
+@app.command()
+def train(
+    runs: Runs,
+    time_budget: Annotated[
+        str | None, typer.Option(metavar="T", help="Stop at a checkpoint after T, e.g. 9m; ends with 75.")
+    ] = None,
+    again: Annotated[bool, typer.Option(help="Also train runs whose record is current.")] = False,
+) -> None:
+    """Train runs, or all seeds of cells; those whose record is current stay. A killed run goes on from its checkpoint.
+
+    [dim]reweigh train quick/tdr/mnist-4v9/rho0.005/tdr[/dim]
+    """
+    from reweigh.config import load
+    from reweigh.training import __main__ as training
+
+    config = load()
+    config.settings.apply()
+    specs = [config.resolve(run) for name in runs for run in config.runs_named(name)]
+    budget = None if time_budget is None else training.seconds(time_budget)
+    raise typer.Exit(training.train(specs, budget, again))
+
+
+@app.command()
+def render(
+    artifacts: Annotated[list[str], typer.Argument(metavar="ARTIFACT...", help="figures/SCALE/PAPER/ARTIFACT")],
+) -> None:
+    """Draw figures and tables from their records: pdf, png, csv of every number shown, and the executed notebook.
+
+    [dim]reweigh render figures/quick/tdr/fig5[/dim]
+    """
+    from reweigh.render import render as draw
+
+    for artifact in artifacts:
+        draw(artifact)
+        typer.echo(f"{artifact}.pdf")
+
+
+@app.command()
+def scorecard(scale: ScaleOption = None) -> None:
+    """Compare records with the published numbers and decide the claims: results/SCALE/scorecard.csv and .md.
+
+    [dim]reweigh scorecard --scale quick[/dim]
+    """
+    from reweigh import scorecard as room
+
+    for path in room.write(_scale(scale)):
+        typer.echo(path)
+
+
+@app.command()
+def explain(
+    table: Annotated[Path, typer.Argument(metavar="CSV", help="figures/SCALE/PAPER/ARTIFACT.csv")],
+    row: Annotated[str | None, typer.Option(help="The row's name, or part of it.")] = None,
+    column: Annotated[str | None, typer.Option(help="The column's name.")] = None,
+) -> None:
+    """Walk a number back: cell, runs, splits, raw files with digests and URLs.
+
+    [dim]reweigh explain figures/paper/tdr/table3.csv --row TDR[/dim]
+    """
+    from reweigh.provenance import explain as room
+
+    typer.echo(room.explain(table, row=row, column=column))
+
+
+@app.command()
+def audit(
+    scale: ScaleOption = None,
+    report: Annotated[Path | None, typer.Option(help="Also write the verdicts to this JSON file.")] = None,
+) -> None:
+    """Recompute every digest from figures to raw bytes; fails if a link is broken.
+
+    [dim]reweigh audit --scale paper[/dim]
+    """
+    from reweigh.provenance import audit as room
+
+    raise typer.Exit(room.audit(_scale(scale), report))
+
+
+@app.command()
+def plan(
+    targets: Annotated[
+        list[str] | None, typer.Argument(metavar="[TARGET]...", help="SCALE/PAPER[/EXPERIMENT[/...]] or a figure")
+    ] = None,
+    scale: ScaleOption = None,
+    specs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the resolved specs there, one JSON a run.")
+    ] = None,
+    pending: Annotated[bool, typer.Option(help="With --specs: only runs whose record is missing or stale.")] = False,
+) -> None:
+    """Say what would run and what it would cost, and which records are missing or stale, before anything runs.
+
+    [dim]reweigh plan figures/paper/tdr/fig5.pdf --specs specs/[/dim]
+    """
+    from reweigh import plan as room
+
+    planned = room.make(targets or [], _scale(scale))
+    room.show(planned)
+    if specs is not None:
+        count = room.write_specs(planned, specs, pending)
+        typer.echo(f"{count} specs in {specs}; train them with: python -m reweigh.training {specs}/*.json")
+
+
+@app.command()
+def bench(
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of ten steps that each method takes.")] = 12,
+) -> None:
+    """Time the training steps of the methods on this machine: ResNet-20 and LeNet, batches of 50.
+
+    [dim]reweigh bench[/dim]
+    """
+    from reweigh import bench as room
+
+    room.main(rounds)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has: versions, devices and who holds them, data sets, disk space.
+
+    [dim]reweigh doctor[/dim]
+    """
+    from reweigh.data import manifest
+    from reweigh.doctor import facts
+
+    _table([{"what": what, "found": found} for what, found in facts()])
+    typer.echo()
+    _table(_shelf(manifest.status()))
+
+
+@app.command()
+def schema(
+    check: Annotated[bool, typer.Option(help="Compare with config/schema.json instead; fails if they differ.")] = False,
+) -> None:
+    """Print the JSON schema of config.yaml and of the papers' files (kept in config/schema.json).
+
+    [dim]reweigh schema > config/schema.json[/dim]
+    """
+    from reweigh.config_schema import text
+
+    if not check:
+        typer.echo(text(), nl=False)
+    elif Path("config/schema.json").read_text() != text():
+        raise ConfigError(
+            "config/schema.json is not what the models say; write it again: reweigh schema > config/schema.json"
+        )
+
+
+def _scale(name: str | None) -> str:
+    """A scale that exists; without a name that of config.yaml."""
+    from reweigh.config import load, lookup
+    from reweigh.config_models import SCALES
+
+    return load().settings.scale if name is None else str(lookup("scale", name, SCALES))
+
+
+def _shelf(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """The rows of `manifest.status`, short enough for a terminal."""
+    return [
+        {
+            "data set": row["dataset"],
+            "edition": row["edition"] or "",
+            "lies": row["where"],
+            "MiB": f"{row['bytes'] / 2**20:,.0f}" if row["bytes"] else "",
+            "to get it": "" if row["where"] == "raw" else row["how"],
+        }
+        for row in rows
+    ]
+
+
+def _table(rows: list[dict[str, str]]) -> None:
+    """Print rows, dicts with the same keys, as a table; its last column may wrap."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160
+    table = Table(box=None, pad_edge=False)
+    *firm, last = rows[0]
+    for key in firm:
+        table.add_column(key, no_wrap=True)
+    table.add_column(last, overflow="fold")
+    for row in rows:
+        table.add_row(*row.values())
+    console.print(table, highlight=False)
+
+
+def main() -> None:
+    """Entry point: errors that a user can act on are one line, without a traceback."""
+    try:
+        app()
+    except ReweighError as error:
+        print(f"reweigh: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

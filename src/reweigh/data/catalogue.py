@@ -1,0 +1,130 @@
+"""The catalogue: what `data/manifest.yaml` says of every data set of the five papers."""
+
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reweigh.data.transfer import Expected
+from reweigh.digest import digest
+from reweigh.errors import DataError
+
+PATH = "data/manifest.yaml"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file as it lies in `data/raw`, or an archive that holds such files.
+
+    `bytes`, `sha256`, `md5` are those of the content; `download` those of the packed file (.gz) that the URLs give.
+    `archive` and `member` say in which archive a file is, under which path.
+    """
+
+    name: str
+    bytes: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+    embedded: str | None = None
+    mirror: str | None = None
+    urls: tuple[str, ...] = ()
+    download: Expected | None = None
+    archive: str | None = None
+    member: str | None = None
+    note: str = ""
+
+    @property
+    def expected(self) -> Expected:
+        """What the content must be."""
+        return Expected(self.bytes, self.sha256, self.md5)
+
+
+@dataclass(frozen=True)
+class Edition:
+    """One form in which a data set exists: `official`, `reconstruction`, `slice`."""
+
+    name: str
+    files: tuple[Source, ...]
+    archives: dict[str, Source] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set: what it is, what may be done with it, and its editions, the preferred one first."""
+
+    name: str
+    title: str
+    papers: tuple[str, ...]
+    licence: str
+    citation: str
+    homepage: str
+    click_through: bool
+    editions: tuple[Edition, ...]
+    how: str = ""
+
+    def digest(self) -> str:
+        """Digest of the content of all files of all editions; where it lies and what it is packed in is left out."""
+        content = {
+            edition.name: {file.name: file.sha256 or file.md5 for file in edition.files} for edition in self.editions
+        }
+        return digest(content)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All data sets, and the directory of the manifest file, beside which the embedded ones lie."""
+
+    datasets: dict[str, Dataset]
+    directory: Path
+
+    @classmethod
+    def load(cls, path: str | Path = PATH) -> "Manifest":
+        """Read the manifest. Raises DataError if it is missing or malformed."""
+        path = Path(path)
+        try:
+            body = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            datasets = {name: _dataset(name, entry) for name, entry in body["datasets"].items()}
+        except FileNotFoundError:
+            raise DataError(f"{path} is missing; run this where the project lies") from None
+        except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
+            raise DataError(f"{path}: malformed manifest ({' '.join(str(error).split())})") from None
+        return cls(datasets, path.parent)
+
+    def __getitem__(self, name: str) -> Dataset:
+        """A data set by name. Raises DataError that suggests the nearest name."""
+        if name not in self.datasets:
+            near = get_close_matches(name, self.datasets, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(self.datasets)}"
+            raise DataError(f"no data set {name!r}; {hint}")
+        return self.datasets[name]
+
+    def content_digest(self, name: str) -> str:
+        """Digest of what a data set contains, wherever it is had from."""
+        return self[name].digest()
+
+
+def content_digest(name: str, path: str | Path = PATH) -> str:
+    """Digest of what a data set contains, by the manifest at `path`."""
+    return Manifest.load(path).content_digest(name)
+
+
+def _dataset(name: str, entry: dict[str, Any]) -> Dataset:
+    editions = tuple(_edition(edition, body) for edition, body in entry.get("editions", {}).items())
+    rest = {key: value for key, value in entry.items() if key != "editions"}
+    return Dataset(name, editions=editions, **{**rest, "papers": tuple(rest["papers"])})
+
+
+def _edition(name: str, body: dict[str, Any]) -> Edition:
+    archives = {entry["name"]: _source(entry) for entry in body.get("archives", [])}
+    files = tuple(_source(entry) for entry in body["files"])
+    for file in files:
+        if file.archive is not None and file.archive not in archives:
+            raise KeyError(f"{file.name} is said to be in the archive {file.archive}, which is not listed")
+    return Edition(name, files, archives, body.get("note", ""))
+
+
+def _source(entry: dict[str, Any]) -> Source:
+    download = Expected(**entry["download"]) if "download" in entry else None
+    return Source(**{**entry, "urls": tuple(entry.get("urls", ())), "download": download})

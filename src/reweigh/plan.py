@@ -1,0 +1,231 @@
+"""What would run, what it would cost, and which records are missing or stale: asked before anything runs.
+
+The cost of a run is its number of steps times the time of one. The time of a step is measured where records of the same
+method, model and batch size exist, at any scale; elsewhere it is assumed (config/costs.yaml), and the table says so.
+"""
+
+import functools
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reweigh import record
+from reweigh.config import Config, load, lookup
+from reweigh.config_checks import TRAINING_ROWS, class_sizes
+from reweigh.config_models import SCALES
+from reweigh.data.obtain import recipe_digest
+from reweigh.errors import ConfigError, RecordError
+
+COSTS = "config/costs.yaml"
+FIGURE = re.compile(
+    r"(?:figures/)?(?P<scale>smoke|quick|paper)/(?P<paper>[^/]+)/(?P<artifact>[^/]+?)(\.(pdf|png|csv|ipynb))?"
+)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run, the state of its record ("current", "missing" or "stale: ..."), its steps and their cost."""
+
+    run: str
+    spec: dict[str, Any]
+    state: str
+    steps: int
+    seconds: float
+    measured: bool
+
+    @property
+    def pending(self) -> bool:
+        return self.state != "current"
+
+
+def make(targets: list[str], scale: str, root: str | Path = ".") -> list[Planned]:
+    """The runs behind some targets (without any: the configured papers at `scale`), with their state and cost."""
+    config = load(root)
+    runs = (
+        [run for target in targets for run in runs_of_target(config, target)] if targets else everything(config, scale)
+    )
+    specs = {run: config.resolve(run) for run in dict.fromkeys(runs)}
+    costs = Costs(Path(root))
+    planned = []
+    for run, spec in specs.items():
+        steps = steps_of(spec)
+        per_step, measured = costs.per_step(spec)
+        planned.append(Planned(run, spec, state_of(run, spec, Path(root)), steps, steps * per_step, measured))
+    return planned
+
+
+def everything(config: Config, scale: str) -> list[str]:
+    """All runs of the configured papers at a scale."""
+    return [run for paper in config.settings.papers for run in config.runs(scale, paper)]
+
+
+def runs_of_target(config: Config, target: str) -> list[str]:
+    """The runs behind a run, a record, a cell, an experiment, a paper, or a figure with or without its ending."""
+    name = target.strip("/").removeprefix("results/").removesuffix(".json")
+    parts = name.split("/")
+    if len(parts) == 6:
+        return [config.parse(name).name]
+    if len(parts) == 5:
+        return config.runs_named(name)
+    figure = FIGURE.fullmatch(name)
+    if figure and figure["artifact"] not in config.paper(figure["paper"]).experiments:
+        config.artifact(figure["paper"], figure["artifact"])
+        cells = config.cells_of(figure["scale"], figure["paper"], figure["artifact"])
+        return [run for cell in cells for run in config.runs_of(cell)]
+    if len(parts) not in (2, 3, 4):
+        raise ConfigError(f"{target!r} is no target; write SCALE/PAPER[/EXPERIMENT[/SETTING[/METHOD]]] or a figure")
+    scale, paper = lookup("scale", parts[0], SCALES), parts[1]
+    experiment = parts[2] if len(parts) > 2 else None
+    runs = config.runs(scale, paper, experiment)
+    if len(parts) == 4:
+        lookup("setting", parts[3], config.experiment(paper, parts[2]).settings)
+        runs = [run for run in runs if run.split("/")[3] == parts[3]]
+    return runs
+
+
+# --- one run ---------------------------------------------------------------------------------------------------------
+
+
+def steps_of(spec: dict[str, Any]) -> int:
+    """Steps of a run: epochs times whole batches of its training set."""
+    if spec["uses"] == "constant":
+        return 0
+    split = spec["data"]["split"]
+    sizes = class_sizes(spec["data"])
+    examples = sum(sizes.values()) if sizes else TRAINING_ROWS.get(spec["data"]["dataset"], 0) - split["target_size"]
+    return int(spec["training"]["epochs"] * (examples // spec["training"]["batch_size"]))
+
+
+def state_of(run: str, spec: dict[str, Any], root: Path) -> str:
+    """The state of a run's record: "current", "missing", or "stale: ..." with the parts that changed."""
+    path = record.record_path(run, root)
+    if not path.is_file():
+        return "missing"
+    try:
+        reasons = record.stale_because(record.read(path), spec, recipe_digest(spec, root / "data"))
+    except RecordError as error:
+        return f"stale: {error}"
+    return f"stale: {' and '.join(reasons)} changed" if reasons else "current"
+
+
+class Costs:
+    """Seconds of one training step, from records where there are any."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.measured = self._measure()
+        self.assumed = yaml.safe_load((root / COSTS).read_text())
+
+    def per_step(self, spec: dict[str, Any]) -> tuple[float, bool]:
+        """Seconds of a step of `spec` and whether that was measured (else it is assumed)."""
+        if spec["uses"] == "constant":
+            return 0.0, True
+        if (key := _kind(spec)) in self.measured:
+            return self.measured[key], True
+        width = float(spec["model"]["options"].get("width", 1.0))
+        base = self.assumed["milliseconds"].get(spec["model"]["name"], self.assumed["milliseconds"]["default"])
+        factor = self.assumed["factors"].get(spec["uses"], 1.0)
+        share = spec["training"]["batch_size"] / 50 * max(width**1.5, 0.05)
+        return base * factor * share / 1000, False
+
+    def _measure(self) -> dict[str, float]:
+        found: dict[str, list[float]] = defaultdict(list)
+        for path in (self.root / "results").glob("*/*/*/*/*/seed*.json"):
+            for kind, seconds in _seconds_per_step(path, path.stat().st_mtime_ns):
+                found[kind].append(seconds)
+        return {kind: math.fsum(times) / len(times) for kind, times in found.items()}
+
+
+@functools.lru_cache(maxsize=100_000)
+def _seconds_per_step(path: Path, stamp: int) -> tuple[tuple[str, float], ...]:
+    """What a record says of the cost of a step, by kind of run; nothing if it cannot be read or took no step."""
+    try:
+        body = json.loads(path.read_bytes())
+        return ((_kind(body["spec"]), body["seconds"] / body["steps"]),)
+    except (OSError, ValueError, KeyError, ZeroDivisionError):
+        return ()
+
+
+def _kind(spec: dict[str, Any]) -> str:
+    """Runs of the same kind have steps of the same cost."""
+    model, training = spec["model"], spec["training"]
+    method = f"{spec['uses']} {spec['method_options'].get('outer_every', 1)}"
+    return f"{method} {model['name']} {model['options']} {spec['data']['dataset'][:5]} {training['batch_size']}"
+
+
+# --- telling ---------------------------------------------------------------------------------------------------------
+
+
+def show(planned: Iterable[Planned]) -> None:
+    """Print a table: a line for each experiment and method, then what is stale and how to train what is pending."""
+    from rich.console import Console
+    from rich.table import Table
+
+    planned = list(planned)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120
+    table = Table(box=None, pad_edge=False)
+    for name in ("experiment", "method"):
+        table.add_column(name, overflow="fold")
+    for name in ("runs", "of these", "steps each", "to do", ""):
+        table.add_column(name, justify="right")
+    groups: dict[tuple[str, str], list[Planned]] = defaultdict(list)
+    for one in planned:
+        groups[one.run.rsplit("/", 3)[0], one.spec["method"]].append(one)
+    shown = ""
+    for (experiment, method), runs in groups.items():
+        table.add_row("" if experiment == shown else experiment, method, *_cells(runs))
+        shown = experiment
+    console.print(table)
+    console.print(summary(planned), soft_wrap=True, highlight=False)
+
+
+def _cells(runs: list[Planned]) -> list[str]:
+    """The columns about the runs of one method: how many, their states, steps, and the cost of what is pending."""
+    states = [one.state.split(":")[0] for one in runs]
+    counts = [f"{states.count(state)} {state}" for state in ("current", "stale", "missing") if state in states]
+    steps = sorted({one.steps for one in runs})
+    pending = [one for one in runs if one.pending]
+    sure = all(one.measured for one in pending)
+    cost = duration(sum(one.seconds for one in pending)) if pending else ""
+    span = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
+    return [str(len(runs)), ", ".join(counts), span, cost, "" if sure else "assumed"]
+
+
+def summary(planned: list[Planned]) -> str:
+    """How much there is to do, what is stale and why, and the command that does it."""
+    pending = [one for one in planned if one.pending]
+    total = duration(sum(one.seconds for one in pending))
+    lines = [f"{len(pending)} of {len(planned)} runs to train: about {total} of one core or device, evaluation apart."]
+    for one in planned:
+        if one.state.startswith("stale"):
+            lines.append(f"{one.run}: {one.state}")
+    if any(one.state.startswith("stale") for one in planned):
+        cells = dict.fromkeys(one.run.rpartition("/")[0] for one in planned if one.state.startswith("stale"))
+        lines.append(f"Train the stale ones again with: reweigh train {' '.join(cells)}")
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words that a person plans with: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def write_specs(planned: Iterable[Planned], folder: Path, pending_only: bool = False) -> int:
+    """Write the resolved specs to `folder`, named after their runs with `__` for slashes; how many there are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = [one for one in planned if one.pending or not pending_only]
+    for one in chosen:
+        path = folder / f"{one.run.replace('/', '__')}.json"
+        path.write_text(json.dumps(one.spec, indent=1) + "\n")
+    return len(chosen)

@@ -1,0 +1,24 @@
+"""Figures and tables in one style. Each function draws one kind and returns a Drawing: the figure and what was drawn.
+
+    material = results.of_artifact("paper", "tdr", "fig5")
+    drawing = plots.accuracy_by_ratio(material)
+    drawing.save("figures/paper/tdr/fig5")          # .pdf .png .csv
+
+Every number in a figure is a line of its csv, with the runs that feed it.
+"""
+
+from reweigh.plots.bars import grouped_bars
+from reweigh.plots.curves import learning_curves
+from reweigh.plots.ratio import accuracy_and_weights, accuracy_by_ratio
+from reweigh.plots.style import Drawing
+from reweigh.plots.tables import not_run, table
+
+__all__ = [
+    "Drawing",
+    "accuracy_and_weights",
+    "accuracy_by_ratio",
+    "grouped_bars",
+    "learning_curves",
+    "not_run",
+    "table",
+]

@@ -1,0 +1,219 @@
+"""A metric against the imbalance ratio, and the distribution of learned class weights."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from reweigh.plots.style import (
+    INK,
+    MUTED,
+    Drawing,
+    empty,
+    entry,
+    finish,
+    letter,
+    look_in,
+    marker_style,
+    missing_notes,
+    seeds_text,
+    sheet,
+    styled,
+)
+from reweigh.results import Material, class_weights, fingerprint, pack, summary_row
+
+BINS = 80
+DASHED = (0, (4, 2))
+
+
+@styled
+def accuracy_by_ratio(material: Material, metric: str = "test_accuracy", ylabel: str = "test accuracy") -> Drawing:
+    """One panel: `metric` after the last epoch at each setting, in the paper's order; points are single seeds.
+
+    csv: one line per setting and method, and one per seed.
+    """
+    figure = sheet(3.1, width=4.6)
+    axes = figure.subplots()
+    data = draw_by_ratio(axes, material, material.experiments[0], metric, ylabel)
+    shows = seeds_text(data, "bars: 95 % interval (Student t), dots: single seeds")
+    finish(figure, material, shows, missing_notes(material, data), _legend(material, material.experiments[0], data))
+    return Drawing(figure, data.drop(columns="panel"))
+
+
+@styled
+def accuracy_and_weights(material: Material, setting: str, method: str, metric: str = "test_accuracy") -> Drawing:
+    """Two panels: `metric` against the ratio (a), and the weights that `method` learned at one setting, by class (b)."""
+    experiment = material.experiments[0]
+    figure = sheet(3.9)
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.05))
+    by_ratio = draw_by_ratio(left, material, experiment, metric, "test accuracy")
+    letter(left, "a", "accuracy after the last epoch")
+    weights = draw_weights(right, material, experiment, setting, method)
+    letter(right, "b", f"class weights during training, ρ = {material.label(experiment, setting)}")
+    data = pd.concat([by_ratio, weights], ignore_index=True)
+    finish(
+        figure,
+        material,
+        seeds_text(by_ratio, "bars: 95 % interval (Student t), dots: single seeds"),
+        [
+            *missing_notes(material, data),
+            f"b: {material.title(method)}, all outer steps of all seeds; heights are scaled to each class's mode",
+        ],
+        _legend(material, experiment, by_ratio),
+    )
+    return Drawing(figure, data)
+
+
+def draw_by_ratio(axes: Axes, material: Material, experiment: str, metric: str, ylabel: str) -> pd.DataFrame:
+    """Draw mean, interval and seeds of every method at every setting; return what was drawn."""
+    settings, methods = material.settings(experiment), material.methods(experiment)
+    rows: list[dict[str, Any]] = []
+    for place, method in enumerate(methods):
+        chosen, shift = look_in(material, method), 0.13 * (place - (len(methods) - 1) / 2)
+        mine = [_cell(material, experiment, setting, method, metric) for setting in settings]
+        known = [(x + shift, row) for x, row in enumerate(mine) if row["n"]]
+        line = {
+            "linewidth": 0.9,
+            "alpha": 0.7,
+            "linestyle": DASHED if material.is_optional(experiment, method) else "-",
+        }
+        axes.plot([x for x, _ in known], [row["mean"] for _, row in known], color=chosen.colour, **line)
+        for x, row in known:
+            if row["low"] is not None:
+                axes.plot(
+                    [x, x],
+                    [row["low"], row["high"]],
+                    color=chosen.colour,
+                    linewidth=1.6,
+                    solid_capstyle="butt",
+                    zorder=3,
+                )
+            runs = material.of(experiment, row["setting"], method)
+            axes.plot(np.full(len(runs), x + 0.045), runs[metric], ".", color=chosen.colour, markersize=2.5, alpha=0.6)
+            rows += _single(material, row, runs, metric)
+        axes.plot(
+            [x for x, _ in known], [row["mean"] for _, row in known], linestyle="none", zorder=4, **marker_style(chosen)
+        )
+        rows = [*rows, *mine]
+    axes.set_xticks(range(len(settings)), [material.label(experiment, setting) for setting in settings])
+    axes.set_xlim(-0.5, len(settings) - 0.5)
+    axes.set_xlabel(material.experiment(experiment).varies)
+    axes.set_ylabel(ylabel)
+    drawn = [row["mean"] for row in rows if row["n"]]
+    axes.set_ylim(max(0.0, min(drawn) - 0.06) if drawn else 0, 1.01)
+    if not drawn:
+        empty(axes, "not run")
+    return pd.DataFrame(rows).astype({"mean": float, "sd": float, "low": float, "high": float})
+
+
+def _legend(material: Material, experiment: str, data: pd.DataFrame) -> list[tuple[Any, str]]:
+    run = set(data[data["n"] > 0]["method"])
+    return [
+        entry(material, method, material.title(method) + ("" if method in run else " (not run)"),
+              DASHED if material.is_optional(experiment, method) else "-")
+        for method in material.methods(experiment)
+    ]  # fmt: skip
+
+
+def _cell(material: Material, experiment: str, setting: str, method: str, metric: str) -> dict[str, Any]:
+    published, published_sd = material.published_value(experiment, setting, method, metric)
+    return {
+        "panel": "a",
+        "experiment": experiment,
+        "setting": setting,
+        "value": material.label(experiment, setting),
+        "method": method,
+        "title": material.title(method),
+        "seed": None,
+        "published": published,
+        "published_sd": published_sd,
+        **summary_row(material.of(experiment, setting, method), metric),
+    }
+
+
+def _single(material: Material, row: dict[str, Any], runs: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
+    """One line for each seed's dot."""
+    kept = {key: row[key] for key in ("panel", "experiment", "setting", "value", "method", "title", "metric")}
+    return [
+        {**kept, "seed": run.seed, "mean": getattr(run, metric), "n": 1, "status": "run" if run.status == "finished" else run.status,
+         "runs": run.run, "records": fingerprint([run.digest])}
+        for run in runs.itertuples() if getattr(run, metric) == getattr(run, metric)
+    ]  # fmt: skip
+
+
+# --- class weights ---------------------------------------------------------------------------------------------------
+
+
+def draw_weights(axes: Axes, material: Material, experiment: str, setting: str, method: str) -> pd.DataFrame:
+    """A ridge for each class: how often its weight had which value. A bar marks weights in proportion to 1/n_c.
+
+    Lines of the csv: metric `class_weight` (mean, sd, 5 % and 95 % quantile over all steps of all seeds),
+    `inverse_frequency` (what 1/n_c would give), `class_weight_density` (height at `x`, the mode being 1).
+    """
+    runs = material.of(experiment, setting, method)
+    traces = {run: class_weights(material.records[run], material.config.root) for run in runs["run"]}
+    known = {run: trace for run, trace in traces.items() if trace is not None and len(trace)}
+    base = {"panel": "b", "experiment": experiment, "setting": setting, "value": material.label(experiment, setting),
+            "method": method, "title": material.title(method)}  # fmt: skip
+    if not known:
+        empty(axes, f"not run: {material.why_not(experiment, setting, method)}")
+        axes.set_axis_off()
+        return pd.DataFrame(
+            [{**base, "metric": "class_weight", "n": 0, "status": "not run", "runs": "", "records": ""}]
+        )
+    samples = np.concatenate(list(known.values()))
+    feeding = {
+        "status": "run",
+        "runs": pack(known),
+        "records": fingerprint(material.records[run]["digest"] for run in known),
+    }
+    counts = np.asarray(material.records[next(iter(known))]["split"]["sizes"]["train"], float)
+    inverse = (1 / counts) / (1 / counts).sum() * samples.sum(1).mean()
+    edges = _edges(samples, inverse)
+    rows: list[dict[str, Any]] = []
+    for label in range(samples.shape[1]):
+        values = samples[:, label]
+        height = np.histogram(values, edges)[0].astype(float)
+        height /= height.max()
+        centres = (edges[:-1] + edges[1:]) / 2
+        _ridge(axes, label, centres, height, float(inverse[label]), look_in(material, method).colour)
+        low, high = np.quantile(values, (0.05, 0.95))
+        rows.append({**base, "metric": "class_weight", "class": label, "mean": values.mean(), "sd": values.std(ddof=1),
+                     "n": len(known), "low": low, "high": high, "note": "low, high: 5 and 95 % of all steps", **feeding})  # fmt: skip
+        rows.append(
+            {**base, "metric": "inverse_frequency", "class": label, "mean": inverse[label], "n": len(known), **feeding}
+        )
+        rows += [
+            {**base, "metric": "class_weight_density", "class": label, "x": x, "mean": y, "n": len(known), **feeding}
+            for x, y in zip(centres, height, strict=True) if y > 0
+        ]  # fmt: skip
+    _label_ridges(axes, counts)
+    return pd.DataFrame(rows)
+
+
+def _edges(samples: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    """Bins over all that is drawn, a little room on both sides."""
+    low, high = min(samples.min(), inverse.min()), max(samples.max(), inverse.max())
+    room = 0.04 * (high - low) or 0.01
+    return np.linspace(max(0.0, low - room), high + room, BINS + 1)
+
+
+def _ridge(axes: Axes, label: int, x: np.ndarray, height: np.ndarray, inverse: float, colour: str) -> None:
+    scaled = -label + 0.85 * height
+    axes.fill_between(x, -label, scaled, step="mid", color=colour, alpha=0.45, linewidth=0, zorder=3)
+    axes.step(x, np.where(height > 0, scaled, np.nan), where="mid", color=colour, linewidth=0.8, zorder=4)
+    axes.plot([inverse, inverse], [-label, -label + 0.62], color=INK, linewidth=1.4, zorder=5)
+
+
+def _label_ridges(axes: Axes, counts: np.ndarray) -> None:
+    classes = len(counts)
+    axes.set_yticks(
+        [-label for label in range(classes)], [f"{label} ({int(count):,})" for label, count in enumerate(counts)]
+    )
+    axes.set_ylim(-classes + 0.8, 1.0)
+    axes.set_ylabel("class (training images)")
+    axes.set_xlabel("weight of the class (all weights sum to 1)")
+    axes.plot([], [], color=INK, linewidth=1.4, label="in proportion to 1/n")
+    handle = axes.get_legend_handles_labels()
+    axes.legend(*handle, loc="upper right", handlelength=0.8, labelcolor=MUTED)

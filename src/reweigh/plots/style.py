@@ -1,0 +1,284 @@
+"""The house style: one colour and marker a method, legible type, panel letters, and the scale and n on every figure."""
+
+import functools
+import io
+import textwrap
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from reweigh.results import Material
+
+WIDTH = 7.0  # inches: two columns
+SMALL = 6.5  # points
+
+RC = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.grid.axis": "y",
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "svg.hashsalt": "reweigh",
+    "savefig.dpi": 200,
+    "figure.dpi": 100,
+}
+
+INK, MUTED, WARNING = "#222222", "#6b6b6b", "#b35900"
+
+
+Legend = Iterable[tuple[Any, str]]  # handle and text
+
+
+class Look(NamedTuple):
+    """How a method looks in every figure. Variants of a method share its colour and have a hollow marker."""
+
+    colour: str
+    marker: str
+    hollow: bool = False
+
+
+# Colours of Okabe and Ito, which people with any colour vision tell apart; grey levels differ too.
+LOOKS = {
+    "tdr": Look("#0072B2", "o"),
+    "tdr_p": Look("#0072B2", "o", hollow=True),
+    "er": Look("#D55E00", "s"),
+    "er_mean": Look("#D55E00", "s", hollow=True),
+    "hard": Look("#009E73", "^"),
+    "hard_mean": Look("#009E73", "^", hollow=True),
+    "rand": Look("#CC79A7", "v"),
+    "rand_class": Look("#CC79A7", "v", hollow=True),
+    "none": Look("#555555", "D"),
+    "none_1c": Look("#555555", "D", hollow=True),
+    "constant": Look("#56B4E9", "X"),
+}
+SPARE = [Look(colour, marker) for marker in "P*hd<>" for colour in ("#E69F00", "#8C510A", "#5E3C99", "#B2182B")]
+
+# The columns of every csv come in this order; those that an artifact does not need are left out, the core never.
+COLUMNS = [
+    "panel", "experiment", "setting", "value", "method", "title", "metric", "class", "seed", "epoch", "minutes", "x", "mean",
+    "sd", "n", "low", "high", "published", "published_sd", "scale", "status", "note", "runs", "records",
+]  # fmt: skip
+CORE = {
+    "experiment",
+    "setting",
+    "value",
+    "method",
+    "metric",
+    "mean",
+    "sd",
+    "n",
+    "low",
+    "high",
+    "status",
+    "runs",
+    "records",
+}
+
+
+def look(method: str, known: Iterable[str] = ()) -> Look:
+    """The look of a method; one that is not in the list gets a spare one by its place among the `known` methods."""
+    if method in LOOKS:
+        return LOOKS[method]
+    others = [name for name in known if name not in LOOKS]
+    return SPARE[others.index(method) % len(SPARE) if method in others else 0]
+
+
+def look_in(material: Material, method: str) -> Look:
+    """The look of a method of a paper."""
+    return look(method, material.config.paper(material.paper).methods)
+
+
+def marker_style(chosen: Look) -> dict[str, Any]:
+    """matplotlib's words for a look's marker."""
+    face = "white" if chosen.hollow else chosen.colour
+    return {"marker": chosen.marker, "markerfacecolor": face, "markeredgecolor": chosen.colour, "markeredgewidth": 0.9}
+
+
+@dataclass
+class Drawing:
+    """A figure and the data frame of every number in it. Jupyter shows the figure by itself."""
+
+    figure: Figure
+    data: pd.DataFrame = field(repr=False)
+
+    def save(self, stem: str | Path | None) -> "Drawing":
+        """Write `stem`.pdf, .png and .csv, whose bytes depend on nothing but the drawing; nothing where stem is empty."""
+        if stem:
+            stem = Path(stem)
+            stem.parent.mkdir(parents=True, exist_ok=True)
+            with matplotlib.rc_context(RC):
+                self.figure.savefig(
+                    f"{stem}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": "reweigh"}
+                )
+                self.figure.savefig(f"{stem}.png", metadata={"Software": "reweigh"})
+            write_csv(self.data, f"{stem}.csv")
+        return self
+
+    def _repr_png_(self) -> bytes:
+        with matplotlib.rc_context(RC):
+            stream = io.BytesIO()
+            self.figure.savefig(stream, format="png", dpi=110, metadata={"Software": "reweigh"})
+        return stream.getvalue()
+
+
+def write_csv(data: pd.DataFrame, path: str | Path) -> None:
+    """Write drawn numbers: columns in the house's order, six significant digits, no index."""
+    kept = [name for name in COLUMNS if name in data and (name in CORE or data[name].notna().any())]
+    data[kept].to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def styled(draw: Callable[..., Drawing]) -> Callable[..., Drawing]:
+    """Draw with the house style, whatever the caller's matplotlib is set to."""
+
+    @functools.wraps(draw)
+    def in_style(*args: Any, **kwargs: Any) -> Drawing:
+        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **RC, "backend": "agg"}):
+            return draw(*args, **kwargs)
+
+    return in_style
+
+
+def sheet(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure (inches). Made without pyplot, so that no figure stays behind in a process."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def finish(figure: Figure, material: Material, shows: str, notes: Iterable[str] = (), legend: Legend = ()) -> None:
+    """Title and legend above; below, what the figure shows, notes, and at smaller scales that it is no replication."""
+    height = figure.get_size_inches()[1]
+    line = SMALL * 1.4 / 72 / height
+    lines = _footer(figure, material, [shows, *notes])
+    for place, (text, colour) in enumerate(reversed(lines)):
+        weight = "bold" if colour == WARNING else "normal"
+        figure.text(0.008, line * (place + 0.45), text, fontsize=SMALL, color=colour, va="bottom", weight=weight)
+    title = figure.text(0.008, 1 - 0.06 / height, heading(material), fontsize=9, weight="bold", color=INK, va="top")
+    _shrink(figure, title)
+    top = 0.27 / height
+    if legend:
+        top += _legend(figure, list(legend), top) / height
+    bottom = line * (len(lines) + 1)
+    figure.get_layout_engine().set(rect=(0, bottom, 1, 1 - bottom - top), w_pad=0.06, h_pad=0.05)
+
+
+def heading(material: Material) -> str:
+    """`Fig. 5 · title`, `Table 1 · title`."""
+    kind, number = material.artifact.kind, material.name.lstrip("abcdefghijklmnopqrstuvwxyz")
+    return (
+        f"{'Table' if kind == 'table' else 'Fig.'} {number} · {material.artifact.title}"
+        if number
+        else material.artifact.title
+    )
+
+
+def _footer(figure: Figure, material: Material, texts: list[str]) -> list[tuple[str, str]]:
+    """Lines and their colours, broken to the figure's width."""
+    characters = int(figure.get_size_inches()[0] * 72 / (SMALL * 0.57))
+    lines = [(line, MUTED) for text in texts for line in textwrap.wrap(text, characters)]
+    scale, cuts = material.scale, "; ".join(material.cuts())
+    if scale == "paper":
+        return [*lines, ("scale: paper (the paper's own budget)", INK)]
+    badge = f"scale: {scale}{f' — {cuts}' if cuts else ''} — not comparable with the paper"
+    return lines + [(line, WARNING) for line in textwrap.wrap(badge, int(characters * 0.9))]
+
+
+def _shrink(figure: Figure, title: Any) -> None:
+    """Make a title smaller until it fits its figure."""
+    width = figure.get_size_inches()[0] * figure.dpi
+    while title.get_window_extent().width > 0.985 * width and title.get_fontsize() > 6:
+        title.set_fontsize(title.get_fontsize() - 0.25)
+
+
+def _legend(figure: Figure, entries: list[tuple[Any, str]], top: float) -> float:
+    """Draw the legend `top` (a share of the height) below the upper edge, in as many columns as fit; its height in inches."""
+    width = figure.get_size_inches()[0]
+    for columns in range(len(entries), 0, -1):
+        drawn = figure.legend(
+            *zip(*entries, strict=True), loc="upper left", bbox_to_anchor=(0, 1 - top), ncols=columns, borderaxespad=0.2,
+            columnspacing=1.4, handletextpad=0.5,
+        )  # fmt: skip
+        drawn.set_in_layout(False)
+        box = drawn.get_window_extent()
+        if box.width <= width * figure.dpi or columns == 1:
+            break
+        drawn.remove()
+    return float(box.height / figure.dpi)
+
+
+def entry(material: Material, method: str, text: str = "", linestyle: Any = "-") -> tuple[Any, str]:
+    """A method's entry in a legend."""
+    chosen = look_in(material, method)
+    return Line2D([], [], color=chosen.colour, linestyle=linestyle, **marker_style(chosen)), text or material.title(
+        method
+    )
+
+
+def letter(axes: Axes, name: str, text: str = "") -> None:
+    """Panel letter, and a short title beside it."""
+    place = {"xy": (0, 1), "xycoords": "axes fraction", "textcoords": "offset points"}
+    axes.annotate(name, xytext=(0, 6), weight="bold", size=9, **place)
+    axes.annotate(text, xytext=(11, 6), **place)
+
+
+def empty(axes: Axes, text: str) -> None:
+    """Say in an empty panel why it is empty."""
+    axes.text(
+        0.5,
+        0.5,
+        textwrap.fill(text, 44),
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        color=MUTED,
+        style="italic",
+    )
+
+
+def seeds_text(data: pd.DataFrame, what: str = "95 % interval") -> str:
+    """`n = 5 seeds; bars: 95 % interval`, over the aggregated lines of what was drawn."""
+    rows = data[data["n"] > 0]
+    if "seed" in rows:
+        rows = rows[rows["seed"].isna()]
+    if rows.empty:
+        return "nothing run"
+    low, high = int(rows["n"].min()), int(rows["n"].max())
+    count = f"n = {low}" if low == high else f"n = {low} to {high}"
+    return f"Mean over {count} seed{'s' if high > 1 else ''}; {what}"
+
+
+def missing_notes(material: Material, data: pd.DataFrame) -> list[str]:
+    """One line on cells without a record or with diverged runs, if there are any."""
+    notes = []
+    absent = data[(data["status"] == "not run") & (data["method"] != "")].drop_duplicates(["method", "setting"])
+    if not absent.empty:
+        names = ", ".join(f"{material.title(row.method)} at {row.value}" for row in absent.itertuples())
+        notes.append(f"Not run: {names}")
+    lost = data[data["status"].str.endswith("diverged")]
+    if not lost.empty:
+        cells = lost.drop_duplicates(["method", "setting"])
+        names = ", ".join(f"{material.title(row.method)} at {row.value} ({row.status})" for row in cells.itertuples())
+        notes.append(f"Runs whose loss was no longer finite are counted with what they had reached: {names}")
+    return notes

@@ -1,0 +1,296 @@
+"""Records as tables: the runs of some cells, one row a run, and the material that an artifact is drawn from.
+
+A run that has no record is not in the table; nothing stands in for it. Which seeds a cell has is the config's word, so a
+record that an older config left behind is not counted.
+"""
+
+import functools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reweigh import record, stats
+from reweigh.config import CONFIG, Config, load
+from reweigh.config_models import Artifact, Experiment
+from reweigh.digest import digest
+from reweigh.errors import ConfigError
+
+NAMES = ("scale", "paper", "experiment", "setting", "method")
+METRICS = ("test_accuracy", "balanced_accuracy", "minority_recall", "minority_precision", "best_epoch_test_accuracy")
+COSTS = ("seconds", "gpu_seconds", "peak_bytes", "steps")
+
+
+def find_root(start: str | Path = ".") -> Path:
+    """The project's root: `start` or the nearest folder above it that holds config/config.yaml."""
+    here = Path(start).resolve()
+    for folder in (here, *here.parents):
+        if (folder / CONFIG).is_file():
+            return folder
+    raise ConfigError(f"no {CONFIG} in {here} or above it; run this in the project's own folder")
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+def records_of(runs: Iterable[str], root: str | Path = ".") -> dict[str, dict[str, Any]]:
+    """The records of those runs that have one, by run. Raises RecordError for one that was altered."""
+    found = {}
+    for run in runs:
+        path = record.record_path(run, root)
+        if path.is_file():
+            found[run] = _read(path, path.stat().st_mtime_ns, path.stat().st_size)
+    return found
+
+
+@functools.lru_cache(maxsize=8192)
+def _read(path: Path, changed: int, size: int) -> dict[str, Any]:
+    return record.read(path)
+
+
+def table(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """One row a run: the parts of its name, status, metrics (fractions), costs, device and digest."""
+    rows = [
+        {
+            "run": run,
+            **dict(zip((*NAMES, "seed"), (*run.split("/")[:5], int(run.rpartition("seed")[2])), strict=True)),
+            "status": body["status"],
+            **{name: body["metrics"].get(name) for name in METRICS},
+            **{name: body.get(name) for name in COSTS},
+            "device": body["device"]["name"],
+            "digest": body["digest"],
+        }
+        for run, body in records.items()
+    ]
+    columns = ["run", *NAMES, "seed", "status", *METRICS, *COSTS, "device", "digest"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(METRICS, float))
+
+
+def load_cells(config: Config, cells: Iterable[str]) -> pd.DataFrame:
+    """The runs of `cells` that have a record, as a table (see `table`)."""
+    return table(records_of([run for cell in cells for run in config.runs_of(cell)], config.root))
+
+
+def curve(body: dict[str, Any], metric: str) -> pd.DataFrame:
+    """One run's curve: columns epoch, minutes (of training, evaluation left out) and the metric as `y`."""
+    curves = body["curves"]
+    minutes = np.asarray(curves["train_seconds"], float) / 60
+    return pd.DataFrame({"epoch": curves["epoch"], "minutes": minutes, "y": np.asarray(curves[metric], float)})
+
+
+def class_weights(body: dict[str, Any], root: str | Path = ".") -> np.ndarray | None:
+    """The class weights of one run at every outer step, float64 (steps, classes); None if it logged none."""
+    trace = record.trace_path(record.record_path(body["run"], root), body)
+    if trace is None:
+        return None
+    with np.load(trace, allow_pickle=False) as arrays:
+        return arrays["class_weights"].astype(float) if "class_weights" in arrays else None
+
+
+def inverse_frequency_correlation(weights: np.ndarray, counts: Iterable[float]) -> tuple[float, float]:
+    """Pearson's and Spearman's correlation of time-averaged class weights (steps, classes) with 1 / class sizes."""
+    average, inverse = weights.mean(0), 1 / np.asarray(list(counts), float)
+    return stats.pearson(average, inverse), stats.spearman(average, inverse)
+
+
+# --- names of several runs in one word, as they stand in a csv -----------------------------------------------------------
+
+
+def pack(runs: Iterable[str]) -> str:
+    """`a/seed0`, `a/seed1` -> `a/seed{0,1}`, which a shell understands too; several cells are divided by spaces."""
+    cells: dict[str, list[str]] = {}
+    for run in runs:
+        cell, _, seed = run.rpartition("/seed")
+        cells.setdefault(cell, []).append(seed)
+    return " ".join(
+        f"{cell}/seed{seeds[0]}" if len(seeds) == 1 else f"{cell}/seed{{{','.join(seeds)}}}"
+        for cell, seeds in cells.items()
+    )
+
+
+def unpack(packed: str) -> list[str]:
+    """The runs of a word that `pack` made."""
+    runs = []
+    for part in packed.split():
+        cell, _, seeds = part.rpartition("/seed")
+        runs += [f"{cell}/seed{seed}" for seed in re.findall(r"\d+", seeds)]
+    return runs
+
+
+def fingerprint(digests: Iterable[str]) -> str:
+    """One short word for the records that feed a number: it changes when any of them does."""
+    return digest(list(digests))[:12]
+
+
+# --- artifacts -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that one artifact is drawn from. `runs` has a row for each run with a record, needed or optional."""
+
+    config: Config
+    scale: str
+    paper: str
+    name: str
+    artifact: Artifact
+    runs: pd.DataFrame = field(repr=False)
+    records: dict[str, dict[str, Any]] = field(repr=False)
+    published: pd.DataFrame = field(repr=False)
+
+    @property
+    def experiments(self) -> list[str]:
+        """The experiments that it reads, each once, in its own order."""
+        return list(dict.fromkeys(reads.experiment for reads in self.artifact.reads))
+
+    def experiment(self, name: str) -> Experiment:
+        return self.config.experiment(self.paper, name)
+
+    def settings(self, experiment: str) -> list[str]:
+        """The settings of an experiment that it shows, in the paper's order, whether or not this scale has them."""
+        return self._chosen(experiment, "settings", list(self.experiment(experiment).settings))
+
+    def methods(self, experiment: str, setting: str | None = None) -> list[str]:
+        """The methods that it must show, whether or not they were run, then the optional ones that have records."""
+        mine = [reads for reads in self.artifact.reads if reads.experiment == experiment]
+        needed = [method for reads in mine for method in reads.methods]
+        optional = [method for reads in mine for method in reads.optional]
+        rows = self.runs[self.runs["experiment"] == experiment]
+        if setting is not None:
+            rows = rows[rows["setting"] == setting]
+        there = set(rows["method"])
+        return list(dict.fromkeys([*needed, *(method for method in optional if method in there)]))
+
+    def is_optional(self, experiment: str, method: str) -> bool:
+        """Whether a method of an experiment is only drawn where its records happen to exist."""
+        return all(method not in reads.methods for reads in self.artifact.reads if reads.experiment == experiment)
+
+    def of(self, experiment: str, setting: str, method: str) -> pd.DataFrame:
+        """The runs of one cell."""
+        runs = self.runs
+        return runs[(runs["experiment"] == experiment) & (runs["setting"] == setting) & (runs["method"] == method)]
+
+    def value(self, experiment: str, setting: str) -> Any:
+        """The value of a setting in the paper's own terms."""
+        return self.experiment(experiment).settings[setting].value
+
+    def label(self, experiment: str, setting: str) -> str:
+        """What stands on the axis for a setting."""
+        one = self.experiment(experiment).settings[setting]
+        return one.label or (one.value if isinstance(one.value, str) else f"{one.value:g}")
+
+    def title(self, method: str) -> str:
+        """A method's name as figures write it."""
+        return self.config.paper(self.paper).methods[method].title
+
+    def cuts(self) -> list[str]:
+        """What this scale leaves out of the paper's protocol, one text for each experiment that differs."""
+        cuts = (self.config.cut(self.scale, self.paper, name) for name in self.experiments)
+        return [cut for cut in dict.fromkeys(cuts) if cut]
+
+    def seeds(self, experiment: str) -> int:
+        """How many seeds a cell of an experiment has at this scale."""
+        return len(self.config.seeds(self.scale, self.paper, experiment))
+
+    def why_not(self, experiment: str, setting: str, method: str) -> str:
+        """Why a cell has no records."""
+        one = self.experiment(experiment)
+        if one.status != "ready":
+            return one.reason or "not run"
+        if setting not in self.config.settings_of(self.scale, self.paper, experiment):
+            return f"not part of scale {self.scale}"
+        if method not in self.config.methods_of(self.scale, self.paper, experiment):
+            return "not part of the protocol"
+        return "not trained yet"
+
+    def published_value(
+        self, experiment: str, setting: str, method: str, metric: str
+    ) -> tuple[float | None, float | None]:
+        """The paper's mean and sd of one cell; None where it gives none.."""
+        rows = self._published_rows(experiment, setting, method, metric)
+        if rows.empty:
+            return None, None
+        mean, sd = rows.iloc[0][["mean", "std"]]
+        return (None if pd.isna(mean) else float(mean)), (None if pd.isna(sd) else float(sd))
+
+    def row_in_paper(self, experiment: str, setting: str, method: str, metric: str) -> bool:
+        """Whether the paper lists a cell, with a number or without."""
+        return not self._published_rows(experiment, setting, method, metric).empty
+
+    def _published_rows(self, *names: str) -> pd.DataFrame:
+        rows = self.published
+        for column, name in zip(("experiment", "setting_name", "method_name", "metric"), names, strict=True):
+            rows = rows[rows[column] == name]
+        return rows
+
+    def _chosen(self, experiment: str, key: str, known: list[str]) -> list[str]:
+        named = [getattr(reads, key) for reads in self.artifact.reads if reads.experiment == experiment]
+        return [name for name in known if any(names is None or name in names for names in named)]
+
+
+def of_artifact(scale: str, paper: str, artifact: str, root: str | Path | None = None) -> Material:
+    """What an artifact is drawn from at a scale. Without `root`, the project around the current folder."""
+    config = load(find_root() if root is None else root)
+    cells = [*config.cells_of(scale, paper, artifact), *config.cells_of(scale, paper, artifact, optional=True)]
+    records = records_of([run for cell in cells for run in config.runs_of(cell)], config.root)
+    return Material(
+        config=config,
+        scale=scale,
+        paper=paper,
+        name=artifact,
+        artifact=config.artifact(paper, artifact),
+        runs=table(records),
+        records=records,
+        published=published(config, paper),
+    )
+
+
+def published(config: Config, paper: str) -> pd.DataFrame:
+    """The paper's numbers, verbatim, with the run that each belongs to: experiment, setting_name, method_name (or None)."""
+    mapping = config.paper(paper).published
+    if mapping is None:
+        columns = [
+            "table_or_figure",
+            "setting",
+            "method",
+            "metric",
+            "mean",
+            "std",
+            "experiment",
+            "setting_name",
+            "method_name",
+        ]
+        return pd.DataFrame(columns=columns)
+    path = config.root / mapping.file
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing, though config/papers/{paper}.yaml names it as the published numbers")
+    rows = pd.read_csv(path, dtype={"mean": float, "std": float})
+    targets = [mapping.target(row) or (None, None, None, None) for row in rows.to_dict("records")]
+    for place, column in enumerate(("experiment", "setting_name", "method_name")):
+        rows[column] = [target[place] for target in targets]
+    return rows
+
+
+def summary_row(rows: pd.DataFrame, metric: str) -> dict[str, Any]:
+    """The numbers of one cell as a csv line states them: mean, sd, n, low, high, status, runs, records.
+
+    Runs whose metric is not defined (precision where nothing was predicted positive) do not count in n.
+    """
+    known = rows[rows[metric].notna()]
+    ours = stats.summarise(known[metric].tolist())
+    diverged = int((known["status"] == "diverged").sum())
+    return {
+        "metric": metric,
+        "mean": ours.mean,
+        "sd": ours.sd,
+        "n": ours.n,
+        "low": ours.low,
+        "high": ours.high,
+        "status": "not run" if ours.n == 0 else f"{diverged} diverged" if diverged else "run",
+        "runs": pack(known["run"]),
+        "records": fingerprint(known["digest"]) if ours.n else "",
+    }

@@ -1,0 +1,341 @@
+"""What the Snakefiles ask: which files a step reads and makes, and the digests that say when it must run again.
+
+Snakemake re-runs a job when its params change. So each rule carries, as params, digests of the *content* that its
+result depends on: the resolved spec, the source code that the run imports, the recipe of its split. Times of files
+decide nothing. Every function here that takes `wildcards` is an input, params or resource function of a rule.
+"""
+
+import functools
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reweigh import record
+from reweigh.config import Config, load
+from reweigh.config_models import SCALES
+from reweigh.digest import PACKAGE, digest, file_digest, source_digest
+
+# Modules that decide how an artifact looks. Not all that they import: a new key in the config model redraws nothing.
+DRAWING = ("render", "plots", "results", "stats")
+SCORING = ("scorecard", "results", "stats")
+
+Wildcards = Any  # Snakemake's object with one attribute a wildcard
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One call of Snakemake: the config with what `--config` changed. Made by `flow`."""
+
+    config: Config
+
+    @property
+    def scale(self) -> str:
+        return self.config.settings.scale
+
+    @property
+    def papers(self) -> list[str]:
+        return self.config.settings.papers
+
+    # --- targets ---
+
+    def everything(self, wildcards: Wildcards = None) -> list[str]:
+        """What a bare `snakemake` makes: all artifacts and the scorecard; at scale `paper` also every record."""
+        records = [path for paper in self.papers for path in self._grid_records(paper)] if self.scale == "paper" else []
+        return [*(path for one in self.artifacts() for path in one.made(self.scale)), *self.scorecard(), *records]
+
+    def of_paper(self, paper: str) -> list[str]:
+        """All artifacts of one paper at the configured scale."""
+        return [path for one in self.artifacts() if one.paper == paper for path in one.made(self.scale)]
+
+    def scorecard(self) -> list[str]:
+        return [f"results/{self.scale}/scorecard.{kind}" for kind in ("csv", "md")]
+
+    def audit(self) -> str:
+        return f"results/{self.scale}/audit.json"
+
+    def audited(self, wildcards: Wildcards) -> list[str]:
+        """What an audit of a scale looks at: its artifacts and scorecard, and with them all records."""
+        made = [path for one in self.artifacts() for path in one.made(wildcards.scale)]
+        return [*made, f"results/{wildcards.scale}/scorecard.csv"]
+
+    def artifacts(self) -> list["Drawn"]:
+        """Every artifact of the configured papers."""
+        return [Drawn(self, paper, name) for paper in self.papers for name in self.config.paper(paper).artifacts]
+
+    def _grid_records(self, paper: str) -> list[str]:
+        return self.records_of(self.config.cells(self.scale, paper))
+
+    # --- packs of seeds ---
+
+    def packs(self) -> list["Pack"]:
+        """The distinct packs of seeds that one training process takes, over all scales and experiments."""
+        size = self.config.settings.seeds_per_job
+        found: dict[tuple[int, ...], list[str]] = {}
+        for protocol in self._protocols():
+            seeds = self.config.seeds(*protocol.split("/"))
+            for start in range(0, len(seeds), size):
+                found.setdefault(tuple(seeds[start : start + size]), []).append(protocol)
+        return [Pack(self.config, seeds, tuple(protocols)) for seeds, protocols in sorted(found.items())]
+
+    def _protocols(self) -> list[str]:
+        return [
+            f"{scale}/{paper}/{name}"
+            for paper in self.papers
+            for name, one in self.config.paper(paper).experiments.items()
+            for scale in SCALES
+            if scale == "paper" or scale in one.scales
+        ]
+
+    # --- raw data ---
+
+    def datasets(self) -> str:
+        """Every data set that a run reads, as alternatives of a wildcard's pattern."""
+        names = set()
+        for protocol in self._protocols():
+            names.add(_dataset(self.config, protocol))
+        return "|".join(re.escape(name) for name in sorted(names))
+
+    def receipt(self, wildcards: Wildcards) -> str:
+        """The receipt of the raw data that a split is drawn from."""
+        return f"data/raw/{_dataset(self.config, wildcards.protocol)}/SOURCE.json"
+
+    def content_digest(self, wildcards: Wildcards) -> str:
+        """What the manifest promises of a data set's bytes."""
+        from reweigh.data.manifest import content_digest
+
+        return content_digest(wildcards.dataset)
+
+    # --- records for artifacts and scorecard ---
+
+    def records_of(self, cells: Iterable[str]) -> list[str]:
+        """The records of some cells. With `--config missing=skip`, only of cells that have them all already."""
+        kept = [cell for cell in cells if self.config.settings.missing == "train" or self.is_complete(cell)]
+        return [record.record_path(run).as_posix() for cell in kept for run in self.config.runs_of(cell)]
+
+    def is_complete(self, cell: str) -> bool:
+        """Whether every run of a cell has left a record."""
+        return all((self.config.root / record.record_path(run)).is_file() for run in self.config.runs_of(cell))
+
+    def scored_records(self, wildcards: Wildcards) -> list[str]:
+        """The records that the scorecard of a scale needs: the whole grid."""
+        return [path for paper in self.papers for path in self.records_of(self.config.cells(wildcards.scale, paper))]
+
+    def published(self) -> list[str]:
+        """The files of published numbers."""
+        papers = [self.config.paper(name) for name in self.papers]
+        return [paper.published.file for paper in papers if paper.published]
+
+    def scoring_digest(self, wildcards: Wildcards) -> str:
+        """Digest of how the scorecard is made: its code, the claims and the mapping of published numbers."""
+        said = [self.config.paper(name).model_dump(include={"claims", "published", "findings"}) for name in self.papers]
+        return digest([_code_digest(SCORING), said, self._other_records(wildcards)])
+
+    def _other_records(self, wildcards: Wildcards) -> list[str]:
+        """Digests of the records of a scale that are there though the grid does not ask for them (extensions)."""
+        root, asked = self.config.root, set(self.scored_records(wildcards))
+        found = sorted((root / "results" / wildcards.scale).glob("*/*/*/*/seed*.json"))
+        return [file_digest(path) for path in found if path.relative_to(root).as_posix() not in asked]
+
+    # --- resources ---
+
+    def gpus(self, wildcards: Wildcards) -> int:
+        """GPUs that a training job asks for: 1 where there are any (or the config says so), else 0."""
+        wanted = self.config.settings.device
+        return int(wanted == "gpu" or (wanted == "auto" and _has_gpu()))
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Seeds that are drawn, and trained, by one job. Its patterns match the protocols whose seeds are packed so."""
+
+    config: Config
+    seeds: tuple[int, ...]
+    protocols: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"seeds_{self.seeds[0]}_to_{self.seeds[-1]}" if len(self.seeds) > 1 else f"seed_{self.seeds[0]}"
+
+    @property
+    def pattern(self) -> str:
+        """The wildcard `protocol`: SCALE/PAPER/EXPERIMENT."""
+        return "|".join(re.escape(protocol) for protocol in self.protocols)
+
+    @property
+    def records(self) -> list[str]:
+        return [f"results/{{protocol}}/{{setting}}/{{method}}/seed{seed}.json" for seed in self.seeds]
+
+    @property
+    def splits(self) -> list[str]:
+        return [f"data/splits/{{protocol}}/{{setting}}/seed{seed}.npz" for seed in self.seeds]
+
+    @property
+    def split_reports(self) -> list[str]:
+        return [f"data/splits/{{protocol}}/{{setting}}/seed{seed}.json" for seed in self.seeds]
+
+    def splits_needed(self, wildcards: Wildcards) -> list[str]:
+        """The splits that training reads; none if every record is there and current, so that none is drawn for it."""
+        runs = self.runs(wildcards)
+        if all(self._record(run).is_file() for run in runs) and not self.stale(wildcards):
+            return []
+        return [path.format(protocol=wildcards.protocol, setting=wildcards.setting) for path in self.splits]
+
+    def stale(self, wildcards: Wildcards) -> list[str]:
+        """A note, newer than the record, for each record that is there but stale by its own digests; its path says why.
+
+        Snakemake remembers the params of jobs that it ran itself in this folder. A record that came with a clone, or
+        from a machine without Snakemake, says itself what it was made from; only a newer input makes Snakemake listen.
+        """
+        if self.config.settings.stale == "keep":
+            return []
+        found = []
+        for run in self.runs(wildcards):
+            if why := _stale_because(self._record(run), self.config, run):
+                note = Path(".reweigh/stale", "_and_".join(why), run)
+                _touch_after(self.config.root / note, self._record(run))
+                found.append(note.as_posix())
+        return found
+
+    def _record(self, run: str) -> Path:
+        return record.record_path(run, self.config.root)
+
+    def split_names(self, wildcards: Wildcards) -> list[str]:
+        """The names of the job's splits: SCALE/PAPER/EXPERIMENT/SETTING/seedN."""
+        return [f"{wildcards.protocol}/{wildcards.setting}/seed{seed}" for seed in self.seeds]
+
+    def runs(self, wildcards: Wildcards) -> list[str]:
+        """The names of the job's runs."""
+        cell = f"{wildcards.protocol}/{wildcards.setting}/{wildcards.method}"
+        return [f"{cell}/seed{seed}" for seed in self.seeds]
+
+    def spec_digest(self, wildcards: Wildcards) -> str:
+        """What is asked for: digest of the resolved specs of the job's runs."""
+        return digest([digest(self.config.resolve(run)) for run in self.runs(wildcards)])
+
+    def code_digest(self, wildcards: Wildcards) -> str:
+        """What is executed: digest of the import closure of the job's method, model, reader and engine."""
+        return record.code_digest(self.config.resolve(self.runs(wildcards)[0]))
+
+    def split_digest(self, wildcards: Wildcards) -> str:
+        """What is trained on: digest of the recipes of the job's splits, down to the bytes that the manifest has."""
+        from reweigh.data.obtain import recipe_digest
+
+        runs = [self.config.any_run(name) for name in self.split_names(wildcards)]
+        return digest([recipe_digest(self.config.resolve(run)) for run in runs])
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An artifact of a paper, as a rule sees it."""
+
+    flow: Flow
+    paper: str
+    artifact: str
+
+    @property
+    def name(self) -> str:
+        """Its shorthand on the command line: `tdr_fig5`."""
+        return f"{self.paper}_{self.artifact}"
+
+    @property
+    def stem(self) -> str:
+        """Its files, without their endings."""
+        return f"figures/{{scale}}/{self.paper}/{self.artifact}"
+
+    @property
+    def title(self) -> str:
+        return self._config.title
+
+    @property
+    def notebook(self) -> str:
+        return self._config.notebook
+
+    @property
+    def caption(self) -> str:
+        """Its caption for the report, relative to workflow/rules/."""
+        return f"../../{self._config.caption}"
+
+    @property
+    def _config(self) -> Any:
+        return self.flow.config.artifact(self.paper, self.artifact)
+
+    def made(self, scale: str) -> list[str]:
+        return [f"{self.stem.format(scale=scale)}.{kind}" for kind in ("pdf", "png", "csv", "ipynb")]
+
+    def target(self, wildcards: Wildcards) -> list[str]:
+        """Its files at the configured scale."""
+        return self.made(self.flow.scale)
+
+    def records(self, wildcards: Wildcards) -> list[str]:
+        """The records that it needs; they are trained if they are missing."""
+        return self.flow.records_of(self.flow.config.cells_of(wildcards.scale, self.paper, self.artifact))
+
+    def drawing_digest(self, wildcards: Wildcards) -> str:
+        """How it is drawn: digest of its code, its entry in the config, and the records that it draws if they exist."""
+        config, said = self.flow.config, self._config.model_dump()
+        experiments = {
+            reads.experiment: config.cut(wildcards.scale, self.paper, reads.experiment) for reads in self._config.reads
+        }
+        optional = config.cells_of(wildcards.scale, self.paper, self.artifact, optional=True)
+        runs = [run for cell in optional for run in config.runs_of(cell)]
+        paths = [config.root / record.record_path(run) for run in runs]
+        extra = [file_digest(path) for path in paths if path.is_file()]
+        return digest([_code_digest(DRAWING), said, experiments, extra])
+
+
+def flow(overrides: dict[str, Any], root: str | Path = ".") -> Flow:
+    """The workflow of the project in `root`; `overrides` is Snakemake's `config`: config.yaml, changed by --config.
+
+    Shell commands find `reweigh` beside the Python that runs Snakemake, whether or not its environment is activated.
+    """
+    made = Flow(load(root).with_settings(**overrides))
+    os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+    made.config.settings.apply()
+    return made
+
+
+def _dataset(config: Config, protocol: str) -> str:
+    """The data set of an experiment at a scale."""
+    scale, paper, name = protocol.split("/")
+    one = config.experiment(paper, name)
+    block = one.block(scale)
+    return (block.dataset if block else None) or one.dataset or ""
+
+
+@functools.cache
+def _code_digest(rooms: tuple[str, ...]) -> str:
+    """Digest of the source of some modules and packages of reweigh, whatever they import from others."""
+    files = [path for room in rooms for path in (PACKAGE / f"{room}.py", *sorted((PACKAGE / room).rglob("*.py")))]
+    return digest({path.name: source_digest(path.read_text()) for path in files if path.is_file()})
+
+
+def _stale_because(path: Path, config: Config, run: str) -> list[str]:
+    """The parts of a run (spec, code, split) that changed since its record was written; [] for none, or no record."""
+    from reweigh.data.obtain import recipe_digest
+
+    if not path.is_file():
+        return []
+    spec = config.resolve(run)
+    try:
+        return record.stale_because(json.loads(path.read_bytes()), spec, recipe_digest(spec, config.root / "data"))
+    except (ValueError, KeyError, TypeError):
+        return ["unreadable"]
+
+
+def _touch_after(note: Path, path: Path) -> None:
+    """Make sure that `note` is newer than `path`."""
+    if not note.is_file() or note.stat().st_mtime <= path.stat().st_mtime:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
+
+
+@functools.cache
+def _has_gpu() -> bool:
+    from reweigh.training.device import visible_devices
+
+    return bool(visible_devices())

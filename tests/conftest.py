@@ -1,0 +1,18 @@
+"""What tests share."""
+
+from pathlib import Path
+
+import pytest
+
+from reweigh.data import manifest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def raw_root(tmp_path_factory):
+    """A data/raw with the embedded data sets, real bytes, fetched once a session: mnist, adult, cifar10-slice."""
+    root = tmp_path_factory.mktemp("data") / "raw"
+    for dataset in ("mnist", "adult", "cifar10-slice"):
+        manifest.ensure(dataset, root, mirror="", manifest=ROOT / "data" / "manifest.yaml")
+    return root

@@ -1,0 +1,151 @@
+"""Digests: golden values (a change of these makes every record stale), what counts in source code, and import closures."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reweigh import digest
+from reweigh.record import code_files
+
+PACKAGE = Path(digest.__file__).parent
+SPEC = {"uses": "tdr", "model": {"name": "lenet"}, "data": {"dataset": "mnist"}}
+
+
+def test_golden_digests():
+    assert digest.canonical({"b": [1, 2.5, None], "a": "é"}) == b'{"a":"\\u00e9","b":[1,2.5,null]}'
+    assert digest.digest({"b": 1, "a": 2}) == "d3626ac30a87e6f7a6428233b3c68299976865fa5508e4267c5415c76af7a772"
+    assert digest.source_digest("x = 1\n") == "8ff436def1451285599a1b1ad70800493b8dcafde2912e1a38345633054e4c26"
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers() | st.floats(allow_nan=False, allow_infinity=False)))
+def test_key_order_does_not_count(value):
+    assert digest.digest(value) == digest.digest(dict(reversed(value.items())))
+
+
+def test_nan_has_no_digest():
+    with pytest.raises(ValueError):
+        digest.digest({"x": float("nan")})
+
+
+SOURCE = '''"""What this is."""
+
+import math  # for pi
+
+
+def area(r):
+    """Of a circle.
+
+    Two lines.
+    """
+    return math.pi * r**2  # a comment
+
+
+TEXT = """not a # docstring"""
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("What this is.", "What this is, said better."),
+        ("  # a comment", "  # another comment, much longer"),
+        ("  # a comment", ""),
+        ("\n\n\ndef", "\n\n\n\n# a comment line\n\ndef"),
+        ("    Two lines.\n", "    Two lines.\n    Three.\n"),
+    ],
+)
+def test_comments_docstrings_and_blank_lines_do_not_count(old, new):
+    assert old in SOURCE
+    assert digest.source_digest(SOURCE.replace(old, new)) == digest.source_digest(SOURCE)
+
+
+@pytest.mark.parametrize(("old", "new"), [("r**2", "r**3"), ("not a #", "not  a #"), ("def area(r)", "def area(s)")])
+def test_everything_else_counts(old, new):
+    assert digest.source_digest(SOURCE.replace(old, new)) != digest.source_digest(SOURCE)
+
+
+def test_a_closure_holds_what_a_run_executes_and_no_other_method():
+    files = set(code_files(SPEC))
+    assert {
+        "methods/tdr.py",
+        "hypergrad/lookahead.py",
+        "training/engine.py",
+        "models/lenet.py",
+        "data/mnist.py",
+    } <= files
+    assert not files & {"methods/er.py", "models/resnet20.py", "data/adult.py", "config.py", "record.py", "cli.py"}
+    plain = set(code_files({**SPEC, "uses": "none"}))
+    assert "methods/tdr.py" not in plain and plain - files == {"methods/none.py"}
+
+
+def test_an_unknown_module_is_refused():
+    with pytest.raises(ModuleNotFoundError, match=r"reweigh\.methods\.tdrr"):
+        digest.closure(["reweigh.methods.tdrr"])
+
+
+# Imports run one way; a room may import from its own floor and from those below it.
+FLOORS = [
+    {"errors", "streams", "digest"},
+    {"record", "config", "config_models", "config_checks", "stats"},
+    {"data"},
+    {"losses", "weights", "models"},
+    {"hypergrad"},
+    {"methods", "training", "evaluate"},
+]
+
+
+def imports_of(path):
+    """Modules of this package that a file imports, by the part after `reweigh.`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        yield from (name.split(".", 1)[1] for name in names if name.startswith("reweigh.") and digest.module_file(name))
+
+
+def test_imports_run_one_way():
+    floor = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+    wrong = []
+    for path in PACKAGE.rglob("*.py"):
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for name in imports_of(path):
+            below = name.split(".")[0]
+            if room in floor and floor.get(below, 99) > floor[room]:
+                wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+    assert wrong == []
+
+
+def test_imports_have_no_circles():
+    graph = {
+        path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): {
+            name for name in imports_of(path)
+        }
+        for path in PACKAGE.rglob("*.py")
+    }
+    done, trail = set(), []
+
+    def visit(module):
+        assert module not in trail, f"circle: {' -> '.join([*trail[trail.index(module) :], module])}"
+        if module in done:
+            return
+        trail.append(module)
+        for name in graph.get(module, ()):
+            visit(name)
+        trail.pop()
+        done.add(module)
+
+    for module in graph:
+        visit(module)
+
+
+def test_what_builds_the_dag_does_not_import_torch():
+    code = "import reweigh.config, reweigh.record, reweigh.data.obtain, reweigh.workflow, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,219 @@
+"""Each method against an independent computation of its formula, on a small net with real gradients."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from reweigh.data.arrays import Part
+from reweigh.methods import base, constant, er, hard, none, random_weights, tdr
+from reweigh.training.batches import BatchStream, DevicePart
+
+TDR_CODE = {
+    "outer_every": 10,
+    "outer_learning_rate": 0.1,
+    "clip_max": 100.0,
+    "normalisation": "class",
+    "hypergradient_batch": "fresh",
+    "look_ahead_decay": True,
+    "target_mode": "eval",
+    "target_augment": True,
+}
+TDR_PAPER = {
+    **TDR_CODE,
+    "outer_learning_rate": 0.2,
+    "clip_max": None,
+    "normalisation": "batch",
+    "hypergradient_batch": "last",
+    "look_ahead_decay": False,
+}
+RATE, DECAY = 0.05, 0.002
+
+
+def part(examples, seed):
+    rng = np.random.default_rng(seed)
+    labels = (np.arange(examples) % 5 > 0).astype(np.int64)  # a fifth are the minority, label 0
+    inputs = (rng.normal(size=(examples, 4)) + labels[:, None]).astype(np.float32)
+    return DevicePart(inputs, Part(np.arange(examples), labels, labels), "none", torch.device("cpu"))
+
+
+@pytest.fixture
+def problem():
+    """(setting, step): 50 training examples in batches of 10, a target set of 10 in batches of 5."""
+    train, target = part(50, 1), part(10, 2)
+    setting = base.Setting(
+        seed=0,
+        classes=2,
+        class_counts=torch.tensor([10.0, 40.0]),
+        group_counts=torch.tensor([10.0, 40.0]),
+        batch_size=10,
+        learning_rate=RATE,
+        weight_decay=DECAY,
+        target=BatchStream(target, 5, 0, "target-batches", augment=False),
+        fresh=BatchStream(train, 10, 0, "fresh-batches", augment=False),
+    )
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 2))
+    batches = BatchStream(train, 10, 0, "batches", augment=False)
+    return setting, lambda number: base.Step(number, model, batches.batch(number))
+
+
+def weights_at(method, step):
+    method.learn(step)
+    return method.example_weights(step, torch.zeros(len(step.batch)))
+
+
+def gradient_of(model, batch, weights=None, training=True):
+    """∇ of the weighted loss (the mean if no weights are given), by a plain backward pass on a copy of the model."""
+    import copy
+
+    twin = copy.deepcopy(model).train(training)
+    losses = nn.functional.cross_entropy(twin(batch.inputs), batch.labels, reduction="none")
+    (losses.mean() if weights is None else (weights * losses).sum()).backward()
+    return twin, torch.cat([parameter.grad.flatten() for parameter in twin.parameters()])
+
+
+def moved(model, change):
+    import copy
+
+    twin, start = copy.deepcopy(model), 0
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter += change[start : start + parameter.numel()].view_as(parameter)
+            start += parameter.numel()
+    return twin
+
+
+def flat(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_none_is_the_mean_and_its_c_th_part(problem):
+    setting, step = problem
+    assert weights_at(none.Method({"scale": "mean"}, setting), step(0)).tolist() == pytest.approx([0.1] * 10)
+    assert weights_at(none.Method({"scale": "1c"}, setting), step(0)).tolist() == pytest.approx([0.05] * 10)
+
+
+def test_hard_weighs_each_class_by_the_other_ones_share(problem):
+    setting, step = problem
+    expected = torch.where(step(0).batch.labels == 0, 0.8, 0.2) / 10
+    torch.testing.assert_close(weights_at(hard.Method({"scale": "simplex"}, setting), step(0)), expected)
+    torch.testing.assert_close(weights_at(hard.Method({"scale": "mean"}, setting), step(0)), 2 * expected)
+
+
+def test_random_weights_sum_to_one_and_change_when_they_should(problem):
+    setting, step = problem
+    examples = random_weights.Method({"per": "example", "every": 1}, setting)
+    first, second = weights_at(examples, step(0)), weights_at(examples, step(1))
+    assert first.sum().item() == pytest.approx(1) and (first >= 0).all() and not torch.equal(first, second)
+    classes = random_weights.Method({"per": "class", "every": 10}, setting)
+    drawn = [classes.draw(2, number) for number in range(8)]
+    assert all(weights.sum().item() in (0, pytest.approx(1)) for weights in drawn)
+    batch = step(3).batch
+    torch.testing.assert_close(weights_at(classes, step(3)), drawn[0][batch.groups] / 10)
+    assert torch.equal(weights_at(classes, step(13)), drawn[1][step(13).batch.groups] / 10)
+
+
+@pytest.mark.parametrize(("scale", "divisor"), [("sum", 1), ("mean", 10)])
+def test_example_reweighting_is_algorithm_1_of_ren_et_al(problem, scale, divisor):
+    """w ∝ max(⟨∇L_target, ∇ℓ_i⟩, 0), each gradient by its own backward pass; batch norm sees the whole batch."""
+    setting, step = problem
+    at = step(4)
+    target = setting.target.batch(4)
+    outer = gradient_of(at.model, target)[1]
+    products = []
+    for i in range(10):
+        only = torch.zeros(10)
+        only[i] = 1
+        products.append(float(outer @ gradient_of(at.model, at.batch, only)[1]))
+    positive = np.maximum(products, 0)
+    found = weights_at(er.Method({"scale": scale}, setting), at)
+    np.testing.assert_allclose(found.numpy(), positive / positive.sum() / divisor, rtol=1e-3, atol=1e-6)
+
+
+def test_tdr_by_the_code_is_sections_c1_to_c4_of_the_sheet(problem):
+    setting, step = problem
+    method, at = tdr.Method(TDR_CODE, setting), step(0)
+    batch, target = setting.fresh.batch(0), setting.target.batch(0)
+    inner = gradient_of(at.model, batch, torch.full((10,), 0.5 / 10))[1] + DECAY * flat(at.model)
+    ahead = moved(at.model, -RATE * inner)
+    outer = gradient_of(ahead, target, training=False)[1] + DECAY * flat(ahead)
+    expected = torch.zeros(2)
+    for label in (0, 1):
+        share = (batch.labels == label).float() / 10
+        h = -RATE * (outer @ gradient_of(at.model, batch, share)[1])
+        expected[label] = (0.5 - 0.1 * h).clamp(0, 100)
+    expected /= expected.sum()
+    found = weights_at(method, at)
+    torch.testing.assert_close(method.weights, expected, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(found, expected[at.batch.labels] / 10, rtol=1e-5, atol=1e-7)
+    assert not torch.equal(method.weights, torch.tensor([0.5, 0.5]))
+
+
+def test_tdr_by_the_code_moves_every_tenth_step_only_and_stays_on_the_simplex(problem):
+    setting, step = problem
+    method, seen = tdr.Method({**TDR_CODE, "outer_learning_rate": 50.0}, setting), []
+    for number in range(21):
+        method.learn(step(number))
+        seen.append(method.weights)
+        assert (method.weights >= 0).all() and method.weights.sum().item() == pytest.approx(1, abs=1e-6)
+    changes = [number for number in range(1, 21) if not torch.equal(seen[number], seen[number - 1])]
+    assert changes == [10, 20] and torch.stack(method.trace["outer_step"]).tolist() == [0, 10, 20]
+    assert torch.stack(method.trace["class_weights"]).shape == (3, 2)
+
+
+def test_tdr_as_printed_uses_the_last_inner_step_and_eq_6_7_9(problem):
+    setting, step = problem
+    method = tdr.Method(TDR_PAPER, setting)
+    for number in range(9):
+        weights_at(method, step(number))
+    at = step(9)
+    used = weights_at(method, at)
+    assert used.sum().item() == pytest.approx(1) and used.tolist() == pytest.approx([0.1] * 10)  # w is still 1/2, 1/2
+    ahead = moved(at.model, -RATE * gradient_of(at.model, at.batch, torch.full((10,), 0.1))[1])
+    outer = gradient_of(ahead, setting.target.batch(0), training=False)[1]
+    expected = torch.zeros(2)
+    for label in (0, 1):
+        share = (at.batch.labels == label).float() / 10
+        expected[label] = max(0.0, 0.5 + 0.2 * RATE * float(outer @ gradient_of(at.model, at.batch, share)[1]))
+    found = weights_at(method, step(10))
+    torch.testing.assert_close(method.weights, expected, rtol=1e-5, atol=1e-7)
+    chosen = expected[step(10).batch.labels]
+    torch.testing.assert_close(found, chosen / chosen.sum(), rtol=1e-5, atol=1e-7)
+
+
+def test_collapsed_tdr_weights_go_back_to_even_and_the_trace_says_so(problem):
+    setting, _ = problem
+    for options in (TDR_CODE, TDR_PAPER):
+        weights, collapsed = tdr.Method(options, setting).projected(torch.tensor([-1.0, 0.0]))
+        assert weights.tolist() == [0.5, 0.5] and collapsed
+
+
+def test_tdr_state_carries_what_it_learned(problem):
+    setting, step = problem
+    first, second = tdr.Method(TDR_PAPER, setting), tdr.Method(TDR_PAPER, setting)
+    for number in range(10):
+        first.learn(step(number))
+    second.load_state(first.state())
+    assert torch.equal(weights_at(first, step(10)), weights_at(second, step(10)))
+    assert second.outer_steps == 1
+
+
+@pytest.mark.parametrize("method", [er.Method({"scale": "sum"}, None), tdr.Method])
+def test_learning_leaves_the_model_as_it_is(problem, method):
+    setting, step = problem
+    at = step(0)
+    before = {name: value.clone() for name, value in at.model.state_dict().items()}
+    if isinstance(method, er.Method):
+        method.setting = setting
+    else:
+        method = method(TDR_CODE, setting)
+    method.learn(at)
+    assert all(torch.equal(value, before[name]) for name, value in at.model.state_dict().items())
+
+
+def test_the_constant_predictor_says_the_majority_label_and_trains_nothing(problem):
+    setting, step = problem
+    method = constant.Method({}, setting)
+    assert method.stages(50) == []
+    assert method.predict(step(0).model, torch.zeros(3, 4)).argmax(1).tolist() == [1, 1, 1]

@@ -1,0 +1,99 @@
+"""Learning rates, augmentation and streams of batches."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reweigh.data.arrays import Part
+from reweigh.streams import rng, stream_seed
+from reweigh.training.augment import crop_and_flip
+from reweigh.training.batches import BatchStream, DevicePart
+from reweigh.training.schedule import learning_rate
+
+STEP = {"name": "step", "milestones": [91, 136, 182], "factor": 0.1, "warmup_epochs": 0}
+
+
+def test_step_decay_falls_at_its_milestones():
+    rates = {epoch: learning_rate(STEP, 0.01, epoch * 100, 100, 200) for epoch in (0, 90, 91, 135, 136, 182, 199)}
+    expected = {0: 1e-2, 90: 1e-2, 91: 1e-3, 135: 1e-3, 136: 1e-4, 182: 1e-5, 199: 1e-5}
+    assert rates == pytest.approx(expected)
+    assert learning_rate(STEP, 0.01, 91 * 100 - 1, 100, 200) == 0.01
+
+
+def test_warm_up_is_linear_and_reaches_the_base_rate():
+    schedule = {**STEP, "warmup_epochs": 5}
+    rates = [learning_rate(schedule, 0.1, step, 10, 200) for step in range(51)]
+    assert rates[:50] == pytest.approx([0.1 * (step + 1) / 50 for step in range(50)])
+    assert rates[50] == 0.1
+
+
+def test_cosine_goes_from_base_to_zero():
+    schedule = {"name": "cosine", "warmup_epochs": 0}
+    assert learning_rate(schedule, 0.2, 0, 10, 20) == 0.2
+    assert learning_rate(schedule, 0.2, 100, 10, 20) == pytest.approx(0.1)
+    assert learning_rate(schedule, 0.2, 199, 10, 20) == pytest.approx(0.1 * (1 + math.cos(math.pi * 199 / 200)))
+    warm = {"name": "cosine", "warmup_epochs": 2}
+    assert learning_rate(warm, 0.2, 20, 10, 20) == 0.2
+
+
+def test_every_crop_and_flip_is_a_window_of_the_padded_image_and_all_are_likely():
+    """Distribution of torchvision's RandomCrop(32, padding=4) and RandomHorizontalFlip: 81 windows, each half mirrored."""
+    image = torch.arange(1, 3 * 32 * 32 + 1).reshape(1, 3, 32, 32)
+    padded = torch.nn.functional.pad(image, (4,) * 4)[0]
+    windows = {}
+    for down in range(9):
+        for right in range(9):
+            window = padded[:, down : down + 32, right : right + 32]
+            windows[window.numpy().tobytes()] = (down, right, False)
+            windows[window.flip(2).numpy().tobytes()] = (down, right, True)
+    assert len(windows) == 162
+    many = crop_and_flip(image.expand(8100, -1, -1, -1), seed=3)
+    seen = [windows[example.numpy().tobytes()] for example in many]
+    counts = np.unique([down * 9 + right for down, right, _ in seen], return_counts=True)[1]
+    assert len(counts) == 81
+    assert ((counts - 100) ** 2 / 100).sum() < 140  # chi-squared with 80 degrees of freedom: p < 1e-4 beyond
+    assert np.mean([mirrored for *_, mirrored in seen]) == pytest.approx(0.5, abs=0.02)
+    assert torch.equal(many, crop_and_flip(image.expand(8100, -1, -1, -1), seed=3))
+
+
+def stream(examples=23, batch_size=5, seed=0, name="batches"):
+    index = np.arange(examples)
+    inputs = np.arange(examples, dtype=np.float32)[:, None]
+    part = DevicePart(inputs, Part(index, index % 2, index % 2), "none", torch.device("cpu"))
+    return BatchStream(part, batch_size, seed, name, augment=False)
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 5))
+def test_a_cycle_shows_no_example_twice_and_drops_the_rest(examples, batch_size, cycle):
+    batches = stream(examples, batch_size)
+    seen = torch.cat([batches.batch(cycle * batches.per_cycle + k).inputs[:, 0] for k in range(batches.per_cycle)])
+    assert len(seen.unique()) == len(seen) == examples // min(batch_size, examples) * min(batch_size, examples)
+
+
+def test_a_batch_depends_on_its_number_alone():
+    forward, backward = stream(), stream()
+    numbers = [0, 3, 4, 5, 17, 40]
+    first = {number: forward.batch(number).inputs for number in numbers}
+    for number in reversed(numbers):
+        assert torch.equal(backward.batch(number).inputs, first[number])
+    assert not torch.equal(stream(seed=1).batch(0).inputs, first[0])
+    assert not torch.equal(stream(name="fresh-batches").batch(0).inputs, first[0])
+
+
+def test_streams_are_named():
+    assert stream_seed(0, "batches", 1) == stream_seed(0, "batches", 1) < 2**63
+    names = [(0, "batches", 1), (0, "batches", 2), (1, "batches", 1), (0, "init"), (0, "batches")]
+    assert len({stream_seed(*name) for name in names}) == len(names)
+    assert rng(0, "noise").random() != rng(0, "init").random()
+
+
+def test_images_are_scaled_by_the_step():
+    pixels = np.array([0, 128, 255], np.uint8).reshape(3, 1, 1, 1)
+    part = Part(np.arange(3), np.zeros(3, int), np.zeros(3, int))
+    centred = DevicePart(pixels, part, "centred", torch.device("cpu")).take(slice(None)).inputs.flatten().tolist()
+    raw = DevicePart(pixels, part, "raw", torch.device("cpu")).take(slice(None)).inputs.flatten().tolist()
+    assert centred == [-1, 0, 255 / 128 - 1] and raw == [0, 128, 255]

@@ -1,0 +1,56 @@
+# Figures and tables, each from its notebook.
+# OUTPUTS: figures/{scale}/{paper}/{artifact}.{pdf,png,csv,ipynb}
+# TARGETS: tdr (a paper), tdr_fig5 (one artifact), both at the configured scale
+for artifact in flow.artifacts():
+
+    rule:
+        """Draw one figure or table from its records, with the numbers that it shows and the notebook that drew it."""
+        name:
+            f"render_{artifact.name}"
+        input:
+            notebook=artifact.notebook,
+            records=artifact.records,
+            published=flow.published(),
+        output:
+            pdf=update(f"{artifact.stem}.pdf"),
+            png=report(
+                update(f"{artifact.stem}.png"),
+                caption=artifact.caption,
+                category=artifact.paper,
+                labels={"artifact": artifact.artifact, "scale": "{scale}", "as": "picture"},
+            ),
+            csv=report(
+                update(f"{artifact.stem}.csv"),
+                caption=artifact.caption,
+                category=artifact.paper,
+                labels={"artifact": artifact.artifact, "scale": "{scale}", "as": "numbers"},
+            ),
+            notebook=update(f"{artifact.stem}.ipynb"),
+        log:
+            f"logs/render/{{scale}}/{artifact.name}.log",
+        resources:
+            mem_mb=2000,
+        params:
+            drawing=artifact.drawing_digest,
+            stem=artifact.stem,
+        shell:
+            "reweigh render {params.stem} > {log} 2>&1"
+
+    rule:
+        """One artifact at the configured scale."""
+        name:
+            artifact.name
+        input:
+            artifact.target,
+        localrule: True
+
+
+for paper in flow.papers:
+
+    rule:
+        """All artifacts of one paper at the configured scale."""
+        name:
+            paper
+        input:
+            flow.of_paper(paper),
+        localrule: True

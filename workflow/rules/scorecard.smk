@@ -1,0 +1,33 @@
+# Verdicts: each published number and each claim beside ours.
+# OUTPUTS: results/{scale}/scorecard.{csv,md}
+# TARGETS: scorecard
+
+
+rule score:
+    """Compare the records of a scale with the published numbers, and decide the claims."""
+    input:
+        records=flow.scored_records,
+        published=flow.published(),
+    output:
+        csv=report(
+            "results/{scale}/scorecard.csv",
+            caption="../report/scorecard.rst",
+            category="scorecard",
+            labels={"scale": "{scale}", "as": "numbers"},
+        ),
+        text="results/{scale}/scorecard.md",
+    log:
+        "logs/scorecard/{scale}.log",
+    resources:
+        mem_mb=2000,
+    params:
+        scoring=flow.scoring_digest,
+    shell:
+        "reweigh scorecard --scale {wildcards.scale} > {log} 2>&1"
+
+
+rule scorecard:
+    """The scorecard of the configured scale."""
+    input:
+        flow.scorecard(),
+    localrule: True
