@@ -18,7 +18,18 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from reweigh.config_models import SCALES, SPEC_VERSION, Artifact, Experiment, Frozen, Paper, Patch, Settings, Spec
+from reweigh.config_models import (
+    KNOBS,
+    SCALES,
+    SPEC_VERSION,
+    Artifact,
+    Experiment,
+    Frozen,
+    Paper,
+    Patch,
+    Settings,
+    Spec,
+)
 from reweigh.errors import ConfigError
 
 CONFIG = "config/config.yaml"
@@ -75,7 +86,7 @@ class Config:
     def with_settings(self, **changes: Any) -> "Config":
         """This config with other values of config.yaml's keys, as `snakemake --config key=value` gives them."""
         merged = {**self.settings.model_dump(), **changes}
-        return replace(self, settings=_validated(Settings, merged, "--config"))
+        return replace(self, settings=validated(Settings, merged, "--config"))
 
     # --- the grid ---
 
@@ -190,7 +201,9 @@ class Config:
             merged = _laid_over(merged, layer.says)
         spec = {**parts._asdict(), "spec_version": SPEC_VERSION, **merged}
         where = f"config/papers/{parts.paper}.yaml: {parts.cell}"
-        return _validated(Spec, spec, where).model_dump()
+        if knobs := KNOBS.get(merged["uses"]):
+            spec["method_options"] = validated(knobs, merged["method_options"], f"{where}: options").model_dump()
+        return validated(Spec, spec, where).model_dump()
 
     def sources_of(self, run: str) -> dict[str, str]:
         """Where each value of a run's spec comes from, `training.epochs` -> "paper §4.1"; for a scale, its cut."""
@@ -249,12 +262,12 @@ def resolve(run: str, root: str | Path = ".") -> dict[str, Any]:
 def _load(root: Path, files: tuple[tuple[Path, int, int], ...]) -> Config:
     from reweigh import config_checks
 
-    settings = _validated(Settings, _read_yaml(files[0][0]), CONFIG)
+    settings = validated(Settings, _read_yaml(files[0][0]), CONFIG)
     papers, sources = {}, {}
     for file, _, _ in files[1:]:
         label = f"config/papers/{file.name}"
         plain, sources[file.stem] = without_sources(_read_yaml(file))
-        papers[file.stem] = _validated(Paper, plain, label)
+        papers[file.stem] = validated(Paper, plain, label)
     for name in settings.papers:
         lookup("paper", name, papers, CONFIG)
     config = Config(settings, papers, sources, root)
@@ -294,7 +307,6 @@ def source_of(sources: Mapping[Path_, str], path: Path_) -> str:
 
 
 # --- layers ----------------------------------------------------------------------------------------------------------
-
 _DATA_KEYS = {"dataset": "dataset", "dataset_options": "options", "split": "split", "scale_inputs": "scale_inputs",
               "augment": "augment"}  # fmt: skip
 
@@ -349,10 +361,11 @@ def lookup(what: str, name: str, known: Any, where: str = "") -> Any:
 
 def _suggestion(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known) or 'none'}"
 
 
-def _validated(model: type[M], content: dict[str, Any], where: str) -> M:
+def validated(model: type[M], content: dict[str, Any], where: str) -> M:
+    """`content` as a model; a ConfigError, in one line that begins with `where`, if it is not one."""
     try:
         return model.model_validate(content)
     except ValidationError as error:
@@ -361,7 +374,8 @@ def _validated(model: type[M], content: dict[str, Any], where: str) -> M:
 
 def _first(model: type[BaseModel], error: ValidationError) -> str:
     """The first thing wrong, in one line: the key's path, what is wrong with it, and the nearest valid word."""
-    first = error.errors(include_url=False)[0]
+    # A misspelt key is a missing one too; the spelling says more.
+    first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
     loc = tuple(str(part) for part in first["loc"])
     path = ".".join(part for part in loc if part != "[key]")
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""

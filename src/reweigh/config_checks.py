@@ -1,11 +1,12 @@
 """What a paper's file must hold beyond its shape: names that exist, a source for every value, sizes that can be had."""
 
+import ast
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from reweigh.config_models import KNOBS, Artifact, Experiment, Paper
+from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def check(config: "Config", paper: str) -> None:
 
     file, content = f"config/papers/{paper}.yaml", config.papers[paper]
     for name in content.methods:
-        _check_knobs(f"{file}: methods.{name}", content, name)
+        _check_method(f"{file}: methods.{name}", content, name)
     for name, experiment in content.experiments.items():
         _check_experiment(f"{file}: experiments.{name}", content, experiment)
     for name, artifact in content.artifacts.items():
@@ -49,16 +50,48 @@ def check(config: "Config", paper: str) -> None:
     _check_specs(config, paper)
 
 
-def _check_knobs(where: str, paper: Paper, name: str) -> None:
-    """A method must exist as a module and state all of its knobs, and no others."""
-    from reweigh.config import _first, lookup
+def _check_method(where: str, paper: Paper, name: str) -> None:
+    """A method must exist as a module and state all of the knobs that are known of it, and no others."""
+    from reweigh.config import lookup, validated
 
     method = paper.methods[name]
-    knobs = lookup("module of reweigh.methods", method.uses, KNOBS, where)
-    try:
-        knobs.model_validate(method.options)
-    except ValidationError as error:
-        raise ConfigError(f"{where}.options: {_first(knobs, error)}") from None
+    lookup("module of reweigh.methods", method.uses, sorted(_modules("methods", "Method")), where)
+    if knobs := KNOBS.get(method.uses):
+        validated(knobs, method.options, f"{where}.options")
+
+
+@functools.cache
+def _modules(room: str, defines: str) -> dict[str, list[str]]:
+    """The modules of a package that define a class or function `defines`, and its last arguments, those with defaults.
+
+    They are read, not imported: most of them import torch, which takes seconds.
+    """
+    found = {}
+    for path in sorted((PACKAGE / room).glob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if (
+                isinstance(node, ast.ClassDef | ast.FunctionDef)
+                and node.name == defines
+                and path.stem not in ("base", "__init__")
+            ):
+                arguments = [] if isinstance(node, ast.ClassDef) else node.args.args
+                count = 0 if isinstance(node, ast.ClassDef) else len(node.args.defaults)
+                found[path.stem] = [argument.arg for argument in arguments[len(arguments) - count :]]
+    return found
+
+
+def _check_modules(spec: dict[str, Any], where: str) -> None:
+    """Model and data set must have their modules, which must take the options given to them."""
+    from reweigh.config import lookup
+
+    readers = {name.replace("_", "-"): options for name, options in _modules("data", "read").items() if name != "load"}
+    for what, name, options, known in (
+        ("model", spec["model"]["name"], spec["model"]["options"], _modules("models", "build")),
+        ("data set", spec["data"]["dataset"], spec["data"]["options"], readers),
+    ):
+        takes = lookup(what, name, known, where)
+        for option in options:
+            lookup(f"option of {what} {name}", option, takes, where)
 
 
 def _check_experiment(where: str, paper: Paper, experiment: Experiment) -> None:
@@ -135,7 +168,9 @@ def _check_specs(config: "Config", paper: str) -> None:
             for setting in experiment.settings if scale == "paper" else config.settings_of(scale, paper, name):
                 for method in methods:
                     spec = config.resolve(f"{scale}/{paper}/{name}/{setting}/{method}/seed0")
-                _check_sizes(spec["data"], f"config/papers/{paper}.yaml: experiments.{name}, {setting}, scale {scale}")
+                where = f"config/papers/{paper}.yaml: experiments.{name}, {setting}, scale {scale}"
+                _check_modules(spec, where)
+                _check_sizes(spec["data"], where)
 
 
 def class_sizes(data: dict[str, Any]) -> dict[int, int]:

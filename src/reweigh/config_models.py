@@ -8,7 +8,7 @@ import os
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model, model_validator
 
 SPEC_VERSION = 1
 SCALES = ("smoke", "quick", "paper")
@@ -30,7 +30,8 @@ def _number(value: Any) -> Any:
     return value
 
 
-Ratio = Annotated[float, BeforeValidator(_number), Field(ge=1)]
+_RATIO = {"anyOf": [{"type": "number", "minimum": 1}, {"type": "string", "pattern": r"^[0-9.]+/[0-9.]+$"}]}
+Ratio = Annotated[float, BeforeValidator(_number), Field(ge=1), WithJsonSchema(_RATIO)]
 
 
 class Frozen(BaseModel):
@@ -88,7 +89,7 @@ class Data(Frozen):
 
 
 class Model(Frozen):
-    name: Literal["lenet", "convnet", "resnet20", "mlp"]
+    name: Name
     options: dict[str, Any] = {}
 
 
@@ -157,7 +158,8 @@ class Spec(Frozen):
         return self
 
 
-# --- the knobs of the methods: what `options` of a method must state, all of it -------------------------------------
+# --- the knobs of the methods: what `options` of a method must state, all of it. A method that is not listed here may
+# --- state what it likes; its own module then has to refuse what it does not know.
 
 
 class NoneOptions(Frozen):
@@ -219,7 +221,6 @@ def _partial(name: str, doc: str, *models: type[Frozen]) -> Any:
 SplitPatch = _partial("SplitPatch", "Any keys of a split.", TwoClassSplit, LongTailSplit, GroupSplit)
 TrainingPatch = _partial("TrainingPatch", "Any keys of the training block.", Training)
 ModelPatch = _partial("ModelPatch", "Any keys of the model block.", Model)
-OptionsPatch = _partial("OptionsPatch", "Any knobs of the methods.", *KNOBS.values())
 
 
 class Patch(Frozen):
@@ -232,7 +233,7 @@ class Patch(Frozen):
     split: SplitPatch | None = None
     model: ModelPatch | None = None
     training: TrainingPatch | None = None
-    method_options: OptionsPatch | None = None
+    method_options: dict[str, Any] = {}
 
 
 class Setting(Patch):

@@ -35,7 +35,9 @@ def parse(target: str) -> tuple[str, str, str]:
     if parts[:1] == ["figures"]:
         parts = parts[1:]
     if len(parts) != 3:
-        raise ConfigError(f"{target!r} is no artifact; an artifact is figures/SCALE/PAPER/NAME, e.g. figures/quick/tdr/fig5")
+        raise ConfigError(
+            f"{target!r} is no artifact; an artifact is figures/SCALE/PAPER/NAME, e.g. figures/quick/tdr/fig5"
+        )
     return parts[0], parts[1], parts[2]
 
 
@@ -52,7 +54,9 @@ def render(target: str, root: str | Path = ".") -> list[Path]:
     stem = Path("figures", scale, paper, name)
     source = root / config.artifact(paper, name).notebook
     if not source.is_file():
-        raise ConfigError(f"{source.relative_to(root)} is missing, though config/papers/{paper}.yaml names it for {name}")
+        raise ConfigError(
+            f"{source.relative_to(root)} is missing, though config/papers/{paper}.yaml names it for {name}"
+        )
     (root / stem).parent.mkdir(parents=True, exist_ok=True)
     failed = root / f"{stem}.failed.ipynb"
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=(root / stem).parent) as work:
@@ -104,7 +108,9 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any], root: Path)
             except Exception as error:  # whatever jupyter raises where a kernel dies or does not answer
                 if attempt == TRIES:
                     said = _one_line(f"{type(error).__name__}: {error}")
-                    raise ReweighError(f"{source}: the notebook's kernel did not start or died ({said}); try again") from None
+                    raise ReweighError(
+                        f"{source}: the notebook's kernel did not start or died ({said}); try again"
+                    ) from None
 
 
 def _papermill() -> Any:

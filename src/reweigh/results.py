@@ -198,14 +198,7 @@ class Material:
 
     def why_not(self, experiment: str, setting: str, method: str) -> str:
         """Why a cell has no records."""
-        one = self.experiment(experiment)
-        if one.status != "ready":
-            return one.reason or "not run"
-        if setting not in self.config.settings_of(self.scale, self.paper, experiment):
-            return f"not part of scale {self.scale}"
-        if method not in self.config.methods_of(self.scale, self.paper, experiment):
-            return "not part of the protocol"
-        return "not trained yet"
+        return why_not(self.config, self.scale, self.paper, experiment, setting, method)
 
     def published_value(
         self, experiment: str, setting: str, method: str, metric: str
@@ -230,6 +223,18 @@ class Material:
     def _chosen(self, experiment: str, key: str, known: list[str]) -> list[str]:
         named = [getattr(reads, key) for reads in self.artifact.reads if reads.experiment == experiment]
         return [name for name in known if any(names is None or name in names for names in named)]
+
+
+def why_not(config: Config, scale: str, paper: str, experiment: str, setting: str, method: str) -> str:
+    """Why a cell has no records."""
+    one = config.experiment(paper, experiment)
+    if one.status != "ready":
+        return one.reason or "not run"
+    if setting not in config.settings_of(scale, paper, experiment):
+        return f"not part of scale {scale}"
+    if method not in config.methods_of(scale, paper, experiment):
+        return "not part of the paper's protocol"
+    return "not trained yet"
 
 
 def of_artifact(scale: str, paper: str, artifact: str, root: str | Path | None = None) -> Material:

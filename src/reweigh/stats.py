@@ -78,8 +78,8 @@ def verdict(published: float | None, published_sd: float | None, values: Sequenc
 
     With the 95 % interval [low, high] of our mean and τ = max(0.01, published sd):
 
-    not run        there are no values
     not reported   the paper gives no number
+    not run        there are no values
     inconclusive   one value only: there is no interval
     better         published < low - τ: our interval lies wholly above [published ± τ]
     worse          published > high + τ: it lies wholly below
@@ -88,10 +88,10 @@ def verdict(published: float | None, published_sd: float | None, values: Sequenc
 
     An interval wider than 2τ that misses [published ± τ] altogether decides: more seeds are not needed to see that.
     """
-    if len(values) == 0:
-        return "not run"
     if published is None:
         return "not reported"
+    if len(values) == 0:
+        return "not run"
     ours, tau = summarise(values), tolerance(published_sd)
     if ours.low is None or ours.high is None:
         return "inconclusive"

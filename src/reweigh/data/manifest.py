@@ -60,9 +60,9 @@ def status(
     `where` is "raw" (fetched), "embedded", "mirror", "official" (a download) or "by hand" (nobody may pass it on, or it
     was never published); `missing` lists the files that are not in raw; `how` says what to do to have all of it.
     """
-    catalogue, mirror = Manifest.load(manifest), _mirror(mirror)
+    catalogue, place = Manifest.load(manifest), _mirror(mirror)
     entries = catalogue.datasets.values()
-    return [_Fetch(entry, Path(root) / entry.name, catalogue.directory / "embedded", mirror).row() for entry in entries]
+    return [_Fetch(entry, Path(root) / entry.name, catalogue.directory / "embedded", place).row() for entry in entries]
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class _Fetch:
                 continue
             if not (file.sha256 or file.md5):
                 log.warning("%s: nobody published its digest, so nothing but its arrival was checked", file.name)
-            self.taken[file.name] = (offer.kind, offer.location if offer.kind == "official" else None)
+            self.taken[file.name] = (offer.kind, str(offer.location) if offer.kind == "official" else None)
             return True
         return False
 
@@ -198,8 +198,8 @@ class _Fetch:
         partial = self.home / f"{PARTIAL}{digest(offer.location)[:8]}-{name}"
         expected = offer.packed.expected
         if transfer.packing(name, offer.packed.name):
-            expected = offer.packed.download if offer.kind == "official" else None
-        return transfer.download(str(offer.location), partial, expected or Expected())
+            expected = (offer.packed.download if offer.kind == "official" else None) or Expected()
+        return transfer.download(str(offer.location), partial, expected)
 
     def receipt(self, edition: Edition) -> dict[str, Any]:
         """The receipt of an edition that is there whole; written again only if it says something new."""

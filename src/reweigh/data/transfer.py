@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from reweigh.errors import DataError
 
@@ -97,7 +97,7 @@ def packing(packed: str, name: str) -> str | None:
 @contextlib.contextmanager
 def unpacked(source: Path, name: str) -> Iterator[IO[bytes]]:
     """The content of `source` as it should lie under `name`: what is packed as .gz, .xz or .webp comes out unpacked."""
-    openers = {".gz": gzip.open, ".xz": lzma.open, ".webp": _decoded, None: open}
+    openers: dict[str | None, Any] = {".gz": gzip.open, ".xz": lzma.open, ".webp": _decoded, None: open}
     with openers[packing(source.name, name)](source, "rb") as stream:
         yield stream
 

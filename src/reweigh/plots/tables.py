@@ -24,9 +24,7 @@ def table(material: Material, metric: str = "test_accuracy") -> Drawing:
     figure = sheet(0.95 + ROW * (len(sides) + 1))
     axes = figure.subplots()
     _typeset(axes, material, rows, sides, values)
-    data = pd.DataFrame(rows).astype(
-        dict.fromkeys(("mean", "sd", "low", "high", "published", "published_sd"), float)
-    )
+    data = pd.DataFrame(rows).astype(dict.fromkeys(("mean", "sd", "low", "high", "published", "published_sd"), float))
     shows = seeds_text(data, "± sample sd over seeds; grey: the paper's numbers. 95 % intervals are in the csv")
     finish(figure, material, shows)
     return Drawing(figure, data)

@@ -110,7 +110,7 @@ def train_run(
 
     `keeper_of(key)` makes the Keeper; `progress(run)` is called after each step. Raises OutOfTime, with the state saved.
     """
-    started = now()
+    started, git = now(), git_state()
     run, split = prepare(spec, device)
     keeper = keeper_of(run_key(spec, split.digest(), device))
     keeper.resume(run)
@@ -127,7 +127,7 @@ def train_run(
         "spec": spec,
         "spec_digest": digest(spec),
         "code": {"digest": record.code_digest(spec), "files": record.code_files(spec)},
-        "git": git_state(),
+        "git": git,
         "environment": environment(),
         "split": {
             "path": split_path(spec).as_posix(),

@@ -1,0 +1,253 @@
+"""Where a number comes from: from a line of a csv, through aggregation, runs and split, back to the raw files.
+
+    tree = explain("figures/paper/tdr/table1.csv", row="TDR", column="0.05")
+    show(tree)                                      # a tree in the terminal; json.dumps(tree) for machines
+
+Only the records that feed the number are read, so it takes no longer where there are thousands.
+"""
+
+import csv
+import re
+from pathlib import Path
+from typing import Any
+
+from reweigh import record
+from reweigh.digest import file_digest
+from reweigh.errors import RecordError, ReweighError
+from reweigh.provenance import recompute
+from reweigh.results import fingerprint, unpack
+
+MOST = 24  # cells that one call explains; a narrower question gets a readable answer
+EDITIONS = {
+    "official": "the official files",
+    "reconstruction": "a reconstruction, not the official files",
+    "slice": "an exact slice of the official files",
+}
+AUXILIARY = ("class_weight_density", "inverse_frequency")
+
+
+def explain(
+    path: str | Path,
+    row: str | None = None,
+    column: str | None = None,
+    where: dict[str, str] | None = None,
+    root: str | Path = ".",
+) -> dict[str, Any]:
+    """The chain behind the cells of a csv that match, as plain nested values.
+
+    `row` names a method, experiment, metric, panel, class or scorecard id; several, divided by `/`, must all match
+    (`ResNet-20/TDR`). `column` names a setting or its value. `where` compares columns exactly. Without a word about them,
+    single seeds are left out and curves are explained at their last epoch. Raises ReweighError if nothing matches.
+    """
+    path, root = Path(path), Path(root)
+    lines = _read(path if path.is_absolute() else root / path)
+    chosen = _choose(lines, row, column, where or {})
+    if not chosen:
+        raise ReweighError(f"{path}: no line matches; {_offer(lines)}")
+    if len(chosen) > MOST:
+        raise ReweighError(
+            f"{path}: {len(chosen)} lines match; ask for fewer with --row, --column or --where; {_offer(lines)}"
+        )
+    cells = [_cell(line, root) for line in chosen]
+    file = path if path.is_absolute() else root / path
+    return {"file": path.as_posix(), "sha256": file_digest(file), "cells": cells}
+
+
+# --- choosing lines --------------------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    try:
+        with open(path, newline="") as file:
+            lines = list(csv.DictReader(file))
+    except OSError:
+        stem = path.with_suffix("")
+        raise ReweighError(f"{path}: no such file; make it with: snakemake {stem.as_posix()}.csv") from None
+    if lines and "runs" not in lines[0]:
+        raise ReweighError(f"{path}: has no column 'runs'; explain reads the csv of a figure, a table or a scorecard")
+    return lines
+
+
+def _choose(
+    lines: list[dict[str, str]], row: str | None, column: str | None, where: dict[str, str]
+) -> list[dict[str, str]]:
+    if lines and (unknown := sorted(set(where) - set(lines[0]))):
+        raise ReweighError(f"no column {unknown[0]!r}; known: {', '.join(lines[0])}")
+    chosen = [line for line in lines if all(_same(line[name], value) for name, value in where.items())]
+    if row is not None:
+        chosen = [
+            line for line in chosen if all(_names(line, part) for part in row.split("/")) or line.get("id") == row
+        ]
+    if column is not None:
+        chosen = [line for line in chosen if any(_same(line.get(name, ""), column) for name in ("setting", "value"))]
+    if "seed" not in where:
+        chosen = [line for line in chosen if not line.get("seed")]
+    if "metric" not in where:
+        chosen = [line for line in chosen if line["metric"] not in AUXILIARY]
+    if "epoch" not in where and any(line.get("epoch") for line in chosen):
+        last = max(recompute.number(line["epoch"]) or 0 for line in chosen)
+        chosen = [line for line in chosen if (recompute.number(line["epoch"]) or last) == last]
+    return chosen
+
+
+def _names(line: dict[str, str], part: str) -> bool:
+    """Whether a word names the line: its method, metric, ... exactly, or a part of its experiment's name."""
+    exact = ("method", "title", "metric", "panel", "class", "source", "kind", "id")
+    return any(_plain(line.get(name, "")) == _plain(part) for name in exact) or _plain(part) in _plain(
+        line.get("experiment", "")
+    )
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def _same(found: str, wanted: str) -> bool:
+    numbers = recompute.number(found), recompute.number(wanted)
+    return found == wanted or (None not in numbers and numbers[0] == numbers[1])
+
+
+def _offer(lines: list[dict[str, str]]) -> str:
+    """What can be asked for."""
+    rows = dict.fromkeys(line.get("title") or line.get("id") or line["method"] for line in lines)
+    columns = dict.fromkeys(line.get("value") or line["setting"] for line in lines)
+    return f"rows: {', '.join(rows)}; columns: {', '.join(columns)}"
+
+
+# --- the chain -------------------------------------------------------------------------------------------------------
+
+
+def _cell(line: dict[str, str], root: Path) -> dict[str, Any]:
+    """One line of the csv: its numbers, whether they are what its records give, and the runs behind it."""
+    kept = {
+        name: value for name, value in line.items() if value and name not in ("runs", "records", "text", "scale_note")
+    }
+    runs = unpack(line["runs"])
+    cell: dict[str, Any] = {"line": kept, "runs": [_run(run, line, root) for run in runs]}
+    bodies = [one.pop("body") for one in cell["runs"]]
+    if not runs:
+        cell["check"] = f"not run: {line.get('note') or 'no record feeds this line'}"
+    elif None in bodies:
+        cell["check"] = "cannot be computed again: a record is missing or altered"
+    elif fingerprint(body["digest"] for body in bodies) != line["records"]:
+        cell["check"] = "made from other records than those that are there now; make it again"
+    elif (again := recompute.line(line, bodies, root)) is None:
+        cell["check"] = "made from exactly these records"
+    elif wrong := recompute.differences(line, again):
+        cell["check"] = f"NOT what the records give: {'; '.join(wrong)}"
+    else:
+        cell["check"] = "computed again from these records: the same"
+    return cell
+
+
+def _run(run: str, line: dict[str, str], root: Path) -> dict[str, Any]:
+    """One run: its record, what it depended on, its split, and the raw files behind that."""
+    path = record.record_path(run, root)
+    shown = record.record_path(run).as_posix()
+    try:
+        body = record.read(path)
+    except RecordError as error:
+        return {"run": run, "record": shown, "state": str(error), "body": None}
+    return {
+        "run": run,
+        "record": shown,
+        "state": "intact: its content has the digest that it states",
+        "digest": body["digest"],
+        "value": recompute.value_of(body, line["metric"], recompute.number(line.get("epoch"))),
+        "status": body["status"],
+        "spec_digest": body["spec_digest"],
+        "code": {
+            "digest": body["code"]["digest"],
+            "files": len(body["code"]["files"]),
+            "changed_since": _changed(body),
+        },
+        "git": body["git"],
+        "environment": body["environment"],
+        "device": body["device"],
+        "seconds": body["seconds"],
+        "started": body["started"],
+        "ended": body["ended"],
+        "split": {**body["split"], "seed": body["spec"]["seed"], "recipe": body["spec"]["data"]["split"]},
+        "raw": [{**file, "what": EDITIONS.get(file["edition"], file["edition"])} for file in body["raw"]],
+        "body": body,
+    }
+
+
+def _changed(body: dict[str, Any]) -> list[str]:
+    """The source files that are not what they were when the run was made."""
+    try:
+        now = record.code_files(body["spec"])
+    except ModuleNotFoundError as error:
+        return [str(error)]
+    then = body["code"]["files"]
+    return sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
+
+
+# --- on the terminal ---------------------------------------------------------------------------------------------------
+
+
+def show(tree: dict[str, Any]) -> None:
+    """Print the chain as a tree. What several runs share is written out once."""
+    from rich.console import Console
+
+    Console(soft_wrap=True, highlight=False).print(as_tree(tree))
+
+
+def as_tree(tree: dict[str, Any]) -> Any:
+    """The chain as rich's tree."""
+    from rich.markup import escape
+    from rich.tree import Tree
+
+    top = Tree(f"[bold]{escape(tree['file'])}[/] sha256 {tree['sha256'][:12]}")
+    for cell in tree["cells"]:
+        branch = top.add(escape(_headline(cell["line"])))
+        branch.add(escape(cell["check"]))
+        seen: set[str] = set()
+        for run in cell["runs"]:
+            _add_run(branch, run, seen)
+    return top
+
+
+def _headline(line: dict[str, str]) -> str:
+    name = line.get("title") or line.get("id") or line.get("method", "")
+    place = " ".join(filter(None, (line.get("experiment"), line.get("setting"))))
+    epoch = f" after epoch {line['epoch']}" if line.get("epoch") else ""
+    numbers = [
+        f"{key} {line[key]}"
+        for key in ("mean", "sd", "low", "high", "n", "effect", "p_holm", "published", "verdict")
+        if key in line
+    ]
+    return f"{name}, {place}, {line['metric'].replace('_', ' ')}{epoch}: {', '.join(numbers)}"
+
+
+def _add_run(branch: Any, run: dict[str, Any], seen: set[str]) -> None:
+    from rich.markup import escape
+
+    if "digest" not in run:
+        branch.add(escape(f"{run['run']}: {run['state']}"))
+        return
+    value = "" if run["value"] is None else f" = {run['value']:.6g}"
+    node = branch.add(escape(f"{run['run']}{value} ({run['status']})"))
+    node.add(escape(f"record {run['record']}, digest {run['digest'][:12]}, {run['state'].split(':')[0]}"))
+    for text in _made(run):
+        node.add(escape(text) if text not in seen else "[dim]spec aside, made as above[/]")
+        seen.add(text)
+    split = run["split"]
+    sizes = ", ".join(f"{part} {sum(counts)} {counts}" for part, counts in split["sizes"].items() if sum(counts))
+    place = node.add(escape(f"split {split['path']}, digest {split['digest'][:12]}, seed {split['seed']}: {sizes}"))
+    for file in run["raw"]:
+        text = f"{file['name']} ({file['dataset']}, {file['what']}), sha256 {file['sha256']}, from {file['source']}, {file['url'] or 'no public address'}"
+        if text in seen:
+            place.add(f"[dim]{escape(file['name'])}, as above[/]")
+        else:
+            place.add(escape(text))
+        seen.add(text)
+
+
+def _made(run: dict[str, Any]) -> list[str]:
+    """One line on what made the run: code, commit, versions, device."""
+    commit, changed = run["git"]["commit"], run["code"]["changed_since"]
+    code = f"code {run['code']['digest'][:12]} ({run['code']['files']} files, {'changed since: ' + ', '.join(changed) if changed else 'as today'})"
+    git = f"commit {commit[:12]}{' with changes' if run['git']['dirty'] else ''}" if commit else "no commit"
+    versions = f"Python {run['environment']['python']}, torch {run['environment']['torch']}"
+    return [f"{code}, {git}, {versions}, {run['device']['name']} ({run['device']['precision']})"]

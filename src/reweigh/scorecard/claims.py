@@ -1,0 +1,201 @@
+"""One line for each claim of a paper, decided by paired seeds and corrected over all claims of the paper.
+
+Each kind of test is a function from a claim's material to comparisons, one for each place (a setting and a rival) at which
+the claim must be true. `stats` says how comparisons become one p value, and p values a verdict.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from reweigh import stats
+from reweigh.config import Config
+from reweigh.config_models import Claim
+from reweigh.results import class_weights, fingerprint, inverse_frequency_correlation, pack, why_not
+from reweigh.stats import Comparison
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a claim is decided from: the runs of its experiment at one scale, and their records."""
+
+    config: Config
+    claim: Claim
+    scale: str
+    paper: str
+    runs: pd.DataFrame
+    records: dict[str, dict[str, Any]]
+
+    @property
+    def settings(self) -> list[str]:
+        """The claim's settings that exist at this scale."""
+        there = self.config.settings_of(self.scale, self.paper, self.claim.experiment)
+        return [name for name in there if self.claim.settings is None or name in self.claim.settings]
+
+    @property
+    def methods(self) -> list[str]:
+        return [self.claim.better, *self.claim.worse]
+
+    def cell(self, setting: str, method: str) -> pd.DataFrame:
+        """The runs of one cell, by seed."""
+        rows = self.runs[(self.runs["setting"] == setting) & (self.runs["method"] == method)]
+        return rows.set_index("seed", drop=False)
+
+    def used(self) -> pd.DataFrame:
+        """All runs that the claim speaks of."""
+        return self.runs[self.runs["setting"].isin(self.settings) & self.runs["method"].isin(self.methods)]
+
+    def pairs(self) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
+        """Every place: its label, and the runs of both with the seeds that both have."""
+        for setting in self.settings:
+            for rival in self.claim.worse:
+                ours, theirs = self.cell(setting, self.claim.better), self.cell(setting, rival)
+                seeds = ours.index.intersection(theirs.index)
+                yield f"{setting} against {rival}", ours.loc[seeds], theirs.loc[seeds]
+
+
+def greater(evidence: Evidence) -> list[Comparison]:
+    """`better` minus `worse`, seed by seed, above the margin: at each setting, against each rival."""
+    metric = evidence.claim.metric
+    return [
+        stats.above((ours[metric] - theirs[metric]).dropna().tolist(), evidence.claim.margin, label)
+        for label, ours, theirs in evidence.pairs()
+    ]
+
+
+def smaller_spread(evidence: Evidence) -> list[Comparison]:
+    """The sd over seeds of `better` below that of each rival, pooled over the settings: a few seeds tell little alone."""
+    metric = evidence.claim.metric
+    cells = {
+        method: [evidence.cell(setting, method)[metric].dropna().tolist() for setting in evidence.settings]
+        for method in evidence.methods
+    }
+    return [stats.spread_ratio(cells[evidence.claim.better], cells[rival], rival) for rival in evidence.claim.worse]
+
+
+def costs_more(evidence: Evidence) -> list[Comparison]:
+    """Seconds a step of `better` over those of each rival above the margin; pairs of runs on the same device only."""
+    found = []
+    for label, ours, theirs in evidence.pairs():
+        same = (ours["device"] == theirs["device"]) & (ours["seconds"] > 0) & (theirs["seconds"] > 0)
+        costs = [(rows["seconds"] / rows["steps"])[same].tolist() for rows in (ours, theirs)]
+        found.append(stats.cost_ratio(*costs, margin=evidence.claim.margin or 1.0, label=label))
+    return found
+
+
+def weights_not_inverse_frequency(evidence: Evidence) -> list[Comparison]:
+    """Pearson's correlation of time-averaged class weights with 1/n, a value a seed, below the margin."""
+    return [
+        stats.below([pearson for pearson, _ in _correlations(evidence, setting)], evidence.claim.margin, setting)
+        for setting in evidence.settings
+    ]
+
+
+def _correlations(evidence: Evidence, setting: str) -> list[tuple[float, float]]:
+    found = []
+    for run in evidence.cell(setting, evidence.claim.better)["run"]:
+        body = evidence.records[run]
+        weights = class_weights(body, evidence.config.root)
+        if weights is not None and len(weights):
+            found.append(inverse_frequency_correlation(weights, body["split"]["sizes"]["train"]))
+    return found
+
+
+TESTS: dict[str, Callable[[Evidence], list[Comparison]]] = {
+    "greater": greater,
+    "smaller_spread": smaller_spread,
+    "costs_more": costs_more,
+    "weights_not_inverse_frequency": weights_not_inverse_frequency,
+}
+
+
+def claim_rows(
+    config: Config, scale: str, paper: str, runs: pd.DataFrame, records: dict[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The lines of a paper's claims, in the config's order, with p values corrected over all that could be tested."""
+    claims = config.paper(paper).claims
+    evidence = [
+        Evidence(config, claim, scale, paper, runs[runs["experiment"] == claim.experiment], records) for claim in claims
+    ]
+    missing = [_missing(one) for one in evidence]
+    tested = [[] if gap else TESTS[one.claim.test](one) for one, gap in zip(evidence, missing, strict=True)]
+    sides = [stats.claim_p(comparisons) for comparisons in tested]
+    p_values = [stats.two_sided(*side) for side in sides]
+    corrected = stats.holm(p_values)
+    rows = []
+    for one, gap, comparisons, side, p, p_holm in zip(
+        evidence, missing, tested, sides, p_values, corrected, strict=True
+    ):
+        verdict = "not run" if gap else stats.claim_verdict(*side, p_holm)
+        rows.append(
+            {
+                **_row(one, comparisons),
+                "p": p,
+                "p_holm": p_holm,
+                "verdict": verdict,
+                "note": gap or _note(one, comparisons),
+            }
+        )
+    return rows
+
+
+def _missing(evidence: Evidence) -> str:
+    """Which cells a claim lacks, and why; empty if it has a record for all of them. Part of a claim is not decided."""
+    config, paper, name = evidence.config, evidence.paper, evidence.claim.experiment
+    experiment = config.experiment(paper, name)
+    if experiment.status != "ready":
+        return experiment.reason or "not run"
+    if not evidence.settings:
+        return f"not part of scale {evidence.scale}"
+    cells = [(setting, method) for setting in evidence.settings for method in evidence.methods]
+    gaps = [cell for cell in cells if evidence.cell(*cell).empty]
+    if not gaps:
+        return ""
+    reasons = dict.fromkeys(why_not(config, evidence.scale, paper, name, *cell) for cell in gaps)
+    return f"{len(gaps)} of {len(cells)} cells have no record ({', '.join(reasons)}): {', '.join('/'.join(gap) for gap in gaps)}"
+
+
+def _row(evidence: Evidence, comparisons: list[Comparison]) -> dict[str, Any]:
+    claim, used = evidence.claim, evidence.used()
+    weakest = max(comparisons, key=lambda one: 2.0 if one.p_for is None else one.p_for, default=None)
+    return {
+        "paper": evidence.paper,
+        "kind": "claim",
+        "id": claim.id,
+        "source": claim.source,
+        "text": claim.text,
+        "experiment": claim.experiment,
+        "setting": " ".join(evidence.settings),
+        "method": " ".join(evidence.methods),
+        "metric": claim.metric,
+        "n": min((one.n for one in comparisons), default=0),
+        "effect": weakest.effect if weakest else None,
+        "effect_low": weakest.low if weakest else None,
+        "effect_high": weakest.high if weakest else None,
+        "statistic": weakest.statistic if weakest else None,
+        "scale_note": evidence.config.cut(evidence.scale, evidence.paper, claim.experiment),
+        "status": "run" if comparisons else "not run",
+        "runs": pack(used["run"]) if comparisons else "",
+        "records": fingerprint(used["digest"]) if comparisons else "",
+    }
+
+
+def _note(evidence: Evidence, comparisons: list[Comparison]) -> str:
+    """The rule, and the effect at every place: the line itself shows the weakest one."""
+    notes = [f"rule: {evidence.claim.rule}"]
+    if len(comparisons) > 1:
+        notes.append("effects: " + ", ".join(f"{_signed(one.effect)} at {one.label}" for one in comparisons))
+    if evidence.claim.test == "weights_not_inverse_frequency":
+        ranks = [spearman for setting in evidence.settings for _, spearman in _correlations(evidence, setting)]
+        if ranks:
+            notes.append(f"Spearman's correlation: {sum(ranks) / len(ranks):.3f}")
+    diverged = int((evidence.used()["status"] == "diverged").sum())
+    if diverged:
+        notes.append(f"{diverged} runs diverged")
+    return "; ".join(notes)
+
+
+def _signed(effect: float | None) -> str:
+    return "unknown" if effect is None else f"{effect:+.4f}"

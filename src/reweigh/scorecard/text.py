@@ -1,0 +1,127 @@
+"""The scorecard as Markdown, for readers."""
+
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+
+from reweigh.config import Config
+
+RULE = (
+    "A published number p with standard deviation s has the tolerance τ = max(0.01, s). With the 95 % Student interval of our "
+    "mean over seeds: `better` or `worse` where the interval lies wholly beyond p ± τ, `replicated` where p lies within the "
+    "interval widened by τ and the interval is at most 2τ wide, else `inconclusive`. Claims: paired seeds, two-sided tests, "
+    "p values corrected by Holm's method over the paper's claims; `holds` or `fails` below 0.05. *Gain* is the mean difference "
+    "to our own plain training at equal budget, seed by seed. Ours is always the last epoch; nothing is selected on the test set."
+)
+
+
+def markdown(config: Config, scale: str, lines: pd.DataFrame) -> str:
+    """The whole text."""
+    parts = [f"# Scorecard at scale `{scale}`"]
+    if scale != "paper":
+        parts.append(
+            f"> **This is no replication.** Scale `{scale}` cuts the papers' protocols short so that everything runs in "
+            f"minutes. Each verdict begins with `{scale}:` and says only how such runs compare with the published numbers."
+        )
+    parts.append(RULE)
+    for paper in lines["paper"].drop_duplicates():
+        parts += _paper(config, scale, paper, lines[lines["paper"] == paper])
+    return "\n\n".join(parts) + "\n"
+
+
+def _paper(config: Config, scale: str, name: str, lines: pd.DataFrame) -> list[str]:
+    paper = config.paper(name)
+    numbers, claims = lines[lines["kind"] == "number"], lines[lines["kind"] == "claim"]
+    parts = [f"## {paper.title}", f"{paper.citation}. <{paper.url}>", _counts(numbers, claims)]
+    cuts = _cuts(lines) if scale != "paper" else ""
+    if cuts:
+        parts.append(f"What scale `{scale}` cuts:\n\n{cuts}")
+    if not claims.empty:
+        parts += ["### Claims", _claims(claims)]
+    for source, group in numbers.groupby("source", sort=False):
+        parts += [f"### {_spaced(str(source))}", _numbers(group)]
+    if paper.findings:
+        parts += ["### What does not fit together in the paper itself", _findings(paper.findings)]
+    return parts
+
+
+def _cuts(lines: pd.DataFrame) -> str:
+    known = lines[lines["scale_note"].fillna("") != ""].drop_duplicates("experiment")
+    return "\n".join(f"- {row.experiment}: {row.scale_note}" for row in known.itertuples())
+
+
+def _counts(numbers: pd.DataFrame, claims: pd.DataFrame) -> str:
+    counted = [Counter(group["verdict"]) for group in (numbers, claims)]
+    verdicts = dict.fromkeys([*counted[0], *counted[1]])
+    return _table(
+        ["verdict", "numbers", "claims"],
+        [[verdict, *(str(count[verdict]) if count[verdict] else "" for count in counted)] for verdict in verdicts],
+    )
+
+
+def _numbers(group: pd.DataFrame) -> str:
+    head = ["experiment", "value", "method", "metric", "published", "ours", "95 % interval", "n", "difference", "gain", "published gain",
+            "verdict", "note"]  # fmt: skip
+    rows = [
+        [
+            _text(row.experiment), _text(row.value), _text(row.title), row.metric.replace("_", " "),
+            _spread(row.published, row.published_sd), _spread(row.mean, row.sd), _interval(row.low, row.high), str(int(row.n)),
+            _signed(row.difference), _signed(row.gain), _signed(row.published_gain), f"**{row.verdict}**", _text(row.note),
+        ]
+        for row in group.itertuples()
+    ]  # fmt: skip
+    return _table(head, rows)
+
+
+def _claims(group: pd.DataFrame) -> str:
+    head = ["claim", "where", "effect (weakest place)", "95 % interval", "n", "p", "p (Holm)", "verdict", "note"]
+    rows = [
+        [
+            row.text, _text(row.source), _number(row.effect, 4), _interval(row.effect_low, row.effect_high), str(int(row.n)),
+            _p(row.p), _p(row.p_holm), f"**{row.verdict}**", _text(row.note),
+        ]
+        for row in group.itertuples()
+    ]  # fmt: skip
+    return _table(head, rows)
+
+
+def _findings(findings: list[Any]) -> str:
+    return "\n".join(f"- **{one.where}.** {' '.join(one.text.split())} Evidence: {one.evidence}." for one in findings)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _spaced(source: str) -> str:
+    """`Table1` -> `Table 1`."""
+    letters = source.rstrip("0123456789")
+    return f"{letters} {source[len(letters) :]}".strip()
+
+
+def _text(value: Any) -> str:
+    return "" if value is None or pd.isna(value) else str(value)
+
+
+def _number(value: Any, digits: int) -> str:
+    return "" if value is None or pd.isna(value) else f"{value:.{digits}f}"
+
+
+def _signed(value: Any) -> str:
+    return "" if value is None or pd.isna(value) else f"{value:+.4f}"
+
+
+def _p(value: Any) -> str:
+    if value is None or pd.isna(value):
+        return ""
+    return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+
+
+def _spread(mean: Any, sd: Any) -> str:
+    return " ± ".join(part for part in (_number(mean, 4), _number(sd, 3)) if part)
+
+
+def _interval(low: Any, high: Any) -> str:
+    return "" if low is None or pd.isna(low) else f"{low:.4f} to {high:.4f}"
