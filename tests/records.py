@@ -23,9 +23,14 @@ REPOSITORY = Path(__file__).parents[1]
 
 # Roughly where each method ends at the mildest ratio, and what it loses per decade of imbalance.
 LEVELS = {
-    "tdr": (0.985, 0.05), "tdr_p": (0.94, 0.14), "er": (0.96, 0.12), "none": (0.99, 0.10), "hard": (0.98, 0.07), "rand": (0.8, 0.2),
+    "tdr": (0.985, 0.05),
+    "tdr_p": (0.94, 0.14),
+    "er": (0.96, 0.12),
+    "none": (0.99, 0.10),
+    "hard": (0.98, 0.07),
+    "rand": (0.8, 0.2),
     "constant": (0.786, 0.0),
-}  # fmt: skip
+}
 
 
 def project(root: Path) -> Path:

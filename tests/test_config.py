@@ -110,7 +110,11 @@ def test_every_value_of_a_spec_has_a_source(config):
 def test_sources_are_taken_out_and_cover_what_is_below():
     plain, sources = without_sources({"a": {"value": {"b": 1, "c": {"value": 2, "source": "x"}}, "source": "y"}})
     assert plain == {"a": {"b": 1, "c": 2}}
-    assert (source_of(sources, ("a", "b")), source_of(sources, ("a", "c")), source_of(sources, ("d",))) == ("y", "x", "")
+    assert (source_of(sources, ("a", "b")), source_of(sources, ("a", "c")), source_of(sources, ("d",))) == (
+        "y",
+        "x",
+        "",
+    )
 
 
 def test_the_grid(config):
@@ -144,7 +148,9 @@ def test_loading_is_fast_and_asks_for_no_torch():
     code = "import sys, time; t = time.perf_counter(); from reweigh.config import load; load(); " + (
         "print(time.perf_counter() - t, 'torch' in sys.modules)"
     )
-    seconds, torch = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    seconds, torch = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    ).stdout.split()
     assert torch == "False"
     assert float(seconds) < 3  # some 0.2 s on an idle machine
     started = time.perf_counter()
@@ -162,8 +168,16 @@ def test_a_changed_file_is_loaded_again(project):
 
 REFUSED = {
     "unknown key": ("weight_decay: { value: 0.002", "weight_decy: { value: 0.002", "did you mean 'weight_decay'?"),
-    "unknown key of an experiment": ("varies: group attribute", "varies: x\n    colour: red", "'experiments.adult.colour'"),
-    "unknown key of a split": ("target_inside: { value: false", "target_insid: { value: false", "did you mean 'target_inside'?"),
+    "unknown key of an experiment": (
+        "varies: group attribute",
+        "varies: x\n    colour: red",
+        "'experiments.adult.colour'",
+    ),
+    "unknown key of a split": (
+        "target_inside: { value: false",
+        "target_insid: { value: false",
+        "did you mean 'target_inside'?",
+    ),
     "unknown key of a schedule": ("factor: 0.1, warmup", "factr: 0.1, factor: 0.1, warmup", "did you mean 'factor'?"),
     "unknown method": ("methods: [tdr, er, none, hard]", "methods: [tdrr, er, none, hard]", "did you mean 'tdr'?"),
     "unknown module": ("uses: random_weights", "uses: random_weight", "did you mean 'random_weights'?"),
@@ -177,18 +191,34 @@ REFUSED = {
     "ratio 0": ("imbalance_ratio: 200 }", "imbalance_ratio: 0 }", "greater than or equal to 1, is 0"),
     "negative ratio": ("imbalance_ratio: 200 }", "imbalance_ratio: -3 }", "greater than or equal to 1, is -3"),
     "ratio the wrong way round": ("imbalance_ratio: 200 }", "imbalance_ratio: 0.005 }", "greater than or equal to 1"),
-    "ratio that leaves nothing": ("imbalance_ratio: 200 }", "imbalance_ratio: 20000 }", "no minority example among 5000"),
+    "ratio that leaves nothing": (
+        "imbalance_ratio: 200 }",
+        "imbalance_ratio: 20000 }",
+        "no minority example among 5000",
+    ),
     "more than the class has": ("total: { value: 5000,", "total: { value: 9000,", "class 9 needs"),
     "class that is not there": ("classes: { value: [4, 9]", "classes: { value: [4, 10]", "class 10"),
     "one class twice": ("classes: { value: [4, 9]", "classes: { value: [4, 4]", "two classes"),
     "wrong type": ("epochs: { value: 100,", 'epochs: { value: "100",', "training.epochs"),
     "falling milestones": ("milestones: [91, 136, 182]", "milestones: [136, 91]", "must rise"),
-    "no source": ("batch_size: { value: 50, source: \"paper §4.1 and code\" }", "batch_size: 50", "has no source"),
-    "unknown experiment": ("experiment: mnist-lt, methods", "experiment: mnist-lt2, methods", "did you mean 'mnist-lt'?"),
-    "claim about an unknown method": ("better: tdr\n    worse: [er]", "better: tdt\n    worse: [er]", "claim accuracy-at-0.005"),
-    "not run without a reason": ("status: not run\n    reason: The labels", "status: not run\n    caption2: The labels", "'artifacts.fig8.caption2'"),
+    "no source": ('batch_size: { value: 50, source: "paper §4.1 and code" }', "batch_size: 50", "has no source"),
+    "unknown experiment": (
+        "experiment: mnist-lt, methods",
+        "experiment: mnist-lt2, methods",
+        "did you mean 'mnist-lt'?",
+    ),
+    "claim about an unknown method": (
+        "better: tdr\n    worse: [er]",
+        "better: tdt\n    worse: [er]",
+        "claim accuracy-at-0.005",
+    ),
+    "not run without a reason": (
+        "    reason: The labels of the radar images were never published.\n",
+        "",
+        "give its reason",
+    ),
     "not YAML": ("title: Targeted", "title: [Targeted", "not valid YAML"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)
@@ -224,7 +254,9 @@ def test_a_run_that_does_not_exist(run, said):
 
 def test_config_yaml_is_checked_too(project, config):
     change(project, "config/config.yaml", "seeds_per_job", "seed_per_job")
-    with pytest.raises(ConfigError, match=r"config/config.yaml: unknown key 'seed_per_job'; did you mean 'seeds_per_job'"):
+    with pytest.raises(
+        ConfigError, match=r"config/config.yaml: unknown key 'seed_per_job'; did you mean 'seeds_per_job'"
+    ):
         load(project)
     with pytest.raises(ConfigError, match="--config: scale: must be 'smoke', 'quick' or 'paper', is 'papre'"):
         config.with_settings(scale="papre")

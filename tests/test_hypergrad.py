@@ -107,6 +107,6 @@ def test_a_look_ahead_leaves_the_model_as_it_was(problem):
 
 
 def test_losses_that_ignore_the_parameters_are_refused(problem):
-    _, parameters, _, outer, weights = problem
+    _, parameters, _, _outer, _weights = problem
     with pytest.raises(ValueError, match="do not depend"):
         lookahead.directional_derivatives(lambda at: torch.ones(3), parameters, parameters)

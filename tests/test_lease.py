@@ -33,7 +33,11 @@ def fake(tmp_path, monkeypatch):
 
 def hold(environment, seconds):
     return subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(seconds)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(seconds)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -43,7 +47,8 @@ def test_two_devices_serve_six_processes_without_sharing(fake, tmp_path):
     )
     log = tmp_path / "log"
     processes = [
-        subprocess.Popen([sys.executable, "-c", script, "0.15", log], env=fake, stderr=subprocess.DEVNULL) for _ in range(6)
+        subprocess.Popen([sys.executable, "-c", script, "0.15", log], env=fake, stderr=subprocess.DEVNULL)
+        for _ in range(6)
     ]
     assert [process.wait(timeout=60) for process in processes] == [0] * 6
     held = set()

@@ -41,7 +41,7 @@ def test_cosine_goes_from_base_to_zero():
 
 
 def test_every_crop_and_flip_is_a_window_of_the_padded_image_and_all_are_likely():
-    """Distribution of torchvision's RandomCrop(32, padding=4) and RandomHorizontalFlip: 81 windows, each half mirrored."""
+    """As torchvision's RandomCrop(32, padding=4) and RandomHorizontalFlip: 81 windows, each half mirrored."""
     image = torch.arange(1, 3 * 32 * 32 + 1).reshape(1, 3, 32, 32)
     padded = torch.nn.functional.pad(image, (4,) * 4)[0]
     windows = {}

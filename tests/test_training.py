@@ -1,4 +1,4 @@
-"""`python -m reweigh.training` in processes of its own: kills, budgets, current records, bare environments, bad input."""
+"""`python -m reweigh.training` in processes of its own: kills, budgets, current records, a bare environment."""
 
 import importlib.metadata
 import json

@@ -1,9 +1,10 @@
 """What a step costs: each method against a plain step, and each hypergradient against its double-backprop twin.
 
-All contenders run in one process and take turns, ten steps at a time (one outer cycle of TDR), so that whatever else the
-machine does falls on all of them. A ratio is taken within each round; the figures are medians over rounds.
+All contenders run in one process and take turns, ten steps at a time (one outer cycle of TDR), so that whatever else
+the machine does falls on all of them. A ratio is taken within each round; the figures are medians over rounds.
 """
 
+import contextlib
 import csv
 import statistics
 import sys
@@ -84,10 +85,8 @@ def advance(run: Run, steps: int) -> float:
             raise Paused
 
     started = run.clock()
-    try:
+    with contextlib.suppress(Paused):
         run.finish(tick)
-    except Paused:
-        pass
     if run.device.type == "cuda":
         torch.cuda.synchronize(run.device)
     return run.clock() - started

@@ -22,9 +22,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="SCALE/PAPER/EXPERIMENT/SETTING/METHOD[/seedN]")]
+Runs = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN...", help="SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN; without seedN all its seeds"),
+]
 ScaleOption = Annotated[
-    str | None, typer.Option("--scale", help="smoke, quick or paper [default: that of config.yaml]")
+    str | None, typer.Option("--scale", help="smoke, quick or paper; that of config.yaml if not given")
 ]
 
 
@@ -45,7 +48,7 @@ def _options(
 
 @app.command()
 def fetch(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="data sets")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="data sets")] = None,
     show: Annotated[bool, typer.Option("--list", help="What is where, what is missing, how to get it.")] = False,
 ) -> None:
     """Put the raw files of data sets in place, checked: from here, embedded, $REWEIGH_MIRROR, or their official sites.
@@ -126,15 +129,22 @@ def scorecard(scale: ScaleOption = None) -> None:
     """
     from reweigh import scorecard as room
 
-    for path in room.write(_scale(scale)):
+    card = room.write(_scale(scale))
+    for kind, counts in card.counts.items():
+        typer.echo(f"{kind}s: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    for path in card:
         typer.echo(path)
 
 
 @app.command()
 def explain(
-    table: Annotated[Path, typer.Argument(metavar="CSV", help="figures/SCALE/PAPER/ARTIFACT.csv")],
-    row: Annotated[str | None, typer.Option(help="The row's name, or part of it.")] = None,
-    column: Annotated[str | None, typer.Option(help="The column's name.")] = None,
+    table: Annotated[Path, typer.Argument(metavar="CSV", help="figures/SCALE/PAPER/ARTIFACT.csv or a scorecard.csv")],
+    row: Annotated[
+        str | None, typer.Option(help="A method, experiment, metric or class; several, divided by /.")
+    ] = None,
+    column: Annotated[str | None, typer.Option(help="A setting or its value.")] = None,
+    where: Annotated[list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Exact; may be repeated.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Walk a number back: cell, runs, splits, raw files with digests and URLs.
 
@@ -142,7 +152,7 @@ def explain(
     """
     from reweigh.provenance import explain as room
 
-    typer.echo(room.explain(table, row=row, column=column))
+    room.main(table, row, column, where or [], as_json)
 
 
 @app.command()
@@ -150,19 +160,20 @@ def audit(
     scale: ScaleOption = None,
     report: Annotated[Path | None, typer.Option(help="Also write the verdicts to this JSON file.")] = None,
 ) -> None:
-    """Recompute every digest from figures to raw bytes; fails if a link is broken.
+    """Recompute every digest from figures to raw bytes; fails if a link is broken, stale or missing.
 
     [dim]reweigh audit --scale paper[/dim]
     """
     from reweigh.provenance import audit as room
 
-    raise typer.Exit(room.audit(_scale(scale), report))
+    raise typer.Exit(room.main(_scale(scale), report))
 
 
 @app.command()
 def plan(
     targets: Annotated[
-        list[str] | None, typer.Argument(metavar="[TARGET]...", help="SCALE/PAPER[/EXPERIMENT[/...]] or a figure")
+        list[str] | None,
+        typer.Argument(metavar="TARGET...", help="SCALE/PAPER, with /EXPERIMENT, /SETTING, ... for fewer; or a figure"),
     ] = None,
     scale: ScaleOption = None,
     specs: Annotated[

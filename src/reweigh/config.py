@@ -88,8 +88,6 @@ class Config:
         merged = {**self.settings.model_dump(), **changes}
         return replace(self, settings=validated(Settings, merged, "--config"))
 
-    # --- the grid ---
-
     def experiments(self, scale: str, paper: str) -> list[str]:
         """The experiments that exist at a scale and can be run; extensions only where the settings ask for them."""
         lookup("scale", scale, SCALES)
@@ -165,8 +163,6 @@ class Config:
             methods = [name for name in (*reads.methods, *reads.optional) if name not in needed] if optional else needed
             cells += [f"{scale}/{paper}/{reads.experiment}/{s}/{m}" for s in kept for m in methods]
         return list(dict.fromkeys(cells))
-
-    # --- one run ---
 
     def parse(self, run: str) -> Run:
         """The parts of a run's name. Raises ConfigError, with the nearest name, if there is no such run."""

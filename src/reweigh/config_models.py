@@ -214,6 +214,8 @@ def _partial(name: str, doc: str, *models: type[Frozen]) -> Any:
         for key, field in model.model_fields.items():
             known = fields[key][0] if key in fields else None
             annotation = field.rebuild_annotation()
+            if field.discriminator:
+                annotation = Annotated[annotation, Field(discriminator=field.discriminator)]
             fields[key] = (annotation if known is None or known == annotation else known | annotation, None)
     return create_model(name, __base__=Frozen, __doc__=doc, **fields)
 

@@ -1,7 +1,7 @@
 """Digests of what a result depends on: JSON values, files, and the source code that a run imports.
 
-All digests are sha256 in lower-case hex. The digest of a source file leaves out comments, docstrings and blank lines, so
-that a better explanation makes no result stale; every other character counts.
+All digests are sha256 in lower-case hex. The digest of a source file leaves out comments, docstrings and blank lines,
+so that a better explanation makes no result stale; every other character counts.
 """
 
 import ast
@@ -81,8 +81,8 @@ def _imports(path: Path) -> tuple[str, ...]:
 def closure(modules: Iterable[str]) -> dict[str, str]:
     """What the given modules run: every file of this package that they import, directly or not -> its source digest.
 
-    Keys are paths relative to the package, e.g. `methods/tdr.py`. Modules chosen by name at run time (a method, a model,
-    a reader) are not seen from their caller; name them in `modules`.
+    Keys are paths relative to the package, e.g. `methods/tdr.py`. Modules chosen by name at run time (a method, a
+    model, a reader) are not seen from their caller; name them in `modules`.
     """
     waiting, files = list(modules), {}
     while waiting:
@@ -99,6 +99,6 @@ def closure(modules: Iterable[str]) -> dict[str, str]:
 
 
 def _packages_of(module: str) -> list[str]:
-    """The packages whose `__init__` runs when `module` is imported, except the root package (which only holds a version)."""
+    """The packages whose `__init__` runs when `module` is imported, but for the root package, which holds a version."""
     parts = module.split(".")
     return [".".join(parts[:end]) for end in range(2, len(parts))]

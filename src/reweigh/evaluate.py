@@ -12,7 +12,7 @@ from reweigh.training.batches import DevicePart
 def confusion(
     predict: Callable[[torch.Tensor], torch.Tensor], part: DevicePart, classes: int, groups: int, batch_size: int = 500
 ) -> np.ndarray:
-    """Counts (groups, labels, predictions) over a whole part, in int64. `predict` maps inputs to logits (B, classes)."""
+    """Counts (groups, labels, predictions) over a whole part, int64. `predict` maps inputs to logits (B, classes)."""
     cells = torch.zeros(groups * classes * classes, dtype=torch.int64, device=part.labels.device)
     with torch.no_grad():
         for start in range(0, len(part), batch_size):

@@ -1,4 +1,4 @@
-"""Losses of single examples: pure functions (logits, labels, ...) -> (B,). What a batch makes of them is the method's."""
+"""Losses of single examples: pure functions (logits, labels, ...) -> (B,). What becomes of them is the method's."""
 
 import torch
 import torch.nn.functional as F

@@ -43,7 +43,7 @@ def _closure(*modules: str) -> dict[str, str]:
 
 
 def code_files(spec: dict[str, Any]) -> dict[str, str]:
-    """The source files that a run of `spec` executes -> their digests: the import closure of its engine, method, model, reader."""
+    """The source files that a run of `spec` executes -> their digests: the closure of engine, method, model, reader."""
     return _closure(
         ENGINE,
         f"reweigh.methods.{spec['uses']}",
@@ -93,7 +93,7 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def trace_path(path: str | Path, record: dict[str, Any]) -> Path | None:
-    """The file of arrays beside a record (class weights at every outer step), checked against the record's digest of it.
+    """The arrays beside a record (class weights at every outer step), checked against the record's digest of them.
 
     Returns None for a run that logged no arrays. Raises RecordError if the file is missing or altered.
     """
@@ -110,7 +110,7 @@ def trace_path(path: str | Path, record: dict[str, Any]) -> Path | None:
 
 
 def stale_because(record: dict[str, Any], spec: dict[str, Any], split_recipe: str) -> list[str]:
-    """Why a record is no longer what today's config, code and split would give: any of "spec", "code", "split"; [] if current."""
+    """Why a record is not what config, code and split would give today: of "spec", "code", "split"; [] if it is."""
     now = {"spec": digest(spec), "code": code_digest(spec), "split": split_recipe}
     then = {"spec": record["spec_digest"], "code": record["code"]["digest"], "split": record["split"]["recipe_digest"]}
     return [part for part in now if now[part] != then[part]]

@@ -1,8 +1,8 @@
 """Render an artifact: execute its notebook with papermill and put pdf, png, csv and the executed notebook in place.
 
-Everything is made in a folder of its own and moved at the end, so that a figure is whole or not there. The kernel is this
-interpreter, whatever kernels the machine knows, with folders of its own, so that parallel renderings do not meet. Times
-and random ids are taken out of the executed notebook: the same records give the same bytes.
+Everything is made in a folder of its own and moved at the end, so that a figure is whole or not there. The kernel is
+this interpreter, whatever kernels the machine knows, with folders of its own, so that parallel renderings do not meet.
+Times and random ids are taken out of the executed notebook: the same records give the same bytes.
 """
 
 import contextlib
@@ -44,8 +44,8 @@ def parse(target: str) -> tuple[str, str, str]:
 def render(target: str, root: str | Path = ".") -> list[Path]:
     """Make the four files of an artifact from the records that are there; return their paths.
 
-    Raises ConfigError for an artifact that does not exist, ReweighError if its notebook fails. The half-run notebook then
-    lies beside the figure as `NAME.failed.ipynb`, and the figure that was there before is left as it was.
+    Raises ConfigError for an artifact that does not exist, ReweighError if its notebook fails. The half-run notebook
+    then lies beside the figure as `NAME.failed.ipynb`, and the figure that was there before is left as it was.
     """
     root = Path(root).resolve()
     scale, paper, name = parse(target)

@@ -1,12 +1,12 @@
 """Records as tables: the runs of some cells, one row a run, and the material that an artifact is drawn from.
 
-A run that has no record is not in the table; nothing stands in for it. Which seeds a cell has is the config's word, so a
-record that an older config left behind is not counted.
+A run that has no record is not in the table; nothing stands in for it. Which seeds a cell has is the config's word, so
+that a record which an older config left behind is not counted.
 """
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,10 +76,10 @@ def load_cells(config: Config, cells: Iterable[str]) -> pd.DataFrame:
 
 
 def curve(body: dict[str, Any], metric: str) -> pd.DataFrame:
-    """One run's curve: columns epoch, minutes (of training, evaluation left out) and the metric as `y`."""
+    """One run's curve: columns epoch, minutes (of training, evaluation left out) and the metric."""
     curves = body["curves"]
     minutes = np.asarray(curves["train_seconds"], float) / 60
-    return pd.DataFrame({"epoch": curves["epoch"], "minutes": minutes, "y": np.asarray(curves[metric], float)})
+    return pd.DataFrame({"epoch": curves["epoch"], "minutes": minutes, metric: np.asarray(curves[metric], float)})
 
 
 def class_weights(body: dict[str, Any], root: str | Path = ".") -> np.ndarray | None:
@@ -97,7 +97,7 @@ def inverse_frequency_correlation(weights: np.ndarray, counts: Iterable[float]) 
     return stats.pearson(average, inverse), stats.spearman(average, inverse)
 
 
-# --- names of several runs in one word, as they stand in a csv -----------------------------------------------------------
+# --- names of several runs in one word, as they stand in a csv --------------------------------------------------------
 
 
 def pack(runs: Iterable[str]) -> str:
@@ -255,7 +255,7 @@ def of_artifact(scale: str, paper: str, artifact: str, root: str | Path | None =
 
 
 def published(config: Config, paper: str) -> pd.DataFrame:
-    """The paper's numbers, verbatim, with the run that each belongs to: experiment, setting_name, method_name (or None)."""
+    """The paper's numbers, verbatim, each with what it belongs to: experiment, setting_name, method_name (or None)."""
     mapping = config.paper(paper).published
     if mapping is None:
         columns = [
@@ -278,6 +278,30 @@ def published(config: Config, paper: str) -> pd.DataFrame:
     for place, column in enumerate(("experiment", "setting_name", "method_name")):
         rows[column] = [target[place] for target in targets]
     return rows
+
+
+def cell_names(material: Material, experiment: str, setting: str, method: str) -> dict[str, Any]:
+    """How a csv line names its cell: experiment, setting, the setting's value, method, and the method's title."""
+    return {
+        "experiment": experiment,
+        "setting": setting,
+        "value": material.label(experiment, setting),
+        "method": method,
+        "title": material.title(method),
+    }
+
+
+def single_row(run: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """The numbers of one run as a csv line states them."""
+    status = "run" if run["status"] == "finished" else run["status"]
+    return {
+        "metric": metric,
+        "mean": run[metric],
+        "n": 1,
+        "status": status,
+        "runs": run["run"],
+        "records": fingerprint([run["digest"]]),
+    }
 
 
 def summary_row(rows: pd.DataFrame, metric: str) -> dict[str, Any]:

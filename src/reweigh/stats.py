@@ -2,9 +2,10 @@
 
 Everything is decided by rules that were written down before any run:
 
-* An interval is the 95 % interval of Student's t for a mean over seeds; sd is the sample sd (n - 1). One run has neither.
-* A published number p with sd s has the tolerance τ = max(0.01, s): one point of accuracy, or what the paper itself says its
-  number is worth. `verdict` compares p with our interval, widened by τ.
+* An interval is the 95 % interval of Student's t for a mean over seeds; sd is the sample sd (n - 1). One run has
+  neither.
+* A published number p with sd s has the tolerance τ = max(0.01, s): one point of accuracy, or what the paper itself
+  says its number is worth. `verdict` compares p with our interval, widened by τ.
 * A claim is tested by pairs of runs that share a seed (and with it the split's random draws) with two-sided t tests;
   p values are corrected by Holm's method over all claims of a paper.
 """
@@ -36,7 +37,7 @@ class Summary:
 class Comparison:
     """One test of a claim at one place. `p_for` is small where the claim is true, `p_against` where its opposite is.
 
-    Both are one-sided and None where n allows no test. `effect` (with interval) is in the unit that the claim speaks of.
+    Both are one-sided and None where n allows no test. `effect` (with interval) has the unit that the claim speaks of.
     """
 
     label: str
@@ -138,7 +139,7 @@ def below(values: Sequence[float], margin: float, label: str = "") -> Comparison
 
 
 def cost_ratio(costs: Sequence[float], others: Sequence[float], margin: float = 1.0, label: str = "") -> Comparison:
-    """Is costs / others, run by run, above `margin`? t test on the logarithms. Effect: the geometric mean of the ratios."""
+    """Is costs / others, run by run, above `margin`? t test on logarithms. Effect: the geometric mean of the ratios."""
     logs = [math.log(cost / other) for cost, other in zip(costs, others, strict=True)]
     found = above(logs, math.log(margin), label)
     effect, low, high = (None if value is None else math.exp(value) for value in (found.effect, found.low, found.high))
@@ -148,9 +149,9 @@ def cost_ratio(costs: Sequence[float], others: Sequence[float], margin: float = 
 def spread_ratio(ours: Sequence[Sequence[float]], others: Sequence[Sequence[float]], label: str = "") -> Comparison:
     """Is the spread over seeds smaller in `ours` than in `others`? Brown and Forsythe's test, pooled over settings.
 
-    `ours[k]` and `others[k]` are the values of setting k. The test is the t test on absolute distances from the median of
-    each cell, which does not need normal values. Effect: the ratio of the pooled sds, with the interval of an F ratio
-    (which does; read it as a rough one).
+    `ours[k]` and `others[k]` are the values of setting k. The test is the t test on absolute distances from the median
+    of each cell, which does not need normal values. Effect: the ratio of the pooled sds, with the interval of an F
+    ratio (which does; read it as a rough one).
     """
     ours, others = ([np.asarray(cell, float) for cell in cells if len(cell) > 1] for cells in (ours, others))
     n = min((len(cell) for cell in (*ours, *others)), default=0)
@@ -202,8 +203,8 @@ def _ranks(values: Sequence[float]) -> list[float]:
 def claim_p(comparisons: Sequence[Comparison]) -> tuple[float | None, float | None]:
     """One p value for and one against a claim that says something of several places at once.
 
-    For: the claim must be true at every place, so its p is the largest of theirs. Against: one place where the opposite is
-    true is enough, so its p is the smallest of theirs times their number (Bonferroni). None if any place has no test.
+    For: the claim must be true at every place, so its p is the largest of theirs. Against: one place where the opposite
+    is true is enough, so its p is the smallest of theirs times their number (Bonferroni). None if any has no test.
     """
     pairs = [(one.p_for, one.p_against) for one in comparisons]
     if not pairs or any(p_for is None or p_against is None for p_for, p_against in pairs):

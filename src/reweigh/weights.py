@@ -1,4 +1,4 @@
-"""Weights of examples and classes: pure functions on tensors. Weights multiply example losses, which are then summed."""
+"""Weights of examples and classes: pure functions on tensors. Weights multiply losses, which are then summed."""
 
 import torch
 
@@ -10,14 +10,14 @@ def inverse_frequency(counts: torch.Tensor) -> torch.Tensor:
 
 
 def rectified_share(scores: torch.Tensor) -> torch.Tensor:
-    """max(score, 0), divided by its sum; all zero if no score is positive (Ren et al. 2018, eq. 15 and 16). (n,) -> (n,)."""
+    """max(score, 0) by its sum; all zero if no score is positive (Ren et al. 2018, eq. 15 and 16). (n,) -> (n,)."""
     positive = scores.clamp(min=0)
     total = positive.sum()
     return positive / torch.where(total > 0, total, torch.ones_like(total))
 
 
 def clip_to_simplex(weights: torch.Tensor, clip_max: float | None) -> tuple[torch.Tensor, bool]:
-    """Clip weights to [0, clip_max], then divide by their sum (TDR's public code). (C,) -> (C,), whether they collapsed.
+    """Clip weights to [0, clip_max], divide by their sum (TDR's public code). (C,) -> (C,), whether they collapsed.
 
     If every weight is clipped to 0 there is nothing to normalise (the public code then divides by 2e-12 and trains on
     nothing): the weights go back to 1/C and the second value is True.

@@ -100,10 +100,6 @@ class Flow:
             names.add(_dataset(self.config, protocol))
         return "|".join(re.escape(name) for name in sorted(names))
 
-    def receipt(self, wildcards: Wildcards) -> str:
-        """The receipt of the raw data that a split is drawn from."""
-        return f"data/raw/{_dataset(self.config, wildcards.protocol)}/SOURCE.json"
-
     def content_digest(self, wildcards: Wildcards) -> str:
         """What the manifest promises of a data set's bytes."""
         from reweigh.data.manifest import content_digest
@@ -178,12 +174,34 @@ class Pack:
     def split_reports(self) -> list[str]:
         return [f"data/splits/{{protocol}}/{{setting}}/seed{seed}.json" for seed in self.seeds]
 
-    def splits_needed(self, wildcards: Wildcards) -> list[str]:
-        """The splits that training reads; none if every record is there and current, so that none is drawn for it."""
-        runs = self.runs(wildcards)
-        if all(self._record(run).is_file() for run in runs) and not self.stale(wildcards):
+    # Inputs are named only while they are needed. A raw file or a split that is made later than a finished record then
+    # makes nothing stale, and a missing one is not made for it. `ancient` would do that too, but Snakemake does not ask
+    # for the params of a job behind an `ancient` input that is about to be made again, and would miss a real change.
+
+    def training_inputs(self, wildcards: Wildcards) -> list[str]:
+        """The splits and the raw data that training reads; nothing if every record is there and current."""
+        if all(self._record(run).is_file() for run in self.runs(wildcards)) and not self.stale(wildcards):
             return []
-        return [path.format(protocol=wildcards.protocol, setting=wildcards.setting) for path in self.splits]
+        return [*(self._filled(path, wildcards) for path in self.splits), self._receipt(wildcards)]
+
+    def drawing_inputs(self, wildcards: Wildcards) -> list[str]:
+        """The raw data that splits are drawn from; nothing if every split is there and drawn as it would be today."""
+        names = [self._filled(path, wildcards) for path in self.split_reports]
+        recipes = [self._recipe(name) for name in self.split_names(wildcards)]
+        found = [_drawn_by(self.config.root / name) for name in names]
+        return [] if found == recipes else [self._receipt(wildcards)]
+
+    def _receipt(self, wildcards: Wildcards) -> str:
+        return f"data/raw/{_dataset(self.config, wildcards.protocol)}/SOURCE.json"
+
+    def _filled(self, pattern: str, wildcards: Wildcards) -> str:
+        return pattern.format(protocol=wildcards.protocol, setting=wildcards.setting)
+
+    def _recipe(self, name: str) -> str:
+        """The digest of a split's recipe. All methods of a setting share its splits."""
+        from reweigh.data.obtain import recipe_digest
+
+        return recipe_digest(self.config.resolve(self.config.any_run(name)), self.config.root / "data")
 
     def stale(self, wildcards: Wildcards) -> list[str]:
         """A note, newer than the record, for each record that is there but stale by its own digests; its path says why.
@@ -223,10 +241,7 @@ class Pack:
 
     def split_digest(self, wildcards: Wildcards) -> str:
         """What is trained on: digest of the recipes of the job's splits, down to the bytes that the manifest has."""
-        from reweigh.data.obtain import recipe_digest
-
-        runs = [self.config.any_run(name) for name in self.split_names(wildcards)]
-        return digest([recipe_digest(self.config.resolve(run)) for run in runs])
+        return digest([self._recipe(name) for name in self.split_names(wildcards)])
 
 
 @dataclass(frozen=True)
@@ -248,17 +263,13 @@ class Drawn:
         return f"figures/{{scale}}/{self.paper}/{self.artifact}"
 
     @property
-    def title(self) -> str:
-        return self._config.title
-
-    @property
     def notebook(self) -> str:
         return self._config.notebook
 
-    @property
-    def caption(self) -> str:
-        """Its caption for the report, relative to workflow/rules/."""
-        return f"../../{self._config.caption}"
+    def in_report(self, form: str) -> dict[str, Any]:
+        """Where Snakemake's report shows it: its caption (relative to workflow/rules/), category and labels."""
+        labels = {"artifact": self.artifact, "scale": "{scale}", "as": form}
+        return {"caption": f"../../{self._config.caption}", "category": self.paper, "labels": labels}
 
     @property
     def _config(self) -> Any:
@@ -325,6 +336,15 @@ def _stale_because(path: Path, config: Config, run: str) -> list[str]:
         return record.stale_because(json.loads(path.read_bytes()), spec, recipe_digest(spec, config.root / "data"))
     except (ValueError, KeyError, TypeError):
         return ["unreadable"]
+
+
+def _drawn_by(report: Path) -> str:
+    """The digest of the recipe that a split's report says it was drawn by; empty if its files are not there."""
+    try:
+        recipe = json.loads(report.read_bytes())["recipe_digest"]
+    except (OSError, ValueError, KeyError):
+        return ""
+    return str(recipe) if report.with_suffix(".npz").is_file() else ""
 
 
 def _touch_after(note: Path, path: Path) -> None:

@@ -13,18 +13,8 @@ for artifact in flow.artifacts():
             published=flow.published(),
         output:
             pdf=update(f"{artifact.stem}.pdf"),
-            png=report(
-                update(f"{artifact.stem}.png"),
-                caption=artifact.caption,
-                category=artifact.paper,
-                labels={"artifact": artifact.artifact, "scale": "{scale}", "as": "picture"},
-            ),
-            csv=report(
-                update(f"{artifact.stem}.csv"),
-                caption=artifact.caption,
-                category=artifact.paper,
-                labels={"artifact": artifact.artifact, "scale": "{scale}", "as": "numbers"},
-            ),
+            png=report(update(f"{artifact.stem}.png"), **artifact.in_report("picture")),
+            csv=report(update(f"{artifact.stem}.csv"), **artifact.in_report("numbers")),
             notebook=update(f"{artifact.stem}.ipynb"),
         log:
             f"logs/render/{{scale}}/{artifact.name}.log",

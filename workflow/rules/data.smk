@@ -20,7 +20,6 @@ rule fetch:
         "reweigh fetch {wildcards.dataset} > {log} 2>&1"
 
 
-# The receipt is `ancient`: a raw file that is fetched again, or later than a record, makes nothing stale. Its content does.
 for pack in flow.packs():
 
     rule:
@@ -28,7 +27,7 @@ for pack in flow.packs():
         name:
             f"split_{pack.name}"
         input:
-            receipt=ancient(flow.receipt),
+            raw=pack.drawing_inputs,
         output:
             splits=update(pack.splits),
             reports=update(pack.split_reports),

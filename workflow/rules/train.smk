@@ -2,9 +2,8 @@
 # OUTPUTS: results/{scale}/{paper}/{experiment}/{setting}/{method}/seedN.json, beside it seedN.npz for methods with traces
 
 
-# The splits are `ancient` and stand in the params by content. Records are `update`: they are not deleted before a job, and
-# the job trains those that are missing or stale, and only those; `stale` lists a note for each record that is stale by its
-# own word. Checkpoints lie elsewhere (.reweigh/checkpoints).
+# Records are `update`: they are not deleted before a job, and the job trains those that are missing or stale, and only
+# those. `stale` lists a note for each record that is stale by its own word. Checkpoints lie in .reweigh/checkpoints.
 for pack in flow.packs():
 
     rule:
@@ -12,7 +11,7 @@ for pack in flow.packs():
         name:
             f"train_{pack.name}"
         input:
-            splits=ancient(pack.splits_needed),
+            data=pack.training_inputs,
             stale=pack.stale,
         output:
             records=update(pack.records),

@@ -40,7 +40,7 @@ def directional_derivatives(losses: ExampleLosses, parameters: Parameters, direc
 def look_ahead(
     losses: ExampleLosses, parameters: Parameters, weights: torch.Tensor, step_size: float, decay: float = 0.0
 ) -> Parameters:
-    """θ' = θ − η (Σ_i w_i ∇ℓ_i(θ) + λ θ): one plain gradient step, never applied to the model. weights (B,), detached."""
+    """θ' = θ − η (Σ_i w_i ∇ℓ_i(θ) + λ θ): one plain gradient step, not applied to the model. weights (B,)."""
     gradients = gradient(lambda at: weights @ losses(at), parameters)
     return {
         name: value.detach() * (1 - step_size * decay) - step_size * gradients[name]
@@ -58,7 +58,7 @@ def example_hypergradient(
 ) -> torch.Tensor:
     """∂ outer_loss(θ') / ∂ w_i at `weights` (B,), θ' being the look-ahead step with them. -> (B,).
 
-    `weights=None` stands for all zero, where θ' = θ: the case of example reweighting (Ren et al. 2018), one pass cheaper.
+    `weights=None` stands for all zero, where θ' = θ: the case of example reweighting (Ren et al. 2018), and cheaper.
     `decay` is the weight decay λ of both losses (TDR's public code adds it to the outer loss too).
     """
     at = parameters if weights is None else look_ahead(losses, parameters, weights, step_size, decay)
@@ -69,6 +69,6 @@ def example_hypergradient(
 
 
 def by_group(derivatives: torch.Tensor, groups: torch.Tensor, count: int) -> torch.Tensor:
-    """Sum example derivatives (B,) by group (B,): the derivative with respect to a weight that a group shares. -> (count,)."""
+    """Example derivatives (B,) summed by group (B,): the derivative by a weight that a group shares. -> (count,)."""
     # A product with the one-hot matrix, not index_add_: that one sums in no fixed order on a GPU.
     return torch.nn.functional.one_hot(groups, count).to(derivatives.dtype).T @ derivatives

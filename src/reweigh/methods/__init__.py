@@ -1,1 +1,1 @@
-"""Methods, ONE FILE EACH, which reads like the algorithm box of its paper. The class is called `Method` in every file."""
+"""Methods, ONE FILE EACH, which reads like the algorithm box of its paper. The class is `Method` in every file."""

@@ -23,7 +23,7 @@ from reweigh.training.batches import Batch, BatchStream
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training that hands its model on to the next: `epochs` epochs of the whole model or of its `head`."""
+    """A stretch of training that hands its model on: `epochs` epochs of the whole model or of its `head`."""
 
     name: str
     epochs: int

@@ -1,4 +1,4 @@
-"""Example reweighting, the baseline of TDR (Ren, Zeng, Yang, Urtasun: Learning to Reweight Examples, ICML 2018, alg. 1).
+"""Example reweighting, the baseline of TDR (Ren, Zeng, Yang, Urtasun, ICML 2018, algorithm 1).
 
 Each step asks a batch of the target set which examples of the training batch are worth a step:
 

@@ -11,14 +11,16 @@ One weight for each class (or group) is learned, together with the model, from a
 
 Paper and public code disagree; each difference is a knob, and the config sets two named variants.
 
-| knob                | `tdr`: the code (C)                            | `tdr_p`: the paper's words (P)                     |
-|---------------------|------------------------------------------------|----------------------------------------------------|
-| normalisation       | class: Σ_c w_c = 1 after each update, w̃ = w/B  | batch: w̃_i = w_{y_i} / Σ_j w_{y_j}   (eq. 6 and 7) |
-| hypergradient_batch | fresh: its own batch, before the step          | last: the batch of the last inner step, whose step |
-|                     |                                                | is the look-ahead; w changes after it              |
-| look_ahead_decay    | true: weight decay in both losses              | false                                              |
-| target_mode         | eval: running batch-norm statistics, no dropout | the same ("train" is a third way)                 |
-| clip_max            | 100                                            | null: only max(w, 0)                               |
+| knob                | `tdr`: the code (C)                       | `tdr_p`: the paper's words (P)               |
+|---------------------|-------------------------------------------|----------------------------------------------|
+| normalisation       | class: Σ_c w_c = 1 after each update,     | batch: w̃_i = w_{y_i} / Σ_j w_{y_j}           |
+|                     | w̃_i = w_{y_i} / B                         | (eq. 6 and 7)                                |
+| hypergradient_batch | fresh: its own batch, before the step     | last: the batch of the last inner step,      |
+|                     |                                           | whose step is the look-ahead; w moves after  |
+| look_ahead_decay    | true: weight decay in both losses         | false                                        |
+| target_mode         | eval: running batch-norm statistics, no   | the same ("train" is a third way)            |
+|                     | dropout                                   |                                              |
+| clip_max            | 100                                       | null: only max(w, 0)                         |
 
 Neither differentiates through the normalisation. Deviation from the code: weights that are all clipped to 0 go back to
 1/C, and the trace says so (the code divides by 2e-12 and goes on with none).

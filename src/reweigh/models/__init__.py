@@ -10,7 +10,7 @@ from reweigh.streams import stream_seed
 
 
 def build(name: str, input_shape: tuple[int, ...], classes: int, seed: int, **options: object) -> nn.Module:
-    """The model `name` with its initial weights drawn from the stream "init" of `seed`, on the CPU, in channels-last order.
+    """The model `name`, its initial weights drawn from the stream "init" of `seed`, on the CPU, in channels-last order.
 
     input_shape is (C, H, W) or (F,); the model maps (B, *input_shape) to logits (B, classes). Its last layer is `head`.
     """

@@ -1,4 +1,4 @@
-"""The ConvNet of TDR's CIFAR experiments: four convolutions and two linear layers (TDR §4.2; sizes from its public code)."""
+"""The ConvNet of TDR's CIFAR experiments: four convolutions, two linear layers (TDR §4.2; sizes from its code)."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""What several models share: initial weights, dropout whose mask is a pure function of a seed, passes that leave no trace."""
+"""What models share: initial weights, dropout whose mask is a pure function of a seed, passes that leave no trace."""
 
 import math
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def glorot_(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> None:
 
 
 def truncated_fan_in_(layer: nn.Conv2d, generator: torch.Generator) -> None:
-    """Variance scaling (scale 1, fan-in): a normal cut at two standard deviations, with variance 1/fan_in after the cut."""
+    """Variance scaling (scale 1, fan-in): a normal cut at two sd, of variance 1/fan_in after the cut."""
     fan_in = layer.weight[0].numel()
     sd = math.sqrt(1 / fan_in) / 0.87962566103423978  # the sd that a unit normal keeps when cut at ±2
     nn.init.trunc_normal_(layer.weight, std=sd, a=-2 * sd, b=2 * sd, generator=generator)

@@ -70,7 +70,7 @@ def build(
     width: float = 1.0,
     shortcut: str = "projection",
 ) -> ResNet20:
-    """ResNet-20 with truncated-normal fan-in convolutions and a Glorot-uniform last layer. input_shape is (C, 32, 32)."""
+    """ResNet-20 with truncated-normal fan-in convolutions, a Glorot-uniform last layer. input_shape is (C, 32, 32)."""
     if shortcut not in ("projection", "A"):
         raise ConfigError(f"resnet20: no shortcut {shortcut!r}; use projection or A")
     model = ResNet20(input_shape[0], classes, width, shortcut)

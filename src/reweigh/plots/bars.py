@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from reweigh.plots.style import INK, MUTED, Drawing, finish, letter, look_in, seeds_text, sheet, styled
-from reweigh.results import Material, summary_row
+from reweigh.results import Material, cell_names, summary_row
 
 DIAMOND = {"marker": "D", "markersize": 4, "markerfacecolor": "white", "markeredgecolor": INK, "markeredgewidth": 0.8}
 ROOM = 0.84  # share of a group's place that its bars fill
@@ -15,7 +15,7 @@ ROOM = 0.84  # share of a group's place that its bars fill
 
 @styled
 def grouped_bars(material: Material, metric: str = "test_accuracy", ylabel: str = "test accuracy") -> Drawing:
-    """One panel an experiment: bars are means after the last epoch, whiskers 95 % intervals, diamonds the paper's (± sd).
+    """One panel an experiment: bars are means after the last epoch, whiskers 95 % intervals, diamonds the paper's.
 
     csv: one line per setting and method, with the published number beside ours.
     """
@@ -72,11 +72,7 @@ def _row(material: Material, experiment: str, setting: str, method: str, metric:
     summary = summary_row(material.of(experiment, setting, method), metric)
     return {
         "panel": panel,
-        "experiment": experiment,
-        "setting": setting,
-        "value": material.label(experiment, setting),
-        "method": method,
-        "title": material.title(method),
+        **cell_names(material, experiment, setting, method),
         "published": published,
         "published_sd": published_sd,
         **summary,

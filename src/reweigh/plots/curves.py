@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from reweigh import stats
 from reweigh.plots.style import (
     Drawing,
     empty,
@@ -20,7 +19,7 @@ from reweigh.plots.style import (
     sheet,
     styled,
 )
-from reweigh.results import Material, curve, fingerprint, pack
+from reweigh.results import Material, cell_names, curve, single_row, summary_row
 
 DASHED = (0, (4, 2))
 X = {"a": ("epoch", "epoch"), "b": ("minutes", "training time in minutes, evaluation left out")}
@@ -60,43 +59,27 @@ def learning_curves(material: Material, metric: str = "test_accuracy", ylabel: s
 
 
 def _of_method(material: Material, experiment: str, setting: str, method: str, metric: str) -> pd.DataFrame:
-    """The lines of one method: aggregated (seed empty) and by seed; one line with status `not run` if it has no records."""
+    """The lines of one method: aggregated (seed empty), then by seed; a single line `not run` if it has no records."""
     runs = material.of(experiment, setting, method)
-    base: dict[str, Any] = {
-        "panel": "ab",
-        "experiment": experiment,
-        "setting": setting,
-        "value": material.label(experiment, setting),
-        "method": method,
-        "title": material.title(method),
-        "metric": metric,
-    }
-    single = [
-        curve(material.records[row.run], metric).assign(seed=row.seed, run=row.run, digest=row.digest, ended=row.status)
+    base = {"panel": "ab", **cell_names(material, experiment, setting, method), "metric": metric}
+    singles = [
+        curve(material.records[row.run], metric).assign(
+            seed=row.seed, run=row.run, digest=row.digest, status=row.status
+        )
         for row in runs.itertuples()
     ]
-    points = pd.concat(single, ignore_index=True) if single else pd.DataFrame()
-    if points.empty:
-        return pd.DataFrame([{**base, "n": 0, "status": "not run", "runs": "", "records": ""}]).reindex(
-            columns=[*base, "seed", "epoch", "minutes", "mean", "sd", "n", "low", "high", "status", "runs", "records"]
-        )
-    rows = []
-    for epoch, group in points.groupby("epoch"):
-        known = group[group["y"].notna()]
-        ours = stats.summarise(known["y"].tolist())
-        diverged = int((known["ended"] == "diverged").sum())
-        rows.append(
-            {"seed": None, "epoch": epoch, "minutes": group["minutes"].mean(), "mean": ours.mean, "sd": ours.sd, "n": ours.n,
-             "low": ours.low, "high": ours.high, "status": f"{diverged} diverged" if diverged else "run",
-             "runs": pack(known["run"]), "records": fingerprint(known["digest"])}
-        )  # fmt: skip
-    for row in points.itertuples():
-        rows.append(
-            {"seed": row.seed, "epoch": row.epoch, "minutes": row.minutes, "mean": row.y, "n": 1,
-             "status": "diverged" if row.ended == "diverged" else "run", "runs": row.run,
-             "records": fingerprint([row.digest])}
-        )  # fmt: skip
-    return pd.DataFrame([{**base, **row} for row in rows])
+    points = pd.concat(singles, ignore_index=True) if singles else pd.DataFrame(columns=["epoch"])
+    rows: list[dict[str, Any]] = [
+        {"epoch": epoch, "minutes": group["minutes"].mean(), **summary_row(group, metric)}
+        for epoch, group in points.groupby("epoch")
+    ]
+    rows += [
+        {"seed": row["seed"], "epoch": row["epoch"], "minutes": row["minutes"], **single_row(row, metric)}
+        for row in points.to_dict("records")
+        if not pd.isna(row[metric])
+    ]
+    lines = pd.DataFrame([{**base, **row} for row in rows or [summary_row(runs, metric)]])
+    return lines.reindex(columns=list(dict.fromkeys([*base, "seed", "epoch", "minutes", *lines.columns])))
 
 
 def _draw(axes: Axes, material: Material, frame: pd.DataFrame, x: str, place: int) -> None:

@@ -21,7 +21,7 @@ from reweigh.plots.style import (
     sheet,
     styled,
 )
-from reweigh.results import Material, class_weights, fingerprint, pack, summary_row
+from reweigh.results import Material, cell_names, class_weights, fingerprint, pack, single_row, summary_row
 
 BINS = 80
 DASHED = (0, (4, 2))
@@ -43,7 +43,7 @@ def accuracy_by_ratio(material: Material, metric: str = "test_accuracy", ylabel:
 
 @styled
 def accuracy_and_weights(material: Material, setting: str, method: str, metric: str = "test_accuracy") -> Drawing:
-    """Two panels: `metric` against the ratio (a), and the weights that `method` learned at one setting, by class (b)."""
+    """Two panels: `metric` against the ratio (a), and the class weights that `method` learned at one setting (b)."""
     experiment = material.experiments[0]
     figure = sheet(3.9)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.05))
@@ -91,7 +91,7 @@ def draw_by_ratio(axes: Axes, material: Material, experiment: str, metric: str, 
                 )
             runs = material.of(experiment, row["setting"], method)
             axes.plot(np.full(len(runs), x + 0.045), runs[metric], ".", color=chosen.colour, markersize=2.5, alpha=0.6)
-            rows += _single(material, row, runs, metric)
+            rows += _single(row, runs, metric)
         axes.plot(
             [x for x, _ in known], [row["mean"] for _, row in known], linestyle="none", zorder=4, **marker_style(chosen)
         )
@@ -120,11 +120,7 @@ def _cell(material: Material, experiment: str, setting: str, method: str, metric
     published, published_sd = material.published_value(experiment, setting, method, metric)
     return {
         "panel": "a",
-        "experiment": experiment,
-        "setting": setting,
-        "value": material.label(experiment, setting),
-        "method": method,
-        "title": material.title(method),
+        **cell_names(material, experiment, setting, method),
         "seed": None,
         "published": published,
         "published_sd": published_sd,
@@ -132,14 +128,11 @@ def _cell(material: Material, experiment: str, setting: str, method: str, metric
     }
 
 
-def _single(material: Material, row: dict[str, Any], runs: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
+def _single(row: dict[str, Any], runs: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
     """One line for each seed's dot."""
-    kept = {key: row[key] for key in ("panel", "experiment", "setting", "value", "method", "title", "metric")}
-    return [
-        {**kept, "seed": run.seed, "mean": getattr(run, metric), "n": 1, "status": "run" if run.status == "finished" else run.status,
-         "runs": run.run, "records": fingerprint([run.digest])}
-        for run in runs.itertuples() if getattr(run, metric) == getattr(run, metric)
-    ]  # fmt: skip
+    kept = {key: row[key] for key in ("panel", "experiment", "setting", "value", "method", "title")}
+    known = runs[runs[metric].notna()].to_dict("records")
+    return [{**kept, "seed": run["seed"], **single_row(run, metric)} for run in known]
 
 
 # --- class weights ---------------------------------------------------------------------------------------------------
@@ -154,42 +147,42 @@ def draw_weights(axes: Axes, material: Material, experiment: str, setting: str, 
     runs = material.of(experiment, setting, method)
     traces = {run: class_weights(material.records[run], material.config.root) for run in runs["run"]}
     known = {run: trace for run, trace in traces.items() if trace is not None and len(trace)}
-    base = {"panel": "b", "experiment": experiment, "setting": setting, "value": material.label(experiment, setting),
-            "method": method, "title": material.title(method)}  # fmt: skip
+    base = {"panel": "b", **cell_names(material, experiment, setting, method), "n": len(known)}
     if not known:
         empty(axes, f"not run: {material.why_not(experiment, setting, method)}")
         axes.set_axis_off()
-        return pd.DataFrame(
-            [{**base, "metric": "class_weight", "n": 0, "status": "not run", "runs": "", "records": ""}]
-        )
-    samples = np.concatenate(list(known.values()))
-    feeding = {
+        return pd.DataFrame([{**base, "metric": "class_weight", "status": "not run", "runs": "", "records": ""}])
+    base |= {
         "status": "run",
         "runs": pack(known),
         "records": fingerprint(material.records[run]["digest"] for run in known),
     }
+    samples = np.concatenate(list(known.values()))
     counts = np.asarray(material.records[next(iter(known))]["split"]["sizes"]["train"], float)
     inverse = (1 / counts) / (1 / counts).sum() * samples.sum(1).mean()
-    edges = _edges(samples, inverse)
+    edges, colour = _edges(samples, inverse), look_in(material, method).colour
     rows: list[dict[str, Any]] = []
-    for label in range(samples.shape[1]):
-        values = samples[:, label]
+    for label, values in enumerate(samples.T):
         height = np.histogram(values, edges)[0].astype(float)
-        height /= height.max()
-        centres = (edges[:-1] + edges[1:]) / 2
-        _ridge(axes, label, centres, height, float(inverse[label]), look_in(material, method).colour)
-        low, high = np.quantile(values, (0.05, 0.95))
-        rows.append({**base, "metric": "class_weight", "class": label, "mean": values.mean(), "sd": values.std(ddof=1),
-                     "n": len(known), "low": low, "high": high, "note": "low, high: 5 and 95 % of all steps", **feeding})  # fmt: skip
-        rows.append(
-            {**base, "metric": "inverse_frequency", "class": label, "mean": inverse[label], "n": len(known), **feeding}
-        )
-        rows += [
-            {**base, "metric": "class_weight_density", "class": label, "x": x, "mean": y, "n": len(known), **feeding}
-            for x, y in zip(centres, height, strict=True) if y > 0
-        ]  # fmt: skip
+        centres, height = (edges[:-1] + edges[1:]) / 2, height / height.max()
+        _ridge(axes, label, centres, height, float(inverse[label]), colour)
+        rows += _ridge_rows({**base, "class": label}, values, float(inverse[label]), centres, height)
     _label_ridges(axes, counts)
     return pd.DataFrame(rows)
+
+
+def _ridge_rows(
+    base: dict[str, Any], values: np.ndarray, inverse: float, centres: np.ndarray, height: np.ndarray
+) -> list[dict[str, Any]]:
+    """The csv lines of one ridge."""
+    low, high = np.quantile(values, (0.05, 0.95))
+    spread = {"mean": values.mean(), "sd": values.std(ddof=1), "low": low, "high": high}
+    density = zip(centres, height, strict=True)
+    return [
+        {**base, "metric": "class_weight", **spread, "note": "low, high: 5 and 95 % of all steps"},
+        {**base, "metric": "inverse_frequency", "mean": inverse},
+        *({**base, "metric": "class_weight_density", "x": x, "mean": y} for x, y in density if y > 0),
+    ]
 
 
 def _edges(samples: np.ndarray, inverse: np.ndarray) -> np.ndarray:

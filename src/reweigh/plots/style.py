@@ -79,8 +79,8 @@ SPARE = [Look(colour, marker) for marker in "P*hd<>" for colour in ("#E69F00", "
 
 # The columns of every csv come in this order; those that an artifact does not need are left out, the core never.
 COLUMNS = [
-    "panel", "experiment", "setting", "value", "method", "title", "metric", "class", "seed", "epoch", "minutes", "x", "mean",
-    "sd", "n", "low", "high", "published", "published_sd", "scale", "status", "note", "runs", "records",
+    "panel", "experiment", "setting", "value", "method", "title", "metric", "class", "seed", "epoch", "minutes", "x",
+    "mean", "sd", "n", "low", "high", "published", "published_sd", "scale", "status", "note", "runs", "records",
 ]  # fmt: skip
 CORE = {
     "experiment",
@@ -126,7 +126,7 @@ class Drawing:
     data: pd.DataFrame = field(repr=False)
 
     def save(self, stem: str | Path | None) -> "Drawing":
-        """Write `stem`.pdf, .png and .csv, whose bytes depend on nothing but the drawing; nothing where stem is empty."""
+        """Write `stem`.pdf, .png and .csv, whose bytes depend on the drawing alone; nothing where stem is empty."""
         if stem:
             stem = Path(stem)
             stem.parent.mkdir(parents=True, exist_ok=True)
@@ -201,7 +201,7 @@ def _footer(figure: Figure, material: Material, texts: list[str]) -> list[tuple[
     scale, cuts = material.scale, "; ".join(material.cuts())
     if scale == "paper":
         return [*lines, ("scale: paper (the paper's own budget)", INK)]
-    badge = f"scale: {scale}{f' — {cuts}' if cuts else ''} — not comparable with the paper"
+    badge = f"scale: {scale}, not comparable with the paper{f': {cuts}' if cuts else ''}"
     return lines + [(line, WARNING) for line in textwrap.wrap(badge, int(characters * 0.9))]
 
 
@@ -213,13 +213,18 @@ def _shrink(figure: Figure, title: Any) -> None:
 
 
 def _legend(figure: Figure, entries: list[tuple[Any, str]], top: float) -> float:
-    """Draw the legend `top` (a share of the height) below the upper edge, in as many columns as fit; its height in inches."""
+    """Draw the legend `top` (a share of the height) below the edge, in as many columns as fit; its height in inches."""
     width = figure.get_size_inches()[0]
     for columns in range(len(entries), 0, -1):
         drawn = figure.legend(
-            *zip(*entries, strict=True), loc="upper left", bbox_to_anchor=(0, 1 - top), ncols=columns, borderaxespad=0.2,
-            columnspacing=1.4, handletextpad=0.5,
-        )  # fmt: skip
+            *zip(*entries, strict=True),
+            loc="upper left",
+            bbox_to_anchor=(0, 1 - top),
+            ncols=columns,
+            borderaxespad=0.2,
+            columnspacing=1.4,
+            handletextpad=0.5,
+        )
         drawn.set_in_layout(False)
         box = drawn.get_window_extent()
         if box.width <= width * figure.dpi or columns == 1:

@@ -1,4 +1,4 @@
-"""Tables as figures, ours above the published number in every cell; and the panel of an artifact that could not be run."""
+"""Tables as figures, ours above the published number in every cell; and the panel of what could not be run."""
 
 import textwrap
 from typing import Any
@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from reweigh.plots.style import INK, MUTED, Drawing, finish, seeds_text, sheet, styled
-from reweigh.results import Material, summary_row
+from reweigh.results import Material, cell_names, summary_row
 
 ROW = 0.34  # inches
 
@@ -43,11 +43,7 @@ def _lines(material: Material, metric: str) -> list[dict[str, Any]]:
                 reason = "" if summary["n"] else material.why_not(experiment, setting, method)
                 rows.append(
                     {
-                        "experiment": experiment,
-                        "setting": setting,
-                        "value": material.label(experiment, setting),
-                        "method": method,
-                        "title": material.title(method),
+                        **cell_names(material, experiment, setting, method),
                         "published": published,
                         "published_sd": published_sd,
                         **summary,

@@ -7,6 +7,7 @@ Only the records that feed the number are read, so it takes no longer where ther
 """
 
 import csv
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,12 @@ def explain(
     """The chain behind the cells of a csv that match, as plain nested values.
 
     `row` names a method, experiment, metric, panel, class or scorecard id; several, divided by `/`, must all match
-    (`ResNet-20/TDR`). `column` names a setting or its value. `where` compares columns exactly. Without a word about them,
+    (`ResNet-20/TDR`). `column` names a setting or its value. `where` compares columns exactly. Unless asked,
     single seeds are left out and curves are explained at their last epoch. Raises ReweighError if nothing matches.
     """
     path, root = Path(path), Path(root)
-    lines = _read(path if path.is_absolute() else root / path)
+    file = path if path.is_absolute() else root / path
+    lines = _read(file, path)
     chosen = _choose(lines, row, column, where or {})
     if not chosen:
         raise ReweighError(f"{path}: no line matches; {_offer(lines)}")
@@ -49,22 +51,32 @@ def explain(
             f"{path}: {len(chosen)} lines match; ask for fewer with --row, --column or --where; {_offer(lines)}"
         )
     cells = [_cell(line, root) for line in chosen]
-    file = path if path.is_absolute() else root / path
     return {"file": path.as_posix(), "sha256": file_digest(file), "cells": cells}
+
+
+def main(path: str | Path, row: str | None, column: str | None, where: list[str], as_json: bool = False) -> None:
+    """What the command line does: explain, and print a tree or JSON. `where` holds `column=value` pairs."""
+    pairs = [text.partition("=") for text in where]
+    if wrong := next((text for text, (_, sign, _) in zip(where, pairs, strict=True) if not sign), None):
+        raise ReweighError(f"--where {wrong!r}: write it as column=value, e.g. --where epoch=50")
+    tree = explain(path, row, column, {name: value for name, _, value in pairs})
+    if as_json:
+        print(json.dumps(tree, indent=1, ensure_ascii=False))
+    else:
+        show(tree)
 
 
 # --- choosing lines --------------------------------------------------------------------------------------------------
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def _read(file: Path, shown: Path) -> list[dict[str, str]]:
     try:
-        with open(path, newline="") as file:
-            lines = list(csv.DictReader(file))
+        with open(file, newline="") as stream:
+            lines = list(csv.DictReader(stream))
     except OSError:
-        stem = path.with_suffix("")
-        raise ReweighError(f"{path}: no such file; make it with: snakemake {stem.as_posix()}.csv") from None
+        raise ReweighError(f"{shown}: no such file; make it with: snakemake {shown.with_suffix('.csv')}") from None
     if lines and "runs" not in lines[0]:
-        raise ReweighError(f"{path}: has no column 'runs'; explain reads the csv of a figure, a table or a scorecard")
+        raise ReweighError(f"{shown}: has no column 'runs'; explain reads the csv of a figure, a table or a scorecard")
     return lines
 
 
@@ -183,14 +195,17 @@ def _changed(body: dict[str, Any]) -> list[str]:
     return sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
 
 
-# --- on the terminal ---------------------------------------------------------------------------------------------------
+# --- on the terminal -------------------------------------------------------------------------------------------------
 
 
 def show(tree: dict[str, Any]) -> None:
     """Print the chain as a tree. What several runs share is written out once."""
     from rich.console import Console
 
-    Console(soft_wrap=True, highlight=False).print(as_tree(tree))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 400  # a file or a pipe has no edge to break lines at
+    console.print(as_tree(tree))
 
 
 def as_tree(tree: dict[str, Any]) -> Any:
@@ -228,26 +243,33 @@ def _add_run(branch: Any, run: dict[str, Any], seen: set[str]) -> None:
         return
     value = "" if run["value"] is None else f" = {run['value']:.6g}"
     node = branch.add(escape(f"{run['run']}{value} ({run['status']})"))
-    node.add(escape(f"record {run['record']}, digest {run['digest'][:12]}, {run['state'].split(':')[0]}"))
-    for text in _made(run):
-        node.add(escape(text) if text not in seen else "[dim]spec aside, made as above[/]")
-        seen.add(text)
+    node.add(escape(f"record {run['record']}, intact, digest {run['digest'][:12]}, spec {run['spec_digest'][:12]}"))
+    if (made := _made(run)) not in seen:
+        node.add(escape(made))
+    seen.add(made)
     split = run["split"]
     sizes = ", ".join(f"{part} {sum(counts)} {counts}" for part, counts in split["sizes"].items() if sum(counts))
     place = node.add(escape(f"split {split['path']}, digest {split['digest'][:12]}, seed {split['seed']}: {sizes}"))
-    for file in run["raw"]:
-        text = f"{file['name']} ({file['dataset']}, {file['what']}), sha256 {file['sha256']}, from {file['source']}, {file['url'] or 'no public address'}"
-        if text in seen:
-            place.add(f"[dim]{escape(file['name'])}, as above[/]")
-        else:
+    files = [_raw_file(file) for file in run["raw"]]
+    if "".join(files) in seen:
+        place.add("from the same raw files, read and trained as above")
+    else:
+        for text in files:
             place.add(escape(text))
-        seen.add(text)
+    seen.add("".join(files))
 
 
-def _made(run: dict[str, Any]) -> list[str]:
+def _raw_file(file: dict[str, Any]) -> str:
+    address = file["url"] or "no public address"
+    what = f"{file['name']} ({file['dataset']}, {file['what']})"
+    return f"{what}, sha256 {file['sha256']}, taken from {file['source']}, {address}"
+
+
+def _made(run: dict[str, Any]) -> str:
     """One line on what made the run: code, commit, versions, device."""
     commit, changed = run["git"]["commit"], run["code"]["changed_since"]
-    code = f"code {run['code']['digest'][:12]} ({run['code']['files']} files, {'changed since: ' + ', '.join(changed) if changed else 'as today'})"
+    since = f"changed since: {', '.join(changed)}" if changed else "as today"
+    code = f"code {run['code']['digest'][:12]} ({run['code']['files']} files, {since})"
     git = f"commit {commit[:12]}{' with changes' if run['git']['dirty'] else ''}" if commit else "no commit"
     versions = f"Python {run['environment']['python']}, torch {run['environment']['torch']}"
-    return [f"{code}, {git}, {versions}, {run['device']['name']} ({run['device']['precision']})"]
+    return f"{code}, {git}, {versions}, {run['device']['name']} ({run['device']['precision']})"

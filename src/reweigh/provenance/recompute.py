@@ -23,8 +23,10 @@ def value_of(body: dict[str, Any], metric: str, epoch: float | None = None) -> f
 
 
 def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = ".") -> dict[str, Any] | None:
-    """Mean, sd, n, low and high of a csv line from its runs' records; None for a kind of line that is not a mean of runs."""
+    """Mean, sd, n, low and high of a csv line from its runs' records; None for a line that is not a mean of runs."""
     metric = row["metric"]
+    if row.get("kind") == "claim":
+        return None
     if metric == "class_weight":
         return _weights(row, bodies, root)
     if metric not in bodies[0]["metrics"] and metric not in bodies[0]["curves"]:

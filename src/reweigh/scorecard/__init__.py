@@ -1,12 +1,13 @@
 """The scorecard of a scale: every published number and every claim beside ours, with a verdict by the declared rules.
 
-`results/{scale}/scorecard.csv` has one line a number and one a claim; `scorecard.md` shows the same to a reader, with the
-papers' own slips. Verdicts are counted, never averaged. At scales other than `paper` every verdict begins with the name of
-the scale (`quick: worse`), because runs that were cut short replicate nothing.
+`results/{scale}/scorecard.csv` has one line a number and one a claim; `scorecard.md` shows the same to a reader, with
+the papers' own slips. Verdicts are counted, never averaged. At scales other than `paper` every verdict begins with the
+name of the scale (`quick: worse`), because runs that were cut short replicate nothing.
 """
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from reweigh.scorecard.text import markdown
 COLUMNS = [
     "paper", "kind", "id", "source", "text", "experiment", "setting", "value", "method", "title", "metric",
     "published", "published_sd", "mean", "sd", "n", "low", "high", "difference", "gain", "gain_low", "gain_high",
-    "published_gain", "effect", "effect_low", "effect_high", "statistic", "p", "p_holm", "verdict", "scale", "scale_note",
-    "status", "note", "runs", "records",
+    "published_gain", "effect", "effect_low", "effect_high", "statistic", "p", "p_holm", "verdict", "scale",
+    "scale_note", "status", "note", "runs", "records",
 ]  # fmt: skip
 UNDECIDED = ("not run", "not reported")  # verdicts that no scale qualifies
 
@@ -36,6 +37,9 @@ class Scorecard:
     csv: Path
     text: Path
     lines: pd.DataFrame
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter((self.csv, self.text))
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -68,9 +72,14 @@ def write(scale: str, root: str | Path = ".", papers: list[str] | None = None) -
     folder = Path(root) / "results" / scale
     folder.mkdir(parents=True, exist_ok=True)
     card = Scorecard(folder / "scorecard.csv", folder / "scorecard.md", lines)
-    _replace(card.csv, lines.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    _replace(card.csv, text_of(lines))
     _replace(card.text, markdown(config, scale, lines))
     return card
+
+
+def text_of(lines: pd.DataFrame) -> str:
+    """The lines as csv."""
+    return lines.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def _records(config: Config, scale: str, paper: str) -> dict[str, dict[str, Any]]:

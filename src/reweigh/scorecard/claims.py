@@ -1,7 +1,7 @@
 """One line for each claim of a paper, decided by paired seeds and corrected over all claims of the paper.
 
-Each kind of test is a function from a claim's material to comparisons, one for each place (a setting and a rival) at which
-the claim must be true. `stats` says how comparisons become one p value, and p values a verdict.
+Each kind of test is a function from a claim's evidence to comparisons, one for each place (a setting and a rival) at
+which the claim must be true. `stats` says how comparisons become one p value, and p values a verdict.
 """
 
 from collections.abc import Callable, Iterator
@@ -66,7 +66,7 @@ def greater(evidence: Evidence) -> list[Comparison]:
 
 
 def smaller_spread(evidence: Evidence) -> list[Comparison]:
-    """The sd over seeds of `better` below that of each rival, pooled over the settings: a few seeds tell little alone."""
+    """The sd over seeds of `better` below that of each rival, pooled over the settings: few seeds tell little alone."""
     metric = evidence.claim.metric
     cells = {
         method: [evidence.cell(setting, method)[metric].dropna().tolist() for setting in evidence.settings]
@@ -154,7 +154,8 @@ def _missing(evidence: Evidence) -> str:
     if not gaps:
         return ""
     reasons = dict.fromkeys(why_not(config, evidence.scale, paper, name, *cell) for cell in gaps)
-    return f"{len(gaps)} of {len(cells)} cells have no record ({', '.join(reasons)}): {', '.join('/'.join(gap) for gap in gaps)}"
+    names = ", ".join("/".join(gap) for gap in gaps)
+    return f"{len(gaps)} of {len(cells)} cells have no record ({', '.join(reasons)}): {names}"
 
 
 def _row(evidence: Evidence, comparisons: list[Comparison]) -> dict[str, Any]:

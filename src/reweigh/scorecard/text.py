@@ -7,13 +7,14 @@ import pandas as pd
 
 from reweigh.config import Config
 
-RULE = (
-    "A published number p with standard deviation s has the tolerance τ = max(0.01, s). With the 95 % Student interval of our "
-    "mean over seeds: `better` or `worse` where the interval lies wholly beyond p ± τ, `replicated` where p lies within the "
-    "interval widened by τ and the interval is at most 2τ wide, else `inconclusive`. Claims: paired seeds, two-sided tests, "
-    "p values corrected by Holm's method over the paper's claims; `holds` or `fails` below 0.05. *Gain* is the mean difference "
-    "to our own plain training at equal budget, seed by seed. Ours is always the last epoch; nothing is selected on the test set."
-)
+RULE = """
+A published number p with standard deviation s has the tolerance τ = max(0.01, s). With the 95 % Student interval of our
+mean over seeds: `better` or `worse` where the interval lies wholly beyond p ± τ, `replicated` where p lies within the
+interval widened by τ and the interval is at most 2τ wide, else `inconclusive`. Claims: paired seeds, two-sided tests,
+p values corrected by Holm's method over the paper's claims; `holds` or `fails` below 0.05. *Gain* is the mean
+difference to our own plain training at equal budget, seed by seed. Ours is always the last epoch; nothing is selected
+on the test set.
+""".strip()
 
 
 def markdown(config: Config, scale: str, lines: pd.DataFrame) -> str:
@@ -21,8 +22,8 @@ def markdown(config: Config, scale: str, lines: pd.DataFrame) -> str:
     parts = [f"# Scorecard at scale `{scale}`"]
     if scale != "paper":
         parts.append(
-            f"> **This is no replication.** Scale `{scale}` cuts the papers' protocols short so that everything runs in "
-            f"minutes. Each verdict begins with `{scale}:` and says only how such runs compare with the published numbers."
+            f"> **This is no replication.** Scale `{scale}` cuts the papers' protocols short so that everything runs "
+            f"in minutes. Each verdict begins with `{scale}:` and only says how such runs compare with the paper's."
         )
     parts.append(RULE)
     for paper in lines["paper"].drop_duplicates():
@@ -61,29 +62,43 @@ def _counts(numbers: pd.DataFrame, claims: pd.DataFrame) -> str:
 
 
 def _numbers(group: pd.DataFrame) -> str:
-    head = ["experiment", "value", "method", "metric", "published", "ours", "95 % interval", "n", "difference", "gain", "published gain",
-            "verdict", "note"]  # fmt: skip
     rows = [
-        [
-            _text(row.experiment), _text(row.value), _text(row.title), row.metric.replace("_", " "),
-            _spread(row.published, row.published_sd), _spread(row.mean, row.sd), _interval(row.low, row.high), str(int(row.n)),
-            _signed(row.difference), _signed(row.gain), _signed(row.published_gain), f"**{row.verdict}**", _text(row.note),
-        ]
+        {
+            "experiment": _text(row.experiment),
+            "value": _text(row.value),
+            "method": _text(row.title),
+            "metric": row.metric.replace("_", " "),
+            "published": _spread(row.published, row.published_sd),
+            "ours": _spread(row.mean, row.sd),
+            "95 % interval": _interval(row.low, row.high),
+            "n": str(int(row.n)),
+            "difference": _signed(row.difference),
+            "gain": _signed(row.gain),
+            "published gain": _signed(row.published_gain),
+            "verdict": f"**{row.verdict}**",
+            "note": _text(row.note),
+        }
         for row in group.itertuples()
-    ]  # fmt: skip
-    return _table(head, rows)
+    ]
+    return _table(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def _claims(group: pd.DataFrame) -> str:
-    head = ["claim", "where", "effect (weakest place)", "95 % interval", "n", "p", "p (Holm)", "verdict", "note"]
     rows = [
-        [
-            row.text, _text(row.source), _number(row.effect, 4), _interval(row.effect_low, row.effect_high), str(int(row.n)),
-            _p(row.p), _p(row.p_holm), f"**{row.verdict}**", _text(row.note),
-        ]
+        {
+            "claim": row.text,
+            "where": _text(row.source),
+            "effect (weakest place)": _number(row.effect, 4),
+            "95 % interval": _interval(row.effect_low, row.effect_high),
+            "n": str(int(row.n)),
+            "p": _p(row.p),
+            "p (Holm)": _p(row.p_holm),
+            "verdict": f"**{row.verdict}**",
+            "note": _text(row.note),
+        }
         for row in group.itertuples()
-    ]  # fmt: skip
-    return _table(head, rows)
+    ]
+    return _table(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def _findings(findings: list[Any]) -> str:

@@ -16,7 +16,7 @@ from reweigh.training.augment import crop_and_flip
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """inputs float32 (B, ...), labels int64 (B,), groups int64 (B,): what the weights are shared by (labels, or sex)."""
+    """inputs float32 (B, ...), labels int64 (B,), groups int64 (B,): what weights are shared by (labels, or sex)."""
 
     inputs: torch.Tensor
     labels: torch.Tensor
@@ -39,7 +39,7 @@ class DevicePart:
         return len(self.labels)
 
     def take(self, rows: torch.Tensor | slice, augment_seed: int | None = None) -> Batch:
-        """The examples of `rows`, augmented if a seed is given, scaled, as float32 (channels last where they are images)."""
+        """The examples of `rows`, augmented if a seed is given, scaled, as float32 (images channels last)."""
         inputs = self.inputs[rows]
         if augment_seed is not None:
             inputs = crop_and_flip(inputs, augment_seed)

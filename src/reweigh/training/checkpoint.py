@@ -1,7 +1,8 @@
 """Checkpoints: the state of a run that is not finished, so that a lost machine loses minutes.
 
-They lie outside Snakemake's outputs (which it deletes before a retry), in `.reweigh/checkpoints`, under a key of all that
-the run's arithmetic depends on. A changed spec, source, split, device or torch has another key: no run resumes another's.
+They lie outside Snakemake's outputs (which it may delete before a retry), in `.reweigh/checkpoints`, under a key of all
+that the run's arithmetic depends on. A changed spec, source, split, device or torch has another key: no run resumes
+another's.
 """
 
 import os

@@ -30,7 +30,7 @@ class Lease:
 
 
 def visible_devices() -> list[str]:
-    """The devices that this process may use: those of CUDA_VISIBLE_DEVICES, else all that nvidia-smi lists, else none."""
+    """The devices that this process may use: those of CUDA_VISIBLE_DEVICES, else those that nvidia-smi lists."""
     inherited = os.environ.get("CUDA_VISIBLE_DEVICES")
     if inherited is not None:
         return [device.strip() for device in inherited.split(",") if device.strip() not in ("", "-1")]
@@ -57,7 +57,7 @@ def slots(devices: list[str]) -> list[tuple[str, Path]]:
 
 
 def take_lease() -> Lease | None:
-    """Wait for a free device, hold it and make it the only visible one. None where there is no GPU, or Slurm assigns it."""
+    """Wait for a free device and hold it; it alone is visible then. None where there is no GPU, or Slurm assigns it."""
     devices = visible_devices()
     if not devices or "SLURM_JOB_ID" in os.environ:
         return None

@@ -194,7 +194,7 @@ class Run:
         return torch.autocast(self.device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
     def results(self) -> dict[str, Any]:
-        """What the record says of the run: status, curves, metrics on the test set after the last epoch, size and cost."""
+        """What the record says of the run: status, curves, metrics on the test set after the last epoch, cost."""
         found = metrics(self.counts, self.two_class, self.group_is_label)
         curve = self.curves["test_accuracy"]
         found["best_epoch_test_accuracy"] = max(curve) if curve else found["test_accuracy"]

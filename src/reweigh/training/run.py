@@ -83,7 +83,7 @@ def _processor() -> str:
 
 
 def pick_device() -> torch.device:
-    """The GPU that the lease made visible, else the CPU. Asks cuDNN for algorithms that always sum in the same order."""
+    """The GPU that the lease made visible, else the CPU. cuDNN is asked for algorithms that sum in one order."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
@@ -108,7 +108,7 @@ def train_run(
 ) -> dict[str, Any]:
     """Train the run of a resolved spec, going on from its checkpoint if there is one, and write its record.
 
-    `keeper_of(key)` makes the Keeper; `progress(run)` is called after each step. Raises OutOfTime, with the state saved.
+    `keeper_of(key)` makes the Keeper; `progress(run)` is called after each step. Raises OutOfTime, the state saved.
     """
     started, git = now(), git_state()
     run, split = prepare(spec, device)

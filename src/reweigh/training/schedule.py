@@ -7,7 +7,7 @@ from typing import Any
 def learning_rate(schedule: dict[str, Any], base: float, step: int, steps_per_epoch: int, epochs: int) -> float:
     """The learning rate of a step (counted from 0 in its stage).
 
-    schedule["name"] is `constant`, `step` (times `factor` once `milestones` epochs have passed) or `cosine` (to 0 at the
+    schedule["name"] is `constant`, `step` (times `factor` at each of `milestones`, in epochs) or `cosine` (to 0 at the
     end, a value a step). With `warmup_epochs` W > 0 the rate rises linearly over the first W epochs, reaching `base` on
     the last step of them; decay counts epochs from the start, cosine from the end of the warm-up.
     """

@@ -1,0 +1,165 @@
+"""Intervals, verdicts and claim tests: against scipy, by hand, and by their properties."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from reweigh import stats
+
+FRACTIONS = st.floats(0, 1).map(lambda value: round(value, 4))
+SAMPLES = st.lists(FRACTIONS, min_size=2, max_size=8)
+P_VALUES = st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=12)
+
+
+def test_a_summary_by_hand() -> None:
+    ours = stats.summarise([0.90, 0.92, 0.94])
+    # sd = 0.02, standard error 0.02/√3, t(0.975, 2) = 4.302653
+    assert ours.mean == pytest.approx(0.92)
+    assert ours.sd == pytest.approx(0.02)
+    assert ours.high - ours.mean == pytest.approx(4.302653 * 0.02 / math.sqrt(3), rel=1e-6)
+
+
+def test_one_value_has_no_interval_and_none_has_nothing() -> None:
+    assert stats.summarise([0.5]) == stats.Summary(1, 0.5, None, None, None)
+    assert stats.summarise([]) == stats.Summary(0, None, None, None, None)
+
+
+@given(SAMPLES)
+def test_intervals_are_scipys(values: list[float]) -> None:
+    ours = stats.summarise(values)
+    if ours.sd and ours.sd > 1e-9:
+        expected = scipy_stats.t.interval(0.95, len(values) - 1, np.mean(values), scipy_stats.sem(values))
+        assert (ours.low, ours.high) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("published", "sd", "values", "expected"),
+    [
+        (0.900, None, [0.901, 0.902, 0.903], "replicated"),
+        (0.900, None, [0.880, 0.881, 0.882], "worse"),
+        (0.900, None, [0.920, 0.921, 0.922], "better"),
+        (0.900, None, [0.85, 0.90, 0.95], "inconclusive"),  # the interval is about 0.25 wide, 2τ is 0.02
+        (0.900, 0.150, [0.85, 0.90, 0.95], "replicated"),  # τ = 0.15: the paper's own number is no sharper
+        (0.900, None, [0.901], "inconclusive"),
+        (0.900, None, [], "not run"),
+        (None, None, [0.9, 0.9], "not reported"),
+        (None, None, [], "not reported"),
+        (0.500, None, [0.5, 0.5, 0.5], "replicated"),  # a constant prediction has an interval of width 0
+        (0.500, None, [0.75, 0.85, 0.95], "better"),  # wide, and still wholly beyond 0.5 ± 0.01
+    ],
+)
+def test_verdicts_by_hand(published: float | None, sd: float | None, values: list[float], expected: str) -> None:
+    assert stats.verdict(published, sd, values) == expected
+
+
+@given(FRACTIONS, st.one_of(st.none(), st.floats(0, 0.2)), SAMPLES)
+def test_verdicts_follow_the_declared_rule(published: float, sd: float | None, values: list[float]) -> None:
+    ours, tau = stats.summarise(values), max(0.01, sd or 0)
+    found = stats.verdict(published, sd, values)
+    assert (found == "better") == (ours.low > published + tau)
+    assert (found == "worse") == (ours.high < published - tau)
+    if found == "replicated":
+        assert ours.low - tau <= published <= ours.high + tau
+        assert ours.high - ours.low <= 2 * tau
+
+
+@given(FRACTIONS, SAMPLES)
+def test_better_and_worse_are_mirror_images(published: float, values: list[float]) -> None:
+    mirror = {"better": "worse", "worse": "better"}
+    found = stats.verdict(published, None, values)
+    flipped = stats.verdict(-published, None, [-value for value in values])
+    assert flipped == mirror.get(found, found)
+
+
+@given(SAMPLES, st.floats(-0.5, 0.5))
+def test_above_is_scipys_one_sample_t_test(values: list[float], margin: float) -> None:
+    found = stats.above(values, margin)
+    if np.std(values) > 1e-6:
+        expected = scipy_stats.ttest_1samp(values, margin, alternative="greater")
+        assert found.statistic == pytest.approx(expected.statistic)
+        assert found.p_for == pytest.approx(expected.pvalue)
+        assert found.p_for + found.p_against == pytest.approx(1)
+
+
+def test_below_mirrors_above() -> None:
+    values = [0.2, 0.3, 0.25]
+    found = stats.below(values, 0.9)
+    assert found.p_for == pytest.approx(scipy_stats.ttest_1samp(values, 0.9, alternative="less").pvalue)
+    assert found.effect == pytest.approx(0.25)
+    assert found.low < 0.25 < found.high
+
+
+def test_equal_differences_decide_by_their_mean_and_none_by_nothing() -> None:
+    assert stats.above([0.1, 0.1, 0.1], 0.0).p_for == 0.0
+    assert stats.above([-0.1, -0.1], 0.0).p_against == 0.0
+    assert stats.above([0.0, 0.0], 0.0).p_for == 0.5
+    assert stats.above([0.3], 0.0).p_for is None
+
+
+@settings(max_examples=50)
+@given(st.lists(st.lists(FRACTIONS, min_size=3, max_size=5), min_size=1, max_size=3))
+def test_spread_of_one_setting_is_scipys_brown_forsythe(cells: list[list[float]]) -> None:
+    ours, others = cells[0], [0.1, 0.5, 0.9, 0.2]
+    found = stats.spread_ratio([ours], [others])
+    expected = scipy_stats.levene(ours, others, center="median")
+    assert found.statistic**2 == pytest.approx(expected.statistic)
+    assert 2 * min(found.p_for, found.p_against) == pytest.approx(expected.pvalue)
+
+
+def test_spread_ratio_is_that_of_pooled_sds() -> None:
+    ours, others = [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], [[0.0, 0.2, 0.4], [0.1, 0.5, 0.9]]
+    found = stats.spread_ratio(ours, others)
+    assert found.effect == pytest.approx(math.sqrt((0.1**2 + 0.1**2) / (0.2**2 + 0.4**2)))
+    assert found.low < found.effect < found.high
+    assert stats.spread_ratio([[0.1]], [[0.2]]).p_for is None
+    assert stats.spread_ratio([[0.1, 0.2]], [[0.5, 0.5]]).effect is None
+
+
+def test_cost_ratio_is_a_geometric_mean() -> None:
+    found = stats.cost_ratio([2.0, 8.0], [1.0, 2.0], margin=10.0)
+    assert found.effect == pytest.approx(math.sqrt(2 * 4))
+    assert found.p_against < 0.5 < found.p_for
+
+
+@given(st.lists(FRACTIONS, min_size=3, max_size=10, unique=True), st.randoms())
+def test_correlations_are_scipys(x: list[float], random: object) -> None:
+    y = [value**2 + random.random() for value in x]
+    assert stats.pearson(x, y) == pytest.approx(scipy_stats.pearsonr(x, y).statistic, abs=1e-6)
+    assert stats.spearman(x, y) == pytest.approx(scipy_stats.spearmanr(x, y).statistic, abs=1e-6)
+
+
+def test_correlation_with_ties_and_without_spread() -> None:
+    x, y = [1, 2, 2, 3], [1, 3, 2, 2]
+    assert stats.spearman(x, y) == pytest.approx(scipy_stats.spearmanr(x, y).statistic)
+    assert stats.pearson([1, 1, 1], [1, 2, 3]) == 0.0
+
+
+def test_holm_by_hand() -> None:
+    assert stats.holm([0.01, 0.04, 0.03, None]) == [pytest.approx(0.03), pytest.approx(0.06), pytest.approx(0.06), None]
+    assert stats.holm([]) == []
+
+
+@given(P_VALUES)
+def test_holm_keeps_the_order_and_never_helps(p_values: list[float | None]) -> None:
+    corrected = stats.holm(p_values)
+    known = sorted((p, q) for p, q in zip(p_values, corrected, strict=True) if p is not None)
+    assert [p is None for p in p_values] == [q is None for q in corrected]
+    assert all(p <= q <= min(1.0, p * len(known)) + 1e-12 for p, q in known)
+    assert [q for _, q in known] == sorted(q for _, q in known)
+
+
+def test_a_claim_needs_every_place_and_falls_with_one() -> None:
+    sure, unsure = stats.above([0.10, 0.11, 0.12], 0), stats.above([0.1, -0.1, 0.05], 0)
+    against = stats.above([-0.10, -0.11, -0.12], 0)
+    assert stats.claim_p([sure, unsure]) == (unsure.p_for, pytest.approx(min(1, 2 * unsure.p_against)))
+    assert stats.claim_p([sure, stats.above([0.1], 0)]) == (None, None)
+    p_for, p_against = stats.claim_p([sure, against])
+    assert stats.claim_verdict(p_for, p_against, stats.two_sided(p_for, p_against)) == "fails"
+    p_for, p_against = stats.claim_p([sure])
+    assert stats.claim_verdict(p_for, p_against, stats.two_sided(p_for, p_against)) == "holds"
+    assert stats.claim_verdict(p_for, p_against, 0.06) == "inconclusive"
+    assert stats.claim_verdict(None, None, None) == "inconclusive"

@@ -1,0 +1,260 @@
+"""The workflow: real Snakemake, in a copy of the project; what it plans, what it makes, what makes it run again."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reweigh import record
+from reweigh.config import load
+from reweigh.data.obtain import recipe_digest
+from reweigh.digest import digest
+from reweigh.workflow import flow
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("Snakefile", "config", "workflow", "profiles", "notebooks", "src", "data/manifest.yaml", "data/published")
+FIG5 = "figures/paper/tdr/fig5.pdf"
+
+
+def copy(folder):
+    """The project without anything that was made in it."""
+    for name in COPIED:
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            shutil.copy(source, target)
+    (folder / "data/embedded").symlink_to(ROOT / "data/embedded")
+    return folder
+
+
+def snakemake(folder, *arguments, fails=False):
+    """Run Snakemake in a copy, with the copy's own code; what it printed."""
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "PATH": path, "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "snakemake", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500)
+    said = done.stdout + done.stderr
+    assert (done.returncode != 0) == fails, said
+    return said
+
+
+def planned(folder, *arguments):
+    """How many jobs of each kind a dry run plans: `{"fetch": 1, "split": 2, "train": 2, ...}`."""
+    said = snakemake(folder, "--quiet", "rules", "--dry-run", *arguments)
+    table = said.split("Job stats:")[1] if "Job stats:" in said else ""
+    found = {}
+    for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE):
+        kind = name.split("_")[0]
+        found[kind] = found.get(kind, 0) + int(count)
+    return found
+
+
+def leave_records(folder, cell):
+    """Records as finished runs would leave them, as far as the workflow reads them."""
+    config = load(folder)
+    for run in config.runs_of(cell):
+        spec = config.resolve(run)
+        body = {
+            "spec_digest": digest(spec),
+            "code": {"digest": record.code_digest(spec)},
+            "split": {"recipe_digest": recipe_digest(spec, folder / "data")},
+        }
+        record.write(record.record_path(run, folder), body)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A fresh copy with the records that fig5 needs, and no memory of how they were made."""
+    folder = copy(tmp_path_factory.mktemp("clone"))
+    for cell in load(folder).cells_of("paper", "tdr", "fig5"):
+        leave_records(folder, cell)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A copy in which table3 was really made at scale smoke: fetch, split, train, render."""
+    folder = copy(tmp_path_factory.mktemp("made"))
+    snakemake(folder, "--cores", "2", "--config", "scale=smoke", "--", "tdr_table3")
+    return folder
+
+
+# --- a fresh clone ---
+
+
+def test_a_bare_call_plans_everything(clone):
+    jobs = planned(clone)
+    assert jobs["render"] == len(load(clone).paper("tdr").artifacts)
+    assert jobs["train"] == len(load(clone).cells("quick", "tdr"))
+    assert jobs["fetch"] == 3
+    assert jobs["score"] == 1
+
+
+def test_a_figure_whose_records_are_there_trains_nothing(clone):
+    assert planned(clone, FIG5) == {"render": 1, "total": 1}
+
+
+def test_editing_a_method_makes_its_runs_stale_and_no_others(clone):
+    method = clone / "src/reweigh/methods/tdr.py"
+    before = method.read_text()
+    method.touch()
+    (clone / "src/reweigh/config.py").touch()
+    assert "train" not in planned(clone, FIG5)
+    method.write_text(before.replace('"""', '"""Better explained. ', 1) + "\n# a comment\n")
+    assert "train" not in planned(clone, FIG5)
+    method.write_text(before + "\nCHANGED = True\n")
+    try:
+        said = snakemake(clone, "--dry-run", FIG5)
+    finally:
+        method.write_text(before)
+    trained = re.findall(r"wildcards: protocol=(\S+), setting=(\S+), method=(\S+)", said)
+    settings = ("rho0.005", "rho0.02", "rho0.05", "rho0.1")
+    cells = {("paper/tdr/mnist-4v9", setting, "tdr") for setting in settings}
+    assert {one for one in trained if one[2] != ""} >= cells
+    assert not any(method.startswith("er") for _, _, method in trained)
+    assert ".reweigh/stale/code/paper/tdr/mnist-4v9/rho0.1/tdr/seed0" in said
+
+
+def test_raw_data_and_splits_newer_than_records_train_nothing(clone):
+    receipt = clone / "data/raw/mnist/SOURCE.json"
+    receipt.parent.mkdir(parents=True)
+    receipt.write_text("{}")
+    split = clone / "data/splits/paper/tdr/mnist-4v9/rho0.1/seed0.npz"
+    split.parent.mkdir(parents=True)
+    split.write_bytes(b"")
+    try:
+        assert planned(clone, FIG5) == {"render": 1, "total": 1}
+    finally:
+        shutil.rmtree(clone / "data/raw")
+        shutil.rmtree(clone / "data/splits")
+
+
+def test_a_missing_record_trains_its_cell_and_stale_ones_can_be_kept(clone):
+    path = record.record_path("paper/tdr/mnist-4v9/rho0.1/er/seed4", clone)
+    before = path.read_text()
+    path.unlink()
+    assert planned(clone, FIG5)["train"] == 1
+    assert "train" not in planned(clone, "--config", "missing=skip", "--", FIG5)
+    path.write_text(before.replace('"spec_digest": "', '"spec_digest": "0'))
+    assert planned(clone, FIG5)["train"] == 1
+    assert "train" not in planned(clone, "--config", "stale=keep", "--", FIG5)
+    path.write_text(before)
+
+
+def test_the_records_in_git_redraw_the_figures(tmp_path):
+    """The committed records are all there and current, so that a clone draws these without training."""
+    config = load(ROOT)
+    drawn = [
+        name
+        for name in ("fig3", "fig4", "fig5", "fig6", "table3")
+        if all(
+            record.record_path(run, ROOT).is_file()
+            for cell in config.cells_of("paper", "tdr", name)
+            for run in config.runs_of(cell)
+        )
+    ]
+    if not drawn:
+        pytest.skip("no artifact has all of its paper-scale records yet")
+    copy(tmp_path)
+    shutil.copytree(ROOT / "results/paper", tmp_path / "results/paper")
+    jobs = planned(tmp_path, *(f"figures/paper/tdr/{name}.pdf" for name in drawn))
+    assert jobs == {"render": len(drawn), "total": len(drawn)}
+
+
+# --- mistakes ---
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "methods: [tdr, er, none, hard]",
+            "methods: [tdrr, er, none, hard]",
+            "unknown method 'tdrr'; did you mean 'tdr'?",
+        ),
+        ("imbalance_ratio: 200 }", "imbalance_ratio: 0 }", "greater than or equal to 1, is 0"),
+    ],
+)
+def test_a_mistake_in_the_config_stops_before_any_job(clone, old, new, said):
+    file = clone / "config/papers/tdr.yaml"
+    before = file.read_text()
+    file.write_text(before.replace(old, new, 1))
+    try:
+        printed = snakemake(clone, "--cores", "1", fails=True)
+    finally:
+        file.write_text(before)
+    assert said in printed
+    assert "config/papers/tdr.yaml" in printed
+    assert not (clone / "data/raw").exists()
+
+
+def test_an_unknown_key_on_the_command_line(clone):
+    assert "did you mean 'scale'?" in snakemake(clone, "--cores", "1", "--config", "scal=paper", fails=True)
+
+
+# --- a real run ---
+
+
+def test_a_run_leaves_artifact_records_and_splits(made):
+    for ending in ("pdf", "png", "csv", "ipynb"):
+        assert (made / f"figures/smoke/tdr/table3.{ending}").stat().st_size > 0
+    for method in ("tdr", "none", "constant"):
+        body = record.read(made / f"results/smoke/tdr/adult/sex/{method}/seed0.json")
+        assert body["status"] == "finished"
+    assert json.loads((made / "data/raw/adult/SOURCE.json").read_text())["edition"] == "official"
+
+
+def test_nothing_is_done_twice_and_touching_makes_nothing_run(made):
+    target = ("--config", "scale=smoke", "--", "tdr_table3")
+    for path in (*made.glob("src/reweigh/**/*.py"), *made.glob("data/raw/adult/*"), *made.glob("notebooks/tdr/*")):
+        path.touch()
+    for path in (*made.glob("data/splits/**/*.npz"), *made.glob("results/**/*.json")):
+        path.touch()
+    assert planned(made, *target).get("total", 0) <= 1  # the shorthand itself
+
+
+def test_each_edit_runs_what_depends_on_it(made):
+    target = ("--config", "scale=smoke", "--", "tdr_table3")
+
+    def after(file, text):
+        path = made / file
+        before = path.read_text()
+        path.write_text(before + text)
+        try:
+            jobs = planned(made, *target)
+        finally:
+            path.write_text(before)
+        return {kind: jobs[kind] for kind in ("fetch", "split", "train", "render") if kind in jobs}
+
+    assert after("notebooks/tdr/table3.ipynb", "\n") == {"render": 1}
+    assert after("src/reweigh/methods/tdr.py", "\nCHANGED = True\n") == {"train": 1, "render": 1}
+    assert after("src/reweigh/methods/er.py", "\nCHANGED = True\n") == {}
+    assert after("src/reweigh/data/adult.py", "\nCHANGED = True\n") == {"split": 1, "train": 3, "render": 1}
+
+
+def test_report(made):
+    snakemake(made, "--config", "scale=smoke", "--report", "report.html", "--", "tdr_table3")
+    assert (made / "report.html").stat().st_size > 100_000
+
+
+# --- without Snakemake ---
+
+
+def test_seeds_are_packed(clone):
+    packs = flow({"seeds_per_job": 2}, clone).packs()
+    assert {pack.seeds for pack in packs} == {(0,), (0, 1), (2,), (2, 3), (4,)}
+    whole = flow({}, clone).packs()
+    assert {pack.seeds for pack in whole} == {(0,), (0, 1), (0, 1, 2), (0, 1, 2, 3, 4)}
+    assert all(re.fullmatch(pack.pattern, protocol) for pack in whole for protocol in pack.protocols)
+
+
+def test_a_gpu_is_asked_for_where_there_is_one(clone, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert [flow({"device": device}, clone).gpus(None) for device in ("auto", "cpu", "gpu")] == [0, 0, 1]
