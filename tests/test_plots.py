@@ -87,7 +87,7 @@ def test_what_was_not_run_says_so_and_nothing_stands_in(root: Path) -> None:
     gap = drawing.data[(drawing.data["method"] == "er") & (drawing.data["setting"] == "rho0.02")]
     assert gap["n"].tolist() == [0]
     assert gap["mean"].isna().all()
-    assert "Not run: Example reweighting at 0.02" in texts(drawing)
+    assert "Not run: Example reweighting (0.02)" in texts(drawing)
     assert "none" not in set(drawing.data["method"])  # optional, without records: not drawn, not claimed
 
 

@@ -96,21 +96,18 @@ def test_p_values_are_corrected_over_the_paper(lines: pd.DataFrame) -> None:
     assert set(lines[(lines["kind"] == "claim") & lines["p"].isna()]["verdict"]) <= {"not run", "inconclusive"}
 
 
-def test_part_of_a_claim_is_not_decided(lines: pd.DataFrame) -> None:
-    line = number(lines, "poor-on-the-long-tail")
-    assert line["verdict"] == "not run"
-    assert "cells have no record" in line["note"]
-
-
 def test_pairs_are_made_by_seed_and_not_by_order(root: Path, tmp_path: Path) -> None:
     other = records.project(tmp_path / "project")
     for seed in range(5):
         records.make(other, f"paper/tdr/mnist-4v9/rho0.005/tdr/seed{seed}", test_accuracy=0.5 + 0.1 * seed)
     for seed in reversed(range(1, 5)):
         records.make(other, f"paper/tdr/mnist-4v9/rho0.005/er/seed{seed}", test_accuracy=0.48 + 0.1 * seed)
-    line = number(scorecard.score(load(other), "paper", ["tdr"]), CLAIM)
-    assert line["n"] == 4
-    assert line["effect"] == pytest.approx(0.02)
+    lines = scorecard.score(load(other), "paper", ["tdr"])
+    assert number(lines, CLAIM)["n"] == 4
+    assert number(lines, CLAIM)["effect"] == pytest.approx(0.02)
+    part = number(lines, "accuracy-at-every-ratio")  # a claim on four ratios is not decided on one
+    assert part["verdict"] == "not run"
+    assert part["note"].startswith("6 of 8 cells have no record (not trained yet): rho0.1/tdr")
 
 
 def test_costs_are_compared_on_one_device_only(root: Path, tmp_path: Path) -> None:
@@ -156,3 +153,13 @@ def test_an_unknown_scale_or_paper_is_refused(root: Path) -> None:
         scorecard.score(load(root), "quik")
     with pytest.raises(ConfigError, match="did you mean 'tdr'"):
         scorecard.score(load(root), "paper", ["trd"])
+
+
+def test_models_that_collapsed_are_named(root: Path, tmp_path: Path) -> None:
+    other = records.project(tmp_path / "project")
+    for seed in range(2):
+        records.make(other, f"paper/tdr/mnist-4v9/rho0.005/tdr/seed{seed}", test_accuracy=0.9 + 0.01 * seed)
+        one_class = {"test_accuracy": 0.5, "confusion": [[0, 982], [0, 982]]}
+        records.make(other, f"paper/tdr/mnist-4v9/rho0.005/er/seed{seed}", **one_class)
+    line = number(scorecard.score(load(other), "paper", ["tdr"]), CLAIM)
+    assert "2 of 2 runs of er predict one class only" in line["note"]

@@ -32,7 +32,7 @@ def _sourced(definition: dict[str, Any]) -> dict[str, Any]:
 def _with_source(plain: dict[str, Any]) -> dict[str, Any]:
     if "additionalProperties" in plain and isinstance(plain["additionalProperties"], dict):
         plain = {**plain, "additionalProperties": _with_source(plain["additionalProperties"])}
-    about = {key: plain[key] for key in ("title", "default") if key in plain}
+    about: dict[str, Any] = {key: plain[key] for key in ("title", "default") if key in plain}
     bare = {key: value for key, value in plain.items() if key not in about}
     sourced = {
         "type": "object",

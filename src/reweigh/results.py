@@ -62,12 +62,19 @@ def table(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
             **{name: body["metrics"].get(name) for name in METRICS},
             **{name: body.get(name) for name in COSTS},
             "device": body["device"]["name"],
+            "collapsed": _collapsed(body),
             "digest": body["digest"],
         }
         for run, body in records.items()
     ]
-    columns = ["run", *NAMES, "seed", "status", *METRICS, *COSTS, "device", "digest"]
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(METRICS, float))
+    columns = ["run", *NAMES, "seed", "status", *METRICS, *COSTS, "device", "collapsed", "digest"]
+    return pd.DataFrame(rows, columns=columns).astype({**dict.fromkeys(METRICS, float), "collapsed": bool})
+
+
+def _collapsed(body: dict[str, Any]) -> bool:
+    """Whether a trained model ended by predicting one class for every test example."""
+    predictions = np.asarray(body["metrics"]["confusion"]).sum(0)
+    return body["steps"] > 0 and int((predictions > 0).sum()) <= 1
 
 
 def load_cells(config: Config, cells: Iterable[str]) -> pd.DataFrame:
@@ -191,10 +198,6 @@ class Material:
         """What this scale leaves out of the paper's protocol, one text for each experiment that differs."""
         cuts = (self.config.cut(self.scale, self.paper, name) for name in self.experiments)
         return [cut for cut in dict.fromkeys(cuts) if cut]
-
-    def seeds(self, experiment: str) -> int:
-        """How many seeds a cell of an experiment has at this scale."""
-        return len(self.config.seeds(self.scale, self.paper, experiment))
 
     def why_not(self, experiment: str, setting: str, method: str) -> str:
         """Why a cell has no records."""

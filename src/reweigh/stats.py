@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import fdtri, stdtr, stdtrit
 
+Values = Sequence[float] | np.ndarray
+
 LEVEL = 0.95
 SMALLEST_TOLERANCE = 0.01
 ALPHA = 0.05
@@ -153,20 +155,18 @@ def spread_ratio(ours: Sequence[Sequence[float]], others: Sequence[Sequence[floa
     of each cell, which does not need normal values. Effect: the ratio of the pooled sds, with the interval of an F
     ratio (which does; read it as a rough one).
     """
-    ours, others = ([np.asarray(cell, float) for cell in cells if len(cell) > 1] for cells in (ours, others))
-    n = min((len(cell) for cell in (*ours, *others)), default=0)
-    if not ours or not others:
+    mine, theirs = ([np.asarray(cell, float) for cell in cells if len(cell) > 1] for cells in (ours, others))
+    n = min((len(cell) for cell in (*mine, *theirs)), default=0)
+    if not mine or not theirs:
         return Comparison(label, n, None, None, None, None, None, None)
-    a, b = (np.concatenate([np.abs(cell - np.median(cell)) for cell in cells]) for cells in (ours, others))
+    a, b = (np.concatenate([np.abs(cell - np.median(cell)) for cell in cells]) for cells in (mine, theirs))
     degrees = len(a) + len(b) - 2
     pooled = math.sqrt((((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum()) / degrees)
     distance = float(b.mean() - a.mean())
-    statistic = (
-        distance / (pooled * math.sqrt(1 / len(a) + 1 / len(b))) if pooled else math.copysign(math.inf, distance)
-    )
-    statistic = 0.0 if distance == 0 else statistic
+    scale = pooled * math.sqrt(1 / len(a) + 1 / len(b))
+    statistic = distance / scale if scale else math.copysign(math.inf, distance) if distance else 0.0
     p_for, p_against = float(stdtr(degrees, -statistic)), float(stdtr(degrees, statistic))
-    return Comparison(label, n, *_sd_ratio(ours, others), statistic, p_for, p_against)
+    return Comparison(label, n, *_sd_ratio(mine, theirs), statistic, p_for, p_against)
 
 
 def _sd_ratio(ours: list[np.ndarray], others: list[np.ndarray]) -> tuple[float | None, float | None, float | None]:
@@ -183,19 +183,19 @@ def _sd_ratio(ours: list[np.ndarray], others: list[np.ndarray]) -> tuple[float |
     return math.sqrt(ratio), math.sqrt(ratio / upper), math.sqrt(ratio / lower)
 
 
-def pearson(x: Sequence[float], y: Sequence[float]) -> float:
+def pearson(x: Values, y: Values) -> float:
     """Pearson's correlation; 0 where one side does not vary."""
     a, b = (np.asarray(side, float) - np.mean(side) for side in (x, y))
     scale = math.sqrt(float((a**2).sum() * (b**2).sum()))
     return float((a * b).sum() / scale) if scale else 0.0
 
 
-def spearman(x: Sequence[float], y: Sequence[float]) -> float:
+def spearman(x: Values, y: Values) -> float:
     """Spearman's correlation: Pearson's of the ranks, ties shared."""
     return pearson(_ranks(x), _ranks(y))
 
 
-def _ranks(values: Sequence[float]) -> list[float]:
+def _ranks(values: Values) -> list[float]:
     x = np.asarray(values, float)
     return [float((x < value).sum() + ((x == value).sum() + 1) / 2) for value in x]
 
@@ -206,10 +206,11 @@ def claim_p(comparisons: Sequence[Comparison]) -> tuple[float | None, float | No
     For: the claim must be true at every place, so its p is the largest of theirs. Against: one place where the opposite
     is true is enough, so its p is the smallest of theirs times their number (Bonferroni). None if any has no test.
     """
-    pairs = [(one.p_for, one.p_against) for one in comparisons]
-    if not pairs or any(p_for is None or p_against is None for p_for, p_against in pairs):
+    for_it = [one.p_for for one in comparisons if one.p_for is not None]
+    against = [one.p_against for one in comparisons if one.p_against is not None]
+    if not comparisons or not len(for_it) == len(against) == len(comparisons):
         return None, None
-    return max(p for p, _ in pairs), min(1.0, len(pairs) * min(p for _, p in pairs))
+    return max(for_it), min(1.0, len(against) * min(against))
 
 
 def two_sided(p_for: float | None, p_against: float | None) -> float | None:

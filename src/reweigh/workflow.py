@@ -19,6 +19,7 @@ from reweigh import record
 from reweigh.config import Config, load
 from reweigh.config_models import SCALES
 from reweigh.digest import PACKAGE, digest, file_digest, source_digest
+from reweigh.errors import ReweighError
 
 # Modules that decide how an artifact looks. Not all that they import: a new key in the config model redraws nothing.
 DRAWING = ("render", "plots", "results", "stats")
@@ -43,10 +44,9 @@ class Flow:
 
     # --- targets ---
 
-    def everything(self, wildcards: Wildcards = None) -> list[str]:
-        """What a bare `snakemake` makes: all artifacts and the scorecard; at scale `paper` also every record."""
-        records = [path for paper in self.papers for path in self._grid_records(paper)] if self.scale == "paper" else []
-        return [*(path for one in self.artifacts() for path in one.made(self.scale)), *self.scorecard(), *records]
+    def everything(self) -> list[str]:
+        """What a bare `snakemake` makes: all artifacts, and the scorecard, which needs every record of the scale."""
+        return [*(path for one in self.artifacts() for path in one.made(self.scale)), *self.scorecard()]
 
     def of_paper(self, paper: str) -> list[str]:
         """All artifacts of one paper at the configured scale."""
@@ -66,9 +66,6 @@ class Flow:
     def artifacts(self) -> list["Drawn"]:
         """Every artifact of the configured papers."""
         return [Drawn(self, paper, name) for paper in self.papers for name in self.config.paper(paper).artifacts]
-
-    def _grid_records(self, paper: str) -> list[str]:
-        return self.records_of(self.config.cells(self.scale, paper))
 
     # --- packs of seeds ---
 
@@ -304,7 +301,10 @@ def flow(overrides: dict[str, Any], root: str | Path = ".") -> Flow:
 
     Shell commands find `reweigh` beside the Python that runs Snakemake, whether or not its environment is activated.
     """
-    made = Flow(load(root).with_settings(**overrides))
+    try:
+        made = Flow(load(root).with_settings(**overrides))
+    except ReweighError as error:
+        raise SystemExit(f"reweigh: {error}") from None  # one line; Snakemake would print the files of a traceback
     os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
     made.config.settings.apply()
     return made

@@ -6,10 +6,16 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from reweigh.plots.style import INK, MUTED, Drawing, finish, letter, look_in, seeds_text, sheet, styled
+from reweigh.plots.style import INK, MUTED, Drawing, finish, letter, look_in, missing_notes, seeds_text, sheet, styled
 from reweigh.results import Material, cell_names, summary_row
 
-DIAMOND = {"marker": "D", "markersize": 4, "markerfacecolor": "white", "markeredgecolor": INK, "markeredgewidth": 0.8}
+DIAMOND: dict[str, Any] = {
+    "marker": "D",
+    "markersize": 4,
+    "markerfacecolor": "white",
+    "markeredgecolor": INK,
+    "markeredgewidth": 0.8,
+}
 ROOM = 0.84  # share of a group's place that its bars fill
 
 
@@ -30,7 +36,7 @@ def grouped_bars(material: Material, metric: str = "test_accuracy", ylabel: str 
             letter(axes, "abcdef"[place], material.experiment(experiment).title)
     data = pd.concat(frames, ignore_index=True)
     shows = seeds_text(data, "whiskers: 95 % interval (Student t); diamonds: the paper's mean ± sd")
-    finish(figure, material, shows, legend=_legend(material, data))
+    finish(figure, material, shows, missing_notes(material, data, gaps=False), _legend(material, data))
     return Drawing(figure, data if len(experiments) > 1 else data.drop(columns="panel"))
 
 

@@ -52,7 +52,7 @@ def learning_curves(material: Material, metric: str = "test_accuracy", ylabel: s
     _limits(panels["a"], data)
     panels["a"].set_ylabel(ylabel)
     devices = sorted(set(material.runs["device"]))
-    where = [f"Time as measured on: {', '.join(devices)}"] if devices else []
+    where = [f"Time spent computing on: {', '.join(devices)}"] if devices else []
     shows = f"{seeds_text(data, 'band: 95 % interval (Student t), thin lines: single seeds')}; last epoch is the result"
     finish(figure, material, shows, [*missing_notes(material, data), *where], _legend(material, experiment, frames))
     return Drawing(figure, data)

@@ -24,6 +24,7 @@ from reweigh.plots.style import (
 from reweigh.results import Material, cell_names, class_weights, fingerprint, pack, single_row, summary_row
 
 BINS = 80
+RIDGES = "b: {}, all outer steps of all seeds; heights are scaled to each class's mode"
 DASHED = (0, (4, 2))
 
 
@@ -33,7 +34,7 @@ def accuracy_by_ratio(material: Material, metric: str = "test_accuracy", ylabel:
 
     csv: one line per setting and method, and one per seed.
     """
-    figure = sheet(3.1, width=4.6)
+    figure = sheet(3.6, width=4.6)
     axes = figure.subplots()
     data = draw_by_ratio(axes, material, material.experiments[0], metric, ylabel)
     shows = seeds_text(data, "bars: 95 % interval (Student t), dots: single seeds")
@@ -58,7 +59,7 @@ def accuracy_and_weights(material: Material, setting: str, method: str, metric: 
         seeds_text(by_ratio, "bars: 95 % interval (Student t), dots: single seeds"),
         [
             *missing_notes(material, data),
-            f"b: {material.title(method)}, all outer steps of all seeds; heights are scaled to each class's mode",
+            *([] if weights["n"].eq(0).all() else [RIDGES.format(material.title(method))]),
         ],
         _legend(material, experiment, by_ratio),
     )
@@ -70,32 +71,16 @@ def draw_by_ratio(axes: Axes, material: Material, experiment: str, metric: str, 
     settings, methods = material.settings(experiment), material.methods(experiment)
     rows: list[dict[str, Any]] = []
     for place, method in enumerate(methods):
-        chosen, shift = look_in(material, method), 0.13 * (place - (len(methods) - 1) / 2)
+        shift = 0.13 * (place - (len(methods) - 1) / 2)
         mine = [_cell(material, experiment, setting, method, metric) for setting in settings]
         known = [(x + shift, row) for x, row in enumerate(mine) if row["n"]]
-        line = {
-            "linewidth": 0.9,
-            "alpha": 0.7,
-            "linestyle": DASHED if material.is_optional(experiment, method) else "-",
-        }
-        axes.plot([x for x, _ in known], [row["mean"] for _, row in known], color=chosen.colour, **line)
+        _line(axes, material, method, known)
         for x, row in known:
-            if row["low"] is not None:
-                axes.plot(
-                    [x, x],
-                    [row["low"], row["high"]],
-                    color=chosen.colour,
-                    linewidth=1.6,
-                    solid_capstyle="butt",
-                    zorder=3,
-                )
             runs = material.of(experiment, row["setting"], method)
-            axes.plot(np.full(len(runs), x + 0.045), runs[metric], ".", color=chosen.colour, markersize=2.5, alpha=0.6)
+            dots: dict[str, Any] = {"color": look_in(material, method).colour, "markersize": 2.5, "alpha": 0.6}
+            axes.plot(np.full(len(runs), x + 0.045), runs[metric], ".", **dots)
             rows += _single(row, runs, metric)
-        axes.plot(
-            [x for x, _ in known], [row["mean"] for _, row in known], linestyle="none", zorder=4, **marker_style(chosen)
-        )
-        rows = [*rows, *mine]
+        rows += mine
     axes.set_xticks(range(len(settings)), [material.label(experiment, setting) for setting in settings])
     axes.set_xlim(-0.5, len(settings) - 0.5)
     axes.set_xlabel(material.experiment(experiment).varies)
@@ -105,6 +90,21 @@ def draw_by_ratio(axes: Axes, material: Material, experiment: str, metric: str, 
     if not drawn:
         empty(axes, "not run")
     return pd.DataFrame(rows).astype({"mean": float, "sd": float, "low": float, "high": float})
+
+
+def _line(axes: Axes, material: Material, method: str, known: list[tuple[float, dict[str, Any]]]) -> None:
+    """One method: its means with markers, a line through them, and their intervals."""
+    if not known:
+        return
+    chosen, optional = look_in(material, method), material.is_optional(known[0][1]["experiment"], method)
+    places, means = [x for x, _ in known], [row["mean"] for _, row in known]
+    line = DASHED if optional else "-"
+    axes.plot(places, means, color=chosen.colour, linewidth=0.9, alpha=0.7, linestyle=line)
+    axes.plot(places, means, linestyle="none", zorder=4, **marker_style(chosen))
+    for x, row in known:
+        if row["low"] is not None:
+            ends = [row["low"], row["high"]]
+            axes.plot([x, x], ends, color=chosen.colour, linewidth=1.6, solid_capstyle="butt", zorder=3)
 
 
 def _legend(material: Material, experiment: str, data: pd.DataFrame) -> list[tuple[Any, str]]:

@@ -12,6 +12,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from reweigh.results import Material
@@ -19,7 +20,7 @@ from reweigh.results import Material
 WIDTH = 7.0  # inches: two columns
 SMALL = 6.5  # points
 
-RC = {
+RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.titlesize": 8,
@@ -181,7 +182,9 @@ def finish(figure: Figure, material: Material, shows: str, notes: Iterable[str] 
     if legend:
         top += _legend(figure, list(legend), top) / height
     bottom = line * (len(lines) + 1)
-    figure.get_layout_engine().set(rect=(0, bottom, 1, 1 - bottom - top), w_pad=0.06, h_pad=0.05)
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(rect=(0, bottom, 1, 1 - bottom - top), w_pad=0.06, h_pad=0.05)
 
 
 def heading(material: Material) -> str:
@@ -224,6 +227,7 @@ def _legend(figure: Figure, entries: list[tuple[Any, str]], top: float) -> float
             borderaxespad=0.2,
             columnspacing=1.4,
             handletextpad=0.5,
+            handlelength=3.2,
         )
         drawn.set_in_layout(False)
         box = drawn.get_window_extent()
@@ -236,14 +240,14 @@ def _legend(figure: Figure, entries: list[tuple[Any, str]], top: float) -> float
 def entry(material: Material, method: str, text: str = "", linestyle: Any = "-") -> tuple[Any, str]:
     """A method's entry in a legend."""
     chosen = look_in(material, method)
-    return Line2D([], [], color=chosen.colour, linestyle=linestyle, **marker_style(chosen)), text or material.title(
-        method
-    )
+    width = 1.5 if linestyle == "-" else 1.0
+    handle = Line2D([], [], color=chosen.colour, linestyle=linestyle, linewidth=width, **marker_style(chosen))
+    return handle, text or material.title(method)
 
 
 def letter(axes: Axes, name: str, text: str = "") -> None:
     """Panel letter, and a short title beside it."""
-    place = {"xy": (0, 1), "xycoords": "axes fraction", "textcoords": "offset points"}
+    place: dict[str, Any] = {"xy": (0, 1), "xycoords": "axes fraction", "textcoords": "offset points"}
     axes.annotate(name, xytext=(0, 6), weight="bold", size=9, **place)
     axes.annotate(text, xytext=(11, 6), **place)
 
@@ -268,22 +272,38 @@ def seeds_text(data: pd.DataFrame, what: str = "95 % interval") -> str:
     if "seed" in rows:
         rows = rows[rows["seed"].isna()]
     if rows.empty:
-        return "nothing run"
+        return "Nothing of ours was run"
     low, high = int(rows["n"].min()), int(rows["n"].max())
     count = f"n = {low}" if low == high else f"n = {low} to {high}"
     return f"Mean over {count} seed{'s' if high > 1 else ''}; {what}"
 
 
-def missing_notes(material: Material, data: pd.DataFrame) -> list[str]:
-    """One line on cells without a record or with diverged runs, if there are any."""
-    notes = []
-    absent = data[(data["status"] == "not run") & (data["method"] != "")].drop_duplicates(["method", "setting"])
-    if not absent.empty:
-        names = ", ".join(f"{material.title(row.method)} at {row.value}" for row in absent.itertuples())
-        notes.append(f"Not run: {names}")
-    lost = data[data["status"].str.endswith("diverged")]
-    if not lost.empty:
-        cells = lost.drop_duplicates(["method", "setting"])
-        names = ", ".join(f"{material.title(row.method)} at {row.value} ({row.status})" for row in cells.itertuples())
-        notes.append(f"Runs whose loss was no longer finite are counted with what they had reached: {names}")
-    return notes
+def missing_notes(material: Material, data: pd.DataFrame, gaps: bool = True) -> list[str]:
+    """What a reader must know of the cells drawn: which have no record, where runs diverged or ended on one class.
+
+    `gaps=False` leaves out the first, for figures that say it in the place of each cell.
+    """
+    cells = data[data["seed"].isna()] if "seed" in data else data
+    absent = cells[(cells["status"] == "not run") & gaps]
+    lost = cells[cells["status"].str.endswith("diverged")]
+    drawn = set(zip(data["experiment"], data["setting"], data["method"], strict=True))
+    runs = material.runs[material.runs["collapsed"]]
+    dead = [row for row in runs.itertuples() if (row.experiment, row.setting, row.method) in drawn]
+    said = {
+        "Not run": [(row.method, row.value) for row in absent.itertuples()],
+        "With runs whose loss was no longer finite, counted with what they had reached": [
+            (row.method, row.value) for row in lost.itertuples()
+        ],
+        "With runs that end by predicting one class only": [
+            (row.method, material.label(row.experiment, row.setting)) for row in dead
+        ],
+    }
+    return [f"{text}: {_by_method(material, cells)}" for text, cells in said.items() if cells]
+
+
+def _by_method(material: Material, cells: list[tuple[str, str]]) -> str:
+    """`TDR (0.1, 0.05); Hard weighting (0.1)`."""
+    values: dict[str, dict[str, None]] = {}
+    for method, value in cells:
+        values.setdefault(method, {})[value] = None
+    return "; ".join(f"{material.title(method)} ({', '.join(known)})" for method, known in values.items())

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from reweigh.plots.style import INK, MUTED, Drawing, finish, seeds_text, sheet, styled
+from reweigh.plots.style import INK, MUTED, Drawing, finish, missing_notes, seeds_text, sheet, styled
 from reweigh.results import Material, cell_names, summary_row
 
 ROW = 0.34  # inches
@@ -26,7 +26,7 @@ def table(material: Material, metric: str = "test_accuracy") -> Drawing:
     _typeset(axes, material, rows, sides, values)
     data = pd.DataFrame(rows).astype(dict.fromkeys(("mean", "sd", "low", "high", "published", "published_sd"), float))
     shows = seeds_text(data, "± sample sd over seeds; grey: the paper's numbers. 95 % intervals are in the csv")
-    finish(figure, material, shows)
+    finish(figure, material, shows, missing_notes(material, data, gaps=False))
     return Drawing(figure, data)
 
 
@@ -103,7 +103,7 @@ def _cell(axes: Axes, x: float, line: int, row: dict[str, Any] | None) -> None:
     if row is None:
         return
     ours = _number(row["mean"], row["sd"]) if row["n"] else "not run"
-    style = {} if row["n"] else {"color": MUTED, "style": "italic"}
+    style: dict[str, Any] = {} if row["n"] else {"color": MUTED, "style": "italic"}
     axes.text(x, line + 0.31, ours, ha="center", va="center", fontsize=7.5, **style)
     paper = _number(row["published"], row["published_sd"]) if row["published"] is not None else "not reported"
     if row["listed"] or row["published"] is not None:

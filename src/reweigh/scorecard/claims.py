@@ -80,8 +80,8 @@ def costs_more(evidence: Evidence) -> list[Comparison]:
     found = []
     for label, ours, theirs in evidence.pairs():
         same = (ours["device"] == theirs["device"]) & (ours["seconds"] > 0) & (theirs["seconds"] > 0)
-        costs = [(rows["seconds"] / rows["steps"])[same].tolist() for rows in (ours, theirs)]
-        found.append(stats.cost_ratio(*costs, margin=evidence.claim.margin or 1.0, label=label))
+        mine, others = ((rows["seconds"] / rows["steps"])[same].tolist() for rows in (ours, theirs))
+        found.append(stats.cost_ratio(mine, others, evidence.claim.margin or 1.0, label))
     return found
 
 
@@ -102,6 +102,8 @@ def _correlations(evidence: Evidence, setting: str) -> list[tuple[float, float]]
             found.append(inverse_frequency_correlation(weights, body["split"]["sizes"]["train"]))
     return found
 
+
+SHOWN = 4  # missing cells that a note names
 
 TESTS: dict[str, Callable[[Evidence], list[Comparison]]] = {
     "greater": greater,
@@ -128,7 +130,7 @@ def claim_rows(
     for one, gap, comparisons, side, p, p_holm in zip(
         evidence, missing, tested, sides, p_values, corrected, strict=True
     ):
-        verdict = "not run" if gap else stats.claim_verdict(*side, p_holm)
+        verdict = "not run" if gap else stats.claim_verdict(side[0], side[1], p_holm)
         rows.append(
             {
                 **_row(one, comparisons),
@@ -154,8 +156,10 @@ def _missing(evidence: Evidence) -> str:
     if not gaps:
         return ""
     reasons = dict.fromkeys(why_not(config, evidence.scale, paper, name, *cell) for cell in gaps)
-    names = ", ".join("/".join(gap) for gap in gaps)
-    return f"{len(gaps)} of {len(cells)} cells have no record ({', '.join(reasons)}): {names}"
+    if len(gaps) == len(cells):
+        return ", ".join(reasons)
+    shown = ["/".join(gap) for gap in gaps[:SHOWN]] + (["..."] if len(gaps) > SHOWN else [])
+    return f"{len(gaps)} of {len(cells)} cells have no record ({', '.join(reasons)}): {', '.join(shown)}"
 
 
 def _row(evidence: Evidence, comparisons: list[Comparison]) -> dict[str, Any]:
@@ -192,9 +196,10 @@ def _note(evidence: Evidence, comparisons: list[Comparison]) -> str:
         ranks = [spearman for setting in evidence.settings for _, spearman in _correlations(evidence, setting)]
         if ranks:
             notes.append(f"Spearman's correlation: {sum(ranks) / len(ranks):.3f}")
-    diverged = int((evidence.used()["status"] == "diverged").sum())
-    if diverged:
-        notes.append(f"{diverged} runs diverged")
+    for method, runs in evidence.used().groupby("method", sort=False):
+        for count, what in ((runs["status"] == "diverged", "diverged"), (runs["collapsed"], "predict one class only")):
+            if count.any():
+                notes.append(f"{int(count.sum())} of {len(runs)} runs of {method} {what}")
     return "; ".join(notes)
 
 

@@ -111,6 +111,8 @@ def _notes(
         notes.append(f"{len(mine)} of {wanted} seeds")
     if diverged := int((mine["status"] == "diverged").sum()):
         notes.append(f"{diverged} diverged")
+    if collapsed := int(mine["collapsed"].sum()):
+        notes.append(f"{collapsed} of {len(mine)} runs predict one class only")
     editions = {file["edition"] for run in mine["run"] for file in records[run]["raw"]} - {"official"}
     notes += [f"data: {edition} of {one.dataset}" for edition in sorted(editions)]
     return notes
