@@ -132,7 +132,7 @@ class Costs:
         width = float(spec["model"]["options"].get("width", 1.0))
         base = self.assumed["milliseconds"].get(spec["model"]["name"], self.assumed["milliseconds"]["default"])
         factor = self.assumed["factors"].get(spec["uses"], 1.0)
-        share = spec["training"]["batch_size"] / 50 * max(width**1.5, 0.05)
+        share = spec["training"]["batch_size"] / 50 * width
         return base * factor * share / 1000, False
 
     def _measure(self) -> dict[str, float]:

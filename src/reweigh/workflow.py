@@ -206,15 +206,21 @@ class Pack:
         Snakemake remembers the params of jobs that it ran itself in this folder. A record that came with a clone, or
         from a machine without Snakemake, says itself what it was made from; only a newer input makes Snakemake listen.
         """
-        if self.config.settings.stale == "keep":
-            return []
         found = []
         for run in self.runs(wildcards):
-            if why := _stale_because(self._record(run), self.config, run):
+            then, now = _made_from(self._record(run)), self._depends_on(run)
+            if then and (why := [part for part in now if now[part] != then.get(part)]):
                 note = Path(".reweigh/stale", "_and_".join(why), run)
                 _touch_after(self.config.root / note, self._record(run))
                 found.append(note.as_posix())
         return found
+
+    def _depends_on(self, run: str) -> dict[str, str]:
+        """Digests of what a run depends on today; with `--config stale=keep`, of what its record was made from."""
+        if self.config.settings.stale == "keep" and "spec" in (then := _made_from(self._record(run))):
+            return then
+        spec = self.config.resolve(run)
+        return {"spec": digest(spec), "code": record.code_digest(spec), "split": self._recipe(run)}
 
     def _record(self, run: str) -> Path:
         return record.record_path(run, self.config.root)
@@ -230,14 +236,18 @@ class Pack:
 
     def spec_digest(self, wildcards: Wildcards) -> str:
         """What is asked for: digest of the resolved specs of the job's runs."""
-        return digest([digest(self.config.resolve(run)) for run in self.runs(wildcards)])
+        return digest([self._depends_on(run)["spec"] for run in self.runs(wildcards)])
 
     def code_digest(self, wildcards: Wildcards) -> str:
-        """What is executed: digest of the import closure of the job's method, model, reader and engine."""
-        return record.code_digest(self.config.resolve(self.runs(wildcards)[0]))
+        """What is executed: digest of the import closures of the job's method, model, reader and engine."""
+        return digest([self._depends_on(run)["code"] for run in self.runs(wildcards)])
 
     def split_digest(self, wildcards: Wildcards) -> str:
         """What is trained on: digest of the recipes of the job's splits, down to the bytes that the manifest has."""
+        return digest([self._depends_on(run)["split"] for run in self.runs(wildcards)])
+
+    def recipe_digest(self, wildcards: Wildcards) -> str:
+        """What is drawn: digest of the recipes of a job that draws splits, not knowing of methods."""
         return digest([self._recipe(name) for name in self.split_names(wildcards)])
 
 
@@ -325,17 +335,16 @@ def _code_digest(rooms: tuple[str, ...]) -> str:
     return digest({path.name: source_digest(path.read_text()) for path in files if path.is_file()})
 
 
-def _stale_because(path: Path, config: Config, run: str) -> list[str]:
-    """The parts of a run (spec, code, split) that changed since its record was written; [] for none, or no record."""
-    from reweigh.data.obtain import recipe_digest
-
-    if not path.is_file():
-        return []
-    spec = config.resolve(run)
+def _made_from(path: Path) -> dict[str, str]:
+    """The digests of spec, code and split that a record says it was made from; empty if there is no record."""
     try:
-        return record.stale_because(json.loads(path.read_bytes()), spec, recipe_digest(spec, config.root / "data"))
+        body = json.loads(path.read_bytes())
+        then = {"spec": body["spec_digest"], "code": body["code"]["digest"], "split": body["split"]["recipe_digest"]}
+    except FileNotFoundError:
+        return {}
     except (ValueError, KeyError, TypeError):
-        return ["unreadable"]
+        return {"unreadable": ""}
+    return then
 
 
 def _drawn_by(report: Path) -> str:

@@ -38,7 +38,7 @@ for pack in flow.packs():
         resources:
             mem_mb=2000,
         params:
-            split=pack.split_digest,
+            split=pack.recipe_digest,
             runs=pack.split_names,
         shell:
             "reweigh split {params.runs} > {log} 2>&1"
