@@ -8,34 +8,32 @@
 A spec is laid over itself in layers: experiment, setting, method, scale. Each layer replaces the keys that it names.
 """
 
-import difflib
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_args, get_origin
+from typing import Any, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from reweigh import config_checks
 from reweigh.config_models import (
     KNOBS,
     SCALES,
     SPEC_VERSION,
     Artifact,
     Experiment,
-    Frozen,
     Paper,
     Patch,
     Settings,
     Spec,
 )
+from reweigh.config_sources import Path_, leaves, source_of, without_sources
+from reweigh.config_words import lookup, validated
 from reweigh.errors import ConfigError
 
 CONFIG = "config/config.yaml"
-
-Path_ = tuple[str, ...]
-M = TypeVar("M", bound=Frozen)
 
 
 class Run(NamedTuple):
@@ -206,7 +204,7 @@ class Config:
         parts = self.parse(run)
         found: dict[str, str] = {}
         for layer in self._layers(parts):
-            for path in _leaves(layer.says):
+            for path in leaves(layer.says):
                 source = source_of(self.sources[parts.paper], layer.where + _own_path(path, layer.where[0]))
                 if source or layer.where[-2] == "scales":
                     found[".".join(path)] = source or self._cut(parts)
@@ -256,8 +254,6 @@ def resolve(run: str, root: str | Path = ".") -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=4)
 def _load(root: Path, files: tuple[tuple[Path, int, int], ...]) -> Config:
-    from reweigh import config_checks
-
     settings = validated(Settings, _read_yaml(files[0][0]), CONFIG)
     papers, sources = {}, {}
     for file, _, _ in files[1:]:
@@ -280,26 +276,6 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"{file}: must hold keys and values, holds {type(content).__name__}")
     return content
-
-
-def without_sources(tree: Any, path: Path_ = ()) -> tuple[Any, dict[Path_, str]]:
-    """Take `{value: v, source: s}` apart: the tree with `v` in its place, and `s` by path; it covers all below."""
-    sources: dict[Path_, str] = {}
-    if isinstance(tree, dict) and set(tree) == {"value", "source"}:
-        sources[path] = str(tree["source"])
-        tree = tree["value"]
-    if isinstance(tree, dict):
-        plain = {}
-        for key, value in tree.items():
-            plain[key], below = without_sources(value, (*path, str(key)))
-            sources |= below
-        return plain, sources
-    return tree, sources
-
-
-def source_of(sources: Mapping[Path_, str], path: Path_) -> str:
-    """The source of the value at `path`: its own, or that of the nearest block around it; empty if there is none."""
-    return next((sources[path[:end]] for end in range(len(path), 0, -1) if path[:end] in sources), "")
 
 
 # --- layers ----------------------------------------------------------------------------------------------------------
@@ -334,64 +310,3 @@ def _laid_over(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any
         both = isinstance(value, dict) and isinstance(merged.get(key), dict) and key != "schedule"
         merged[key] = _laid_over(merged[key], value) if both else value
     return merged
-
-
-def _leaves(tree: Mapping[str, Any], path: Path_ = ()) -> Iterable[Path_]:
-    for key, value in tree.items():
-        if isinstance(value, dict) and value and key != "schedule":
-            yield from _leaves(value, (*path, key))
-        else:
-            yield (*path, key)
-
-
-# --- errors that name the nearest valid word -------------------------------------------------------------------------
-
-
-def lookup(what: str, name: str, known: Any, where: str = "") -> Any:
-    """`known[name]` (or `name` where `known` is a list); a ConfigError with the nearest name if it is not there."""
-    if name in known:
-        return known[name] if isinstance(known, Mapping) else name
-    prefix = f"{where}: " if where else ""
-    raise ConfigError(f"{prefix}unknown {what} {name!r}{_suggestion(name, known)}")
-
-
-def _suggestion(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known) or 'none'}"
-
-
-def validated(model: type[M], content: dict[str, Any], where: str) -> M:
-    """`content` as a model; a ConfigError, in one line that begins with `where`, if it is not one."""
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(f"{where}: {_first(model, error)}") from None
-
-
-def _first(model: type[BaseModel], error: ValidationError) -> str:
-    """The first thing wrong, in one line: the key's path, what is wrong with it, and the nearest valid word."""
-    # A misspelt key is a missing one too; the spelling says more.
-    first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
-    loc = tuple(str(part) for part in first["loc"])
-    path = ".".join(part for part in loc if part != "[key]")
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        return f"unknown key {path!r}{_suggestion(loc[-1], _words_at(model, loc[:-1]))}{more}"
-    if first["type"] == "missing":
-        return f"{path!r} is missing{more}"
-    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    found = f", is {first['input']!r}" if not isinstance(first["input"], dict | list) else ""
-    return f"{path}: {message}{found}{more}" if path else f"{message}{more}"
-
-
-def _words_at(annotation: Any, loc: Sequence[str]) -> list[str]:
-    """The keys that are valid at `loc` inside a value of type `annotation`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        if not loc:
-            return list(annotation.model_fields)
-        known = annotation.model_fields.get(loc[0])
-        # A name that is no field is the tag of a union ("step", "two-class"), which pydantic puts into its paths.
-        return _words_at(known.annotation if known else annotation, loc[1:])
-    if get_origin(annotation) in (dict, list):
-        return _words_at(get_args(annotation)[-1], loc[1:])
-    return [word for option in get_args(annotation) for word in _words_at(option, loc)]

@@ -6,6 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from reweigh.config_models import KNOBS, Artifact, Experiment, Paper
+from reweigh.config_sources import leaves, source_of
+from reweigh.config_words import lookup, validated
 from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
 
@@ -29,8 +31,6 @@ TRAINING_ROWS = {"adult": 30162}
 
 def check(config: "Config", paper: str) -> None:
     """Raise ConfigError at the first thing in a paper's file that cannot be."""
-    from reweigh.config import lookup
-
     file, content = f"config/papers/{paper}.yaml", config.papers[paper]
     for name in content.methods:
         _check_method(f"{file}: methods.{name}", content, name)
@@ -52,8 +52,6 @@ def check(config: "Config", paper: str) -> None:
 
 def _check_method(where: str, paper: Paper, name: str) -> None:
     """A method must exist as a module and state all of the knobs that are known of it, and no others."""
-    from reweigh.config import lookup, validated
-
     method = paper.methods[name]
     lookup("module of reweigh.methods", method.uses, sorted(_modules("methods", "Method")), where)
     if knobs := KNOBS.get(method.uses):
@@ -82,8 +80,6 @@ def _modules(room: str, defines: str) -> dict[str, list[str]]:
 
 def _check_modules(spec: dict[str, Any], where: str) -> None:
     """Model and data set must have their modules, which must take the options given to them."""
-    from reweigh.config import lookup
-
     readers = {name.replace("_", "-"): options for name, options in _modules("data", "read").items() if name != "load"}
     for what, name, options, known in (
         ("model", spec["model"]["name"], spec["model"]["options"], _modules("models", "build")),
@@ -95,8 +91,6 @@ def _check_modules(spec: dict[str, Any], where: str) -> None:
 
 
 def _check_experiment(where: str, paper: Paper, experiment: Experiment) -> None:
-    from reweigh.config import lookup
-
     extra = [method for extension in experiment.extensions for method in extension.methods]
     for method in (*experiment.methods, *extra):
         lookup("method", method, paper.methods, where)
@@ -113,8 +107,6 @@ def _check_experiment(where: str, paper: Paper, experiment: Experiment) -> None:
 
 
 def _check_artifact(where: str, paper: Paper, artifact: Artifact) -> None:
-    from reweigh.config import lookup
-
     for reads in artifact.reads:
         experiment = lookup("experiment", reads.experiment, paper.experiments, where)
         for setting in reads.settings or ():
@@ -126,8 +118,6 @@ def _check_artifact(where: str, paper: Paper, artifact: Artifact) -> None:
 
 
 def _check_published(file: str, paper: Paper) -> None:
-    from reweigh.config import lookup
-
     if paper.published is None:
         return
     for method in paper.published.methods.values():
@@ -140,8 +130,6 @@ def _check_published(file: str, paper: Paper) -> None:
 
 def _check_sources(config: "Config", paper: str) -> None:
     """Every value that decides a result says where it comes from; a smaller scale's changes are covered by its cut."""
-    from reweigh.config import _leaves, source_of
-
     content, sources = config.papers[paper], config.sources[paper]
     blocks: list[tuple[tuple[str, ...], Any]] = []
     for name, experiment in content.experiments.items():
@@ -152,7 +140,7 @@ def _check_sources(config: "Config", paper: str) -> None:
     for name, method in content.methods.items():
         blocks.append((("methods", name), method.model_dump(include={"options", "training"}, exclude_unset=True)))
     for where, said in blocks:
-        for path in _leaves(said):
+        for path in leaves(said):
             if said[path[0]] not in ({}, None) and not source_of(sources, where + path):
                 key = ".".join(where + path)
                 raise ConfigError(

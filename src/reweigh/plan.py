@@ -17,9 +17,10 @@ from typing import Any
 import yaml
 
 from reweigh import record
-from reweigh.config import Config, load, lookup
+from reweigh.config import Config, load
 from reweigh.config_checks import TRAINING_ROWS, class_sizes
 from reweigh.config_models import SCALES
+from reweigh.config_words import lookup
 from reweigh.data.obtain import recipe_digest
 from reweigh.errors import ConfigError, RecordError
 

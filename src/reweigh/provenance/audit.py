@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reweigh import record
-from reweigh.config import Config, load, lookup
+from reweigh.config import Config, load
 from reweigh.config_models import SCALES
+from reweigh.config_words import lookup
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest
 from reweigh.errors import ConfigError, RecordError

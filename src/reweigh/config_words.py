@@ -1,0 +1,61 @@
+"""Errors of the config that name the file, the key and the nearest valid word."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from reweigh.errors import ConfigError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def lookup(what: str, name: str, known: Any, where: str = "") -> Any:
+    """`known[name]` (or `name` where `known` is a list); a ConfigError with the nearest name if it is not there."""
+    if name in known:
+        return known[name] if isinstance(known, Mapping) else name
+    prefix = f"{where}: " if where else ""
+    raise ConfigError(f"{prefix}unknown {what} {name!r}{_suggestion(name, known)}")
+
+
+def _suggestion(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known) or 'none'}"
+
+
+def validated(model: type[M], content: dict[str, Any], where: str) -> M:
+    """`content` as a model; a ConfigError, in one line that begins with `where`, if it is not one."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_first(model, error)}") from None
+
+
+def _first(model: type[BaseModel], error: ValidationError) -> str:
+    """The first thing wrong, in one line: the key's path, what is wrong with it, and the nearest valid word."""
+    # A misspelt key is a missing one too; the spelling says more.
+    first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
+    loc = tuple(str(part) for part in first["loc"])
+    path = ".".join(part for part in loc if part != "[key]")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {path!r}{_suggestion(loc[-1], _words_at(model, loc[:-1]))}{more}"
+    if first["type"] == "missing":
+        return f"{path!r} is missing{more}"
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    found = f", is {first['input']!r}" if not isinstance(first["input"], dict | list) else ""
+    return f"{path}: {message}{found}{more}" if path else f"{message}{more}"
+
+
+def _words_at(annotation: Any, loc: Sequence[str]) -> list[str]:
+    """The keys that are valid at `loc` inside a value of type `annotation`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if not loc:
+            return list(annotation.model_fields)
+        known = annotation.model_fields.get(loc[0])
+        # A name that is no field is the tag of a union ("step", "two-class"), which pydantic puts into its paths.
+        return _words_at(known.annotation if known else annotation, loc[1:])
+    if get_origin(annotation) in (dict, list):
+        return _words_at(get_args(annotation)[-1], loc[1:])
+    return [word for option in get_args(annotation) for word in _words_at(option, loc)]
