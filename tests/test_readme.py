@@ -1,0 +1,72 @@
+"""What the README promises: its method trains as written, its commands exist, its pictures and links are there."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from project import ROOT, environment
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture
+def copy(tmp_path, raw_root):
+    """A copy of the project that the test may change."""
+    for name in ("config", "src", "notebooks", "workflow"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    (tmp_path / "data").mkdir()
+    shutil.copy(ROOT / "data" / "manifest.yaml", tmp_path / "data")
+    shutil.copytree(ROOT / "data" / "published", tmp_path / "data" / "published")
+    (tmp_path / "data" / "raw").symlink_to(Path(raw_root).resolve())
+    return tmp_path
+
+
+def reweigh(folder, *arguments):
+    return subprocess.run(
+        [sys.executable, "-c", "import sys; from reweigh.cli import main; sys.exit(main())", *arguments],
+        cwd=folder,
+        env=environment(PYTHONPATH=str(folder / "src")),
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_new_method_of_the_readme_trains_as_it_is_written_there(copy):
+    code = next(block for block in blocks("python") if "class Method" in block)
+    (copy / "src/reweigh/methods/sqrt.py").write_text(code)
+    paper = copy / "config/papers/tdr.yaml"
+    entry = blocks("yaml")[0]
+    text = paper.read_text().replace("methods:\n", f"methods:\n{entry}", 1)
+    paper.write_text(
+        text.replace("methods: [tdr, er]", "methods: [tdr, er, sqrt]", 1).replace(
+            "methods: [tdr, er, none, hard]", "methods: [tdr, er, none, hard, sqrt]", 1
+        )
+    )
+    done = reweigh(copy, "train", "smoke/tdr/mnist-4v9/rho0.1/sqrt")
+    assert done.returncode == 0, done.stderr
+    assert len(list((copy / "results/smoke/tdr/mnist-4v9/rho0.1/sqrt").glob("seed*.json"))) == 2
+
+
+def test_every_command_of_the_readme_exists():
+    commands = {line.split()[2] for block in blocks("console") for line in block.splitlines() if "$ reweigh " in line}
+    assert {"plan", "explain", "audit"} <= commands
+    known = reweigh(ROOT, "--help").stdout
+    assert all(command in known for command in commands)
+    made = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"(?:\$ |`)make ([a-z]+)", README):
+        assert re.search(rf"^{target}:", made, flags=re.MULTILINE), target
+
+
+def test_pictures_and_files_that_the_readme_names_are_there():
+    for path in re.findall(r"\]\(([^)#]+)\)", README) + re.findall(
+        r"`((?:src|config|notebooks|results|data)/[^`* ]+)`", README
+    ):
+        if "sqrt" not in path and "quick" not in path and not path.startswith("data/raw"):
+            assert (ROOT / path).exists(), path
