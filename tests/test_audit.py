@@ -147,7 +147,10 @@ def test_a_wrong_byte_in_a_raw_file_is_broken(root: Path) -> None:
     assert fault.name == "mnist/t10k-labels-idx1-ubyte"
 
 
-def test_raw_files_that_cannot_be_had_are_unverifiable_and_no_fault(root: Path) -> None:
+def test_raw_files_that_cannot_be_had_are_unverifiable_and_no_fault(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REWEIGH_MIRROR", raising=False)
     (root / "data/embedded").unlink()
     shutil.rmtree(root / "data/raw")
     report = check(root, redraw=True)

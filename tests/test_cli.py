@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -45,9 +44,6 @@ def test_version():
 def test_help_loads_nothing_heavy():
     code = "import sys, reweigh.cli; print([name for name in ('torch', 'pandas', 'pydantic') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
-    started = time.perf_counter()
-    reweigh("--help")
-    assert time.perf_counter() - started < 5  # some 0.3 s on an idle machine
 
 
 @pytest.mark.parametrize(

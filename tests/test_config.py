@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jsonschema
@@ -131,7 +130,7 @@ def test_the_grid(config):
 def test_an_artifact_needs_its_methods_and_draws_others_where_they_exist(config):
     needed, optional = config.cells_of("paper", "tdr", "fig5"), config.cells_of("paper", "tdr", "fig5", optional=True)
     assert {cell.split("/")[-1] for cell in needed} == {"tdr", "er"}
-    assert {cell.split("/")[-1] for cell in optional} == {"none", "hard", "tdr_p"}
+    assert {cell.split("/")[-1] for cell in optional} == {"none", "hard", "er_ren", "tdr_p"}
     assert "quick/tdr/mnist-4v9/rho0.1/hard" in config.cells_of("quick", "tdr", "fig5")
     assert config.cells_of("paper", "tdr", "fig8") == []
 
@@ -146,18 +145,11 @@ def test_every_published_row_belongs_to_a_run(config):
         config.parse(f"paper/tdr/{experiment}/{setting}/{method}/seed0")
 
 
-def test_loading_is_fast_and_asks_for_no_torch():
-    code = "import sys, time; t = time.perf_counter(); from reweigh.config import load; load(); " + (
-        "print(time.perf_counter() - t, 'torch' in sys.modules)"
-    )
-    seconds, torch = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
-    ).stdout.split()
-    assert torch == "False"
-    assert float(seconds) < 3  # some 0.2 s on an idle machine
-    started = time.perf_counter()
+def test_loading_asks_for_no_torch_and_happens_once():
+    code = "import sys; from reweigh.config import load; load(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
     assert load(ROOT) is load(ROOT)
-    assert time.perf_counter() - started < 0.1
 
 
 def test_a_changed_file_is_loaded_again(project):
@@ -205,8 +197,8 @@ REFUSED = {
     "falling milestones": ("milestones: [91, 136, 182]", "milestones: [136, 91]", "must rise"),
     "no source": ('batch_size: { value: 50, source: "paper §4.1 and code" }', "batch_size: 50", "has no source"),
     "unknown experiment": (
-        "experiment: mnist-lt, methods",
-        "experiment: mnist-lt2, methods",
+        "experiment: mnist-lt, settings: [rho0.02]",
+        "experiment: mnist-lt2, settings: [rho0.02]",
         "did you mean 'mnist-lt'?",
     ),
     "claim about an unknown method": (

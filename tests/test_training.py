@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -110,6 +111,23 @@ def test_bad_specs_are_refused_in_one_line(tmp_path, content, says):
     done = project.train(tmp_path, path)
     assert done.returncode == 2 and says in done.stderr and done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr and not (tmp_path / "results").exists()
+
+
+def test_a_wrong_byte_in_a_raw_file_stops_before_training_even_if_the_split_is_there(tmp_path, raw_root):
+    project.make(tmp_path, raw_root)
+    (tmp_path / "data" / "raw").unlink()
+    shutil.copytree(raw_root / "adult", tmp_path / "data" / "raw" / "adult")
+    run = "smoke/tdr/adult/sex/constant/seed0"
+    spec = project.spec_file(tmp_path, run)
+    assert project.train(tmp_path, spec).returncode == 0
+    (tmp_path / "results" / f"{run}.json").unlink()
+    raw = tmp_path / "data" / "raw" / "adult" / "adult.data"
+    altered = raw.read_bytes().replace(b"39, State-gov", b"38, State-gov", 1)
+    raw.write_bytes(altered)
+    done = project.train(tmp_path, spec)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert "adult.data" in done.stderr and "sha256" in done.stderr and "delete" in done.stderr
+    assert raw.read_bytes() == altered and not (tmp_path / "results" / f"{run}.json").exists()
 
 
 def test_durations():

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from reweigh import record
-from reweigh.data import load
+from reweigh.data import load, manifest
 from reweigh.data.arrays import RawData, npz_bytes
 from reweigh.data.obtain import describe, obtain, recipe_digest, split_path
 from reweigh.digest import canonical, digest, file_digest
@@ -32,6 +32,7 @@ def now() -> str:
 
 @functools.lru_cache(maxsize=1)
 def _raw(dataset: str, options: str) -> RawData:
+    manifest.ensure(dataset)  # a split that is there already says nothing of the bytes that are there now
     return load.read(dataset, json.loads(options))
 
 
