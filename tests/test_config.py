@@ -196,6 +196,11 @@ REFUSED = {
     "wrong type": ("epochs: { value: 100,", 'epochs: { value: "100",', "training.epochs"),
     "falling milestones": ("milestones: [91, 136, 182]", "milestones: [136, 91]", "must rise"),
     "no source": ('batch_size: { value: 50, source: "paper §4.1 and code" }', "batch_size: 50", "has no source"),
+    "too large a test set": (
+        "split: { total: 800, test_size: 400 }",
+        "split: { total: 800, test_size: 2000 }",
+        "test_size asks for 1000 images of class 4, cifar10-slice has 200",
+    ),
     "unknown experiment": (
         "experiment: mnist-lt, settings: [rho0.02]",
         "experiment: mnist-lt2, settings: [rho0.02]",

@@ -1,5 +1,6 @@
 """What the README promises: its method trains as written, its commands exist, its pictures and links are there."""
 
+import csv
 import re
 import shutil
 import subprocess
@@ -54,6 +55,10 @@ def test_the_new_method_of_the_readme_trains_as_it_is_written_there(copy):
     assert len(list((copy / "results/smoke/tdr/mnist-4v9/rho0.1/sqrt").glob("seed*.json"))) == 2
 
 
+def test_nothing_is_left_to_fill_in():
+    assert not re.search(r"@[A-Z]+@", README)
+
+
 def test_every_command_of_the_readme_exists():
     commands = {line.split()[2] for block in blocks("console") for line in block.splitlines() if "$ reweigh " in line}
     assert {"plan", "explain", "audit"} <= commands
@@ -70,3 +75,25 @@ def test_pictures_and_files_that_the_readme_names_are_there():
     ):
         if "sqrt" not in path and "quick" not in path and not path.startswith("data/raw"):
             assert (ROOT / path).exists(), path
+
+
+def test_the_table_of_results_is_what_the_figure_shows():
+    """Each cell of the README's table is the mean in figures/paper/tdr/fig5.csv, to three decimals."""
+    rows = list(csv.DictReader((ROOT / "figures/paper/tdr/fig5.csv").open()))
+    means = {(row["value"], row["title"]): row["mean"] for row in rows if not row["seed"]}
+    lines = [line for line in README.splitlines() if line.startswith(("| ρ |", "| 0."))]
+    titles = [cell.strip() for cell in lines[0].strip("|").split("|")][1:]
+    assert len(lines) == 5
+    for line in lines[1:]:
+        value, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        for title, cell in zip(titles, cells, strict=True):
+            mean = means[value, title]
+            assert cell == (f"{float(mean):.3f}" if mean else "not run"), (value, title)
+
+
+def test_the_chain_that_the_readme_shows_is_what_explain_prints():
+    shown = next(block for block in blocks("console") if "$ reweigh explain" in block).splitlines()
+    said = reweigh(ROOT, *shown[0].removeprefix("$ reweigh ").split()).stdout
+    told = [line for line in shown[1:] if line.strip(" │") not in ("", "...")]
+    assert len(told) > 5
+    assert all(line.rstrip() in said for line in told)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import project
 import pytest
+import torch
 
 from reweigh.training.__main__ import seconds
 
@@ -33,6 +34,12 @@ def undisturbed(tmp_path_factory, raw_root):
     done = project.train(folder, project.spec_file(folder, RUN, epochs=EPOCHS))
     assert done.returncode == 0, done.stderr
     return project.outcome(folder / RECORD)
+
+
+def step_of_checkpoint(folder):
+    """The step at which the only checkpoint in the folder was taken."""
+    (path,) = (folder / ".reweigh" / "checkpoints").glob("*.pt")
+    return torch.load(path, weights_only=False)["position"][-1]
 
 
 def start_and_wait_for_a_checkpoint(folder, spec):
@@ -73,9 +80,12 @@ def test_sigterm_saves_and_asks_to_be_started_again(folder, undisturbed):
 
 def test_a_time_budget_stops_at_a_checkpoint_and_the_next_call_goes_on(folder, undisturbed):
     spec = project.spec_file(folder, RUN, epochs=EPOCHS)
+    steps = [0]
     for _ in range(2):  # less than the start takes: each call still gets one step further
         done = project.train(folder, spec, "--time-budget", "0.1s")
         assert done.returncode == 75 and "1 of 1 runs left" in done.stderr
+        steps.append(step_of_checkpoint(folder))
+    assert steps == [0, 1, 2]  # the second call went on from the first one's step, it did not begin again
     assert project.train(folder, spec, "--time-budget", "1h").returncode == 0
     assert project.outcome(folder / RECORD) == undisturbed
 

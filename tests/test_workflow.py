@@ -117,8 +117,7 @@ def test_editing_a_method_makes_its_runs_stale_and_no_others(clone):
     trained = re.findall(r"wildcards: protocol=(\S+), setting=(\S+), method=(\S+)", said)
     settings = ("rho0.005", "rho0.02", "rho0.05", "rho0.1")
     cells = {("paper/tdr/mnist-4v9", setting, "tdr") for setting in settings}
-    assert {one for one in trained if one[2] != ""} >= cells
-    assert not any(method.startswith("er") for _, _, method in trained)
+    assert set(trained) == cells
     assert ".reweigh/stale/code/paper/tdr/mnist-4v9/rho0.1/tdr/seed0" in said
 
 
@@ -149,23 +148,16 @@ def test_a_missing_record_trains_its_cell_and_stale_ones_can_be_kept(clone):
 
 
 def test_the_records_in_git_redraw_the_figures(tmp_path):
-    """The committed records are all there and current, so that a clone draws these without training."""
-    config = load(ROOT)
-    drawn = [
-        name
-        for name in ("fig3", "fig4", "fig5", "fig6", "table3")
-        if all(
-            record.record_path(run, ROOT).is_file()
-            for cell in config.cells_of("paper", "tdr", name)
-            for run in config.runs_of(cell)
-        )
-    ]
-    if not drawn:
-        pytest.skip("no artifact has all of its paper-scale records yet")
+    """A clone draws these figures without training: the records in git are all there and current."""
+    drawn = [f"figures/paper/tdr/{name}.pdf" for name in ("fig3", "fig4", "fig5", "fig6", "table3")]
+    listed = subprocess.run(
+        ["git", "ls-files", "results/paper"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     copy(tmp_path)
-    shutil.copytree(ROOT / "results/paper", tmp_path / "results/paper")
-    jobs = planned(tmp_path, *(f"figures/paper/tdr/{name}.pdf" for name in drawn))
-    assert jobs == {"render": len(drawn), "total": len(drawn)}
+    for path in listed:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / path, tmp_path / path)
+    assert planned(tmp_path, *drawn) == {"render": 5, "total": 5}
 
 
 # --- mistakes ---

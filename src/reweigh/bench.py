@@ -8,6 +8,7 @@ import contextlib
 import csv
 import statistics
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,8 +146,9 @@ def report(lines: list[Line], device: str) -> str:
     return "\n".join(text)
 
 
-def main(rounds: int = 15) -> list[Line]:
+def main(rounds: int = 12) -> list[Line]:
     """Measure every group, print the table, write it to results/bench/steps.csv."""
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # torch's own forward mode
     device = pick_device()
     torch.set_num_threads(1)
 

@@ -196,7 +196,7 @@ def plan(
 
 @app.command()
 def bench(
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of ten steps that each method takes.")] = 12,
+    rounds: Annotated[int, typer.Option(min=2, help="Rounds of ten steps that each method takes.")] = 12,
 ) -> None:
     """Time the training steps of the methods on this machine: ResNet-20 and LeNet, batches of 50.
 
@@ -255,6 +255,7 @@ def _shelf(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
             "edition": row["edition"] or "",
             "lies": row["where"],
             "MiB": f"{row['bytes'] / 2**20:,.0f}" if row["bytes"] else "",
+            "missing": f"{len(row['missing'])} files" if len(row["missing"]) > 1 else "".join(row["missing"]),
             "to get it": "" if row["where"] == "raw" else row["how"],
         }
         for row in rows

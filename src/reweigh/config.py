@@ -178,6 +178,8 @@ class Config:
 
     def runs_named(self, name: str) -> list[str]:
         """The run of that name, or all runs of the cell of that name."""
+        if name.count("/") not in (4, 5):
+            raise ConfigError(f"{name!r} is no run and no cell; write SCALE/PAPER/EXPERIMENT/SETTING/METHOD[/seedN]")
         return [name] if name.rpartition("/")[2].startswith("seed") else self.runs_of(self.parse(f"{name}/seed0").cell)
 
     def any_run(self, name: str) -> str:

@@ -25,6 +25,14 @@ CLASS_SIZES = {
     "cifar100": [500] * 100,
 }
 
+# The same for the official test part.
+TEST_SIZES = {
+    "mnist": [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
+    "cifar10": [1000] * 10,
+    "cifar10-slice": [40, 40, 40, 40, 200, 40, 40, 40, 40, 200],
+    "cifar100": [100] * 100,
+}
+
 # Examples in the official training part, without incomplete rows, of data sets whose classes are not drawn.
 TRAINING_ROWS = {"adult": 30162}
 
@@ -196,4 +204,11 @@ def _check_sizes(data: dict[str, Any], where: str) -> None:
             have = f"{data['dataset']} has {available[label]}"
             raise ConfigError(
                 f"{where}: class {label} needs {needed} images ({size} to train on), {have}; ask for fewer"
+            )
+    each = (split["test_size"] or 0) // len(wanted)
+    for label in wanted:
+        if each > (there := TEST_SIZES[data["dataset"]][label]):
+            raise ConfigError(
+                f"{where}: test_size asks for {each} images of class {label}, "
+                f"{data['dataset']} has {there}; ask for fewer"
             )

@@ -76,8 +76,10 @@ def runs_of_target(config: Config, target: str) -> list[str]:
     if len(parts) == 5:
         return config.runs_named(name)
     figure = FIGURE.fullmatch(name)
-    if figure and figure["artifact"] not in config.paper(figure["paper"]).experiments:
-        config.artifact(figure["paper"], figure["artifact"])
+    if figure and figure["artifact"] not in (experiments := config.paper(figure["paper"]).experiments):
+        artifacts = config.paper(figure["paper"]).artifacts
+        known = artifacts if name.startswith("figures/") else [*experiments, *artifacts]
+        lookup("target", figure["artifact"], known, f"config/papers/{figure['paper']}.yaml")
         cells = config.cells_of(figure["scale"], figure["paper"], figure["artifact"])
         return [run for cell in cells for run in config.runs_of(cell)]
     if len(parts) not in (2, 3, 4):

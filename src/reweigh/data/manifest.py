@@ -259,12 +259,16 @@ class _Fetch:
     def _nowhere(self) -> str:
         """Why no source had the data set, and what to do about it, in one line."""
         reasons = "; ".join(dict.fromkeys(self.failures.values()))
-        in_mirror = [file.mirror for edition in self.entry.editions for file in edition.files if file.mirror]
+        wholes = [
+            [source.mirror for source in (edition.archives.values() or edition.files)]
+            for edition in self.entry.editions
+        ]
+        in_mirror = [" and ".join(map(str, whole)) for whole in wholes if whole and None not in whole]
         advice = [self.entry.how] if self.entry.how else []
         if isinstance(self.mirror, Path) and not self.mirror.is_dir():
             advice.append(f"correct REWEIGH_MIRROR: {self.mirror} is no directory")
         if in_mirror:
-            advice.append(f"set REWEIGH_MIRROR to a directory or URL that has {in_mirror[0]}")
+            advice.append(f"set REWEIGH_MIRROR to a directory or URL that has {', or '.join(in_mirror)}")
         if any(file.urls for edition in self.entry.editions for file in (*edition.files, *edition.archives.values())):
             advice.append(f"with a network connection run: reweigh fetch {self.entry.name}")
         return (

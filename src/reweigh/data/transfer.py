@@ -202,7 +202,8 @@ def _progress_bar() -> bool:
 
 def _brief(error: Exception) -> str:
     """An exception in one short line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def _pump(stream: IO[bytes], file: IO[bytes] | None, expected: Expected) -> Found:

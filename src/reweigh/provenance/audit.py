@@ -214,6 +214,5 @@ def show(report: Report, most: int = 40) -> None:
         console.print(
             f"{len(report.absent)} runs of the grid have no record; nothing is claimed of them", soft_wrap=True
         )
-    console.print(
-        "the chain is unbroken" if report.exit_code == 0 else "the chain does not hold everywhere", soft_wrap=True
-    )
+    holds = "the chain is unbroken" if report.links else "there is nothing at this scale to audit"
+    console.print(holds if report.exit_code == 0 else "the chain does not hold everywhere", soft_wrap=True)
