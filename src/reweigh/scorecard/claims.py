@@ -191,7 +191,8 @@ def _note(evidence: Evidence, comparisons: list[Comparison]) -> str:
     """The rule, and the effect at every place: the line itself shows the weakest one."""
     notes = [f"rule: {evidence.claim.rule}"]
     if len(comparisons) > 1:
-        notes.append("effects: " + ", ".join(f"{_signed(one.effect)} at {one.label}" for one in comparisons))
+        sign = "+" if evidence.claim.test == "greater" else ""  # differences have a sign, ratios and correlations none
+        notes.append("effects: " + ", ".join(f"{_figure(one.effect, sign)} at {one.label}" for one in comparisons))
     if evidence.claim.test == "weights_not_inverse_frequency":
         ranks = [spearman for setting in evidence.settings for _, spearman in _correlations(evidence, setting)]
         if ranks:
@@ -203,5 +204,5 @@ def _note(evidence: Evidence, comparisons: list[Comparison]) -> str:
     return "; ".join(notes)
 
 
-def _signed(effect: float | None) -> str:
-    return "unknown" if effect is None else f"{effect:+.4f}"
+def _figure(effect: float | None, sign: str) -> str:
+    return "unknown" if effect is None else f"{effect:{sign}.4f}"
