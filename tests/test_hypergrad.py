@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from reweigh.hypergrad import double_backprop, lookahead
 from reweigh.losses import cross_entropy
-from reweigh.models.layers import Dropout, seed_dropout, without_trace
+from reweigh.models.layers import Dropout, hold_dropout, without_trace
 
 STEP_SIZE = 0.3
 
@@ -26,28 +27,53 @@ class Net(nn.Module):
         return self.head(self.drop(torch.tanh(self.norm(self.conv(images))).flatten(1)))
 
 
-@pytest.fixture(params=[(False, False), (True, False), (True, True)], ids=["plain", "norm", "norm+dropout"])
+def pass_at(model, inputs, labels, training, batch_norm=None, name="look-ahead"):
+    """The losses of a batch as a function of the parameters, of a pass that leaves no trace. θ -> (B,)."""
+
+    def losses(at):
+        hold_dropout(model, torch.tensor(11), name)
+        with without_trace(model, training, batch_norm):
+            return cross_entropy(functional_call(model, at, (inputs,)), labels)
+
+    return losses
+
+
+def trained_on(model, inputs):
+    """The model with running statistics that differ from any batch's, and its parameters."""
+    hold_dropout(model, torch.tensor(5), "train")
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.randn(9, *inputs).double() + 1)
+    return {name: value.detach() for name, value in model.named_parameters()}
+
+
+def state_bytes(model):
+    """Every parameter and buffer of the model, byte by byte, and the mode of each module."""
+    values = {name: value.numpy().tobytes() for name, value in model.state_dict().items()}
+    return values, [module.training for module in model.modules()]
+
+
+WAYS = {  # norm, dropout, batch norm of the inner pass, whether the outer pass is in training mode
+    "plain": (False, False, None, False),
+    "norm": (True, False, None, False),
+    "norm+dropout": (True, True, None, False),
+    "outer in training mode": (True, True, "batch", True),
+    "running statistics": (True, True, "running", False),
+}
+
+
+@pytest.fixture(params=WAYS.values(), ids=WAYS.keys())
 def problem(request):
     """(model, parameters, example losses of a batch of 7, outer loss on 5 other examples, weights)."""
     torch.manual_seed(0)
-    model = Net(*request.param).double()
+    norm, dropout, batch_norm, outer_training = request.param
+    model = Net(norm, dropout).double()
     images, labels = torch.randn(7, 2, 6, 6).double(), torch.tensor([0, 1, 2, 0, 1, 2, 0])
     outer_images, outer_labels = torch.randn(5, 2, 6, 6).double(), torch.tensor([0, 1, 2, 1, 2])
-    with torch.no_grad():  # running statistics that differ from any batch's
-        for _ in range(3):
-            model(torch.randn(9, 2, 6, 6).double() + 1)
-
-    def losses(at):
-        seed_dropout(model, 11)
-        with without_trace(model, training=True):
-            return cross_entropy(functional_call(model, at, (images,)), labels)
-
-    def outer(at):
-        with without_trace(model, training=False):
-            return cross_entropy(functional_call(model, at, (outer_images,)), outer_labels).mean()
-
-    parameters = {name: value.detach() for name, value in model.named_parameters()}
-    return model, parameters, losses, outer, torch.rand(7).double() / 7
+    parameters = trained_on(model, (2, 6, 6))
+    losses = pass_at(model, images, labels, True, batch_norm)
+    outer = pass_at(model, outer_images, outer_labels, outer_training, name="target")
+    return model, parameters, losses, lambda at: outer(at).mean(), torch.rand(7).double() / 7
 
 
 def outer_after_step(parameters, losses, outer, weights, decay):
@@ -96,17 +122,47 @@ def test_by_group_is_the_closed_form_of_tdr(problem):
 def test_a_look_ahead_leaves_the_model_as_it_was(problem):
     model, parameters, losses, outer, weights = problem
     model.train()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.head.eval()  # a mode of its own must survive too
+    before = state_bytes(model)
     lookahead.example_hypergradient(losses, outer, parameters, weights, STEP_SIZE, 0.02)
-    assert model.training and all(module.training for module in model.modules())
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    double_backprop.example_hypergradient(losses, outer, parameters, weights, STEP_SIZE, 0.02)
+    assert state_bytes(model) == before
     assert all(parameter.grad is None for parameter in model.parameters())
     model(torch.randn(4, 2, 6, 6).double())  # an ordinary training pass still moves the running statistics
-    moved = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
-    assert bool(moved) == isinstance(model.norm, nn.BatchNorm2d)
+    assert (state_bytes(model) != before) == isinstance(model.norm, nn.BatchNorm2d)
+
+
+def test_the_statistics_that_normalise_make_a_difference(problem):
+    """Otherwise the ways above would test one thing."""
+    model, parameters, _, outer, weights = problem
+    images, labels = torch.randn(7, 2, 6, 6).double(), torch.tensor([0, 1, 2, 0, 1, 2, 0])
+    found = [
+        lookahead.example_hypergradient(
+            pass_at(model, images, labels, True, batch_norm), outer, parameters, weights, STEP_SIZE
+        )
+        for batch_norm in ("batch", "running")
+    ]
+    assert torch.equal(*found) == isinstance(model.norm, nn.Identity)
 
 
 def test_losses_that_ignore_the_parameters_are_refused(problem):
     _, parameters, _, _outer, _weights = problem
     with pytest.raises(ValueError, match="do not depend"):
         lookahead.directional_derivatives(lambda at: torch.ones(3), parameters, parameters)
+
+
+class NeverWaits(TorchDispatchMode):
+    """Refuses what makes a host wait for a device (`.item()`, `if tensor`), and so cannot be captured as a graph."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten._local_scalar_dense.default:
+            raise AssertionError("the value of a tensor was asked for")
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_look_ahead_never_waits_for_a_value(problem):
+    _, parameters, losses, outer, weights = problem
+    with NeverWaits():
+        lookahead.example_hypergradient(losses, outer, parameters, weights, STEP_SIZE, 0.02)
+    with NeverWaits(), pytest.raises(AssertionError, match="value of a tensor"):
+        bool(weights.sum() > 0)

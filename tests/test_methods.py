@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from reweigh.data.arrays import Part
+from reweigh.data.batches import BatchStream, DevicePart
 from reweigh.methods import base, constant, er, hard, none, random_weights, tdr
-from reweigh.training.batches import BatchStream, DevicePart
 
 TDR_CODE = {
     "outer_every": 10,
@@ -47,20 +47,28 @@ def problem():
         class_counts=torch.tensor([10.0, 40.0]),
         group_counts=torch.tensor([10.0, 40.0]),
         batch_size=10,
+        steps_per_epoch=5,
         learning_rate=RATE,
         weight_decay=DECAY,
-        target=BatchStream(target, 5, 0, "target-batches", augment=False),
-        fresh=BatchStream(train, 10, 0, "fresh-batches", augment=False),
+        target=BatchStream(target, 5, 0, "target-batches", augmented=False),
+        fresh=BatchStream(train, 10, 0, "fresh-batches", augmented=False),
     )
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 2))
-    batches = BatchStream(train, 10, 0, "batches", augment=False)
-    return setting, lambda number: base.Step(number, model, batches.batch(number))
+    batches = BatchStream(train, 10, 0, "batches", augmented=False)
+
+    def step(number, method=None):
+        program = method.prepare(number) if method else "step"
+        return base.Step(torch.tensor(number), program, model, batches.batch(number), None)
+
+    return setting, step
 
 
 def weights_at(method, step):
+    """The weights that a method gives to the batch of a step, of which it hears first as from the engine."""
+    method.prepare(int(step.number))
     method.learn(step)
-    return method.example_weights(step, torch.zeros(len(step.batch)))
+    return method.example_weights(step, torch.zeros(len(step.batch))).clone()
 
 
 def gradient_of(model, batch, weights=None, training=True):
@@ -133,7 +141,8 @@ def test_example_reweighting_is_algorithm_1_of_ren_et_al(problem, scale, divisor
 
 def test_tdr_by_the_code_is_sections_c1_to_c4_of_the_sheet(problem):
     setting, step = problem
-    method, at = tdr.Method(TDR_CODE, setting), step(0)
+    method = tdr.Method(TDR_CODE, setting)
+    at = step(0, method)
     batch, target = setting.fresh.batch(0), setting.target.batch(0)
     inner = gradient_of(at.model, batch, torch.full((10,), 0.5 / 10))[1] + DECAY * flat(at.model)
     ahead = moved(at.model, -RATE * inner)
@@ -152,22 +161,22 @@ def test_tdr_by_the_code_is_sections_c1_to_c4_of_the_sheet(problem):
 
 def test_tdr_by_the_code_moves_every_tenth_step_only_and_stays_on_the_simplex(problem):
     setting, step = problem
-    method, seen = tdr.Method({**TDR_CODE, "outer_learning_rate": 50.0}, setting), []
+    method, seen, logged = tdr.Method({**TDR_CODE, "outer_learning_rate": 50.0}, setting), [], []
     for number in range(21):
-        method.learn(step(number))
-        seen.append(method.weights)
+        method.learn(step(number, method))
+        seen.append(method.weights.clone())
+        logged.append(method.logged.pop("outer_step", None))
         assert (method.weights >= 0).all() and method.weights.sum().item() == pytest.approx(1, abs=1e-6)
     changes = [number for number in range(1, 21) if not torch.equal(seen[number], seen[number - 1])]
-    assert changes == [10, 20] and torch.stack(method.trace["outer_step"]).tolist() == [0, 10, 20]
-    assert torch.stack(method.trace["class_weights"]).shape == (3, 2)
+    assert changes == [10, 20] and [int(number) for number in logged if number is not None] == [0, 10, 20]
 
 
 def test_tdr_as_printed_uses_the_last_inner_step_and_eq_6_7_9(problem):
     setting, step = problem
     method = tdr.Method(TDR_PAPER, setting)
     for number in range(9):
-        weights_at(method, step(number))
-    at = step(9)
+        weights_at(method, step(number, method))
+    at = step(9, method)
     used = weights_at(method, at)
     assert used.sum().item() == pytest.approx(1) and used.tolist() == pytest.approx([0.1] * 10)  # w is still 1/2, 1/2
     ahead = moved(at.model, -RATE * gradient_of(at.model, at.batch, torch.full((10,), 0.1))[1])
@@ -176,7 +185,7 @@ def test_tdr_as_printed_uses_the_last_inner_step_and_eq_6_7_9(problem):
     for label in (0, 1):
         share = (at.batch.labels == label).float() / 10
         expected[label] = max(0.0, 0.5 + 0.2 * RATE * float(outer @ gradient_of(at.model, at.batch, share)[1]))
-    found = weights_at(method, step(10))
+    found = weights_at(method, step(10, method))
     torch.testing.assert_close(method.weights, expected, rtol=1e-5, atol=1e-7)
     chosen = expected[step(10).batch.labels]
     torch.testing.assert_close(found, chosen / chosen.sum(), rtol=1e-5, atol=1e-7)
@@ -193,21 +202,23 @@ def test_tdr_state_carries_what_it_learned(problem):
     setting, step = problem
     first, second = tdr.Method(TDR_PAPER, setting), tdr.Method(TDR_PAPER, setting)
     for number in range(10):
-        first.learn(step(number))
+        first.learn(step(number, first))
     second.load_state(first.state())
-    assert torch.equal(weights_at(first, step(10)), weights_at(second, step(10)))
-    assert second.outer_steps == 1
+    assert not torch.equal(first.next_weights, first.weights)  # the outer step of step 9 takes effect in step 10
+    assert torch.equal(weights_at(first, step(10, first)), weights_at(second, step(10, second)))
 
 
 @pytest.mark.parametrize("method", [er.Method({"scale": "sum"}, None), tdr.Method])
 def test_learning_leaves_the_model_as_it_is(problem, method):
     setting, step = problem
     at = step(0)
+    setting.target.seek(0)
     before = {name: value.clone() for name, value in at.model.state_dict().items()}
     if isinstance(method, er.Method):
         method.setting = setting
     else:
         method = method(TDR_CODE, setting)
+        at = step(0, method)
     method.learn(at)
     assert all(torch.equal(value, before[name]) for name, value in at.model.state_dict().items())
 

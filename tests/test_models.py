@@ -1,13 +1,15 @@
 """Models against the parameter counts of TDR's sheet (§5), and their initial weights against their distributions."""
 
+import copy
 import math
 
 import pytest
 import torch
+from scipy import stats
 
 from reweigh.errors import ConfigError
 from reweigh.models import build, parameter_count
-from reweigh.models.layers import Dropout, seed_dropout, without_trace
+from reweigh.models.layers import Dropout, hashed, hold_dropout, without_trace
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 
@@ -23,13 +25,19 @@ GREY, COLOUR = (1, 28, 28), (3, 32, 32)
         ("resnet20", COLOUR, 10, {}, 272_538),
         ("resnet20", COLOUR, 2, {"shortcut": "A"}, 269_202),
         ("resnet20", COLOUR, 10, {"shortcut": "A"}, 269_722),
+        ("resnet32", COLOUR, 10, {}, 464_154),
+        ("resnet32", COLOUR, 100, {}, 470_004),
+        ("resnet32", COLOUR, 10, {"shortcut": "B"}, 466_906),
+        ("resnet32", COLOUR, 100, {"shortcut": "B"}, 472_756),
+        ("resnet32", COLOUR, 10, {"head": "cosine"}, 464_144),
+        ("resnet32", COLOUR, 100, {"head": "cosine"}, 469_904),
         ("mlp", (104,), 2, {}, 22_934),
     ],
 )
 def test_parameter_counts(name, shape, classes, options, count):
     model = build(name, shape, classes, 0, **options)
     assert parameter_count(model) == count
-    assert model(torch.zeros(2, *shape)).shape == (2, classes)
+    assert model.eval()(torch.zeros(2, *shape)).shape == (2, classes)
 
 
 def test_width_scales_the_hidden_sizes():
@@ -37,7 +45,7 @@ def test_width_scales_the_hidden_sizes():
     assert build("resnet20", COLOUR, 2, 0, width=0.5)(torch.zeros(2, *COLOUR)).shape == (2, 2)
 
 
-@pytest.mark.parametrize("name", ["lenet", "convnet", "resnet20", "mlp"])
+@pytest.mark.parametrize("name", ["lenet", "convnet", "resnet20", "resnet32", "mlp"])
 def test_the_seed_alone_decides_the_initial_weights(name):
     shape = {"lenet": GREY, "mlp": (104,)}.get(name, COLOUR)
     torch.manual_seed(1)
@@ -58,13 +66,33 @@ def test_glorot_and_truncated_fan_in():
     assert kernel.abs().max() <= 2 * sd / 0.8796 + 1e-6
 
 
+def test_kaiming_weights_and_the_shortcuts_of_resnet32():
+    block = build("resnet32", COLOUR, 10, 0).blocks[12]
+    assert block.conv2.weight.std().item() == pytest.approx(math.sqrt(2 / (64 * 9)), rel=0.02)
+    plain = build("resnet32", COLOUR, 10, 0, shortcut="B").blocks[12].conv2.weight
+    assert plain.abs().max() <= 1 / math.sqrt(64 * 9)
+    narrow = build("resnet32", COLOUR, 10, 0).blocks[5].eval()  # 16 to 32 channels, stride 2: eight zeros on each side
+    with torch.no_grad():
+        narrow.norm2.weight.zero_()
+        images = torch.rand(2, 16, 8, 8)
+        out = narrow(images)
+    assert torch.equal(out[:, 8:24], images[:, :, ::2, ::2]) and not out[:, :8].any() and not out[:, 24:].any()
+
+
+def test_a_cosine_head_sees_directions_only():
+    model = build("resnet32", COLOUR, 10, 0, head="cosine").eval()
+    features = torch.randn(4, 64)
+    torch.testing.assert_close(model.head(features), model.head(7 * features))
+    assert model.head(features).abs().max() <= 1
+
+
 def test_dropout_mask_is_a_function_of_its_seed():
     layer, ones = Dropout(0.25), torch.ones(400, 50)
-    layer.seed = 5
+    layer.seed = torch.tensor(5)
     first = layer(ones)
     torch.rand(7)  # the global stream does not matter
     assert torch.equal(first, layer(ones))
-    layer.seed = 6
+    layer.seed = torch.tensor(6)
     assert not torch.equal(first, layer(ones))
     assert sorted(first.unique().tolist()) == pytest.approx([0.0, 1 / 0.75])
     assert (first == 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
@@ -72,10 +100,58 @@ def test_dropout_mask_is_a_function_of_its_seed():
     assert layer(ones) is ones
 
 
-def test_layers_of_one_pass_drop_different_units():
-    model = build("convnet", COLOUR, 2, 0)
-    seed_dropout(model, 9)
-    assert len({model.drop1.seed, model.drop2.seed, model.drop3.seed}) == 3
+def test_dropout_without_a_seed_says_what_to_call():
+    with pytest.raises(RuntimeError, match="hold_dropout"):
+        Dropout(0.5)(torch.ones(2))
+
+
+def test_hashed_numbers_are_the_published_hash():
+    """Two rounds of lowbias32, in Python's unbounded integers."""
+
+    def mixed(x):
+        x = (x ^ (x >> 16)) * 0x7FEB352D % 2**32
+        x = (x ^ (x >> 15)) * 0x846CA68B % 2**32
+        return x ^ (x >> 16)
+
+    seed, salt = 0x123456789ABCDEF0, 0x7FFFFFF1
+    expected = [mixed(mixed((i + seed) % 2**32) ^ ((seed >> 32) + salt) % 2**32) % 2**31 for i in range(64)]
+    assert hashed(64, torch.tensor(seed), salt).tolist() == expected
+
+
+@pytest.mark.parametrize("changed", ["seed", "salt", "neither"])
+def test_hashed_numbers_are_uniform_and_uncorrelated(changed):
+    first = hashed(200_000, torch.tensor(1), 1)
+    other = hashed(200_000, torch.tensor(1 + (changed == "seed")), 1 + (changed == "salt"))
+    if changed == "neither":
+        other = first.roll(1)
+    assert stats.kstest(first.numpy() / 2**31, "uniform").pvalue > 1e-3
+    together = torch.corrcoef(torch.stack((first, other)).double())[0, 1].item()
+    assert abs(together) < 4 / math.sqrt(200_000)
+
+
+def test_layers_and_names_drop_different_units():
+    model, seed, masks = build("convnet", COLOUR, 2, 0), torch.tensor(9), []
+    for name in ("train", "look-ahead"):
+        hold_dropout(model, seed, name)
+        masks += [layer(torch.ones(1000)) for layer in (model.drop1, model.drop2, model.drop3)]
+    hold_dropout(model, seed, "train")
+    assert torch.equal(model.drop2(torch.ones(1000)), masks[1])
+    assert len({mask.numpy().tobytes() for mask in masks}) == 6
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("batch_norm", [None, "batch", "running"])
+def test_passes_without_trace_change_no_buffer_and_use_the_statistics_asked_for(training, batch_norm):
+    model = build("resnet20", COLOUR, 2, 0)
+    model(torch.randn(8, *COLOUR))  # running statistics that are not those of the batch
+    images, before = torch.randn(4, *COLOUR), {key: value.clone() for key, value in model.state_dict().items()}
+    of_batch, of_running = (copy.deepcopy(model).train(mode)(images) for mode in (True, False))
+    with without_trace(model, training, batch_norm):
+        found = model(images)
+    by_batch = training if batch_norm is None else batch_norm == "batch"
+    torch.testing.assert_close(found, of_batch if by_batch else of_running)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert all(module.training for module in model.modules())
 
 
 def test_without_trace_restores_the_mode():

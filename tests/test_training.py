@@ -38,7 +38,7 @@ def undisturbed(tmp_path_factory, raw_root):
 
 def step_of_checkpoint(folder):
     """The step at which the only checkpoint in the folder was taken."""
-    (path,) = (folder / ".reweigh" / "checkpoints").glob("*.pt")
+    (path,) = (folder / ".reweigh" / "checkpoints").rglob("*.pt")
     return torch.load(path, weights_only=False)["position"][-1]
 
 
@@ -50,7 +50,7 @@ def start_and_wait_for_a_checkpoint(folder, spec):
         stderr=subprocess.PIPE,
     )
     deadline = time.monotonic() + 60
-    while not list((folder / ".reweigh" / "checkpoints").glob("*.pt")):
+    while not list((folder / ".reweigh" / "checkpoints").rglob("*.pt")):
         assert process.poll() is None and time.monotonic() < deadline, "the run ended before it could be disturbed"
         time.sleep(0.005)
     return process
@@ -65,7 +65,7 @@ def test_killed_with_sigkill_and_started_again_ends_identical(folder, undisturbe
     done = project.train(folder, spec)
     assert done.returncode == 0, done.stderr
     assert project.outcome(folder / RECORD) == undisturbed
-    assert not list((folder / ".reweigh" / "checkpoints").glob("*.pt"))
+    assert not list((folder / ".reweigh" / "checkpoints").rglob("*.pt"))
 
 
 def test_sigterm_saves_and_asks_to_be_started_again(folder, undisturbed):

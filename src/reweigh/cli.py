@@ -90,6 +90,9 @@ def train(
     time_budget: Annotated[
         str | None, typer.Option(metavar="T", help="Stop at a checkpoint after T, e.g. 9m; ends with 75.")
     ] = None,
+    at_once: Annotated[
+        str, typer.Option(metavar="N", help="Runs side by side on the device; auto: as many as gain from it.")
+    ] = "auto",
     again: Annotated[bool, typer.Option(help="Also train runs whose record is current.")] = False,
 ) -> None:
     """Train runs, or all seeds of cells; those whose record is current stay. A killed run goes on from its checkpoint.
@@ -103,7 +106,7 @@ def train(
     config.settings.apply()
     specs = [config.resolve(run) for name in runs for run in config.runs_named(name)]
     budget = None if time_budget is None else training.seconds(time_budget)
-    raise typer.Exit(training.train(specs, budget, again))
+    raise typer.Exit(training.train(specs, budget, again, training.at_once_of(at_once)))
 
 
 @app.command()

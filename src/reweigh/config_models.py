@@ -5,6 +5,7 @@ sources out first (`reweigh.config`), so that the models here see plain values.
 """
 
 import os
+import re
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
@@ -80,12 +81,32 @@ class GroupSplit(SplitBase):
 Split = Annotated[TwoClassSplit | LongTailSplit | GroupSplit, Field(discriminator="kind")]
 
 
+class Moments(Frozen):
+    """Mean and standard deviation of each channel, of inputs from 0 to 1."""
+
+    mean: Annotated[list[float], Field(min_length=1)]
+    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+
+
+class Augmentation(Frozen):
+    """Random crop after padding (pixels), mirror image, rotation (degrees either way); see data/augment.py."""
+
+    crop_padding: Count = 0
+    padding: Literal["zero", "reflect"] = "zero"
+    flip: bool = False
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
+
+
+Scaling = Literal["centred", "raw", "none"] | Moments
+Augment = Literal["none", "crop-flip"] | Augmentation
+
+
 class Data(Frozen):
     dataset: Name
     options: dict[str, Any] = {}
     split: Split
-    scale_inputs: Literal["centred", "raw", "none"]
-    augment: Literal["none", "crop-flip"]
+    scale_inputs: Scaling
+    augment: Augment
 
 
 class Model(Frozen):
@@ -123,10 +144,19 @@ class Training(Frozen):
     learning_rate: Annotated[float, Field(gt=0)]
     momentum: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0)]
+    nesterov: bool = False
+    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    drop_last: bool = True
     schedule: Schedule
     precision: Literal["fp32", "tf32", "bf16"]
     threads: Positive
     evaluate_every: Positive
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> "Training":
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
 
 
 class Spec(Frozen):
@@ -230,8 +260,8 @@ class Patch(Frozen):
 
     dataset: Name | None = None
     dataset_options: dict[str, Any] = {}
-    scale_inputs: Literal["centred", "raw", "none"] | None = None
-    augment: Literal["none", "crop-flip"] | None = None
+    scale_inputs: Scaling | None = None
+    augment: Augment | None = None
     split: SplitPatch | None = None
     model: ModelPatch | None = None
     training: TrainingPatch | None = None
@@ -377,12 +407,39 @@ class Paper(Frozen):
     findings: list[Finding] = []
 
 
+def _at_once(value: Any) -> Any:
+    """How many runs share a device: "auto", or a whole number from 1 on."""
+    if value == "auto" or (type(value) is int and value >= 1):
+        return value
+    raise ValueError("must be auto or a whole number from 1 on")
+
+
+AtOnce = Annotated[
+    Literal["auto"] | int,
+    BeforeValidator(_at_once),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),
+]
+
+
+def _duration(value: Any) -> Any:
+    """A duration such as 90s, 9m or 1.5h, as it stands."""
+    if isinstance(value, str) and re.fullmatch(_DURATION, value):
+        return value
+    raise ValueError("must be a duration such as 90s, 9m or 1.5h")
+
+
+_DURATION = r"^[0-9]+([.][0-9]+)?[smh]$"
+Duration = Annotated[str, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": _DURATION})]
+
+
 class Settings(Frozen):
     """config/config.yaml: what a call of Snakemake without further words does."""
 
     scale: Scale = "quick"
     papers: Annotated[list[Name], Field(min_length=1)]
     seeds_per_job: Positive = 5
+    runs_at_once: AtOnce = "auto"
+    time_budget: Duration | None = None
     extensions: bool = False
     missing: Literal["train", "skip"] = "train"
     stale: Literal["train", "keep"] = "train"

@@ -15,3 +15,7 @@ class DataError(ReweighError):
 
 class RecordError(ReweighError):
     """A record is missing, unreadable or does not match its own digest."""
+
+
+class TrainingError(ReweighError):
+    """A run cannot be trained to its end on this machine."""

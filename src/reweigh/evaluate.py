@@ -6,17 +6,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from reweigh.training.batches import DevicePart
+from reweigh.data.batches import InputPart
 
 
 def confusion(
-    predict: Callable[[torch.Tensor], torch.Tensor], part: DevicePart, classes: int, groups: int, batch_size: int = 500
+    predict: Callable[[torch.Tensor], torch.Tensor], part: InputPart, classes: int, groups: int, batch_size: int = 500
 ) -> np.ndarray:
     """Counts (groups, labels, predictions) over a whole part, int64. `predict` maps inputs to logits (B, classes)."""
     cells = torch.zeros(groups * classes * classes, dtype=torch.int64, device=part.labels.device)
     with torch.no_grad():
-        for start in range(0, len(part), batch_size):
-            batch = part.take(slice(start, start + batch_size))
+        for batch in part.in_order(batch_size):
             predicted = predict(batch.inputs).argmax(1)
             cells += torch.bincount((batch.groups * classes + batch.labels) * classes + predicted, minlength=len(cells))
     return cells.reshape(groups, classes, classes).cpu().numpy()

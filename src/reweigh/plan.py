@@ -97,13 +97,15 @@ def runs_of_target(config: Config, target: str) -> list[str]:
 
 
 def steps_of(spec: dict[str, Any]) -> int:
-    """Steps of a run: epochs times whole batches of its training set."""
+    """Steps of a run: epochs times batches of its training set."""
     if spec["uses"] == "constant":
         return 0
     split = spec["data"]["split"]
     sizes = class_sizes(spec["data"])
     examples = sum(sizes.values()) if sizes else TRAINING_ROWS.get(spec["data"]["dataset"], 0) - split["target_size"]
-    return int(spec["training"]["epochs"] * (examples // spec["training"]["batch_size"]))
+    size = min(spec["training"]["batch_size"], examples)
+    batches = examples // size if spec["training"]["drop_last"] else math.ceil(examples / size)
+    return int(spec["training"]["epochs"] * batches)
 
 
 def state_of(run: str, spec: dict[str, Any], root: Path) -> str:

@@ -16,14 +16,14 @@ def rectified_share(scores: torch.Tensor) -> torch.Tensor:
     return positive / torch.where(total > 0, total, torch.ones_like(total))
 
 
-def clip_to_simplex(weights: torch.Tensor, clip_max: float | None) -> tuple[torch.Tensor, bool]:
-    """Clip weights to [0, clip_max], divide by their sum (TDR's public code). (C,) -> (C,), whether they collapsed.
+def clip_to_simplex(weights: torch.Tensor, clip_max: float | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clip weights to [0, clip_max], divide by their sum (TDR's public code). (C,) -> (C,), bool: did they collapse?
 
     If every weight is clipped to 0 there is nothing to normalise (the public code then divides by 2e-12 and trains on
     nothing): the weights go back to 1/C and the second value is True.
     """
     clipped = weights.clamp(min=0, max=clip_max)
     total = clipped.sum()
-    if total > 0:
-        return clipped / total, False
-    return torch.full_like(weights, 1 / len(weights)), True
+    collapsed = ~(total > 0)
+    shares = clipped / torch.where(collapsed, torch.ones_like(total), total)
+    return torch.where(collapsed, 1 / len(weights), shares), collapsed

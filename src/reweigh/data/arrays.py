@@ -3,8 +3,10 @@
 import hashlib
 import io
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,16 +16,26 @@ PARTS = ("train", "target", "validation", "test")
 FIELDS = {"index": np.int32, "label": np.int64, "group": np.int64}
 
 
+class InputsOnDisk(Protocol):
+    """Inputs that are too many for a device: they make the parts of a split themselves (see `reweigh.data.batches`)."""
+
+    def __len__(self) -> int: ...
+
+    def part(self, part: "Part", data: Mapping[str, Any], device: Any, train: bool) -> Any:
+        """A part of a split that streams its batches; `data` is the data block of a spec."""
+
+
 @dataclass(frozen=True)
 class RawData:
     """A whole data set as its reader found it; row i of an array is example i of the official order.
 
-    Inputs are images `(N, C, H, W)` uint8 or features `(N, F)` float32; labels and groups int64 `(N,)`, counted from 0.
+    Inputs are images `(N, C, H, W)` uint8 or features `(N, F)` float32, or stay on disk; labels and groups are int64
+    `(N,)`, counted from 0.
     """
 
-    train_inputs: np.ndarray
+    train_inputs: np.ndarray | InputsOnDisk
     train_labels: np.ndarray
-    test_inputs: np.ndarray
+    test_inputs: np.ndarray | InputsOnDisk
     test_labels: np.ndarray
     class_names: tuple[str, ...]
     train_groups: np.ndarray | None = None

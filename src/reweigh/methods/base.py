@@ -5,6 +5,10 @@
 3. `learn`: what does another data set (target, validation) teach the weights or the loss?
 
 The engine owns the rest: batches, optimiser, schedule, stages, evaluation, checkpoints, timing.
+
+These three run on the device. On a GPU they are captured once and replayed, so they never ask a tensor for its value,
+and what they remember from step to step lies in tensors that are written in place. Whatever depends on the number of
+the step is decided before it, on the host, by `prepare`.
 """
 
 from dataclasses import dataclass
@@ -14,11 +18,10 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from reweigh.data.batches import Batch, Stream
 from reweigh.hypergrad.lookahead import Parameters
 from reweigh.losses import cross_entropy
-from reweigh.models.layers import seed_dropout, without_trace
-from reweigh.streams import stream_seed
-from reweigh.training.batches import Batch, BatchStream
+from reweigh.models.layers import hold_dropout, without_trace
 
 
 @dataclass(frozen=True)
@@ -39,19 +42,22 @@ class Setting:
     class_counts: torch.Tensor  # float32 (classes,), training examples of each class
     group_counts: torch.Tensor  # float32 (groups,); groups are the classes, or the values of a sensitive attribute
     batch_size: int
+    steps_per_epoch: int
     learning_rate: float  # of the first step after warm-up, before any decay
     weight_decay: float
-    target: BatchStream | None  # batches of the target set
-    fresh: BatchStream  # batches of the training set, apart from those that the model trains on
+    target: Stream | None  # batches of the target set
+    fresh: Stream  # batches of the training set, apart from those that the model trains on
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of training, before it is taken. `number` counts from 0 over the whole run."""
+    """One step of training, before it is taken."""
 
-    number: int
+    number: torch.Tensor  # int64, 0-dimensional; counts from 0 over the whole run
+    program: str  # what `Method.prepare` said of this step
     model: nn.Module
     batch: Batch
+    dropout_seed: torch.Tensor | None  # int64, 0-dimensional; None for a model without dropout
 
 
 class Method:
@@ -59,11 +65,19 @@ class Method:
 
     def __init__(self, options: dict[str, Any], setting: Setting) -> None:
         self.options, self.setting = options, setting
-        self.trace: dict[str, list[torch.Tensor]] = {}
+        self.logged: dict[str, torch.Tensor] = {}
 
     def stages(self, epochs: int) -> list[Stage]:
         """The stages of a run of `epochs` epochs, in order."""
         return [Stage("train", epochs)]
+
+    def prepare(self, number: int) -> str:
+        """Before step `number`, on the host: seek the streams that it will read, and name what it will do.
+
+        Steps of one name run the same operations, on batches of the same size. Of a method that always does the same
+        the name is "step".
+        """
+        return "step"
 
     def example_losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The loss of each example. logits (B, C) -> (B,)."""
@@ -88,18 +102,19 @@ class Method:
         """The inverse of `state`."""
 
     def log(self, **values: torch.Tensor) -> None:
-        """Keep one row of each named array in the run's trace."""
-        for name, value in values.items():
-            self.trace.setdefault(name, []).append(value.detach().to("cpu", torch.float32, copy=True))
+        """Keep one row of each named tensor in the run's trace."""
+        self.logged.update(values)
 
     def losses_at(self, step: Step, batch: Batch, parameters: Parameters, training: bool, name: str) -> torch.Tensor:
         """The losses of `batch` at other parameters, by a pass that changes nothing of the model. -> (B,).
 
-        `name` names the dropout mask: passes of one step under one name drop the same units.
+        `name` names the dropout mask: passes of one step under one name drop the same units; "train" is the mask of
+        the step itself.
         """
-        seed_dropout(step.model, stream_seed(self.setting.seed, "dropout", name, step.number))
+        hold_dropout(step.model, step.dropout_seed, name)
         with without_trace(step.model, training):
-            return self.example_losses(functional_call(step.model, parameters, (batch.inputs,)), batch)
+            logits = functional_call(step.model, parameters, (batch.inputs,))
+        return self.example_losses(logits.float(), batch)
 
 
 def parameters_of(model: nn.Module) -> Parameters:

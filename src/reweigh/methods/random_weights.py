@@ -12,12 +12,19 @@ from reweigh.weights import rectified_share
 
 
 class Method(base.Method):
+    def __init__(self, options: dict[str, object], setting: base.Setting) -> None:
+        super().__init__(options, setting)
+        count = setting.batch_size if options["per"] == "example" else len(setting.group_counts)
+        self.drawn = torch.zeros(count, device=setting.group_counts.device)
+
+    def prepare(self, number: int) -> str:
+        self.drawn.copy_(self.draw(len(self.drawn), number // self.options["every"]))
+        return "step"
+
     def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
         if self.options["per"] == "example":
-            return self.draw(len(losses), step.number).to(losses)
-        groups = len(self.setting.group_counts)
-        weights = self.draw(groups, step.number // self.options["every"]).to(losses)
-        return weights[step.batch.groups] / len(losses)
+            return self.drawn[: len(losses)].to(losses)
+        return self.drawn[step.batch.groups].to(losses) / len(losses)
 
     def draw(self, count: int, number: int) -> torch.Tensor:
         """The `number`-th draw of `count` weights that sum to 1 (or are all 0)."""

@@ -28,28 +28,36 @@ Neither differentiates through the normalisation. Deviation from the code: weigh
 
 import torch
 
+from reweigh.data.batches import Batch
 from reweigh.hypergrad.lookahead import by_group, example_hypergradient
 from reweigh.methods import base
-from reweigh.training.batches import Batch
 from reweigh.weights import clip_to_simplex
 
 
 class Method(base.Method):
     def __init__(self, options: dict[str, object], setting: base.Setting) -> None:
         super().__init__(options, setting)
-        groups = len(setting.group_counts)
-        self.weights = torch.full_like(setting.group_counts, 1 / groups)
-        self.next_weights = self.weights
-        self.outer_steps = 0
+        self.weights = torch.full_like(setting.group_counts, 1 / len(setting.group_counts))
+        self.next_weights = self.weights.clone()
+
+    def prepare(self, number: int) -> str:
+        every, fresh = self.options["outer_every"], self.options["hypergradient_batch"] == "fresh"
+        if number % every != (0 if fresh else every - 1):
+            return "inner"
+        self.setting.target.seek(number // every)
+        if fresh:
+            self.setting.fresh.seek(number // every)
+        return "outer"
 
     def learn(self, step: base.Step) -> None:
-        self.weights = self.next_weights
-        every = self.options["outer_every"]
+        self.weights.copy_(self.next_weights)
+        if step.program != "outer":
+            return
         if self.options["hypergradient_batch"] == "fresh":
-            if step.number % every == 0:
-                self.weights = self.next_weights = self.updated(step, self.setting.fresh.batch(self.outer_steps))
-        elif step.number % every == every - 1:
-            self.next_weights = self.updated(step, step.batch)
+            self.next_weights.copy_(self.updated(step, self.setting.fresh.current()))
+            self.weights.copy_(self.next_weights)
+        else:
+            self.next_weights.copy_(self.updated(step, step.batch))
 
     def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
         return self.effective(step.batch)
@@ -64,7 +72,7 @@ class Method(base.Method):
 
     def updated(self, step: base.Step, batch: Batch) -> torch.Tensor:
         """One outer step from the batch: the class weights after it. -> (groups,)."""
-        target = self.setting.target.batch(self.outer_steps)
+        target = self.setting.target.current()
         training_target = self.options["target_mode"] == "train"
         derivatives = example_hypergradient(
             losses=lambda at: self.losses_at(step, batch, at, training=True, name="look-ahead"),
@@ -77,20 +85,20 @@ class Method(base.Method):
         by_class = by_group(derivatives, batch.groups, len(self.weights)) / len(batch)
         stepped = self.weights - self.options["outer_learning_rate"] * by_class
         weights, collapsed = self.projected(stepped)
-        self.outer_steps += 1
-        self.log(class_weights=weights, outer_step=torch.tensor(step.number), collapsed=torch.tensor(collapsed))
+        self.log(class_weights=weights, outer_step=step.number, collapsed=collapsed)
         return weights
 
-    def projected(self, weights: torch.Tensor) -> tuple[torch.Tensor, bool]:
+    def projected(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights made non-negative, and summing to 1 if they are normalised over classes. -> (groups,), collapsed?"""
         if self.options["normalisation"] == "class":
             return clip_to_simplex(weights, self.options["clip_max"])
         clipped = weights.clamp(min=0, max=self.options["clip_max"])
-        return (clipped, False) if clipped.sum() > 0 else (torch.full_like(weights, 1 / len(weights)), True)
+        collapsed = ~(clipped.sum() > 0)
+        return torch.where(collapsed, 1 / len(weights), clipped), collapsed
 
     def state(self) -> dict[str, object]:
-        return {"weights": self.weights, "next_weights": self.next_weights, "outer_steps": self.outer_steps}
+        return {"weights": self.weights, "next_weights": self.next_weights}
 
     def load_state(self, state: dict[str, object]) -> None:
-        self.weights, self.next_weights = state["weights"], state["next_weights"]
-        self.outer_steps = state["outer_steps"]
+        self.weights.copy_(state["weights"])
+        self.next_weights.copy_(state["next_weights"])

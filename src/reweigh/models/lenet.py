@@ -19,8 +19,9 @@ class LeNet(nn.Module):
         self.head = nn.Linear(84, classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        features = F.max_pool2d(F.relu(self.conv1(images)), 2)
-        features = F.max_pool2d(F.relu(self.conv2(features)), 2).flatten(1)
+        # The pool before the ReLU: the same value and gradient to the bit, on a quarter of the numbers.
+        features = F.relu(F.max_pool2d(self.conv1(images), 2))
+        features = F.relu(F.max_pool2d(self.conv2(features), 2)).flatten(1)
         return self.head(F.relu(self.fc2(F.relu(self.fc1(features)))))
 
 

@@ -32,8 +32,8 @@ class Block(nn.Module):
             shortcut = F.pad(inputs[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
         else:
             shortcut = inputs
-        hidden = F.relu(self.norm1(self.conv1(inputs)))
-        return F.relu(self.norm2(self.conv2(hidden)) + shortcut)
+        hidden = F.relu(self.norm1(self.conv1(inputs)), inplace=True)
+        return F.relu(self.norm2(self.conv2(hidden)).add_(shortcut), inplace=True)
 
 
 class ResNet20(nn.Module):
@@ -59,7 +59,7 @@ class ResNet20(nn.Module):
         self.head = nn.Linear(before, classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        features = self.blocks(F.relu(self.norm(self.conv(images))))
+        features = self.blocks(F.relu(self.norm(self.conv(images)), inplace=True))
         return self.head(features.mean((2, 3)))
 
 

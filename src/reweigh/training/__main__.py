@@ -5,12 +5,15 @@ run that was begun goes on from its checkpoint next time.
 """
 
 import argparse
+import contextlib
 import json
+import os
 import re
 import signal
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +57,16 @@ def is_current(spec: dict[str, Any]) -> bool:
     return not record.stale_because(found, spec, recipe_digest(spec))
 
 
-def train(specs: list[dict[str, Any]], time_budget: float | None = None, again: bool = False) -> int:
-    """Train the runs of the specs one after another; the exit code (0, or 75 if time ran out).
+def train(
+    specs: list[dict[str, Any]],
+    time_budget: float | None = None,
+    again: bool = False,
+    at_once: int | None = None,
+) -> int:
+    """Train the runs of the specs; the exit code (0, or 75 if time ran out).
 
-    time_budget is in seconds from now. Current records are kept unless `again`. SIGTERM saves and ends like a budget.
+    time_budget is in seconds from now. Current records are kept unless `again`. `at_once` runs train side by side on
+    the device (None: see `automatic`). SIGTERM and Ctrl-C save and end like a budget.
     """
     deadline = None if time_budget is None else time.monotonic() + time_budget
     waiting = [spec for spec in specs if again or not is_current(spec)]
@@ -67,32 +76,65 @@ def train(specs: list[dict[str, Any]], time_budget: float | None = None, again: 
         return 0
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # torch's own forward mode
     lease = take_lease()  # before torch is imported: CUDA reads the visible devices once
-    from reweigh.training.checkpoint import Keeper, OutOfTime
-    from reweigh.training.run import pick_device, train_run
+    from reweigh.training import interleave, workers
+    from reweigh.training.checkpoint import Clock, OutOfTime
+    from reweigh.training.run import Job, pick_device
 
-    device, keepers = pick_device(), []
+    device, clock, written = pick_device(), Clock(deadline), []
+    at_once = min(at_once or automatic(waiting, device.type), len(waiting))
 
-    def keeper_of(key: str) -> Keeper:
-        keepers.append(Keeper(key, deadline))
-        return keepers[-1]
+    def make(spec: dict[str, Any], clock: Clock = clock) -> Job:
+        return Job(spec, device, clock, at_once)
 
-    previous = signal.signal(signal.SIGTERM, lambda *_: keepers[-1].stop() if keepers else sys.exit(TRY_AGAIN))
-    try:
-        for number, spec in enumerate(waiting):
-            with Progress(f"{record.run_name(spec)} ({number + 1}/{len(waiting)})") as progress:
-                done = train_run(spec, device, keeper_of, progress)
-            print(summary(done), file=sys.stderr)
-    except OutOfTime:
-        left = len(waiting) - number
-        print(
-            f"time is up with {left} of {len(waiting)} runs left; the same command goes on from here", file=sys.stderr
-        )
-        return TRY_AGAIN
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-        if lease:
-            lease.release()
+    def done(record_: dict[str, Any]) -> None:
+        written.append(record_["run"])
+        progress.note(summary(record_))
+
+    with Progress(waiting) as progress, stopped_by_signals(clock):
+        try:
+            if device.type == "cuda":
+                interleave.train(waiting, at_once, device, make, done, progress.add)
+            elif at_once > 1:
+                workers.train(waiting, at_once, make, clock, done, progress.add)
+            else:
+                for spec in waiting:
+                    done(make(spec).finish(lambda run: progress.add(1)))
+        except OutOfTime:
+            left = len(waiting) - len(written)
+            progress.note(f"time is up with {left} of {len(waiting)} runs left; the same command goes on from here")
+            return TRY_AGAIN
+        finally:
+            if lease:
+                lease.release()
     return 0
+
+
+def automatic(specs: list[dict[str, Any]], device_type: str) -> int:
+    """How many runs to train side by side if nobody says: all of them on a GPU, up to eight; on a CPU as cores allow.
+
+    Up to four runs a core start together, so that no core idles while the last of them ends.
+    """
+    if device_type == "cuda":
+        return min(len(specs), 8)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    fit = max(1, cores // max(spec["training"]["threads"] for spec in specs))
+    return len(specs) if fit > 1 and len(specs) <= 4 * fit else fit
+
+
+@contextlib.contextmanager
+def stopped_by_signals(clock: Any) -> Iterator[None]:
+    """While this lasts, SIGTERM and Ctrl-C save every run and end the process; a second one ends it at once."""
+
+    def stop(number: int, frame: Any) -> None:
+        clock.stop()
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def summary(done: dict[str, Any]) -> str:
@@ -104,27 +146,45 @@ def summary(done: dict[str, Any]) -> str:
 
 
 class Progress:
-    """A progress bar over the steps of a run, on a terminal; silent elsewhere, or without tqdm."""
+    """A progress bar over the steps of all runs, on a terminal; silent elsewhere, or without tqdm."""
 
-    def __init__(self, title: str) -> None:
-        self.title, self.bar = title, None
+    def __init__(self, specs: list[dict[str, Any]]) -> None:
+        self.title = record.run_name(specs[0]) if len(specs) == 1 else f"{len(specs)} runs"
+        self.steps = 0
+        self.bar: Any = None
 
     def __enter__(self) -> "Progress":
         return self
 
-    def __call__(self, run: Any) -> None:
+    def add(self, steps: int) -> None:
+        """So many steps were taken."""
+        self.steps += steps
         if self.bar is None and sys.stderr.isatty():
-            try:
+            with contextlib.suppress(ModuleNotFoundError):
                 from tqdm import tqdm
-            except ModuleNotFoundError:
-                return
-            self.bar = tqdm(total=run.total_steps, initial=run.step - 1, desc=self.title, unit="step", leave=False)
+
+                self.bar = tqdm(desc=self.title, unit=" steps", initial=self.steps, leave=False)
         if self.bar is not None:
-            self.bar.update(1)
+            self.bar.update(steps)
+
+    def note(self, line: str) -> None:
+        """Print a line above the bar."""
+        if self.bar is not None:
+            self.bar.clear()
+        print(line, file=sys.stderr, flush=True)
 
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+def at_once_of(text: str) -> int | None:
+    """`auto` or a whole number from 1 on."""
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise ConfigError(f"--at-once {text}: write auto or a whole number from 1 on")
+    return int(text)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -134,11 +194,13 @@ def main(arguments: list[str] | None = None) -> int:
         "specs", nargs="+", metavar="SPEC", help="JSON file of a resolved spec (reweigh plan --specs DIR)"
     )
     parser.add_argument("--time-budget", metavar="T", help="stop at a checkpoint after T, e.g. 9m, with exit code 75")
+    parser.add_argument("--at-once", metavar="N", default="auto", help="runs side by side on the device (auto)")
     parser.add_argument("--again", action="store_true", help="train runs whose record is current once more")
     options = parser.parse_args(arguments)
     try:
         budget = None if options.time_budget is None else seconds(options.time_budget)
-        return train([read_spec(path) for path in options.specs], budget, options.again)
+        specs = [read_spec(path) for path in options.specs]
+        return train(specs, budget, options.again, at_once_of(options.at_once))
     except ReweighError as error:
         print(f"reweigh: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1

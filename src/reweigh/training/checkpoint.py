@@ -1,11 +1,13 @@
 """Checkpoints: the state of a run that is not finished, so that a lost machine loses minutes.
 
-They lie outside Snakemake's outputs (which it may delete before a retry), in `.reweigh/checkpoints`, under a key of all
-that the run's arithmetic depends on. A changed spec, source, split, device or torch has another key: no run resumes
+They lie outside Snakemake's outputs (which it may delete before a retry), in `.reweigh/checkpoints/RUN`, under a key of
+all that the run's arithmetic depends on. A changed spec, source, split, device or torch has another key: no run resumes
 another's.
 """
 
+import contextlib
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -21,34 +23,41 @@ class OutOfTime(Exception):
     """The time budget is spent, or the process was asked to end; the run's state is saved."""
 
 
-class Keeper:
-    """Called between steps: saves the run when its last checkpoint is old, and stops it when its time is up.
+class Clock:
+    """When to stop: at a deadline (a value of time.monotonic(), or None), or when asked to. Runs may share one."""
 
-    `deadline` is a value of time.monotonic(), or None. `stop()` may be called from a signal handler.
-    """
-
-    def __init__(self, key: str, deadline: float | None = None, folder: Path = FOLDER) -> None:
-        self.path = folder / f"{key}.pt"
+    def __init__(self, deadline: float | None = None) -> None:
         self.deadline = deadline
-        self.every_seconds = float(os.environ.get("REWEIGH_CHECKPOINT_SECONDS", EVERY_SECONDS))
-        self.saved_at = time.monotonic()
         self.stopping = False
 
     def stop(self) -> None:
-        """Save and stop at the end of the step that is being taken."""
+        """Ask every run to save and stop after the step that it is taking. A signal handler may call this."""
         self.stopping = True
 
+    def is_up(self) -> bool:
+        return self.stopping or (self.deadline is not None and time.monotonic() >= self.deadline)
+
+
+class Keeper:
+    """Called between steps: saves the run when its last checkpoint is old, and stops it when its time is up."""
+
+    def __init__(self, run_name: str, key: str, clock: Clock | None = None, folder: Path = FOLDER) -> None:
+        self.root, self.folder = folder, folder / run_name
+        self.path = self.folder / f"{key}.pt"
+        self.clock = clock or Clock()
+        self.every_seconds = float(os.environ.get("REWEIGH_CHECKPOINT_SECONDS", EVERY_SECONDS))
+        self.saved_at = time.monotonic()
+
     def __call__(self, run: Any) -> None:
-        now = time.monotonic()
-        if self.stopping or (self.deadline is not None and now >= self.deadline):
+        if self.clock.is_up():
             self.save(run)
             raise OutOfTime
-        if now - self.saved_at >= self.every_seconds:
+        if time.monotonic() - self.saved_at >= self.every_seconds:
             self.save(run)
 
     def save(self, run: Any) -> None:
         """Write the run's state atomically: a checkpoint is whole or it is not there."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(f".{os.getpid()}")
         with open(partial, "wb") as file:
             torch.save(run.state(), file)
@@ -71,5 +80,8 @@ class Keeper:
         return True
 
     def done(self) -> None:
-        """Remove the checkpoint: the record is written."""
-        self.path.unlink(missing_ok=True)
+        """The record is written: remove the run's checkpoints, also those under the keys of older specs and sources."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for parent in self.folder.relative_to(self.root).parents:
+            with contextlib.suppress(OSError):  # not empty: other runs of the cell are not finished
+                (self.root / parent).rmdir()

@@ -1,4 +1,4 @@
-"""One run from its resolved spec to its record on disk."""
+"""One run from its resolved spec to its record on disk: what is around the engine, and decides no number."""
 
 import functools
 import json
@@ -19,8 +19,9 @@ from reweigh.data import load, manifest
 from reweigh.data.arrays import RawData, npz_bytes
 from reweigh.data.obtain import describe, obtain, recipe_digest, split_path
 from reweigh.digest import canonical, digest, file_digest
-from reweigh.training.checkpoint import Keeper
-from reweigh.training.engine import Run
+from reweigh.training.checkpoint import Clock, Keeper
+from reweigh.training.engine import Run, eagerly
+from reweigh.training.graph import CapturedSteps
 
 LOCK = Path("envs/requirements.lock")
 
@@ -91,63 +92,78 @@ def pick_device() -> torch.device:
     return torch.device("cuda")
 
 
-def prepare(spec: dict[str, Any], device: torch.device) -> tuple[Run, Any]:
-    """The run of a spec, ready to take its first step, and its split; fetches and draws what is missing."""
-    torch.set_num_threads(spec["training"]["threads"])
-    split = obtain(spec)
-    data = _raw(spec["data"]["dataset"], canonical(spec["data"]["options"]).decode())
-    return Run(spec, data, split, device), split
-
-
 def run_key(spec: dict[str, Any], split_digest: str, device: torch.device) -> str:
     """The digest of all that a run's arithmetic depends on: the name of its checkpoint."""
     return digest([digest(spec), record.code_digest(spec), split_digest, device.type, torch.__version__])
 
 
-def train_run(
-    spec: dict[str, Any], device: torch.device, keeper_of: Any = Keeper, progress: Any = None
-) -> dict[str, Any]:
-    """Train the run of a resolved spec, going on from its checkpoint if there is one, and write its record.
+class Job:
+    """A run and what is around it: its split, its checkpoint, its record. Goes on from a checkpoint if there is one.
 
-    `keeper_of(key)` makes the Keeper; `progress(run)` is called after each step. Raises OutOfTime, the state saved.
+    Raises what `obtain` and the readers raise, before the first step. `at_once` is how many runs share the device.
     """
-    started, git = now(), git_state()
-    run, split = prepare(spec, device)
-    keeper = keeper_of(run_key(spec, split.digest(), device))
-    keeper.resume(run)
 
-    def tick(at: Run) -> None:
-        if progress:
-            progress(at)
-        keeper(at)
+    def __init__(
+        self, spec: dict[str, Any], device: torch.device, clock: Clock | None = None, at_once: int = 1
+    ) -> None:
+        self.spec, self.device, self.at_once = spec, device, at_once
+        self.name = record.run_name(spec)
+        self.started, self.git = now(), git_state()
+        if device.type == "cpu":
+            torch.set_num_threads(spec["training"]["threads"])
+        self.split = obtain(spec)
+        data = _raw(spec["data"]["dataset"], canonical(spec["data"]["options"]).decode())
+        self.graphs = CapturedSteps() if device.type == "cuda" else None
+        self.run = Run(spec, data, self.split, device, self.graphs or eagerly)
+        self.keeper = Keeper(self.name, run_key(spec, self.split.digest(), device), clock)
+        self.keeper.resume(self.run)
 
-    run.finish(tick)
-    path = record.record_path(record.run_name(spec))
-    body = {
-        "run": record.run_name(spec),
-        "spec": spec,
-        "spec_digest": digest(spec),
-        "code": {"digest": record.code_digest(spec), "files": record.code_files(spec)},
-        "git": git,
-        "environment": environment(),
-        "split": {
-            "path": split_path(spec).as_posix(),
-            "digest": split.digest(),
-            "recipe_digest": recipe_digest(spec),
-            "sizes": split.sizes(),
-        },
-        "raw": describe(spec)["raw"],
-        "device": device_facts(device, spec),
-        "started": started,
-        "ended": now(),
-        "gpu_seconds": run.seconds if device.type == "cuda" else 0.0,
-        "peak_bytes": peak_bytes(device),
-        "trace": write_trace(path, run.trace()),
-        **run.results(),
-    }
-    written = record.write(path, body)
-    keeper.done()
-    return written
+    def finish(self, progress: Any = None) -> dict[str, Any]:
+        """Train to the end and write the record. `progress(run)` is called after each step.
+
+        Raises OutOfTime, the state saved, if the clock says so first.
+        """
+
+        def tick(run: Run) -> None:
+            if progress:
+                progress(run)
+            self.keeper(run)
+
+        self.run.finish(tick)
+        return self.write()
+
+    def write(self) -> dict[str, Any]:
+        """Write the record of the finished run, and remove its checkpoint."""
+        run, spec, path = self.run, self.spec, record.record_path(self.name)
+        body = {
+            "run": self.name,
+            "spec": spec,
+            "spec_digest": digest(spec),
+            "code": {"digest": record.code_digest(spec), "files": record.code_files(spec)},
+            "git": self.git,
+            "environment": environment(),
+            "split": {
+                "path": split_path(spec).as_posix(),
+                "digest": self.split.digest(),
+                "recipe_digest": recipe_digest(spec),
+                "sizes": self.split.sizes(),
+            },
+            "raw": describe(spec)["raw"],
+            "device": {
+                **device_facts(self.device, spec),
+                "runs_at_once": self.at_once,
+                "graph": self.graphs.report() if self.graphs else None,
+            },
+            "started": self.started,
+            "ended": now(),
+            "gpu_seconds": run.seconds if self.device.type == "cuda" else 0.0,
+            "peak_bytes": peak_bytes(self.device),
+            "trace": write_trace(path, run.trace()),
+            **run.results(),
+        }
+        written = record.write(path, body)
+        self.keeper.done()
+        return written
 
 
 def peak_bytes(device: torch.device) -> int:

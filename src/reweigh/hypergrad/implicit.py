@@ -1,0 +1,131 @@
+"""The hypergradient of a training loss's own parameters by implicit differentiation (AutoBalance, NeurIPS 2021, §3).
+
+Let θ minimise a training loss with parameters α, so that its gradient g_T(θ, α) is zero, and let v = ∇_θ L_V be the
+gradient of a validation loss. Then dL_V/dα = ∂L_V/∂α − (∂g_T/∂α)ᵀ H⁻¹ v with H = ∂g_T/∂θ, and the inverse gives way to
+a truncated Neumann series,
+
+    H⁻¹ v ≈ p = ε Σ_{j=0}^{J} c_j,    c_0 = v,    c_{j+1} = c_j − ε H c_j:    J + 1 summands, J Hessian-vector products.
+
+The series converges to H⁻¹ v where every eigenvalue of H lies in (0, 2/ε). Beyond that only the truncation keeps it
+finite; the norms of the c_j and the dominant eigenvalue say which it was.
+
+g_T is the gradient of the plain loss: weight decay and momentum, with which θ is trained, are no part of it, as in the
+authors' code. It is taken once, with its graph, and each product is one vector-Jacobian product of it; the graphs of
+all training batches are held at once. Nothing here waits for a value of a tensor. As in `lookahead`, the functions that
+are passed in choose the mode of batch norm and the masks of dropout.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from reweigh.hypergrad.lookahead import JointLoss, Parameters, partial_gradients
+
+Vector = tuple[torch.Tensor, ...]  # one tensor for each tensor of θ
+Product = Callable[[Vector], Vector]
+
+
+def hypergradient(
+    training_losses: Sequence[JointLoss],
+    validation_losses: Sequence[JointLoss],
+    parameters: Parameters,
+    design: Parameters,
+    *,
+    step: float = 1.0,
+    terms: int = 5,
+    sign: int = -1,
+    power_iterations: int = 0,
+) -> tuple[Parameters, dict[str, torch.Tensor]]:
+    """dL_V/dα at θ = `parameters` and α = `design`, and what to log. -> (tensors as in α, name -> tensor).
+
+    Each loss (θ, α) -> scalar is the mean over one batch; L_T and L_V are the means over their batches. A validation
+    loss that names α adds its direct term; AutoBalance's does not. `step` is ε, `terms` is J, the number of
+    Hessian-vector products. `sign` is that of the indirect term: −1 by the implicit function theorem and in the
+    authors' code; the paper prints +1.
+
+    The log has `direction_norms` (J + 1,), the norms of the c_j, and, with `power_iterations` > 0 (each one more
+    product), `dominant_eigenvalue`, a scalar. Raises ValueError on a `sign` or a number of terms or batches that means
+    nothing, RuntimeError if g_T does not depend on some tensor of α.
+    """
+    if sign not in (-1, 1) or terms < 0 or not training_losses or not validation_losses:
+        raise ValueError("expected sign -1 or 1, terms >= 0, and at least one training and one validation loss")
+    training = TrainingGradient(training_losses, parameters, design)
+    by_batch = [partial_gradients(loss, parameters, design) for loss in validation_losses]
+    direction, direct = (
+        {name: torch.stack([pair[side][name] for pair in by_batch]).mean(0) for name in by_batch[0][side]}
+        for side in (0, 1)
+    )
+    start = tuple(direction.values())
+    solution, norms = neumann(training.hessian_product, start, step, terms)
+    indirect = training.design_product(solution)
+    log = {"direction_norms": norms}
+    if power_iterations:
+        log["dominant_eigenvalue"] = dominant_eigenvalue(training.hessian_product, start, power_iterations)
+    return {name: direct[name] + sign * value for name, value in indirect.items()}, log
+
+
+class TrainingGradient:
+    """g_T(θ, α), the gradient of the mean training loss by θ, with its graph: the products that it gives."""
+
+    def __init__(self, losses: Sequence[JointLoss], parameters: Parameters, design: Parameters) -> None:
+        self.at = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+        self.design = {name: value.detach().requires_grad_() for name, value in design.items()}
+        with torch.enable_grad():
+            mean = torch.stack([loss(self.at, self.design) for loss in losses]).mean()
+            self.value: Vector = torch.autograd.grad(mean, list(self.at.values()), create_graph=True)
+
+    def hessian_product(self, vector: Vector) -> Vector:
+        """H `vector`: a vector-Jacobian product of g_T, H being symmetric. Zero where L_T is linear in θ."""
+        return self._product(vector, self.at, linear=True)
+
+    def design_product(self, vector: Vector) -> Parameters:
+        """(∂g_T/∂α)ᵀ `vector`. -> tensors as in α."""
+        return dict(zip(self.design, self._product(vector, self.design, linear=False), strict=True))
+
+    def _product(self, vector: Vector, inputs: Parameters, linear: bool) -> Vector:
+        # A part of g_T that is a constant has no graph and adds nothing.
+        pairs = [(value, part) for value, part in zip(self.value, vector, strict=True) if value.requires_grad]
+        values, parts = [value for value, _ in pairs], [part for _, part in pairs]
+        return torch.autograd.grad(values, list(inputs.values()), parts, retain_graph=True, materialize_grads=linear)
+
+
+def neumann(product: Product, vector: Vector, step: float, terms: int) -> tuple[Vector, torch.Tensor]:
+    """ε Σ_{j=0}^{terms} (I − ε H)^j `vector` by `terms` products with H, and the norms of the c_j.
+
+    -> (as `vector`, (terms + 1,)). `step` is ε; c_j = (I − ε H)^j `vector`.
+    """
+    summand = total = vector
+    norms = [norm(summand)]
+    for _ in range(terms):
+        summand = tuple(value - step * moved for value, moved in zip(summand, product(summand), strict=True))
+        total = tuple(value + more for value, more in zip(total, summand, strict=True))
+        norms.append(norm(summand))
+    return tuple(step * value for value in total), torch.stack(norms)
+
+
+def dominant_eigenvalue(product: Product, start: Vector, iterations: int) -> torch.Tensor:
+    """The eigenvalue of largest magnitude, with its sign, of a symmetric H by power iteration. -> scalar.
+
+    It is the Rayleigh quotient after `iterations` products (at least one), which errs towards 0 and by the square of
+    the angle that is left. It is the largest eigenvalue wherever that one exceeds all others in magnitude; if it comes
+    out negative, or beyond 2/ε, the Neumann series diverges. An eigenvector to which `start` is orthogonal is not
+    found; a `start` of zero gives zero.
+    """
+    vector = start
+    quotient = torch.zeros_like(norm(start))
+    for _ in range(iterations):
+        length = norm(vector)
+        unit = tuple(value / torch.where(length > 0, length, torch.ones_like(length)) for value in vector)
+        vector = product(unit)
+        quotient = inner(unit, vector)
+    return quotient
+
+
+def inner(first: Vector, second: Vector) -> torch.Tensor:
+    """⟨first, second⟩ over all tensors. -> scalar."""
+    return torch.stack([(a * b).sum() for a, b in zip(first, second, strict=True)]).sum()
+
+
+def norm(vector: Vector) -> torch.Tensor:
+    """The Euclidean norm over all tensors. -> scalar."""
+    return inner(vector, vector).sqrt()

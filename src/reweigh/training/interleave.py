@@ -1,0 +1,104 @@
+"""Several runs on one GPU, in one process: each has a stream and graphs of its own, and they take steps in turn.
+
+While one run's kernels leave parts of the device idle, another's fill them. Which steps run beside which changes
+nothing in any of them. If memory runs out, fewer share the device; a batch size is never touched.
+"""
+
+import gc
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from reweigh.errors import TrainingError
+from reweigh.training.checkpoint import OutOfTime
+
+
+class Lane:
+    """A job and the stream that its work is queued on."""
+
+    def __init__(self, make: Callable[[], Any], device: torch.device) -> None:
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.job = self.inside(make)
+
+    def inside(self, action: Callable[[], Any]) -> Any:
+        """Do something with the lane's stream as the current one."""
+        with torch.cuda.stream(self.stream):  # None: no stream, as on a CPU
+            return action()
+
+    def step(self) -> None:
+        """One step of the job, and what its keeper wants after it."""
+        self.job.run.advance()
+        self.job.keeper(self.job.run)
+
+
+def train(
+    specs: list[dict[str, Any]],
+    at_once: int,
+    device: torch.device,
+    make: Callable[[dict[str, Any]], Any],
+    done: Callable[[dict[str, Any]], None],
+    progress: Callable[[int], None] = lambda steps: None,
+) -> None:
+    """Train specs, `at_once` of them side by side. `make(spec)` prepares a job, `done(record)` hears of its record.
+
+    Raises OutOfTime when the clock of the jobs says so, every state saved; TrainingError if one run alone is too large.
+    """
+    waiting, lanes = deque(specs), []
+    while waiting or lanes:
+        try:
+            while waiting and len(lanes) < at_once:
+                spec = waiting.popleft()
+                try:
+                    lanes.append(Lane(lambda spec=spec: make(spec), device))
+                except torch.OutOfMemoryError:
+                    waiting.appendleft(spec)
+                    at_once = _fewer(len(lanes) + 1)
+            for lane in list(lanes):
+                if not lane.job.run.over:
+                    lane.inside(lane.step)
+                    progress(1)
+                if lane.job.run.over:
+                    done(lane.inside(lane.job.write))
+                    lanes.remove(lane)
+        except torch.OutOfMemoryError:
+            at_once = _fewer(len(lanes))
+            lanes, left = _thinned(lanes, lane, at_once)
+            waiting.extendleft(reversed(left))
+            del lane
+            _free()
+        except OutOfTime:
+            for other in lanes:
+                if other is not lane and not other.job.run.over:
+                    other.inside(lambda other=other: other.job.keeper.save(other.job.run))
+            raise
+
+
+def _fewer(active: int) -> int:
+    """Half as many runs side by side. Raises TrainingError if there was only one."""
+    if active <= 1:
+        raise TrainingError(
+            "out of memory with a single run on the device: free the device or take a larger one "
+            "(a smaller batch would be another experiment; it is not tried)"
+        )
+    print(f"out of memory with {active} runs side by side; going on with {active // 2}", file=sys.stderr)
+    return active // 2
+
+
+def _thinned(lanes: list[Lane], failed: Lane, keep: int) -> tuple[list[Lane], list[dict[str, Any]]]:
+    """The lanes that stay, and the specs of the others, whose states are saved.
+
+    The step that failed is half done, so its run goes back to its last checkpoint.
+    """
+    whole = [lane for lane in lanes if lane is not failed]
+    for lane in whole[keep:]:
+        lane.inside(lambda lane=lane: lane.job.keeper.save(lane.job.run))
+    return whole[:keep], [lane.job.spec for lane in whole[keep:]] + [failed.job.spec]
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,155 @@
+"""Several runs on one CPU: each in a worker process, with the threads that its spec fixes.
+
+The number of threads changes floating-point sums, so a run keeps its own whatever runs beside it; what is gained comes
+from the runs side by side. They are processes and not threads because Python takes a large part of a small net's step,
+and only one thread at a time may run Python.
+
+A worker takes one run at a time. One that is killed, by the kernel for want of memory for example, is not replaced:
+its run goes on from its checkpoint among fewer.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from reweigh.errors import ReweighError, TrainingError
+from reweigh.training.checkpoint import Clock, OutOfTime
+
+STEPS_A_MESSAGE = 50
+
+
+@dataclass
+class Worker:
+    """A process, the pipe to it, and the spec that it is training."""
+
+    process: BaseProcess
+    pipe: Connection
+    spec: dict[str, Any] | None = None
+
+
+def train(
+    specs: list[dict[str, Any]],
+    at_once: int,
+    make: Callable[[dict[str, Any], Clock], Any],
+    clock: Clock,
+    done: Callable[[dict[str, Any]], None],
+    progress: Callable[[int], None] = lambda steps: None,
+) -> None:
+    """Train specs in up to `at_once` processes. `make(spec, clock)` prepares a job; `done(record)` hears of its record.
+
+    Raises OutOfTime when the clock says so, every state saved; the error of the first run that cannot be trained, once
+    the others have stopped; TrainingError if a worker that was alone is killed.
+    """
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    waiting, workers = deque(specs), [_start(context, make, clock.deadline) for _ in range(min(at_once, len(specs)))]
+    failure: BaseException | None = None
+    try:
+        while waiting or any(worker.spec for worker in workers):
+            if clock.stopping or failure:
+                failure = failure or OutOfTime()
+                waiting.clear()
+                _ask_to_stop(workers)
+            _give(workers, waiting)
+            for pipe in wait([worker.pipe for worker in workers], timeout=0.2):
+                worker = next(worker for worker in workers if worker.pipe is pipe)
+                try:
+                    kind, content = worker.pipe.recv()
+                except (EOFError, ConnectionResetError):
+                    workers.remove(worker)
+                    failure = failure or _lost(worker, workers, waiting)
+                    continue
+                if kind == "steps":
+                    progress(content)
+                    continue
+                worker.spec = None
+                if kind == "done":
+                    done(content)
+                else:
+                    failure = failure or content
+    finally:
+        for worker in workers:
+            worker.process.terminate()
+    if failure:
+        raise failure
+
+
+def _ask_to_stop(workers: list[Worker]) -> None:
+    for worker in workers:
+        if worker.spec and worker.process.is_alive():
+            os.kill(worker.process.pid, signal.SIGTERM)
+
+
+def _start(context: Any, make: Callable[..., Any], deadline: float | None) -> Worker:
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, make, deadline, os.getpid()), daemon=True)
+    process.start()
+    theirs.close()
+    return Worker(process, ours)
+
+
+def _give(workers: list[Worker], waiting: deque[dict[str, Any]]) -> None:
+    """Give idle workers something to do."""
+    for worker in workers:
+        if worker.spec is None and waiting:
+            worker.spec = waiting.popleft()
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is gone; reading from it will tell
+                worker.pipe.send(worker.spec)
+
+
+def _lost(worker: Worker, others: list[Worker], waiting: deque[dict[str, Any]]) -> BaseException | None:
+    """A worker ended: its run goes back to the others, if there are any."""
+    worker.process.join()
+    if worker.spec is None:
+        return None
+    if not others:
+        return TrainingError(
+            f"the process that was training ended with code {worker.process.exitcode} (-9: killed, perhaps for want of "
+            "memory); the same command goes on from its last checkpoint"
+        )
+    print(f"a worker was killed; going on with {len(others)} runs side by side", file=sys.stderr)
+    waiting.appendleft(worker.spec)
+    return None
+
+
+class _Orphaned(BaseException):
+    """The process that gave the work is gone, and with it whoever would hear of it."""
+
+
+def _work(pipe: Connection, make: Callable[..., Any], deadline: float | None, parent: int) -> None:
+    """What a worker does: train what it is given, until it is terminated or its parent is gone."""
+    clock = Clock(deadline)
+    signal.signal(signal.SIGTERM, lambda *_: clock.stop())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of Ctrl-C, and says what to do
+    taken = 0
+
+    def progress(run: Any) -> None:
+        nonlocal taken
+        taken += 1
+        if os.getppid() != parent:
+            raise _Orphaned
+        if taken % STEPS_A_MESSAGE == 0:
+            pipe.send(("steps", STEPS_A_MESSAGE))
+
+    try:
+        while True:
+            spec = pipe.recv()
+            try:
+                pipe.send(("done", make(spec, clock).finish(progress)))
+            except OutOfTime as stop:
+                pipe.send(("stopped", stop))
+            except ReweighError as error:
+                pipe.send(("failed", error))
+            except Exception:
+                traceback.print_exc()
+                pipe.send(("failed", TrainingError("training failed; the traceback is above")))
+    except (_Orphaned, EOFError, BrokenPipeError, ConnectionResetError):
+        os._exit(1)
