@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup quick test check lab bench clean lock
+.PHONY: help setup quick test stress check lab bench clean lock
 
 PYTHON ?= python3
 CORES ?= all
@@ -37,6 +37,9 @@ quick: setup ## the whole replication at scale quick: every figure, table and ve
 test: setup ## all tests
 	@$(BIN)/python -m pytest
 
+stress: setup ## fifty kills at random moments over a small grid; every record must end the same (make test has four)
+	@$(BIN)/python tests/stress.py --kills 50
+
 check: setup ## formatting, linting, types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -47,7 +50,7 @@ check: setup ## formatting, linting, types
 lab: setup ## JupyterLab with the project's kernel
 	@$(BIN)/jupyter lab notebooks
 
-bench: setup ## time the training steps of the methods on this machine
+bench: setup ## time steps, throughput, packing and planning on this machine: results/bench/
 	@$(BIN)/reweigh bench
 
 clean: ## remove what can be made again: environment, caches, splits, logs, quick and smoke results (not raw data, not paper results)

@@ -1,4 +1,4 @@
-"""What a CUDA graph needs of a step, on a CPU: nothing waits for a value, nothing but tensors carries on to the next."""
+"""What a CUDA graph needs of a step, on a CPU: nothing waits for a value, and only tensors carry on to the next."""
 
 import copy
 
@@ -19,7 +19,7 @@ METHODS = ["none", "hard", "rand", "rand_class", "er", "er_mean", "tdr", "tdr_p"
 
 @pytest.fixture(autouse=True)
 def optimiser_of_a_gpu(monkeypatch):
-    """On a GPU the learning rate is a tensor, read by one fused kernel; here on a CPU, for both sides of a comparison."""
+    """On a GPU the learning rate is a tensor, read by one fused kernel; here so on a CPU, for both sides."""
 
     def fused(parameters, lr, foreach, fused, **options):
         return SGD(parameters, lr=torch.tensor(lr), fused=True, **options)

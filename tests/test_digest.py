@@ -95,8 +95,9 @@ FLOORS = [
     {"record"},
     {"data"},
     {"losses", "weights", "models", "stats", *CONFIG},
-    {"hypergrad", "results"},
-    {"methods", "training", "evaluate"},
+    {"hypergrad", "results", "dependencies"},
+    {"methods", "evaluate"},
+    {"training", "bench_grid"},
     {"plan", "workflow", "plots", "render", "scorecard", "provenance", "bench", "doctor"},
     {"cli"},
 ]

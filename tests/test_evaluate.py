@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from reweigh.data.arrays import Part
-from reweigh.evaluate import confusion, metrics
 from reweigh.data.batches import DevicePart
+from reweigh.evaluate import confusion, metrics
 
 # 5 of label 0 (3 found), 10 of label 1 (9 found): recall .6, precision 3/4.
 COUNTS = np.array([[[3, 2], [0, 0]], [[0, 0], [1, 9]]])

@@ -50,7 +50,8 @@ def source_digest(text: str) -> str:
             and ast.get_docstring(node, clean=False) is not None
         ):
             docstring = node.body[0]
-            lines[docstring.lineno - 1 : docstring.end_lineno] = [""] * (docstring.end_lineno - docstring.lineno + 1)
+            first, last = docstring.lineno - 1, docstring.end_lineno or docstring.lineno
+            lines[first:last] = [""] * (last - first)
     kept = [line.rstrip() for line in lines if line.strip()]
     return hashlib.sha256("\n".join(kept).encode()).hexdigest()
 
@@ -67,7 +68,7 @@ def module_file(module: str) -> Path | None:
 @functools.cache
 def _imports(path: Path) -> tuple[str, ...]:
     """The modules of this package that a source file imports anywhere, by absolute name."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
@@ -92,10 +93,15 @@ def closure(modules: Iterable[str]) -> dict[str, str]:
             raise ModuleNotFoundError(f"no module {module!r} in this package")
         key = path.relative_to(PACKAGE).as_posix()
         if key not in files:
-            files[key] = source_digest(path.read_text())
+            files[key] = _digest_of(path)
             waiting.extend(_imports(path))
             waiting.extend(_packages_of(module))
     return dict(sorted(files.items()))
+
+
+@functools.cache
+def _digest_of(path: Path) -> str:
+    return source_digest(path.read_text())
 
 
 def _packages_of(module: str) -> list[str]:

@@ -6,6 +6,7 @@ run that was begun goes on from its checkpoint next time.
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import re
@@ -83,8 +84,7 @@ def train(
     device, clock, written = pick_device(), Clock(deadline), []
     at_once = min(at_once or automatic(waiting, device.type), len(waiting))
 
-    def make(spec: dict[str, Any], clock: Clock = clock) -> Job:
-        return Job(spec, device, clock, at_once)
+    make = functools.partial(Job, device=device, at_once=at_once)
 
     def done(record_: dict[str, Any]) -> None:
         written.append(record_["run"])
@@ -93,12 +93,12 @@ def train(
     with Progress(waiting) as progress, stopped_by_signals(clock):
         try:
             if device.type == "cuda":
-                interleave.train(waiting, at_once, device, make, done, progress.add)
+                interleave.train(waiting, at_once, device, functools.partial(make, clock=clock), done, progress.add)
             elif at_once > 1:
                 workers.train(waiting, at_once, make, clock, done, progress.add)
             else:
                 for spec in waiting:
-                    done(make(spec).finish(lambda run: progress.add(1)))
+                    done(make(spec, clock=clock).finish(lambda run: progress.add(1)))
         except OutOfTime:
             left = len(waiting) - len(written)
             progress.note(f"time is up with {left} of {len(waiting)} runs left; the same command goes on from here")

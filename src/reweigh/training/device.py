@@ -83,7 +83,7 @@ def take_lease() -> Lease | None:
 
 def holders() -> list[tuple[str, int | None]]:
     """Every slot and the process that holds it, None where it is free."""
-    found = []
+    found: list[tuple[str, int | None]] = []
     for device, path in slots(visible_devices()):
         with open(path, "a+") as lock:
             try:

@@ -4,6 +4,7 @@ While one run's kernels leave parts of the device idle, another's fill them. Whi
 nothing in any of them. If memory runs out, fewer share the device; a batch size is never touched.
 """
 
+import functools
 import gc
 import sys
 from collections import deque
@@ -33,6 +34,10 @@ class Lane:
         self.job.run.advance()
         self.job.keeper(self.job.run)
 
+    def save(self) -> None:
+        """Write the job's checkpoint."""
+        self.inside(functools.partial(self.job.keeper.save, self.job.run))
+
 
 def train(
     specs: list[dict[str, Any]],
@@ -46,13 +51,18 @@ def train(
 
     Raises OutOfTime when the clock of the jobs says so, every state saved; TrainingError if one run alone is too large.
     """
-    waiting, lanes = deque(specs), []
+    waiting = deque(specs)
+    lanes: list[Lane] = []
+    too_many = False
     while waiting or lanes:
+        if too_many:  # only here is the failed step forgotten, and with it the last hold on its memory
+            _free()
+        too_many = False
         try:
             while waiting and len(lanes) < at_once:
                 spec = waiting.popleft()
                 try:
-                    lanes.append(Lane(lambda spec=spec: make(spec), device))
+                    lanes.append(Lane(functools.partial(make, spec), device))
                 except torch.OutOfMemoryError:
                     waiting.appendleft(spec)
                     at_once = _fewer(len(lanes) + 1)
@@ -68,11 +78,11 @@ def train(
             lanes, left = _thinned(lanes, lane, at_once)
             waiting.extendleft(reversed(left))
             del lane
-            _free()
+            too_many = True
         except OutOfTime:
             for other in lanes:
                 if other is not lane and not other.job.run.over:
-                    other.inside(lambda other=other: other.job.keeper.save(other.job.run))
+                    other.save()
             raise
 
 
@@ -94,7 +104,7 @@ def _thinned(lanes: list[Lane], failed: Lane, keep: int) -> tuple[list[Lane], li
     """
     whole = [lane for lane in lanes if lane is not failed]
     for lane in whole[keep:]:
-        lane.inside(lambda lane=lane: lane.job.keeper.save(lane.job.run))
+        lane.save()
     return whole[:keep], [lane.job.spec for lane in whole[keep:]] + [failed.job.spec]
 
 

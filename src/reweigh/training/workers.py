@@ -25,6 +25,7 @@ from reweigh.errors import ReweighError, TrainingError
 from reweigh.training.checkpoint import Clock, OutOfTime
 
 STEPS_A_MESSAGE = 50
+IDLE_SECONDS = 0.5
 
 
 @dataclass
@@ -39,12 +40,12 @@ class Worker:
 def train(
     specs: list[dict[str, Any]],
     at_once: int,
-    make: Callable[[dict[str, Any], Clock], Any],
+    make: Callable[..., Any],
     clock: Clock,
     done: Callable[[dict[str, Any]], None],
     progress: Callable[[int], None] = lambda steps: None,
 ) -> None:
-    """Train specs in up to `at_once` processes. `make(spec, clock)` prepares a job; `done(record)` hears of its record.
+    """Train specs in up to `at_once` processes. `make(spec, clock=...)` prepares a job, `done(record)` hears of it.
 
     Raises OutOfTime when the clock says so, every state saved; the error of the first run that cannot be trained, once
     the others have stopped; TrainingError if a worker that was alone is killed.
@@ -76,16 +77,17 @@ def train(
                 else:
                     failure = failure or content
     finally:
-        for worker in workers:
-            worker.process.terminate()
+        for worker in workers:  # idle by now, or of no more use
+            worker.process.kill()
+            worker.process.join()
     if failure:
         raise failure
 
 
 def _ask_to_stop(workers: list[Worker]) -> None:
     for worker in workers:
-        if worker.spec and worker.process.is_alive():
-            os.kill(worker.process.pid, signal.SIGTERM)
+        if worker.spec:
+            worker.process.terminate()  # SIGTERM, which a worker takes as a wish
 
 
 def _start(context: Any, make: Callable[..., Any], deadline: float | None) -> Worker:
@@ -125,7 +127,7 @@ class _Orphaned(BaseException):
 
 
 def _work(pipe: Connection, make: Callable[..., Any], deadline: float | None, parent: int) -> None:
-    """What a worker does: train what it is given, until it is terminated or its parent is gone."""
+    """What a worker does: train what it is given, until it is killed or its parent is gone."""
     clock = Clock(deadline)
     signal.signal(signal.SIGTERM, lambda *_: clock.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of Ctrl-C, and says what to do
@@ -141,9 +143,12 @@ def _work(pipe: Connection, make: Callable[..., Any], deadline: float | None, pa
 
     try:
         while True:
+            while not pipe.poll(IDLE_SECONDS):  # it holds the pipe's other end too, so no end of file would come
+                if clock.stopping or os.getppid() != parent:
+                    raise _Orphaned
             spec = pipe.recv()
             try:
-                pipe.send(("done", make(spec, clock).finish(progress)))
+                pipe.send(("done", make(spec, clock=clock).finish(progress)))
             except OutOfTime as stop:
                 pipe.send(("stopped", stop))
             except ReweighError as error:
