@@ -6,7 +6,7 @@ from test_hypergrad import Net, NeverWaits, pass_at, state_bytes, trained_on
 from torch import nn
 from torch.func import functional_call
 
-from reweigh.hypergrad import double_backprop, lookahead
+from reweigh.hypergrad import double_backprop, lookahead, weight_network
 from reweigh.models.layers import Dropout, hold_dropout, without_trace
 
 STEP_SIZE = 0.3
@@ -164,3 +164,35 @@ def test_parts_of_phi_that_are_not_used():
     problem.weights_of = lambda phi: torch.ones(7).double()
     with pytest.raises(RuntimeError, match="does not require grad"):
         lookahead.weight_hypergradient(*problem.arguments())
+
+
+@pytest.mark.parametrize("batch_norm", ["batch", "running"])
+def test_sharing_the_pass_that_the_network_reads_changes_nothing(batch_norm):
+    problem = Problem("losses", batch_norm)
+
+    def weights_of(phi, losses):
+        torch.testing.assert_close(losses, problem.fixed_losses[:, 0], rtol=1e-12, atol=0)
+        assert not losses.requires_grad
+        return torch.sigmoid(problem.logits(phi, losses.unsqueeze(1))) / 7
+
+    before = state_bytes(problem.model)
+    with NeverWaits():
+        expected = lookahead.weight_hypergradient(
+            problem.losses,
+            problem.outer_loss,
+            problem.parameters,
+            problem.by_loss,
+            problem.weight_parameters,
+            STEP_SIZE,
+        )
+    found = weight_network.loss_weight_hypergradient(
+        problem.losses,
+        lambda at: problem.outer_loss(at, None),
+        problem.parameters,
+        weights_of,
+        problem.weight_parameters,
+        STEP_SIZE,
+    )
+    assert found.keys() == expected.keys() and state_bytes(problem.model) == before
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-14)

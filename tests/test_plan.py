@@ -2,11 +2,14 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from reweigh import plan, record
+from reweigh.bench.table import CSV, Line, write
 from reweigh.config import load
 from reweigh.config_models import Spec
 from reweigh.data.obtain import recipe_digest
@@ -15,6 +18,7 @@ from reweigh.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 CELL = "quick/tdr/mnist-4v9/rho0.1/tdr"
+HERE = "a processor"
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +27,10 @@ def config():
 
 
 @pytest.fixture
-def project(tmp_path):
-    """A folder with config and manifest, and no record."""
+def project(tmp_path, monkeypatch):
+    """A folder with config and manifest, and no record; this machine has one processor, HERE."""
+    monkeypatch.setattr(plan, "devices", lambda: frozenset([HERE]))
+    monkeypatch.setattr(plan, "processor", lambda: HERE)
     shutil.copytree(ROOT / "config", tmp_path / "config")
     (tmp_path / "data").mkdir()
     shutil.copy(ROOT / "data/manifest.yaml", tmp_path / "data")
@@ -41,6 +47,7 @@ def leave_record(project, run, seconds=10.0, **changes):
         "split": {"recipe_digest": recipe_digest(spec, project / "data")},
         "steps": 1000,
         "seconds": seconds,
+        "device": {"name": HERE},
     }
     return record.write(record.record_path(run, project), body | changes)
 
@@ -96,16 +103,66 @@ def test_states(project):
     assert "changed by hand" in plan.make([f"{CELL}/seed0"], "quick", project)[0].state
 
 
+def bench_line(method, milliseconds, ratio, **changes):
+    """A line as `reweigh bench` writes it for a step of LeNet."""
+    said = {"device": HERE, "torch": "2", "group": "steps", "contender": method, "baseline": "plain step"}
+    said |= {"milliseconds": milliseconds, "ratio": ratio, "q1": None, "q3": None, "peak_mebibytes": None, "rounds": 3}
+    return Line(
+        **said | {"threads": 1, "precision": "fp32", "model": "lenet", "batch_size": 50, "method": method} | changes
+    )
+
+
+def sources(project, *runs):
+    return {one.run: (one.source, one.seconds / one.steps) for one in plan.make(list(runs), "quick", project)}
+
+
 def test_cost_is_measured_where_records_are_and_assumed_elsewhere(project):
     before = plan.make([CELL, "quick/tdr/mnist-4v9/rho0.1/er"], "quick", project)
-    assert not any(one.measured for one in before)
+    assert {one.source for one in before} == {"assumed"}
     leave_record(project, f"{CELL}/seed0", seconds=20.0)
     after = plan.make(
         [f"{CELL}/seed1", "paper/tdr/mnist-4v9/rho0.1/tdr/seed0", "paper/tdr/mnist-4v9/rho0.1/er/seed0"], "", project
     )
-    assert [one.measured for one in after] == [True, True, False]
+    assert [one.source for one in after] == ["records", "records", "assumed"]
     assert after[0].seconds == pytest.approx(after[0].steps * 0.02)
     assert after[1].seconds == pytest.approx(9900 * 0.02)
+
+
+def test_the_bench_comes_after_records_made_here_and_before_those_made_elsewhere(project):
+    run = f"{CELL}/seed1"
+    leave_record(project, f"{CELL}/seed0", seconds=20.0, device={"name": "another"})
+    assert sources(project, run)[run] == ("records made elsewhere", pytest.approx(0.02))
+    write([bench_line("none 1", 4.0, 1.0), bench_line("tdr 10", 5.0, 1.25)], project / CSV)
+    assert sources(project, run)[run] == ("bench", pytest.approx(0.005))
+    leave_record(project, f"{CELL}/seed0", seconds=20.0)
+    assert sources(project, run)[run] == ("records", pytest.approx(0.02))
+
+
+def test_a_bench_of_another_machine_says_nothing(project):
+    write([bench_line("tdr 10", 5.0, 1.25, device="another")], project / CSV)
+    assert sources(project, f"{CELL}/seed1")[f"{CELL}/seed1"][0] == "assumed"
+
+
+def test_a_method_that_was_not_timed_with_a_model_takes_its_ratio_elsewhere_or_the_assumed_one(project):
+    er, none = (f"quick/tdr/mnist-4v9/rho0.1/{method}/seed0" for method in ("er", "none"))
+    plain = bench_line("none 1", 4.0, 1.0)
+    write([plain], project / CSV)
+    assert sources(project, er)[er] == ("bench", pytest.approx(0.004 * 2.8))
+    write([plain, bench_line("er 1", 900.0, 3.0, model="resnet32", batch_size=128)], project / CSV)
+    assert sources(project, er)[er] == ("bench", pytest.approx(0.004 * 3.0))
+    write([bench_line("none 1", 4.0, 1.0, threads=2)], project / CSV)
+    assert sources(project, none)[none] == ("bench", pytest.approx(0.008))  # the run asks for one thread
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 64}, {"model": "resnet32"}, {"precision": "bf16"}])
+def test_a_bench_of_another_model_batch_size_or_precision_is_not_taken(project, change):
+    write([bench_line("none 1", 4.0, 1.0, **change), bench_line("tdr 10", 5.0, 1.25, **change)], project / CSV)
+    assert sources(project, f"{CELL}/seed1")[f"{CELL}/seed1"][0] == "assumed"
+
+
+def test_planning_needs_no_torch():
+    code = "import sys, reweigh.plan, reweigh.bench; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_the_quick_scale_is_quick():

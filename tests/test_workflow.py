@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -187,6 +188,14 @@ def test_a_mistake_in_the_config_stops_before_any_job(clone, old, new, said):
     assert not (clone / "data/raw").exists()
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [("runs_at_once=0", "auto or a whole number from 1 on, is 0"), ("time_budget=soon", "such as 90s, 9m or 1.5h")],
+)
+def test_a_setting_that_cannot_be(clone, setting, said):
+    assert said in snakemake(clone, "--cores", "1", "--config", setting, fails=True)
+
+
 def test_an_unknown_key_on_the_command_line(clone):
     assert "did you mean 'scale'?" in snakemake(clone, "--cores", "1", "--config", "scal=paper", fails=True)
 
@@ -231,6 +240,28 @@ def test_each_edit_runs_what_depends_on_it(made):
     assert after("src/reweigh/data/adult.py", "\nCHANGED = True\n") == {"split": 1, "train": 3, "render": 1}
 
 
+def test_how_runs_are_trained_makes_nothing_run_again(made):
+    changed = ("--config", "scale=smoke", "runs_at_once=2", "time_budget=9m", "--", "tdr_table3")
+    assert planned(made, *changed).get("total", 0) <= 1  # the shorthand itself
+
+
+@pytest.mark.slow
+def test_a_failed_job_keeps_the_records_that_it_finished(made):
+    """Snakemake puts back what an updating job found there if it fails; a stale record must not come back."""
+    cell = "smoke/tdr/mnist-4v9/rho0.1/tdr"
+    first, second = (record.record_path(run, made) for run in load(made).runs_of(cell)[:2])
+    leave_records(made, cell)
+    for path in (first, second):
+        record.write(path, record.read(path) | {"spec_digest": "of an older config", "trace": None})
+    paths = [str(path.relative_to(made)) for path in (first, second)]
+    target = ("--cores", "1", "--config", "scale=smoke", "--", *paths)
+    snakemake(made, "--until", "split_seeds_0_to_1", *target)
+    (made / "data/splits/smoke/tdr/mnist-4v9/rho0.1/seed1.npz").write_bytes(b"altered")
+    assert "delete both and they are drawn again" in snakemake(made, *target, fails=True)
+    assert record.read(first)["spec_digest"] == digest(load(made).resolve(f"{cell}/seed0"))
+    assert record.read(second)["spec_digest"] == "of an older config"
+
+
 def test_report(made):
     snakemake(made, "--config", "scale=smoke", "--report", "report.html", "--", "tdr_table3")
     assert (made / "report.html").stat().st_size > 100_000
@@ -245,6 +276,32 @@ def test_seeds_are_packed(clone):
     whole = flow({}, clone).packs()
     assert {pack.seeds for pack in whole} == {(0,), (0, 1), (0, 1, 2), (0, 1, 2, 3, 4)}
     assert all(re.fullmatch(pack.pattern, protocol) for pack in whole for protocol in pack.protocols)
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpu", "threads", "said"),
+    [
+        ({}, 0, 1, "--at-once 1"),
+        ({}, 1, 1, "--at-once auto"),
+        ({"runs_at_once": 3}, 0, 3, "--at-once 3"),
+        ({"runs_at_once": 3}, 1, 1, "--at-once 3"),
+        ({"runs_at_once": 9, "time_budget": "1.5h"}, 0, 5, "--at-once 5 --time-budget 1.5h"),
+    ],
+)
+def test_what_a_training_job_is_asked(clone, monkeypatch, settings, gpu, threads, said):
+    """Jobs fill the cores of a CPU; a GPU takes all runs of a job. Snakemake may grant fewer threads than asked."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    made = flow({"device": "gpu" if gpu else "cpu", **settings}, clone)
+    pack = next(pack for pack in made.packs() if pack.seeds == (0, 1))
+    place = SimpleNamespace(protocol="quick/tdr/mnist-4v9", setting="rho0.1", method="tdr")
+    assert made.cores(place) == threads
+    runs = "quick/tdr/mnist-4v9/rho0.1/tdr/seed0 quick/tdr/mnist-4v9/rho0.1/tdr/seed1"
+    assert pack.training_arguments(place, threads, SimpleNamespace(gpu=gpu)) == f"{said} {runs}"
+    assert pack.training_arguments(place, 1, SimpleNamespace(gpu=0)).startswith("--at-once 1")
+
+
+def test_a_job_under_a_time_budget_is_started_again_more_often(clone):
+    assert flow({}, clone).retries < flow({"time_budget": "9m"}, clone).retries
 
 
 def test_a_gpu_is_asked_for_where_there_is_one(clone, monkeypatch):

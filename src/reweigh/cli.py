@@ -199,15 +199,22 @@ def plan(
 
 @app.command()
 def bench(
-    rounds: Annotated[int, typer.Option(min=2, help="Rounds of ten steps that each method takes.")] = 12,
+    groups: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="GROUP...",
+            help="packed, throughput, steps, hypergradients, bookkeeping, graphs (GPU), grid; all if none is named",
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=2, help="Rounds in which the contenders of a group take turns.")] = 7,
 ) -> None:
-    """Time the training steps of the methods on this machine: ResNet-20 and LeNet, batches of 50.
+    """Time training on this machine, minutes; all groups together are written to results/bench: csv and figure.
 
-    [dim]reweigh bench[/dim]
+    [dim]reweigh bench steps --rounds 5[/dim]
     """
     from reweigh import bench as room
 
-    room.main(rounds)
+    room.main(groups, rounds)
 
 
 @app.command()

@@ -1,7 +1,8 @@
 """What would run, what it would cost, and which records are missing or stale: asked before anything runs.
 
-The cost of a run is its number of steps times the time of one. The time of a step is measured where records of the same
-method, model and batch size exist, at any scale; elsewhere it is assumed (config/costs.yaml), and the table says so.
+The cost of a run is its number of steps times the time of one. The best source for that is taken (`SOURCES`): records
+of the same method, model and batch size made on this machine, at any scale; figures of `reweigh bench` from this
+machine; records made elsewhere; else what config/costs.yaml assumes. The table says which it was.
 """
 
 import functools
@@ -17,6 +18,7 @@ from typing import Any
 import yaml
 
 from reweigh import record
+from reweigh.bench.table import CSV, devices, method_key, processor, read
 from reweigh.config import Config, load
 from reweigh.config_checks import TRAINING_ROWS, class_sizes
 from reweigh.config_models import SCALES
@@ -25,6 +27,7 @@ from reweigh.data.obtain import recipe_digest
 from reweigh.errors import ConfigError, RecordError
 
 COSTS = "config/costs.yaml"
+SOURCES = ("records", "bench", "records made elsewhere", "assumed")  # of the time of a step, the best first
 FIGURE = re.compile(
     r"(?:figures/)?(?P<scale>smoke|quick|paper)/(?P<paper>[^/]+)/(?P<artifact>[^/]+?)(\.(pdf|png|csv|ipynb))?"
 )
@@ -32,14 +35,14 @@ FIGURE = re.compile(
 
 @dataclass(frozen=True)
 class Planned:
-    """A run, the state of its record ("current", "missing" or "stale: ..."), its steps and their cost."""
+    """A run, the state of its record ("current", "missing" or "stale: ..."), its steps, their cost, how it is known."""
 
     run: str
     spec: dict[str, Any]
     state: str
     steps: int
     seconds: float
-    measured: bool
+    source: str  # one of SOURCES
 
     @property
     def pending(self) -> bool:
@@ -57,8 +60,8 @@ def make(targets: list[str], scale: str, root: str | Path = ".") -> list[Planned
     planned = []
     for run, spec in specs.items():
         steps = steps_of(spec)
-        per_step, measured = costs.per_step(spec)
-        planned.append(Planned(run, spec, state_of(run, spec, Path(root)), steps, steps * per_step, measured))
+        per_step, source = costs.per_step(spec)
+        planned.append(Planned(run, spec, state_of(run, spec, Path(root)), steps, steps * per_step, source))
     return planned
 
 
@@ -121,39 +124,72 @@ def state_of(run: str, spec: dict[str, Any], root: Path) -> str:
 
 
 class Costs:
-    """Seconds of one training step, from records where there are any."""
+    """Seconds of one training step on this machine, or of a processor with as many threads as a run asks for."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.measured = self._measure()
+        self.here, self.elsewhere = self._records()
+        self.bench = [line for line in read(root / CSV) if line.device in devices()]
         self.assumed = yaml.safe_load((root / COSTS).read_text())
 
-    def per_step(self, spec: dict[str, Any]) -> tuple[float, bool]:
-        """Seconds of a step of `spec` and whether that was measured (else it is assumed)."""
+    def per_step(self, spec: dict[str, Any]) -> tuple[float, str]:
+        """Seconds of a step of `spec`, and which of SOURCES says so."""
         if spec["uses"] == "constant":
-            return 0.0, True
-        if (key := _kind(spec)) in self.measured:
-            return self.measured[key], True
+            return 0.0, "records"
+        key = _kind(spec)
+        if key in self.here:
+            return self.here[key], "records"
+        if (seconds := self._benched(spec)) is not None:
+            return seconds, "bench"
+        if key in self.elsewhere:
+            return self.elsewhere[key], "records made elsewhere"
         width = float(spec["model"]["options"].get("width", 1.0))
         base = self.assumed["milliseconds"].get(spec["model"]["name"], self.assumed["milliseconds"]["default"])
-        factor = self.assumed["factors"].get(spec["uses"], 1.0)
         share = spec["training"]["batch_size"] / 50 * width
-        return base * factor * share / 1000, False
+        return base * self._factor(spec) * share / 1000, "assumed"
 
-    def _measure(self) -> dict[str, float]:
-        found: dict[str, list[float]] = defaultdict(list)
+    def _benched(self, spec: dict[str, Any]) -> float | None:
+        """Seconds of a step from the bench: measured as it is, or a plain step of its model times the method's ratio.
+
+        Only for the model and batch size that were measured. On a processor, time goes with the threads.
+        """
+        model, training = spec["model"], spec["training"]
+        asked = (model["name"], training["batch_size"], training["precision"])
+        lines = [line for line in self.bench if (line.model, line.batch_size, line.precision) == asked]
+        if not lines or float(model["options"].get("width", 1.0)) != 1:
+            return None
+        known = {line.method: line for line in lines}
+        method = method_key(spec["uses"], spec["method_options"])
+        plain = method_key("none", {})
+        if method not in known and plain not in known:
+            return None
+        line = known.get(method) or known[plain]
+        factor = 1.0 if method in known else self._factor(spec)
+        threads = line.threads / training["threads"] if line.device == processor() else 1.0
+        return line.milliseconds * factor * threads / 1000
+
+    def _factor(self, spec: dict[str, Any]) -> float:
+        """A method's step in plain steps: as measured with another model here, else assumed."""
+        method = method_key(spec["uses"], spec["method_options"])
+        ratios = [line.ratio for line in self.bench if line.method == method and line.ratio is not None]
+        return max(ratios) if ratios else self.assumed["factors"].get(spec["uses"], 1.0)
+
+    def _records(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Seconds of a step by kind of run, the mean over records: of this machine's devices, and of others."""
+        found: tuple[dict[str, list[float]], dict[str, list[float]]] = (defaultdict(list), defaultdict(list))
         for path in (self.root / "results").glob("*/*/*/*/*/seed*.json"):
-            for kind, seconds in _seconds_per_step(path, path.stat().st_mtime_ns):
-                found[kind].append(seconds)
-        return {kind: math.fsum(times) / len(times) for kind, times in found.items()}
+            for kind, device, seconds in _seconds_per_step(path, path.stat().st_mtime_ns):
+                found[device not in devices()][kind].append(seconds)
+        here, elsewhere = ({kind: math.fsum(times) / len(times) for kind, times in side.items()} for side in found)
+        return here, elsewhere
 
 
 @functools.lru_cache(maxsize=100_000)
-def _seconds_per_step(path: Path, stamp: int) -> tuple[tuple[str, float], ...]:
-    """What a record says of the cost of a step, by kind of run; nothing if it cannot be read or took no step."""
+def _seconds_per_step(path: Path, stamp: int) -> tuple[tuple[str, str, float], ...]:
+    """What a record says of a step: (kind of run, device, seconds); nothing if it cannot be read or took no step."""
     try:
         body = json.loads(path.read_bytes())
-        return ((_kind(body["spec"]), body["seconds"] / body["steps"]),)
+        return ((_kind(body["spec"]), body["device"]["name"], body["seconds"] / body["steps"]),)
     except (OSError, ValueError, KeyError, ZeroDivisionError):
         return ()
 
@@ -161,7 +197,7 @@ def _seconds_per_step(path: Path, stamp: int) -> tuple[tuple[str, float], ...]:
 def _kind(spec: dict[str, Any]) -> str:
     """Runs of the same kind have steps of the same cost."""
     model, training = spec["model"], spec["training"]
-    method = f"{spec['uses']} {spec['method_options'].get('outer_every', 1)}"
+    method = method_key(spec["uses"], spec["method_options"])
     return f"{method} {model['name']} {model['options']} {spec['data']['dataset'][:5]} {training['batch_size']}"
 
 
@@ -180,7 +216,7 @@ def show(planned: Iterable[Planned]) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("experiment", "method"):
         table.add_column(name, overflow="fold")
-    for name in ("runs", "of these", "steps each", "to do", ""):
+    for name in ("runs", "of these", "steps each", "to do", "by"):
         table.add_column(name, justify="right")
     groups: dict[tuple[str, str], list[Planned]] = defaultdict(list)
     for one in planned:
@@ -199,10 +235,10 @@ def _cells(runs: list[Planned]) -> list[str]:
     counts = [f"{states.count(state)} {state}" for state in ("current", "stale", "missing") if state in states]
     steps = sorted({one.steps for one in runs})
     pending = [one for one in runs if one.pending]
-    sure = all(one.measured for one in pending)
+    worst = max((one.source for one in pending), key=SOURCES.index, default=SOURCES[0])
     cost = duration(sum(one.seconds for one in pending)) if pending else ""
     span = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
-    return [str(len(runs)), ", ".join(counts), span, cost, "" if sure else "assumed"]
+    return [str(len(runs)), ", ".join(counts), span, cost, worst if pending else ""]
 
 
 def summary(planned: list[Planned]) -> str:

@@ -6,9 +6,9 @@ decide nothing. Every function here that takes `wildcards` is an input, params o
 """
 
 import functools
-import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from typing import Any
 from reweigh import record
 from reweigh.config import Config, load
 from reweigh.config_models import SCALES
+from reweigh.dependencies import Dependencies, drawn_by
 from reweigh.digest import PACKAGE, digest, file_digest, source_digest
 from reweigh.errors import ReweighError
 
@@ -33,6 +34,11 @@ class Flow:
     """One call of Snakemake: the config with what `--config` changed. Made by `flow`."""
 
     config: Config
+
+    @functools.cached_property
+    def dependencies(self) -> Dependencies:
+        """What the runs depend on; one object, so that each is looked at once."""
+        return Dependencies(self.config)
 
     @property
     def scale(self) -> str:
@@ -77,7 +83,7 @@ class Flow:
             seeds = self.config.seeds(*protocol.split("/"))
             for start in range(0, len(seeds), size):
                 found.setdefault(tuple(seeds[start : start + size]), []).append(protocol)
-        return [Pack(self.config, seeds, tuple(protocols)) for seeds, protocols in sorted(found.items())]
+        return [Pack(self.dependencies, seeds, tuple(protocols)) for seeds, protocols in sorted(found.items())]
 
     def _protocols(self) -> list[str]:
         return [
@@ -136,6 +142,19 @@ class Flow:
 
     # --- resources ---
 
+    @property
+    def retries(self) -> int:
+        """How often a training job that ended too early is started again; it goes on from its checkpoints.
+
+        Without a time budget a few times, for lost machines. With one, each time is a part of the work.
+        """
+        return 30 if self.config.settings.time_budget else 2
+
+    def cores(self, wildcards: Wildcards) -> int:
+        """Cores of a training job: one for each run that trains at once on a CPU; on a GPU one feeds them all."""
+        asked = self.config.settings.runs_at_once
+        return 1 if asked == "auto" or self.gpus(wildcards) else min(asked, self.config.settings.seeds_per_job)
+
     def gpus(self, wildcards: Wildcards) -> int:
         """GPUs that a training job asks for: 1 where there are any (or the config says so), else 0."""
         wanted = self.config.settings.device
@@ -146,9 +165,13 @@ class Flow:
 class Pack:
     """Seeds that are drawn, and trained, by one job. Its patterns match the protocols whose seeds are packed so."""
 
-    config: Config
+    dependencies: Dependencies
     seeds: tuple[int, ...]
     protocols: tuple[str, ...]
+
+    @property
+    def config(self) -> Config:
+        return self.dependencies.config
 
     @property
     def name(self) -> str:
@@ -177,15 +200,15 @@ class Pack:
 
     def training_inputs(self, wildcards: Wildcards) -> list[str]:
         """The splits and the raw data that training reads; nothing if every record is there and current."""
-        if all(self._record(run).is_file() for run in self.runs(wildcards)) and not self.stale(wildcards):
+        if all(self.dependencies.then(run) for run in self.runs(wildcards)) and not self.stale(wildcards):
             return []
         return [*(self._filled(path, wildcards) for path in self.splits), self._receipt(wildcards)]
 
     def drawing_inputs(self, wildcards: Wildcards) -> list[str]:
         """The raw data that splits are drawn from; nothing if every split is there and drawn as it would be today."""
         names = [self._filled(path, wildcards) for path in self.split_reports]
-        recipes = [self._recipe(name) for name in self.split_names(wildcards)]
-        found = [_drawn_by(self.config.root / name) for name in names]
+        recipes = [self.dependencies.recipe(name) for name in self.split_names(wildcards)]
+        found = [drawn_by(self.config.root / name) for name in names]
         return [] if found == recipes else [self._receipt(wildcards)]
 
     def _receipt(self, wildcards: Wildcards) -> str:
@@ -193,12 +216,6 @@ class Pack:
 
     def _filled(self, pattern: str, wildcards: Wildcards) -> str:
         return pattern.format(protocol=wildcards.protocol, setting=wildcards.setting)
-
-    def _recipe(self, name: str) -> str:
-        """The digest of a split's recipe. All methods of a setting share its splits."""
-        from reweigh.data.obtain import recipe_digest
-
-        return recipe_digest(self.config.resolve(self.config.any_run(name)), self.config.root / "data")
 
     def stale(self, wildcards: Wildcards) -> list[str]:
         """A note, newer than the record, for each record that is there but stale by its own digests; its path says why.
@@ -208,22 +225,11 @@ class Pack:
         """
         found = []
         for run in self.runs(wildcards):
-            then, now = _made_from(self._record(run)), self._depends_on(run)
-            if then and (why := [part for part in now if now[part] != then.get(part)]):
+            if why := self.dependencies.stale(run):
                 note = Path(".reweigh/stale", "_and_".join(why), run)
-                _touch_after(self.config.root / note, self._record(run))
+                _touch_after(self.config.root / note, self.dependencies.record(run))
                 found.append(note.as_posix())
         return found
-
-    def _depends_on(self, run: str) -> dict[str, str]:
-        """Digests of what a run depends on today; with `--config stale=keep`, of what its record was made from."""
-        if self.config.settings.stale == "keep" and "spec" in (then := _made_from(self._record(run))):
-            return then
-        spec = self.config.resolve(run)
-        return {"spec": digest(spec), "code": record.code_digest(spec), "split": self._recipe(run)}
-
-    def _record(self, run: str) -> Path:
-        return record.record_path(run, self.config.root)
 
     def split_names(self, wildcards: Wildcards) -> list[str]:
         """The names of the job's splits: SCALE/PAPER/EXPERIMENT/SETTING/seedN."""
@@ -234,21 +240,32 @@ class Pack:
         cell = f"{wildcards.protocol}/{wildcards.setting}/{wildcards.method}"
         return [f"{cell}/seed{seed}" for seed in self.seeds]
 
+    def training_arguments(self, wildcards: Wildcards, threads: int, resources: Any) -> str:
+        """What `reweigh train` is asked: `--at-once auto --time-budget 9m RUN...`.
+
+        Asking for `threads` and `resources` tells Snakemake that this decides no result: a job whose options alone have
+        changed does not run again.
+        """
+        settings = self.config.settings
+        at_once = settings.runs_at_once if resources.gpu else threads
+        budget = ["--time-budget", shlex.quote(settings.time_budget)] if settings.time_budget else []
+        return " ".join(["--at-once", str(at_once), *budget, *self.runs(wildcards)])
+
     def spec_digest(self, wildcards: Wildcards) -> str:
         """What is asked for: digest of the resolved specs of the job's runs."""
-        return digest([self._depends_on(run)["spec"] for run in self.runs(wildcards)])
+        return digest([self.dependencies.of(run)["spec"] for run in self.runs(wildcards)])
 
     def code_digest(self, wildcards: Wildcards) -> str:
         """What is executed: digest of the import closures of the job's method, model, reader and engine."""
-        return digest([self._depends_on(run)["code"] for run in self.runs(wildcards)])
+        return digest([self.dependencies.of(run)["code"] for run in self.runs(wildcards)])
 
     def split_digest(self, wildcards: Wildcards) -> str:
         """What is trained on: digest of the recipes of the job's splits, down to the bytes that the manifest has."""
-        return digest([self._depends_on(run)["split"] for run in self.runs(wildcards)])
+        return digest([self.dependencies.of(run)["split"] for run in self.runs(wildcards)])
 
     def recipe_digest(self, wildcards: Wildcards) -> str:
         """What is drawn: digest of the recipes of a job that draws splits, not knowing of methods."""
-        return digest([self._recipe(name) for name in self.split_names(wildcards)])
+        return digest([self.dependencies.recipe(name) for name in self.split_names(wildcards)])
 
 
 @dataclass(frozen=True)
@@ -301,8 +318,7 @@ class Drawn:
         }
         optional = config.cells_of(wildcards.scale, self.paper, self.artifact, optional=True)
         runs = [run for cell in optional for run in config.runs_of(cell)]
-        paths = [config.root / record.record_path(run) for run in runs]
-        extra = [file_digest(path) for path in paths if path.is_file()]
+        extra = [content for run in runs if (content := self.flow.dependencies.content(run))]
         return digest([_code_digest(DRAWING), said, experiments, extra])
 
 
@@ -333,27 +349,6 @@ def _code_digest(rooms: tuple[str, ...]) -> str:
     """Digest of the source of some modules and packages of reweigh, whatever they import from others."""
     files = [path for room in rooms for path in (PACKAGE / f"{room}.py", *sorted((PACKAGE / room).rglob("*.py")))]
     return digest({path.name: source_digest(path.read_text()) for path in files if path.is_file()})
-
-
-def _made_from(path: Path) -> dict[str, str]:
-    """The digests of spec, code and split that a record says it was made from; empty if there is no record."""
-    try:
-        body = json.loads(path.read_bytes())
-        then = {"spec": body["spec_digest"], "code": body["code"]["digest"], "split": body["split"]["recipe_digest"]}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, KeyError, TypeError):
-        return {"unreadable": ""}
-    return then
-
-
-def _drawn_by(report: Path) -> str:
-    """The digest of the recipe that a split's report says it was drawn by; empty if its files are not there."""
-    try:
-        recipe = json.loads(report.read_bytes())["recipe_digest"]
-    except (OSError, ValueError, KeyError):
-        return ""
-    return str(recipe) if report.with_suffix(".npz").is_file() else ""
 
 
 def _touch_after(note: Path, path: Path) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 
 from reweigh.errors import ConfigError
 from reweigh.models.layers import CosineHead, default_, kaiming_
+from reweigh.models.norms import BatchNorm2d
 
 BLOCKS = 5  # a stage
 
@@ -25,12 +26,12 @@ class Block(nn.Module):
         super().__init__()
         self.stride, self.extra = stride, filters - channels
         self.conv1 = nn.Conv2d(channels, filters, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(filters)
+        self.norm1 = BatchNorm2d(filters)
         self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(filters)
+        self.norm2 = BatchNorm2d(filters)
         projects = shortcut == "B" and (stride > 1 or self.extra)
         self.project = nn.Conv2d(channels, filters, 1, stride, bias=False) if projects else None
-        self.project_norm = nn.BatchNorm2d(filters) if projects else None
+        self.project_norm = BatchNorm2d(filters) if projects else None
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         if self.project is not None:
@@ -52,7 +53,7 @@ class ResNet32(nn.Module):
         super().__init__()
         filters = [max(1, round(size * width)) for size in (16, 32, 64)]
         self.conv = nn.Conv2d(channels, filters[0], 3, 1, 1, bias=False)
-        self.norm = nn.BatchNorm2d(filters[0])
+        self.norm = BatchNorm2d(filters[0])
         blocks, before = [], filters[0]
         for after in filters:
             for number in range(BLOCKS):

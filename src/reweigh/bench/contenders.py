@@ -1,0 +1,189 @@
+"""The runs that the bench times: models at full size, no evaluation, no end in reach. And methods for the bench alone.
+
+ResNet-32 (shortcut A) trains on CIFAR-10 if that is fetched or lies in the mirror, else on the slice that comes with
+the project; B = 128, crop and mirror image, normalised. LeNet trains on MNIST 4 against 9, B = 50.
+"""
+
+import functools
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from reweigh.data import load, manifest
+from reweigh.data.arrays import RawData, Split
+from reweigh.data.split import draw
+from reweigh.hypergrad.lookahead import Parameters
+from reweigh.hypergrad.weight_network import loss_weight_hypergradient
+from reweigh.losses import cross_entropy
+from reweigh.methods import base
+from reweigh.training.engine import Run, eagerly
+
+YARDSTICK = Path("tests") / "yardstick.py"
+MOMENTS = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2470, 0.2435, 0.2616]}
+OPTIONS = {
+    "none": {"scale": "mean"},
+    "hard": {"scale": "simplex"},
+    "random_weights": {"per": "example", "every": 1},
+    "er": {"scale": "sum"},
+    "tdr": {
+        "outer_every": 10,
+        "outer_learning_rate": 0.1,
+        "clip_max": 100.0,
+        "normalisation": "class",
+        "hypergradient_batch": "fresh",
+        "look_ahead_decay": True,
+        "target_mode": "eval",
+        "target_augment": True,
+    },
+}
+MODELS = {"resnet32": ("ResNet-32", 128), "lenet": ("LeNet", 50)}  # title, batch size
+
+
+@functools.cache
+def cifar() -> str:
+    """CIFAR-10 if its files are at hand, else the slice of it."""
+    row = next(row for row in manifest.status() if row["dataset"] == "cifar10")
+    return "cifar10" if row["where"] in ("raw", "mirror") else "cifar10-slice"
+
+
+@functools.cache
+def raw_data(dataset: str) -> RawData:
+    """The raw data of a data set, fetched if need be."""
+    manifest.ensure(dataset)
+    return load.read(dataset)
+
+
+def spec_of(model: str, uses: str = "none", precision: str = "fp32", dataset: str = "", **training: Any) -> dict:
+    """A spec of `model` ("resnet32", "lenet") under the method `uses`; `training` says what else differs."""
+    size = MODELS[model][1]
+    splits = {
+        "mnist": {"kind": "two-class", "classes": [4, 9], "total": 5000, "imbalance_ratio": 10.0, "target_size": 50},
+        "cifar10": {"kind": "long-tail", "largest_class": 4900, "imbalance_ratio": 1.0, "target_size": 1000},
+        "cifar10-slice": {"kind": "long-tail", "largest_class": 200, "imbalance_ratio": 10.0, "target_size": 50},
+    }
+    dataset = dataset or ("mnist" if model == "lenet" else cifar())
+    images = dataset != "mnist"
+    return {
+        "seed": 0,
+        "uses": uses,
+        "method_options": OPTIONS.get(uses, {}),
+        "model": {"name": model, "options": {}},
+        "data": {
+            "dataset": dataset,
+            "options": {},
+            "scale_inputs": MOMENTS if images else "centred",
+            "augment": "crop-flip" if images else "none",
+            "split": splits[dataset] | {"test": "all"},
+        },
+        "training": {
+            "epochs": 10**6,
+            "evaluate_every": 10**9,
+            "batch_size": size,
+            "target_batch_size": size if images else 10,
+            "learning_rate": 0.01,
+            "momentum": 0.9,
+            "weight_decay": 0.0002,
+            "nesterov": False,
+            "gradient_clip": None,
+            "drop_last": True,
+            "schedule": {"name": "constant", "warmup_epochs": 0},
+            "precision": precision,
+            "threads": torch.get_num_threads(),
+        }
+        | training,
+    }
+
+
+@functools.cache
+def split_of(dataset: str) -> Split:
+    """The split that the bench's runs on a data set share."""
+    model = "lenet" if dataset == "mnist" else "resnet32"
+    return draw(raw_data(dataset), spec_of(model, dataset=dataset)["data"]["split"], 0)
+
+
+def run_of(spec: dict[str, Any], device: torch.device, execute: Any = eagerly) -> Run:
+    """A run of a spec of `spec_of`."""
+    dataset = spec["data"]["dataset"]
+    return Run(spec, raw_data(dataset), split_of(dataset), device, execute)
+
+
+def with_method(run: Run, method: type[base.Method]) -> Run:
+    """The run with a method of the bench's own in the place of its method."""
+    run.method = method(run.method.options, run.method.setting)
+    return run
+
+
+def yardstick() -> ModuleType | None:
+    """tests/yardstick.py as a module; None where it, or torchvision, which it needs, is not there."""
+    if not YARDSTICK.is_file() or importlib.util.find_spec("torchvision") is None:
+        return None
+    said = importlib.util.spec_from_file_location("yardstick", YARDSTICK)
+    module = importlib.util.module_from_spec(said)
+    said.loader.exec_module(module)
+    return module
+
+
+def images_of(dataset: str) -> tuple[np.ndarray, np.ndarray]:
+    """The training images of the bench's split as torchvision gives them, uint8 (N, 32, 32, 3), and labels (N,)."""
+    train = split_of(dataset).train
+    return np.ascontiguousarray(raw_data(dataset).train_inputs[train.index].transpose(0, 2, 3, 1)), train.label
+
+
+class WeightNetwork(base.Method):
+    """Weights from a small network on the losses, which learns from the target set every fifth step.
+
+    Meta-Weight-Net (Shu et al., NeurIPS 2019): w = V(ℓ), V a perceptron 1–100–1 with a sigmoid at its end, ℓ detached;
+    the virtual step takes the mean of w ℓ at the learning rate. Here V takes plain gradient steps: the bench needs the
+    cost of the step, not its result.
+    """
+
+    EVERY, RATE = 5, 1e-3
+
+    def __init__(self, options: dict[str, Any], setting: base.Setting) -> None:
+        super().__init__(options, setting)
+        generator = torch.Generator().manual_seed(setting.seed)
+        device = setting.class_counts.device
+        shapes = {"hidden": (100, 1), "hidden_bias": (100,), "out": (1, 100), "out_bias": (1,)}
+        self.network = {
+            name: torch.randn(shape, generator=generator).mul_(0.1).to(device) for name, shape in shapes.items()
+        }
+
+    def prepare(self, number: int) -> str:
+        if number % self.EVERY:
+            return "inner"
+        self.setting.target.seek(number // self.EVERY)
+        return "outer"
+
+    def learn(self, step: base.Step) -> None:
+        if step.program == "inner":
+            return
+        target = self.setting.target.current()
+        at = base.parameters_of(step.model)
+        gradient = loss_weight_hypergradient(
+            losses=lambda at: self.losses_at(step, step.batch, at, training=True, name="train"),
+            outer_loss=lambda at: self.losses_at(step, target, at, training=True, name="target").mean(),
+            parameters=at,
+            weights_of=weights_by,
+            weight_parameters=self.network,
+            step_size=self.setting.learning_rate,
+        )
+        for name, value in self.network.items():
+            value.sub_(gradient[name], alpha=self.RATE)
+
+    def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
+        return weights_by(self.network, losses)
+
+
+def weights_by(network: Parameters, losses: torch.Tensor) -> torch.Tensor:
+    """The weights that a network gives to detached losses, over B. losses (B,) -> (B,)."""
+    hidden = torch.relu(torch.nn.functional.linear(losses[:, None], network["hidden"], network["hidden_bias"]))
+    return torch.sigmoid(torch.nn.functional.linear(hidden, network["out"], network["out_bias"]))[:, 0] / len(losses)
+
+
+def parametric_losses(logits: torch.Tensor, labels: torch.Tensor, design: Parameters) -> torch.Tensor:
+    """A loss with parameters of its own: cross-entropy of Δ ⊙ logits + ι (AutoBalance, NeurIPS 2021). -> (B,)."""
+    return cross_entropy(logits * design["scale"] + design["shift"], labels)

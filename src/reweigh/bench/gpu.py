@@ -1,0 +1,106 @@
+"""What only a GPU has: steps captured as graphs, runs on streams of their own, a memory whose bandwidth binds."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+import reweigh.bench.contenders as make
+from reweigh.bench.measure import Bench, Contender, advance
+from reweigh.bench.table import Line
+from reweigh.training.engine import Run
+from reweigh.training.graph import CapturedSteps
+from reweigh.training.interleave import Lane
+
+PACK = 8
+WARM = 8  # steps: more than are taken before a graph is captured
+
+
+def graphs(bench: Bench) -> list[Line]:
+    """ResNet-32, B = 128: a captured step against an eager one, a step of eight packed runs against a captured one's.
+
+    And a captured step against the least time that its memory traffic needs (`floor_bytes`) at the bandwidth of a copy.
+    """
+    if bench.device.type != "cuda":
+        return []
+    lines: list[Line] = []
+    group = "graphs, ResNet-32, B = 128"
+    for precision in ("fp32", "bf16"):
+        spec = make.spec_of("resnet32", precision=precision)
+        eager, captured = make.run_of(spec, bench.device), _captured(spec, bench)
+        pack = [Lane(lambda spec=spec: _Passenger(_captured(spec, bench)), bench.device) for _ in range(PACK)]
+        for lane in pack:
+            lane.inside(lambda lane=lane: advance(lane.job.run, WARM))
+        advance(eager, WARM)
+        advance(captured, WARM)
+        note = str(captured.execute.report()["eager"] or "")
+        taken = {
+            f"eager step, {precision}": Contender(bench.steps_of(eager, 20), precision),
+            f"captured step, {precision}": Contender(bench.steps_of(captured, 20), precision, note=note),
+        }
+        lines += bench.compare(group, taken)
+        beside = Contender(bench.timed(lambda pack=pack: _in_turn(pack, 20), 20 * PACK), precision)
+        alone = taken[f"captured step, {precision}"]
+        lines += bench.compare(
+            group, {f"one captured run, {precision}": alone, f"a step of {PACK} packed runs, {precision}": beside}
+        )
+        lines += _floor(bench, group, captured, alone)
+    return lines
+
+
+class _Passenger:
+    """What a lane carries: a run, and nobody who keeps it."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.keeper = run, lambda run: None
+
+
+def _captured(spec: dict[str, Any], bench: Bench) -> Run:
+    return make.run_of(spec, bench.device, CapturedSteps())
+
+
+def _in_turn(pack: list[Lane], steps: int) -> None:
+    for _ in range(steps):
+        for lane in pack:
+            lane.inside(lane.step)
+
+
+def _floor(bench: Bench, group: str, run: Run, alone: Contender) -> list[Line]:
+    """The captured step against moving the bytes of its floor by plain copies, a read and a write each."""
+    count = floor_bytes(run)
+    source = torch.empty(2**28, dtype=torch.uint8, device=bench.device)
+    sink = torch.empty_like(source)
+
+    def block() -> float:
+        copies = bench.timed(lambda: [sink.copy_(source) for _ in range(20)], 20)()
+        return copies * count / (2 * source.numel())
+
+    copying: Callable[[], float] = block
+    name = f"its memory traffic alone, {alone.precision}"
+    party = Contender(copying, alone.precision, note=f"{count / 2**20:.0f} MiB a step at least, as plain copies")
+    return bench.compare(group, {name: party, f"captured step against it, {alone.precision}": alone})
+
+
+def floor_bytes(run: Run) -> int:
+    """The bytes that a plain step must move at least, if no cache keeps and no kernel fuses anything.
+
+    The output of every convolution, norm and linear layer is written and read once on the way there, and read again on
+    the way back, where its gradient is written and read: five times its size. Parameters: read both ways, gradient
+    written and read, momentum and parameter read and written: eight times theirs.
+    """
+    moved = 0
+
+    def count(_layer: Any, _inputs: Any, output: torch.Tensor) -> None:
+        nonlocal moved
+        moved += 5 * output.numel() * output.element_size()
+
+    kinds = (torch.nn.Conv2d, torch.nn.BatchNorm2d, torch.nn.Linear)
+    handles = [layer.register_forward_hook(count) for layer in run.model.modules() if isinstance(layer, kinds)]
+    inputs = run.batches.current().inputs
+    run.model.eval()
+    with torch.no_grad():
+        run.model(inputs)
+    run.model.train()
+    for handle in handles:
+        handle.remove()
+    return moved + 8 * sum(value.numel() * value.element_size() for value in run.model.parameters())

@@ -1,0 +1,288 @@
+"""What is compared with what. Each room measures one group and gives its lines; on a device that it does not fit, none.
+
+ResNet-32 runs with all cores, as does what it is compared with; LeNet with one thread, as its runs do.
+"""
+
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import chdir
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import reweigh.bench.contenders as make
+from reweigh import bench_grid
+from reweigh.bench.gpu import graphs
+from reweigh.bench.measure import Bench, Contender, Stopwatch, advance, all_cores
+from reweigh.bench.pairs import hypergradients
+from reweigh.bench.table import Line, method_key
+from reweigh.config import resolve
+from reweigh.data import manifest
+from reweigh.training import run as training
+from reweigh.training import workers
+from reweigh.training.__main__ import automatic
+from reweigh.training.checkpoint import Clock, Keeper
+
+PACKED = "packed, LeNet, B = 50"
+CELL, SEEDS, EPOCHS = "paper/tdr/mnist-4v9/rho0.005/none", 5, 8  # as many epochs as at scale quick
+METHODS = {
+    "plain step": "none",
+    "TDR, t_in = 10": "tdr",
+    "example reweighting": "er",
+    "hard weighting": "hard",
+    "random weights": "random_weights",
+}
+
+
+# --- throughput ------------------------------------------------------------------------------------------------------
+
+
+def throughput(bench: Bench) -> list[Line]:
+    """ResNet-32 in the engine, at fp32 and bf16, against the plain loop with 0 or 2 loading processes.
+
+    The better of the two loops is the baseline. A turn begins with steps that are not timed, more than the loading
+    processes can have prepared while others had theirs, and ends when they have prepared all that they may.
+    """
+    torch.set_num_threads(all_cores())
+    dataset, taken = make.cifar(), {}
+    title, size = make.MODELS["resnet32"]
+    if (yardstick := make.yardstick()) is not None:
+        images, labels = make.images_of(dataset)
+        for workers_ in (0, 2):
+            loop = yardstick.PlainLoop(images, labels, workers_, bench.device, size)
+            taken[f"plain loop, {workers_} loading processes"] = Contender(_turn(bench, loop.advance, pause=0.3))
+    for precision in ("fp32", "bf16"):
+        run = make.run_of(make.spec_of("resnet32", precision=precision), bench.device)
+        block = _turn(bench, lambda steps, run=run: advance(run, steps))
+        taken[f"the engine, {precision}"] = Contender(block, precision)
+    group = f"throughput, {title}, B = {size}"
+    times = bench.turns(group, taken)
+    loops = [name for name in taken if name.startswith("plain")] or list(taken)[:1]
+    best = min(loops, key=lambda name: statistics.median(times[name]))
+    return [_spoken(line, dataset) for line in bench.lines(group, taken, times, best)]
+
+
+def _turn(bench: Bench, steps_of: Callable[[int], Any], pause: float = 0.0, steps: int = 5) -> Callable[[], float]:
+    timed = bench.timed(lambda: steps_of(steps), steps)
+
+    def block() -> float:
+        steps_of(4 if pause else 1)
+        milliseconds = timed()
+        time.sleep(pause)
+        return milliseconds
+
+    return block
+
+
+def _spoken(line: Line, dataset: str) -> Line:
+    rate = f"{1000 * make.MODELS['resnet32'][1] / line.milliseconds:.0f} images/s of {dataset}"
+    faster = "" if line.contender == line.baseline else f", {1 / line.ratio:.2f} x the baseline's"
+    return replace(line, note=rate + faster)
+
+
+# --- steps -----------------------------------------------------------------------------------------------------------
+
+
+def steps(bench: Bench) -> list[Line]:
+    """The step of each method against a plain step. A turn is a whole cycle of a method that learns now and then."""
+    lines: list[Line] = []
+    for model, (title, size) in make.MODELS.items():
+        torch.set_num_threads(1 if model == "lenet" else all_cores())
+        taken = {}
+        for name, uses in METHODS.items():
+            run = make.run_of(make.spec_of(model, uses), bench.device)
+            key = method_key(uses, make.OPTIONS[uses])
+            taken[name] = _stepping(bench, run, 10 if uses == "tdr" or model == "lenet" else 4, model, key)
+        network = make.with_method(make.run_of(make.spec_of(model), bench.device), make.WeightNetwork)
+        taken["weight network, Q = 5"] = _stepping(bench, network, 5, model)
+        lines += bench.compare(f"steps, {title}, B = {size}", taken)
+    return lines
+
+
+def _stepping(bench: Bench, run: Any, steps_: int, model: str, key: str = "") -> Contender:
+    """A run that takes so many steps a turn, warm: past its first turn."""
+    advance(run, steps_)
+    size = make.MODELS[model][1]
+    return Contender(
+        bench.steps_of(run, steps_), model=model if key else "", batch_size=size if key else None, method=key
+    )
+
+
+# --- bookkeeping -----------------------------------------------------------------------------------------------------
+
+
+def bookkeeping(bench: Bench) -> list[Line]:
+    """Of whole epochs of TDR: all but evaluation and the device side of a step, and of that the sums and the check.
+
+    That is seeking batches (with the shuffle of each epoch), learning rate, seeds, the copies of the trace, rows of the
+    curves, the checkpoint's clock, and a checkpoint written every minute. Not on a GPU, where the host runs ahead.
+    """
+    if bench.device.type == "cuda":
+        return []
+    return [_bookkeeping(bench, "resnet32", "cifar10-slice", 1), _bookkeeping(bench, "lenet", "mnist", 3)]
+
+
+def _bookkeeping(bench: Bench, model: str, dataset: str, epochs: int) -> Line:
+    torch.set_num_threads(1 if model == "lenet" else all_cores())
+    run = make.run_of(make.spec_of(model, "tdr", dataset=dataset, evaluate_every=1), bench.device)
+    with tempfile.TemporaryDirectory() as folder:
+        keeper = Keeper("bench", "bench", Clock(), Path(folder))
+        saving = bench.timed(lambda: keeper.save(run))() / (1000 * keeper.every_seconds)  # share of the time
+        shares, own = [], []
+        for number in range(max(2, bench.rounds // 2)):
+            bench.progress(f"bookkeeping: {model}, round {number + 1}")
+            share, milliseconds = _epochs(bench, run, keeper, epochs)
+            shares.append(share + saving)
+            own.append((share + saving) * milliseconds)
+    title, size = make.MODELS[model]
+    note = f"{dataset}; of it checkpoints, one a minute: {saving:.2%}"
+    whole = [cost / share for cost, share in zip(own, shares, strict=True)]
+    party = Contender(lambda: 0.0, note=note)
+    name = f"bookkeeping, {title}, B = {size}"
+    return bench.line("bookkeeping", name, party, own, "the whole step", whole)
+
+
+def _epochs(bench: Bench, run: Any, keeper: Keeper, epochs: int) -> tuple[float, float]:
+    """Take epochs of a run: the share that is bookkeeping, and the milliseconds of a step, evaluation apart."""
+    taken = epochs * run.steps_per_epoch
+
+    def work() -> None:
+        for _ in range(taken):
+            run.advance()
+            keeper(run)
+
+    with Stopwatch(run, "_device_side", "_watch", "_evaluate") as spent:
+        total = bench.timed(work)()
+    training_ = total - spent["_evaluate"]
+    return (training_ - spent["_device_side"] + spent["_watch"]) / training_, training_ / taken
+
+
+# --- packed ----------------------------------------------------------------------------------------------------------
+
+
+def packed(bench: Bench) -> list[Line]:
+    """The five seeds of a LeNet cell, eight epochs each, in worker processes against one after the other.
+
+    Whole runs, in a folder of their own: forking, reading, splits, evaluation and records included. And, so that the
+    choice of processes is measured too, two runs in two threads of one process against one after the other.
+    """
+    if bench.device.type == "cuda":
+        return []
+    torch.set_num_threads(1)
+    specs = [resolve(f"{CELL}/seed{seed}") for seed in range(SEEDS)]
+    for spec in specs:
+        spec["training"]["epochs"] = EPOCHS
+    manifest.ensure("mnist")
+    at_once = automatic(specs, "cpu")
+    rounds = max(2, bench.rounds // 3)
+    with tempfile.TemporaryDirectory(prefix="reweigh-bench-") as folder:
+        _borrow(Path(folder))
+        with chdir(folder):
+            spent: dict[str, list[float]] = {"": [], f"{at_once} processes on {all_cores()} cores; ": []}
+            alone, beside = (
+                bench.timed(_metered(work, seconds))
+                for work, seconds in zip(
+                    (lambda: _alone(specs, bench.device), lambda: _packed(specs, at_once, bench.device)),
+                    spent.values(),
+                    strict=True,
+                )
+            )
+            taken = {"five runs, one after the other": Contender(alone), "five runs side by side": Contender(beside)}
+            lines = bench.compare(PACKED, taken, rounds=rounds)
+    notes = [f"{said}{statistics.median(seconds):.1f} s of processors" for said, seconds in spent.items()]
+    lines = [replace(line, note=note) for line, note in zip(lines, notes, strict=True)]
+    return lines + _threads(bench, rounds)
+
+
+def _metered(work: Callable[[], None], seconds: list[float]) -> Callable[[], None]:
+    """`work`, noting its processor time, here and in processes that have ended; waiting takes none."""
+
+    def metered() -> None:
+        before = os.times()
+        work()
+        seconds.append(sum(os.times()[:4]) - sum(before[:4]))
+
+    return metered
+
+
+def _borrow(folder: Path) -> None:
+    """Make a folder in which runs find the raw data; what they write stays in it."""
+    (folder / "data").mkdir()
+    for name in ("raw", "embedded", "manifest.yaml"):
+        (folder / "data" / name).symlink_to(Path("data", name).resolve())
+
+
+def _alone(specs: list[dict[str, Any]], device: torch.device) -> None:
+    training._raw.cache_clear()
+    for spec in specs:
+        training.Job(spec, device).finish()
+
+
+def _packed(specs: list[dict[str, Any]], at_once: int, device: torch.device) -> None:
+    training._raw.cache_clear()  # a worker reads for itself
+
+    def job(spec: dict[str, Any], clock: Clock) -> training.Job:
+        return training.Job(spec, device, clock, at_once)
+
+    workers.train(specs, at_once, job, Clock(), lambda record: None)
+
+
+def _threads(bench: Bench, rounds: int) -> list[Line]:
+    runs = [make.run_of(make.spec_of("lenet"), bench.device) for _ in range(2)]
+
+    def work(run: Any) -> None:
+        torch.set_num_threads(1)  # of this thread
+        advance(run, 200)
+
+    def in_turn() -> None:
+        for run in runs:
+            work(run)
+
+    def beside() -> None:
+        threads = [threading.Thread(target=work, args=(run,)) for run in runs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    note = "threads of one process share Python's lock"
+    taken = {
+        "two runs in turn": Contender(bench.timed(in_turn)),
+        "two runs in two threads": Contender(bench.timed(beside), note=note),
+    }
+    return bench.compare(PACKED, taken, rounds=rounds)
+
+
+# --- grid ------------------------------------------------------------------------------------------------------------
+
+
+def grid(bench: Bench) -> list[Line]:
+    """The seconds of Snakemake's dry runs (see `bench_grid`): one figure's against that of everything."""
+    torch.set_num_threads(1)
+    lines: list[Line] = []
+    found = bench_grid.measure(show=lambda text: bench.progress(f"grid: {' '.join(text.split())}"))
+    whole = {one.case: one for one in found if one.target == "everything"}
+    for one in found:
+        base = whole[one.case]
+        said = "everything" if one is base else "one figure"
+        party = Contender(lambda: 0.0, note=f"{one.jobs} jobs, {one.cpu_seconds:.1f} s of a core")
+        name, other = f"{one.case}: {said}", f"{one.case}: everything"
+        lines.append(bench.line("dry run", name, party, [1000 * one.seconds], other, [1000 * base.seconds]))
+    return lines
+
+
+ROOMS: dict[str, Callable[[Bench], list[Line]]] = {
+    "packed": packed,
+    "throughput": throughput,
+    "steps": steps,
+    "hypergradients": hypergradients,
+    "bookkeeping": bookkeeping,
+    "graphs": graphs,
+    "grid": grid,
+}

@@ -1,0 +1,145 @@
+"""Each hypergradient against its twin by double backpropagation: time and memory. The penalty against a plain gradient.
+
+The twins compute the same numbers (tests/test_bench.py holds both to it). Without a second way to compute it, the
+gradient-norm penalty, which needs a graph of the first backward pass, is measured against the gradient of the loss.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.func import functional_call
+
+import reweigh.bench.contenders as make
+from reweigh.bench.measure import Bench, Contender, all_cores
+from reweigh.bench.table import Line
+from reweigh.data.batches import Batch
+from reweigh.hypergrad import double_backprop, implicit, lookahead, penalty
+from reweigh.hypergrad.lookahead import Parameters
+from reweigh.losses import cross_entropy
+from reweigh.methods import base
+from reweigh.models.layers import without_trace
+from reweigh.training.engine import Run
+
+Pair = tuple[Callable[[], Any], Callable[[], Any]]  # the way of `lookahead` or `implicit`, and its twin
+TERMS, SMALL = 3, 32  # Hessian-vector products and batch size of the implicit hypergradient and the penalty
+
+
+class Problem:
+    """A model at its first step, a batch of training and one of target examples: what hypergradients are taken of."""
+
+    def __init__(self, run: Run, size: int) -> None:
+        self.model, self.parameters = run.model, base.parameters_of(run.model)
+        self.batch = _first(run.batches.batch(0), size)
+        self.target = _first(run.method.setting.target.batch(0), size)
+        self.classes, self.device = run.classes, run.device
+
+    def logits(self, batch: Batch, at: Parameters) -> torch.Tensor:
+        """Logits of a batch at other parameters, in training mode, leaving no trace."""
+        with without_trace(self.model, training=True):
+            return functional_call(self.model, at, (batch.inputs,))
+
+    def losses(self, at: Parameters) -> torch.Tensor:
+        return cross_entropy(self.logits(self.batch, at), self.batch.labels)
+
+    def target_loss(self, at: Parameters, _: Parameters | None = None) -> torch.Tensor:
+        return cross_entropy(self.logits(self.target, at), self.target.labels).mean()
+
+    def by_example(self) -> Pair:
+        """The derivatives by the weights of the examples, from zero: example reweighting."""
+        known = {"losses": self.losses, "outer_loss": self.target_loss, "parameters": self.parameters, "step_size": 1.0}
+        zero = torch.zeros(len(self.batch), device=self.device)
+        return (
+            lambda: lookahead.example_hypergradient(weights=None, **known),
+            lambda: double_backprop.example_hypergradient(weights=zero, **known),
+        )
+
+    def by_network(self) -> Pair:
+        """The derivatives by the parameters of a weight network: Meta-Weight-Net."""
+        shapes = {"hidden": (100, 1), "hidden_bias": (100,), "out": (1, 100), "out_bias": (1,)}
+        generator = torch.Generator().manual_seed(0)
+        network = {name: torch.randn(shape, generator=generator).to(self.device) for name, shape in shapes.items()}
+        with torch.no_grad():
+            losses = self.losses(self.parameters)
+        known = {
+            "losses": self.losses,
+            "outer_loss": self.target_loss,
+            "parameters": self.parameters,
+            "weights_of": lambda at: make.weights_by(at, losses),
+            "weight_parameters": network,
+            "step_size": 0.01,
+        }
+        return (
+            lambda: lookahead.weight_hypergradient(**known),
+            lambda: double_backprop.weight_hypergradient(**known),
+        )
+
+    def by_design(self) -> Pair:
+        """The implicit derivatives by the parameters of the training loss: AutoBalance."""
+        design = {"scale": torch.ones(self.classes), "shift": torch.zeros(self.classes)}
+        design = {name: value.to(self.device) for name, value in design.items()}
+
+        def training(at: Parameters, of: Parameters) -> torch.Tensor:
+            return make.parametric_losses(self.logits(self.batch, at), self.batch.labels, of).mean()
+
+        known = ([training], [self.target_loss], self.parameters, design)
+        return (
+            lambda: implicit.hypergradient(*known, step=0.01, terms=TERMS)[0],
+            lambda: double_backprop.implicit_hypergradient(*known, step=0.01, terms=TERMS),
+        )
+
+    def penalised(self) -> Pair:
+        """The gradient of the loss with the gradient-norm penalty over all batch norms, and without it."""
+        norms = [layer for layer in self.model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+        strengths = torch.full((len(self.batch),), 0.01, device=self.device)
+
+        def with_penalty(at: Parameters) -> torch.Tensor:
+            with penalty.hidden_outputs(self.model, norms) as hidden:
+                loss = self.losses(at).mean()
+            return loss + penalty.gradient_norm_penalty(loss, hidden, strengths)
+
+        return (
+            lambda: lookahead.gradient(with_penalty, self.parameters),
+            lambda: lookahead.gradient(lambda at: self.losses(at).mean(), self.parameters),
+        )
+
+
+def _first(batch: Batch, size: int) -> Batch:
+    return Batch(batch.inputs[:size], batch.labels[:size], batch.groups[:size])
+
+
+def hypergradients(bench: Bench) -> list[Line]:
+    """Every pair on ResNet-32, those of plain losses on LeNet too."""
+    rounds, lines = max(2, bench.rounds // 2), []
+    torch.set_num_threads(all_cores())
+    run = make.run_of(make.spec_of("resnet32", "er"), bench.device)
+    title, size = make.MODELS["resnet32"]
+    whole, small = Problem(run, size), Problem(run, SMALL)
+    lines += _pair(bench, f"{title}, B = {size}: by example", whole.by_example(), rounds)
+    lines += _pair(bench, f"{title}, B = {size}: by weight network", whole.by_network(), rounds)
+    lines += _pair(bench, f"{title}, B = {SMALL}: implicit, J = {TERMS}", small.by_design(), rounds)
+    plain = "the loss alone"
+    lines += _pair(bench, f"{title}, B = {SMALL}: gradient-norm penalty", small.penalised(), rounds, plain)
+    torch.set_num_threads(1)
+    small = Problem(make.run_of(make.spec_of("lenet", "er", target_batch_size=50), bench.device), 50)
+    lines += _pair(bench, "LeNet, B = 50: by example", small.by_example(), bench.rounds, repeat=10)
+    lines += _pair(bench, "LeNet, B = 50: by weight network", small.by_network(), bench.rounds, repeat=10)
+    return lines
+
+
+def _pair(
+    bench: Bench, name: str, pair: Pair, rounds: int, twin: str = "double backpropagation", repeat: int = 1
+) -> list[Line]:
+    """Two lines: the twin, then what is measured against it. Memory is measured first, which also warms both up."""
+
+    def contender(work: Callable[[], Any]) -> Contender:
+        bench.progress(f"hypergradients: {name}")
+        peak = bench.peak_of(work)
+        return Contender(bench.timed(lambda: [work() for _ in range(repeat)], repeat), peak_mebibytes=peak)
+
+    ours, theirs = (contender(work) for work in pair)
+    other, own = bench.compare("hypergradients", {f"{name}, {twin}": theirs, name: ours}, rounds=rounds)
+    if other.peak_mebibytes and own.peak_mebibytes is not None:
+        own = replace(own, note=f"{own.peak_mebibytes / other.peak_mebibytes:.2f} of the memory")
+    return [other, own]

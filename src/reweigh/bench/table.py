@@ -1,0 +1,118 @@
+"""The lines of the bench, their csv and their words, and the name of this machine. Without torch: planning reads it."""
+
+import csv
+import functools
+import platform
+import subprocess
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+CSV = Path("results") / "bench" / "bench.csv"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One contender: what a step (or run, or plan) of it takes, and that as a share of what its baseline takes.
+
+    `milliseconds` is the median over the rounds; `ratio`, `q1` and `q3` are median and quartiles of the ratios within a
+    round, below 1 where the contender is faster. A baseline is its own baseline. `peak_mebibytes` is memory above the
+    level before the step. `model`, `batch_size` and `method` (`method_key`) are given where the line is a whole step
+    of training at the model's full size, which `reweigh plan` can predict from.
+    """
+
+    device: str
+    torch: str
+    group: str
+    contender: str
+    baseline: str
+    milliseconds: float
+    ratio: float | None
+    q1: float | None
+    q3: float | None
+    peak_mebibytes: float | None
+    rounds: int
+    threads: int
+    precision: str
+    model: str = ""
+    batch_size: int | None = None
+    method: str = ""
+    note: str = ""
+
+
+def method_key(uses: str, options: dict[str, Any]) -> str:
+    """What decides the cost of a method's step: its module and how often it learns. `tdr 10`, `er 1`."""
+    return f"{uses} {options.get('outer_every', 1)}"
+
+
+def write(lines: Iterable[Line], path: Path) -> None:
+    """Write lines as csv: six significant digits, nothing where there is no value."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Line)], lineterminator="\n")
+        writer.writeheader()
+        for line in lines:
+            writer.writerow({name: _text(value) for name, value in asdict(line).items()})
+
+
+def _text(value: object) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def read(path: Path) -> list[Line]:
+    """The lines of a csv that `write` wrote; none if there is no such file, or it is of another shape."""
+    try:
+        with open(path, newline="") as file:
+            return [_line(row) for row in csv.DictReader(file)]
+    except (FileNotFoundError, KeyError, TypeError, ValueError):
+        return []
+
+
+def _line(row: dict[str, str]) -> Line:
+    numbers = {name: float(row[name]) if row[name] else None for name in ("ratio", "q1", "q3", "peak_mebibytes")}
+    return Line(
+        **row
+        | numbers
+        | {"milliseconds": float(row["milliseconds"]), "rounds": int(row["rounds"]), "threads": int(row["threads"])}
+        | {"batch_size": int(row["batch_size"]) if row["batch_size"] else None}
+    )
+
+
+def report(lines: list[Line]) -> str:
+    """The lines as a table, group by group, with the machine named."""
+    if not lines:
+        return "nothing was measured"
+    text = [f"{lines[0].device}, torch {lines[0].torch}; ratio to the baseline: median [quartiles]; less is faster"]
+    group = ""
+    for line in lines:
+        if line.group != group:
+            group = line.group
+            text += ["", f"{group} ({line.threads} thread{'s' if line.threads > 1 else ''})"]
+        ratio = "" if line.ratio is None else f"{line.ratio:6.3f} x"
+        spread = "" if line.q1 is None or line.contender == line.baseline else f"[{line.q1:.3f}, {line.q3:.3f}]"
+        memory = "" if line.peak_mebibytes is None else f"{line.peak_mebibytes:7.1f} MiB"
+        cost = f"{line.milliseconds:10.2f} ms {ratio:9} {spread:16} {memory:11}"
+        text.append(f"  {line.contender:58} {cost} {line.note}".rstrip())
+    return "\n".join(text)
+
+
+@functools.cache
+def processor() -> str:
+    """The name of this machine's processor, as the records and the bench give it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+@functools.cache
+def devices() -> frozenset[str]:
+    """The names of what this machine trains on: its GPUs, if nvidia-smi lists any, else its processor."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        listed = ""
+    return frozenset(name.strip() for name in listed.splitlines() if name.strip()) or frozenset([processor()])
