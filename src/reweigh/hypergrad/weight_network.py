@@ -1,7 +1,7 @@
 """Weights that a network reads off the losses of the very step that they weigh (Meta-Weight-Net, NeurIPS 2019).
 
-The same derivative as `lookahead.weight_hypergradient`, one pass cheaper: the losses that the network sees, detached, are
-those that the look-ahead step is then taken along.
+The same derivative as `lookahead.weight_hypergradient`, one pass cheaper: the losses that the network sees, detached,
+are those that the look-ahead step is then taken along.
 """
 
 from collections.abc import Callable
