@@ -252,7 +252,7 @@ def schema(
 def _scale(name: str | None) -> str:
     """A scale that exists; without a name that of config.yaml."""
     from reweigh.config import load, lookup
-    from reweigh.config_models import SCALES
+    from reweigh.spec_models import SCALES
 
     return load().settings.scale if name is None else str(lookup("scale", name, SCALES))
 

@@ -18,20 +18,11 @@ import yaml
 from pydantic import BaseModel
 
 from reweigh import config_checks
-from reweigh.config_models import (
-    KNOBS,
-    SCALES,
-    SPEC_VERSION,
-    Artifact,
-    Experiment,
-    Paper,
-    Patch,
-    Settings,
-    Spec,
-)
+from reweigh.config_models import Artifact, Experiment, Paper, Patch, Settings
 from reweigh.config_sources import Path_, leaves, source_of, without_sources
 from reweigh.config_words import lookup, validated
 from reweigh.errors import ConfigError
+from reweigh.spec_models import KNOBS, SCALES, SPEC_VERSION, Spec
 
 CONFIG = "config/config.yaml"
 

@@ -5,11 +5,12 @@ import functools
 import math
 from typing import TYPE_CHECKING, Any
 
-from reweigh.config_models import KNOBS, Artifact, Experiment, Paper
+from reweigh.config_models import Artifact, Experiment, Paper
 from reweigh.config_sources import leaves, source_of
 from reweigh.config_words import lookup, validated
 from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
+from reweigh.spec_models import KNOBS
 
 if TYPE_CHECKING:
     from reweigh.config import Config

@@ -1,4 +1,4 @@
-"""The shapes of the config files and of a resolved spec: frozen pydantic models that refuse what they do not know.
+"""The shapes of config.yaml and of a paper's file; the parts that they share with a spec are in `spec_models`.
 
 A value in a paper's file may be written plainly or as `{value: 0.01, source: "paper §4.1"}`; the loader takes the
 sources out first (`reweigh.config`), so that the models here see plain values.
@@ -6,235 +6,24 @@ sources out first (`reweigh.config`), so that the models here see plain values.
 
 import os
 import re
-from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model, model_validator
-
-SPEC_VERSION = 1
-SCALES = ("smoke", "quick", "paper")
-
-Scale = Literal["smoke", "quick", "paper"]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Status = Literal["ready", "not run"]
-
-
-def _number(value: Any) -> Any:
-    """A number written as a fraction, "10/3", as the float nearest to it."""
-    if isinstance(value, str):
-        try:
-            return float(Fraction(value))
-        except (ValueError, ZeroDivisionError):
-            return value
-    return value
-
-
-_RATIO = {"anyOf": [{"type": "number", "minimum": 1}, {"type": "string", "pattern": r"^[0-9.]+/[0-9.]+$"}]}
-Ratio = Annotated[float, BeforeValidator(_number), Field(ge=1), WithJsonSchema(_RATIO)]
-
-
-class Frozen(BaseModel):
-    """Base of all models: unknown keys, silent conversions, NaN and later changes are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-# --- a resolved spec -------------------------------------------------------------------------------------------------
-
-
-class SplitBase(Frozen):
-    """How a run's data are drawn; the parts that every kind of split shares."""
-
-    target_size: Count
-    target_inside: bool = False
-    validation_size: Count = 0
-    order: Literal["random", "first"] = "random"
-    test: Literal["balanced", "all", "group-balanced"]
-    test_size: Positive | None = None
-
-
-class TwoClassSplit(SplitBase):
-    """Two classes, [minority, majority], `total` images in all at `imbalance_ratio` = n_majority / n_minority."""
-
-    kind: Literal["two-class"]
-    classes: Annotated[list[Count], Field(min_length=2, max_length=2)]
-    total: Positive
-    imbalance_ratio: Ratio
-
-
-class LongTailSplit(SplitBase):
-    """All classes, their sizes falling exponentially from `largest_class` to `largest_class` / `imbalance_ratio`."""
-
-    kind: Literal["long-tail"]
-    largest_class: Positive
-    imbalance_ratio: Ratio
-
-
-class GroupSplit(SplitBase):
-    """All rows as they are; weights and balance follow a group attribute."""
-
-    kind: Literal["groups"]
-
-
-Split = Annotated[TwoClassSplit | LongTailSplit | GroupSplit, Field(discriminator="kind")]
-
-
-class Moments(Frozen):
-    """Mean and standard deviation of each channel, of inputs from 0 to 1."""
-
-    mean: Annotated[list[float], Field(min_length=1)]
-    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
-
-
-class Augmentation(Frozen):
-    """Random crop after padding (pixels), mirror image, rotation (degrees either way); see data/augment.py."""
-
-    crop_padding: Count = 0
-    padding: Literal["zero", "reflect"] = "zero"
-    flip: bool = False
-    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
-
-
-Scaling = Literal["centred", "raw", "none"] | Moments
-Augment = Literal["none", "crop-flip"] | Augmentation
-
-
-class Data(Frozen):
-    dataset: Name
-    options: dict[str, Any] = {}
-    split: Split
-    scale_inputs: Scaling
-    augment: Augment
-
-
-class Model(Frozen):
-    name: Name
-    options: dict[str, Any] = {}
-
-
-class StepSchedule(Frozen):
-    """The learning rate times `factor` at the start of each of `milestones` (epochs)."""
-
-    name: Literal["step"]
-    milestones: list[Positive]
-    factor: Annotated[float, Field(gt=0)]
-    warmup_epochs: Count = 0
-
-    @model_validator(mode="after")
-    def _rising(self) -> "StepSchedule":
-        if sorted(set(self.milestones)) != self.milestones:
-            raise ValueError(f"milestones must rise, are {self.milestones}")
-        return self
-
-
-class PlainSchedule(Frozen):
-    name: Literal["cosine", "constant"]
-    warmup_epochs: Count = 0
-
-
-Schedule = Annotated[StepSchedule | PlainSchedule, Field(discriminator="name")]
-
-
-class Training(Frozen):
-    epochs: Positive
-    batch_size: Positive
-    target_batch_size: Positive
-    learning_rate: Annotated[float, Field(gt=0)]
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: Annotated[float, Field(ge=0)]
-    nesterov: bool = False
-    gradient_clip: Annotated[float, Field(gt=0)] | None = None
-    drop_last: bool = True
-    schedule: Schedule
-    precision: Literal["fp32", "tf32", "bf16"]
-    threads: Positive
-    evaluate_every: Positive
-
-    @model_validator(mode="after")
-    def _nesterov_has_momentum(self) -> "Training":
-        if self.nesterov and not self.momentum:
-            raise ValueError("nesterov needs a momentum above 0")
-        return self
-
-
-class Spec(Frozen):
-    """Everything that decides a run's result, complete: what `python -m reweigh.training` takes."""
-
-    spec_version: Literal[1]
-    scale: Scale
-    paper: Name
-    experiment: Name
-    setting: Name
-    method: Name
-    seed: Count
-    data: Data
-    model: Model
-    uses: str
-    method_options: dict[str, Any]
-    training: Training
-
-    @model_validator(mode="after")
-    def _batches_exist(self) -> "Spec":
-        split = self.data.split
-        if isinstance(split, TwoClassSplit):
-            if split.classes[0] == split.classes[1]:
-                raise ValueError(f"data.split.classes must be two classes, are {split.classes}")
-            if split.total < self.training.batch_size:
-                raise ValueError(
-                    f"data.split.total is {split.total}, less than one batch of {self.training.batch_size}"
-                )
-        return self
-
-
-# --- the knobs of the methods: what `options` of a method must state, all of it. A method that is not listed here may
-# --- state what it likes; its own module then has to refuse what it does not know.
-
-
-class NoneOptions(Frozen):
-    scale: Literal["mean", "1c"]
-
-
-class HardOptions(Frozen):
-    scale: Literal["simplex", "mean"]
-
-
-class RandomOptions(Frozen):
-    per: Literal["example", "class"]
-    every: Positive
-
-
-class ErOptions(Frozen):
-    scale: Literal["sum", "mean"]
-
-
-class TdrOptions(Frozen):
-    outer_every: Positive
-    outer_learning_rate: Annotated[float, Field(gt=0)]
-    clip_max: Annotated[float, Field(gt=0)] | None
-    normalisation: Literal["class", "batch"]
-    hypergradient_batch: Literal["fresh", "last"]
-    look_ahead_decay: bool
-    target_mode: Literal["eval", "train"]
-    target_augment: bool
-
-
-class ConstantOptions(Frozen):
-    pass
-
-
-KNOBS: dict[str, type[Frozen]] = {
-    "none": NoneOptions,
-    "hard": HardOptions,
-    "random_weights": RandomOptions,
-    "er": ErOptions,
-    "tdr": TdrOptions,
-    "constant": ConstantOptions,
-}
-
-
-# --- a paper's file --------------------------------------------------------------------------------------------------
+from pydantic import BeforeValidator, Field, WithJsonSchema, create_model
+
+from reweigh.spec_models import (
+    Augment,
+    Frozen,
+    GroupSplit,
+    LongTailSplit,
+    Model,
+    Name,
+    Positive,
+    Scale,
+    Scaling,
+    Status,
+    Training,
+    TwoClassSplit,
+)
 
 
 def _partial(name: str, doc: str, *models: type[Frozen]) -> Any:

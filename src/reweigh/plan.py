@@ -21,10 +21,10 @@ from reweigh import record
 from reweigh.bench.table import CSV, devices, method_key, processor, read
 from reweigh.config import Config, load
 from reweigh.config_checks import TRAINING_ROWS, class_sizes
-from reweigh.config_models import SCALES
 from reweigh.config_words import lookup
 from reweigh.data.obtain import recipe_digest
 from reweigh.errors import ConfigError, RecordError
+from reweigh.spec_models import SCALES
 
 COSTS = "config/costs.yaml"
 SOURCES = ("records", "bench", "records made elsewhere", "assumed")  # of the time of a step, the best first

@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 
 from reweigh import record
 from reweigh.config import Config, load
-from reweigh.config_models import SCALES
 from reweigh.config_words import lookup
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest
 from reweigh.errors import ConfigError, RecordError
 from reweigh.provenance.drawn import check_figures, check_scorecard
 from reweigh.provenance.sources import check_sources
+from reweigh.spec_models import SCALES
 
 STATES = ("intact", "stale", "broken", "missing", "unverifiable")
 FAILING = ("stale", "broken", "missing")

@@ -16,11 +16,11 @@ import pandas as pd
 
 from reweigh import results
 from reweigh.config import Config, load
-from reweigh.config_models import SCALES
 from reweigh.config_words import lookup
 from reweigh.scorecard.claims import claim_rows
 from reweigh.scorecard.numbers import number_rows
 from reweigh.scorecard.text import markdown
+from reweigh.spec_models import SCALES
 
 COLUMNS = [
     "paper", "kind", "id", "source", "text", "experiment", "setting", "value", "method", "title", "metric",
