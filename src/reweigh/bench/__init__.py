@@ -36,8 +36,10 @@ def main(groups: list[str] | None = None, rounds: int = 7, folder: Path | None =
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # torch's own forward mode
     from reweigh.bench.groups import ROOMS
     from reweigh.bench.measure import Bench
+    from reweigh.training.memory import keep_freed_memory
     from reweigh.training.run import pick_device
 
+    keep_freed_memory()
     bench = Bench(pick_device(), rounds, _progress)
     lines = [line for name in GROUPS if name in chosen for line in ROOMS[name](bench)]
     _progress("")

@@ -28,6 +28,7 @@ from reweigh.training import run as training
 from reweigh.training import workers
 from reweigh.training.__main__ import automatic
 from reweigh.training.checkpoint import Clock, Keeper
+from reweigh.training.memory import keep_freed_memory, return_freed_memory
 
 PACKED = "packed, LeNet, B = 50"
 CELL, SEEDS, EPOCHS = "paper/tdr/mnist-4v9/rho0.005/none", 5, 8  # as many epochs as at scale quick
@@ -47,7 +48,8 @@ def throughput(bench: Bench) -> list[Line]:
     """ResNet-32 in the engine, at fp32 and bf16, against the plain loop with 0 or 2 loading processes.
 
     The better of the two loops is the baseline. A turn begins with steps that are not timed, more than the loading
-    processes can have prepared while others had theirs, and ends when they have prepared all that they may.
+    processes can have prepared while others had theirs, and ends when they have prepared all that they may. The loop
+    has the C library's allocator as it is in any program, the engine as it sets it for itself.
     """
     torch.set_num_threads(all_cores())
     dataset, taken = make.cifar(), {}
@@ -56,10 +58,10 @@ def throughput(bench: Bench) -> list[Line]:
         images, labels = make.images_of(dataset)
         for workers_ in (0, 2):
             loop = yardstick.PlainLoop(images, labels, workers_, bench.device, size)
-            taken[f"plain loop, {workers_} loading processes"] = Contender(_turn(bench, loop.advance, pause=0.3))
+            taken[f"plain loop, {workers_} loading processes"] = Contender(_turn(bench, loop.advance, _as_usual, 0.3))
     for precision in ("fp32", "bf16"):
         run = make.run_of(make.spec_of("resnet32", precision=precision), bench.device)
-        block = _turn(bench, lambda steps, run=run: advance(run, steps))
+        block = _turn(bench, lambda steps, run=run: advance(run, steps), keep_freed_memory)
         taken[f"the engine, {precision}"] = Contender(block, precision)
     group = f"throughput, {title}, B = {size}"
     times = bench.turns(group, taken)
@@ -68,12 +70,20 @@ def throughput(bench: Bench) -> list[Line]:
     return [_spoken(line, dataset) for line in bench.lines(group, taken, times, best)]
 
 
-def _turn(bench: Bench, steps_of: Callable[[int], Any], pause: float = 0.0, steps: int = 5) -> Callable[[], float]:
+def _as_usual() -> bool:
+    return return_freed_memory(make.MODELS["resnet32"][1] * 16 * 32 * 32 * 4)  # what a layer of 16 channels puts out
+
+
+def _turn(
+    bench: Bench, steps_of: Callable[[int], Any], allocator: Callable[[], bool], pause: float = 0.0, steps: int = 5
+) -> Callable[[], float]:
     timed = bench.timed(lambda: steps_of(steps), steps)
 
     def block() -> float:
-        steps_of(4 if pause else 1)
+        allocator()
+        steps_of(4 if pause else 2)
         milliseconds = timed()
+        keep_freed_memory()
         time.sleep(pause)
         return milliseconds
 

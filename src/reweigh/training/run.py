@@ -22,6 +22,7 @@ from reweigh.digest import canonical, digest, file_digest
 from reweigh.training.checkpoint import Clock, Keeper
 from reweigh.training.engine import Run, eagerly
 from reweigh.training.graph import CapturedSteps
+from reweigh.training.memory import keep_freed_memory
 
 LOCK = Path("envs/requirements.lock")
 
@@ -111,6 +112,7 @@ class Job:
         self.started, self.git = now(), git_state()
         if device.type == "cpu":
             torch.set_num_threads(spec["training"]["threads"])
+            keep_freed_memory()
         self.split = obtain(spec)
         data = _raw(spec["data"]["dataset"], canonical(spec["data"]["options"]).decode())
         self.graphs = CapturedSteps() if device.type == "cuda" else None
