@@ -97,3 +97,11 @@ def test_the_chain_that_the_readme_shows_is_what_explain_prints():
     told = [line for line in shown[1:] if line.strip(" │") not in ("", "...")]
     assert len(told) > 5
     assert all(line.rstrip() in said for line in told)
+
+
+def test_the_table_of_speeds_is_what_the_bench_measured():
+    with open(ROOT / "results/bench/bench.csv") as file:
+        measured = {(row["contender"], row["baseline"], f"{float(row['ratio']):.3g}") for row in csv.DictReader(file)}
+    section = README.split("### Speed")[1].split("\n## ")[0]
+    said = re.findall(r"^\| (.+) \| (.+) \| ([0-9.]+) × \|$", section, flags=re.MULTILINE)
+    assert len(said) >= 8 and set(said) <= measured
