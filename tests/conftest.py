@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def raw_root(tmp_path_factory):
-    """A data/raw with the embedded data sets, real bytes, fetched once a session: mnist, adult, cifar10-slice."""
+    """A data/raw with the embedded data sets, real bytes, fetched once a session: mnist, adult, slices of CIFAR."""
     root = tmp_path_factory.mktemp("data") / "raw"
-    for dataset in ("mnist", "adult", "cifar10-slice"):
+    for dataset in ("mnist", "adult", "cifar10-slice", "cifar10-slice-large", "cifar100-slice"):
         manifest.ensure(dataset, root, mirror="", manifest=ROOT / "data" / "manifest.yaml")
     return root

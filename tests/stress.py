@@ -328,8 +328,9 @@ def check_end(replication: Replication, reference: Replication) -> None:
     """Raise Failure unless everything is as if nothing had happened."""
     psutil.wait_procs(replication.orphans, timeout=PATIENCE_SECONDS)
     for run, path in replication.paths.items():
-        if project.outcome(path) != project.outcome(reference.paths[run]):
-            raise Failure(f"{path} differs from the record of an undisturbed run")
+        found, expected = project.outcome(path), project.outcome(reference.paths[run])
+        if differ := [name for name in expected if found[name] != expected[name]]:
+            raise Failure(f"{path} differs from the record of an undisturbed run in: {', '.join(differ)}")
         record.trace_path(path, record.read(path))
     holders = "from reweigh.training.device import holders; print([pid for _, pid in holders()])"
     if (held := replication.call(sys.executable, "-c", holders)).strip() != "[None, None]":
@@ -379,15 +380,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="draw the kills of an earlier call again")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
-    with tempfile.TemporaryDirectory(prefix="reweigh-stress-") as name:
-        folder = Path(name)
-        for dataset in ("mnist", "adult"):
-            manifest.ensure(dataset, folder / "raw", mirror="", manifest=project.ROOT / "data/manifest.yaml")
-        try:
-            done = stress(folder, folder / "raw", options.kills, seed, LARGE, lambda line: print(line, flush=True))
-        except Failure as failure:
-            print(f"FAILED with random seed {seed}: {failure}", file=sys.stderr)
-            return 1
+    folder = Path(tempfile.mkdtemp(prefix="reweigh-stress-"))
+    for dataset in ("mnist", "adult"):
+        manifest.ensure(dataset, folder / "raw", mirror="", manifest=project.ROOT / "data/manifest.yaml")
+    try:
+        done = stress(folder, folder / "raw", options.kills, seed, LARGE, lambda line: print(line, flush=True))
+    except Failure as failure:
+        print(f"FAILED with random seed {seed}: {failure}\neverything is kept in {folder}", file=sys.stderr)
+        return 1
+    shutil.rmtree(folder)
     for way, what in WAYS.items():
         print(f"{done[way]:4} x {way:18} {what}")
     print(f"{done.total():4} kills, and every record as of an undisturbed run (random seed {seed})")

@@ -2,9 +2,11 @@
 
 import copy
 
+import absgd_methods
 import capture
 import pytest
 import torch
+import two_stages
 from test_engine import mnist, outcome, spec_of  # noqa: F401 - a fixture
 
 from reweigh import config
@@ -43,6 +45,14 @@ def test_a_recorded_and_replayed_run_is_identical_to_the_last_bit(method, mnist)
     assert executor.replays >= 16
 
 
+@pytest.mark.parametrize("method", absgd_methods.METHODS)
+def test_losses_with_memory_moving_averages_and_switches_of_programs_replay_too(method, mnist):  # noqa: F811
+    spec = absgd_methods.spec_of(method)
+    executor = capture.Replayed()
+    assert executed(spec, mnist, executor) == executed(spec, mnist, capture.observed)
+    assert executor.replays >= 12  # of 20 steps; two of each program are taken as they come
+
+
 @pytest.mark.parametrize(
     ("method", "model", "precision"),
     [
@@ -68,6 +78,15 @@ def test_dropout_batch_norm_and_augmentation_replay_too(method, model, precision
     assert executed(spec, raw, executor) == executed(spec, raw, capture.observed)
     sizes = {program[-1] for program in executor.programs}
     assert sizes == {25, 10} and executor.replays >= 10  # the short last batch of an epoch is a program of its own
+
+
+@pytest.mark.parametrize("method", two_stages.METHODS)
+def test_second_stages_replay_too(method, raw_root):
+    spec, raw = two_stages.spec_of(method), load.read("cifar10-slice", root=raw_root)
+    executor = capture.Replayed()
+    assert executed(spec, raw, executor) == executed(spec, raw, capture.observed)
+    stages = [program[0] for program in executor.programs]  # each has programs of its own: two sizes of batch
+    assert sorted(stages) == ([0, 0, 1, 1] if method in two_stages.THAT_TRAIN else [0, 0])
 
 
 def test_a_step_that_asks_for_a_value_is_refused():

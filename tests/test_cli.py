@@ -8,10 +8,13 @@ import pytest
 from typer.testing import CliRunner
 
 from reweigh import __version__, cli
-from reweigh.config_schema import text as schema_text
+from reweigh.config.schema import text as schema_text
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("fetch", "split", "train", "render", "scorecard", "explain", "audit", "plan", "bench", "doctor", "schema")
+COMMANDS = (
+    "fetch", "split", "train", "render", "scorecard", "explain", "audit", "attest", "plan", "bench", "tune", "doctor",
+    "schema",
+)  # fmt: skip
 
 
 def reweigh(*arguments, cwd=ROOT):

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from reweigh.config import load, resolve, source_of, without_sources
-from reweigh.config_schema import text as schema_text
+from reweigh.config.schema import text as schema_text
 from reweigh.data.imbalance import long_tail_sizes, two_class_sizes
 from reweigh.digest import digest
 from reweigh.errors import ConfigError

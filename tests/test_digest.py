@@ -13,7 +13,7 @@ from reweigh import digest
 from reweigh.record import code_files
 
 PACKAGE = Path(digest.__file__).parent
-SPEC = {"uses": "tdr", "model": {"name": "lenet"}, "data": {"dataset": "mnist"}}
+SPEC = {"uses": "tdr", "method_options": {}, "model": {"name": "lenet"}, "data": {"dataset": "mnist"}}
 
 
 def test_golden_digests():
@@ -78,7 +78,11 @@ def test_a_closure_holds_what_a_run_executes_and_no_other_method():
         "models/lenet.py",
         "data/mnist.py",
     } <= files
-    assert not files & {"methods/er.py", "models/resnet20.py", "data/adult.py", "config.py", "record.py", "cli.py"}
+    others = {"methods/er.py", "models/resnet20.py", "data/adult.py", "config/__init__.py", "record.py", "cli.py"}
+    assert not files & others
+    assert not any(name.startswith("losses/focal") for name in files)
+    focal = code_files({**SPEC, "method_options": {"loss": {"name": "focal"}}})
+    assert set(focal) - files == {"losses/focal.py"}
     plain = set(code_files({**SPEC, "uses": "none"}))
     assert "methods/tdr.py" not in plain and plain - files == {"methods/none.py"}
 
@@ -89,16 +93,16 @@ def test_an_unknown_module_is_refused():
 
 
 # Imports run one way; a room may import from its own floor and from those below it.
-CONFIG = {*(f"config{part}" for part in ("", "_models", "_words", "_sources", "_checks", "_schema")), "spec_models"}
 FLOORS = [
     {"errors", "streams", "digest"},
+    {"attestations"},
     {"record"},
     {"data"},
-    {"losses", "weights", "models", "stats", *CONFIG},
+    {"losses", "weights", "models", "stats", "config"},
     {"hypergrad", "results", "dependencies"},
     {"methods", "evaluate"},
     {"training", "bench_grid"},
-    {"plan", "workflow", "plots", "render", "scorecard", "provenance", "bench", "doctor"},
+    {"tuning", "plan", "workflow", "plots", "render", "scorecard", "provenance", "bench", "doctor"},
     {"cli"},
 ]
 TRAINING_SIDE = {"record", "data", "losses", "weights", "models", "hypergrad", "methods", "training", "evaluate"}
@@ -133,7 +137,7 @@ def test_imports_run_one_way():
             below = name.split(".")[0]
             upwards = room in floor and floor.get(below, 99) > floor[room]
             # specs come resolved
-            if upwards or (room in TRAINING_SIDE and below.startswith(("config", "spec_models"))):
+            if upwards or (room in TRAINING_SIDE and below == "config"):
                 wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
     assert wrong == []
 

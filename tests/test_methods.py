@@ -47,11 +47,14 @@ def problem():
         class_counts=torch.tensor([10.0, 40.0]),
         group_counts=torch.tensor([10.0, 40.0]),
         batch_size=10,
+        epochs=4,
         steps_per_epoch=5,
         learning_rate=RATE,
         weight_decay=DECAY,
         target=BatchStream(target, 5, 0, "target-batches", augmented=False),
         fresh=BatchStream(train, 10, 0, "fresh-batches", augmented=False),
+        train=train,
+        validation=None,
     )
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 2))
@@ -208,17 +211,12 @@ def test_tdr_state_carries_what_it_learned(problem):
     assert torch.equal(weights_at(first, step(10, first)), weights_at(second, step(10, second)))
 
 
-@pytest.mark.parametrize("method", [er.Method({"scale": "sum"}, None), tdr.Method])
-def test_learning_leaves_the_model_as_it_is(problem, method):
+@pytest.mark.parametrize(("module", "options"), [(er, {"scale": "sum"}), (tdr, TDR_CODE)])
+def test_learning_leaves_the_model_as_it_is(problem, module, options):
     setting, step = problem
-    at = step(0)
-    setting.target.seek(0)
+    method = module.Method(options, setting)
+    at = step(0, method)
     before = {name: value.clone() for name, value in at.model.state_dict().items()}
-    if isinstance(method, er.Method):
-        method.setting = setting
-    else:
-        method = method(TDR_CODE, setting)
-        at = step(0, method)
     method.learn(at)
     assert all(torch.equal(value, before[name]) for name, value in at.model.state_dict().items())
 

@@ -1,13 +1,16 @@
-"""Models against the parameter counts of TDR's sheet (§5), and their initial weights against their distributions."""
+"""Models against the parameter counts of the papers' sheets (§5), and their initial weights against distributions."""
 
 import copy
 import math
 
 import pytest
 import torch
+import torchvision
 from scipy import stats
+from torch import nn
 
-from reweigh.errors import ConfigError
+from reweigh.digest import file_digest
+from reweigh.errors import ConfigError, DataError
 from reweigh.models import build, parameter_count
 from reweigh.models.layers import Dropout, hashed, hold_dropout, without_trace
 
@@ -32,6 +35,13 @@ GREY, COLOUR = (1, 28, 28), (3, 32, 32)
         ("resnet32", COLOUR, 10, {"head": "cosine"}, 464_144),
         ("resnet32", COLOUR, 100, {"head": "cosine"}, 469_904),
         ("mlp", (104,), 2, {}, 22_934),
+        ("sce_cnn", COLOUR, 10, {}, 1_639_794),
+        ("resnet_cifar", COLOUR, 100, {"depth": 18}, 11_220_132),
+        ("resnet_cifar", COLOUR, 100, {"depth": 34}, 21_328_292),
+        ("resnet_cifar", COLOUR, 10, {"depth": 18}, 11_173_962),
+        ("resnet_cifar", COLOUR, 10, {"depth": 34}, 21_282_122),
+        ("torchvision_resnet", COLOUR, 1000, {"depth": 50}, 25_557_032),
+        ("torchvision_resnet", COLOUR, 1000, {"depth": 152}, 60_192_808),
     ],
 )
 def test_parameter_counts(name, shape, classes, options, count):
@@ -43,17 +53,121 @@ def test_parameter_counts(name, shape, classes, options, count):
 def test_width_scales_the_hidden_sizes():
     assert parameter_count(build("convnet", COLOUR, 2, 0, width=0.25)) < 768_194 / 14
     assert build("resnet20", COLOUR, 2, 0, width=0.5)(torch.zeros(2, *COLOUR)).shape == (2, 2)
+    assert parameter_count(build("sce_cnn", COLOUR, 10, 0, width=0.25)) < 1_639_794 / 14
+    assert parameter_count(build("resnet_cifar", COLOUR, 100, 0, depth=18, width=0.25)) < 11_220_132 / 14
 
 
-@pytest.mark.parametrize("name", ["lenet", "convnet", "resnet20", "resnet32", "mlp"])
-def test_the_seed_alone_decides_the_initial_weights(name):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("lenet", {}),
+        ("convnet", {}),
+        ("resnet20", {}),
+        ("resnet32", {}),
+        ("mlp", {}),
+        ("sce_cnn", {}),
+        ("resnet_cifar", {"depth": 18}),
+        ("torchvision_resnet", {"depth": 18}),
+    ],
+)
+def test_the_seed_alone_decides_the_initial_weights(name, options):
     shape = {"lenet": GREY, "mlp": (104,)}.get(name, COLOUR)
     torch.manual_seed(1)
-    first = build(name, shape, 2, seed=3).state_dict()
+    first = build(name, shape, 2, seed=3, **options).state_dict()
     torch.manual_seed(2)
-    again, other = build(name, shape, 2, seed=3).state_dict(), build(name, shape, 2, seed=4).state_dict()
-    assert all(torch.equal(value, again[key]) for key, value in first.items())
-    assert not torch.equal(first["head.weight"], other["head.weight"])
+    before = torch.get_rng_state()
+    again, other = (build(name, shape, 2, seed=seed, **options) for seed in (3, 4))
+    assert all(torch.equal(value, first[key]) for key, value in again.state_dict().items())
+    # Batch norm starts alike; everything else is drawn.
+    drawn = [key for key, value in first.items() if value.ndim > 1]
+    assert "head.weight" in drawn and not any(torch.equal(first[key], other.state_dict()[key]) for key in drawn)
+    assert name != "torchvision_resnet" or torch.equal(torch.get_rng_state(), before)
+
+
+def copied(ours, theirs):
+    """Our net with the numbers of another one whose layers are built in the same order, both in inference mode."""
+    values = zip(ours.state_dict(), theirs.state_dict().values(), strict=True)
+    ours.load_state_dict(dict(values))
+    return ours.eval(), theirs.eval()
+
+
+def randomised(net):
+    """Running statistics that are not 0 and 1, so that an exchanged layer would show."""
+    torch.manual_seed(0)
+    for name, value in net.named_buffers():
+        if value.is_floating_point():
+            value.copy_(torch.rand_like(value) + ("var" in name))
+    return net
+
+
+def test_resnet_cifar_is_torchvisions_behind_another_stem():
+    theirs = torchvision.models.resnet18(num_classes=100)
+    theirs.conv1, theirs.maxpool = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()
+    ours, theirs = copied(build("resnet_cifar", COLOUR, 100, 0, depth=18), randomised(theirs))
+    images = torch.randn(2, *COLOUR)
+    torch.testing.assert_close(ours(images), theirs(images), rtol=1e-4, atol=1e-5)
+    assert torch.equal(ours.head(ours.features(images)), ours(images))
+
+
+def test_sce_cnn_is_the_plain_sequence_of_its_layers():
+    sizes, layers = (3, 64, 64, 128, 128, 196, 196), []
+    for number in range(6):
+        layers += [nn.Conv2d(sizes[number], sizes[number + 1], 3, padding=1), nn.BatchNorm2d(sizes[number + 1])]
+        layers += [nn.ReLU(), nn.MaxPool2d(2)] if number % 2 else [nn.ReLU()]
+    layers += [nn.Flatten(), nn.Linear(3136, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, 10)]
+    theirs, ours = randomised(nn.Sequential(*layers)), build("sce_cnn", COLOUR, 10, 0)
+    pairs = [[own for own in net.modules() if list(own.parameters(recurse=False))] for net in (ours, theirs)]
+    pairs[0].sort(key=lambda layer: isinstance(layer, nn.BatchNorm2d))  # convolutions, linear layers, then the norms
+    pairs[1].sort(key=lambda layer: isinstance(layer, nn.BatchNorm2d))
+    for own, other in zip(*pairs, strict=True):
+        own.load_state_dict(other.state_dict())
+    images, labels = torch.randn(6, *COLOUR, dtype=torch.float64), torch.arange(6)
+    for mode in (False, True):
+        gradients = []
+        for net in (ours.double().train(mode), theirs.double().train(mode)):
+            loss = nn.functional.cross_entropy(net(images), labels)
+            last, first = net.head if net is ours else net[-1], net.convs[0] if net is ours else net[0]
+            gradients.append((loss, *torch.autograd.grad(loss, [last.weight, first.weight])))
+        torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
+    assert torch.equal(ours.eval().head(ours.features(images)), ours(images))
+    assert {name for name, _ in ours.named_children()} >= {"fc1", "head"}  # weight decays go by these names
+
+
+def test_torchvision_resnet_is_torchvisions_net_with_its_distributions():
+    ours = build("torchvision_resnet", COLOUR, 10, 0, depth=50)
+    kernel = ours.layer4[2].conv2.weight  # Kaiming by fan-out: variance 2 / (512 · 9)
+    assert kernel.std().item() == pytest.approx(math.sqrt(2 / (512 * 9)), rel=0.01)
+    assert ours.head.weight.abs().max() <= 1 / math.sqrt(2048)
+    ours, theirs = copied(ours, randomised(torchvision.models.resnet50(num_classes=10)))
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(ours(images), theirs(images), rtol=1e-4, atol=1e-5)
+    assert ours.features(images).shape == (2, 2048)
+
+
+def test_torchvision_resnet_starts_from_weights_that_are_what_the_spec_says(tmp_path):
+    path = tmp_path / "resnet18.pth"
+    theirs = randomised(torchvision.models.resnet18(num_classes=7))
+    torch.save(theirs.state_dict(), path)
+
+    def built(classes, depth=18, **options):
+        said = {"weights": str(path), "weights_sha256": file_digest(path), **options}
+        return build("torchvision_resnet", COLOUR, classes, 0, depth=depth, **said).state_dict()
+
+    same, other, fresh = built(7), built(5), build("torchvision_resnet", COLOUR, 5, 0, depth=18).state_dict()
+    for name, value in theirs.state_dict().items():
+        if name.startswith("fc."):
+            assert torch.equal(same[name.replace("fc", "head")], value)
+        else:
+            assert torch.equal(same[name], value) and torch.equal(other[name], value)
+    assert torch.equal(other["head.weight"], fresh["head.weight"]) and len(other["head.bias"]) == 5
+    with pytest.raises(DataError, match=f"sha256 {file_digest(path)[:12]}, expected 00"):
+        built(7, weights_sha256="0" * 64)
+    with pytest.raises(DataError, match="no such weights"):
+        built(7, weights=str(tmp_path / "absent.pth"))
+    with pytest.raises(DataError, match="not the weights of this net"):
+        built(7, depth=34)
+    with pytest.raises(ConfigError, match="state both or neither"):
+        built(7, weights_sha256=None)
 
 
 def test_glorot_and_truncated_fan_in():
@@ -168,3 +282,7 @@ def test_unknown_names_say_what_to_do():
         build("lenett", GREY, 2, 0)
     with pytest.raises(ConfigError, match="use projection or A"):
         build("resnet20", COLOUR, 2, 0, shortcut="B")
+    with pytest.raises(ConfigError, match="use one of 18, 34"):
+        build("resnet_cifar", COLOUR, 2, 0, depth=50)
+    with pytest.raises(ConfigError, match="use one of 18, 34, 50"):
+        build("torchvision_resnet", COLOUR, 2, 0, depth=20)

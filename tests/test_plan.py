@@ -11,10 +11,10 @@ import pytest
 from reweigh import plan, record
 from reweigh.bench.table import CSV, Line, write
 from reweigh.config import load
+from reweigh.config.specs import Spec
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
-from reweigh.spec_models import Spec
 
 ROOT = Path(__file__).parents[1]
 CELL = "quick/tdr/mnist-4v9/rho0.1/tdr"

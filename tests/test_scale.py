@@ -11,11 +11,11 @@ from collections import Counter
 import pytest
 
 from reweigh import bench_grid
+from reweigh.config.specs import SCALES
 from reweigh.data.obtain import recipe_digest
 from reweigh.dependencies import Dependencies
 from reweigh.digest import PACKAGE, digest
 from reweigh.record import code_digest, record_path, write
-from reweigh.spec_models import SCALES
 
 REPOSITORY = PACKAGE.parents[1]
 

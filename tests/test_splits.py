@@ -287,7 +287,7 @@ def test_impossible_ratios_are_refused(mnist, ratio, recipe):
         ({"classes": [4, 12]}, ConfigError, "no class 12; known: 0 to 9"),
         ({"classes": [4, 4]}, ConfigError, "two different classes"),
         ({"classes": [4]}, ConfigError, "two different classes"),
-        ({"kind": "two_class"}, ConfigError, "split kind 'two_class' is unknown; known: two-class, long-tail, groups"),
+        ({"kind": "two_class"}, ConfigError, "'two_class' is unknown; known: two-class, long-tail, step, all, groups"),
         ({"order": "last"}, ConfigError, "split order 'last' is unknown"),
         ({"test": "group-balanced"}, ConfigError, "does not go with kind 'two-class'"),
         ({"kind": "groups", "test": "all"}, ConfigError, "needs a data set that has groups"),

@@ -9,12 +9,14 @@ import subprocess
 import time
 import venv
 from pathlib import Path
+from types import SimpleNamespace
 
 import project
 import pytest
 import torch
 
 from reweigh.training.__main__ import seconds
+from reweigh.training.checkpoint import Clock, Keeper
 
 RUN = "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0"
 RECORD = Path("results") / f"{RUN}.json"
@@ -188,3 +190,17 @@ def test_torch_numpy_and_pyyaml_are_enough(folder, undisturbed, bare_python):
     )
     assert done.returncode == 0, done.stderr
     assert project.outcome(folder / RECORD) == undisturbed
+
+
+def test_a_run_that_another_process_has_finished_meanwhile_leaves_no_checkpoint(tmp_path):
+    path = tmp_path / "record.json"
+    path.write_text("stale")
+    keeper = Keeper("a/b/seed0", "key", Clock(), tmp_path / "checkpoints", path)
+    run = SimpleNamespace(state=lambda: {"step": 3})
+    keeper.save(run)
+    assert keeper.path.is_file()
+    written = tmp_path / ".record"
+    written.write_text("finished")
+    written.replace(path)
+    keeper.save(run)
+    assert not list((tmp_path / "checkpoints").rglob("*.pt"))

@@ -106,7 +106,7 @@ def test_editing_a_method_makes_its_runs_stale_and_no_others(clone):
     method = clone / "src/reweigh/methods/tdr.py"
     before = method.read_text()
     method.touch()
-    (clone / "src/reweigh/config.py").touch()
+    (clone / "src/reweigh/config/__init__.py").touch()
     assert "train" not in planned(clone, FIG5)
     method.write_text(before.replace('"""', '"""Better explained. ', 1) + "\n# a comment\n")
     assert "train" not in planned(clone, FIG5)

@@ -173,6 +173,37 @@ def audit(
 
 
 @app.command()
+def attest(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TARGET...", help="as for plan; without any, every record of the scale"),
+    ] = None,
+    scale: ScaleOption = None,
+    sample: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Runs to train again; at least one for each edit of a run's code.")
+    ] = 12,
+    seed: Annotated[int, typer.Option(metavar="S", help="Which runs the sample takes.")] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be attested, sampled, and what it would cost.")
+    ] = False,
+) -> None:
+    """After an edit of the code that changes no number: train a sample of the stale records again, keep them all.
+
+    Each run and each split must come out bit for bit, on the same kind of device.
+    Then a file in results/SCALE/attestations/ (for git) keeps them current.
+    One difference, and nothing is attested. Ends with 1 if a record stays stale,
+    with 75 if it was stopped: the same command goes on.
+
+    [dim]reweigh attest --scale paper --dry-run[/dim]
+
+    [dim]reweigh attest paper/tdr/mnist-4v9 --sample 20 --seed 1[/dim]
+    """
+    from reweigh.provenance import attest as room
+
+    raise typer.Exit(room.main(targets or [], _scale(scale), sample, seed, dry_run))
+
+
+@app.command()
 def plan(
     targets: Annotated[
         list[str] | None,
@@ -195,6 +226,25 @@ def plan(
     if specs is not None:
         count = room.write_specs(planned, specs, pending)
         typer.echo(f"{count} specs in {specs}; train them with: python -m reweigh.training {specs}/*.json")
+
+
+@app.command()
+def tune(
+    paper: Annotated[str, typer.Argument(metavar="PAPER", help="a paper whose file has rules of tuning")],
+    scale: Annotated[str, typer.Option("--scale", help="smoke, quick or paper")] = "paper",
+) -> None:
+    """Say which values the tuning runs choose, by the rules in the paper's file, and which are in use. Changes nothing.
+
+    [dim]reweigh tune absgd[/dim]
+    """
+    from reweigh import tuning
+    from reweigh.config import load, lookup
+    from reweigh.config.specs import SCALES
+
+    rows = tuning.lines(load(), paper, str(lookup("scale", scale, SCALES)))
+    if not rows:
+        raise ConfigError(f"config/papers/{paper}.yaml has no rules of tuning")
+    _table(rows)
 
 
 @app.command()
@@ -239,7 +289,7 @@ def schema(
 
     [dim]reweigh schema > config/schema.json[/dim]
     """
-    from reweigh.config_schema import text
+    from reweigh.config.schema import text
 
     if not check:
         typer.echo(text(), nl=False)
@@ -252,7 +302,7 @@ def schema(
 def _scale(name: str | None) -> str:
     """A scale that exists; without a name that of config.yaml."""
     from reweigh.config import load, lookup
-    from reweigh.spec_models import SCALES
+    from reweigh.config.specs import SCALES
 
     return load().settings.scale if name is None else str(lookup("scale", name, SCALES))
 

@@ -2,6 +2,7 @@
 
 A grid has thousands of runs, and planning asks these questions several times of each. Every answer is worked out once:
 the spec of a cell (its runs differ in nothing but the seed), the recipe of a split (the methods of a setting share it).
+Where an attestation says that an edit of the code changed no number, a record is as good as today's.
 """
 
 import functools
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reweigh import record
+from reweigh import attestations, record
 from reweigh.config import Config
 from reweigh.digest import digest, file_digest
 
@@ -23,13 +24,18 @@ class Dependencies:
 
     @functools.cache  # noqa: B019 - lives as long as the one process that plans
     def of(self, run: str) -> dict[str, str]:
-        """Digests of what a run depends on today; with `--config stale=keep`, of what its record was made from."""
+        """Digests of what a run depends on today; with `--config stale=keep`, of what its record was made from.
+
+        So too for the parts of which an attestation says that today's code gives the same: a record keeps its own
+        digest of them, and with it what Snakemake remembers.
+        """
         if self.config.settings.stale == "keep" and "spec" in (then := self.then(run)):
             return then
         cell, _, seed = run.rpartition("/")
         spec, code = self._cell(cell)
         split = self.recipe(f"{cell.rpartition('/')[0]}/{seed}")
-        return {"spec": digest({**spec, "seed": _number(seed)}), "code": code, "split": split}
+        now = {"spec": digest({**spec, "seed": _number(seed)}), "code": code, "split": split}
+        return {part: self._standing(run, part, today) for part, today in now.items()}
 
     @functools.cache  # noqa: B019
     def recipe(self, split: str) -> str:
@@ -43,17 +49,7 @@ class Dependencies:
     @functools.cache  # noqa: B019
     def then(self, run: str) -> dict[str, str]:
         """The digests of spec, code and split that a run's record was made from; empty if there is no record."""
-        try:
-            body = json.loads(self.record(run).read_bytes())
-            return {
-                "spec": body["spec_digest"],
-                "code": body["code"]["digest"],
-                "split": body["split"]["recipe_digest"],
-            }
-        except FileNotFoundError:
-            return {}
-        except (ValueError, KeyError, TypeError):
-            return {"unreadable": ""}
+        return self._found(run)[0]
 
     def stale(self, run: str) -> list[str]:
         """Which of "spec", "code" and "split" a run's record was not made from today's; none if it has no record."""
@@ -67,6 +63,35 @@ class Dependencies:
 
     def record(self, run: str) -> Path:
         return record.record_path(run, self.config.root)
+
+    @functools.cached_property
+    def attested(self) -> attestations.Attestations:
+        """The attestations of the project."""
+        return attestations.load(self.config.root)
+
+    def _standing(self, run: str, part: str, today: str) -> str:
+        """The digest of a run's record for which today's stands by an attestation; else today's."""
+        if not self.attested.files:
+            return today
+        then, stated = self._found(run)
+        before = then.get(part, today)
+        return before if self.attested.step(stated, part, before, today) else today
+
+    @functools.cache  # noqa: B019
+    def _found(self, run: str) -> tuple[dict[str, str], str]:
+        """What a run's record says that it was made from, and the digest that it states of itself."""
+        try:
+            body = json.loads(self.record(run).read_bytes())
+            then = {
+                "spec": body["spec_digest"],
+                "code": body["code"]["digest"],
+                "split": body["split"]["recipe_digest"],
+            }
+            return then, body.get("digest", "")
+        except FileNotFoundError:
+            return {}, ""
+        except (ValueError, KeyError, TypeError):
+            return {"unreadable": ""}, ""
 
     @functools.cache  # noqa: B019
     def _cell(self, cell: str) -> tuple[dict[str, Any], str]:

@@ -17,14 +17,14 @@ from typing import Any
 
 import yaml
 
-from reweigh import record
+from reweigh import attestations, record
 from reweigh.bench.table import CSV, devices, method_key, processor, read
 from reweigh.config import Config, load
-from reweigh.config_checks import TRAINING_ROWS, class_sizes
-from reweigh.config_words import lookup
+from reweigh.config.sizes import training_size
+from reweigh.config.specs import SCALES
+from reweigh.config.words import lookup
 from reweigh.data.obtain import recipe_digest
 from reweigh.errors import ConfigError, RecordError
-from reweigh.spec_models import SCALES
 
 COSTS = "config/costs.yaml"
 SOURCES = ("records", "bench", "records made elsewhere", "assumed")  # of the time of a step, the best first
@@ -103,9 +103,7 @@ def steps_of(spec: dict[str, Any]) -> int:
     """Steps of a run: epochs times batches of its training set."""
     if spec["uses"] == "constant":
         return 0
-    split = spec["data"]["split"]
-    sizes = class_sizes(spec["data"])
-    examples = sum(sizes.values()) if sizes else TRAINING_ROWS.get(spec["data"]["dataset"], 0) - split["target_size"]
+    examples = training_size(spec["data"])
     size = min(spec["training"]["batch_size"], examples)
     batches = examples // size if spec["training"]["drop_last"] else math.ceil(examples / size)
     return int(spec["training"]["epochs"] * batches)
@@ -117,7 +115,8 @@ def state_of(run: str, spec: dict[str, Any], root: Path) -> str:
     if not path.is_file():
         return "missing"
     try:
-        reasons = record.stale_because(record.read(path), spec, recipe_digest(spec, root / "data"))
+        recipe, attested = recipe_digest(spec, root / "data"), attestations.load(root)
+        reasons = record.stale_because(record.read(path), spec, recipe, attested)
     except RecordError as error:
         return f"stale: {error}"
     return f"stale: {' and '.join(reasons)} changed" if reasons else "current"

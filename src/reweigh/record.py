@@ -2,7 +2,8 @@
 
 A record is written once, atomically, after its trace file, and carries the digest of itself. Three digests say what it
 depends on: `spec` (what was asked for), `code` (the source that the run imports) and `split` (how its data were drawn).
-A record is current while all three are what they would be today. Nothing here imports torch.
+A record is current while all three are what they would be today, or an attestation says that today's code gives the
+same. Nothing here imports torch.
 """
 
 import functools
@@ -11,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from reweigh.attestations import Attestations
 from reweigh.digest import canonical, closure, digest, file_digest
 from reweigh.errors import RecordError
 
@@ -43,10 +45,12 @@ def _closure(*modules: str) -> dict[str, str]:
 
 
 def code_files(spec: dict[str, Any]) -> dict[str, str]:
-    """The source files that a run of `spec` executes -> their digests: the closure of engine, method, model, reader."""
+    """The source files that a run of `spec` executes -> their digests: engine, method, loss, model, reader, closed."""
+    loss = spec["method_options"].get("loss")
     return _closure(
         ENGINE,
         f"reweigh.methods.{spec['uses']}",
+        f"reweigh.losses.{loss['name'] if loss else 'cross_entropy'}",
         f"reweigh.models.{spec['model']['name']}",
         reader_module(spec["data"]["dataset"]),
     )
@@ -109,11 +113,19 @@ def trace_path(path: str | Path, record: dict[str, Any]) -> Path | None:
     return trace
 
 
-def stale_because(record: dict[str, Any], spec: dict[str, Any], split_recipe: str) -> list[str]:
-    """Why a record is not what config, code and split would give today: of "spec", "code", "split"; [] if it is."""
+def stale_because(
+    record: dict[str, Any], spec: dict[str, Any], split_recipe: str, attested: Attestations | None = None
+) -> list[str]:
+    """Why a record is not what config, code and split would give today: of "spec", "code", "split"; [] if it is.
+
+    What `attested` accepts for this record is as good as today's.
+    """
     now = {"spec": digest(spec), "code": code_digest(spec), "split": split_recipe}
     then = {"spec": record["spec_digest"], "code": record["code"]["digest"], "split": record["split"]["recipe_digest"]}
-    return [part for part in now if now[part] != then[part]]
+    changed = [part for part in now if now[part] != then[part]]
+    if attested is None:
+        return changed
+    return [part for part in changed if not attested.step(record["digest"], part, then[part], now[part])]
 
 
 def _pretty(record: dict[str, Any]) -> str:

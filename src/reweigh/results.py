@@ -16,12 +16,16 @@ import pandas as pd
 
 from reweigh import record, stats
 from reweigh.config import CONFIG, Config, load
-from reweigh.config_models import Artifact, Experiment
+from reweigh.config.models import Artifact, Experiment
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
 
 NAMES = ("scale", "paper", "experiment", "setting", "method")
-METRICS = ("test_accuracy", "balanced_accuracy", "minority_recall", "minority_precision", "best_epoch_test_accuracy")
+METRICS = (
+    "test_accuracy", "balanced_accuracy", "minority_recall", "minority_precision", "best_epoch_test_accuracy",
+    "validation_accuracy",
+)  # fmt: skip
+PERCENT = "_pct"  # how published metrics end that are given in percent
 COSTS = ("seconds", "gpu_seconds", "peak_bytes", "steps")
 
 
@@ -89,13 +93,39 @@ def curve(body: dict[str, Any], metric: str) -> pd.DataFrame:
     return pd.DataFrame({"epoch": curves["epoch"], "minutes": minutes, metric: np.asarray(curves[metric], float)})
 
 
-def class_weights(body: dict[str, Any], root: str | Path = ".") -> np.ndarray | None:
-    """The class weights of one run at every outer step, float64 (steps, classes); None if it logged none."""
+def logged(body: dict[str, Any], *names: str, root: str | Path = ".") -> list[np.ndarray] | None:
+    """Arrays of these names that one run left beside its record; None if it left not all of them.
+
+    Raises RecordError if the file is missing or altered.
+    """
     trace = record.trace_path(record.record_path(body["run"], root), body)
-    if trace is None:
+    if trace is None or not set(names) <= set(body["trace"]["arrays"]):
         return None
     with np.load(trace, allow_pickle=False) as arrays:
-        return arrays["class_weights"].astype(float) if "class_weights" in arrays else None
+        return [arrays[name] for name in names]
+
+
+def class_weights(body: dict[str, Any], root: str | Path = ".") -> np.ndarray | None:
+    """The class weights of one run at every outer step, float64 (steps, classes); None if it logged none."""
+    found = logged(body, "class_weights", root=root)
+    return found[0].astype(float) if found else None
+
+
+def majority_and_minority_weights(body: dict[str, Any], root: str | Path = ".") -> pd.DataFrame | None:
+    """Mean weights of the examples of frequent and rare classes in each epoch of one run; None if it logged none.
+
+    Columns epoch (from 1), majority (labels below C/2), minority (the others). Weights are in units of plain SGD's:
+    1 is the weight 1/N that every example has there.
+    """
+    found = logged(body, "mean_weights", "weighted_examples", root=root)
+    if not found:
+        return None
+    means, counts = (array.astype(float) for array in found)  # (epochs, C)
+    sums, half = means * counts, means.shape[1] / 2
+    sides = {"majority": np.arange(means.shape[1]) < half, "minority": np.arange(means.shape[1]) >= half}
+    with np.errstate(invalid="ignore"):
+        averages = {name: sums[:, side].sum(1) / counts[:, side].sum(1) for name, side in sides.items()}
+    return pd.DataFrame({"epoch": np.arange(1, len(means) + 1), **averages})
 
 
 def inverse_frequency_correlation(weights: np.ndarray, counts: Iterable[float]) -> tuple[float, float]:
@@ -154,6 +184,11 @@ class Material:
         """The experiments that it reads, each once, in its own order."""
         return list(dict.fromkeys(reads.experiment for reads in self.artifact.reads))
 
+    @property
+    def trains(self) -> bool:
+        """Whether any run feeds it."""
+        return any(reads.methods or reads.optional for reads in self.artifact.reads)
+
     def experiment(self, name: str) -> Experiment:
         return self.config.experiment(self.paper, name)
 
@@ -195,9 +230,12 @@ class Material:
         return self.config.paper(self.paper).methods[method].title
 
     def cuts(self) -> list[str]:
-        """What this scale leaves out of the paper's protocol, one text for each experiment that differs."""
-        cuts = (self.config.cut(self.scale, self.paper, name) for name in self.experiments)
-        return [cut for cut in dict.fromkeys(cuts) if cut]
+        """What this scale leaves out of the paper's protocol; where experiments differ in it, after their names."""
+        names: dict[str, list[str]] = {}
+        for name in self.experiments:
+            if cut := self.config.cut(self.scale, self.paper, name):
+                names.setdefault(cut, []).append(name)
+        return list(names) if len(names) < 2 else [f"{', '.join(known)}: {cut}" for cut, known in names.items()]
 
     def why_not(self, experiment: str, setting: str, method: str) -> str:
         """Why a cell has no records."""
@@ -212,6 +250,17 @@ class Material:
             return None, None
         mean, sd = rows.iloc[0][["mean", "std"]]
         return (None if pd.isna(mean) else float(mean)), (None if pd.isna(sd) else float(sd))
+
+    @property
+    def stated(self) -> pd.DataFrame:
+        """The published numbers of the table of the same name; all of the paper's where none has it."""
+        mine = self.published[self.published["table_or_figure"].str.lower() == self.name]
+        return self.published if mine.empty else mine
+
+    def excluded_because(self, experiment: str, setting: str, method: str, metric: str) -> str:
+        """Why the paper's number of a cell is not judged; empty if it is."""
+        rows = self._published_rows(experiment, setting, method, metric)
+        return "" if rows.empty else rows.iloc[0]["excluded"] or ""
 
     def row_in_paper(self, experiment: str, setting: str, method: str, metric: str) -> bool:
         """Whether the paper lists a cell, with a number or without."""
@@ -236,7 +285,7 @@ def why_not(config: Config, scale: str, paper: str, experiment: str, setting: st
     if setting not in config.settings_of(scale, paper, experiment):
         return f"not part of scale {scale}"
     if method not in config.methods_of(scale, paper, experiment):
-        return "not part of the paper's protocol"
+        return f"not part of scale {scale}" if method in one.methods else "not part of the paper's protocol"
     return "not trained yet"
 
 
@@ -257,30 +306,29 @@ def of_artifact(scale: str, paper: str, artifact: str, root: str | Path | None =
     )
 
 
+PUBLISHED = ("paper", "table_or_figure", "dataset", "setting", "method", "metric", "mean", "std")
+
+
 def published(config: Config, paper: str) -> pd.DataFrame:
-    """The paper's numbers, verbatim, each with what it belongs to: experiment, setting_name, method_name (or None)."""
+    """The paper's numbers, each with what it belongs to: experiment, setting_name, method_name (or None), metric.
+
+    They are verbatim, but for those in percent, which become fractions, as ours are. `excluded` says why a number is
+    not judged, and is None for those that are.
+    """
     mapping = config.paper(paper).published
     if mapping is None:
-        columns = [
-            "table_or_figure",
-            "setting",
-            "method",
-            "metric",
-            "mean",
-            "std",
-            "experiment",
-            "setting_name",
-            "method_name",
-        ]
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=[*PUBLISHED, "experiment", "setting_name", "method_name", "excluded"])
     path = config.root / mapping.file
     if not path.is_file():
         raise ConfigError(f"{path} is missing, though config/papers/{paper}.yaml names it as the published numbers")
     rows = pd.read_csv(path, dtype={"mean": float, "std": float})
-    targets = [mapping.target(row) or (None, None, None, None) for row in rows.to_dict("records")]
-    for place, column in enumerate(("experiment", "setting_name", "method_name")):
-        rows[column] = [target[place] for target in targets]
-    return rows
+    stated = rows.to_dict("records")
+    targets = [mapping.target(row) or (None, None, None, mapping.metric(row)) for row in stated]
+    percent = rows["metric"].str.endswith(PERCENT)
+    rows.loc[percent, ["mean", "std"]] = (rows.loc[percent, ["mean", "std"]] / 100).round(10)
+    for place, column in enumerate(("experiment", "setting_name", "method_name", "metric")):
+        rows[column] = pd.Series([target[place] for target in targets], dtype=object)  # so that None stays None
+    return rows.assign(excluded=pd.Series([mapping.excluded_because(row) for row in stated], dtype=object))
 
 
 def cell_names(material: Material, experiment: str, setting: str, method: str) -> dict[str, Any]:
@@ -325,4 +373,27 @@ def summary_row(rows: pd.DataFrame, metric: str) -> dict[str, Any]:
         "status": "not run" if ours.n == 0 else f"{diverged} diverged" if diverged else "run",
         "runs": pack(known["run"]),
         "records": fingerprint(known["digest"]) if ours.n else "",
+    }
+
+
+def paired_row(ours: pd.DataFrame, others: pd.DataFrame, metric: str) -> dict[str, Any]:
+    """The difference `ours` minus `others` of two cells, seed by seed, as a csv line states it.
+
+    As in `summary_row`; the seeds that only one side has do not count. Metric: `metric`_difference.
+    """
+    pairs = ours.merge(others, on="seed", suffixes=("", "_other"))
+    pairs = pairs[pairs[metric].notna() & pairs[f"{metric}_other"].notna()]
+    found = stats.summarise((pairs[metric] - pairs[f"{metric}_other"]).tolist())
+    digests = [*pairs["digest"], *pairs["digest_other"]]
+    diverged = int((pairs[["status", "status_other"]] == "diverged").any(axis=1).sum())
+    return {
+        "metric": f"{metric}_difference",
+        "mean": found.mean,
+        "sd": found.sd,
+        "n": found.n,
+        "low": found.low,
+        "high": found.high,
+        "status": "not run" if found.n == 0 else f"{diverged} diverged" if diverged else "run",
+        "runs": pack([*pairs["run"], *pairs["run_other"]]),
+        "records": fingerprint(digests) if found.n else "",
     }

@@ -12,7 +12,7 @@ Everything is decided by rules that were written down before any run:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import fdtri, stdtr, stdtrit
@@ -125,6 +125,26 @@ def above(values: Sequence[float], margin: float, label: str = "") -> Comparison
     return Comparison(label, ours.n, ours.mean, ours.low, ours.high, statistic, p_for, p_against)
 
 
+def average_above(cells: Sequence[Sequence[float]], margin: float, label: str = "") -> Comparison:
+    """Is the mean of the cells' means above `margin`? t test with one variance for all cells, pooled within them.
+
+    For paired runs a cell holds the differences at one place. Every cell counts the same, however many values it has.
+    """
+    values = [np.asarray(cell, float) for cell in cells]
+    n, degrees = sum(map(len, values)), sum(len(cell) - 1 for cell in values)
+    if not values or not all(map(len, values)):
+        return Comparison(label, n, None, None, None, None, None, None)
+    mean = float(np.mean([cell.mean() for cell in values]))
+    if degrees < 1:
+        return Comparison(label, n, mean, None, None, None, None, None)
+    pooled = math.sqrt(sum(float(((cell - cell.mean()) ** 2).sum()) for cell in values) / degrees)
+    error = pooled * math.sqrt(sum(1 / len(cell) for cell in values)) / len(values)
+    distance, half = mean - margin, t_quantile(degrees) * error
+    statistic = distance / error if error > 1e-12 else math.copysign(math.inf, distance) if distance else 0.0
+    p_for, p_against = float(stdtr(degrees, -statistic)), float(stdtr(degrees, statistic))
+    return Comparison(label, n, mean, mean - half, mean + half, statistic, p_for, p_against)
+
+
 def below(values: Sequence[float], margin: float, label: str = "") -> Comparison:
     """Is the mean of `values` below `margin`? The mirror image of `above`; effect: the mean."""
     mirrored = above([-value for value in values], -margin, label)
@@ -138,6 +158,26 @@ def below(values: Sequence[float], margin: float, label: str = "") -> Comparison
         mirrored.p_for,
         mirrored.p_against,
     )
+
+
+def within(values: Sequence[float], margin: float, label: str = "") -> Comparison:
+    """Is the mean of `values` between -margin and +margin? Two one-sided t tests. Effect: the mean.
+
+    For: both must say so, so its p is the larger one. Against: the mean beyond either bound, Bonferroni-corrected.
+    """
+    below_it, above_it = below(values, margin, label), above(values, -margin, label)
+    p_for = [one.p_for for one in (below_it, above_it) if one.p_for is not None]
+    p_against = [one.p_against for one in (below_it, above_it) if one.p_against is not None]
+    if len(p_for) < 2 or len(p_against) < 2:
+        return above_it
+    weakest = below_it if p_for[0] > p_for[1] else above_it
+    return replace(above_it, statistic=weakest.statistic, p_for=max(p_for), p_against=min(1.0, 2 * min(p_against)))
+
+
+def opposite(comparison: Comparison) -> Comparison:
+    """The same test with for and against exchanged; the effect stays what it is."""
+    statistic = _minus(comparison.statistic)
+    return replace(comparison, statistic=statistic, p_for=comparison.p_against, p_against=comparison.p_for)
 
 
 def cost_ratio(costs: Sequence[float], others: Sequence[float], margin: float = 1.0, label: str = "") -> Comparison:

@@ -9,6 +9,12 @@ def inverse_frequency(counts: torch.Tensor) -> torch.Tensor:
     return inverse / inverse.sum()
 
 
+def effective_number(counts: torch.Tensor, beta: float) -> torch.Tensor:
+    """Class weights ∝ 1/E_c that sum to C, E_c = (1 − β^{n_c}) / (1 − β) (Cui et al. 2019). counts (C,) -> (C,)."""
+    inverse = (1 - beta) / (1 - beta ** counts.double())
+    return (inverse / inverse.sum() * len(counts)).to(counts.dtype)
+
+
 def rectified_share(scores: torch.Tensor) -> torch.Tensor:
     """max(score, 0) by its sum; all zero if no score is positive (Ren et al. 2018, eq. 15 and 16). (n,) -> (n,)."""
     positive = scores.clamp(min=0)

@@ -17,10 +17,10 @@ from typing import Any
 
 from reweigh import record
 from reweigh.config import Config, load
+from reweigh.config.specs import SCALES
 from reweigh.dependencies import Dependencies, drawn_by
 from reweigh.digest import PACKAGE, digest, file_digest, source_digest
 from reweigh.errors import ReweighError
-from reweigh.spec_models import SCALES
 
 # Modules that decide how an artifact looks. Not all that they import: a new key in the config model redraws nothing.
 DRAWING = ("render", "plots", "results", "stats")

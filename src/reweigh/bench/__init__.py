@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 
 from reweigh.bench.table import CSV, Line, report, write
-from reweigh.config_words import lookup
+from reweigh.config.words import lookup
 
 # In the order in which they run: the first forks, which is best done before this process has threads.
 GROUPS = {

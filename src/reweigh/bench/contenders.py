@@ -39,6 +39,28 @@ OPTIONS = {
         "target_mode": "eval",
         "target_augment": True,
     },
+    "absgd": {
+        "lambda_": 5.0,
+        "from_epoch": 0,
+        "first_lambda": None,
+        "gamma": 0.5,
+        "alpha": 1.0,
+        "uniform": False,
+        "loss": None,
+        "class_balance": None,
+        "log_weights": False,
+    },
+    "meta": {
+        "from_epoch": 0,
+        "beta": 0.9999,
+        "weight_rate": 0.01,
+        "meta_learning_rate": 0.001,
+        "meta_milestones": [],
+        "meta_factor": 1.0,
+        "meta_loss": "cross_entropy",
+        "target_augment": True,
+        "loss": None,
+    },
 }
 MODELS = {"resnet32": ("ResNet-32", 128), "lenet": ("LeNet", 50)}  # title, batch size
 

@@ -36,6 +36,8 @@ METHODS = {
     "plain step": "none",
     "TDR, t_in = 10": "tdr",
     "example reweighting": "er",
+    "META, from its first epoch on": "meta",
+    "ABSGD": "absgd",
     "hard weighting": "hard",
     "random weights": "random_weights",
 }

@@ -106,7 +106,7 @@ class Problem:
 
 
 def _first(batch: Batch, size: int) -> Batch:
-    return Batch(batch.inputs[:size], batch.labels[:size], batch.groups[:size])
+    return Batch(batch.inputs[:size], batch.labels[:size], batch.groups[:size], batch.rows[:size])
 
 
 def hypergradients(bench: Bench) -> list[Line]:

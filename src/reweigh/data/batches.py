@@ -14,16 +14,21 @@ import torch
 
 from reweigh.data import augment
 from reweigh.data.arrays import Part, RawData
+from reweigh.data.sampling import epoch_size, order
 from reweigh.streams import rng
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """inputs float32 (B, ...), labels int64 (B,), groups int64 (B,): what weights are shared by (labels, or sex)."""
+    """inputs float32 (B, ...), labels and groups int64 (B,), rows int64 (B,): the places of the examples in their part.
+
+    Groups are what weights are shared by: the labels, or a sensitive attribute.
+    """
 
     inputs: torch.Tensor
     labels: torch.Tensor
     groups: torch.Tensor
+    rows: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -57,8 +62,16 @@ class InputPart(Protocol):
 
     def __len__(self) -> int: ...
 
-    def stream(self, batch_size: int, seed: int, name: str, augmented: bool, drop_last: bool = True) -> Stream:
-        """Batches in a fresh random order each cycle."""
+    def stream(
+        self,
+        batch_size: int,
+        seed: int,
+        name: str,
+        augmented: bool,
+        drop_last: bool = True,
+        sampling: str = "uniform",
+    ) -> Stream:
+        """Batches in a fresh random order each cycle; see `reweigh.data.sampling`."""
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """The whole part in its own order, never augmented: what evaluation sees."""
@@ -118,39 +131,57 @@ class DevicePart:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, rows: torch.Tensor | slice, draws: torch.Tensor | None = None) -> Batch:
-        """The examples of `rows` as float32, augmented by their draws if there are any, scaled."""
+    def take(self, rows: torch.Tensor, draws: torch.Tensor | None = None) -> Batch:
+        """The examples of `rows` (B,) as float32, augmented by their draws if there are any, scaled."""
         inputs = self.inputs[rows]
         if draws is not None:
             inputs = augment.apply(inputs, self.augmentation, draws)
-        return Batch(self.scaled(inputs), self.labels[rows], self.groups[rows])
+        return Batch(self.scaled(inputs), self.labels[rows], self.groups[rows], rows)
 
-    def stream(self, batch_size: int, seed: int, name: str, augmented: bool, drop_last: bool = True) -> "BatchStream":
-        return BatchStream(self, batch_size, seed, name, augmented, drop_last)
+    def stream(
+        self,
+        batch_size: int,
+        seed: int,
+        name: str,
+        augmented: bool,
+        drop_last: bool = True,
+        sampling: str = "uniform",
+    ) -> "BatchStream":
+        return BatchStream(self, batch_size, seed, name, augmented, drop_last, sampling)
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
+        rows = torch.arange(len(self), device=self.labels.device)
         for start in range(0, len(self), batch_size):
-            yield self.take(slice(start, start + batch_size))
+            yield self.take(rows[start : start + batch_size])
 
 
 class BatchStream:
-    """An endless stream of batches: a fresh shuffle each cycle, whose incomplete last batch is dropped, or kept.
+    """An endless stream of batches: a fresh order each cycle, whose incomplete last batch is dropped, or kept.
 
     A part smaller than one batch gives all of itself every time.
     """
 
     def __init__(
-        self, part: DevicePart, batch_size: int, seed: int, name: str, augmented: bool, drop_last: bool = True
+        self,
+        part: DevicePart,
+        batch_size: int,
+        seed: int,
+        name: str,
+        augmented: bool,
+        drop_last: bool = True,
+        sampling: str = "uniform",
     ) -> None:
-        self.part, self.seed, self.name = part, seed, name
+        self.part, self.seed, self.name, self.sampling = part, seed, name, sampling
         self.augmentation = part.augmentation if augmented else None
-        self.batch_size = min(batch_size, len(part))
-        self.whole = len(part) // self.batch_size if self.batch_size else 0  # complete batches of a cycle
-        self.left = 0 if drop_last or not self.batch_size else len(part) % self.batch_size
+        self._host_labels = part.labels.cpu().numpy()
+        self.length = epoch_size(sampling, self._host_labels)  # examples of a cycle
+        self.batch_size = min(batch_size, self.length)
+        self.whole = self.length // self.batch_size if self.batch_size else 0  # complete batches of a cycle
+        self.left = 0 if drop_last or not self.batch_size else self.length % self.batch_size
         self.per_cycle = self.whole + bool(self.left)
         device = part.labels.device
-        self._order = torch.zeros(len(part), dtype=torch.int64, device=device)
-        self._draws = torch.zeros((len(part), 4), device=device) if self.augmentation else None
+        self._order = torch.zeros(self.length, dtype=torch.int64, device=device)
+        self._draws = torch.zeros((self.length, 4), device=device) if self.augmentation else None
         self._place = torch.zeros(1, dtype=torch.int64, device=device)
         self._cycle, self._short = -1, False
 
@@ -161,11 +192,12 @@ class BatchStream:
     def seek(self, number: int) -> None:
         cycle, place = divmod(number, self.per_cycle)
         if cycle != self._cycle:
-            order = rng(self.seed, self.name, cycle).permutation(len(self.part))
-            self._order.copy_(torch.from_numpy(order))
+            self._order.copy_(
+                torch.from_numpy(order(self.sampling, self._host_labels, rng(self.seed, self.name, cycle)))
+            )
             if self.augmentation:
                 generator = rng(self.seed, "augment", self.name, cycle)
-                self._draws.copy_(augment.draw(self.augmentation, len(self.part), generator))
+                self._draws.copy_(augment.draw(self.augmentation, self.length, generator))
             self._cycle = cycle
         self._short = place == self.whole
         self._place.fill_(place)

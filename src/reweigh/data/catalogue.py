@@ -52,7 +52,10 @@ class Edition:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set: what it is, what may be done with it, and its editions, the preferred one first."""
+    """A data set: what it is, what may be done with it, and its editions, the preferred one first.
+
+    `needs` names the data sets whose files its reader reads too.
+    """
 
     name: str
     title: str
@@ -63,6 +66,7 @@ class Dataset:
     click_through: bool
     editions: tuple[Edition, ...]
     how: str = ""
+    needs: tuple[str, ...] = ()
 
     def digest(self) -> str:
         """Digest of the content of all files of all editions; where it lies and what it is packed in is left out."""
@@ -101,8 +105,9 @@ class Manifest:
         return self.datasets[name]
 
     def content_digest(self, name: str) -> str:
-        """Digest of what a data set contains, wherever it is had from."""
-        return self[name].digest()
+        """Digest of what a data set contains, with what it needs of others, wherever it is had from."""
+        own, needed = self[name].digest(), self[name].needs
+        return digest([own, *map(self.content_digest, needed)]) if needed else own
 
 
 def content_digest(name: str, path: str | Path = PATH) -> str:
@@ -113,7 +118,8 @@ def content_digest(name: str, path: str | Path = PATH) -> str:
 def _dataset(name: str, entry: dict[str, Any]) -> Dataset:
     editions = tuple(_edition(edition, body) for edition, body in entry.get("editions", {}).items())
     rest = {key: value for key, value in entry.items() if key != "editions"}
-    return Dataset(name, editions=editions, **{**rest, "papers": tuple(rest["papers"])})
+    lists = {key: tuple(rest.get(key, ())) for key in ("papers", "needs")}
+    return Dataset(name, editions=editions, **{**rest, **lists})
 
 
 def _edition(name: str, body: dict[str, Any]) -> Edition:

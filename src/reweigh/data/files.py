@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from reweigh.data import sampling
 from reweigh.data.arrays import Part
 from reweigh.data.batches import Batch, Scaling
 from reweigh.data.loading import Asked, loaded, ready
@@ -85,9 +86,17 @@ class FilePart:
     def __len__(self) -> int:
         return len(self.index)
 
-    def stream(self, batch_size: int, seed: int, name: str, augmented: bool, drop_last: bool = True) -> "FileStream":
+    def stream(
+        self,
+        batch_size: int,
+        seed: int,
+        name: str,
+        augmented: bool,
+        drop_last: bool = True,
+        sampling: str = "uniform",
+    ) -> "FileStream":
         """Batches in a fresh random order each cycle."""
-        return FileStream(self, batch_size, seed, name, augmented, drop_last)
+        return FileStream(self, batch_size, seed, name, augmented, drop_last, sampling)
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """The whole part in its own order, never augmented: what evaluation sees."""
@@ -103,7 +112,7 @@ class FilePart:
 
     def batch_of(self, rows: torch.Tensor, images: torch.Tensor) -> Batch:
         """The batch of these rows (B,) with these images, uint8 (B, 3, side, side), both on the device."""
-        return Batch(self.scaled(images), self.labels[rows], self.groups[rows])
+        return Batch(self.scaled(images), self.labels[rows], self.groups[rows], rows)
 
 
 def _read(files: ImageFiles, index: np.ndarray, row: int, seed: int | None) -> torch.Tensor:
@@ -112,9 +121,11 @@ def _read(files: ImageFiles, index: np.ndarray, row: int, seed: int | None) -> t
 
 @dataclass(frozen=True)
 class Order:
-    """Which of `count` examples are in which batch of a stream, as a pure function of the batch's number."""
+    """Which examples are in which batch of a stream, as a pure function of the batch's number."""
 
-    count: int
+    labels: np.ndarray
+    sampling: str
+    count: int  # examples of a cycle
     batch_size: int
     per_cycle: int
     seed: int
@@ -131,7 +142,7 @@ class Order:
         order = None
         for cycle, place in (divmod(later, self.per_cycle) for later in itertools.count(number)):
             if place == 0 or order is None:
-                order = rng(self.seed, self.name, cycle).permutation(self.count)
+                order = sampling.order(self.sampling, self.labels, rng(self.seed, self.name, cycle))
             yield [(int(order[at]), self._cut_seed(cycle, at)) for at in self.places(place)]
 
     def _cut_seed(self, cycle: int, at: int) -> int | None:
@@ -145,13 +156,23 @@ class FileStream:
     """
 
     def __init__(
-        self, part: FilePart, batch_size: int, seed: int, name: str, augmented: bool, drop_last: bool = True
+        self,
+        part: FilePart,
+        batch_size: int,
+        seed: int,
+        name: str,
+        augmented: bool,
+        drop_last: bool = True,
+        drawn: str = "uniform",
     ) -> None:
         self.part = part
-        batch_size = min(batch_size, len(part))
-        whole, left = divmod(len(part), batch_size) if batch_size else (0, 0)
+        labels = part.labels.cpu().numpy()
+        count = sampling.epoch_size(drawn, labels)
+        batch_size = min(batch_size, count)
+        whole, left = divmod(count, batch_size) if batch_size else (0, 0)
         self.per_cycle = whole + (left > 0 and not drop_last)
-        self.order = Order(len(part), batch_size, self.per_cycle, seed, name, part.augment and augmented)
+        augment = part.augment and augmented
+        self.order = Order(labels, drawn, count, batch_size, self.per_cycle, seed, name, augment)
         self._number: int | None = None
         self._ahead: Iterator[tuple[torch.Tensor, torch.Tensor]] | None = None
         # Made when they are first needed: most methods leave some of their streams alone.

@@ -1,6 +1,8 @@
-"""Groups of examples: who belongs to which class or group, and even shares over them."""
+"""Groups of examples: who belongs to which class or group, and shares of them."""
 
+import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 
@@ -19,3 +21,11 @@ def even_share(total: int, groups: int, name: str) -> int:
             f"{name} {total} cannot be shared evenly over {groups} classes or groups; use a multiple of {groups}"
         )
     return total // groups
+
+
+def part_of(count: int, share: float) -> int:
+    """`share` of `count` examples, rounded down. The share counts as the decimal number it is written as.
+
+    So 0.29 of 100 are 29, though the float nearest to 0.29 is a little less.
+    """
+    return math.floor(Fraction(str(share)) * count)

@@ -19,19 +19,40 @@ def two_class_sizes(total: int, imbalance_ratio: float) -> tuple[int, int]:
     return minority, majority
 
 
-def long_tail_sizes(largest: int, imbalance_ratio: float, classes: int) -> list[int]:
+def long_tail_sizes(largest: int, imbalance_ratio: float, classes: int, exact: bool = False) -> list[int]:
     """Sizes of an exponential long tail: `largest * mu**i`, rounded down.
 
-    mu = (1 / imbalance_ratio)**(1 / (classes - 1)), so that the last class has `largest / imbalance_ratio`.
+    mu = (1 / imbalance_ratio)**(1 / (classes - 1)), so that the last class has `largest / imbalance_ratio`. It has just
+    that with `exact`, as the exponent i / (classes - 1) is computed first (Cao et al., 2019). Else mu is (TDR's code),
+    and its rounding error may cost a class whose size is whole an example: 49 for 50 at 500, ratio 10, 100 classes.
 
     Raises ConfigError for an impossible ratio, fewer than two classes, or a class left without an example.
     """
     if classes < 2:
         raise ConfigError(f"a long tail needs at least 2 classes, not {classes}")
-    mu = (1 / _checked(imbalance_ratio)) ** (1 / (classes - 1))
-    sizes = [int(_counted(largest, "largest_class") * mu**i) for i in range(classes)]
+    rho = 1 / _checked(imbalance_ratio)
+    mu = rho ** (1 / (classes - 1))
+    shares = [rho ** (i / (classes - 1)) if exact else mu**i for i in range(classes)]
+    sizes = [int(_counted(largest, "largest_class") * share) for share in shares]
+    return _all_there(sizes, imbalance_ratio)
+
+
+def step_sizes(largest: int, imbalance_ratio: float, classes: int) -> list[int]:
+    """Sizes of a step: `largest` in the first `classes // 2`, `largest / imbalance_ratio`, rounded down, in the others.
+
+    The step imbalance of Buda et al. (2018) as Cao et al. (2019) build it, with half of the classes in the minority.
+    Raises ConfigError for an impossible ratio, fewer than two classes, or a class left without an example.
+    """
+    if classes < 2:
+        raise ConfigError(f"a step needs at least 2 classes, not {classes}")
+    smallest = int(_counted(largest, "largest_class") * (1 / _checked(imbalance_ratio)))
+    majority = classes // 2
+    return _all_there([largest] * majority + [smallest] * (classes - majority), imbalance_ratio)
+
+
+def _all_there(sizes: list[int], imbalance_ratio: float) -> list[int]:
     if min(sizes) < 1:
-        raise ConfigError(f"imbalance_ratio {imbalance_ratio:g} leaves no example of class {classes - 1}; lower it")
+        raise ConfigError(f"imbalance_ratio {imbalance_ratio:g} leaves no example of class {len(sizes) - 1}; lower it")
     return sizes
 
 

@@ -11,7 +11,7 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 __all__ = ["PATH", "Manifest", "content_digest", "ensure", "status"]
 
 SOURCES = ("embedded", "mirror", "official")
+PLACES = ("raw", *SOURCES, "by hand")  # nearest first
 RECEIPT = "SOURCE.json"
 PARTIAL = ".part-"
 
@@ -39,9 +40,12 @@ def ensure(
     The receipt: `{dataset, edition, files: [{name, bytes, sha256, source, url}], fetched}`; `source` is "embedded",
     "mirror", "official" or "present" (it lay there already), `url` is where anyone can get the same content, or `None`.
     `mirror` is a directory or URL prefix; `None` means the environment's REWEIGH_MIRROR, "" none at all.
-    Raises DataError if a file that is there is not what it should be, or if no source has the data set.
+    Data sets that this one needs are put beside it. Raises DataError if a file that is there is not what it should be,
+    or if no source has the data set.
     """
     catalogue = Manifest.load(manifest)
+    for needed in catalogue[dataset].needs:
+        ensure(needed, root, mirror, manifest)
     job = _Fetch(catalogue[dataset], Path(root) / dataset, catalogue.directory / "embedded", _mirror(mirror))
     try:
         if edition := job.complete_edition():
@@ -58,11 +62,15 @@ def status(
     """One row a data set: `{dataset, title, edition, where, bytes, missing, note, how}`; opens nothing, asks nobody.
 
     `where` is "raw" (fetched), "embedded", "mirror", "official" (a download) or "by hand" (nobody may pass it on, or it
-    was never published); `missing` lists the files that are not in raw; `how` says what to do to have all of it.
+    was never published), of the data sets that it needs too, whichever is farthest; `missing` lists the files that are
+    not in raw; `how` says what to do to have all of it.
     """
     catalogue, place = Manifest.load(manifest), _mirror(mirror)
-    entries = catalogue.datasets.values()
-    return [_Fetch(entry, Path(root) / entry.name, catalogue.directory / "embedded", place).row() for entry in entries]
+    jobs = {
+        name: _Fetch(entry, Path(root) / name, catalogue.directory / "embedded", place)
+        for name, entry in catalogue.datasets.items()
+    }
+    return [job.row([jobs[name].where()[0] for name in job.entry.needs]) for job in jobs.values()]
 
 
 @dataclass(frozen=True)
@@ -240,9 +248,10 @@ class _Fetch:
                     return SOURCES[nearest - 1], edition
         return "by hand", next(iter(self.entry.editions), None)
 
-    def row(self) -> dict[str, Any]:
-        """This data set's row of `status`."""
-        where, edition = self.where()
+    def row(self, needed: Sequence[str] = ()) -> dict[str, Any]:
+        """This data set's row of `status`; `needed` are the places of the data sets that it needs."""
+        own, edition = self.where()
+        where = max((own, *needed), key=PLACES.index)
         sizes = [file.bytes for file in edition.files] if edition else [None]
         fetch = f"reweigh fetch {self.entry.name}" if where in SOURCES else ""
         return {

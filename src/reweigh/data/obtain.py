@@ -10,8 +10,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from reweigh.data import load, manifest
-from reweigh.data.arrays import Split
+from reweigh.data.arrays import RawData, Split
+from reweigh.data.noise import realised
 from reweigh.data.split import draw
 from reweigh.digest import canonical, closure, digest
 from reweigh.errors import DataError
@@ -53,6 +56,7 @@ def obtain(spec: dict[str, Any], root: str | Path = "data") -> Split:
 def describe(spec: dict[str, Any], root: str | Path = "data") -> dict[str, Any]:
     """What the `.json` of a run's split says: `{digest, recipe_digest, recipe, sizes, group_sizes, raw, ...}`.
 
+    Where labels were given noise, also `noise`: its kind and rate, and what came of them in each noisy part.
     Draws and writes the split first if it is not there or no longer current.
     """
     path = split_path(spec, root)
@@ -64,7 +68,9 @@ def describe(spec: dict[str, Any], root: str | Path = "data") -> dict[str, Any]:
 
 def _draw_and_write(spec: dict[str, Any], root: str | Path) -> dict[str, Any]:
     dataset, options = spec["data"]["dataset"], spec["data"]["options"]
-    receipt = manifest.ensure(dataset, Path(root, "raw"), manifest=Path(root, "manifest.yaml"))
+    path_of_manifest = Path(root, "manifest.yaml")
+    names = (dataset, *manifest.Manifest.load(path_of_manifest)[dataset].needs)
+    receipts = [manifest.ensure(name, Path(root, "raw"), manifest=path_of_manifest) for name in names]
     raw = load.read(dataset, options, Path(root, "raw"))
     split = draw(raw, spec["data"]["split"], spec["seed"])
     described = {
@@ -76,12 +82,26 @@ def _draw_and_write(spec: dict[str, Any], root: str | Path) -> dict[str, Any]:
         "group_names": split.group_names,
         "sizes": split.sizes(),
         "group_sizes": split.group_sizes(),
-        "raw": [{"dataset": dataset, "edition": receipt["edition"], **file} for file in receipt["files"]],
+        "raw": [
+            {"dataset": said["dataset"], "edition": said["edition"], **file}
+            for said in receipts
+            for file in said["files"]
+        ],
     }
+    if noise := spec["data"]["split"].get("noise"):
+        described["noise"] = {**noise, **_realised(raw, split)}
     path = split_path(spec, root)
     _write(path, split.to_bytes())
     _write(path.with_suffix(".json"), _one_key_a_line(described).encode())
     return described
+
+
+def _realised(raw: RawData, split: Split) -> dict[str, Any]:
+    """What noise did to each part that is drawn from training data, by the labels that the reader gives."""
+    label_of = {name: label for label, name in enumerate(split.class_names)}
+    clean = np.array([label_of.get(name, -1) for name in raw.class_names])[raw.train_labels]
+    parts, classes = {"train": split.train, "validation": split.validation}, len(split.class_names)
+    return {name: realised(clean[part.index], part.label, classes) for name, part in parts.items() if len(part)}
 
 
 def _read(path: Path) -> Split | None:

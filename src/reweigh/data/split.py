@@ -3,6 +3,8 @@
 Target and validation examples come from the official training part, test examples from the official test part. Each
 draw has its own named stream per class or group, so that the target set is the same at every imbalance ratio, and a
 smaller training set of a class is part of a larger one.
+
+Optional keys of a recipe, absent in older records: `rounding`, `fixed_seed`, `noise`, `validation_share`.
 """
 
 from typing import Any
@@ -10,14 +12,15 @@ from typing import Any
 import numpy as np
 
 from reweigh.data.arrays import Part, RawData, Split
-from reweigh.data.groups import even_share, members
-from reweigh.data.imbalance import long_tail_sizes, two_class_sizes
+from reweigh.data.groups import even_share, members, part_of
+from reweigh.data.imbalance import long_tail_sizes, step_sizes, two_class_sizes
+from reweigh.data.noise import noisy
 from reweigh.errors import ConfigError, DataError
 from reweigh.streams import rng
 
 WORDS = {
-    "kind": ("two-class", "long-tail", "groups"),
-    "order": ("random", "first"),
+    "kind": ("two-class", "long-tail", "step", "all", "groups"),
+    "order": ("random", "first", "legacy"),
     "test": ("balanced", "all", "group-balanced"),
 }
 
@@ -25,20 +28,34 @@ WORDS = {
 def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
     """Draw the split that `recipe` describes (the `split` block of a spec) from `raw`.
 
-    kind "two-class": `classes` = [minority, majority] become labels 0 and 1; "long-tail": all classes, the largest
-    first; "groups": every example, with the data set's own groups. Draws are even over classes ("groups": over groups).
-    Target examples are kept out of training unless `target_inside`; validation examples always are, and are no targets.
-    `order` "first" takes training and test examples from the front of the file, target and validation from its back.
-    Indices come out in ascending order. Raises ConfigError for a recipe that cannot be, DataError if examples run out.
+    kind "two-class": `classes` = [minority, majority] become labels 0 and 1; "long-tail" and "step": all classes, the
+    largest first; "all": every example of all classes; "groups": every example, with the data set's own groups. Draws
+    are even over classes ("groups": over groups). Target examples are kept out of training unless `target_inside`;
+    validation examples always are, and are no targets. Indices come out in ascending order.
+
+    order             "first" takes training and test examples from the front of the file, target and validation from
+                      its back; "legacy" does so after shuffling each class as Cao et al. (2019) do (see `_shuffled`),
+                      with their sizes, which are exact
+    rounding          "exact" for a long tail whose sizes lose nothing to rounding errors (see `long_tail_sizes`)
+    fixed_seed        everything is drawn with this seed, whatever the run's own is
+    noise             {kind, rate}: labels of the training part get noise (see `reweigh.data.noise`); a class has its
+                      size by its true labels. Target, validation and test examples that never were in it stay clean
+    validation_share  this share of the training part moves to validation, noise and all (see `_held_out`)
+
+    Raises ConfigError for a recipe that cannot be, DataError if examples run out.
     """
     kept, names = _kept(raw, recipe)
+    seed = seed if recipe.get("fixed_seed") is None else recipe["fixed_seed"]
+    order = recipe.get("order", "random")
     pools = members(raw.train_groups if recipe["kind"] == "groups" else raw.train_labels, kept)
+    if order == "legacy":
+        pools = _shuffled(pools, seed)
     target_size = even_share(recipe["target_size"], len(kept), "target_size")
     validation_size = even_share(recipe.get("validation_size", 0), len(kept), "validation_size")
     nothing = np.empty(0, np.int64)
 
     def pick(stream: str, size: int | None, k: int, without: np.ndarray, pool: np.ndarray) -> np.ndarray:
-        ordered = _ordered(pool, seed, recipe.get("order", "random"), stream, kept[k])
+        ordered = _ordered(pool, seed, order, stream, kept[k])
         return _first(ordered[~np.isin(ordered, without)], size, f"{stream} of {names[k]!r}")
 
     targets = [pick("target", target_size, k, nothing, pool) for k, pool in enumerate(pools)]
@@ -55,23 +72,21 @@ def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
     tests = [pick("test", test_size, k, nothing, pool) for k, pool in enumerate(test_pools)]
 
     grouped = recipe["kind"] == "groups"
-    train_parts = (
+    train, target, validation = (
         _part(picked, raw.train_labels, raw.train_groups, kept, grouped) for picked in (trains, targets, validations)
     )
-    test_part = _part(tests, raw.test_labels, raw.test_groups, kept, grouped)
-    return Split(*train_parts, test_part, class_names=raw.class_names if grouped else names, group_names=names)
+    if recipe.get("noise"):
+        train = _with_noise(train, names, recipe, seed)
+    if recipe.get("validation_share"):
+        train, validation = _held_out(train, target, recipe["validation_share"], seed, kept)
+    test = _part(tests, raw.test_labels, raw.test_groups, kept, grouped)
+    return Split(train, target, validation, test, class_names=raw.class_names if grouped else names, group_names=names)
 
 
 def _kept(raw: RawData, recipe: dict[str, Any]) -> tuple[list[int], tuple[str, ...]]:
     """The classes (or groups) that the split keeps, and their names. Raises ConfigError for words that do not exist."""
-    for key, known in WORDS.items():
-        if recipe.get(key, known[0]) not in known:
-            raise ConfigError(f"split {key} {recipe[key]!r} is unknown; known: {', '.join(known)}")
-    kind, test = recipe["kind"], recipe.get("test", "balanced")
-    if (kind == "groups") != (test == "group-balanced") and test != "all":
-        raise ConfigError(
-            f"split test {test!r} does not go with kind {kind!r}: groups need 'group-balanced', classes 'balanced'"
-        )
+    _check_words(recipe)
+    kind = recipe["kind"]
     if kind == "groups":
         if raw.train_groups is None or raw.test_groups is None:
             raise ConfigError("split kind 'groups' needs a data set that has groups, and this one has none")
@@ -85,20 +100,45 @@ def _kept(raw: RawData, recipe: dict[str, Any]) -> tuple[list[int], tuple[str, .
     return kept, tuple(raw.class_names[value] for value in kept)
 
 
+def _check_words(recipe: dict[str, Any]) -> None:
+    """Raise ConfigError for a word of a recipe that does not exist, or does not go with the others."""
+    for key, known in WORDS.items():
+        if recipe.get(key, known[0]) not in known:
+            raise ConfigError(f"split {key} {recipe[key]!r} is unknown; known: {', '.join(known)}")
+    kind, test = recipe["kind"], recipe.get("test", "balanced")
+    if (kind == "groups") != (test == "group-balanced") and test != "all":
+        raise ConfigError(
+            f"split test {test!r} does not go with kind {kind!r}: groups need 'group-balanced', classes 'balanced'"
+        )
+    if recipe.get("order") == "legacy" and kind in ("two-class", "groups"):
+        raise ConfigError(f"split order 'legacy' does not go with kind {kind!r}; use 'random'")
+    if recipe.get("noise") and kind == "groups":
+        raise ConfigError("split noise does not go with kind 'groups', whose groups are not the labels; use 'all'")
+    if (share := recipe.get("validation_share")) is not None:
+        if not 0 < share < 1:
+            raise ConfigError(f"validation_share {share} is impossible: it is above 0 and below 1")
+        if recipe.get("validation_size"):
+            raise ConfigError("validation_size and validation_share are two ways to the same part; use one of them")
+
+
 def _train_sizes(recipe: dict[str, Any], pools: list[int], reserved: list[int]) -> list[int | None]:
     """Training examples of each class (`None`: all that are left), from the recipe, class sizes and reserved examples.
 
-    A long tail whose largest class would need reserved examples starts from what is left of it: CIFAR-10 with 5,000 and
-    5 target examples a class starts at 4,995.
+    A long tail, or a step, whose largest classes would need reserved examples starts from what is left of them:
+    CIFAR-10 with 5,000 and 5 target examples a class starts at 4,995.
     """
-    if recipe["kind"] == "groups":
+    if recipe["kind"] in ("groups", "all"):
         return [None] * len(pools)
     if recipe["kind"] == "two-class":
         return list(two_class_sizes(recipe["total"], recipe["imbalance_ratio"]))
-    largest = recipe["largest_class"]
-    if largest <= pools[0]:
-        largest = min(largest, pools[0] - reserved[0])
-    return list(long_tail_sizes(largest, recipe["imbalance_ratio"], len(pools)))
+    heads = 1 if recipe["kind"] == "long-tail" else max(len(pools) // 2, 1)
+    largest, ratio = recipe["largest_class"], recipe["imbalance_ratio"]
+    if largest <= min(pools[:heads]):
+        largest = min(largest, *(pools[k] - reserved[k] for k in range(heads)))
+    if recipe["kind"] == "step":
+        return list(step_sizes(largest, ratio, len(pools)))
+    exact = recipe.get("rounding") == "exact" or recipe.get("order") == "legacy"
+    return list(long_tail_sizes(largest, ratio, len(pools), exact))
 
 
 def _test_size(recipe: dict[str, Any], pools: list[int]) -> int | None:
@@ -106,6 +146,19 @@ def _test_size(recipe: dict[str, Any], pools: list[int]) -> int | None:
     if recipe.get("test_size") is not None:
         return even_share(recipe["test_size"], len(pools), "test_size")
     return None if recipe.get("test", "balanced") == "all" else min(pools)
+
+
+def _shuffled(pools: list[np.ndarray], seed: int) -> list[np.ndarray]:
+    """Each class shuffled, one after the other, by numpy's old generator with the bare seed.
+
+    The first examples of each are then those that the public code of Cao et al. (2019) selects with `rand_number` =
+    seed, and most code for long-tailed CIFAR after it.
+    """
+    generator = np.random.RandomState(seed)
+    shuffled = [pool.copy() for pool in pools]
+    for pool in shuffled:
+        generator.shuffle(pool)
+    return shuffled
 
 
 def _ordered(pool: np.ndarray, seed: int, order: str, stream: str, value: int) -> np.ndarray:
@@ -132,3 +185,28 @@ def _part(
     place = {value: k for k, value in enumerate(kept)}
     label = np.array([place[value] for value in labels[index].tolist()], np.int64)
     return Part(index.astype(np.int32), label, label)
+
+
+def _with_noise(part: Part, names: tuple[str, ...], recipe: dict[str, Any], seed: int) -> Part:
+    """The part with noisy labels, drawn in the order of the file; the group is the label that a model is shown."""
+    said = recipe["noise"]
+    legacy = recipe.get("order") == "legacy"
+    label = noisy(part.label, names, said, np.random.RandomState(seed) if legacy else rng(seed, "noise", said["kind"]))
+    return Part(part.index, label, label)
+
+
+def _held_out(train: Part, target: Part, share: float, seed: int, kept: list[int]) -> tuple[Part, Part]:
+    """The training part without `share` of it, and that share: a stratified draw, rounded down in each class.
+
+    Classes (kind "groups": groups) are those that a model is shown. Noisy labels thus stay as noisy as those trained
+    on: who tunes on a slice of noisy data has no clean ones. Every class keeps an example to train on; one of fewer
+    than 1 / share examples gives none. Target examples inside the training part stay there.
+    """
+    free = ~np.isin(train.index, target.index)
+    moved = []
+    for value, pool in zip(kept, members(train.group, range(len(kept))), strict=True):
+        ordered = rng(seed, "validation-share", value).permutation(pool)
+        moved.append(_first(ordered[free[ordered]], part_of(len(pool), share), f"validation_share of class {value}"))
+    held = np.isin(np.arange(len(train)), np.concatenate(moved))
+    left, taken = (Part(train.index[rows], train.label[rows], train.group[rows]) for rows in (~held, held))
+    return left, taken

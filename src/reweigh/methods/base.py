@@ -8,29 +8,39 @@ The engine owns the rest: batches, optimiser, schedule, stages, evaluation, chec
 
 These three run on the device. On a GPU they are captured once and replayed, so they never ask a tensor for its value,
 and what they remember from step to step lies in tensors that are written in place. Whatever depends on the number of
-the step is decided before it, on the host, by `prepare`.
+the step, the epoch or the stage is decided before it, on the host, by `prepare`, `begin_epoch` and `begin`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 from torch.func import functional_call
 
-from reweigh.data.batches import Batch, Stream
+from reweigh import losses
+from reweigh.data.batches import Batch, InputPart, Stream
 from reweigh.hypergrad.lookahead import Parameters
-from reweigh.losses import cross_entropy
 from reweigh.models.layers import hold_dropout, without_trace
+from reweigh.weights import effective_number
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training that hands its model on: `epochs` epochs of the whole model or of its `head`."""
+    """A stretch of training that hands its model on; a stage of 0 epochs consists of `Method.begin` alone.
+
+    `train` is "all", or the name of what is trained in the head: "head", "head.scale". Everything else then keeps its
+    parameters, and its running statistics. `sampling` is one of `reweigh.data.sampling`. `training` replaces keys of
+    the spec's training block for the stage: batch_size, learning_rate, momentum, weight_decay, nesterov, gradient_clip,
+    and schedule, whose epochs count from the start of the stage.
+    """
 
     name: str
     epochs: int
     train: str = "all"
+    sampling: str = "uniform"
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,11 +52,14 @@ class Setting:
     class_counts: torch.Tensor  # float32 (classes,), training examples of each class
     group_counts: torch.Tensor  # float32 (groups,); groups are the classes, or the values of a sensitive attribute
     batch_size: int
-    steps_per_epoch: int
+    epochs: int
+    steps_per_epoch: int  # of the first stage
     learning_rate: float  # of the first step after warm-up, before any decay
     weight_decay: float
     target: Stream | None  # batches of the target set
     fresh: Stream  # batches of the training set, apart from those that the model trains on
+    train: InputPart  # the training set
+    validation: InputPart | None  # examples held out of the official training part
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +74,44 @@ class Step:
 
 
 class Method:
-    """Base of all methods: cross-entropy, one stage, nothing learned from elsewhere. Subclasses say what differs."""
+    """Base of all methods: one stage, nothing learned from elsewhere. Subclasses say what differs.
+
+    Two options are every method's. `loss` names one of `reweigh.losses`; without it the loss is cross-entropy.
+    `class_balance` multiplies it by the effective-number weight of its class (Cui et al., CVPR 2019), from epoch
+    `from_epoch` on ("deferred re-weighting", Cao et al., NeurIPS 2019).
+    """
 
     def __init__(self, options: dict[str, Any], setting: Setting) -> None:
         self.options, self.setting = options, setting
+        self.loss = losses.build(options.get("loss"), setting.class_counts, len(setting.train))
+        self.balance = options.get("class_balance")
+        self.class_weights = torch.ones_like(setting.class_counts) if self.balance else None
         self.logged: dict[str, torch.Tensor] = {}
 
     def stages(self, epochs: int) -> list[Stage]:
         """The stages of a run of `epochs` epochs, in order."""
         return [Stage("train", epochs)]
+
+    def begin(self, stage: Stage, model: nn.Module) -> None:
+        """What a stage needs before its first step: a new head, the class means of the features.
+
+        It is called once a stage; a run that resumes calls it for every stage so far, and then loads the saved state
+        over what it did. So whatever it makes must lie in the model or in `state()`, but for the shape of the model.
+        """
+
+    def begin_epoch(self, epoch: int, model: nn.Module) -> None:
+        """Before the first step of epoch `epoch`, counted from 0 over the whole run. Writes tensors in place."""
+        if self.balance and epoch >= self.balance["from_epoch"]:
+            self.class_weights.copy_(effective_number(self.setting.class_counts, self.balance["beta"]))
+        with torch.no_grad(), without_trace(model, training=False):
+            self.loss.refresh(epoch, lambda inputs: self.predict(model, inputs), self.setting.train)
+
+    def optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
+        """An optimiser for groups of `params` with their `weight_decay`; None: the engine's momentum SGD.
+
+        The engine sets each group's `lr` before every step: in place where that is a tensor, as a captured step needs.
+        """
+        return None
 
     def prepare(self, number: int) -> str:
         """Before step `number`, on the host: seek the streams that it will read, and name what it will do.
@@ -80,8 +122,17 @@ class Method:
         return "step"
 
     def example_losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The loss of each example. logits (B, C) -> (B,)."""
-        return cross_entropy(logits, batch.labels)
+        """The loss of each example, class weights included. logits (B, C) -> (B,)."""
+        return self.loss(logits, batch, self.balance_of(batch))
+
+    def balance_of(self, batch: Batch) -> torch.Tensor | None:
+        """The class weights (C,) that are in the losses of a batch; None if there are none."""
+        return self.class_weights
+
+    def total_weight(self, batch: Batch, weights: torch.Tensor) -> torch.Tensor:
+        """What all examples of a batch weigh together, class weights included: 1 in plain training. weights (B,)."""
+        balance = self.balance_of(batch)
+        return weights.sum() if balance is None else weights @ balance[batch.labels]
 
     def example_weights(self, step: Step, losses: torch.Tensor) -> torch.Tensor:
         """The weight of each example of the step's batch, given its losses (detached). (B,) -> (B,)."""
@@ -95,18 +146,25 @@ class Method:
         return model(inputs)
 
     def state(self) -> dict[str, Any]:
-        """What `learn` has learned so far, for a checkpoint: tensors and plain values."""
-        return {}
+        """What the method has learned so far, for a checkpoint: tensors and plain values. Subclasses add to it."""
+        return {"loss": self.loss.state(), "class_weights": self.class_weights}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""
+        self.loss.load_state(state["loss"])
+        if self.class_weights is not None:
+            self.class_weights.copy_(state["class_weights"])
 
     def log(self, **values: torch.Tensor) -> None:
         """Keep one row of each named tensor in the run's trace."""
         self.logged.update(values)
 
     def losses_at(self, step: Step, batch: Batch, parameters: Parameters, training: bool, name: str) -> torch.Tensor:
-        """The losses of `batch` at other parameters, by a pass that changes nothing of the model. -> (B,).
+        """The losses of `batch` at other parameters, by a pass that changes nothing of the model. -> (B,)."""
+        return self.example_losses(self.logits_at(step, batch, parameters, training, name), batch)
+
+    def logits_at(self, step: Step, batch: Batch, parameters: Parameters, training: bool, name: str) -> torch.Tensor:
+        """The logits of `batch` at other parameters, by a pass that changes nothing of the model. -> (B, C).
 
         `name` names the dropout mask: passes of one step under one name drop the same units; "train" is the mask of
         the step itself.
@@ -114,7 +172,7 @@ class Method:
         hold_dropout(step.model, step.dropout_seed, name)
         with without_trace(step.model, training):
             logits = functional_call(step.model, parameters, (batch.inputs,))
-        return self.example_losses(logits.float(), batch)
+        return logits.float()
 
 
 def parameters_of(model: nn.Module) -> Parameters:

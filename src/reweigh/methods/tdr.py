@@ -97,8 +97,9 @@ class Method(base.Method):
         return torch.where(collapsed, 1 / len(weights), clipped), collapsed
 
     def state(self) -> dict[str, object]:
-        return {"weights": self.weights, "next_weights": self.next_weights}
+        return {**super().state(), "weights": self.weights, "next_weights": self.next_weights}
 
     def load_state(self, state: dict[str, object]) -> None:
+        super().load_state(state)
         self.weights.copy_(state["weights"])
         self.next_weights.copy_(state["next_weights"])

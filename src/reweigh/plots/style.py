@@ -75,13 +75,24 @@ LOOKS = {
     "none": Look("#555555", "D"),
     "none_1c": Look("#555555", "D", hollow=True),
     "constant": Look("#56B4E9", "X"),
+    "sgd_ce": Look("#555555", "o"),
+    "sgd_focal": Look("#555555", "s"),
+    "sgd_ldam": Look("#555555", "^"),
+    "sgd_sce": Look("#555555", "v"),
+    "sgd_tce": Look("#555555", "P"),
+    "absgd_ce": Look("#D55E00", "o"),
+    "absgd_focal": Look("#D55E00", "D"),
+    "absgd_ldam": Look("#D55E00", "^"),
+    "absgd_sce": Look("#D55E00", "v"),
+    "eg_sce": Look("#009E73", "v"),
 }
 SPARE = [Look(colour, marker) for marker in "P*hd<>" for colour in ("#E69F00", "#8C510A", "#5E3C99", "#B2182B")]
 
 # The columns of every csv come in this order; those that an artifact does not need are left out, the core never.
 COLUMNS = [
-    "panel", "experiment", "setting", "value", "method", "title", "metric", "class", "seed", "epoch", "minutes", "x",
-    "mean", "sd", "n", "low", "high", "published", "published_sd", "scale", "status", "note", "runs", "records",
+    "panel", "experiment", "setting", "value", "method", "title", "against", "metric", "class", "seed", "epoch",
+    "minutes", "example", "x", "y", "weight", "mean", "sd", "n", "low", "high", "published", "published_sd", "scale",
+    "status", "note", "runs", "records",
 ]  # fmt: skip
 CORE = {
     "experiment",
@@ -148,8 +159,8 @@ class Drawing:
 
 def write_csv(data: pd.DataFrame, path: str | Path) -> None:
     """Write drawn numbers: columns in the house's order, six significant digits, no index."""
-    kept = [name for name in COLUMNS if name in data and (name in CORE or data[name].notna().any())]
-    data[kept].to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+    kept = [name for name in COLUMNS if name in CORE or (name in data and data[name].notna().any())]
+    data.reindex(columns=kept).to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def styled(draw: Callable[..., Drawing]) -> Callable[..., Drawing]:
@@ -163,16 +174,29 @@ def styled(draw: Callable[..., Drawing]) -> Callable[..., Drawing]:
     return in_style
 
 
-def sheet(height: float, width: float = WIDTH) -> Figure:
+def sheet(height: float = 3.0, width: float = WIDTH) -> Figure:
     """An empty figure (inches). Made without pyplot, so that no figure stays behind in a process."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def finish(figure: Figure, material: Material, shows: str, notes: Iterable[str] = (), legend: Legend = ()) -> None:
-    """Title and legend above; below, what the figure shows, notes, and at smaller scales that it is no replication."""
+def finish(
+    figure: Figure,
+    material: Material,
+    shows: str,
+    notes: Iterable[str] = (),
+    legend: Legend = (),
+    panels: float | None = None,
+) -> None:
+    """Title and legend above; below, what the figure shows, notes, and at smaller scales that it is no replication.
+
+    `panels`: the height (inches) that the panels shall have; the figure then gets as high as all of it needs.
+    """
+    lines, legend = _footer(figure.get_size_inches()[0], material, [shows, *notes]), list(legend)
+    line_height = SMALL * 1.4 / 72
+    if panels is not None:
+        figure.set_figheight(panels + 0.27 + (0.25 if legend else 0) + line_height * (len(lines) + 1))
     height = figure.get_size_inches()[1]
-    line = SMALL * 1.4 / 72 / height
-    lines = _footer(figure, material, [shows, *notes])
+    line = line_height / height
     for place, (text, colour) in enumerate(reversed(lines)):
         weight = "bold" if colour == WARNING else "normal"
         figure.text(0.008, line * (place + 0.45), text, fontsize=SMALL, color=colour, va="bottom", weight=weight)
@@ -180,7 +204,7 @@ def finish(figure: Figure, material: Material, shows: str, notes: Iterable[str] 
     _shrink(figure, title)
     top = 0.27 / height
     if legend:
-        top += _legend(figure, list(legend), top) / height
+        top += _legend(figure, legend, top) / height
     bottom = line * (len(lines) + 1)
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
@@ -197,10 +221,12 @@ def heading(material: Material) -> str:
     )
 
 
-def _footer(figure: Figure, material: Material, texts: list[str]) -> list[tuple[str, str]]:
-    """Lines and their colours, broken to the figure's width."""
-    characters = int(figure.get_size_inches()[0] * 72 / (SMALL * 0.57))
+def _footer(width: float, material: Material, texts: list[str]) -> list[tuple[str, str]]:
+    """Lines and their colours, broken to a figure's width (inches)."""
+    characters = int(width * 72 / (SMALL * 0.57))
     lines = [(line, MUTED) for text in texts for line in textwrap.wrap(text, characters)]
+    if not material.trains:
+        return [*lines, ("nothing is trained for this figure: it is the same at every scale", INK)]
     scale, cuts = material.scale, "; ".join(material.cuts())
     if scale == "paper":
         return [*lines, ("scale: paper (the paper's own budget)", INK)]
@@ -266,16 +292,24 @@ def empty(axes: Axes, text: str) -> None:
     )
 
 
+def data_title(dataset: str) -> str:
+    """How figures write a data set's name: `cifar10` -> `CIFAR-10`."""
+    return dataset.replace("cifar", "CIFAR-").replace("mnist", "MNIST")
+
+
 def seeds_text(data: pd.DataFrame, what: str = "95 % interval") -> str:
     """`n = 5 seeds; bars: 95 % interval`, over the aggregated lines of what was drawn."""
-    rows = data[data["n"] > 0]
-    if "seed" in rows:
-        rows = rows[rows["seed"].isna()]
-    if rows.empty:
-        return "Nothing of ours was run"
-    low, high = int(rows["n"].min()), int(rows["n"].max())
-    count = f"n = {low}" if low == high else f"n = {low} to {high}"
-    return f"Mean over {count} seed{'s' if high > 1 else ''}; {what}"
+    rows = data[data["seed"].isna()] if "seed" in data else data
+    return f"Mean over {count_text(rows)}; {what}" if (rows["n"] > 0).any() else "Nothing of ours was run"
+
+
+def count_text(data: pd.DataFrame) -> str:
+    """`n = 3 seeds`, `n = 1 to 3 seeds`: how many runs feed the lines of `data` that any run feeds."""
+    known = data[data["n"] > 0]["n"].astype(int)
+    if known.empty:
+        return "n = 0 seeds"
+    count = f"n = {known.min()}" if known.min() == known.max() else f"n = {known.min()} to {known.max()}"
+    return f"{count} seed{'s' if known.max() > 1 else ''}"
 
 
 def missing_notes(material: Material, data: pd.DataFrame, gaps: bool = True) -> list[str]:
@@ -290,15 +324,19 @@ def missing_notes(material: Material, data: pd.DataFrame, gaps: bool = True) -> 
     runs = material.runs[material.runs["collapsed"]]
     dead = [row for row in runs.itertuples() if (row.experiment, row.setting, row.method) in drawn]
     said = {
-        "Not run": [(row.method, row.value) for row in absent.itertuples()],
-        "With runs whose loss was no longer finite, counted with what they had reached": [
-            (row.method, row.value) for row in lost.itertuples()
-        ],
-        "With runs that end by predicting one class only": [
-            (row.method, material.label(row.experiment, row.setting)) for row in dead
-        ],
+        "Not run": list(absent.itertuples()),
+        "With runs whose loss was no longer finite, counted with what they had reached": list(lost.itertuples()),
+        "With runs that end by predicting one class only": dead,
     }
-    return [f"{text}: {_by_method(material, cells)}" for text, cells in said.items() if cells]
+    sets = {material.experiment(name).dataset for name in data["experiment"] if name}
+    found = {text: [(row.method, _place(material, row, len(sets) > 1)) for row in rows] for text, rows in said.items()}
+    return [f"{text}: {_by_method(material, cells)}" for text, cells in found.items() if cells]
+
+
+def _place(material: Material, row: Any, named: bool) -> str:
+    """A cell's setting, after the name of its data set where a figure has several."""
+    label = material.label(row.experiment, row.setting)
+    return f"{data_title(material.experiment(row.experiment).dataset)} {label}" if named else label
 
 
 def _by_method(material: Material, cells: list[tuple[str, str]]) -> str:

@@ -1,11 +1,12 @@
 """The audit: recompute what can be recomputed, and name every link of the chain that does not hold.
 
     report = audit(["paper"])
-    show(report)                     # counts, and every link that is not intact
+    show(report)                     # counts, and every link that is at fault
     report.exit_code                 # 0, or 1 where a link is broken, stale or missing
 
-A link is `intact`; `stale` (sound, but today's config, code or data would give another); `broken` (altered since it was
-made); `missing` (named by another link, and not there); or `unverifiable` (nothing here to check it against).
+A link is `intact`; `attested` (the code has changed since, and an attestation says that it changed no number); `stale`
+(sound, but today's config, code or data may give another); `broken` (altered since it was made); `missing` (named by
+another link, and not there); or `unverifiable` (nothing here to check it against).
 """
 
 import json
@@ -16,23 +17,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reweigh import record
+from reweigh import attestations, record
 from reweigh.config import Config, load
-from reweigh.config_words import lookup
+from reweigh.config.specs import SCALES
+from reweigh.config.words import lookup
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest
 from reweigh.errors import ConfigError, RecordError
 from reweigh.provenance.drawn import check_figures, check_scorecard
 from reweigh.provenance.sources import check_sources
-from reweigh.spec_models import SCALES
 
-STATES = ("intact", "stale", "broken", "missing", "unverifiable")
+STATES = ("intact", "attested", "stale", "broken", "missing", "unverifiable")
+SOUND = ("intact", "attested")
 FAILING = ("stale", "broken", "missing")
-KINDS = ("record", "spec", "code", "recipe", "trace", "split", "raw", "figure", "scorecard")
+KINDS = ("record", "spec", "code", "recipe", "trace", "split", "raw", "figure", "scorecard", "attestation")
 
 
 class Link(NamedTuple):
-    """One link: what kind, which one, its state, and what is wrong with it (empty if intact)."""
+    """One link: what kind, which one, its state, and what is wrong with it or attested of it (empty if intact)."""
 
     kind: str
     name: str
@@ -56,9 +58,9 @@ class Report:
 
     @property
     def faults(self) -> list[Link]:
-        """Every link that is not intact, in the order of the chain."""
+        """Every link that is neither intact nor attested, in the order of the chain."""
         order = {kind: place for place, kind in enumerate(KINDS)}
-        return sorted((link for link in self.links if link.state != "intact"), key=lambda one: (order[one.kind], one))
+        return sorted((link for link in self.links if link.state not in SOUND), key=lambda one: (order[one.kind], one))
 
     @property
     def exit_code(self) -> int:
@@ -82,7 +84,7 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
     """
     lookup("scale", scale, SCALES)
     root = Path(root)
-    config = load(root)
+    config, attested = load(root), attestations.load(root)
     report = Report(scale)
     records: dict[str, dict[str, Any]] = {}
     for path in sorted((root / "results" / scale).glob("*/*/*/*/seed*.json")):
@@ -93,10 +95,11 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
             report.links.append(Link("record", run, "broken", str(error)))
             continue
         report.links.append(_named_rightly(run, records[run]))
-        report.links += _record_links(config, run, records[run], root)
+        report.links += _record_links(config, run, records[run], root, attested)
     report.links += [Link(*found) for found in check_sources(records, root, redraw)]
     report.links += [Link(*found) for found in check_figures(config, scale, root, records)]
     report.links += [Link(*found) for found in check_scorecard(config, scale, root)]
+    report.links += _attestations(attested, scale)
     grid = [run for paper in config.papers for run in config.runs(scale, paper)]
     report.absent = [run for run in grid if run not in records and not record.record_path(run, root).is_file()]
     return report
@@ -128,7 +131,9 @@ def _named_rightly(run: str, body: dict[str, Any]) -> Link:
     return Link("record", run, "broken", f"it is the record of {body['run']}, moved here")
 
 
-def _record_links(config: Config, run: str, body: dict[str, Any], root: Path) -> Iterator[Link]:
+def _record_links(
+    config: Config, run: str, body: dict[str, Any], root: Path, attested: attestations.Attestations
+) -> Iterator[Link]:
     """What one record states about its spec, code, split recipe and trace, against what is there now."""
     stated = digest(body["spec"])
     if stated != body["spec_digest"]:
@@ -141,20 +146,20 @@ def _record_links(config: Config, run: str, body: dict[str, Any], root: Path) ->
         except ConfigError as error:
             changed, detail = ["run"], f"the config has no such run now ({error})"
         yield Link("spec", run, "stale" if changed else "intact", detail)
-    yield _code(run, body)
+    yield _code(run, body, attested)
     try:
         recipe = recipe_digest(body["spec"], root / "data")
     except (OSError, ValueError, LookupError, ImportError) as error:
         yield Link("recipe", run, "unverifiable", f"{type(error).__name__}: {error}")
     else:
-        same = recipe == body["split"]["recipe_digest"]
-        detail = "" if same else "the split's recipe, its code or the manifest's promise has changed"
-        yield Link("recipe", run, "intact" if same else "stale", detail)
+        then, why = body["split"]["recipe_digest"], "the split's recipe, its code or the manifest's promise has changed"
+        step = attested.step(body["digest"], "split", then, recipe)
+        yield Link("recipe", run, "intact") if recipe == then else _moved("recipe", run, why, step)
     if body["trace"] is not None:
         yield _trace(run, body, root)
 
 
-def _code(run: str, body: dict[str, Any]) -> Link:
+def _code(run: str, body: dict[str, Any], attested: attestations.Attestations) -> Link:
     if digest(body["code"]["files"]) != body["code"]["digest"]:
         return Link("code", run, "broken", "code.digest is not the digest of code.files")
     try:
@@ -164,9 +169,22 @@ def _code(run: str, body: dict[str, Any]) -> Link:
     changed = sorted(
         name for name in {*now, *body["code"]["files"]} if now.get(name) != body["code"]["files"].get(name)
     )
-    return Link(
-        "code", run, "stale" if changed else "intact", f"changed since: {', '.join(changed)}" if changed else ""
-    )
+    if not changed:
+        return Link("code", run, "intact")
+    step = attested.step(body["digest"], "code", body["code"]["digest"], digest(now))
+    return _moved("code", run, f"changed since: {', '.join(changed)}", step)
+
+
+def _moved(kind: str, run: str, why: str, step: attestations.Step | None) -> Link:
+    """A link whose digest is not today's: attested by a step that leads there, else stale."""
+    return Link(kind, run, "attested", f"{why}; {step.text}") if step else Link(kind, run, "stale", why)
+
+
+def _attestations(attested: attestations.Attestations, scale: str) -> Iterator[Link]:
+    for name in attested.files:
+        if name.split("/")[1] == scale:
+            why = attested.refused.get(name, "")
+            yield Link("attestation", name, "broken" if why else "intact", why)
 
 
 def _trace(run: str, body: dict[str, Any], root: Path) -> Link:
@@ -196,7 +214,7 @@ def _changes(then: Any, now: Any, path: str = "") -> list[str]:
 
 
 def show(report: Report, most: int = 40) -> None:
-    """Print the counts, and the first links that are not intact."""
+    """Print the counts, and the first links that are at fault."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from reweigh import record
+from reweigh import attestations, record
 from reweigh.digest import file_digest
 from reweigh.errors import RecordError, ReweighError
 from reweigh.provenance import recompute
@@ -172,6 +172,7 @@ def _run(run: str, line: dict[str, str], root: Path) -> dict[str, Any]:
             "digest": body["code"]["digest"],
             "files": len(body["code"]["files"]),
             "changed_since": _changed(body),
+            "attested": _attested(body, root),
         },
         "git": body["git"],
         "environment": body["environment"],
@@ -193,6 +194,16 @@ def _changed(body: dict[str, Any]) -> list[str]:
         return [str(error)]
     then = body["code"]["files"]
     return sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
+
+
+def _attested(body: dict[str, Any], root: Path) -> str:
+    """What is attested of an edit of the run's code since; empty if nothing is."""
+    try:
+        now = record.code_digest(body["spec"])
+    except ModuleNotFoundError:
+        return ""
+    step = attestations.load(root).step(body["digest"], "code", body["code"]["digest"], now)
+    return step.text if step else ""
 
 
 # --- on the terminal -------------------------------------------------------------------------------------------------
@@ -268,7 +279,7 @@ def _raw_file(file: dict[str, Any]) -> str:
 def _made(run: dict[str, Any]) -> str:
     """One line on what made the run: code, commit, versions, device."""
     commit, changed = run["git"]["commit"], run["code"]["changed_since"]
-    since = f"changed since: {', '.join(changed)}" if changed else "as today"
+    since = run["code"]["attested"] or (f"changed since: {', '.join(changed)}" if changed else "as today")
     code = f"code {run['code']['digest'][:12]} ({run['code']['files']} files, {since})"
     git = f"commit {commit[:12]}{' with changes' if run['git']['dirty'] else ''}" if commit else "no commit"
     versions = f"Python {run['environment']['python']}, torch {run['environment']['torch']}"

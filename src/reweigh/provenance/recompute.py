@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from reweigh import stats
-from reweigh.results import class_weights
+from reweigh.results import class_weights, majority_and_minority_weights
 
+DIFFERENCE = "_difference"  # how the metric of a paired difference ends
 TOLERANCE = 1e-5  # a csv holds six significant digits
 
 
@@ -29,6 +30,10 @@ def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = "
         return None
     if metric == "class_weight":
         return _weights(row, bodies, root)
+    if metric in ("majority_weight", "minority_weight"):
+        return _side_weights(row, bodies, root)
+    if metric.endswith(DIFFERENCE):
+        return _difference(row, bodies)
     if metric not in bodies[0]["metrics"] and metric not in bodies[0]["curves"]:
         return None
     epoch = number(row.get("epoch"))
@@ -36,6 +41,25 @@ def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = "
     ours = stats.summarise(values)
     if number(row.get("seed")) is not None:
         return {"mean": ours.mean, "n": ours.n}
+    return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high}
+
+
+def _difference(row: dict[str, Any], bodies: list[dict[str, Any]]) -> dict[str, Any]:
+    """The mean difference of a line's method and the one that it stands `against`, on the seeds that both have."""
+    metric = row["metric"].removesuffix(DIFFERENCE)
+    sides: list[dict[int, float]] = [{}, {}]
+    for body in bodies:
+        if (value := value_of(body, metric)) is not None:
+            sides[body["spec"]["method"] == row["against"]][body["spec"]["seed"]] = value
+    ours = stats.summarise([value - sides[1][seed] for seed, value in sides[0].items() if seed in sides[1]])
+    return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high}
+
+
+def _side_weights(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path) -> dict[str, Any]:
+    """The mean weight of the examples of frequent, or of rare, classes in one epoch, over runs."""
+    side, epoch = row["metric"].removesuffix("_weight"), number(row.get("epoch"))
+    frames = [frame for body in bodies if (frame := majority_and_minority_weights(body, root)) is not None]
+    ours = stats.summarise([value for frame in frames for value in frame[frame["epoch"] == epoch][side].dropna()])
     return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high}
 
 

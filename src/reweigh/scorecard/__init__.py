@@ -16,11 +16,11 @@ import pandas as pd
 
 from reweigh import results
 from reweigh.config import Config, load
-from reweigh.config_words import lookup
+from reweigh.config.specs import SCALES
+from reweigh.config.words import lookup
 from reweigh.scorecard.claims import claim_rows
 from reweigh.scorecard.numbers import number_rows
 from reweigh.scorecard.text import markdown
-from reweigh.spec_models import SCALES
 
 COLUMNS = [
     "paper", "kind", "id", "source", "text", "experiment", "setting", "value", "method", "title", "metric",
@@ -28,7 +28,7 @@ COLUMNS = [
     "published_gain", "effect", "effect_low", "effect_high", "statistic", "p", "p_holm", "verdict", "scale",
     "scale_note", "status", "note", "runs", "records",
 ]  # fmt: skip
-UNDECIDED = ("not run", "not reported")  # verdicts that no scale qualifies
+UNDECIDED = ("not run", "not reported", "not judged")  # verdicts that no scale qualifies
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,15 @@ import pandas as pd
 
 from reweigh import stats
 from reweigh.config import Config
-from reweigh.config_models import Claim
-from reweigh.results import class_weights, fingerprint, inverse_frequency_correlation, pack, why_not
+from reweigh.config.models import Claim
+from reweigh.results import (
+    class_weights,
+    fingerprint,
+    inverse_frequency_correlation,
+    majority_and_minority_weights,
+    pack,
+    why_not,
+)
 from reweigh.stats import Comparison
 
 
@@ -36,7 +43,7 @@ class Evidence:
 
     @property
     def methods(self) -> list[str]:
-        return [self.claim.better, *self.claim.worse]
+        return self.claim.methods
 
     def cell(self, setting: str, method: str) -> pd.DataFrame:
         """The runs of one cell, by seed."""
@@ -49,11 +56,17 @@ class Evidence:
 
     def pairs(self) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
         """Every place: its label, and the runs of both with the seeds that both have."""
+        several = len({better for better, _ in self.claim.contests}) > 1
         for setting in self.settings:
-            for rival in self.claim.worse:
-                ours, theirs = self.cell(setting, self.claim.better), self.cell(setting, rival)
+            for better, rival in self.claim.contests:
+                ours, theirs = self.cell(setting, better), self.cell(setting, rival)
                 seeds = ours.index.intersection(theirs.index)
-                yield f"{setting} against {rival}", ours.loc[seeds], theirs.loc[seeds]
+                label = f"{setting}, {better}" if several else setting
+                yield f"{label} against {rival}", ours.loc[seeds], theirs.loc[seeds]
+
+    def values(self, setting: str, method: str) -> pd.Series:
+        """The claim's metric in the runs of one cell, by seed."""
+        return self.cell(setting, method)[self.claim.metric].astype(float)
 
 
 def greater(evidence: Evidence) -> list[Comparison]:
@@ -65,6 +78,13 @@ def greater(evidence: Evidence) -> list[Comparison]:
     ]
 
 
+def greater_on_average(evidence: Evidence) -> list[Comparison]:
+    """The gain of `better` over `worse`, averaged over all settings and pairs, above the margin: one test for all."""
+    metric = evidence.claim.metric
+    cells = [(ours[metric] - theirs[metric]).dropna().tolist() for _, ours, theirs in evidence.pairs()]
+    return [stats.average_above(cells, evidence.claim.margin, f"{len(cells)} places on average")]
+
+
 def smaller_spread(evidence: Evidence) -> list[Comparison]:
     """The sd over seeds of `better` below that of each rival, pooled over the settings: few seeds tell little alone."""
     metric = evidence.claim.metric
@@ -72,7 +92,41 @@ def smaller_spread(evidence: Evidence) -> list[Comparison]:
         method: [evidence.cell(setting, method)[metric].dropna().tolist() for setting in evidence.settings]
         for method in evidence.methods
     }
-    return [stats.spread_ratio(cells[evidence.claim.better], cells[rival], rival) for rival in evidence.claim.worse]
+    return [stats.spread_ratio(cells[better], cells[rival], rival) for better, rival in evidence.claim.contests]
+
+
+def within(evidence: Evidence) -> list[Comparison]:
+    """`better` and `worse` differ by less than the margin, either way: at each setting, for each pair."""
+    metric = evidence.claim.metric
+    return [
+        stats.within((ours[metric] - theirs[metric]).dropna().tolist(), evidence.claim.margin, label)
+        for label, ours, theirs in evidence.pairs()
+    ]
+
+
+def grows(evidence: Evidence) -> list[Comparison]:
+    """What `better` gains over `worse` is more at the second setting than at the first, by more than the margin."""
+    if len(evidence.settings) != 2:
+        return []
+    found = []
+    for better, rival in evidence.claim.contests:
+        first, second = (evidence.values(name, better) - evidence.values(name, rival) for name in evidence.settings)
+        found.append(stats.above((second - first).dropna().tolist(), evidence.claim.margin, f"{better} over {rival}"))
+    return found
+
+
+def explained_by(evidence: Evidence) -> list[Comparison]:
+    """`better` gains over `worse`, and `by` alone gains at least the share `margin` of that: at each setting."""
+    claim, found = evidence.claim, []
+    for setting in evidence.settings:
+        for better, rival in claim.contests:
+            whole, part = (
+                evidence.values(setting, name) - evidence.values(setting, rival) for name in (better, claim.by or "")
+            )
+            rest = (part - claim.margin * whole).dropna().tolist()
+            found.append(stats.above(whole.dropna().tolist(), 0.0, f"{setting}: {better} over {rival}"))
+            found.append(stats.above(rest, 0.0, f"{setting}: {claim.by} beyond {claim.margin:g} of that"))
+    return found
 
 
 def costs_more(evidence: Evidence) -> list[Comparison]:
@@ -85,6 +139,33 @@ def costs_more(evidence: Evidence) -> list[Comparison]:
     return found
 
 
+def costs_at_most(evidence: Evidence) -> list[Comparison]:
+    """Seconds a step of `better` over those of each rival below the margin: the mirror image of `costs_more`."""
+    return [stats.opposite(one) for one in costs_more(evidence)]
+
+
+def minority_weighs_more(evidence: Evidence) -> list[Comparison]:
+    """The mean weight of an example of the rare half of the classes over that of the others, above the margin.
+
+    From the weights by class and epoch that a method logged: a value a seed, the mean ratio over weighted epochs.
+    """
+    found = []
+    for setting in evidence.settings:
+        bodies = [evidence.records[run] for run in evidence.cell(setting, evidence.claim.better or "")["run"]]
+        ratios = [ratio for body in bodies if (ratio := _minority_ratio(body, evidence.config)) is not None]
+        found.append(stats.above(ratios, evidence.claim.margin or 1.0, setting))
+    return found
+
+
+def _minority_ratio(body: dict[str, Any], config: Config) -> float | None:
+    """Mean weight of the rare half of the classes over that of the other half; None if no epoch was weighted."""
+    weights = majority_and_minority_weights(body, config.root)
+    if weights is None:
+        return None
+    weighted = weights[weights["epoch"] > body["spec"]["method_options"]["from_epoch"]]
+    return None if weighted.empty else float((weighted["minority"] / weighted["majority"]).mean())
+
+
 def weights_not_inverse_frequency(evidence: Evidence) -> list[Comparison]:
     """Pearson's correlation of time-averaged class weights with 1/n, a value a seed, below the margin."""
     return [
@@ -95,7 +176,7 @@ def weights_not_inverse_frequency(evidence: Evidence) -> list[Comparison]:
 
 def _correlations(evidence: Evidence, setting: str) -> list[tuple[float, float]]:
     found = []
-    for run in evidence.cell(setting, evidence.claim.better)["run"]:
+    for run in evidence.cell(setting, evidence.claim.better or "")["run"]:
         body = evidence.records[run]
         weights = class_weights(body, evidence.config.root)
         if weights is not None and len(weights):
@@ -103,13 +184,20 @@ def _correlations(evidence: Evidence, setting: str) -> list[tuple[float, float]]
     return found
 
 
+DIFFERENCES = ("greater", "greater_on_average", "grows", "within", "explained_by")  # tests whose effect is a difference
 SHOWN = 4  # missing cells that a note names
 
 TESTS: dict[str, Callable[[Evidence], list[Comparison]]] = {
     "greater": greater,
+    "greater_on_average": greater_on_average,
+    "grows": grows,
+    "within": within,
+    "explained_by": explained_by,
     "smaller_spread": smaller_spread,
     "costs_more": costs_more,
+    "costs_at_most": costs_at_most,
     "weights_not_inverse_frequency": weights_not_inverse_frequency,
+    "minority_weighs_more": minority_weighs_more,
 }
 
 
@@ -151,6 +239,8 @@ def _missing(evidence: Evidence) -> str:
         return experiment.reason or "not run"
     if not evidence.settings:
         return f"not part of scale {evidence.scale}"
+    if evidence.claim.test == "grows" and len(evidence.settings) < 2:
+        return f"scale {evidence.scale} has one of its two settings only"
     cells = [(setting, method) for setting in evidence.settings for method in evidence.methods]
     gaps = [cell for cell in cells if evidence.cell(*cell).empty]
     if not gaps:
@@ -191,7 +281,7 @@ def _note(evidence: Evidence, comparisons: list[Comparison]) -> str:
     """The rule, and the effect at every place: the line itself shows the weakest one."""
     notes = [f"rule: {evidence.claim.rule}"]
     if len(comparisons) > 1:
-        sign = "+" if evidence.claim.test == "greater" else ""  # differences have a sign, ratios and correlations none
+        sign = "+" if evidence.claim.test in DIFFERENCES else ""  # ratios and correlations have none
         notes.append("effects: " + ", ".join(f"{_figure(one.effect, sign)} at {one.label}" for one in comparisons))
     if evidence.claim.test == "weights_not_inverse_frequency":
         ranks = [spearman for setting in evidence.settings for _, spearman in _correlations(evidence, setting)]

@@ -8,8 +8,6 @@ from reweigh import stats
 from reweigh.config import Config
 from reweigh.results import published, summary_row, why_not
 
-BASELINE = "none"  # plain training (ERM): what every gain is measured from
-
 
 def number_rows(
     config: Config, scale: str, paper: str, runs: pd.DataFrame, records: dict[str, dict[str, Any]]
@@ -30,6 +28,7 @@ def _row(
 ) -> dict[str, Any]:
     experiment, setting, method, metric = row["experiment"], row["setting_name"], row["method_name"], row["metric"]
     mean, sd = _known(row["mean"]), _known(row["std"])
+    why = row["excluded"]
     base = {
         "paper": paper,
         "kind": "number",
@@ -41,12 +40,17 @@ def _row(
         "published_sd": sd,
     }
     if experiment is None:
-        return {**base, "n": 0, "verdict": "not run", "status": "not run", "note": "no run of ours belongs to it"}
+        verdict = "not reported" if mean is None else "not judged" if why else "not run"
+        name = "/".join(str(row[column]) for column in ("table_or_figure", "dataset", "setting", "method", "metric"))
+        note = why or "no run of ours belongs to it"
+        return {**base, "id": name, "n": 0, "verdict": verdict, "status": "not run", "note": note}
+    plain = config.paper(paper).published.baseline
     one = config.experiment(paper, experiment)
     mine = _cell(runs, experiment, setting, method)
     ours = summary_row(mine, metric) if metric in runs else summary_row(mine.iloc[:0], "test_accuracy")
     values = mine[metric].dropna().tolist() if metric in runs else []
     value = one.settings[setting].value
+    verdict = stats.verdict(mean, sd, values)
     return {
         **base,
         "experiment": experiment,
@@ -56,13 +60,14 @@ def _row(
         "title": config.paper(paper).methods[method].title,
         **ours,
         "metric": metric,
-        "difference": None if mean is None or not values else ours["mean"] - mean,
-        **_gain(runs, experiment, setting, method, metric),
-        "published_gain": _published_gain(known, row),
-        "verdict": stats.verdict(mean, sd, values),
+        "difference": None if mean is None or not values or why else ours["mean"] - mean,
+        **_gain(runs, experiment, setting, (method, plain), metric),
+        "published_gain": None if why else _published_gain(known, row, plain),
+        "verdict": "not judged" if why else verdict,
         "scale_note": config.cut(scale, paper, experiment),
         "note": "; ".join(
             [
+                *([why] if why else []),
                 *_notes(config, scale, paper, mine, records, (experiment, setting, method)),
                 *_trivial(runs, experiment, setting, metric),
             ]
@@ -74,21 +79,22 @@ def _cell(runs: pd.DataFrame, experiment: str, setting: str, method: str) -> pd.
     return runs[(runs["experiment"] == experiment) & (runs["setting"] == setting) & (runs["method"] == method)]
 
 
-def _gain(runs: pd.DataFrame, experiment: str, setting: str, method: str, metric: str) -> dict[str, Any]:
-    """Mean difference to plain training at equal budget, seed by seed, with its 95 % interval."""
+def _gain(runs: pd.DataFrame, experiment: str, setting: str, methods: tuple[str, str], metric: str) -> dict[str, Any]:
+    """Mean difference of a method to plain training at equal budget, seed by seed, with its 95 % interval."""
     empty = {"gain": None, "gain_low": None, "gain_high": None}
-    if method == BASELINE or metric not in runs:
+    if methods[0] == methods[1] or metric not in runs:
         return empty
-    ours, plain = (_cell(runs, experiment, setting, name).set_index("seed")[metric] for name in (method, BASELINE))
+    ours, plain = (_cell(runs, experiment, setting, name).set_index("seed")[metric] for name in methods)
     gains = stats.summarise((ours - plain).dropna().tolist())
     return {"gain": gains.mean, "gain_low": gains.low, "gain_high": gains.high}
 
 
-def _published_gain(known: pd.DataFrame, row: dict[str, Any]) -> float | None:
-    same = known[known["method_name"] == BASELINE]
-    for column in ("table_or_figure", "setting", "metric"):
+def _published_gain(known: pd.DataFrame, row: dict[str, Any], plain: str) -> float | None:
+    """The same by the paper's own numbers for that setting, of the same table if it has plain training, or another."""
+    same = known[(known["method_name"] == plain) & known["excluded"].isna()]
+    for column in ("experiment", "setting_name", "metric"):
         same = same[same[column] == row[column]]
-    if same.empty or row["method_name"] == BASELINE:
+    if same.empty or row["method_name"] == plain:
         return None
     return _known(row["mean"] - same.iloc[0]["mean"])
 

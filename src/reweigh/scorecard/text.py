@@ -10,7 +10,8 @@ from reweigh.config import Config
 RULE = """
 A published number p with standard deviation s has the tolerance τ = max(0.01, s). With the 95 % Student interval of our
 mean over seeds: `better` or `worse` where the interval lies wholly beyond p ± τ, `replicated` where p lies within the
-interval widened by τ and the interval is at most 2τ wide, else `inconclusive`. Claims: paired seeds, two-sided tests,
+interval widened by τ and the interval is at most 2τ wide, else `inconclusive`. A number that its note shows to be a
+misprint, or that belongs to a method which is not here, is `not judged`. Claims: paired seeds, two-sided tests,
 p values corrected by Holm's method over the paper's claims; `holds` or `fails` below 0.05. *Gain* is the mean
 difference to our own plain training at equal budget, seed by seed. Ours is always the last epoch; nothing is selected
 on the test set.
@@ -135,7 +136,7 @@ def _p(value: Any) -> str:
 
 
 def _spread(mean: Any, sd: Any) -> str:
-    return " ± ".join(part for part in (_number(mean, 4), _number(sd, 3)) if part)
+    return " ± ".join(part for part in (_number(mean, 4), _number(sd, 4)) if part)
 
 
 def _interval(low: Any, high: Any) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reweigh import record
+from reweigh import attestations, record
 from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.training.device import take_lease
 
@@ -47,7 +47,7 @@ def read_spec(path: str | Path) -> dict[str, Any]:
 
 
 def is_current(spec: dict[str, Any]) -> bool:
-    """Whether the run's record is there, unaltered, and what today's spec, code and split would give."""
+    """Whether the run's record is there, unaltered, and what today's spec, code and split give (or are attested to)."""
     from reweigh.data.obtain import recipe_digest
 
     try:
@@ -55,7 +55,7 @@ def is_current(spec: dict[str, Any]) -> bool:
         record.trace_path(record.record_path(record.run_name(spec)), found)
     except RecordError:
         return False
-    return not record.stale_because(found, spec, recipe_digest(spec))
+    return not record.stale_because(found, spec, recipe_digest(spec), attestations.load())
 
 
 def train(
@@ -139,10 +139,11 @@ def stopped_by_signals(clock: Any) -> Iterator[None]:
 
 def summary(done: dict[str, Any]) -> str:
     """One line on a finished run."""
-    accuracy, ended = done["metrics"]["test_accuracy"], done["status"]
+    what = "validation" if "validation_accuracy" in done["metrics"] else "test"
+    accuracy, ended = done["metrics"][f"{what}_accuracy"], done["status"]
     if ended == "diverged":
         ended = f"diverged at step {done['diverged_at_step']}"
-    return f"{done['run']}: {ended}, test accuracy {accuracy:.4f}, {done['steps']} steps in {done['seconds']:.1f} s"
+    return f"{done['run']}: {ended}, {what} accuracy {accuracy:.4f}, {done['steps']} steps in {done['seconds']:.1f} s"
 
 
 class Progress:

@@ -10,8 +10,9 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -38,15 +39,38 @@ class Clock:
         return self.stopping or (self.deadline is not None and time.monotonic() >= self.deadline)
 
 
-class Keeper:
-    """Called between steps: saves the run when its last checkpoint is old, and stops it when its time is up."""
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which has its name and its content on the disk only once it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}")
+    with open(partial, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
 
-    def __init__(self, run_name: str, key: str, clock: Clock | None = None, folder: Path = FOLDER) -> None:
+
+class Keeper:
+    """Called between steps: saves the run when its last checkpoint is old, and stops it when its time is up.
+
+    `facts` are saved beside the state: what the record says of the run that its state does not know.
+
+    Two processes may train one run, if the first outlived the Snakemake that started it and a second Snakemake started
+    the other. Both come to the same record; whoever saves after the other has written it (`record`) cleans up.
+    """
+
+    def __init__(
+        self, run_name: str, key: str, clock: Clock | None = None, folder: Path = FOLDER, record: Path | None = None
+    ) -> None:
         self.root, self.folder = folder, folder / run_name
         self.path = self.folder / f"{key}.pt"
         self.clock = clock or Clock()
+        self.facts: dict[str, Any] = {}
         self.every_seconds = float(os.environ.get("REWEIGH_CHECKPOINT_SECONDS", EVERY_SECONDS))
         self.saved_at = time.monotonic()
+        self.record = record
+        self.record_before = _stamp(record)
 
     def __call__(self, run: Any) -> None:
         if self.clock.is_up():
@@ -57,14 +81,11 @@ class Keeper:
 
     def save(self, run: Any) -> None:
         """Write the run's state atomically: a checkpoint is whole or it is not there."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(f".{os.getpid()}")
-        with open(partial, "wb") as file:
-            torch.save(run.state(), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, self.path)
+        with atomic(self.path) as file:
+            torch.save({**run.state(), "facts": self.facts}, file)
         self.saved_at = time.monotonic()
+        if _stamp(self.record) != self.record_before:
+            self.done()
 
     def resume(self, run: Any) -> bool:
         """Load the run's state if there is a checkpoint of it; whether there was."""
@@ -76,6 +97,7 @@ class Keeper:
         except Exception as error:  # a disk that lost bytes: start again rather than fail for ever
             print(f"{self.path}: unreadable checkpoint ({error}); starting the run again", file=sys.stderr)
             return False
+        self.facts = state.pop("facts", {})
         run.load_state(state)
         return True
 
@@ -85,3 +107,12 @@ class Keeper:
         for parent in self.folder.relative_to(self.root).parents:
             with contextlib.suppress(OSError):  # not empty: other runs of the cell are not finished
                 (self.root / parent).rmdir()
+
+
+def _stamp(path: Path | None) -> tuple[int, int] | None:
+    """What changes when a file is written anew; None if there is none."""
+    try:
+        found = path.stat() if path else None
+    except FileNotFoundError:
+        return None
+    return (found.st_mtime_ns, found.st_ino) if found else None

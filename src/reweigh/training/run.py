@@ -23,6 +23,7 @@ from reweigh.training.checkpoint import Clock, Keeper
 from reweigh.training.engine import Run, eagerly
 from reweigh.training.graph import CapturedSteps
 from reweigh.training.memory import keep_freed_memory
+from reweigh.training.stage_one import StageOne, key_of
 
 LOCK = Path("envs/requirements.lock")
 
@@ -117,8 +118,20 @@ class Job:
         data = _raw(spec["data"]["dataset"], canonical(spec["data"]["options"]).decode())
         self.graphs = CapturedSteps() if device.type == "cuda" else None
         self.run = Run(spec, data, self.split, device, self.graphs or eagerly)
-        self.keeper = Keeper(self.name, run_key(spec, self.split.digest(), device), clock)
+        self.keeper = Keeper(
+            self.name, run_key(spec, self.split.digest(), device), clock, record=record.record_path(self.name)
+        )
         self.keeper.resume(self.run)
+        self._share_stage_one()
+
+    def _share_stage_one(self) -> None:
+        """Take stage one over from another method's run, or keep it for others, if this method says that they may."""
+        self.peak_before = 0
+        if getattr(self.run.method, "shares_stage_one", False):
+            place = self.device.type, device_facts(self.device, self.spec)["name"]
+            key = key_of(self.spec, self.run.method.stage_one_options, self.split.digest(), *place)
+            shared = StageOne(self.run, key, lambda: peak_bytes(self.device), self.keeper.facts.get("stage_one"))
+            self.keeper.facts["stage_one"], self.peak_before = shared.facts, shared.peak_bytes
 
     def finish(self, progress: Any = None) -> dict[str, Any]:
         """Train to the end and write the record. `progress(run)` is called after each step.
@@ -159,8 +172,9 @@ class Job:
             "started": self.started,
             "ended": now(),
             "gpu_seconds": run.seconds if self.device.type == "cuda" else 0.0,
-            "peak_bytes": peak_bytes(self.device),
-            "trace": write_trace(path, run.trace()),
+            "peak_bytes": max(peak_bytes(self.device), self.peak_before),
+            "trace": write_trace(path, {**run.trace(), **run.kept_features()}),
+            **self.keeper.facts,
             **run.results(),
         }
         written = record.write(path, body)

@@ -1,11 +1,11 @@
-"""The JSON schema of config.yaml and config/papers/*.yaml, for editors, made from `reweigh.config_models`."""
+"""The JSON schema of config.yaml and config/papers/*.yaml, for editors, made from `reweigh.config.models`."""
 
 import json
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from reweigh.config_models import Paper, Settings
+from reweigh.config.models import Paper, Settings
 
 
 def text() -> str:

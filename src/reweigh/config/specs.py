@@ -1,9 +1,18 @@
 """The shape of a resolved spec, all that a run depends on: frozen pydantic models that refuse what they do not know."""
 
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+    model_validator,
+)
 
 SPEC_VERSION = 1
 SCALES = ("smoke", "quick", "paper")
@@ -30,12 +39,28 @@ Ratio = Annotated[float, BeforeValidator(_number), Field(ge=1), WithJsonSchema(_
 
 
 class Frozen(BaseModel):
-    """Base of all models: unknown keys, silent conversions, NaN and later changes are refused."""
+    """Base of all models: unknown keys, silent conversions, NaN and later changes are refused.
+
+    Keys in `newer` did not exist when the first records were made. Where they are None they are left out of a dump, so
+    that the specs, and the digests, of older records stay as they are.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    newer: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_newer(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if value is not None or key not in self.newer}
 
 
 # --- a resolved spec -------------------------------------------------------------------------------------------------
+
+
+class Noise(Frozen):
+    """Noise on the labels of the training part: its kind (see data/noise.py) and the share of labels it changes."""
+
+    kind: Literal["symmetric", "asymmetric", "asymmetric-ported", "asymmetric-pairs"]
+    rate: Annotated[float, Field(ge=0, lt=1)]
 
 
 class SplitBase(Frozen):
@@ -44,9 +69,20 @@ class SplitBase(Frozen):
     target_size: Count
     target_inside: bool = False
     validation_size: Count = 0
-    order: Literal["random", "first"] = "random"
+    validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    order: Literal["random", "first", "legacy"] = "random"
+    fixed_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    noise: Noise | None = None
     test: Literal["balanced", "all", "group-balanced"]
     test_size: Positive | None = None
+
+    newer: ClassVar[frozenset[str]] = frozenset({"validation_share", "fixed_seed", "noise"})
+
+    @model_validator(mode="after")
+    def _one_validation_part(self) -> "SplitBase":
+        if self.validation_size and self.validation_share is not None:
+            raise ValueError("validation_size and validation_share are two ways to the same part; use one of them")
+        return self
 
 
 class TwoClassSplit(SplitBase):
@@ -64,6 +100,29 @@ class LongTailSplit(SplitBase):
     kind: Literal["long-tail"]
     largest_class: Positive
     imbalance_ratio: Ratio
+    rounding: Literal["exact"] | None = None
+
+    newer: ClassVar[frozenset[str]] = SplitBase.newer | {"rounding"}
+
+
+class StepSplit(SplitBase):
+    """All classes, the first half with `largest_class` examples, the other with `largest_class` / `imbalance_ratio`.
+
+    `rounding` changes nothing here; a block may thus state it once for its long tails and its steps.
+    """
+
+    kind: Literal["step"]
+    largest_class: Positive
+    imbalance_ratio: Ratio
+    rounding: Literal["exact"] | None = None
+
+    newer: ClassVar[frozenset[str]] = SplitBase.newer | {"rounding"}
+
+
+class AllSplit(SplitBase):
+    """All classes with all of their examples."""
+
+    kind: Literal["all"]
 
 
 class GroupSplit(SplitBase):
@@ -72,7 +131,7 @@ class GroupSplit(SplitBase):
     kind: Literal["groups"]
 
 
-Split = Annotated[TwoClassSplit | LongTailSplit | GroupSplit, Field(discriminator="kind")]
+Split = Annotated[TwoClassSplit | LongTailSplit | StepSplit | AllSplit | GroupSplit, Field(discriminator="kind")]
 
 
 class Moments(Frozen):
@@ -129,6 +188,7 @@ class PlainSchedule(Frozen):
 
 
 Schedule = Annotated[StepSchedule | PlainSchedule, Field(discriminator="name")]
+Sampling = Literal["uniform", "effective-number", "class-aware"]  # see data/sampling.py
 
 
 class Training(Frozen):
@@ -145,6 +205,11 @@ class Training(Frozen):
     precision: Literal["fp32", "tf32", "bf16"]
     threads: Positive
     evaluate_every: Positive
+    evaluate_on: Literal["test", "validation"] | None = None
+    keep_features: Positive | None = None
+    layer_weight_decay: dict[str, Annotated[float, Field(ge=0)]] | None = None
+
+    newer: ClassVar[frozenset[str]] = frozenset({"evaluate_on", "keep_features", "layer_weight_decay"})
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> "Training":
@@ -180,49 +245,3 @@ class Spec(Frozen):
                     f"data.split.total is {split.total}, less than one batch of {self.training.batch_size}"
                 )
         return self
-
-
-# --- the knobs of the methods: what `options` of a method must state, all of it. A method that is not listed here may
-# --- state what it likes; its own module then has to refuse what it does not know.
-
-
-class NoneOptions(Frozen):
-    scale: Literal["mean", "1c"]
-
-
-class HardOptions(Frozen):
-    scale: Literal["simplex", "mean"]
-
-
-class RandomOptions(Frozen):
-    per: Literal["example", "class"]
-    every: Positive
-
-
-class ErOptions(Frozen):
-    scale: Literal["sum", "mean"]
-
-
-class TdrOptions(Frozen):
-    outer_every: Positive
-    outer_learning_rate: Annotated[float, Field(gt=0)]
-    clip_max: Annotated[float, Field(gt=0)] | None
-    normalisation: Literal["class", "batch"]
-    hypergradient_batch: Literal["fresh", "last"]
-    look_ahead_decay: bool
-    target_mode: Literal["eval", "train"]
-    target_augment: bool
-
-
-class ConstantOptions(Frozen):
-    pass
-
-
-KNOBS: dict[str, type[Frozen]] = {
-    "none": NoneOptions,
-    "hard": HardOptions,
-    "random_weights": RandomOptions,
-    "er": ErOptions,
-    "tdr": TdrOptions,
-    "constant": ConstantOptions,
-}

@@ -5,7 +5,8 @@
     config.cells_of("paper", "tdr", "fig5")                        # the cells that one artifact needs
     config.resolve("paper/tdr/mnist-4v9/rho0.005/tdr/seed0")       # the spec of a run, a plain dict
 
-A spec is laid over itself in layers: experiment, setting, method, scale. Each layer replaces the keys that it names.
+A spec is laid over itself in layers: experiment, setting, method, scale. What experiment and setting say of one method
+(`by_method`) comes after it, what the scale says of it last. Each layer replaces the keys that it names.
 """
 
 import functools
@@ -17,12 +18,22 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import BaseModel
 
-from reweigh import config_checks
-from reweigh.config_models import Artifact, Experiment, Paper, Patch, Settings
-from reweigh.config_sources import Path_, leaves, source_of, without_sources
-from reweigh.config_words import lookup, validated
+from reweigh.config import checks
+from reweigh.config.knobs import KNOBS
+from reweigh.config.models import (
+    DEFERRALS,
+    Artifact,
+    Experiment,
+    Method,
+    MethodPatch,
+    Paper,
+    Patch,
+    Settings,
+)
+from reweigh.config.sources import Path_, leaves, source_of, without_sources
+from reweigh.config.specs import SCALES, SPEC_VERSION, Spec
+from reweigh.config.words import lookup, validated
 from reweigh.errors import ConfigError
-from reweigh.spec_models import KNOBS, SCALES, SPEC_VERSION, Spec
 
 CONFIG = "config/config.yaml"
 
@@ -98,11 +109,12 @@ class Config:
         return [name for name in one.settings if kept is None or name in kept]
 
     def methods_of(self, scale: str, paper: str, experiment: str) -> list[str]:
-        """The methods of an experiment that a scale keeps, without extensions."""
+        """The methods of an experiment that a scale keeps; those of extensions where a smaller scale names them."""
         one = self.experiment(paper, experiment)
         block = one.block(scale)
-        kept = block.methods if block else None
-        return [name for name in one.methods if kept is None or name in kept]
+        if block is None or block.methods is None:
+            return one.methods
+        return [name for name in one.with_extensions if name in block.methods]
 
     def seeds(self, scale: str, paper: str, experiment: str) -> list[int]:
         """The seeds of every cell of an experiment at a scale: 0, 1, ..."""
@@ -198,8 +210,8 @@ class Config:
         found: dict[str, str] = {}
         for layer in self._layers(parts):
             for path in leaves(layer.says):
-                source = source_of(self.sources[parts.paper], layer.where + _own_path(path, layer.where[0]))
-                if source or layer.where[-2] == "scales":
+                source = source_of(self.sources[parts.paper], layer.where + _own_path(path, layer.where))
+                if source or layer.where[2:3] == ("scales",):
                     found[".".join(path)] = source or self._cut(parts)
         return found
 
@@ -214,17 +226,23 @@ class Config:
     def _layers(self, run: Run) -> list[Layer]:
         paper = self.papers[run.paper]
         experiment, method = paper.experiments[run.experiment], paper.methods[run.method]
+        setting, block = experiment.settings[run.setting], experiment.block(run.scale)
         base = ("experiments", run.experiment)
+        here = (*base, "settings", run.setting)
         layers = [
             Layer(base, _spec_shape(experiment)),
-            Layer((*base, "settings", run.setting), _spec_shape(experiment.settings[run.setting])),
-            Layer(("methods", run.method), {"uses": method.uses, "method_options": method.options}),
-            Layer(("methods", run.method), _set_in(method, "training")),
+            Layer(here, _spec_shape(setting)),
+            Layer(("methods", run.method), {"uses": method.uses, **_method_shape(method)}),
+            _of_method(base, experiment.by_method, run.method),
             # A setting may vary a knob of the method itself (an ablation): it speaks after the method.
-            Layer((*base, "settings", run.setting), _set_in(experiment.settings[run.setting], "method_options")),
+            Layer(here, _set_in(setting, "method_options")),
+            _of_method(here, setting.by_method, run.method),
         ]
-        if block := experiment.block(run.scale):
-            layers.append(Layer((*base, "scales", run.scale), _spec_shape(block)))
+        if block:
+            where = (*base, "scales", run.scale)
+            layers += [Layer(where, _spec_shape(block)), _of_method(where, block.by_method, run.method)]
+            if block.from_epoch:
+                layers.append(Layer(where, {"method_options": _deferred(layers, block.from_epoch)}))
         return layers
 
 
@@ -257,7 +275,7 @@ def _load(root: Path, files: tuple[tuple[Path, int, int], ...]) -> Config:
         lookup("paper", name, papers, CONFIG)
     config = Config(settings, papers, sources, root)
     for name in papers:
-        config_checks.check(config, name)
+        checks.check(config, name)
     return config
 
 
@@ -288,12 +306,42 @@ def _spec_shape(patch: Patch) -> dict[str, Any]:
     return {**says, **({"data": data} if data else {})}
 
 
-def _own_path(path: Path_, section: str) -> Path_:
-    """Where the value at `path` of a spec stands in its block of a paper's file; the inverse of `_spec_shape`."""
+def _method_shape(said: Method | MethodPatch) -> dict[str, Any]:
+    """What a method, or a patch of one, says, in the shape of a spec."""
+    shape = _set_in(said, "options", "model", "training")
+    return {"method_options" if key == "options" else key: value for key, value in shape.items()}
+
+
+def _of_method(where: Path_, patches: Mapping[str, MethodPatch], method: str) -> Layer:
+    """The layer of a setting or scale that is for one method alone; it says nothing if there is none."""
+    return Layer((*where, "by_method", method), _method_shape(patches[method]) if method in patches else {})
+
+
+def _deferred(layers: list[Layer], epoch: int) -> dict[str, Any]:
+    """The options of the method, with what begins later than at once beginning at `epoch`."""
+
+    def shifted(tree: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in tree.items():
+            if isinstance(value, dict) and (below := shifted(value)):
+                found[key] = below
+            elif key in DEFERRALS and value:
+                found[key] = epoch
+        return found
+
+    options: dict[str, Any] = {}
+    for layer in layers:
+        options = _laid_over(options, layer.says.get("method_options", {}))
+    return shifted(options)
+
+
+def _own_path(path: Path_, where: Path_) -> Path_:
+    """Where the value at `path` of a spec stands in its block of a paper's file; the inverse of the shapes above."""
     if path[0] == "data":
         own = next(key for key, name in _DATA_KEYS.items() if name == path[1])
         return (own, *path[2:])
-    return ("options", *path[1:]) if section == "methods" and path[0] == "method_options" else path
+    of_method = where[0] == "methods" or where[-2] == "by_method"
+    return ("options", *path[1:]) if of_method and path[0] == "method_options" else path
 
 
 def _laid_over(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,378 @@
+"""The shapes of config.yaml and of a paper's file; the parts that they share with a spec are in `specs`.
+
+A value in a paper's file may be written plainly or as `{value: 0.01, source: "paper §4.1"}`; the loader takes the
+sources out first (`reweigh.config`), so that the models here see plain values.
+"""
+
+import os
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, create_model, model_validator
+
+from reweigh.config.specs import (
+    AllSplit,
+    Augment,
+    Frozen,
+    GroupSplit,
+    LongTailSplit,
+    Model,
+    Name,
+    Positive,
+    Scale,
+    Scaling,
+    Status,
+    StepSplit,
+    Training,
+    TwoClassSplit,
+)
+
+
+def _partial(name: str, doc: str, *models: type[Frozen]) -> Any:
+    """A model with the fields of `models`, none of them required: what one layer of config says about them."""
+    fields: dict[str, Any] = {}
+    for model in models:
+        for key, field in model.model_fields.items():
+            known = fields[key][0] if key in fields else None
+            annotation = field.rebuild_annotation()
+            if field.discriminator:
+                annotation = Annotated[annotation, Field(discriminator=field.discriminator)]
+            fields[key] = (annotation if known is None or known == annotation else known | annotation, None)
+    return create_model(name, __base__=Frozen, __doc__=doc, **fields)
+
+
+SplitPatch = _partial(
+    "SplitPatch", "Any keys of a split.", TwoClassSplit, LongTailSplit, StepSplit, AllSplit, GroupSplit
+)
+TrainingPatch = _partial("TrainingPatch", "Any keys of the training block.", Training)
+ModelPatch = _partial("ModelPatch", "Any keys of the model block.", Model)
+
+
+class Patch(Frozen):
+    """One layer of a run's spec: what an experiment, a setting or a scale says about it."""
+
+    dataset: Name | None = None
+    dataset_options: dict[str, Any] = {}
+    scale_inputs: Scaling | None = None
+    augment: Augment | None = None
+    split: SplitPatch | None = None
+    model: ModelPatch | None = None
+    training: TrainingPatch | None = None
+    method_options: dict[str, Any] = {}
+
+
+class MethodPatch(Frozen):
+    """What a single method does otherwise in one experiment, at one setting, or at one scale."""
+
+    options: dict[str, Any] = {}
+    model: ModelPatch | None = None
+    training: TrainingPatch | None = None
+
+
+class Setting(Patch):
+    """One value of what an experiment varies. `value` is in the paper's own terms and stands on its axes."""
+
+    value: float | int | str
+    label: str | None = None
+    by_method: dict[Name, MethodPatch] = {}
+
+
+class ScaleBlock(Patch):
+    """What a smaller scale changes, and which part of the grid it keeps. `cut` says it in words, on every figure.
+
+    `from_epoch` is when methods begin with what they put off: it replaces each of their DEFERRALS that is above 0.
+    """
+
+    seeds: Positive | None = None
+    settings: list[Name] | None = None
+    methods: list[Name] | None = None
+    by_method: dict[Name, MethodPatch] = {}
+    from_epoch: Positive | None = None
+    cut: str
+
+
+# Options, at any depth, that name the epoch from which a method weighs, balances or prunes.
+DEFERRALS = ("from_epoch", "refresh_from")
+
+
+class Extension(Frozen):
+    """Runs that the paper does not have: methods added to an experiment at scale `paper`."""
+
+    id: str
+    why: str
+    methods: list[Name]
+    settings: list[Name] | None = None
+
+
+class Experiment(Patch):
+    """One protocol of a paper. It exists at scale `paper` and at each scale that `scales` describes."""
+
+    title: str
+    varies: str
+    status: Status = "ready"
+    reason: str | None = None
+    extension: str | None = None
+    settings: dict[Name, Setting]
+    methods: list[Name]
+    by_method: dict[Name, MethodPatch] = {}
+    extensions: list[Extension] = []
+    seeds: Positive
+    scales: dict[Literal["smoke", "quick"], ScaleBlock] = {}
+
+    @property
+    def with_extensions(self) -> list[str]:
+        """Its methods, then those that only extensions have."""
+        extra = [method for one in self.extensions for method in one.methods]
+        return list(dict.fromkeys([*self.methods, *extra]))
+
+    def block(self, scale: str) -> ScaleBlock | None:
+        """What a smaller scale changes here; `None` at scale `paper`, and where the experiment has no such scale."""
+        return next((block for name, block in self.scales.items() if name == scale), None)
+
+
+class Method(Frozen):
+    """What trains: a module of reweigh.methods with all of its knobs."""
+
+    title: str
+    uses: str
+    about: str | None = None
+    options: dict[str, Any]
+    model: ModelPatch | None = None
+    training: TrainingPatch | None = None
+
+
+class Reads(Frozen):
+    """Cells that an artifact draws: `methods` must exist (and are trained), `optional` are drawn if they do."""
+
+    experiment: Name
+    settings: list[Name] | None = None
+    methods: list[Name]
+    optional: list[Name] = []
+
+
+class Artifact(Frozen):
+    """A figure or table of a paper. `options` decide what is drawn where no run does (a toy, an embedding)."""
+
+    title: str
+    kind: Literal["figure", "table"]
+    notebook: str
+    caption: str
+    reads: list[Reads]
+    options: dict[str, Any] = {}
+    status: Status = "ready"
+    reason: str | None = None
+
+
+Pair = Annotated[list[Name], Field(min_length=2, max_length=2)]
+
+
+class Claim(Frozen):
+    """A statement of a paper that records can decide, and the rule for it; config/README.md explains the tests.
+
+    It compares `better` with each of `worse`, or the two methods of each of `pairs`, the better one first.
+    """
+
+    id: Name
+    text: str
+    source: str
+    test: Literal[
+        "greater",
+        "greater_on_average",
+        "grows",
+        "within",
+        "explained_by",
+        "smaller_spread",
+        "weights_not_inverse_frequency",
+        "minority_weighs_more",
+        "costs_more",
+        "costs_at_most",
+    ]
+    experiment: Name
+    settings: list[Name] | None = None
+    metric: str = "test_accuracy"
+    better: Name | None = None
+    worse: list[Name] = []
+    pairs: list[Pair] = []
+    by: Name | None = None
+    margin: float = 0.0
+    rule: str
+
+    @model_validator(mode="after")
+    def _compares(self) -> "Claim":
+        if bool(self.pairs) == (self.better is not None):
+            raise ValueError("a claim has either better and worse, or pairs")
+        if (self.by is not None) != (self.test == "explained_by"):
+            raise ValueError("explained_by, and no other test, needs by: the method that explains")
+        return self
+
+    @property
+    def contests(self) -> list[tuple[str, str]]:
+        """What is compared: (better, worse) each time."""
+        return [(one, other) for one, other in self.pairs] or [(self.better or "", rival) for rival in self.worse]
+
+    @property
+    def methods(self) -> list[str]:
+        """Every method that it speaks of, once."""
+        named = [self.better, *self.worse, *(name for pair in self.pairs for name in pair), self.by]
+        return list(dict.fromkeys(name for name in named if name))
+
+
+class PublishedRows(Frozen):
+    """Rows of the published file that belong to one setting of one experiment.
+
+    Those with this table and, where they are given, this dataset and setting, whose method is among `methods`: its own
+    ones, by their published names, or else all of the paper's.
+    """
+
+    table: str
+    dataset: str | None = None
+    published_setting: str | None = None
+    methods: dict[str, Name] | None = None
+    experiment: Name
+    setting: Name
+
+    def has(self, row: dict[str, str]) -> bool:
+        """Whether a row of the file is one of these, whatever its method."""
+        said = (self.table, self.dataset, self.published_setting)
+        found = (row["table_or_figure"], row["dataset"], row["setting"])
+        return all(one is None or one == other for one, other in zip(said, found, strict=True))
+
+
+class Excluded(Frozen):
+    """A published number that is not judged, and why: a misprint, or a method that is not here."""
+
+    table: str
+    dataset: str | None = None
+    published_setting: str | None = None
+    method: str
+    reason: str
+
+    def has(self, row: dict[str, str]) -> bool:
+        """Whether it speaks of a row of the file."""
+        said = (self.table, self.dataset, self.published_setting, self.method)
+        found = (row["table_or_figure"], row["dataset"], row["setting"], row["method"])
+        return all(one is None or one == other for one, other in zip(said, found, strict=True))
+
+
+class Published(Frozen):
+    """How the rows of `file` map to our runs; what is not in `metrics` keeps its name.
+
+    `baseline` is plain training, from which gains are measured.
+    """
+
+    file: str
+    methods: dict[str, Name]
+    rows: list[PublishedRows]
+    metrics: dict[str, str] = {}
+    baseline: Name = "none"
+    excluded: list[Excluded] = []
+
+    def target(self, row: dict[str, str]) -> tuple[str, str, str, str] | None:
+        """Experiment, setting, method and metric of a row of `file`, by the first that has it; `None` if none has."""
+        for known in self.rows:
+            method = (self.methods if known.methods is None else known.methods).get(row["method"])
+            if method and known.has(row):
+                return known.experiment, known.setting, method, self.metric(row)
+        return None
+
+    def metric(self, row: dict[str, str]) -> str:
+        """What the metric of a row of `file` is called here."""
+        return self.metrics.get(row["metric"], row["metric"])
+
+    def excluded_because(self, row: dict[str, str]) -> str | None:
+        """Why a row of `file` is not judged; `None` if it is."""
+        return next((" ".join(one.reason.split()) for one in self.excluded if one.has(row)), None)
+
+
+class Use(Frozen):
+    """Where a tuned value goes: some methods, at some settings of an experiment (all if not given)."""
+
+    experiment: Name
+    settings: list[Name] | None = None
+    methods: list[Name]
+
+
+class Tuned(Frozen):
+    """How options are chosen: from the setting of `experiment` (all of `over`) at which `method` has the best `metric`.
+
+    The mean over seeds at the last epoch, on held-out training data; of equals the first. `takes` names options,
+    `loss.alpha` inside others. `reweigh tune` prints the choice beside what is in use; nothing is changed by it.
+    """
+
+    experiment: Name
+    method: Name
+    metric: Literal["validation_accuracy", "balanced_accuracy"]
+    over: list[Name] | None = None
+    takes: Annotated[list[str], Field(min_length=1)]
+    used_by: list[Use]
+
+
+class Finding(Frozen):
+    """Something in the paper itself that does not fit together, with the evidence."""
+
+    id: Name
+    where: str
+    text: str
+    evidence: str
+
+
+class Paper(Frozen):
+    """A paper's file, config/papers/{paper}.yaml."""
+
+    title: str
+    citation: str
+    url: str
+    methods: dict[Name, Method]
+    experiments: dict[Name, Experiment]
+    artifacts: dict[Name, Artifact] = {}
+    claims: list[Claim] = []
+    published: Published | None = None
+    tuned: dict[Name, Tuned] = {}
+    findings: list[Finding] = []
+
+
+def _at_once(value: Any) -> Any:
+    """How many runs share a device: "auto", or a whole number from 1 on."""
+    if value == "auto" or (type(value) is int and value >= 1):
+        return value
+    raise ValueError("must be auto or a whole number from 1 on")
+
+
+AtOnce = Annotated[
+    Literal["auto"] | int,
+    BeforeValidator(_at_once),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),
+]
+
+
+def _duration(value: Any) -> Any:
+    """A duration such as 90s, 9m or 1.5h, as it stands."""
+    if isinstance(value, str) and re.fullmatch(_DURATION, value):
+        return value
+    raise ValueError("must be a duration such as 90s, 9m or 1.5h")
+
+
+_DURATION = r"^[0-9]+([.][0-9]+)?[smh]$"
+Duration = Annotated[str, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": _DURATION})]
+
+
+class Settings(Frozen):
+    """config/config.yaml: what a call of Snakemake without further words does."""
+
+    scale: Scale = "quick"
+    papers: Annotated[list[Name], Field(min_length=1)]
+    seeds_per_job: Positive = 5
+    runs_at_once: AtOnce = "auto"
+    time_budget: Duration | None = None
+    extensions: bool = False
+    missing: Literal["train", "skip"] = "train"
+    stale: Literal["train", "keep"] = "train"
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    mirror: str | None = None
+
+    def apply(self) -> None:
+        """Hand on to the processes that are started what they take from their environment: the mirror, no GPU."""
+        if self.mirror:
+            os.environ.setdefault("REWEIGH_MIRROR", self.mirror)
+        if self.device == "cpu":
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""

@@ -1,0 +1,101 @@
+"""Attentional-biased SGD (ABSGD, TMLR, algorithm 1): weights ∝ exp(loss/λ), normalised by a moving average.
+
+For each batch of B examples with losses ℓ_i, s_0 = 0:
+
+    s   ← (1 − γ) s + γ α (1/B) Σ_i exp(ℓ_i/λ)
+    p̃_i = exp(ℓ_i/λ) / s,    w_i = p̃_i/B,    θ ← momentum-SGD step along Σ_i w_i ∇ℓ_i(θ)
+
+λ > 0 raises the weight of large losses (imbalance), λ < 0 of small ones (label noise), and |λ| = ∞, here null, is plain
+SGD: w_i = 1/B, and s stays as it is. The weights are constants to the gradient, as in the engine all weights are.
+
+Paper and public code disagree; each difference is a knob.
+
+| knob          | paper                         | public code                                                          |
+|---------------|-------------------------------|----------------------------------------------------------------------|
+| lambda_       | 1 … 10, or −0.1 … −3          | 5, 3, or −0.5 … −5                                                   |
+| from_epoch,   | two stages (§3.6): λ is       | switches at epoch 160 (label noise: 80), counted from 0; its default |
+| first_lambda  | `first_lambda` before epoch   | `first_lambda` is 10, null (plain SGD) is a choice                   |
+|               | `from_epoch`                  |                                                                      |
+| gamma         | γ = 0.1 … 1                   | 0.7, 0.45                                                            |
+| alpha         | 1                             | 0.5, 0.3. As Σ_i w_i ≈ 1/α it multiplies the learning rate           |
+| uniform       | false                         | true for label noise: w_i + 1/B                                      |
+| class_balance | effective-number weights, as  | `normalisation` "none": they are not averaged out, so that the       |
+|               | another loss                  | weights of a long-tailed batch are small together; "batch" divides   |
+|               |                               | them by their mean in the batch                                      |
+
+`loss` is one of `reweigh.losses`, null cross-entropy. Class weights belong to the losses, in ℓ_i/λ too. s never starts
+again: it is 0 where λ first is finite, so that Σ_i w_i = 1/(γα) in that step, and is not corrected for it.
+`log_weights` gives the trace a row an epoch, the mean p̃ of each class and the examples seen of it (paper, Figure 4).
+
+s is kept as its logarithm, in float64: the same values without overflow (exp(ℓ/λ) is no float32 above ℓ/λ = 88), and
+without the division by zero of the public code where all of exp(ℓ/λ) underflow.
+"""
+
+import math
+
+import torch
+
+from reweigh.data.batches import Batch
+from reweigh.hypergrad.lookahead import by_group
+from reweigh.methods import base
+
+
+class Method(base.Method):
+    def __init__(self, options: dict[str, object], setting: base.Setting) -> None:
+        super().__init__(options, setting)
+        zero = setting.class_counts.new_zeros((), dtype=torch.float64)
+        self.log_s = zero - math.inf
+        self.seen = {"sums": zero.expand(setting.classes).clone(), "counts": zero.expand(setting.classes).clone()}
+
+    def prepare(self, number: int) -> str:
+        epoch, place = divmod(number, self.setting.steps_per_epoch)
+        self.lambda_ = self.options["lambda_" if epoch >= self.options["from_epoch"] else "first_lambda"]
+        program = "plain" if self.lambda_ is None else f"lambda {self.lambda_}"
+        self.last = self.options["log_weights"] and place == self.setting.steps_per_epoch - 1
+        return f"{program}, end of epoch" if self.last else program
+
+    def balance_of(self, batch: Batch) -> torch.Tensor | None:
+        weights = self.class_weights
+        if self.balance and self.balance["normalisation"] == "batch":
+            return weights / weights[batch.labels].mean()
+        return weights
+
+    def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
+        if self.lambda_ is None:
+            weights = torch.full_like(losses, 1 / len(losses))
+        else:
+            weights = self.attention(losses.double()).to(losses)
+            if self.options["uniform"]:
+                weights = weights + 1 / len(losses)
+        if self.options["log_weights"]:
+            self.watch(step.batch.labels, weights.double() * len(losses))
+        return weights
+
+    def attention(self, losses: torch.Tensor) -> torch.Tensor:
+        """p̃_i/B, after s has taken the batch in. float64 (B,) -> (B,)."""
+        gamma, size = self.options["gamma"], len(losses)
+        tilt = losses / self.lambda_
+        old = self.log_s + math.log1p(-gamma) if gamma < 1 else torch.full_like(self.log_s, -math.inf)
+        new = torch.logsumexp(tilt, 0) + math.log(gamma * self.options["alpha"] / size)
+        self.log_s.copy_(torch.logaddexp(old, new))
+        return torch.exp(tilt - self.log_s) / size
+
+    def watch(self, labels: torch.Tensor, weights: torch.Tensor) -> None:
+        """Sum the weights p̃ (B,) of each class in the epoch; at its end, log their means and begin again."""
+        classes = self.setting.classes
+        self.seen["sums"] += by_group(weights, labels, classes)
+        self.seen["counts"] += by_group(torch.ones_like(weights), labels, classes)
+        if self.last:
+            counts = self.seen["counts"].clone()
+            self.log(mean_weights=self.seen["sums"] / counts.clamp(min=1), weighted_examples=counts)
+            for total in self.seen.values():
+                total.zero_()
+
+    def state(self) -> dict[str, object]:
+        return {**super().state(), "log_s": self.log_s, **self.seen}
+
+    def load_state(self, state: dict[str, object]) -> None:
+        super().load_state(state)
+        self.log_s.copy_(state["log_s"])
+        for name, total in self.seen.items():
+            total.copy_(state[name])

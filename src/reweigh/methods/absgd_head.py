@@ -1,0 +1,34 @@
+"""ABSGD as a second stage: the head alone, after a shared stage one (ABSGD §4.2, "FC" in Tables 3 to 5).
+
+    stage one:  θ ← SGD on the mean cross-entropy                              as joint training
+    after it:   W, b ← SGD along Σ_i w_i ∇ℓ_i, with the weights w_i of ABSGD   from the head of stage one, s_0 = 0
+
+The knobs `lambda_`, `gamma`, `alpha` and `uniform` are those of `absgd`; `second_stage` says epochs, sampling, rate and
+schedule. The tables that tune the last block too ("FC + LB") are not covered.
+"""
+
+import torch
+
+from reweigh.methods import absgd, base, two_stage
+
+
+class Method(two_stage.Method, absgd.Method):
+    def __init__(self, options: dict[str, object], setting: base.Setting) -> None:
+        super().__init__({**options, "log_weights": False}, setting)
+
+    def second_stage(self) -> base.Stage:
+        return two_stage.head_stage("absgd", self.options["second_stage"])
+
+    def prepare(self, number: int) -> str:
+        after = number >= self.setting.epochs * self.setting.steps_per_epoch
+        self.lambda_ = self.options["lambda_"] if after else None
+        return "absgd" if after else "plain"
+
+    def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
+        return absgd.Method.example_weights(self, step, losses)
+
+    def load_state(self, state: dict[str, object]) -> None:
+        if "log_s" in state:
+            super().load_state(state)
+        else:  # stage one of another method, which has no s
+            base.Method.load_state(self, state)

@@ -1,0 +1,10 @@
+"""Joint training: backbone and head together, by cross-entropy; stage one alone (Kang et al., ICLR 2020, §4).
+
+What NCM, cRT, τ-normalisation and LWS start from and are compared with. See `two_stage`.
+"""
+
+from reweigh.methods import two_stage
+
+
+class Method(two_stage.Method):
+    pass

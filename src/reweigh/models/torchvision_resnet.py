@@ -1,0 +1,88 @@
+"""torchvision's ResNets, for the data sets of large images; torchvision is imported when one is built.
+
+| depth | parameters, 1,000 classes |
+|-------|---------------------------|
+| 50    | 25,557,032                |
+| 152   | 60,192,808                |
+
+`weights` is the path of a state dict to start from, as torchvision publishes them: all but a head of another shape is
+taken over. A path says nothing of what lies there, so that a spec names its `weights_sha256` too.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from reweigh.digest import file_digest
+from reweigh.errors import ConfigError, DataError
+from reweigh.models.layers import default_
+from reweigh.models.norms import BatchNorm2d
+
+DEPTHS = (18, 34, 50, 101, 152)
+
+
+class ResNet(nn.Module):
+    """The layers of a torchvision ResNet under torchvision's names, but for the last one, which is `head`."""
+
+    def __init__(self, built: Any) -> None:
+        super().__init__()
+        for name, layer in built.named_children():
+            self.add_module("head" if name == "fc" else name, layer)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """What the head sees. images (B, 3, H, W) -> (B, 512), or (B, 2048) from depth 50 on."""
+        hidden = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return self.avgpool(self.layer4(self.layer3(self.layer2(self.layer1(hidden))))).flatten(1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(images))
+
+
+def build(
+    input_shape: tuple[int, ...],
+    classes: int,
+    generator: torch.Generator,
+    depth: int,
+    weights: str | None = None,
+    weights_sha256: str | None = None,
+) -> ResNet:
+    """ResNet of this depth, its weights drawn as torchvision draws them, or read from `weights`. input (3, H, W).
+
+    Raises ConfigError for other depths, for weights without a digest and where torchvision is missing; DataError for
+    weights that are missing or are not those of this net.
+    """
+    if depth not in DEPTHS:
+        raise ConfigError(f"torchvision_resnet: no depth {depth!r}; use one of {', '.join(map(str, DEPTHS))}")
+    if (weights is None) != (weights_sha256 is None):
+        raise ConfigError("torchvision_resnet: weights and weights_sha256 go together; state both or neither")
+    try:
+        from torchvision.models import resnet
+    except ModuleNotFoundError:
+        raise ConfigError("torchvision_resnet needs torchvision; install it with: pip install torchvision") from None
+    with torch.random.fork_rng(devices=[]):  # its constructor draws weights that are drawn again below
+        model = ResNet(getattr(resnet, f"resnet{depth}")(num_classes=classes, norm_layer=BatchNorm2d))
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+    default_(model.head, generator)
+    if weights is not None:
+        _load(model, Path(weights), weights_sha256)
+    return model
+
+
+def _load(model: ResNet, path: Path, sha256: str | None) -> None:
+    """Take over the weights in `path`; a head of another shape stays as it was drawn."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such weights; download them (torchvision names the address) and put them there")
+    if (found := file_digest(path)) != sha256:
+        raise DataError(f"{path}: sha256 {found[:12]}, expected {str(sha256)[:12]}; download the weights again")
+    said = {name.replace("fc.", "head.", 1): value for name, value in torch.load(path, weights_only=True).items()}
+    own = model.state_dict()
+    if said["head.weight"].shape != own["head.weight"].shape:
+        said.update({name: own[name] for name in ("head.weight", "head.bias")})
+    try:
+        model.load_state_dict(said)
+    except RuntimeError as error:
+        raise DataError(f"{path}: not the weights of this net ({str(error).splitlines()[0]}); name others") from None
