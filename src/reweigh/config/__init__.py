@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import BaseModel
 
-from reweigh.config import checks
+import reweigh.config.checks as checks
 from reweigh.config.knobs import KNOBS
 from reweigh.config.models import (
     DEFERRALS,

@@ -5,7 +5,8 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reweigh.config import judged, sizes
+import reweigh.config.judged as judged
+import reweigh.config.sizes as sizes
 from reweigh.config.knobs import KNOBS
 from reweigh.config.models import Artifact, Experiment, Paper
 from reweigh.config.sources import leaves, source_of
