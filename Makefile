@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup quick test stress check lab bench clean lock
+.PHONY: help setup quick test long stress check lab bench clean lock
 
 PYTHON ?= python3
 CORES ?= all
@@ -36,6 +36,9 @@ quick: setup ## the whole replication at scale quick: every figure, table and ve
 
 test: setup ## all tests
 	@$(BIN)/python -m pytest
+
+long: setup ## the tests that take minutes (make test leaves them out)
+	@$(BIN)/python -m pytest -m minutes
 
 stress: setup ## fifty kills at random moments over a small grid; every record must end the same (make test has four)
 	@$(BIN)/python tests/stress.py --kills 50
