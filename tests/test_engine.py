@@ -63,12 +63,8 @@ def test_the_same_run_twice_is_identical_to_the_last_bit(method, mnist):
     assert outcome(finished({**spec, "seed": 1}, mnist)) != first
 
 
-@pytest.mark.parametrize("method", ["tdr", "tdr_p", "er"])
-@pytest.mark.parametrize("stop", [1, 5, 9, 10, 13, 20])
-def test_a_run_resumed_anywhere_ends_as_if_never_stopped(method, stop, mnist):
-    spec = spec_of(method)
-    whole = finished(spec, mnist)
-    assert whole.step == whole.total_steps == 20
+def killed_and_resumed(spec, mnist, stop):
+    """A run that ended, begun by another that was killed after step `stop` and left its state."""
     first = run_of(spec, mnist)
 
     def tick(run):
@@ -83,7 +79,16 @@ def test_a_run_resumed_anywhere_ends_as_if_never_stopped(method, stop, mnist):
     second = run_of(spec, mnist)
     second.load_state(torch.load(saved, weights_only=False))
     second.finish()
-    assert outcome(second) == outcome(whole)
+    return second
+
+
+@pytest.mark.parametrize("method", ["tdr", "tdr_p", "er"])
+@pytest.mark.parametrize("stop", [1, 5, 9, 10, 13, 20])
+def test_a_run_resumed_anywhere_ends_as_if_never_stopped(method, stop, mnist):
+    spec = spec_of(method)
+    whole = finished(spec, mnist)
+    assert whole.step == whole.total_steps == 20
+    assert outcome(killed_and_resumed(spec, mnist, stop)) == outcome(whole)
 
 
 def test_a_diverging_run_stops_and_says_where(mnist):

@@ -1,11 +1,9 @@
 """Stages of a run, what is measured, what is kept: on real MNIST, in the engine itself."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
-from test_engine import CPU, Killed, finished, mnist, outcome, run_of, spec_of  # noqa: F401 - mnist is a fixture
+from test_engine import CPU, finished, killed_and_resumed, mnist, outcome, run_of, spec_of  # noqa: F401 - a fixture
 
 from reweigh.data.split import draw
 from reweigh.errors import ConfigError
@@ -61,21 +59,7 @@ def test_stages_have_their_own_batches_rate_and_optimiser(mnist, staged):  # noq
 @pytest.mark.parametrize("stop", [1, 10, 11, 12, 25])
 def test_a_run_of_stages_resumes_inside_each_of_them(mnist, staged, stop):  # noqa: F811
     spec = spec_of("none")
-    whole, first = finished(spec, mnist), run_of(spec, mnist)
-
-    def tick(at):
-        if at.step == stop:
-            raise Killed
-
-    with pytest.raises(Killed):
-        first.finish(tick)
-    saved = io.BytesIO()
-    torch.save(first.state(), saved)
-    saved.seek(0)
-    second = run_of(spec, mnist)
-    second.load_state(torch.load(saved, weights_only=False))
-    second.finish()
-    assert outcome(second) == outcome(whole)
+    assert outcome(killed_and_resumed(spec, mnist, stop)) == outcome(finished(spec, mnist))
 
 
 def test_a_head_stage_leaves_running_statistics_alone(mnist, staged, monkeypatch):  # noqa: F811
