@@ -264,6 +264,7 @@ def test_a_failed_job_keeps_the_records_that_it_finished(made):
     assert "delete both and they are drawn again" in snakemake(made, *target, fails=True)
     assert record.read(first)["spec_digest"] == digest(load(made).resolve(f"{cell}/seed0"))
     assert record.read(second)["spec_digest"] == "of an older config"
+    assert planned(made, *target)["train"] == 1  # Snakemake remembers the failed job like a finished one
 
 
 def test_report(made):

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,12 +223,14 @@ class Pack:
 
         Snakemake remembers the params of jobs that it ran itself in this folder. A record that came with a clone, or
         from a machine without Snakemake, says itself what it was made from; only a newer input makes Snakemake listen.
+        And only one with another content: Snakemake remembers inputs and params of failed jobs as it does of finished
+        ones, so that an update that failed would seem done.
         """
         found = []
         for run in self.runs(wildcards):
             if why := self.dependencies.stale(run):
                 note = Path(".reweigh/stale", "_and_".join(why), run)
-                _touch_after(self.config.root / note, self.dependencies.record(run))
+                _write_anew(self.config.root / note)
                 found.append(note.as_posix())
         return found
 
@@ -351,11 +354,11 @@ def _code_digest(rooms: tuple[str, ...]) -> str:
     return digest({path.name: source_digest(path.read_text()) for path in files if path.is_file()})
 
 
-def _touch_after(note: Path, path: Path) -> None:
-    """Make sure that `note` is newer than `path`."""
-    if not note.is_file() or note.stat().st_mtime <= path.stat().st_mtime:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.touch()
+@functools.cache
+def _write_anew(note: Path) -> None:
+    """Write a file, once a process, with a content that it never had."""
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(f"{time.time_ns()}\n")
 
 
 @functools.cache
