@@ -15,6 +15,7 @@ import project
 import pytest
 import torch
 
+from reweigh import record
 from reweigh.training.__main__ import seconds
 from reweigh.training.checkpoint import Clock, Keeper
 
@@ -195,7 +196,7 @@ def test_torch_numpy_and_pyyaml_are_enough(folder, undisturbed, bare_python):
 def test_a_run_that_another_process_has_finished_meanwhile_leaves_no_checkpoint(tmp_path):
     path = tmp_path / "record.json"
     path.write_text("stale")
-    keeper = Keeper("a/b/seed0", "key", Clock(), tmp_path / "checkpoints", path)
+    keeper = Keeper("a/b/seed0", "key", Clock(), tmp_path / "checkpoints", path, record.stamp(path))
     run = SimpleNamespace(state=lambda: {"step": 3})
     keeper.save(run)
     assert keeper.path.is_file()

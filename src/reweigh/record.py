@@ -18,6 +18,8 @@ from reweigh.errors import RecordError
 
 RECORD_VERSION = 1
 
+Stamp = tuple[int, int]  # of a file: when it was written, and its number
+
 # What every run executes; the method, the model and the reader come on top. Two names a run chooses, one file each.
 ENGINE = "reweigh.training.engine"
 
@@ -94,6 +96,15 @@ def read(path: str | Path) -> dict[str, Any]:
             "it was changed by hand: restore it or train again"
         )
     return record
+
+
+def stamp(path: str | Path) -> Stamp | None:
+    """What changes when a record is written anew; None if there is none."""
+    try:
+        found = Path(path).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_ino
 
 
 def trace_path(path: str | Path, record: dict[str, Any]) -> Path | None:

@@ -70,6 +70,8 @@ def train(
     the device (None: see `automatic`). SIGTERM and Ctrl-C save and end like a budget.
     """
     deadline = None if time_budget is None else time.monotonic() + time_budget
+    names = [record.run_name(spec) for spec in specs]
+    before = {name: record.stamp(record.record_path(name)) for name in names}  # another process may write them from now
     waiting = [spec for spec in specs if again or not is_current(spec)]
     if kept := len(specs) - len(waiting):
         print(f"{kept} of {len(specs)} records are current and stay", file=sys.stderr)
@@ -84,7 +86,7 @@ def train(
     device, clock, written = pick_device(), Clock(deadline), []
     at_once = min(at_once or automatic(waiting, device.type), len(waiting))
 
-    make = functools.partial(Job, device=device, at_once=at_once)
+    make = functools.partial(Job, device=device, at_once=at_once, before=before)
 
     def done(record_: dict[str, Any]) -> None:
         written.append(record_["run"])

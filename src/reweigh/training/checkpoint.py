@@ -16,6 +16,8 @@ from typing import Any, BinaryIO
 
 import torch
 
+from reweigh.record import Stamp, stamp
+
 FOLDER = Path(".reweigh") / "checkpoints"
 EVERY_SECONDS = 60.0
 
@@ -57,11 +59,18 @@ class Keeper:
     `facts` are saved beside the state: what the record says of the run that its state does not know.
 
     Two processes may train one run, if the first outlived the Snakemake that started it and a second Snakemake started
-    the other. Both come to the same record; whoever saves after the other has written it (`record`) cleans up.
+    the other. Both come to the same record; whoever saves after the other has written it cleans up. `record` is that
+    file, and `before` its stamp when it was last seen not to be the run's (None: there was none).
     """
 
     def __init__(
-        self, run_name: str, key: str, clock: Clock | None = None, folder: Path = FOLDER, record: Path | None = None
+        self,
+        run_name: str,
+        key: str,
+        clock: Clock | None = None,
+        folder: Path = FOLDER,
+        record: Path | None = None,
+        before: Stamp | None = None,
     ) -> None:
         self.root, self.folder = folder, folder / run_name
         self.path = self.folder / f"{key}.pt"
@@ -69,8 +78,7 @@ class Keeper:
         self.facts: dict[str, Any] = {}
         self.every_seconds = float(os.environ.get("REWEIGH_CHECKPOINT_SECONDS", EVERY_SECONDS))
         self.saved_at = time.monotonic()
-        self.record = record
-        self.record_before = _stamp(record)
+        self.record, self.before = record, before
 
     def __call__(self, run: Any) -> None:
         if self.clock.is_up():
@@ -84,7 +92,7 @@ class Keeper:
         with atomic(self.path) as file:
             torch.save({**run.state(), "facts": self.facts}, file)
         self.saved_at = time.monotonic()
-        if _stamp(self.record) != self.record_before:
+        if self.record and stamp(self.record) != self.before:
             self.done()
 
     def resume(self, run: Any) -> bool:
@@ -107,12 +115,3 @@ class Keeper:
         for parent in self.folder.relative_to(self.root).parents:
             with contextlib.suppress(OSError):  # not empty: other runs of the cell are not finished
                 (self.root / parent).rmdir()
-
-
-def _stamp(path: Path | None) -> tuple[int, int] | None:
-    """What changes when a file is written anew; None if there is none."""
-    try:
-        found = path.stat() if path else None
-    except FileNotFoundError:
-        return None
-    return (found.st_mtime_ns, found.st_ino) if found else None

@@ -7,6 +7,7 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -102,11 +103,17 @@ def run_key(spec: dict[str, Any], split_digest: str, device: torch.device) -> st
 class Job:
     """A run and what is around it: its split, its checkpoint, its record. Goes on from a checkpoint if there is one.
 
-    Raises what `obtain` and the readers raise, before the first step. `at_once` is how many runs share the device.
+    Raises what `obtain` and the readers raise, before the first step. `at_once` is how many runs share the device;
+    `before` has the stamps of records, by run, from when they were found not to be current.
     """
 
     def __init__(
-        self, spec: dict[str, Any], device: torch.device, clock: Clock | None = None, at_once: int = 1
+        self,
+        spec: dict[str, Any],
+        device: torch.device,
+        clock: Clock | None = None,
+        at_once: int = 1,
+        before: Mapping[str, record.Stamp | None] | None = None,
     ) -> None:
         self.spec, self.device, self.at_once = spec, device, at_once
         self.name = record.run_name(spec)
@@ -118,9 +125,9 @@ class Job:
         data = _raw(spec["data"]["dataset"], canonical(spec["data"]["options"]).decode())
         self.graphs = CapturedSteps() if device.type == "cuda" else None
         self.run = Run(spec, data, self.split, device, self.graphs or eagerly)
-        self.keeper = Keeper(
-            self.name, run_key(spec, self.split.digest(), device), clock, record=record.record_path(self.name)
-        )
+        key, path = run_key(spec, self.split.digest(), device), record.record_path(self.name)
+        stamp = record.stamp(path) if before is None else before[self.name]
+        self.keeper = Keeper(self.name, key, clock, record=path, before=stamp)
         self.keeper.resume(self.run)
         self._share_stage_one()
 
