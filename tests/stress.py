@@ -10,6 +10,7 @@ array file and split is read whenever it changes. At the end every record must s
 import argparse
 import contextlib
 import json
+import os
 import random
 import shutil
 import signal
@@ -56,7 +57,6 @@ LARGE = {
     "mnist-4v9": {**IMAGES, "methods": ["tdr", "er", "none", "hard"], "seeds": 3, "training": {"epochs": 200}},
     "adult": {"methods": ["tdr", "none", "constant"], "seeds": 3, "training": {"epochs": 8}},
 }
-
 
 Tell = Callable[[str], object]
 
@@ -136,7 +136,8 @@ class Replication:
         return [process for process in found if process.pid not in workers]
 
     def checkpoints(self) -> list[Path]:
-        return list((self.folder / ".reweigh/checkpoints").rglob("*.pt"))
+        found = os.walk(self.folder / ".reweigh/checkpoints")  # unlike rglob it bears folders that vanish
+        return [Path(folder, name) for folder, _, names in found for name in names if name.endswith(".pt")]
 
     def last_saved(self) -> float:
         """When the newest checkpoint was written; 0 if there is none."""
@@ -380,9 +381,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="draw the kills of an earlier call again")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
-    folder = Path(tempfile.mkdtemp(prefix="reweigh-stress-"))
+    folder, known = Path(tempfile.mkdtemp(prefix="reweigh-stress-")), project.ROOT / "data/manifest.yaml"
     for dataset in ("mnist", "adult"):
-        manifest.ensure(dataset, folder / "raw", mirror="", manifest=project.ROOT / "data/manifest.yaml")
+        manifest.ensure(dataset, folder / "raw", mirror="", manifest=known)
     try:
         done = stress(folder, folder / "raw", options.kills, seed, LARGE, lambda line: print(line, flush=True))
     except Failure as failure:
