@@ -87,7 +87,8 @@ def test_refused_in_one_line_that_helps(project, what):
 def test_an_impossible_step_is_refused(project):
     change(project, LONG_TAIL, LONG_TAIL.replace("long-tail", "step"))
     # Of 60 images in each class of the majority, a ratio of 200 leaves none in the minority (scale smoke).
-    change(project, "settings: [rho0.1, rho0.02]", "settings: [rho0.1, rho0.005]")
+    smoke = "seeds: 1\n        settings: [rho0.1, rho0.02]"
+    change(project, smoke, smoke.replace("rho0.02", "rho0.005"))
     with pytest.raises(
         ConfigError, match=r"mnist-lt, rho0.005, scale smoke: .* leaves no example of class 9; lower it"
     ):

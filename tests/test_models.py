@@ -34,6 +34,8 @@ GREY, COLOUR = (1, 28, 28), (3, 32, 32)
         ("resnet32", COLOUR, 100, {"shortcut": "B"}, 472_756),
         ("resnet32", COLOUR, 10, {"head": "cosine"}, 464_144),
         ("resnet32", COLOUR, 100, {"head": "cosine"}, 469_904),
+        # Of a block a stage, by hand: (432 + 32) + (4,608 + 64) + (13,824 + 128) + (55,296 + 256) + 650.
+        ("resnet32", COLOUR, 10, {"blocks": 1}, 75_290),
         ("mlp", (104,), 2, {}, 22_934),
         ("sce_cnn", COLOUR, 10, {}, 1_639_794),
         ("resnet_cifar", COLOUR, 100, {"depth": 18}, 11_220_132),

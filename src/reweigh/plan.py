@@ -67,7 +67,13 @@ def make(targets: list[str], scale: str, root: str | Path = ".") -> list[Planned
 
 def everything(config: Config, scale: str) -> list[str]:
     """All runs of the configured papers at a scale."""
-    return [run for paper in config.settings.papers for run in config.runs(scale, paper)]
+    return [run for paper in config.settings.papers for run in _of_paper(config, scale, paper)]
+
+
+def _of_paper(config: Config, scale: str, paper: str) -> list[str]:
+    """The runs of a paper's grid, and those that its artifacts need beyond it: of extensions, which no paper has."""
+    needed = [cell for name in config.paper(paper).artifacts for cell in config.cells_of(scale, paper, name)]
+    return list(dict.fromkeys([*config.runs(scale, paper), *(run for cell in needed for run in config.runs_of(cell))]))
 
 
 def runs_of_target(config: Config, target: str) -> list[str]:
@@ -88,8 +94,9 @@ def runs_of_target(config: Config, target: str) -> list[str]:
     if len(parts) not in (2, 3, 4):
         raise ConfigError(f"{target!r} is no target; write SCALE/PAPER[/EXPERIMENT[/SETTING[/METHOD]]] or a figure")
     scale, paper = lookup("scale", parts[0], SCALES), parts[1]
-    experiment = parts[2] if len(parts) > 2 else None
-    runs = config.runs(scale, paper, experiment)
+    if len(parts) == 2:
+        return _of_paper(config, scale, paper)
+    runs = config.runs(scale, paper, parts[2])
     if len(parts) == 4:
         lookup("setting", parts[3], config.experiment(paper, parts[2]).settings)
         runs = [run for run in runs if run.split("/")[3] == parts[3]]

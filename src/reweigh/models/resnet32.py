@@ -5,7 +5,8 @@
 | "A": stride and zero channels on both sides | Kaiming-normal     | 464,154 / 470,004            | LDAM, ABSGD, HAR |
 | "B": 1×1 convolution and batch norm         | PyTorch's defaults | 466,906 / 472,756            | AutoBalance      |
 
-`head="cosine"` compares directions: logits in −1 … 1 without a bias (LDAM): 464,144 / 469,904 with shortcut A.
+`head="cosine"` compares directions: logits in −1 … 1 without a bias (LDAM): 464,144 / 469,904 with shortcut A. `blocks`
+in a stage and `width` make smaller nets of the family for smaller scales: 6 × blocks + 2 layers.
 """
 
 import torch
@@ -15,8 +16,6 @@ from torch import nn
 from reweigh.errors import ConfigError
 from reweigh.models.layers import CosineHead, default_, kaiming_
 from reweigh.models.norms import BatchNorm2d
-
-BLOCKS = 5  # a stage
 
 
 class Block(nn.Module):
@@ -49,18 +48,18 @@ class Block(nn.Module):
 class ResNet32(nn.Module):
     """A 3×3 convolution, three stages of five blocks (16, 32, 64 channels), global mean, head; `width` scales them."""
 
-    def __init__(self, channels: int, classes: int, width: float, shortcut: str, head: str) -> None:
+    def __init__(self, channels: int, classes: int, width: float, shortcut: str, head: str, blocks: int) -> None:
         super().__init__()
         filters = [max(1, round(size * width)) for size in (16, 32, 64)]
         self.conv = nn.Conv2d(channels, filters[0], 3, 1, 1, bias=False)
         self.norm = BatchNorm2d(filters[0])
-        blocks, before = [], filters[0]
+        chain, before = [], filters[0]
         for after in filters:
-            for number in range(BLOCKS):
+            for number in range(blocks):
                 stride = 2 if number == 0 and after != filters[0] else 1
-                blocks.append(Block(before, after, stride, shortcut))
+                chain.append(Block(before, after, stride, shortcut))
                 before = after
-        self.blocks = nn.Sequential(*blocks)
+        self.blocks = nn.Sequential(*chain)
         self.head = CosineHead(before, classes) if head == "cosine" else nn.Linear(before, classes)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
@@ -78,13 +77,14 @@ def build(
     width: float = 1.0,
     shortcut: str = "A",
     head: str = "linear",
+    blocks: int = 5,
 ) -> ResNet32:
     """ResNet-32; input_shape is (C, 32, 32). Raises ConfigError for a shortcut or head that does not exist."""
     if shortcut not in ("A", "B"):
         raise ConfigError(f"resnet32: no shortcut {shortcut!r}; use A or B")
     if head not in ("linear", "cosine"):
         raise ConfigError(f"resnet32: no head {head!r}; use linear or cosine")
-    model = ResNet32(input_shape[0], classes, width, shortcut, head)
+    model = ResNet32(input_shape[0], classes, width, shortcut, head, blocks)
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear | CosineHead):
             (kaiming_ if shortcut == "A" else default_)(layer, generator)
