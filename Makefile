@@ -32,7 +32,7 @@ setup: ## the virtual environment, from the lock; skipped while the lock is the 
 
 quick: setup ## the whole replication at scale quick: every figure, table and verdict, in minutes
 	@$(BIN)/snakemake --cores $(CORES) --config scale=quick
-	@echo; echo "figures and tables: figures/quick/"; echo "verdicts:           results/quick/scorecard.md"
+	@echo; echo "figures and tables: figures/quick/"; echo "verdicts:           results/quick/scorecard.html (or .md, .csv)"
 
 test: setup ## all tests
 	@$(BIN)/python -m pytest
@@ -57,7 +57,7 @@ bench: setup ## time steps, throughput, packing and planning on this machine: re
 	@$(BIN)/reweigh bench
 
 clean: ## remove what can be made again: environment, caches, splits, logs, quick and smoke results (not raw data, not paper results)
-	rm -rf $(VENV) .snakemake .reweigh logs data/splits results/smoke results/quick figures/smoke figures/quick
+	rm -rf $(VENV) .snakemake .reweigh logs crates data/splits results/smoke results/quick figures/smoke figures/quick
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis src/*.egg-info
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 

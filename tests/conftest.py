@@ -16,3 +16,11 @@ def raw_root(tmp_path_factory):
     for dataset in ("mnist", "adult", "cifar10-slice", "cifar10-slice-large", "cifar100-slice"):
         manifest.ensure(dataset, root, mirror="", manifest=ROOT / "data" / "manifest.yaml")
     return root
+
+
+@pytest.fixture(scope="session")
+def sound_project(tmp_path_factory):
+    """A project whose chain holds from the raw bytes to a figure, for tests that change copies of it; made once."""
+    import tampering
+
+    return tampering.sound(tmp_path_factory.mktemp("sound"))

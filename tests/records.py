@@ -60,13 +60,17 @@ def make(
 ) -> dict[str, Any]:
     """Write the record of one run, with invented results, or `metrics` where they are given; return it.
 
-    `split` (a described split) gives a true split digest and sizes; without it they are invented too.
+    `split` (a described split) gives a true split digest and sizes; without it they are invented too, with so many test
+    examples that any accuracy is a share of them, unless the spec says how many. The accuracy is the nearest that can
+    be, and all agrees with it, but for other `metrics`, which are taken as they are.
     """
     spec = load(root).resolve(run)
     path = record.record_path(run, root)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sizes = split["sizes"] if split else _sizes(spec)
-    curves = _curves(spec, metrics)
+    stages = _stages(spec, split["sizes"] if split else _sizes(spec))
+    sizes, groups = (split["sizes"], split["group_sizes"]) if split else (_sizes(spec), _group_sizes(_sizes(spec)))
+    curves, found = _results(spec, stages, sizes, groups, metrics)
+    steps = sum(stage["epochs"] * stage["steps_per_epoch"] for stage in stages)
     body = {
         "run": run,
         "spec": spec,
@@ -75,8 +79,13 @@ def make(
         "git": {"commit": "0" * 40, "dirty": False},
         "environment": {
             "python": "3.11.0",
+            "python_implementation": "CPython",
             "torch": "2.11.0",
             "numpy": "2.0.0",
+            "pillow": None,
+            "cuda": None,
+            "cudnn": None,
+            "driver": None,
             "platform": "test",
             "lock_digest": None,
         },
@@ -86,19 +95,31 @@ def make(
             "recipe_digest": recipe_digest(spec, root / "data"),
             "sizes": sizes,
         },
+        "group_sizes": groups if spec["data"]["split"]["kind"] == "groups" else None,
         "raw": split["raw"] if split else _raw(spec["data"]["dataset"], root),
-        "device": {"kind": "cpu", "name": "a made-up processor", "threads": 1, "precision": "fp32"},
+        "stages": stages,
+        "stage_one": {"key": "1" * 64, "reused": False} if "stage_one" in spec["method_options"] else None,
+        "device": {
+            "kind": "cpu",
+            "name": "a made-up processor",
+            "threads": spec["training"]["threads"],
+            "precision": spec["training"]["precision"],
+            "runs_at_once": 1,
+            "graph": None,
+        },
         "status": status,
-        "diverged_at_step": None if status == "finished" else 7,
+        "diverged_at_step": None if status == "finished" else steps - 1,
         "started": "2024-01-01T00:00:00Z",
         "ended": "2024-01-01T00:10:00Z",
+        "resumed": 0,
         "seconds": curves["train_seconds"][-1] if curves["train_seconds"] else 0.0,
         "gpu_seconds": 0.0,
+        "energy_joules": None,
         "peak_bytes": 10**8,
-        "steps": 100 * spec["training"]["epochs"],
+        "steps": steps,
         "parameters": 43746,
         "curves": curves,
-        "metrics": _metrics(spec, curves, metrics),
+        "metrics": found,
         "trace": _trace(path, spec, sizes["train"]),
     }
     return record.write(path, body)
@@ -113,61 +134,116 @@ def _level(spec: dict[str, Any]) -> float:
     return float(np.clip(top - loss * np.log10(ratio / 10) + (noise if loss else 0), 0.02, 0.999))
 
 
-def _curves(spec: dict[str, Any], metrics: dict[str, Any]) -> dict[str, list[Any]]:
-    names = (
-        "epoch",
-        "train_loss",
-        "effective_weight",
-        "test_accuracy",
-        "minority_recall",
-        "minority_precision",
-        "train_seconds",
-    )
-    epochs = 0 if spec["uses"] == "constant" else spec["training"]["epochs"]
-    every = min(spec["training"]["evaluate_every"], max(epochs, 1))
-    shown = list(range(every, epochs + 1, every))
-    final = metrics.get("test_accuracy", _level(spec))
+def _results(
+    spec: dict[str, Any],
+    stages: list[dict[str, Any]],
+    sizes: dict[str, list[int]],
+    groups: dict[str, list[int]],
+    given: dict[str, Any],
+) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+    """Curves and metrics, all from the confusion matrices that go with an accuracy after each evaluated epoch."""
+    measured = spec["training"].get("evaluate_on") or "test"
+    counts, kind = sizes[measured], spec["data"]["split"]["kind"]
+    final = given.get(f"{measured}_accuracy", _level(spec))
+    epochs, every = sum(stage["epochs"] for stage in stages), spec["training"]["evaluate_every"]
+    shown = [epoch for epoch in range(1, epochs + 1) if epoch % every == 0 or epoch == epochs]
     noise = rng(spec["seed"], "made-up curve", spec["method"]).normal(0, 0.02, len(shown))
     rise = [1 - np.exp(-4 * epoch / epochs) for epoch in shown]
     accuracy = [float(np.clip(0.5 + (final - 0.5) * r + e * (1 - r), 0, 1)) for r, e in zip(rise, noise, strict=True)]
-    accuracy[-1:] = [final] if shown else []
-    recall = [max(0.0, 2 * value - 1) for value in accuracy]
-    cost = 1.4 if spec["uses"] == "er" else 0.5
-    columns = (
-        shown, [1 - 0.9 * r for r in rise], [0.5] * len(shown), accuracy, recall,
-        [None if value == 0 else min(1.0, value + 0.1) for value in recall], [cost * epoch for epoch in shown],
-    )  # fmt: skip
-    return dict(zip(names, (list(column) for column in columns), strict=True))
-
-
-def _metrics(spec: dict[str, Any], curves: dict[str, list[Any]], given: dict[str, Any]) -> dict[str, Any]:
-    accuracy = given.get("test_accuracy", _level(spec))
-    two_class = spec["data"]["split"]["kind"] == "two-class"
-    last = {
-        name: curves[name][-1] if curves[name] and two_class else None
-        for name in ("minority_recall", "minority_precision")
+    rows = [_scores(_confusion(counts, share), kind) for share in [*accuracy[:-1], final]]
+    last, path = rows[-1], rows if shown else []
+    right = round(last["accuracy"] * sum(counts))
+    curves = {
+        "epoch": shown,
+        "train_loss": [1 - 0.9 * r + 1e-6 * spec["seed"] for r in rise],
+        "effective_weight": [0.5] * len(shown),
+        f"{measured}_accuracy": [row["accuracy"] for row in path],
+        "minority_recall": [row["minority_recall"] for row in path],
+        "minority_precision": [row["minority_precision"] for row in path],
+        "train_seconds": [(1.4 if spec["uses"] == "er" else 0.5) * epoch for epoch in shown],
     }
+    metrics = {
+        **{name: value for name, value in last.items() if name != "accuracy"},
+        f"{measured}_accuracy": last["accuracy"],
+        f"{measured}_size": sum(counts),
+        f"best_epoch_{measured}_accuracy": max(row["accuracy"] for row in rows),
+        "per_group_accuracy": _shared(right, groups[measured]) if kind == "groups" else None,
+        **{name: value for name, value in given.items() if name != f"{measured}_accuracy"},
+    }
+    return curves, metrics
+
+
+def _confusion(counts: list[int], accuracy: float) -> list[list[int]]:
+    """A confusion matrix with that accuracy, or the nearest: mistakes are spread evenly, and go to the next class."""
+    classes, wrong = len(counts), sum(counts) - round(accuracy * sum(counts))
+    mistakes = [wrong * count // sum(counts) for count in counts]
+    for label in range(wrong - sum(mistakes)):
+        mistakes[label] += 1
+    table = [[0] * classes for _ in counts]
+    for label, (count, missed) in enumerate(zip(counts, mistakes, strict=True)):
+        table[label][label] = count - missed
+        table[label][(label + 1) % classes] += missed
+    return table
+
+
+def _scores(table: list[list[int]], kind: str) -> dict[str, Any]:
+    recalls = [row[label] / sum(row) for label, row in enumerate(table)]
+    predicted = sum(row[0] for row in table)
+    two_class = kind == "two-class"
     return {
-        "test_accuracy": accuracy,
-        "balanced_accuracy": accuracy,
-        "per_class_accuracy": [accuracy] * 2,
-        "per_group_accuracy": None,
-        **last,
-        "confusion": [[1, 0], [0, 1]],
-        "test_size": 1964,
-        "best_epoch_test_accuracy": max([accuracy, *curves["test_accuracy"]]),
-        **given,
+        "accuracy": sum(row[label] for label, row in enumerate(table)) / sum(map(sum, table)),
+        "balanced_accuracy": sum(recalls) / len(recalls),
+        "per_class_accuracy": recalls,
+        "minority_recall": recalls[0] if two_class else None,
+        "minority_precision": table[0][0] / predicted if two_class and predicted else None,
+        "confusion": table,
     }
+
+
+def _shared(right: int, groups: list[int]) -> list[float]:
+    """An accuracy for each group, from the right answers of all, as evenly as may be."""
+    each = [right * size // sum(groups) for size in groups]
+    each[-1] += right - sum(each)
+    return [answers / size for answers, size in zip(each, groups, strict=True)]
+
+
+def _stages(spec: dict[str, Any], sizes: dict[str, list[int]]) -> list[dict[str, Any]]:
+    options, training = spec["method_options"], spec["training"]
+    if spec["uses"] == "constant":
+        return []
+    sampling = options["stage_one"]["sampling"] if "stage_one" in options else options.get("sampling", "uniform")
+    stages = [{"name": "train", "epochs": training["epochs"], "train": "all", "sampling": sampling}]
+    if "stage_one" in options:
+        second = {"epochs": 0, "sampling": "uniform", **options.get("second_stage", {})}
+        stages.append({"name": "second", "train": "head", **{key: second[key] for key in ("epochs", "sampling")}})
+    for number, stage in enumerate(stages):
+        said = options.get("second_stage", {}) if number else {}
+        size, train = said.get("batch_size", training["batch_size"]), sizes["train"]
+        drawn = max(train) * np.count_nonzero(train) if stage["sampling"] == "class-aware" else sum(train)
+        whole, left = divmod(int(drawn), min(size, int(drawn)))
+        stage |= {"batch_size": size, "steps_per_epoch": whole + (left > 0 and not training["drop_last"])}
+    return stages
+
+
+def _spread(total: int, places: int) -> list[int]:
+    return [total // places + (place < total % places) for place in range(places)]
 
 
 def _sizes(spec: dict[str, Any]) -> dict[str, list[int]]:
-    split = spec["data"]["split"]
-    if split["kind"] == "long-tail":
-        train = [int(split["largest_class"] * split["imbalance_ratio"] ** (-k / 9)) for k in range(10)]
+    split, many = spec["data"]["split"], 10**8  # so many that any accuracy is a share of them
+    classes = 2 if split["kind"] in ("two-class", "groups") else 10
+    if classes == 10:
+        train = [int(split.get("largest_class", 500) * split.get("imbalance_ratio", 1) ** (-k / 9)) for k in range(10)]
     else:
         majority = int(split.get("total", 30000) / (1 + 1 / split.get("imbalance_ratio", 2)))
         train = [split.get("total", 30000) - majority, majority]
-    return {"train": train, "target": [5] * len(train), "validation": [0] * len(train), "test": [982] * len(train)}
+    held_out = [many] * classes if split.get("validation_share") else _spread(split.get("validation_size", 0), classes)
+    test = _spread(split["test_size"], classes) if split.get("test_size") else [many] * classes
+    return {"train": train, "target": _spread(split["target_size"], classes), "validation": held_out, "test": test}
+
+
+def _group_sizes(sizes: dict[str, list[int]]) -> dict[str, list[int]]:
+    return {part: _spread(sum(counts), 2) for part, counts in sizes.items()}
 
 
 def _trace(path: Path, spec: dict[str, Any], counts: list[int]) -> dict[str, Any] | None:
@@ -187,12 +263,12 @@ def _trace(path: Path, spec: dict[str, Any], counts: list[int]) -> dict[str, Any
 
 @functools.cache
 def _raw(dataset: str, root: Path) -> list[dict[str, Any]]:
-    """What a receipt would say of a data set's files, by the manifest."""
+    """What a receipt would say of a data set's files, by the manifest; made up where the manifest is silent."""
     from reweigh.data.manifest import Manifest
 
     edition = Manifest.load(root / "data/manifest.yaml")[dataset].editions[0]
     return [
-        {"dataset": dataset, "edition": edition.name, "name": file.name, "bytes": file.bytes, "sha256": file.sha256,
-         "source": "embedded", "url": file.urls[0] if file.urls else None}
+        {"dataset": dataset, "edition": edition.name, "name": file.name, "bytes": file.bytes or 1,
+         "sha256": file.sha256 or digest(file.name), "source": "embedded", "url": file.urls[0] if file.urls else None}
         for file in edition.files
     ]  # fmt: skip

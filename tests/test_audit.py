@@ -1,150 +1,78 @@
-"""The audit: an unbroken chain passes, and each way to break a link is named with the right state."""
+"""The audit: an unbroken chain passes, what cannot be checked is no fault, and what it says is true and the same."""
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import project
 import pytest
-import records
+import tampering
+from tampering import ER, FIGURE, TDR
 
-from reweigh import plots, record, results, scorecard
-from reweigh.config import load
-from reweigh.data.obtain import describe, split_path
-from reweigh.provenance import audit
+from reweigh import record
+from reweigh.digest import digest
+from reweigh.errors import ConfigError
+from reweigh.provenance import audit, locked
 from reweigh.provenance.audit import Link, Report
-
-RUN = "smoke/tdr/mnist-4v9/rho0.005/tdr/seed0"
-CSV = "figures/smoke/tdr/fig3.csv"
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose chain holds from MNIST's own bytes to a figure: real splits, made-up results."""
-    root = records.project(tmp_path_factory.mktemp("sound"))
-    config = load(root)
-    for cell in config.cells_of("smoke", "tdr", "fig3"):
-        for run in config.runs_of(cell):
-            records.make(root, run, split=describe(config.resolve(run), root / "data"))
-    drawing = plots.learning_curves(results.of_artifact("smoke", "tdr", "fig3", root))
-    drawing.save(root / CSV.removesuffix(".csv"))
-    (root / CSV).with_suffix(".ipynb").write_text("{}")
-    scorecard.write("smoke", root)
-    return root
+from reweigh.provenance.links import KINDS, MENDS, STATES, mend
+from reweigh.provenance.report import grouped
+from reweigh.render import ENDINGS
 
 
 @pytest.fixture
-def root(sound: Path, tmp_path: Path) -> Path:
+def root(sound_project: Path, tmp_path: Path) -> Path:
     """A copy of the sound project, to be broken."""
-    return Path(shutil.copytree(sound, tmp_path / "project", symlinks=True))
-
-
-def only_fault(report: Report, kind: str) -> Link:
-    """The faults of one kind must be a single link."""
-    (link,) = (link for link in report.faults if link.kind == kind)
-    return link
+    return tampering.copy(sound_project, tmp_path / "project")
 
 
 def check(root: Path, redraw: bool = False) -> Report:
     return audit.audit("smoke", root, redraw)
 
 
-def test_an_unbroken_chain_passes_down_to_the_raw_bytes(sound: Path) -> None:
-    report = check(sound, redraw=True)
+def of(report: Report, kind: str) -> dict[str, str]:
+    """The states of the links of a kind, by name."""
+    return {link.name: link.state for link in report.links if link.kind == kind}
+
+
+def test_an_unbroken_chain_passes_down_to_the_raw_bytes(sound_project: Path) -> None:
+    report = check(sound_project, redraw=True)
     assert report.faults == []
     assert report.exit_code == 0
     assert report.counts["record"] == {"intact": 4}
+    assert report.counts["lock"] == {"intact": 1}
     assert report.counts["trace"] == {"intact": 2}
     assert report.counts["split"] == {"intact": 2}  # methods share their splits
-    assert report.counts["raw"] == {"intact": 4}
+    assert report.counts["raw"] == {"intact": 5}  # four files and their receipt
+    assert report.counts["embedded"] == {"intact": 13}
+    assert report.counts["attestation"] == {"intact": 1}
     assert report.counts["figure"] == {"intact": 1}
+    assert report.counts["drawing"] == {"intact": 3}
+    assert report.counts["receipt"] == {"intact": 2}
     assert report.counts["scorecard"] == {"intact": 1}
+    assert set(report.counts["page"]) == {"intact"}
     assert len(report.absent) > 10  # runs that were never made are no fault
 
 
-def test_a_record_changed_by_hand_is_broken(root: Path) -> None:
-    path = record.record_path(RUN, root)
-    path.write_text(path.read_text().replace('"status": "finished"', '"status": "diverged"'))
+def test_a_clone_has_no_pdf_and_no_notebook_and_that_is_no_fault(root: Path) -> None:
+    for ending in ("pdf", "ipynb"):
+        (root / f"{FIGURE}.{ending}").unlink()
     report = check(root)
-    assert only_fault(report, "record")[1:3] == (RUN, "broken")
-    assert only_fault(report, "figure").state == "missing"
-    assert report.exit_code == 1
+    assert of(report, "drawing") == {
+        f"{FIGURE}.pdf": "unverifiable", f"{FIGURE}.png": "intact", f"{FIGURE}.ipynb": "unverifiable",
+    }  # fmt: skip
+    link = next(link for link in report.faults if link.name == f"{FIGURE}.pdf")
+    assert link.detail == "not kept in git" and mend(link) == f"draw it again: reweigh render {FIGURE}"
+    assert report.exit_code == 0
 
 
-def test_a_record_in_anothers_place_is_broken(root: Path) -> None:
-    other = RUN.replace("seed0", "seed1")
-    shutil.copy(record.record_path(RUN, root), record.record_path(other, root))
-    assert "moved here" in only_fault(check(root), "record").detail
-
-
-def test_other_results_make_figures_and_scorecard_stale(root: Path) -> None:
-    split = describe(load(root).resolve(RUN), root / "data")
-    records.make(root, RUN, split=split, test_accuracy=0.4321)
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_any_other_file_of_a_figure_that_is_gone_is_missing(root: Path, ending: str) -> None:
+    (root / f"{FIGURE}.{ending}").unlink()
     report = check(root)
-    assert {(link.kind, link.state) for link in report.faults if link.state != "unverifiable"} == {
-        ("figure", "stale"),
-        ("scorecard", "stale"),
-    }
+    assert {link.name for link in report.faults if link.state == "missing"} == {f"{FIGURE}.{ending}"}
     assert report.exit_code == 1
-
-
-def test_a_changed_config_makes_specs_stale_and_says_where(root: Path) -> None:
-    path = root / "config/papers/tdr.yaml"
-    text = path.read_text()
-    assert text.count("learning_rate: { value: 0.01,") == 1
-    path.write_text(text.replace("learning_rate: { value: 0.01,", "learning_rate: { value: 0.02,"))
-    faults = [link for link in check(root).faults if link.kind == "spec"]
-    assert len(faults) == 4
-    assert faults[0].state == "stale"
-    assert "training.learning_rate 0.01 -> 0.02" in faults[0].detail
-
-
-def test_changed_code_is_stale_and_names_the_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = record.code_files
-
-    def edited(spec: dict) -> dict[str, str]:
-        return {**files(spec), **({"methods/tdr.py": "0" * 64} if spec["uses"] == "tdr" else {})}
-
-    monkeypatch.setattr(record, "code_files", edited)
-    faults = [link for link in check(root).faults if link.kind == "code"]
-    assert {link.name.split("/")[4] for link in faults} == {"tdr"}
-    assert faults[0].detail == "changed since: methods/tdr.py"
-
-
-def test_trace_files_missing_and_altered(root: Path) -> None:
-    trace = record.record_path(RUN, root).with_suffix(".npz")
-    content = trace.read_bytes()
-    trace.write_bytes(content[:-1] + b"x")
-    assert only_fault(check(root), "trace").state == "broken"
-    trace.unlink()
-    assert only_fault(check(root), "trace").state == "missing"
-
-
-def test_a_split_file_with_another_content_is_broken(root: Path) -> None:
-    config = load(root)
-    first, second = (split_path(config.resolve(RUN.replace("seed0", f"seed{seed}")), root / "data") for seed in (0, 1))
-    shutil.copy(second, first)
-    fault = next(link for link in check(root).faults if link.kind == "split" and link.state == "broken")
-    assert fault.name == "data/splits/smoke/tdr/mnist-4v9/rho0.005/seed0.npz"
-
-
-def test_a_split_that_raw_files_do_not_give_is_broken(root: Path) -> None:
-    split = describe(load(root).resolve(RUN), root / "data")
-    for method in ("tdr", "er"):
-        records.make(root, RUN.replace("/tdr/seed", f"/{method}/seed"), split={**split, "digest": "0" * 64})
-    shutil.rmtree(root / "data/splits")
-    fault = only_fault(check(root, redraw=True), "split")
-    assert fault.state == "broken"
-    assert "drawn again it has digest" in fault.detail
-
-
-def test_a_wrong_byte_in_a_raw_file_is_broken(root: Path) -> None:
-    path = root / "data/raw/mnist/t10k-labels-idx1-ubyte"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.unlink()  # it may share its bytes with the sound project
-    path.write_bytes(bytes(content))
-    fault = next(link for link in check(root).faults if link.kind == "raw" and link.state == "broken")
-    assert fault.name == "mnist/t10k-labels-idx1-ubyte"
 
 
 def test_raw_files_that_cannot_be_had_are_unverifiable_and_no_fault(
@@ -153,49 +81,148 @@ def test_raw_files_that_cannot_be_had_are_unverifiable_and_no_fault(
     monkeypatch.delenv("REWEIGH_MIRROR", raising=False)
     (root / "data/embedded").unlink()
     shutil.rmtree(root / "data/raw")
-    report = check(root, redraw=True)
+    report = check(root)
     assert report.counts["raw"] == {"unverifiable": 4}
     assert report.counts["split"] == {"unverifiable": 2}
-    assert "reweigh fetch mnist" in report.faults[-1].detail
+    assert "reweigh fetch mnist" in next(link.detail for link in report.faults if link.kind == "split")
     assert report.exit_code == 0
+    with_embedded = check(root, redraw=True)
+    assert with_embedded.counts["embedded"] == {"missing": 13}  # the manifest says that they come along
+    assert with_embedded.exit_code == 1
 
 
-def test_a_figure_changed_by_hand_is_broken_and_the_line_is_named(root: Path) -> None:
-    path = root / CSV
-    lines = path.read_text().splitlines()
-    head = lines[0].split(",")
-    cells = lines[1].split(",")
-    cells[head.index("mean")] = "0.999"
-    path.write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
-    fault = only_fault(check(root), "figure")
-    assert (fault.name, fault.state) == (CSV, "broken")
-    assert fault.detail.startswith("line 2: mean 0.999, should be ")
+def test_a_raw_file_that_is_gone_is_put_back_and_no_fault(root: Path) -> None:
+    (root / "data/raw/mnist/t10k-labels-idx1-ubyte").unlink()
+    assert check(root).counts["raw"] == {"intact": 5}
 
 
-def test_half_a_figure_is_missing(root: Path) -> None:
-    (root / CSV).with_suffix(".pdf").unlink()
-    assert only_fault(check(root), "figure").state == "missing"
+def test_splits_that_are_gone_are_drawn_again(root: Path) -> None:
+    shutil.rmtree(root / "data/splits")
+    assert check(root, redraw=True).counts["split"] == {"intact": 2}
 
 
-def test_a_scorecard_changed_by_hand_is_broken(root: Path) -> None:
-    path = root / "results/smoke/scorecard.csv"
-    lines = path.read_text().splitlines()
-    assert "0.9011" in lines[1]
-    path.write_text("\n".join([lines[0], lines[1].replace("0.9011", "0.5011"), *lines[2:]]) + "\n")
-    fault = only_fault(check(root), "scorecard")
+def test_a_split_that_raw_files_do_not_give_is_broken(root: Path) -> None:
+    for method in ("tdr", "er"):
+        run = TDR.replace("/tdr/seed", f"/{method}/seed")
+        tampering.edit_record(root, run, lambda body: body["split"].update(digest="0" * 64))
+    shutil.rmtree(root / "data/splits")
+    (fault,) = (link for link in check(root, redraw=True).faults if link.kind == "split")
     assert fault.state == "broken"
-    assert "published 0.5011, should be 0.9011" in fault.detail
+    assert "drawn again it has digest" in fault.detail
+
+
+def test_runs_that_the_config_no_longer_has_are_stale(root: Path) -> None:
+    run = ER.replace("rho0.005", "rho0.006")
+    body = json.loads(record.record_path(ER, root).read_text().replace("rho0.005", "rho0.006"))
+    record.write(record.record_path(run, root), {**body, "spec_digest": digest(body["spec"])})
+    (link,) = (link for link in check(root).faults if link.kind == "spec")
+    assert (link.name, link.state) == (run, "stale") and "the config has no such run now" in link.detail
+
+
+# --- the lock --------------------------------------------------------------------------------------------------------
+
+PINNED = "numpy==2.4.6 ; python_full_version < '3.12'\nnumpy==2.5.5 ; python_full_version >= '3.12'\ntorch==2.15.0\n"
+
+
+def _body(torch: str, stated: str | None) -> dict:
+    return {"environment": {"lock_digest": stated, "python": "3.11.7", "torch": torch, "numpy": "2.4.6"}}
+
+
+def _locked(root: Path, *bodies: dict) -> list[tuple[str, str]]:
+    links = locked.check_lock({str(place): body for place, body in enumerate(bodies)}, root)
+    return [(link.state, link.detail) for link in links]
+
+
+def test_pins_are_those_of_the_records_python() -> None:
+    text = f"{PINNED}torchvision==0.29.2\n# torch==1.0\n"
+    assert locked.pins(text, "3.11.7") == {"numpy": "2.4.6", "torch": "2.15.0"}
+    assert locked.pins(text, "3.12.1") == {"numpy": "2.5.5", "torch": "2.15.0"}
+
+
+def test_versions_against_the_lock_of_then_and_of_now(tmp_path: Path) -> None:
+    from hashlib import sha256
+
+    assert _locked(tmp_path, _body("2.15.0", "1" * 64)) == [("missing", "envs/requirements.lock is not there")]
+    path = tmp_path / locked.LOCK
+    path.parent.mkdir()
+    path.write_text(PINNED)
+    stated = sha256(PINNED.encode()).hexdigest()
+    assert _locked(tmp_path, *[_body("2.15.0+cu132", stated)] * 3) == [("intact", "")]
+    ((state, detail),) = _locked(tmp_path, _body("2.14.1", stated))
+    assert state == "unverifiable" and "its own lock pinned (numpy 2.4.6, torch 2.15.0)" in detail
+    assert _locked(tmp_path, _body("2.15.0", "1" * 64)) == [("intact", "")]  # another lock, the same pins
+    stale = ("stale", "the lock pins numpy 2.4.6, torch 2.15.0 now")
+    assert _locked(tmp_path, _body("2.14.1", "1" * 64)) == [stale]
+    assert _locked(tmp_path, _body("2.15.0", None))[0][0] == "unverifiable"
+
+    def git(*arguments: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "then")
+    path.write_text(PINNED.replace("2.15.0", "2.16.0"))
+    assert _locked(tmp_path, _body("2.15.0", stated)) == [("stale", stale[1].replace("2.15.0", "2.16.0"))]
+    ((state, detail),) = _locked(tmp_path, _body("2.14.1", stated))  # neither then nor now
+    assert state == "unverifiable" and "torch 2.15.0" in detail
+
+
+# --- what is said ----------------------------------------------------------------------------------------------------
 
 
 def test_the_report_is_written_and_shown(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(root)
-    record.record_path(RUN, root).with_suffix(".npz").unlink()
+    record.record_path(TDR, root).with_suffix(".npz").unlink()
     assert audit.main("smoke", "results/smoke/audit.json") == 1
     shown = capsys.readouterr().out
-    assert f"missing: trace {RUN}" in shown
+    assert f"missing: trace {TDR}" in shown and "restore it from git, or delete its record" in shown
     body = json.loads((root / "results/smoke/audit.json").read_text())
+    assert body["report_version"] == 1 and body["scale"] == "smoke"
     assert body["verdict"] == "broken, stale or missing links"
-    assert body["faults"][0]["kind"] == "trace"
+    assert body["faults"] == [
+        {
+            "kind": "trace",
+            "name": TDR,
+            "state": "missing",
+            "detail": "seed0.npz is not there",
+            "mend": "restore it from git, or delete its record and train again",
+        }
+    ]
     assert body["counts"]["record"] == {"intact": 4}
+
+
+def test_two_audits_of_one_state_give_the_same_bytes(sound_project: Path, root: Path) -> None:
+    def said(place: Path) -> str:
+        return json.dumps(check(place).as_dict())
+
+    assert said(sound_project) == said(sound_project) == said(root)
+
+
+def test_faults_of_one_reason_are_shown_as_one() -> None:
+    links = [Link("spec", name, "stale", "epochs 1 -> 2") for name in "ab"]
+    links += [Link("spec", "c", "stale", "epochs 1 -> 3"), Link("raw", "d", "broken", "sha256")]
+    assert [[link.name for link in group] for group in grouped(links)] == [["d"], ["a", "b"], ["c"]]
+
+
+def test_every_advice_is_for_a_fault_that_there_is() -> None:
+    for kind, state in MENDS:
+        assert kind in KINDS and state in STATES
+        assert "{" not in mend(Link(kind, "results/paper/scorecard.md", state))
+
+
+def test_a_scale_that_does_not_exist_is_refused(root: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'paper'"):
+        audit.audit("papr", root)
+
+
+def test_the_command_says_by_its_exit_code_what_it_found(root: Path) -> None:
+    def code(*arguments: str) -> int:
+        command = [sys.executable, "-m", "reweigh.cli", "audit", *arguments]
+        return subprocess.run(command, cwd=root, env=project.environment(), capture_output=True).returncode
+
+    tampering.flip(root / f"{FIGURE}.png")
+    assert code("--scale", "smoke") == 1
+    assert code("--scale", "smok") == 2

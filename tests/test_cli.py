@@ -13,7 +13,7 @@ from reweigh.config.schema import text as schema_text
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
     "fetch", "split", "train", "render", "scorecard", "explain", "audit", "attest", "plan", "bench", "tune", "doctor",
-    "schema",
+    "crate", "schema",
 )  # fmt: skip
 
 

@@ -94,15 +94,27 @@ def test_an_unknown_module_is_refused():
 
 # Imports run one way; a room may import from its own floor and from those below it.
 FLOORS = [
-    {"errors", "streams", "digest"},
+    {"errors", "streams", "digest", "terminal"},
     {"attestations"},
     {"record"},
     {"data"},
     {"losses", "weights", "models", "stats", "config"},
-    {"hypergrad", "results", "dependencies"},
+    {"hypergrad", "chain", "results", "dependencies", "receipt"},
     {"methods", "evaluate"},
-    {"training", "bench_grid"},
-    {"tuning", "plan", "workflow", "plots", "render", "scorecard", "provenance", "bench", "doctor"},
+    {"training"},
+    {
+        "tuning",
+        "plan",
+        "workflow",
+        "plots",
+        "render",
+        "scorecard",
+        "error_rates",
+        "provenance",
+        "bench",
+        "bench_grid",
+        "doctor",
+    },
     {"cli"},
 ]
 TRAINING_SIDE = {"record", "data", "losses", "weights", "models", "hypergrad", "methods", "training", "evaluate"}

@@ -1,12 +1,34 @@
-"""An audit finds a number that was edited in the csv of a figure, of every kind that figures hold."""
+"""An audit of figures of every kind: intact as they are drawn, and a number that was edited in a csv is found."""
 
 import pandas as pd
 import pytest
 from test_plots_absgd import drawings, root  # noqa: F401 - fixtures
 
-from reweigh import results
+from reweigh import receipt, results
 from reweigh.config import load
 from reweigh.provenance.drawn import check_figures
+from reweigh.render import MADE
+
+
+@pytest.fixture(scope="module")
+def bodies(drawings, root):  # noqa: F811
+    """The records behind the figures, each of which now has its receipt."""
+    folder = root / "figures/paper/absgd"
+    for name in drawings:
+        made = {ending: folder / f"{name}.{ending}" for ending in MADE}
+        receipt.write(folder / f"{name}.json", receipt.figure_basis(load(root), "paper", "absgd", name), made, root)
+    records = sorted((root / "results").rglob("seed*.json"))
+    return results.records_of([path.relative_to(root / "results").with_suffix("").as_posix() for path in records], root)
+
+
+def links(root, bodies):  # noqa: F811
+    return list(check_figures(load(root), "paper", root, bodies))
+
+
+def test_every_figure_is_intact(drawings, root, bodies):  # noqa: F811
+    found = links(root, bodies)
+    assert len(found) == 5 * len(drawings)
+    assert [link for link in found if link.state != "intact"] == []
 
 
 @pytest.mark.parametrize(
@@ -18,10 +40,7 @@ from reweigh.provenance.drawn import check_figures
         ("table1", "test_accuracy"),
     ],
 )
-def test_an_edited_number_is_found(drawings, root, artifact, metric):  # noqa: F811
-    records = sorted((root / "results").rglob("seed*.json"))
-    runs = [path.relative_to(root / "results").with_suffix("").as_posix() for path in records]
-    bodies = results.records_of(runs, root)
+def test_an_edited_number_is_found_and_its_line_named(root, bodies, artifact, metric):  # noqa: F811
     path = root / f"figures/paper/absgd/{artifact}.csv"
     before = path.read_text()
     lines = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -29,7 +48,8 @@ def test_an_edited_number_is_found(drawings, root, artifact, metric):  # noqa: F
     lines.loc[edited, "mean"] = str(float(lines.loc[edited, "mean"]) + 0.001)
     lines.to_csv(path, index=False)
     try:
-        states = {line[1].split("/")[-1]: line[2] for line in check_figures(load(root), "paper", root, bodies)}
+        (fault,) = (link for link in links(root, bodies) if link.state != "intact")
     finally:
         path.write_text(before)
-    assert states.pop(f"{artifact}.csv") == "broken" and set(states.values()) == {"intact"}
+    assert fault[:3] == ("figure", f"figures/paper/absgd/{artifact}.csv", "broken")
+    assert fault.detail.startswith(f"line {edited + 2}: mean ")

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from project import ROOT, environment
 
+from reweigh.config import load
+from reweigh.scorecard import readme, score
+
 README = (ROOT / "README.md").read_text()
 
 
@@ -105,3 +108,9 @@ def test_the_table_of_speeds_is_what_the_bench_measured():
     section = README.split("### Speed")[1].split("\n## ")[0]
     said = re.findall(r"^\| (.+) \| (.+) \| ([0-9.]+) × \|$", section, flags=re.MULTILINE)
     assert len(said) >= 8 and set(said) <= measured
+
+
+def test_the_table_of_verdicts_is_what_the_records_give():
+    config = load(ROOT)
+    shown = README.partition("<!-- scorecard -->\n")[2].partition("\n<!-- /scorecard -->")[0]
+    assert shown == readme.summary(config, score(config, "paper")), "reweigh scorecard --scale paper --readme"

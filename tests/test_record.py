@@ -1,15 +1,21 @@
-"""Records: written whole, read only if untouched, stale when what they depend on has moved."""
+"""Records: written whole, read only if untouched, stale when what they depend on has moved; what they may say."""
 
 import json
+from pathlib import Path
 
+import jsonschema
 import pytest
+from records import REPOSITORY
+from typer.testing import CliRunner
 
-from reweigh import config, record
+from reweigh import cli, config, record
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest, file_digest
 from reweigh.errors import RecordError
+from reweigh.provenance import record_schema
 
 RUN = "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0"
+COMMITTED = sorted((REPOSITORY / "results" / "paper").glob("*/*/*/*/seed*.json"))
 
 
 @pytest.fixture
@@ -24,6 +30,47 @@ def test_what_is_written_is_read(written):
     assert list(written.parent.iterdir()) == [written]  # no partial file stays
 
 
+GOLDEN = {
+    1: """{
+ "digest": "3d489260a6dc0953a011e3d18905cca6eb9e0c265359d6de80a7d85f81e435f3",
+ "metrics": {"test_accuracy":0.25},
+ "record_version": 1,
+ "run": "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0",
+ "trace": null
+}
+""",
+    2: """{
+ "digest": "3d99796819b137354a64483689c832830549a8bc3a868dc1fb7cdc65c838dbd9",
+ "metrics": {"test_accuracy":0.25},
+ "record_version": 2,
+ "run": "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0",
+ "trace": null
+}
+""",
+}
+
+
+def test_golden_bytes(written):
+    assert written.read_text() == GOLDEN[2]
+
+
+@pytest.mark.parametrize("version", GOLDEN)
+def test_golden_records_are_read_and_written_again_as_they_were(tmp_path, version):
+    path = tmp_path / "seed0.json"
+    path.write_text(GOLDEN[version])
+    body = record.read(path)
+    assert body["record_version"] == version
+    record.write(path, body)
+    assert path.read_text() == GOLDEN[version]
+
+
+def test_golden_digest_of_a_committed_record():
+    path = REPOSITORY / "results/paper/tdr/mnist-4v9/rho0.005/tdr/seed0.json"
+    body = record.read(path)
+    assert body["digest"] == "2ca0c028347195280e896f8f9c7593cfc2ba7be01fbc7be5342b5453d4c866b0"
+    assert body["record_version"] == 1
+
+
 @pytest.mark.parametrize("change", [('"test_accuracy":0.25', '"test_accuracy":0.26'), ("tdr/seed0", "tdr/seed1")])
 def test_a_changed_value_is_found(written, change):
     written.write_text(written.read_text().replace(*change))
@@ -31,10 +78,16 @@ def test_a_changed_value_is_found(written, change):
         record.read(written)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"record_version": 99}', "null"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}"] + [f'{{"record_version": {v}}}' for v in (0, "true")])
 def test_no_record_is_no_result(written, content):
     written.write_text(content)
     with pytest.raises(RecordError, match="delete it and train again"):
+        record.read(written)
+
+
+def test_a_record_of_tomorrow_asks_for_another_reweigh_and_not_for_another_training(written):
+    written.write_text('{"record_version": 3}')
+    with pytest.raises(RecordError, match="version 3, newer than this Reweigh reads; update Reweigh"):
         record.read(written)
 
 
@@ -81,3 +134,50 @@ def test_names_and_paths_agree(tmp_path):
     assert record.run_name(spec) == RUN
     assert record.record_path(RUN, tmp_path) == tmp_path / "results" / f"{RUN}.json"
     assert json.loads(json.dumps(spec)) == spec
+
+
+# --- what records may say --------------------------------------------------------------------------------------------
+
+
+def test_committed_records_are_of_the_schema():
+    assert len(COMMITTED) >= 120
+    schema = jsonschema.Draft202012Validator(json.loads(record_schema.text()))
+    for number, path in enumerate(COMMITTED):
+        assert record_schema.faults(json.loads(path.read_text())) == []
+        if number % 24 == 0:  # slow
+            schema.validate(json.loads(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"mood": "good"}, "mood: Extra inputs are not permitted"),
+        ({"steps": 1.5}, "steps: "),
+        ({"steps": "10"}, "steps: "),
+        ({"steps": None}, "steps: "),
+        ({"record_version": 3}, "does not match any of the expected tags"),
+        ({"energy_joules": 5.0}, "energy_joules: Extra"),
+        ({"device": {"kind": "abacus"}}, "device.kind: "),
+        ({"spec": {}}, "spec.seed: "),
+    ],
+)
+def test_whatever_else_a_record_says_is_refused(change, says):
+    body = json.loads(COMMITTED[0].read_text())
+    assert any(says in one for one in record_schema.faults({**body, **change}))
+
+
+def test_every_key_has_a_meaning_and_the_versions_differ_as_stated():
+    parts = json.loads(record_schema.text())["$defs"]
+    ours = [part for name, part in parts.items() if name in vars(record_schema) and name != "Spec"]
+    assert len(ours) > 15
+    for part in ours:
+        for key, one in part["properties"].items():
+            assert one.get("description"), (part["title"], key)
+    first, second = (set(parts[name]["required"]) for name in ("Record1", "Record2"))
+    assert second - first == {"energy_joules", "group_sizes", "resumed", "stage_one", "stages"} and first <= second
+
+
+def test_the_schema_in_git_is_current():
+    stored = Path(REPOSITORY / "config/record.schema.json").read_text()
+    assert stored == record_schema.text()
+    assert CliRunner().invoke(cli.app, ["schema", "--records"]).output == stored

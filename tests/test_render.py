@@ -1,4 +1,4 @@
-"""Rendering: notebooks become four files at once, the same each time, or an error in one line and nothing else."""
+"""Rendering: notebooks become five files at once, the same each time, or an error in one line and nothing else."""
 
 import json
 import shutil
@@ -8,9 +8,11 @@ import nbformat
 import pytest
 import records
 
+from reweigh import receipt, record
+from reweigh.config import load
 from reweigh.digest import file_digest
-from reweigh.errors import ConfigError, ReweighError
-from reweigh.render import ENDINGS, KERNEL, parse, render
+from reweigh.errors import ConfigError, RecordError, ReweighError
+from reweigh.render import ENDINGS, KERNEL, MADE, parse, render
 
 NOTEBOOKS = sorted((records.REPOSITORY / "notebooks").glob("*/*.ipynb"))
 
@@ -41,6 +43,37 @@ def test_an_artifact_is_rendered_twice_with_the_same_bytes(
     render("figures/smoke/tdr/fig5", root)
     assert digests(stem) == first
     assert sorted(path.name for path in stem.parent.iterdir()) == sorted(f"fig5.{ending}" for ending in ENDINGS)
+
+
+def test_the_receipt_says_what_was_made_from_what(root: Path) -> None:
+    stem = root / "figures/smoke/tdr/fig5"
+    if not stem.with_suffix(".json").exists():
+        render("figures/smoke/tdr/fig5", root)
+    body = receipt.read(stem.with_suffix(".json"))
+    assert body["files"] == {ending: file_digest(f"{stem}.{ending}") for ending in MADE}
+    runs = sorted(path.relative_to(root / "results").with_suffix("").as_posix() for path in root.rglob("seed*.json"))
+    assert sorted(one["run"] for one in body["records"]) == runs
+    assert all(record.read(record.record_path(one["run"], root))["digest"] == one["digest"] for one in body["records"])
+    assert body["inputs"] == {
+        name: file_digest(root / name) for name in ("data/published/tdr.csv", "notebooks/tdr/fig5.ipynb")
+    }
+    assert body["drawing"] == receipt.drawing_digest(load(root), "smoke", "tdr", "fig5")
+    assert set(body["environment"]) == {"python", "matplotlib", "numpy", "pandas"}
+    assert str(root) not in stem.with_suffix(".json").read_text()
+
+
+def test_a_receipt_that_is_not_what_was_written_is_refused(tmp_path: Path) -> None:
+    path = receipt.write(tmp_path / "fig.json", {"records": [], "inputs": {}, "drawing": "0"}, {})
+    good = path.read_text()
+    assert receipt.read(path)["drawing"] == "0"
+    for bad, why in (
+        (good.replace('"0"', '"1"'), "digest"),
+        ("{", "readable"),
+        (good.replace(": 1", ": 2"), "version"),
+    ):
+        path.write_text(bad)
+        with pytest.raises(RecordError, match=why):
+            receipt.read(path)
 
 
 def test_the_executed_notebook_can_be_read_elsewhere(root: Path) -> None:
@@ -124,8 +157,6 @@ def test_notebooks_are_clean_and_hold_no_logic(path: Path) -> None:
 
 
 def test_every_artifact_has_its_notebook() -> None:
-    from reweigh.config import load
-
     config = load(records.REPOSITORY)
     named = {one.notebook for paper in config.papers.values() for one in paper.artifacts.values()}
     assert named == {path.relative_to(records.REPOSITORY).as_posix() for path in NOTEBOOKS}

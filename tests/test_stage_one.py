@@ -108,7 +108,7 @@ def test_costs_of_stage_one_are_in_every_record(alone, folder):
 def test_methods_that_do_not_share_say_nothing_of_it(folder):
     spec = spec_of("none")
     spec["method_options"] = {"scale": "mean"}
-    assert "stage_one" not in Job(spec, CPU).finish() and not STAGES.exists()
+    assert Job(spec, CPU).finish()["stage_one"] is None and not STAGES.exists()
 
 
 # --- damage, kills, interruptions ------------------------------------------------------------------------------------

@@ -208,7 +208,7 @@ def test_an_unknown_key_on_the_command_line(clone):
 
 
 def test_a_run_leaves_artifact_records_and_splits(made):
-    for ending in ("pdf", "png", "csv", "ipynb"):
+    for ending in ("pdf", "png", "csv", "ipynb", "json"):
         assert (made / f"figures/smoke/tdr/table3.{ending}").stat().st_size > 0
     for method in ("tdr", "none", "constant"):
         body = record.read(made / f"results/smoke/tdr/adult/sex/{method}/seed0.json")

@@ -116,7 +116,21 @@ def read(path: Path) -> dict[str, Any]:
             f"{path}: its content has digest {found[:12]} but it says {str(stated)[:12]}; it was changed by hand and "
             "accepts nothing: restore it, or delete it and attest again"
         )
+    if not _is_whole(body):
+        raise RecordError(f"{path}: an attestation that lacks a part; it accepts nothing: delete it and attest again")
     return body
+
+
+def _is_whole(body: dict[str, Any]) -> bool:
+    """Whether an attestation has what is asked of it, in the form in which `write` gets it."""
+    try:
+        edits = [edit for part in PARTS for edit in body[part]]
+        words = [body["date"], *(edit[end] for edit in edits for end in ("then", "now"))]
+        counts = [body["sample"][name] for name in ("runs", "of")]
+        covered = [stated for edit in edits for stated in edit["covers"].values()]
+    except (KeyError, TypeError, AttributeError):
+        return False
+    return all(isinstance(one, str) for one in words + covered) and all(isinstance(one, int) for one in counts)
 
 
 def write(root: str | Path, scale: str, body: dict[str, Any]) -> Path:

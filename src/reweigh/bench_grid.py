@@ -1,6 +1,6 @@
-"""What planning costs: a made-up grid of thousands of runs, and the seconds of Snakemake's dry run of it.
+"""What planning and asking cost: a made-up grid of thousands of runs, Snakemake's dry run of it, `reweigh explain`.
 
-    measure(lines=print)        # a table: nothing built, every record there; the whole grid, one figure
+    measure(show=print)     # nothing built, every record there: the whole grid, one figure; then some numbers explained
 
 Run it in the project's own folder, whose papers, workflow and notebooks the grid borrows.
 """
@@ -19,12 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from reweigh import record
 from reweigh.config import Config, load
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import PACKAGE, digest
+from reweigh.streams import rng
 
 BORROWED = (
     "Snakefile",
@@ -37,9 +39,15 @@ BORROWED = (
 )
 MODEL, METHODS = "tdr", 10
 FIGURE = f"figures/paper/{MODEL}_1/fig5.pdf"
+SCORECARD = "results/paper/scorecard.csv"
+QUESTIONS = {
+    "a cell of a figure": (FIGURE, "--row", "TDR", "--column", "0.005"),
+    "a gain of the scorecard": (SCORECARD, "--row", "Table3/TDR", "--where", f"paper={MODEL}_1", "--column", "gain"),
+    "a claim's corrected p": (SCORECARD, "--row", f"{MODEL}_1/accuracy-at-every-ratio", "--column", "p_holm"),
+}
 
 # The arrays of a record of a hundred epochs; dry runs read records, so these have a true size.
-CURVES = {name: [0.123456789012345] * 100 for name in ("epoch", "train_loss", "test_accuracy", "train_seconds")}
+CURVES = {name: [0.123456789012345] * 100 for name in ("train_loss", "test_accuracy", "train_seconds")}
 
 
 @dataclass(frozen=True)
@@ -93,21 +101,67 @@ def _with_papers(folder: Path, paper: dict[str, Any], count: int) -> Config:
 
 
 def leave_records(config: Config) -> int:
-    """A record for every run of the grid, current and of true size, as far as planning reads it; how many there are."""
+    """A record for every run of the grid, current and of true size, with made-up numbers; how many there are."""
     runs = runs_of(config)
     for run in runs:
-        spec = config.resolve(run)
-        body = {
-            "run": run,
-            "spec": spec,
-            "spec_digest": digest(spec),
-            "code": {"digest": record.code_digest(spec), "files": record.code_files(spec)},
-            "split": {"recipe_digest": recipe_digest(spec, config.root / "data")},
-            "curves": CURVES,
-            "trace": None,
-        }
-        record.write(record.record_path(run, config.root), body)
+        record.write(record.record_path(run, config.root), _body(config, run))
     return len(runs)
+
+
+def _body(config: Config, run: str) -> dict[str, Any]:
+    """What planning, scoring and explaining read of a record."""
+    spec = config.resolve(run)
+    accuracy = float(rng(spec["seed"], "made-up", spec["setting"], spec["method"]).uniform(0.8, 0.9))
+    return {
+        "run": run,
+        "spec": spec,
+        "spec_digest": digest(spec),
+        "code": {"digest": record.code_digest(spec), "files": record.code_files(spec)},
+        "split": {
+            "path": f"data/splits/{run}.npz",
+            "digest": digest(run),
+            "recipe_digest": recipe_digest(spec, config.root / "data"),
+            "sizes": {"train": [5, 50]},
+        },
+        "raw": [{"dataset": spec["data"]["dataset"], "name": "made-up", "edition": "official", "bytes": 1,
+                 "sha256": digest("made-up"), "source": "made-up", "url": "https://example.org/made-up"}],
+        "git": {"commit": None, "dirty": False},
+        "environment": {"python": "3", "torch": "2"},
+        "device": {"name": "made-up", "precision": "fp32"},
+        "status": "finished",
+        "started": "2024-01-01T00:00:00Z",
+        "ended": "2024-01-01T00:00:01Z",
+        "seconds": 1.0,
+        "gpu_seconds": 0.0,
+        "peak_bytes": 1,
+        "steps": 1,
+        "metrics": {"test_accuracy": accuracy, "minority_recall": accuracy, "confusion": [[1, 0], [0, 1]]},
+        "curves": {"epoch": list(range(1, 101)), **CURVES},
+        "trace": None,
+    }  # fmt: skip
+
+
+def leave_tables(config: Config) -> None:
+    """The csv of a figure, and a scorecard of the whole grid, from the records that are there."""
+    from reweigh import results, scorecard
+
+    paper, name = Path(FIGURE).parent.name, Path(FIGURE).stem
+    material = results.of_artifact("paper", paper, name, config.root)
+    cells = [
+        (experiment, setting, method)
+        for experiment in material.experiments
+        for setting in material.settings(experiment)
+        for method in material.methods(experiment, setting)
+    ]
+    rows = [
+        results.cell_names(material, *one) | results.summary_row(material.of(*one), "test_accuracy") for one in cells
+    ]
+    for file, text in (
+        (Path(FIGURE).with_suffix(".csv"), scorecard.text_of(pd.DataFrame(rows))),
+        (Path(SCORECARD), scorecard.text_of(scorecard.score(config, "paper"))),
+    ):
+        (config.root / file).parent.mkdir(parents=True, exist_ok=True)
+        (config.root / file).write_text(text)
 
 
 def dry_run(folder: str | Path, case: str, *target: str) -> DryRun:
@@ -116,6 +170,19 @@ def dry_run(folder: str | Path, case: str, *target: str) -> DryRun:
     Without a target it plans everything. Processor time is what tells where the machine has other work.
     """
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--cores", "1", "--", *target]
+    done, seconds, spent = _timed(command, folder)
+    total = re.search(r"^total +(\d+)$", done.stdout + done.stderr, re.MULTILINE)
+    return DryRun(case, " ".join(target) or "everything", int(total[1]) if total else 0, seconds, spent)
+
+
+def explained(folder: str | Path, *question: str) -> tuple[float, float]:
+    """Seconds, and seconds of processor time, of one `reweigh explain` in `folder`, the start of Python included."""
+    _, seconds, spent = _timed([sys.executable, "-m", "reweigh.cli", "explain", *question], folder)
+    return seconds, spent
+
+
+def _timed(command: list[str], folder: str | Path) -> tuple[subprocess.CompletedProcess[str], float, float]:
+    """Run a command in `folder` with this package: what it said, seconds that passed, seconds of processor time."""
     path = os.pathsep.join((str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])))
     environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""}
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -123,13 +190,14 @@ def dry_run(folder: str | Path, case: str, *target: str) -> DryRun:
     seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
-    total = re.search(r"^total +(\d+)$", done.stdout + done.stderr, re.MULTILINE)
-    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return DryRun(case, " ".join(target) or "everything", int(total[1]) if total else 0, seconds, spent)
+    return done, seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def measure(runs: int = 5000, repository: str | Path = ".", show: Callable[[str], None] = print) -> list[DryRun]:
-    """Time the dry runs of a grid: with nothing built and with every record there, of everything and of one figure."""
+    """Time the dry runs of a grid: with nothing built and with every record there, of everything and of one figure.
+
+    What explaining some of its numbers takes is shown only.
+    """
     found: list[DryRun] = []
 
     def take(folder: str, case: str) -> None:
@@ -140,7 +208,11 @@ def measure(runs: int = 5000, repository: str | Path = ".", show: Callable[[str]
     with tempfile.TemporaryDirectory(prefix="reweigh-grid-") as folder:
         config = write(folder, runs, repository)
         take(folder, "nothing built")
-        take(folder, f"{leave_records(config)} records there")
+        take(folder, case := f"{leave_records(config)} records there")
+        leave_tables(config)
+        for name, question in QUESTIONS.items():
+            seconds, spent = explained(folder, *question)
+            show(f"{case:18} explain {name:27} {seconds:8.2f} s {spent:8.2f} s of a core")
     return found
 
 

@@ -5,12 +5,13 @@ Ends with 0 if all is well, 2 for a mistake in the config or on the command line
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from reweigh import __version__
 from reweigh.errors import ConfigError, ReweighError
+from reweigh.terminal import shelf, table
 
 app = typer.Typer(
     name="reweigh",
@@ -60,7 +61,7 @@ def fetch(
 
     load().settings.apply()
     if show or not names:
-        _table(_shelf(manifest.status()))
+        table(shelf(manifest.status()))
         return
     for name in names:
         receipt = manifest.ensure(name)
@@ -125,51 +126,82 @@ def render(
 
 
 @app.command()
-def scorecard(scale: ScaleOption = None) -> None:
-    """Compare records with the published numbers and decide the claims: results/SCALE/scorecard.csv and .md.
+def scorecard(
+    scale: ScaleOption = None,
+    readme: Annotated[bool, typer.Option("--readme", help="Also write the README's table; scale paper.")] = False,
+    error_rates: Annotated[
+        bool, typer.Option("--error-rates", help="Instead, print how often the rules for verdicts err.")
+    ] = False,
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write those into DIR/verdicts.md, with a figure.")
+    ] = None,
+) -> None:
+    """Compare records with the published numbers and decide the claims: results/SCALE/scorecard.csv, .md and .html.
 
     [dim]reweigh scorecard --scale quick[/dim]
     """
     from reweigh import scorecard as room
 
+    if error_rates or to is not None:
+        from reweigh import error_rates as rates
+
+        typer.echo(rates.text() if to is None else "\n".join(map(str, rates.write(to))))
+        return
     card = room.write(_scale(scale))
     for kind, counts in card.counts.items():
         typer.echo(f"{kind}s: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     for path in card:
         typer.echo(path)
+    if readme:
+        from reweigh.scorecard import readme as table
+
+        typer.echo(table.write(card.lines))
 
 
 @app.command()
 def explain(
-    table: Annotated[Path, typer.Argument(metavar="CSV", help="figures/SCALE/PAPER/ARTIFACT.csv or a scorecard.csv")],
-    row: Annotated[
-        str | None, typer.Option(help="A method, experiment, metric or class; several, divided by /.")
-    ] = None,
-    column: Annotated[str | None, typer.Option(help="A setting or its value.")] = None,
+    target: Annotated[
+        Path, typer.Argument(metavar="FILE", help="a figure, csv or scorecard; a record, split, raw file")
+    ],
+    row: Annotated[str | None, typer.Option(help="Method, experiment, metric or id; several, divided by /.")] = None,
+    column: Annotated[str | None, typer.Option(help="Setting or value, a csv's column, or both: 0.005/sd.")] = None,
     where: Annotated[list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Exact; may be repeated.")] = None,
+    line: Annotated[int | None, typer.Option(metavar="N", help="A line of the csv by its number.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Walk a number back: cell, runs, splits, raw files with digests and URLs.
+    """Walk a number back to runs, splits and raw files with digests and URLs; 1 if it is not what they give.
 
-    [dim]reweigh explain figures/paper/tdr/table3.csv --row TDR[/dim]
+    [dim]reweigh explain figures/paper/tdr/fig5.csv --row TDR --column 0.005[/dim]
+
+    [dim]reweigh explain figures/paper/tdr/fig3.png --row TDR --where epoch=50 --where seed=1[/dim]
+
+    [dim]reweigh explain results/paper/scorecard.html --row Table3/TDR --column gain[/dim]
     """
     from reweigh.provenance import explain as room
 
-    room.main(table, row, column, where or [], as_json)
+    raise typer.Exit(room.main(target, row, column, where or [], as_json, line))
 
 
 @app.command()
 def audit(
     scale: ScaleOption = None,
     report: Annotated[Path | None, typer.Option(help="Also write the verdicts to this JSON file.")] = None,
+    rerun: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Also train N runs again, drawn at random, and compare.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="S", help="Which runs --rerun draws; without it a new one.")
+    ] = None,
 ) -> None:
     """Recompute every digest from figures to raw bytes; fails if a link is broken, stale or missing.
 
-    [dim]reweigh audit --scale paper[/dim]
+    With --rerun it ends with 75 if it was stopped: the same command goes on.
+
+    [dim]reweigh audit --scale paper --rerun 2[/dim]
     """
     from reweigh.provenance import audit as room
 
-    raise typer.Exit(room.main(_scale(scale), report))
+    raise typer.Exit(room.main(_scale(scale), report, rerun, seed))
 
 
 @app.command()
@@ -201,6 +233,23 @@ def attest(
     from reweigh.provenance import attest as room
 
     raise typer.Exit(room.main(targets or [], _scale(scale), sample, seed, dry_run))
+
+
+@app.command()
+def crate(
+    scale: ScaleOption = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="PLACE", help="A folder or a .zip; crates/SCALE.zip if not given.")
+    ] = None,
+) -> None:
+    """Pack what has been run as a Workflow Run RO-Crate: records, figures, code, config, and where the data are from.
+
+    [dim]reweigh crate --scale paper --to crates/paper.zip[/dim]
+    """
+    from reweigh.provenance import crate as room
+
+    place, what = room.write(_scale(scale), to)
+    typer.echo(f"{place}: {what}")
 
 
 @app.command()
@@ -244,7 +293,7 @@ def tune(
     rows = tuning.lines(load(), paper, str(lookup("scale", scale, SCALES)))
     if not rows:
         raise ConfigError(f"config/papers/{paper}.yaml has no rules of tuning")
-    _table(rows)
+    table(rows)
 
 
 @app.command()
@@ -276,27 +325,31 @@ def doctor() -> None:
     from reweigh.data import manifest
     from reweigh.doctor import facts
 
-    _table([{"what": what, "found": found} for what, found in facts()])
+    table([{"what": what, "found": found} for what, found in facts()])
     typer.echo()
-    _table(_shelf(manifest.status()))
+    table(shelf(manifest.status()))
 
 
 @app.command()
 def schema(
-    check: Annotated[bool, typer.Option(help="Compare with config/schema.json instead; fails if they differ.")] = False,
+    records: Annotated[bool, typer.Option("--records", help="That of records, kept in record.schema.json.")] = False,
+    check: Annotated[
+        bool, typer.Option(help="Compare with the file in config/ instead; fails if they differ.")
+    ] = False,
 ) -> None:
-    """Print the JSON schema of config.yaml and of the papers' files (kept in config/schema.json).
+    """Print the JSON schema of config.yaml and of the papers' files (kept in config/schema.json), or of records.
 
     [dim]reweigh schema > config/schema.json[/dim]
     """
-    from reweigh.config.schema import text
+    from reweigh.config import schema as config_schema
+    from reweigh.provenance import record_schema
 
+    text = (record_schema if records else config_schema).text()
+    path, option = ("config/record.schema.json", " --records") if records else ("config/schema.json", "")
     if not check:
-        typer.echo(text(), nl=False)
-    elif Path("config/schema.json").read_text() != text():
-        raise ConfigError(
-            "config/schema.json is not what the models say; write it again: reweigh schema > config/schema.json"
-        )
+        typer.echo(text, nl=False)
+    elif Path(path).read_text() != text:
+        raise ConfigError(f"{path} is not what the models say; write it again: reweigh schema{option} > {path}")
 
 
 def _scale(name: str | None) -> str:
@@ -305,39 +358,6 @@ def _scale(name: str | None) -> str:
     from reweigh.config.specs import SCALES
 
     return load().settings.scale if name is None else str(lookup("scale", name, SCALES))
-
-
-def _shelf(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """The rows of `manifest.status`, short enough for a terminal."""
-    return [
-        {
-            "data set": row["dataset"],
-            "edition": row["edition"] or "",
-            "lies": row["where"],
-            "MiB": f"{row['bytes'] / 2**20:,.0f}" if row["bytes"] else "",
-            "missing": f"{len(row['missing'])} files" if len(row["missing"]) > 1 else "".join(row["missing"]),
-            "to get it": "" if row["where"] == "raw" else row["how"],
-        }
-        for row in rows
-    ]
-
-
-def _table(rows: list[dict[str, str]]) -> None:
-    """Print rows, dicts with the same keys, as a table; its last column may wrap."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 160
-    table = Table(box=None, pad_edge=False)
-    *firm, last = rows[0]
-    for key in firm:
-        table.add_column(key, no_wrap=True)
-    table.add_column(last, overflow="fold")
-    for row in rows:
-        table.add_row(*row.values())
-    console.print(table, highlight=False)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 A record is written once, atomically, after its trace file, and carries the digest of itself. Three digests say what it
 depends on: `spec` (what was asked for), `code` (the source that the run imports) and `split` (how its data were drawn).
 A record is current while all three are what they would be today, or an attestation says that today's code gives the
-same. Nothing here imports torch.
+same. Nothing here imports torch. What each key means is in `provenance/record_schema.py`.
 """
 
 import functools
@@ -16,7 +16,8 @@ from reweigh.attestations import Attestations
 from reweigh.digest import canonical, closure, digest, file_digest
 from reweigh.errors import RecordError
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2  # of what is written
+READABLE = (1, 2)
 
 Stamp = tuple[int, int]  # of a file: when it was written, and its number
 
@@ -64,8 +65,11 @@ def code_digest(spec: dict[str, Any]) -> str:
 
 
 def write(path: str | Path, body: dict[str, Any]) -> dict[str, Any]:
-    """Write a record atomically, with the digest of itself; return what was written."""
-    record = dict(body, record_version=RECORD_VERSION)
+    """Write a record atomically, with the digest of itself; return what was written.
+
+    A body that has been a record keeps its version.
+    """
+    record = {"record_version": RECORD_VERSION, **body}
     record["digest"] = digest({key: value for key, value in record.items() if key != "digest"})
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +82,8 @@ def write(path: str | Path, body: dict[str, Any]) -> dict[str, Any]:
 def read(path: str | Path) -> dict[str, Any]:
     """Read a record and check it against its own digest.
 
-    Raises RecordError if it is missing, is no JSON, has another version, or was changed after it was written.
+    Raises RecordError if it is missing, is no JSON, has no version that is known here, or was changed after it was
+    written.
     """
     path = Path(path)
     try:
@@ -87,8 +92,11 @@ def read(path: str | Path) -> dict[str, Any]:
         raise RecordError(f"{path}: no such record; train it with: snakemake {path}") from None
     except (ValueError, OSError) as error:
         raise RecordError(f"{path}: not a readable record ({error}); delete it and train again") from None
-    if not isinstance(record, dict) or record.get("record_version") != RECORD_VERSION:
-        raise RecordError(f"{path}: not a record of version {RECORD_VERSION}; delete it and train again")
+    version = record.get("record_version") if isinstance(record, dict) else None
+    if isinstance(version, int) and version > RECORD_VERSION:
+        raise RecordError(f"{path}: a record of version {version}, newer than this Reweigh reads; update Reweigh")
+    if type(version) is not int or version not in READABLE:
+        raise RecordError(f"{path}: not a record of a version from 1 to {RECORD_VERSION}; delete it and train again")
     found = digest({key: value for key, value in record.items() if key != "digest"})
     if found != record.get("digest"):
         raise RecordError(

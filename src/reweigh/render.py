@@ -1,4 +1,4 @@
-"""Render an artifact: execute its notebook with papermill and put pdf, png, csv and the executed notebook in place.
+"""Render an artifact: execute its notebook with papermill, put pdf, png, csv, executed notebook and a receipt in place.
 
 Everything is made in a folder of its own and moved at the end, so that a figure is whole or not there. The kernel is
 this interpreter, whatever kernels the machine knows, with folders of its own, so that parallel renderings do not meet.
@@ -17,11 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reweigh import receipt
 from reweigh.config import load
 from reweigh.errors import ConfigError, ReweighError
 
 KERNEL = "reweigh-render"
-ENDINGS = ("pdf", "png", "csv", "ipynb")
+MADE = ("pdf", "png", "csv", "ipynb")
+ENDINGS = (*MADE, "json")  # the receipt: what was made, from what (reweigh/receipt.py)
 START_SECONDS = 60
 TRIES = 2  # a kernel that does not start is started once more
 
@@ -42,7 +44,7 @@ def parse(target: str) -> tuple[str, str, str]:
 
 
 def render(target: str, root: str | Path = ".") -> list[Path]:
-    """Make the four files of an artifact from the records that are there; return their paths.
+    """Make the five files of an artifact from the records that are there; return their paths.
 
     Raises ConfigError for an artifact that does not exist, ReweighError if its notebook fails. The half-run notebook
     then lies beside the figure as `NAME.failed.ipynb`, and the figure that was there before is left as it was.
@@ -61,6 +63,9 @@ def render(target: str, root: str | Path = ".") -> list[Path]:
     failed = root / f"{stem}.failed.ipynb"
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=(root / stem).parent) as work:
         made = Path(work) / name
+        basis = receipt.figure_basis(
+            config, scale, paper, name
+        )  # before it is drawn: whatever comes later is not in it
         parameters = {"scale": scale, "paper": paper, "artifact": name, "out": made.relative_to(root).as_posix()}
         try:
             _execute(source, made.with_suffix(".ipynb"), parameters, root)
@@ -69,9 +74,11 @@ def render(target: str, root: str | Path = ".") -> list[Path]:
             what = f"{stem}: {source.relative_to(root)} failed: {error}"
             raise ReweighError(f"{what}; the half-run notebook is {failed.relative_to(root)}") from None
         tidy(made.with_suffix(".ipynb"), source.relative_to(root), parameters["out"], stem.as_posix())
-        for ending in ENDINGS:
-            if not made.with_suffix(f".{ending}").is_file():
+        files = {ending: made.with_suffix(f".{ending}") for ending in MADE}
+        for ending, file in files.items():
+            if not file.is_file():
                 raise ReweighError(f"{stem}: {source.relative_to(root)} wrote no .{ending}; it must call save(out)")
+        receipt.write(made.with_suffix(".json"), basis, files, root)
         for ending in ENDINGS:
             os.replace(made.with_suffix(f".{ending}"), root / f"{stem}.{ending}")
     failed.unlink(missing_ok=True)

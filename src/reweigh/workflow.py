@@ -16,16 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reweigh import record
+from reweigh import receipt, record
 from reweigh.config import Config, load
 from reweigh.config.specs import SCALES
 from reweigh.dependencies import Dependencies, drawn_by
-from reweigh.digest import PACKAGE, digest, file_digest, source_digest
+from reweigh.digest import digest, file_digest
 from reweigh.errors import ReweighError
-
-# Modules that decide how an artifact looks. Not all that they import: a new key in the config model redraws nothing.
-DRAWING = ("render", "plots", "results", "stats")
-SCORING = ("scorecard", "results", "stats")
+from reweigh.render import ENDINGS
 
 Wildcards = Any  # Snakemake's object with one attribute a wildcard
 
@@ -60,15 +57,15 @@ class Flow:
         return [path for one in self.artifacts() if one.paper == paper for path in one.made(self.scale)]
 
     def scorecard(self) -> list[str]:
-        return [f"results/{self.scale}/scorecard.{kind}" for kind in ("csv", "md")]
+        return [f"results/{self.scale}/scorecard.{kind}" for kind in ("csv", "md", "html", "json")]
 
     def audit(self) -> str:
+        """The report of the audit of the configured scale."""
         return f"results/{self.scale}/audit.json"
 
-    def audited(self, wildcards: Wildcards) -> list[str]:
-        """What an audit of a scale looks at: its artifacts and scorecard, and with them all records."""
-        made = [path for one in self.artifacts() for path in one.made(wildcards.scale)]
-        return [*made, f"results/{wildcards.scale}/scorecard.csv"]
+    def audited(self) -> list[str]:
+        """What it looks at: artifacts and scorecard, and with them all records."""
+        return self.everything()
 
     def artifacts(self) -> list["Drawn"]:
         """Every artifact of the configured papers."""
@@ -132,8 +129,7 @@ class Flow:
 
     def scoring_digest(self, wildcards: Wildcards) -> str:
         """Digest of how the scorecard is made: its code, the claims and the mapping of published numbers."""
-        said = [self.config.paper(name).model_dump(include={"claims", "published", "findings"}) for name in self.papers]
-        return digest([_code_digest(SCORING), said, self._other_records(wildcards)])
+        return digest([receipt.scoring_digest(self.config), self._other_records(wildcards)])
 
     def _other_records(self, wildcards: Wildcards) -> list[str]:
         """Digests of the records of a scale that are there though the grid does not ask for them (extensions)."""
@@ -303,7 +299,7 @@ class Drawn:
         return self.flow.config.artifact(self.paper, self.artifact)
 
     def made(self, scale: str) -> list[str]:
-        return [f"{self.stem.format(scale=scale)}.{kind}" for kind in ("pdf", "png", "csv", "ipynb")]
+        return [f"{self.stem.format(scale=scale)}.{kind}" for kind in ENDINGS]
 
     def target(self, wildcards: Wildcards) -> list[str]:
         """Its files at the configured scale."""
@@ -315,14 +311,11 @@ class Drawn:
 
     def drawing_digest(self, wildcards: Wildcards) -> str:
         """How it is drawn: digest of its code, its entry in the config, and the records that it draws if they exist."""
-        config, said = self.flow.config, self._config.model_dump()
-        experiments = {
-            reads.experiment: config.cut(wildcards.scale, self.paper, reads.experiment) for reads in self._config.reads
-        }
+        config = self.flow.config
         optional = config.cells_of(wildcards.scale, self.paper, self.artifact, optional=True)
         runs = [run for cell in optional for run in config.runs_of(cell)]
         extra = [content for run in runs if (content := self.flow.dependencies.content(run))]
-        return digest([_code_digest(DRAWING), said, experiments, extra])
+        return digest([receipt.drawing_digest(config, wildcards.scale, self.paper, self.artifact), extra])
 
 
 def flow(overrides: dict[str, Any], root: str | Path = ".") -> Flow:
@@ -345,13 +338,6 @@ def _dataset(config: Config, protocol: str) -> str:
     one = config.experiment(paper, name)
     block = one.block(scale)
     return (block.dataset if block else None) or one.dataset or ""
-
-
-@functools.cache
-def _code_digest(rooms: tuple[str, ...]) -> str:
-    """Digest of the source of some modules and packages of reweigh, whatever they import from others."""
-    files = [path for room in rooms for path in (PACKAGE / f"{room}.py", *sorted((PACKAGE / room).rglob("*.py")))]
-    return digest({path.name: source_digest(path.read_text()) for path in files if path.is_file()})
 
 
 @functools.cache

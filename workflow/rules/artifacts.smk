@@ -1,5 +1,5 @@
 # Figures and tables, each from its notebook.
-# OUTPUTS: figures/{scale}/{paper}/{artifact}.{pdf,png,csv,ipynb}
+# OUTPUTS: figures/{scale}/{paper}/{artifact}.{pdf,png,csv,ipynb,json}
 # TARGETS: tdr (a paper), tdr_fig5 (one artifact), both at the configured scale
 for artifact in flow.artifacts():
 
@@ -16,6 +16,7 @@ for artifact in flow.artifacts():
             png=report(update(f"{artifact.stem}.png"), **artifact.in_report("picture")),
             csv=report(update(f"{artifact.stem}.csv"), **artifact.in_report("numbers")),
             notebook=update(f"{artifact.stem}.ipynb"),
+            receipt=update(f"{artifact.stem}.json"),
         log:
             f"logs/render/{{scale}}/{artifact.name}.log",
         resources:

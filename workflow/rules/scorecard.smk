@@ -1,6 +1,7 @@
 # Verdicts: each published number and each claim beside ours.
-# OUTPUTS: results/{scale}/scorecard.{csv,md}
+# OUTPUTS: results/{scale}/scorecard.{csv,md,html,json}
 # TARGETS: scorecard
+SHOWN = {"caption": "../report/scorecard.rst", "category": "scorecard"}
 
 
 rule score:
@@ -9,13 +10,10 @@ rule score:
         records=flow.scored_records,
         published=flow.published(),
     output:
-        csv=report(
-            "results/{scale}/scorecard.csv",
-            caption="../report/scorecard.rst",
-            category="scorecard",
-            labels={"scale": "{scale}", "as": "numbers"},
-        ),
+        csv=report("results/{scale}/scorecard.csv", labels={"scale": "{scale}", "as": "numbers"}, **SHOWN),
+        page=report("results/{scale}/scorecard.html", labels={"scale": "{scale}", "as": "page"}, **SHOWN),
         text="results/{scale}/scorecard.md",
+        receipt="results/{scale}/scorecard.json",
     log:
         "logs/scorecard/{scale}.log",
     resources:

@@ -1,6 +1,6 @@
 """Making again what a record says: its split from the raw bytes, its training in a folder of its own; and comparing.
 
-    with scratch(root) as place:  # a folder of its own
+    with scratch(root, "attest") as place:  # a folder of its own
         code = place.train(specs)  # 0 if all are trained
         differences(outcome(then), outcome(place.record(run)))  # [] if it is the same, bit for bit
 
@@ -129,16 +129,21 @@ class Place:
 
 
 @contextlib.contextmanager
-def scratch(root: Path) -> Iterator[Place]:
-    """The place for this device and these libraries below `root`, held alone. What is there already is gone on from."""
-    folder = (root / ".reweigh/attest" / digest(maker_here())[:12]).absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_suffix(".lock"), "a") as lock:
+def scratch(root: Path, purpose: str = "attest", about: Any = None) -> Iterator[Place]:
+    """The place below `root` for this device, these libraries and what it is `about`; what is there is gone on from.
+
+    Of one purpose, one process at a time trains with a device and libraries.
+    """
+    above = (root / ".reweigh" / purpose).absolute()
+    above.mkdir(parents=True, exist_ok=True)
+    maker = digest(maker_here())[:12]
+    with open(above / f"{maker}.lock", "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"waiting for another attest that trains in {folder}", file=sys.stderr)
+            print(f"waiting for another {purpose} that trains in {above}", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = above / (maker if about is None else f"{maker}-{digest(about)[:12]}")
         _furnish(folder, root.absolute())
         yield Place(folder, lock.fileno())
 

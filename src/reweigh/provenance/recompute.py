@@ -1,35 +1,33 @@
 """A line of a figure's or scorecard's csv, computed again from the records that it names."""
 
 import math
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from reweigh import stats
-from reweigh.results import class_weights, majority_and_minority_weights
+from reweigh import record, stats
+from reweigh.chain import value_of
+from reweigh.results import majority_and_minority_weights
 
 DIFFERENCE = "_difference"  # how the metric of a paired difference ends
 TOLERANCE = 1e-5  # a csv holds six significant digits
-
-
-def value_of(body: dict[str, Any], metric: str, epoch: float | None = None) -> float | None:
-    """A run's metric: after its last epoch, or on its curve after `epoch`; None where it is not defined."""
-    if epoch is None:
-        return body["metrics"].get(metric)
-    curves = body["curves"]
-    if metric not in curves or int(epoch) not in curves["epoch"]:
-        return None
-    return curves[metric][curves["epoch"].index(int(epoch))]
+RIDGES = ("class_weight", "inverse_frequency", "class_weight_density")
+BINS = 80  # of a ridge, over all that its panel shows and a margin on both sides
+MARGIN = 0.04
 
 
 def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = ".") -> dict[str, Any] | None:
-    """Mean, sd, n, low and high of a csv line from its runs' records; None for a line that is not a mean of runs."""
+    """What a csv line states, from its runs' records: mean, sd, n, low, high, minutes, x, as far as it has them.
+
+    None for a line that is no mean of runs (a claim, a point of a map).
+    """
     metric = row["metric"]
     if row.get("kind") == "claim":
         return None
-    if metric == "class_weight":
-        return _weights(row, bodies, root)
+    if metric in RIDGES:
+        return _ridge(row, bodies, root)
     if metric in ("majority_weight", "minority_weight"):
         return _side_weights(row, bodies, root)
     if metric.endswith(DIFFERENCE):
@@ -37,11 +35,16 @@ def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = "
     if metric not in bodies[0]["metrics"] and metric not in bodies[0]["curves"]:
         return None
     epoch = number(row.get("epoch"))
-    values = [value for body in bodies if (value := value_of(body, metric, epoch)) is not None]
-    ours = stats.summarise(values)
+    ours = stats.summarise([value for body in bodies if (value := value_of(body, metric, epoch)) is not None])
+    clock = [value_of(body, "train_seconds", epoch) for body in bodies] if number(row.get("minutes")) else []
+    placed: dict[str, Any] = {}
+    if clock and None not in clock:
+        placed["minutes"] = float(np.mean(clock)) / 60  # type: ignore[arg-type]
+    if number(row.get("x")) is not None:  # what the method was varied in
+        placed["x"] = bodies[0]["spec"]["method_options"].get("gamma")
     if number(row.get("seed")) is not None:
-        return {"mean": ours.mean, "n": ours.n}
-    return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high}
+        return {"mean": ours.mean, "n": ours.n, **placed}
+    return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high, **placed}
 
 
 def _difference(row: dict[str, Any], bodies: list[dict[str, Any]]) -> dict[str, Any]:
@@ -63,24 +66,58 @@ def _side_weights(row: dict[str, Any], bodies: list[dict[str, Any]], root: str |
     return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high}
 
 
-def _weights(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path) -> dict[str, Any] | None:
-    label = number(row.get("class"))
-    traces = [trace for body in bodies if (trace := class_weights(body, root)) is not None and len(trace)]
-    if label is None or not traces:
+def _ridge(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path) -> dict[str, Any] | None:
+    """A line of the ridges of class weights: over all outer steps of all runs, or the height of one bin."""
+    files = [(body, record.trace_path(record.record_path(body["run"], root), body)) for body in bodies]
+    known = tuple((path, body["trace"]["sha256"]) for body, path in files if path and _logs(body))
+    label, counts = number(row.get("class")), tuple(bodies[0]["split"]["sizes"]["train"])
+    if label is None or not known:
         return None
-    values = np.concatenate(traces)[:, int(label)]
-    low, high = np.quantile(values, (0.05, 0.95))
-    return {"mean": float(values.mean()), "sd": float(values.std(ddof=1)), "n": len(traces), "low": low, "high": high}
+    samples, inverse, edges = _ridges(known, counts)
+    values = samples[:, int(label)]
+    if row["metric"] == "inverse_frequency":
+        return {"mean": inverse[int(label)], "n": len(known)}
+    if row["metric"] == "class_weight":
+        low, high = np.quantile(values, (0.05, 0.95))
+        mean, sd = float(values.mean()), float(values.std(ddof=1))
+        return {"mean": mean, "sd": sd, "n": len(known), "low": float(low), "high": float(high)}
+    heights, centres = np.histogram(values, edges)[0], (edges[:-1] + edges[1:]) / 2
+    place = int(np.abs(centres - (number(row.get("x")) or 0.0)).argmin())
+    return {"mean": heights[place] / heights.max(), "x": centres[place], "n": len(known)}
+
+
+def _logs(body: dict[str, Any]) -> bool:
+    return body["trace"]["arrays"].get("class_weights", [0])[0] > 0
+
+
+@lru_cache(maxsize=4)
+def _ridges(traces: tuple[tuple[Path, str], ...], counts: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights at all steps of all runs (steps, C), what 1/n would give (C,), edges of the bins of one panel."""
+    arrays = []
+    for path, _ in traces:
+        with np.load(path, allow_pickle=False) as logged:
+            arrays.append(logged["class_weights"].astype(float))
+    samples, rarity = np.concatenate(arrays), 1 / np.asarray(counts, float)
+    inverse = rarity / rarity.sum() * samples.sum(1).mean()
+    lowest, highest = min(samples.min(), inverse.min()), max(samples.max(), inverse.max())
+    room = MARGIN * (highest - lowest) or 0.01
+    return samples, inverse, np.linspace(max(0.0, lowest - room), highest + room, BINS + 1)
 
 
 def differences(row: dict[str, Any], again: dict[str, Any]) -> list[str]:
-    """Which numbers of a csv line are not what was computed again: `mean 0.91, should be 0.9`."""
-    wrong = []
-    for name, expected in again.items():
-        found = number(row.get(name))
-        if (found is None) != (expected is None) or (found is not None and not _close(found, float(expected))):
-            wrong.append(f"{name} {'empty' if found is None else f'{found:g}'}, should be {_text(expected)}")
-    return wrong
+    """Which fields of a csv line are not what was computed again: `mean 0.91, should be 0.9`."""
+    return [f"{name} {told}" for name, expected in again.items() if (told := difference(row.get(name), expected))]
+
+
+def difference(stated: Any, expected: Any) -> str:
+    """How a csv field differs from what was computed again: `0.91, should be 0.9`; empty if it does not."""
+    if isinstance(expected, str):
+        return "" if stated == expected else f"{stated or 'empty'}, should be {expected or 'empty'}"
+    found = number(stated)
+    same = found is None and expected is None
+    if same or (found is not None and expected is not None and _close(found, float(expected))):
+        return ""
+    return f"{'empty' if found is None else f'{found:g}'}, should be {_text(expected)}"
 
 
 def number(text: Any) -> float | None:
@@ -90,6 +127,11 @@ def number(text: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return None if math.isnan(value) else value
+
+
+def is_number(text: Any) -> bool:
+    """Whether a csv field holds a number."""
+    return number(text) is not None
 
 
 def _close(found: float, expected: float) -> bool:

@@ -1,8 +1,9 @@
 """The scorecard of a scale: every published number and every claim beside ours, with a verdict by the declared rules.
 
 `results/{scale}/scorecard.csv` has one line a number and one a claim; `scorecard.md` shows the same to a reader, with
-the papers' own slips. Verdicts are counted, never averaged. At scales other than `paper` every verdict begins with the
-name of the scale (`quick: worse`), because runs that were cut short replicate nothing.
+the papers' own slips, and `scorecard.html` also what is behind each line. Verdicts are counted, never averaged. At
+scales other than `paper` every verdict begins with the name of the scale (`quick: worse`), because runs that were cut
+short replicate nothing.
 """
 
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from reweigh import results
+from reweigh import receipt, results
 from reweigh.config import Config, load
 from reweigh.config.specs import SCALES
 from reweigh.config.words import lookup
@@ -28,19 +29,22 @@ COLUMNS = [
     "published_gain", "effect", "effect_low", "effect_high", "statistic", "p", "p_holm", "verdict", "scale",
     "scale_note", "status", "note", "runs", "records",
 ]  # fmt: skip
+ENDINGS = ("csv", "md", "html")  # of its files, each a text that `texts` makes from the lines
+Records = dict[str, dict[str, Any]]
 UNDECIDED = ("not run", "not reported", "not judged")  # verdicts that no scale qualifies
 
 
 @dataclass(frozen=True)
 class Scorecard:
-    """What was written: the two files, the lines, and how many lines of each kind have which verdict."""
+    """What was written: the three files, the lines, and how many lines of each kind have which verdict."""
 
     csv: Path
     text: Path
+    page: Path
     lines: pd.DataFrame
 
     def __iter__(self) -> Iterator[Path]:
-        return iter((self.csv, self.text))
+        return iter((self.csv, self.text, self.page))
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -48,16 +52,16 @@ class Scorecard:
         return {kind: dict(Counter(group["verdict"])) for kind, group in self.lines.groupby("kind", sort=False)}
 
 
-def score(config: Config, scale: str, papers: list[str] | None = None) -> pd.DataFrame:
-    """The lines of the scorecard, from the records that are there."""
+def score(config: Config, scale: str, papers: list[str] | None = None, records: Records | None = None) -> pd.DataFrame:
+    """The lines of the scorecard, from the records that are there, or from those given (see `scored_records`)."""
     lookup("scale", scale, SCALES)
     rows: list[dict[str, Any]] = []
     for paper in papers or config.settings.papers:
         config.paper(paper)
-        records = _records(config, scale, paper)
-        frame = results.table(records)
-        rows += number_rows(config, scale, paper, frame, records)
-        rows += claim_rows(config, scale, paper, frame, records)
+        known = scored_records(config, scale, [paper]) if records is None else _of_paper(records, paper)
+        frame = results.table(known)
+        rows += number_rows(config, scale, paper, frame, known)
+        rows += claim_rows(config, scale, paper, frame, known)
     lines = pd.DataFrame(rows).reindex(columns=COLUMNS)
     lines["scale"] = scale
     if scale != "paper":
@@ -67,15 +71,26 @@ def score(config: Config, scale: str, papers: list[str] | None = None) -> pd.Dat
 
 
 def write(scale: str, root: str | Path = ".", papers: list[str] | None = None) -> Scorecard:
-    """Write `results/{scale}/scorecard.csv` and `.md` for the config's papers (or those given)."""
+    """Write `results/{scale}/scorecard.csv`, `.md` and `.html` for the config's papers (or those given)."""
     config = load(root)
-    lines = score(config, scale, papers)
+    lookup("scale", scale, SCALES)
+    records = scored_records(config, scale, papers)
+    lines = score(config, scale, papers, records)
     folder = Path(root) / "results" / scale
     folder.mkdir(parents=True, exist_ok=True)
-    card = Scorecard(folder / "scorecard.csv", folder / "scorecard.md", lines)
-    _replace(card.csv, text_of(lines))
-    _replace(card.text, markdown(config, scale, lines))
-    return card
+    made = {kind: folder / f"scorecard.{kind}" for kind in ENDINGS}
+    for kind, text in texts(config, scale, lines, records).items():
+        _replace(made[kind], text)
+    receipt.write(folder / "scorecard.json", basis(config, scale, records), made, root)
+    return Scorecard(made["csv"], made["md"], made["html"], lines)
+
+
+def texts(config: Config, scale: str, lines: pd.DataFrame, records: Records | None = None) -> dict[str, str]:
+    """The content of each file of a scorecard, by its ending. Records are read unless they are given."""
+    from reweigh.scorecard.page import page  # its template engine, which planning and scoring do without
+
+    known = scored_records(config, scale) if records is None else records
+    return {"csv": text_of(lines), "md": markdown(config, scale, lines), "html": page(config, scale, lines, known)}
 
 
 def text_of(lines: pd.DataFrame) -> str:
@@ -83,18 +98,34 @@ def text_of(lines: pd.DataFrame) -> str:
     return lines.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
-def _records(config: Config, scale: str, paper: str) -> dict[str, dict[str, Any]]:
-    """The records of all cells that a number or a claim speaks of: the grid, with methods that only extensions have."""
+def scored_runs(config: Config, scale: str, paper: str) -> list[str]:
+    """The runs of all cells that a number or a claim speaks of: the grid, with methods that only extensions have."""
     runs = []
     for name, experiment in config.paper(paper).experiments.items():
         extra = [method for one in experiment.extensions for method in one.methods]
         for setting in config.settings_of(scale, paper, name):
             for method in dict.fromkeys([*experiment.methods, *extra]):
                 runs += config.runs_of(f"{scale}/{paper}/{name}/{setting}/{method}")
-    return results.records_of(runs, config.root)
+    return runs
+
+
+def scored_records(config: Config, scale: str, papers: list[str] | None = None) -> Records:
+    """The records of these runs that are there, by run, of the config's papers (or those given)."""
+    known = papers or config.settings.papers
+    return results.records_of([run for name in known for run in scored_runs(config, scale, name)], config.root)
+
+
+def _of_paper(records: Records, paper: str) -> Records:
+    return {run: body for run, body in records.items() if run.split("/")[1] == paper}
+
+
+def basis(config: Config, scale: str, records: receipt.Records | None = None) -> dict[str, Any]:
+    """What the scorecard of a scale is made from, as its receipt says. Records are read unless they are given."""
+    runs = [run for paper in config.settings.papers for run in scored_runs(config, scale, paper)]
+    return receipt.scorecard_basis(config, runs, records)
 
 
 def _replace(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)

@@ -12,10 +12,25 @@ A published number p with standard deviation s has the tolerance τ = max(0.01, 
 mean over seeds: `better` or `worse` where the interval lies wholly beyond p ± τ, `replicated` where p lies within the
 interval widened by τ and the interval is at most 2τ wide, else `inconclusive`. A number that its note shows to be a
 misprint, or that belongs to a method which is not here, is `not judged`. Claims: paired seeds, two-sided tests,
-p values corrected by Holm's method over the paper's claims; `holds` or `fails` below 0.05. *Gain* is the mean
-difference to our own plain training at equal budget, seed by seed. Ours is always the last epoch; nothing is selected
-on the test set.
+p values corrected by Holm's method over the paper's claims; `holds` or `fails` below 0.05; a claim about several places
+holds if it does at each. *Gain* is the mean difference to our own plain training at equal budget, seed by seed. Ours is
+always the last epoch; nothing is selected on the test set. Why this rule, and how often it errs:
+[docs/verdicts.md](../../docs/verdicts.md).
 """.strip()
+
+# What decides a claim, by the name of its test in the config.
+TEST_NAMES = {
+    "greater": "paired t test",
+    "greater_on_average": "paired t test of the average, one variance for all places",
+    "grows": "t test of differences of paired gains",
+    "within": "two one-sided paired t tests",
+    "explained_by": "paired t tests of the gain and of its share",
+    "smaller_spread": "Brown and Forsythe's test",
+    "costs_more": "t test of logarithms of paired ratios",
+    "costs_at_most": "t test of logarithms of paired ratios",
+    "weights_not_inverse_frequency": "one-sample t test of correlations",
+    "minority_weighs_more": "one-sample t test of ratios",
+}
 
 
 def markdown(config: Config, scale: str, lines: pd.DataFrame) -> str:
@@ -40,7 +55,8 @@ def _paper(config: Config, scale: str, name: str, lines: pd.DataFrame) -> list[s
     if cuts:
         parts.append(f"What scale `{scale}` cuts:\n\n{cuts}")
     if not claims.empty:
-        parts += ["### Claims", _claims(claims)]
+        tests = {claim.id: TEST_NAMES[claim.test] for claim in paper.claims}
+        parts += ["### Claims", _claims(claims, tests)]
     for source, group in numbers.groupby("source", sort=False):
         parts += [f"### {_spaced(str(source))}", _numbers(group)]
     if paper.findings:
@@ -56,7 +72,7 @@ def _cuts(lines: pd.DataFrame) -> str:
 def _counts(numbers: pd.DataFrame, claims: pd.DataFrame) -> str:
     counted = [Counter(group["verdict"]) for group in (numbers, claims)]
     verdicts = dict.fromkeys([*counted[0], *counted[1]])
-    return _table(
+    return table(
         ["verdict", "numbers", "claims"],
         [[verdict, *(str(count[verdict]) if count[verdict] else "" for count in counted)] for verdict in verdicts],
     )
@@ -81,32 +97,34 @@ def _numbers(group: pd.DataFrame) -> str:
         }
         for row in group.itertuples()
     ]
-    return _table(list(rows[0]), [list(row.values()) for row in rows])
+    return table(list(rows[0]), [list(row.values()) for row in rows])
 
 
-def _claims(group: pd.DataFrame) -> str:
+def _claims(group: pd.DataFrame, tests: dict[str, str]) -> str:
     rows = [
         {
             "claim": row.text,
             "where": _text(row.source),
+            "test": tests[row.id],
             "effect (weakest place)": _number(row.effect, 4),
             "95 % interval": _interval(row.effect_low, row.effect_high),
             "n": str(int(row.n)),
-            "p": _p(row.p),
-            "p (Holm)": _p(row.p_holm),
+            "p": p_value(row.p),
+            "p (Holm)": p_value(row.p_holm),
             "verdict": f"**{row.verdict}**",
             "note": _text(row.note),
         }
         for row in group.itertuples()
     ]
-    return _table(list(rows[0]), [list(row.values()) for row in rows])
+    return table(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def _findings(findings: list[Any]) -> str:
     return "\n".join(f"- **{one.where}.** {' '.join(one.text.split())} Evidence: {one.evidence}." for one in findings)
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
@@ -129,7 +147,8 @@ def _signed(value: Any) -> str:
     return "" if value is None or pd.isna(value) else f"{value:+.4f}"
 
 
-def _p(value: Any) -> str:
+def p_value(value: Any) -> str:
+    """A p value as it is read: two digits, and a bound for the smallest."""
     if value is None or pd.isna(value):
         return ""
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}"

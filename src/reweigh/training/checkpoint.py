@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -56,7 +56,8 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
 class Keeper:
     """Called between steps: saves the run when its last checkpoint is old, and stops it when its time is up.
 
-    `facts` are saved beside the state: what the record says of the run that its state does not know.
+    `facts` are saved beside the state: what the record says of the run that its state does not know. What `measured`
+    gives is added to them whenever the state is saved.
 
     Two processes may train one run, if the first outlived the Snakemake that started it and a second Snakemake started
     the other. Both come to the same record; whoever saves after the other has written it cleans up. `record` is that
@@ -76,6 +77,7 @@ class Keeper:
         self.path = self.folder / f"{key}.pt"
         self.clock = clock or Clock()
         self.facts: dict[str, Any] = {}
+        self.measured: Callable[[], dict[str, Any]] = dict
         self.every_seconds = float(os.environ.get("REWEIGH_CHECKPOINT_SECONDS", EVERY_SECONDS))
         self.saved_at = time.monotonic()
         self.record, self.before = record, before
@@ -89,11 +91,16 @@ class Keeper:
 
     def save(self, run: Any) -> None:
         """Write the run's state atomically: a checkpoint is whole or it is not there."""
+        self.measure()
         with atomic(self.path) as file:
             torch.save({**run.state(), "facts": self.facts}, file)
         self.saved_at = time.monotonic()
         if self.record and stamp(self.record) != self.before:
             self.done()
+
+    def measure(self) -> None:
+        """Bring `facts` up to date."""
+        self.facts.update(self.measured())
 
     def resume(self, run: Any) -> bool:
         """Load the run's state if there is a checkpoint of it; whether there was."""

@@ -1,6 +1,7 @@
 """One run from its resolved spec to its record on disk: what is around the engine, and decides no number."""
 
 import functools
+import importlib.metadata
 import json
 import os
 import platform
@@ -21,6 +22,7 @@ from reweigh.data.arrays import RawData, npz_bytes
 from reweigh.data.obtain import describe, obtain, recipe_digest, split_path
 from reweigh.digest import canonical, digest, file_digest
 from reweigh.training.checkpoint import Clock, Keeper
+from reweigh.training.energy import EnergyMeter, driver_version
 from reweigh.training.engine import Run, eagerly
 from reweigh.training.graph import CapturedSteps
 from reweigh.training.memory import keep_freed_memory
@@ -58,13 +60,27 @@ def git_state() -> dict[str, Any]:
 
 def environment() -> dict[str, Any]:
     """Versions of what computed the numbers, and the digest of the lock file that asked for them."""
+    on_gpu = torch.cuda.is_available()
     return {
         "python": platform.python_version(),
+        "python_implementation": platform.python_implementation(),
         "torch": torch.__version__,
         "numpy": np.__version__,
+        "pillow": _version("pillow"),
+        "cuda": torch.version.cuda if on_gpu else None,
+        "cudnn": torch.backends.cudnn.version() if on_gpu else None,
+        "driver": driver_version() if on_gpu else None,
         "platform": platform.platform(),
         "lock_digest": file_digest(LOCK) if LOCK.is_file() else None,
     }
+
+
+@functools.cache
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def device_facts(device: torch.device, spec: dict[str, Any]) -> dict[str, Any]:
@@ -96,8 +112,9 @@ def pick_device() -> torch.device:
 
 
 def run_key(spec: dict[str, Any], split_digest: str, device: torch.device) -> str:
-    """The digest of all that a run's arithmetic depends on: the name of its checkpoint."""
-    return digest([digest(spec), record.code_digest(spec), split_digest, device.type, torch.__version__])
+    """The digest of all that a run's arithmetic and its record depend on: the name of its checkpoint."""
+    made_by = [device.type, torch.__version__, record.RECORD_VERSION]
+    return digest([digest(spec), record.code_digest(spec), split_digest, *made_by])
 
 
 class Job:
@@ -117,7 +134,7 @@ class Job:
     ) -> None:
         self.spec, self.device, self.at_once = spec, device, at_once
         self.name = record.run_name(spec)
-        self.started, self.git = now(), git_state()
+        started, self.git = now(), git_state()
         if device.type == "cpu":
             torch.set_num_threads(spec["training"]["threads"])
             keep_freed_memory()
@@ -128,7 +145,11 @@ class Job:
         key, path = run_key(spec, self.split.digest(), device), record.record_path(self.name)
         stamp = record.stamp(path) if before is None else before[self.name]
         self.keeper = Keeper(self.name, key, clock, record=path, before=stamp)
-        self.keeper.resume(self.run)
+        self.keeper.facts = {"started": started, "resumed": 0, "energy_joules": 0.0, "stage_one": None}
+        if self.keeper.resume(self.run):
+            self.keeper.facts["resumed"] += 1
+        self.meter = EnergyMeter.of(device, self.keeper.facts["energy_joules"])
+        self.keeper.measured = lambda: {"energy_joules": self.meter.joules()}
         self._share_stage_one()
 
     def _share_stage_one(self) -> None:
@@ -137,8 +158,10 @@ class Job:
         if getattr(self.run.method, "shares_stage_one", False):
             place = self.device.type, device_facts(self.device, self.spec)["name"]
             key = key_of(self.spec, self.run.method.stage_one_options, self.split.digest(), *place)
-            shared = StageOne(self.run, key, lambda: peak_bytes(self.device), self.keeper.facts.get("stage_one"))
-            self.keeper.facts["stage_one"], self.peak_before = shared.facts, shared.peak_bytes
+            facts, peak = self.keeper.facts, lambda: peak_bytes(self.device)
+            shared = StageOne(self.run, key, peak, facts["stage_one"], joules=self.meter.joules)
+            facts["stage_one"], self.peak_before = shared.facts, shared.peak_bytes
+            self.meter.add(shared.energy_joules)
 
     def finish(self, progress: Any = None) -> dict[str, Any]:
         """Train to the end and write the record. `progress(run)` is called after each step.
@@ -157,6 +180,8 @@ class Job:
     def write(self) -> dict[str, Any]:
         """Write the record of the finished run, and remove its checkpoint."""
         run, spec, path = self.run, self.spec, record.record_path(self.name)
+        described = describe(spec)
+        self.keeper.measure()
         body = {
             "run": self.name,
             "spec": spec,
@@ -170,13 +195,14 @@ class Job:
                 "recipe_digest": recipe_digest(spec),
                 "sizes": self.split.sizes(),
             },
-            "raw": describe(spec)["raw"],
+            "group_sizes": None if run.group_is_label else described["group_sizes"],
+            "raw": described["raw"],
+            "stages": stages(run),
             "device": {
                 **device_facts(self.device, spec),
                 "runs_at_once": self.at_once,
                 "graph": self.graphs.report() if self.graphs else None,
             },
-            "started": self.started,
             "ended": now(),
             "gpu_seconds": run.seconds if self.device.type == "cuda" else 0.0,
             "peak_bytes": max(peak_bytes(self.device), self.peak_before),
@@ -187,6 +213,22 @@ class Job:
         written = record.write(path, body)
         self.keeper.done()
         return written
+
+
+def stages(run: Run) -> list[dict[str, Any]]:
+    """What the record says of the stages of a run: how long each is, and what its epochs are made of."""
+    training = run.spec["training"]
+    return [
+        {
+            "name": stage.name,
+            "epochs": stage.epochs,
+            "train": stage.train,
+            "sampling": stage.sampling,
+            "batch_size": stage.training.get("batch_size", training["batch_size"]),
+            "steps_per_epoch": stream.per_cycle,
+        }
+        for stage, stream in zip(run.stages, run.streams, strict=True)
+    ]
 
 
 def peak_bytes(device: torch.device) -> int:

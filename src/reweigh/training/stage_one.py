@@ -35,24 +35,34 @@ def key_of(spec: dict[str, Any], options: tuple[str, ...], split_digest: str, de
 class StageOne:
     """Stage one of a run under its key: taken over if it is there, kept once the run gets to its end.
 
-    `peak()` says how many bytes this process has held at most. `facts` is what the record says of stage one, `{key,
-    reused}`, and `peak_bytes` the most that was held where it was trained; hand in the facts of the run's checkpoint.
+    `peak()` says how many bytes this process has held at most, `joules()` what the run took so far. `facts` is what the
+    record says of stage one, `{key, reused}`; hand in the facts of the run's checkpoint. `peak_bytes` and
+    `energy_joules` are what it took where it was trained, 0 if that is here.
     """
 
     def __init__(
-        self, run: Run, key: str, peak: Callable[[], int], facts: dict[str, Any] | None = None, folder: Path = FOLDER
+        self,
+        run: Run,
+        key: str,
+        peak: Callable[[], int],
+        facts: dict[str, Any] | None = None,
+        folder: Path = FOLDER,
+        joules: Callable[[], float | None] = lambda: None,
     ) -> None:
-        self.run, self.key, self.peak, self.path = run, key, peak, folder / f"{key}.pt"
+        self.run, self.key, self.peak, self.joules, self.path = run, key, peak, joules, folder / f"{key}.pt"
         self.facts, self.peak_bytes = facts or {"key": key, "reused": False}, 0
+        self.energy_joules: float | None = 0.0
         if run.stage == 0 and not run.over and (kept := self._read()):
             self._go_on_from(kept["state"])
             self.facts, self.peak_bytes = {"key": key, "reused": True}, kept["peak_bytes"]
+            self.energy_joules = kept.get("energy_joules")
         run.method.at_end_of_stage_one = self.keep
 
     def keep(self) -> None:
         """Write the state of the run, which is at the end of stage one, atomically, behind a digest of it."""
         content = io.BytesIO()
-        torch.save({"state": self.run.state(), "peak_bytes": self.peak()}, content)
+        taken = {"peak_bytes": self.peak(), "energy_joules": self.joules()}
+        torch.save({"state": self.run.state(), **taken}, content)
         with atomic(self.path) as file:
             file.write(self._digest(content.getvalue()))
             file.write(content.getvalue())

@@ -1,0 +1,90 @@
+"""The columns of the project's csv files: what each of them holds, and which parts of the evidence it comes from."""
+
+from typing import NamedTuple
+
+from reweigh.provenance import recompute
+
+
+class Source(NamedTuple):
+    """How a column is made, and the parts of a line's evidence that it is made from."""
+
+    how: str
+    parts: tuple[str, ...]
+
+
+RUNS, OWN = ("runs",), ("runs", "formula")
+OF_RUNS = {
+    "mean": Source("mean over the runs", RUNS),
+    "sd": Source("standard deviation over the runs (n - 1)", RUNS),
+    "n": Source("how many runs have a value", RUNS),
+    "low": Source("lower end of Student's 95 % interval of the mean", RUNS),
+    "high": Source("upper end of Student's 95 % interval of the mean", RUNS),
+    "seed": Source("the seed of the one run", RUNS),
+    "epoch": Source("the epoch of the runs' curves", RUNS),
+    "minutes": Source("training time up to that epoch, mean over the runs", RUNS),
+    "class": Source("the class", OWN),
+    "example": Source("the place of the example", OWN),
+    "x": Source("where the point lies", OWN),
+    "y": Source("how high the point lies", OWN),
+    "weight": Source("the weight of the example in its batch", OWN),
+}
+RIDGES = {
+    "class_weight": {
+        "mean": Source("mean over all outer steps of all runs", RUNS),
+        "sd": Source("standard deviation over all outer steps of all runs", RUNS),
+        "low": Source("5 % quantile over all outer steps of all runs", RUNS),
+        "high": Source("95 % quantile over all outer steps of all runs", RUNS),
+    },
+    "inverse_frequency": {"mean": Source("the weight in proportion to 1/n, by the splits' class sizes", RUNS)},
+    "class_weight_density": {
+        "mean": Source("how many outer steps fall in the bin, as a share of the fullest", RUNS),
+        "x": Source("the centre of the bin", RUNS),
+    },
+}
+PAIRED = Source("mean of the differences of two methods, seed by seed", RUNS)
+GAIN = ("runs", "baseline")
+SCORED = {
+    "published": Source("as the paper states it", ("published",)),
+    "published_sd": Source("as the paper states it", ("published",)),
+    "difference": Source("our mean minus the published one", ("runs", "published")),
+    "gain": Source("mean gain over plain training, seed by seed", GAIN),
+    "gain_low": Source("lower end of Student's 95 % interval of the gain", GAIN),
+    "gain_high": Source("upper end of Student's 95 % interval of the gain", GAIN),
+    "published_gain": Source("the published number minus that of plain training", ("published", "published_baseline")),
+    "verdict": Source("the rule for published numbers", ("published", "runs")),
+}
+CLAIMED = {
+    "n": Source("seeds at the place that has the fewest", ("claim", "runs")),
+    "effect": Source("the effect at the weakest place", ("claim", "runs")),
+    "effect_low": Source("lower end of its 95 % interval", ("claim", "runs")),
+    "effect_high": Source("upper end of its 95 % interval", ("claim", "runs")),
+    "statistic": Source("the test's statistic at the weakest place", ("claim", "runs")),
+    "p": Source("two-sided p over all places", ("claim", "runs")),
+    "p_holm": Source("that p by Holm's correction over the claims of the paper", ("claim", "runs", "family")),
+    "verdict": Source("the rule for claims", ("claim", "runs", "family")),
+}
+NAME = Source("a name or value that the config gives", ("config",))
+MEASURED = Source("measured by reweigh bench", ("measured",))
+
+
+def sources(line: dict[str, str], column: str | None = None) -> dict[str, Source]:
+    """The columns of a line that hold a number or a verdict, or the one asked for, each with where it comes from."""
+    if column is not None:
+        return {column: source(line, column)}
+    return {
+        name: source(line, name)
+        for name, text in line.items()
+        if name == "verdict" or (recompute.is_number(text) and name not in ("runs", "records", "note", "text", "id"))
+    }
+
+
+def source(line: dict[str, str], column: str) -> Source:
+    """Where one column of a line comes from."""
+    if "contender" in line:
+        return MEASURED
+    metric = line.get("metric", "")
+    if line.get("kind") == "claim" and column in CLAIMED:
+        return CLAIMED[column]
+    if column == "mean" and metric.endswith(recompute.DIFFERENCE):
+        return PAIRED
+    return RIDGES.get(metric, {}).get(column) or OF_RUNS.get(column) or SCORED.get(column) or NAME

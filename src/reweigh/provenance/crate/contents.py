@@ -1,0 +1,155 @@
+"""What a crate is made of: the records of a scale, what was drawn from them, and the files that a stranger needs.
+
+Nothing is written here. Everything is read once, in an order that does not depend on the machine.
+"""
+
+import functools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reweigh import receipt, record
+from reweigh.data.arrays import Split
+from reweigh.data.catalogue import Manifest
+from reweigh.digest import file_digest
+from reweigh.errors import DataError, RecordError, ReweighError
+from reweigh.provenance.consistency import contradictions
+from reweigh.results import fingerprint
+
+WORKFLOW = "workflow/Snakefile"
+LOCK = "envs/requirements.lock"
+CITATION = "CITATION.cff"
+PROJECT = (
+    "CHANGELOG.md", CITATION, "LICENSE", "Makefile", "README.md", "Snakefile", "pyproject.toml",
+    "config/**/*", "data/manifest.yaml", "data/published/*", "envs/*", "notebooks/**/*", "profiles/**/*",
+    "src/reweigh/**/*", "workflow/**/*",
+)  # fmt: skip
+DRAWN = ("csv", "ipynb", "json", "pdf", "png")
+_HINT = "nothing is packed; see: reweigh audit --scale {}"
+SCORECARD = ("csv", "html", "json", "md")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure, a table or the scorecard: its files, and the receipt of what it was made from, {} if it has none."""
+
+    stem: str  # figures/SCALE/PAPER/NAME, or results/SCALE/scorecard
+    files: tuple[str, ...]
+    receipt: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What one crate describes. Paths are relative to `root`, with `/`; `files` are all that it packs, sorted."""
+
+    root: Path
+    scale: str
+    records: dict[str, dict[str, Any]]  # run -> body
+    artifacts: tuple[Drawn, ...]
+    scorecard: Drawn | None
+    files: tuple[str, ...]
+    manifest: Manifest
+    citation: dict[str, Any]  # of CITATION.cff
+
+    @functools.cached_property
+    def pins(self) -> dict[str, str]:
+        """Package -> version in the lock of this project."""
+        return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", (self.root / LOCK).read_text(), re.MULTILINE))
+
+    @property
+    def name(self) -> str:
+        """A name for this state of the results: it changes with every record."""
+        return f"reweigh-{self.scale}-{fingerprint(body['digest'] for body in self.records.values())}"
+
+
+def read(scale: str, root: Path) -> Contents:
+    """Read what there is at a scale.
+
+    Raises ReweighError if there are no records, if one is broken, or if the folder is no project.
+    """
+    for needed in (WORKFLOW, LOCK, CITATION, "data/manifest.yaml"):
+        if not (root / needed).is_file():
+            raise ReweighError(f"{root / needed} is missing; a crate is made in the project's own folder")
+    records, paths = _records(scale, root)
+    scorecard = _drawn(f"results/{scale}/scorecard", SCORECARD, root)
+    artifacts = tuple(_drawn(stem, DRAWN, root) for stem in _stems(scale, root))
+    files = {*paths, *(name for one in (*artifacts, scorecard) for name in one.files)}
+    for pattern in (*PROJECT, f"results/{scale}/attestations/*.json"):
+        files |= {
+            path.relative_to(root).as_posix() for path in root.glob(pattern) if _kept(path.relative_to(root), root)
+        }
+    return Contents(
+        root=root,
+        scale=scale,
+        records=records,
+        artifacts=artifacts,
+        scorecard=scorecard if scorecard.files else None,
+        files=tuple(sorted(files)),
+        manifest=Manifest.load(root / "data/manifest.yaml"),
+        citation=yaml.safe_load((root / CITATION).read_text()),
+    )
+
+
+def _records(scale: str, root: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The records of a scale, and the paths of records and traces."""
+    records, paths, broken = {}, [], []
+    for path in sorted((root / "results" / scale).glob("*/*/*/*/seed*.json")):
+        name = path.relative_to(root).as_posix()
+        try:
+            body = record.read(path)
+            trace = record.trace_path(path, body)
+        except RecordError as error:
+            broken.append(str(error))
+            continue
+        if wrong := contradictions(body):
+            broken.append(f"{path}: {wrong[0]}")
+            continue
+        if record.record_path(body["run"]).as_posix() != name:
+            broken.append(f"{path}: it is the record of {body['run']}, moved here")
+            continue
+        records[body["run"]] = body
+        paths += [name, *([] if trace is None else [trace.relative_to(root).as_posix()]), *_split_of(body, root)]
+    if broken:
+        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+        raise ReweighError(f"{broken[0]}{more}; {_HINT.format(scale)}")
+    if not records:
+        raise ReweighError(f"there are no records at scale {scale}, so nothing to pack; make some with: snakemake")
+    return records, paths
+
+
+def _split_of(body: dict[str, Any], root: Path) -> list[str]:
+    """The file of a run's split, if it lies there and is the one that the record names."""
+    path = root / body["split"]["path"]
+    try:
+        same = Split.from_bytes(path.read_bytes()).digest() == body["split"]["digest"]
+    except (OSError, ValueError, KeyError, DataError):
+        return []
+    return [body["split"]["path"]] if same else []
+
+
+def _stems(scale: str, root: Path) -> list[str]:
+    """The figures and tables that are there, whole or not: `figures/SCALE/PAPER/NAME`."""
+    found = (root / "figures" / scale).glob("*/*.csv")
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in found if not path.name.startswith("."))
+
+
+def _drawn(stem: str, endings: tuple[str, ...], root: Path) -> Drawn:
+    """What was drawn. Raises ReweighError if a file is not what its receipt says."""
+    files = tuple(f"{stem}.{ending}" for ending in endings if (root / f"{stem}.{ending}").is_file())
+    scale = stem.split("/")[1]
+    try:
+        found = receipt.read(root / f"{stem}.json") if f"{stem}.json" in files else {}
+    except RecordError as error:
+        raise ReweighError(f"{stem}: {error}; {_HINT.format(scale)}") from None
+    for ending, stated in found.get("files", {}).items():
+        if f"{stem}.{ending}" in files and file_digest(root / f"{stem}.{ending}") != stated:
+            raise ReweighError(f"{stem}.{ending} is not what its receipt says; {_HINT.format(scale)}")
+    return Drawn(stem, files, found)
+
+
+def _kept(path: Path, root: Path) -> bool:
+    hidden = any(part.startswith((".", "__pycache__")) for part in path.parts)
+    return (root / path).is_file() and not hidden and path.suffix not in (".pyc", ".sif")

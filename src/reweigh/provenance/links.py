@@ -1,0 +1,79 @@
+"""What an audit finds: links of the chain, each in one of six states, and how a fault is mended."""
+
+import sys
+from collections.abc import Collection, Iterable
+from typing import NamedTuple, TypeVar
+
+Item = TypeVar("Item")
+
+STATES = ("intact", "attested", "stale", "broken", "missing", "unverifiable")
+SOUND = ("intact", "attested")
+FAILING = ("stale", "broken", "missing")
+KINDS = (
+    "record", "spec", "code", "recipe", "lock", "trace", "split", "raw", "embedded", "attestation", "witness", "rerun",
+    "figure", "drawing", "receipt", "scorecard", "page",
+)  # fmt: skip
+
+
+class Link(NamedTuple):
+    """One link: what kind, which one, its state, and what is wrong with it or attested of it (empty if intact)."""
+
+    kind: str
+    name: str
+    state: str
+    detail: str = ""
+
+
+_TRAIN = "train it: snakemake results/{name}.json"
+_RESTORE = "restore it from git, or delete it and train it again: snakemake results/{name}.json"
+_DRAW = "draw it again: reweigh render {stem}"
+_SCORE = "make it again: reweigh scorecard --scale {scale}"
+_ATTEST = "if the edit changes no number: reweigh attest; else train it again: snakemake results/{name}.json"
+MENDS = {
+    ("record", "broken"): _RESTORE,
+    ("record", "missing"): f"restore it from git, or {_TRAIN}",
+    ("spec", "stale"): "set the config back, or train it again: snakemake results/{name}.json",
+    ("code", "stale"): _ATTEST,
+    ("recipe", "stale"): _ATTEST,
+    ("lock", "stale"): "install what its lock pinned, or train again with what is pinned now",
+    ("lock", "missing"): "restore envs/requirements.lock from git",
+    ("trace", "broken"): "restore it from git, or delete it and its record and train again",
+    ("trace", "missing"): "restore it from git, or delete its record and train again",
+    ("split", "broken"): "delete it with its .json, and they are drawn again; if that is no help, train again",
+    ("split", "stale"): "train the runs that use it again",
+    ("split", "missing"): "delete what is left of it, and it is drawn again",
+    ("raw", "broken"): "delete it, then: reweigh fetch {dataset}",
+    ("raw", "stale"): "delete it, then: reweigh fetch {dataset}",
+    ("raw", "missing"): "reweigh fetch {dataset}",
+    ("embedded", "broken"): "restore it from git",
+    ("embedded", "missing"): "restore it from git",
+    ("attestation", "broken"): "restore it from git, or delete it and attest again: reweigh attest",
+    ("attestation", "stale"): "delete it and attest again: reweigh attest",
+    **{(kind, state): _DRAW for kind in ("figure", "drawing", "receipt") for state in FAILING},
+    ("drawing", "unverifiable"): _DRAW,
+    **{(kind, state): _SCORE for kind in ("scorecard", "page") for state in FAILING},
+}
+
+
+def mend(link: Link) -> str:
+    """What to do about a fault, in one phrase; empty where nothing is to be done, or its detail says it."""
+    parts = link.name.split("/")
+    place = {
+        "name": link.name,
+        "stem": link.name.rpartition(".")[0],
+        "dataset": parts[0],
+        "scale": parts[1] if parts[0] == "results" else "",
+    }
+    of_scorecard = link.kind == "receipt" and parts[0] == "results"
+    text = _SCORE if of_scorecard and link.state in FAILING else MENDS.get((link.kind, link.state), "")
+    return text.format(**place)
+
+
+def watched(items: Collection[Item], what: str) -> Iterable[Item]:
+    """The items, one after the other, with a progress bar on stderr where that is a terminal."""
+    if not sys.stderr.isatty():
+        return items
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, what, console=Console(stderr=True), transient=True)

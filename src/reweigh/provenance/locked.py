@@ -1,0 +1,87 @@
+"""The libraries that made the records, against what the lock file pinned then and pins now."""
+
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from reweigh.provenance.links import Link
+
+LOCK = "envs/requirements.lock"
+DECIDING = ("torch", "numpy")  # what a record's bits depend on
+
+
+def check_lock(records: dict[str, dict[str, Any]], root: Path) -> Iterator[Link]:
+    """One link for all records of the same versions and the same lock."""
+    made = Counter(
+        (body["environment"]["lock_digest"] or "", body["environment"]["python"].split("+")[0],
+         *(body["environment"][name] for name in DECIDING))
+        for body in records.values()
+    )  # fmt: skip
+    for stated, python, *versions in sorted(made):
+        used = dict(zip(DECIDING, versions, strict=True))
+        state, detail = _state(stated, python, used, root)
+        lock = f"lock {stated[:12]}" if stated else "no lock"
+        yield Link("lock", f"{LOCK} ({lock}, Python {python}, {_text(used)})", state, detail)
+
+
+def _state(stated: str, python: str, used: dict[str, str], root: Path) -> tuple[str, str]:
+    path = root / LOCK
+    if not path.is_file():
+        return "missing", f"{LOCK} is not there"
+    content = path.read_bytes()
+    now = pins(content.decode(), python)
+    if not stated:
+        return "unverifiable", f"made where no lock file was; the lock pins {_text(now)} now"
+    same = sha256(content).hexdigest() == stated
+    then = now if same else _pins_of_then(stated, python, root)
+    if then is not None and not _meets(used, then):
+        return "unverifiable", f"made with other versions than its own lock pinned ({_text(then)}): nothing says why"
+    if same or _meets(used, now):
+        return "intact", ""
+    return "stale", f"the lock pins {_text(now)} now"
+
+
+def _pins_of_then(stated: str, python: str, root: Path) -> dict[str, str] | None:
+    """What the lock with that digest pinned, by git's history of it; None if git has no such lock."""
+    commits = _git(root, "log", "--format=%H", "--", LOCK).decode().split()
+    contents = (_git(root, "show", f"{commit}:./{LOCK}") for commit in commits)
+    found = next((content for content in contents if sha256(content).hexdigest() == stated), None)
+    return None if found is None else pins(found.decode(), python)
+
+
+def _git(root: Path, *arguments: str) -> bytes:
+    """What git says; nothing where there is no git or no repository."""
+    try:
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return b""
+
+
+def pins(text: str, python: str) -> dict[str, str]:
+    """The versions that a lock file pins for a Python, of the libraries that decide a record's bits."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    where = {"python_full_version": python, "python_version": ".".join(python.split(".")[:2])}
+    found = {}
+    for line in text.splitlines():
+        if not line.lower().startswith(DECIDING):
+            continue
+        try:
+            one = Requirement(line.split(" --hash")[0].rstrip(" \\"))
+        except InvalidRequirement:
+            continue
+        if one.name.lower() in DECIDING and (one.marker is None or one.marker.evaluate(where)):
+            found[one.name.lower()] = str(one.specifier).removeprefix("==")
+    return found
+
+
+def _meets(used: dict[str, str], pinned: dict[str, str]) -> bool:
+    """Whether versions are those pinned; a build's own label (`+cu132`) does not count."""
+    return all(version.partition("+")[0] == pinned.get(name) for name, version in used.items())
+
+
+def _text(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items()) or "neither torch nor numpy"

@@ -1,0 +1,92 @@
+"""Where a published number comes from: the line of data/published/PAPER.csv, the paper's table, the paper's address."""
+
+import csv
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from reweigh.config import Config
+from reweigh.digest import file_digest
+from reweigh.provenance.recompute import number
+from reweigh.results import PERCENT
+
+Row = dict[str, Any]
+
+
+class PublishedNumbers:
+    """The published numbers of one paper, each with its line in the file and the cell of ours that it belongs to."""
+
+    def __init__(self, config: Config, paper: str) -> None:
+        self.config, self.name, self.paper = config, paper, config.paper(paper)
+
+    @property
+    def baseline(self) -> str:
+        """Plain training, from which gains are measured; empty where the paper has no published numbers."""
+        return self.paper.published.baseline if self.paper.published else ""
+
+    def of_line(self, line: dict[str, str]) -> Row | None:
+        """The number that a csv line shows: by its id in a scorecard, else the first one of its cell."""
+        if line.get("id"):
+            return next((row for row in self._rows if row["id"] == line["id"]), None)
+        return self._first((line["experiment"], line["setting"], line["method"], line["metric"]))
+
+    def of_baseline(self, row: Row) -> Row | None:
+        """The paper's own number of plain training in the same cell; None if there is none, or it is that itself."""
+        experiment, setting, method, metric = row["cell"]
+        return None if method == self.baseline else self._first((experiment, setting, self.baseline, metric), True)
+
+    def fact(self, row: Row) -> Row:
+        """The chain of a published number, as plain values: file, its sha256, the line in it, table, paper, address."""
+        return {
+            "file": self._file,
+            "sha256": self._sha256,
+            "line": row["line"],
+            "says": {key: value for key, value in row["says"].items() if value not in ("", "NA")},
+            "in_percent": row["says"]["metric"].endswith(PERCENT),
+            "not_judged": row["excluded"] or "",
+            "table": row["says"]["table_or_figure"],
+            "paper": self.paper.citation,
+            "url": self.paper.url,
+        }
+
+    def _first(self, cell: tuple[str, ...], judged: bool = False) -> Row | None:
+        return next((row for row in self._rows if row["cell"] == cell and not (judged and row["excluded"])), None)
+
+    @property
+    def _file(self) -> str:
+        return self.paper.published.file if self.paper.published else ""
+
+    @cached_property
+    def _sha256(self) -> str:
+        return file_digest(self.config.root / self._file)
+
+    @cached_property
+    def _rows(self) -> list[Row]:
+        mapping, rows = self.paper.published, []
+        if mapping is None:
+            return []
+        with open(Path(self.config.root, mapping.file), newline="") as file:
+            reader = csv.DictReader(file)
+            for said in reader:
+                cell = mapping.target(said)
+                named = [said["table_or_figure"], said["dataset"], said["setting"], said["method"]]
+                place = [named[0], *cell] if cell else [*named, mapping.metric(said)]
+                share = said["metric"].endswith(PERCENT)
+                rows.append(
+                    {
+                        "line": reader.line_num,
+                        "says": said,
+                        "cell": cell,
+                        "id": "/".join(place),
+                        "excluded": mapping.excluded_because(said),
+                        "mean": _fraction(said["mean"], share),
+                        "sd": _fraction(said["std"], share),
+                    }
+                )
+        return rows
+
+
+def _fraction(text: str, percent: bool) -> float | None:
+    """A number of the file as a fraction; None where the paper gives none."""
+    value = number(text)
+    return round(value / 100, 10) if percent and value is not None else value

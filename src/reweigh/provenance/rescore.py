@@ -1,0 +1,90 @@
+"""The scorecard's own columns, computed again: difference, gain, verdict, and what decides a claim."""
+
+from typing import Any
+
+from reweigh import stats
+from reweigh.chain import value_of
+from reweigh.config import Config
+from reweigh.config.models import Claim
+from reweigh.provenance.recompute import number
+from reweigh.results import table
+
+Body = dict[str, Any]
+UNDECIDED = ("not reported", "not run")
+
+
+def number_line(
+    line: dict[str, str], ours: list[Body], plain: list[Body], published: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Difference, gain with its interval, and verdict of a published number, from our runs and those of plain training.
+
+    `published` has mean, sd and excluded (why it is not judged). A gain is a mean over the seeds that both have.
+    """
+    metric, scale = line["metric"], line["scale"]
+    mine, theirs = (_by_seed(bodies, metric) for bodies in (ours, plain))
+    stated = published or {"mean": None, "sd": None, "excluded": ""}
+    values, mean = list(mine.values()), stated["mean"]
+    gained = stats.summarise([value - theirs[seed] for seed, value in mine.items() if seed in theirs])
+    excluded = stated["excluded"] and (line["experiment"] or mean is not None)
+    judged = mean is not None and values and not stated["excluded"]
+    return {
+        "difference": sum(values) / len(values) - mean if judged else None,
+        "gain": gained.mean,
+        "gain_low": gained.low,
+        "gain_high": gained.high,
+        "verdict": "not judged" if excluded else _worded(scale, stats.verdict(mean, stated["sd"], values)),
+    }
+
+
+def claim_line(config: Config, line: dict[str, str], claim: Claim, bodies: list[Body]) -> dict[str, Any]:
+    """n, effect with interval, statistic and p of a claim from the records that its line names: the weakest place's."""
+    from reweigh.scorecard.claims import TESTS, Evidence
+
+    records = {body["run"]: body for body in bodies}
+    evidence = Evidence(config, claim, line["scale"], line["paper"], table(records), records)
+    places = TESTS[claim.test](evidence)
+    weakest = max(places, key=lambda one: 2.0 if one.p_for is None else one.p_for)
+    return {
+        "n": min(one.n for one in places),
+        "effect": weakest.effect,
+        "effect_low": weakest.low,
+        "effect_high": weakest.high,
+        "statistic": weakest.statistic,
+        "p": stats.two_sided(*stats.claim_p(places)),
+        "sides": stats.claim_p(places),
+    }
+
+
+def decided(
+    line: dict[str, str], sides: tuple[float | None, float | None], family: dict[str, float | None]
+) -> dict[str, Any]:
+    """Holm's p of a claim among all claims of its paper, whose p values are `family` (by id), and the verdict.
+
+    Of the m p values that are there, the k-th smallest counts (m - k + 1) fold, and no less than those before it.
+    """
+    mine = family[line["id"]]
+    corrected = None
+    if mine is not None:
+        ordered = sorted(p for p in family.values() if p is not None)
+        smaller = [(p, place) for place, p in enumerate(ordered) if p <= mine]
+        corrected = max(min(1.0, p * (len(ordered) - place)) for p, place in smaller)
+    return {"p_holm": corrected, "verdict": _worded(line["scale"], stats.claim_verdict(*sides, corrected))}
+
+
+def family_of(line: dict[str, str], lines: list[tuple[int, dict[str, str]]]) -> list[dict[str, Any]]:
+    """The claims of a paper, as the scorecard states them: the p values among which this line's is corrected."""
+    mine = [(place, other) for place, other in lines if other["kind"] == "claim" and other["paper"] == line["paper"]]
+    return [
+        {"line": place, "id": one["id"], "p": number(one["p"]), "runs": one["runs"], "records": one["records"]}
+        for place, one in mine
+    ]
+
+
+def _by_seed(bodies: list[Body], metric: str) -> dict[int, float]:
+    found = {body["spec"]["seed"]: value_of(body, metric) for body in bodies}
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def _worded(scale: str, verdict: str) -> str:
+    """At other scales than the paper's, verdicts begin with the scale."""
+    return verdict if scale == "paper" or verdict in UNDECIDED else f"{scale}: {verdict}"

@@ -1,0 +1,91 @@
+"""The README's table of verdicts: how many of each, and the claims that were decided."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from reweigh.config import Config, load
+from reweigh.errors import ConfigError, ReweighError
+from reweigh.scorecard.text import TEST_NAMES, p_value, table
+
+NUMBER_VERDICTS = ("replicated", "better", "worse", "inconclusive", "not run")
+CLAIM_VERDICTS = ("holds", "fails", "inconclusive", "not run")
+DECIDED = ("holds", "fails")
+POINTS = ("greater", "greater_on_average", "grows", "within", "explained_by")  # tests of differences of metrics
+
+
+def summary(config: Config, lines: pd.DataFrame) -> str:
+    """Markdown: verdicts on numbers and on claims by paper, counted; then each decided claim with its evidence."""
+    numbers, claims = lines[lines["kind"] == "number"], lines[lines["kind"] == "claim"]
+    rest = "not judged or not reported"
+    parts = [
+        "Verdicts on published numbers, at scale `paper`:",
+        table(["paper", *NUMBER_VERDICTS, rest], _counted(numbers, NUMBER_VERDICTS, rest)),
+        "Verdicts on claims:",
+        table(["paper", *CLAIM_VERDICTS], _counted(claims, CLAIM_VERDICTS)),
+    ]
+    decided = claims[claims["verdict"].isin(DECIDED)]
+    if not decided.empty:
+        head = ["paper", "claim", "test", "effect at the weakest place", "95 % interval", "n", "p (Holm)", "verdict"]
+        parts += ["The claims that were decided:", table(head, [_claim(config, row) for row in decided.itertuples()])]
+    return "\n\n".join(parts)
+
+
+def write(lines: pd.DataFrame, root: str | Path = ".") -> Path:
+    """Put the summary of a scorecard's lines between the README's markers; its path."""
+    scales = set(lines["scale"])
+    if scales != {"paper"}:
+        raise ConfigError(f"the README shows scale paper, not {', '.join(sorted(scales))}; call it with --scale paper")
+    return put(Path(root) / "README.md", "scorecard", summary(load(root), lines))
+
+
+def put(path: Path, name: str, body: str) -> Path:
+    """Replace what stands between `<!-- name -->` and `<!-- /name -->` in a file. Raises ReweighError without them."""
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    text = path.read_text() if path.is_file() else ""
+    head, found, rest = text.partition(start)
+    _, closed, tail = rest.partition(end)
+    if not (found and closed):
+        raise ReweighError(f"{path} has no place for a table: put the lines {start} and {end} where it belongs")
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(f"{head}{start}\n{body}\n{end}{tail}")
+    os.replace(partial, path)
+    return path
+
+
+def _counted(lines: pd.DataFrame, verdicts: tuple[str, ...], rest: str = "") -> list[list[str]]:
+    """A row a paper: how many lines have each of the verdicts, and any other one."""
+    rows = []
+    for paper, group in lines.groupby("paper", sort=False):
+        counts = Counter(group["verdict"])
+        found = [counts.pop(verdict, 0) for verdict in verdicts]
+        others = sum(counts.values())
+        if others and not rest:
+            raise ReweighError(f"the README's table has no column for the verdicts {', '.join(counts)}")
+        rows.append([f"`{paper}`", *map(str, [*found, others] if rest else found)])
+    return rows
+
+
+def _claim(config: Config, row: object) -> list[str]:
+    line = row._asdict()  # type: ignore[attr-defined]
+    claim = next(one for one in config.paper(line["paper"]).claims if one.id == line["id"])
+    ours = " *(ours)*" if claim.source.startswith("ours") else ""
+    return [
+        f"`{line['paper']}`",
+        claim.text + ours,
+        TEST_NAMES[claim.test],
+        _effect(claim.test, line["effect"]),
+        _effect(claim.test, line["effect_low"], line["effect_high"]),
+        str(int(line["n"])),
+        p_value(line["p_holm"]),
+        f"**{line['verdict']}**",
+    ]
+
+
+def _effect(test: str, *values: float | None) -> str:
+    """A value or an interval: differences in points, ratios and correlations as they are."""
+    known = [value for value in values if value is not None and not pd.isna(value)]
+    shown = [f"{100 * value:+.1f}" if test in POINTS else f"{value:.3g}" for value in known]
+    return " to ".join(shown) + (" points" if known and test in POINTS else "")

@@ -1,0 +1,170 @@
+"""What can be asked of explain, and how it answers a question that is unclear: on the project's own records."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from project import ROOT, environment
+
+from reweigh import chain, record, results
+from reweigh.errors import ReweighError
+from reweigh.provenance.explain import as_tree, explain
+
+FIG3, FIG5, FIG6 = (f"figures/paper/tdr/fig{number}" for number in (3, 5, 6))
+CARD = "results/paper/scorecard.csv"
+RUN = "paper/tdr/adult/sex/tdr/seed0"
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def ask(path: str, **question: Any) -> list[dict[str, Any]]:
+    return explain(path, **question)["cells"]
+
+
+@pytest.mark.parametrize("ending", ["", ".png", ".pdf", ".ipynb", ".json"])
+def test_for_a_figure_the_csv_beside_it_answers(ending: str) -> None:
+    asked = explain(f"{FIG5}{ending}", row="TDR", column="0.005")
+    assert asked == explain(f"{FIG5}.csv", row="TDR", column="0.005")
+    assert asked["file"] == f"{FIG5}.csv"
+
+
+@pytest.mark.parametrize("ending", ["", ".html", ".md"])
+def test_for_a_scorecards_page_its_csv_answers(ending: str) -> None:
+    asked = explain(f"results/paper/scorecard{ending}", row="tdr/accuracy-at-0.005")
+    assert asked == explain(CARD, row="accuracy-at-0.005")
+
+
+def test_a_path_may_be_absolute() -> None:
+    assert explain(ROOT / f"{FIG5}.csv", row="TDR", column="0.005") == explain(FIG5, row="TDR", column="0.005")
+    assert explain(ROOT / f"results/{RUN}.json") == explain(f"results/{RUN}.json")
+
+
+def test_a_line_by_its_number() -> None:
+    lines = (ROOT / f"{FIG3}.csv").read_text().splitlines()
+    place = next(place for place, text in enumerate(lines, 1) if ",tdr,TDR,test_accuracy,1,50," in text)
+    (by_line,) = ask(FIG3, line=place)
+    (by_name,) = ask(FIG3, row="TDR", where={"epoch": "50", "seed": "1"})
+    assert by_line == by_name and by_line["number"] == place
+    assert [run["run"][-5:] for run in by_line["runs"]] == ["seed1"]
+    with pytest.raises(ReweighError, match=r"no line 1; it has lines 2 to 3001"):
+        ask(FIG3, line=1)
+
+
+def test_a_column_of_the_csv_with_and_without_a_setting() -> None:
+    (cell,) = ask(FIG5, row="TDR", column="0.005/sd")
+    assert (cell["column"], cell["line"]["setting"], cell["line"]["sd"]) == ("sd", "rho0.005", "0.0117406")
+    assert cell == ask(FIG5, row="TDR", column="rho0.005/sd")[0]
+    assert len(ask(FIG5, row="TDR", column="sd")) == 4  # at every setting
+    (gain,) = ask(CARD, row="Table3/TDR", column="gain")
+    assert {"runs", "baseline"} <= set(gain) and "published" not in gain
+    (published,) = ask(CARD, row="Table3/TDR", column="published")
+    assert published["runs"] == [] and published["published"]["table"] == "Table3"
+
+
+def test_a_column_alone_is_asked_of_the_lines_that_have_it() -> None:
+    cells = ask(CARD, column="gain")
+    assert cells and all(cell["line"]["gain"] for cell in cells)
+
+
+def test_an_empty_field_says_why() -> None:
+    cells = ask(CARD, row="Table1/ConvNet/TDR", column="mean")
+    assert {cell["check"] for cell in cells} == {"empty: not trained yet"}
+    assert all(cell["columns"] == {} and not cell["fault"] for cell in cells)
+
+
+def test_what_is_drawn_beside_the_numbers_is_answered_where_it_is_asked_for() -> None:
+    (cell,) = ask(FIG6, row="inverse_frequency", where={"class": "9"})
+    assert cell["columns"]["mean"]["how"].startswith("the weight in proportion to 1/n")
+    assert {one["line"]["metric"] for one in ask(FIG6, where={"class": "9"})} == {"class_weight"}
+
+
+def test_a_record() -> None:
+    tree = explain(f"results/{RUN}.json")
+    (run,) = tree["runs"]
+    body = record.read(f"results/{RUN}.json")
+    assert run == {**chain.of_run(RUN, ".", "test_accuracy")[0], "metric": "test_accuracy"}
+    assert run["value"] == body["metrics"]["test_accuracy"]
+    assert tree["kind"] == "record" and tree["fault"] == ""
+    for name in (RUN, f"results/{RUN}", f"results/{RUN}.npz"):
+        assert explain(name)["runs"] == tree["runs"]
+    (point,) = explain(RUN, column="train_loss", where={"epoch": "3"})["runs"]
+    assert point["value"] == body["curves"]["train_loss"][body["curves"]["epoch"].index(3)]
+    with pytest.raises(ReweighError, match=r"no F1; metrics: .*test_accuracy.*; on curves: .*train_loss"):
+        explain(RUN, column="F1")
+    assert "no such record; train it with" in explain(f"{RUN}9")["fault"]
+
+
+def test_a_split_names_the_runs_that_read_it() -> None:
+    tree = explain("data/splits/paper/tdr/adult/sex/seed0.npz")
+    assert [run["run"].split("/")[4] for run in tree["runs"]] == ["constant", "none", "tdr"]
+    assert len({run["split"]["digest"] for run in tree["runs"]}) == 1 and tree["fault"] == ""
+    assert explain("paper/tdr/adult/sex/seed0") == tree
+    with pytest.raises(ReweighError, match="no record in results/paper/tdr/adult/sexx"):
+        explain("data/splits/paper/tdr/adult/sexx/seed0.npz")
+
+
+def test_a_raw_file_names_the_runs_that_read_it() -> None:
+    tree = explain("data/raw/adult/adult.data")
+    runs = [run for cell in tree["used_by"] for run in results.unpack(cell)]
+    named = [
+        path
+        for path in Path("results").glob("*/*/*/*/*/seed*.json")
+        if any(file["name"] == "adult.data" for file in json.loads(path.read_text())["raw"])
+    ]
+    assert sorted(runs) == sorted(path.relative_to("results").with_suffix("").as_posix() for path in named)
+    assert len(tree["stated_sha256"]) == 64 and tree["url"].startswith("https://")
+    with pytest.raises(ReweighError, match=r"has no 'adult.dat' by data/manifest.yaml; known: adult.data"):
+        explain("data/raw/adult/adult.dat")
+    with pytest.raises(ReweighError, match="no data set 'adul'; did you mean 'adult'"):
+        explain("data/raw/adul/adult.data")
+
+
+@pytest.mark.parametrize(
+    ("path", "question", "says"),
+    [
+        (FIG5, {"row": "Nobody"}, ["no line matches; rows: TDR, ", "columns: 0.1, 0.05"]),
+        (f"{FIG3}.csv", {"line": 2, "row": "none"}, ["no line matches"]),
+        (CARD, {"column": "n"}, ["lines match; ask for fewer with --row", "they differ in", "metric ("]),
+        (CARD, {"row": "table9"}, ["no line matches; rows: ", "or of the csv published, published_sd, mean, "]),
+        ("figures/paper/absgd/fig1.png", {}, ["they differ in title (SGD, ABSGD)", "panel (a, b)", "example ("]),
+        ("README.md", {}, ["README.csv: no such file"]),
+        ("data/published/tdr.csv", {}, ["has no column 'runs'; explain reads"]),
+    ],
+)
+def test_an_unclear_question_gets_one_line_that_offers_others(path: str, question: Any, says: list[str]) -> None:
+    with pytest.raises(ReweighError) as caught:
+        explain(path, **question)
+    message = str(caught.value)
+    assert all(part in message for part in says) and "\n" not in message
+    assert len(message) < 1200
+
+
+def test_the_tree_is_legible_on_a_narrow_terminal_and_holds_what_json_holds() -> None:
+    from rich.console import Console
+
+    tree = explain(CARD, row="Table3/TDR")
+    console = Console(width=100, file=open("/dev/null", "w"), record=True)  # noqa: SIM115
+    console.print(as_tree(tree))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 100
+    joined = "".join(line.strip(" │├└─") for line in text.splitlines()).replace(" ", "")
+    (cell,) = tree["cells"]
+    for run in [*cell["runs"], *cell["baseline"]]:
+        assert run["run"] in joined and run["digest"][:12] in joined
+        assert all(file["sha256"] in joined and file["url"] in joined for file in run["raw"])
+    assert cell["published"]["sha256"] in joined and cell["published"]["url"] in joined
+
+
+def test_the_command_ends_with_zero_and_its_json_is_versioned() -> None:
+    command = [sys.executable, "-m", "reweigh.cli", "explain", FIG5, "--row", "TDR", "--column", "0.005/mean", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment())
+    assert done.returncode == 0, done.stderr
+    tree = json.loads(done.stdout)
+    assert tree["explain_version"] == 1 and tree["kind"] == "table"
+    assert tree == json.loads(json.dumps(explain(FIG5, row="TDR", column="0.005/mean")))
