@@ -18,7 +18,8 @@ from reweigh.data import obtain
 from reweigh.dependencies import Dependencies
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
-from reweigh.provenance import again, attest, audit, tree
+from reweigh.provenance import again, attest, audit
+from reweigh.provenance.explain import tree
 from reweigh.training.__main__ import is_current
 
 CELL = "smoke/tdr/mnist-4v9/rho0.1/tdr"

@@ -14,10 +14,10 @@ from tampering import ER, FIGURE, TDR
 from reweigh import record
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
-from reweigh.provenance import audit, locked
-from reweigh.provenance.audit import Link, Report
-from reweigh.provenance.links import KINDS, MENDS, STATES, mend
-from reweigh.provenance.report import grouped
+from reweigh.provenance import audit
+from reweigh.provenance.audit import Link, Report, locked
+from reweigh.provenance.audit.links import KINDS, MENDS, STATES, mend
+from reweigh.provenance.audit.report import grouped
 from reweigh.render import ENDINGS
 
 

@@ -9,8 +9,8 @@ import records
 
 from reweigh import plots, record, results, scorecard
 from reweigh.errors import ReweighError
-from reweigh.provenance.evidence import cell
 from reweigh.provenance.explain import as_tree, explain, main, read
+from reweigh.provenance.explain.evidence import cell
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from test_plots_absgd import drawn_by_notebook
 from test_plots_absgd import root as root  # the fixture: a project with made-up records
 
 from reweigh.plots import style
-from reweigh.provenance.evidence import cell
 from reweigh.provenance.explain import read
+from reweigh.provenance.explain.evidence import cell
 
 PLACES = {"epoch", "seed", "class"}
 COMPUTED = "computed again from these records: the same"

@@ -13,8 +13,8 @@ from scipy.stats import ttest_1samp
 
 from reweigh import record, results
 from reweigh.digest import file_digest
-from reweigh.provenance.evidence import cell
 from reweigh.provenance.explain import as_tree, explain, read
+from reweigh.provenance.explain.evidence import cell
 
 ROOT = Path(__file__).parents[1]
 FIGURES = sorted(path.relative_to(ROOT) for path in (ROOT / "figures/paper").glob("*/*.csv"))

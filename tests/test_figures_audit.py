@@ -6,7 +6,7 @@ from test_plots_absgd import drawings, root  # noqa: F401 - fixtures
 
 from reweigh import receipt, results
 from reweigh.config import load
-from reweigh.provenance.drawn import check_figures
+from reweigh.provenance.audit.drawn import check_figures
 from reweigh.render import MADE
 
 

@@ -18,9 +18,10 @@ import test_workflow as workflow
 
 from reweigh import record
 from reweigh.digest import digest
-from reweigh.provenance import again, rerun
-from reweigh.provenance.links import Link
-from reweigh.provenance.report import Report
+from reweigh.provenance import again
+from reweigh.provenance.audit import rerun
+from reweigh.provenance.audit.links import Link
+from reweigh.provenance.audit.report import Report
 
 CELL = "smoke/tdr/mnist-4v9/rho0.1/tdr"
 TDR = [f"{CELL}/seed0", f"{CELL}/seed1"]

@@ -16,7 +16,7 @@ import test_workflow as workflow
 from reweigh import record
 from reweigh.config import load
 from reweigh.digest import digest, file_digest
-from reweigh.provenance.witness import UNFINISHED, check_witness
+from reweigh.provenance.audit.witness import UNFINISHED, check_witness
 from reweigh.workflow import Drawn, Flow
 
 CELL = "smoke/tdr/adult/sex/tdr"
@@ -317,7 +317,7 @@ ASK = """
 import json, pathlib
 from reweigh import record
 from reweigh.config import load
-from reweigh.provenance.witness import check_witness
+from reweigh.provenance.audit.witness import check_witness
 root = pathlib.Path(".")
 paths = sorted((root / "results/smoke").glob("*/*/*/*/seed*.json"))
 bodies = {path.relative_to(root / "results").with_suffix("").as_posix(): record.read(path) for path in paths}

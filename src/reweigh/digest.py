@@ -9,7 +9,6 @@ import functools
 import hashlib
 import io
 import json
-import re
 import tokenize
 from collections.abc import Iterable
 from pathlib import Path
@@ -67,7 +66,7 @@ def module_file(module: str) -> Path | None:
 
 @functools.cache
 def _imports(path: Path) -> tuple[str, ...]:
-    """The modules of this package that a source file imports anywhere, by absolute name."""
+    """The modules of this package that a source file imports anywhere, by absolute name; not the root, see below."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -75,8 +74,7 @@ def _imports(path: Path) -> tuple[str, ...]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             found.add(node.module)
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    inside = re.compile(r"reweigh(\.|$)")
-    return tuple(sorted(name for name in found if inside.match(name) and module_file(name)))
+    return tuple(sorted(name for name in found if name.startswith("reweigh.") and module_file(name)))
 
 
 def closure(modules: Iterable[str]) -> dict[str, str]:

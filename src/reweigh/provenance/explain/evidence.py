@@ -16,9 +16,10 @@ import yaml
 from reweigh import chain
 from reweigh.config import Config, load
 from reweigh.digest import file_digest
-from reweigh.provenance import formula, recompute, rescore
-from reweigh.provenance.columns import Source, sources
-from reweigh.provenance.published import PublishedNumbers
+from reweigh.provenance import recompute
+from reweigh.provenance.explain import formula, rescore
+from reweigh.provenance.explain.columns import Source, sources
+from reweigh.provenance.explain.published import PublishedNumbers
 from reweigh.results import fingerprint, unpack
 
 Line = dict[str, str]

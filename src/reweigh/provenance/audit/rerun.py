@@ -28,8 +28,8 @@ from reweigh import plan, record
 from reweigh.digest import digest
 from reweigh.errors import ReweighError
 from reweigh.provenance import again
-from reweigh.provenance.links import SOUND, Link
-from reweigh.provenance.report import Report
+from reweigh.provenance.audit.links import SOUND, Link
+from reweigh.provenance.audit.report import Report
 
 SMALLEST_TOLERANCE = 0.01  # of an accuracy, a fraction
 SPREADS = 3  # the tolerance in standard deviations over the other seeds of the cell

@@ -24,12 +24,12 @@ from reweigh import attestations, record
 from reweigh.config import Config, load
 from reweigh.config.specs import SCALES
 from reweigh.config.words import lookup
-from reweigh.provenance.drawn import check_figures, check_scorecard, named_runs
-from reweigh.provenance.links import FAILING, KINDS, SOUND, STATES, Link
-from reweigh.provenance.locked import check_lock
-from reweigh.provenance.recorded import check_attestations, check_records
-from reweigh.provenance.report import Report, show, write
-from reweigh.provenance.sources import check_sources
+from reweigh.provenance.audit.drawn import check_figures, check_scorecard, named_runs
+from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link
+from reweigh.provenance.audit.locked import check_lock
+from reweigh.provenance.audit.recorded import check_attestations, check_records
+from reweigh.provenance.audit.report import Report, show, write
+from reweigh.provenance.audit.sources import check_sources
 
 __all__ = ["FAILING", "KINDS", "SOUND", "STATES", "Link", "Report", "audit", "main", "show", "write"]
 
@@ -64,7 +64,7 @@ def main(scale: str, report: str | Path | None = None, rerun: int | None = None,
     found = audit(scale)
     stopped = 0
     if rerun:
-        from reweigh.provenance import rerun as room
+        from reweigh.provenance.audit import rerun as room
 
         stopped = room.rerun(found, ".", rerun, seed)
     show(found)
@@ -89,6 +89,6 @@ def _missing(scale: str, root: Path, attested: attestations.Attestations, grid: 
 
 def _witness(config: Config, records: dict[str, dict[str, Any]], root: Path) -> list[Link]:
     """What Snakemake remembers of the records."""
-    from reweigh.provenance.witness import check_witness
+    from reweigh.provenance.audit.witness import check_witness
 
     return [Link(*found) for found in check_witness(config, records, root)]

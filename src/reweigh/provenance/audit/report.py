@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reweigh.provenance.links import FAILING, KINDS, SOUND, STATES, Link, mend
+from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link, mend
 
 VERSION = 1
 

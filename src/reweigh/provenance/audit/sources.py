@@ -17,7 +17,7 @@ from reweigh.data.obtain import recipe, recipe_digest
 from reweigh.data.split import draw
 from reweigh.digest import canonical, file_digest
 from reweigh.errors import DataError, ReweighError
-from reweigh.provenance.links import Link, watched
+from reweigh.provenance.audit.links import Link, watched
 
 Records = dict[str, dict[str, Any]]
 Verdict = tuple[str, str]  # state, detail

@@ -12,7 +12,7 @@ from reweigh import chain, record
 from reweigh.data.catalogue import Manifest
 from reweigh.digest import file_digest
 from reweigh.errors import DataError, ReweighError
-from reweigh.provenance import formula
+from reweigh.provenance.explain import formula
 from reweigh.results import pack
 
 RUN = r"(?:results/|data/splits/)?(?P<run>(?:[^/]+/){4,5}seed\d+)(?:\.(?P<ending>json|npz))?"

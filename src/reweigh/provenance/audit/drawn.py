@@ -15,7 +15,7 @@ from reweigh.config import Config
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.provenance import recompute
-from reweigh.provenance.links import Link, watched
+from reweigh.provenance.audit.links import Link, watched
 from reweigh.render import MADE
 from reweigh.results import fingerprint, published, unpack
 

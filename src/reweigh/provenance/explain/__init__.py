@@ -24,10 +24,11 @@ from typing import Any
 from reweigh import receipt
 from reweigh.digest import file_digest
 from reweigh.errors import RecordError, ReweighError
-from reweigh.provenance import others, recompute
-from reweigh.provenance.columns import NAME, source
-from reweigh.provenance.evidence import Table, cell
-from reweigh.provenance.tree import as_tree, show
+from reweigh.provenance import recompute
+from reweigh.provenance.explain.columns import NAME, source
+from reweigh.provenance.explain.evidence import Table, cell
+from reweigh.provenance.explain.others import of_path
+from reweigh.provenance.explain.tree import as_tree, show
 
 __all__ = ["VERSION", "as_tree", "explain", "main", "read", "show"]
 
@@ -59,7 +60,7 @@ def explain(
     seeds are left out and curves are explained at their last epoch. Raises ReweighError if nothing matches.
     """
     path, root = Path(path), Path(root)
-    if other := others.of_path(path, root, column, (where or {}).get("epoch")):
+    if other := of_path(path, root, column, (where or {}).get("epoch")):
         return {"explain_version": VERSION, **other}
     table, file = read(path, root)
     place, field = _column(table.lines, column)

@@ -32,7 +32,7 @@ from reweigh.config import Config
 from reweigh.dependencies import drawn_by
 from reweigh.digest import digest, file_digest
 from reweigh.errors import ReweighError
-from reweigh.provenance.links import Link
+from reweigh.provenance.audit.links import Link
 from reweigh.workflow import Drawn, Flow
 
 FORMAT = 6  # of Snakemake's records, that of Snakemake 9

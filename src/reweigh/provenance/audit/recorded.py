@@ -13,8 +13,8 @@ from reweigh.data.obtain import recipe_digest
 from reweigh.digest import canonical, digest
 from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.provenance import again
+from reweigh.provenance.audit.links import Link, watched
 from reweigh.provenance.consistency import contradictions
-from reweigh.provenance.links import Link, watched
 
 Records = dict[str, dict[str, Any]]
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError)

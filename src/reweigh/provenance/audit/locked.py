@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from reweigh.provenance.links import Link
+from reweigh.provenance.audit.links import Link
 
 LOCK = "envs/requirements.lock"
 DECIDING = ("torch", "numpy")  # what a record's bits depend on
