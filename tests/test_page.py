@@ -236,3 +236,7 @@ def test_experiments_of_one_table_share_a_map_where_their_numbers_do_not_collide
     ]  # fmt: skip
     assert (made[0].across, made[0].down) == (["LT 100", "LT 10", "other"], ["SGD", "META", "Quoted"])
     assert made[2].across == ["ResNet-152"]
+
+
+def test_the_rule_is_marked_up_and_not_shown_as_code(paper: Any, read: Reader) -> None:
+    assert "<em>Gain</em>" in paper[2] and not re.search(r"</?(em|code|a)\b", read.text)

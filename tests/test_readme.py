@@ -114,3 +114,19 @@ def test_the_table_of_verdicts_is_what_the_records_give():
     config = load(ROOT)
     shown = README.partition("<!-- scorecard -->\n")[2].partition("\n<!-- /scorecard -->")[0]
     assert shown == readme.summary(config, score(config, "paper")), "reweigh scorecard --scale paper --readme"
+
+
+def test_the_audit_that_the_readme_shows_is_what_audit_finds():
+    """Kind by kind, as in a clone: without Snakemake's memory and without the pdf and notebooks that git does not keep."""
+    from reweigh.provenance import audit
+
+    shown = next(block for block in blocks("console") if "$ reweigh audit --scale paper\n" in block)
+    states = [*audit.STATES]
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in shown.splitlines() if line[0] == "│"]
+    told = {kind: {s: int(n) for s, n in zip(states, counts, strict=True) if n} for kind, *counts in rows}
+    found = audit.audit("paper", ROOT).counts
+    found.pop("witness", None)
+    pictures = found["drawing"]
+    assert sum(pictures.values()) == sum(told["drawing"].values())
+    assert {**told, "drawing": pictures} == found
+    assert told["drawing"]["intact"] * 2 == told["drawing"]["unverifiable"]  # png, but neither pdf nor notebook

@@ -333,7 +333,7 @@ def _ticks(text: str) -> Markup:
 
 def _markdown(text: str) -> Markup:
     """The little Markdown that the rule is written in: `code`, *emphasis* and [links](address)."""
-    html = re.sub(r"\*([^*]+)\*", r"<em>\1</em>", _ticks(text))
+    html = re.sub(r"\*([^*]+)\*", r"<em>\1</em>", str(_ticks(text)))
     return Markup(re.sub(r"\[([^\]]+)\]\(([^)]+)\)", r'<a href="\2">\1</a>', html))
 
 
