@@ -11,6 +11,8 @@ import pytest
 from project import ROOT, environment
 
 from reweigh.config import load
+from reweigh.provenance import audit
+from reweigh.provenance.audit import rerun
 from reweigh.scorecard import readme, score
 
 README = (ROOT / "README.md").read_text()
@@ -117,16 +119,22 @@ def test_the_table_of_verdicts_is_what_the_records_give():
 
 
 def test_the_audit_that_the_readme_shows_is_what_audit_finds():
-    """Kind by kind, as in a clone: without Snakemake's memory and without the pdf and notebooks that git does not keep."""
-    from reweigh.provenance import audit
-
+    """Kind by kind, as in a clone: without Snakemake's memory, pdf and notebooks, which git does not keep."""
     shown = next(block for block in blocks("console") if "$ reweigh audit --scale paper\n" in block)
-    states = [*audit.STATES]
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in shown.splitlines() if line[0] == "│"]
-    told = {kind: {s: int(n) for s, n in zip(states, counts, strict=True) if n} for kind, *counts in rows}
+    told = {kind: {s: int(n) for s, n in zip(audit.STATES, counts, strict=True) if n} for kind, *counts in rows}
     found = audit.audit("paper", ROOT).counts
-    found.pop("witness", None)
-    pictures = found["drawing"]
-    assert sum(pictures.values()) == sum(told["drawing"].values())
-    assert {**told, "drawing": pictures} == found
-    assert told["drawing"]["intact"] * 2 == told["drawing"]["unverifiable"]  # png, but neither pdf nor notebook
+    there = {"raw", "drawing", "witness"}  # of these a folder in which more was made has more
+    assert {kind: told[kind] for kind in told if kind not in there} == {
+        kind: found[kind] for kind in found if kind not in there
+    }
+    assert set(told["raw"]) == set(found["raw"]) == {"intact"}
+    assert told["drawing"] == {"intact": found["figure"]["intact"], "unverifiable": 2 * found["figure"]["intact"]}
+
+
+def test_the_runs_that_the_readme_trains_again_are_those_that_its_seed_draws():
+    shown = next(block for block in blocks("console") if "--rerun" in block)
+    count, seed = map(int, re.search(r"--rerun (\d+) --seed (\d+)", shown).groups())
+    records = (path.relative_to(ROOT / "results") for path in (ROOT / "results/paper").glob("*/*/*/*/seed*.json"))
+    drawn = rerun.draw([path.with_suffix("").as_posix() for path in records], count, seed)
+    assert re.findall(r"^intact: (\S+): bit for bit$", shown, flags=re.MULTILINE) == drawn
