@@ -75,7 +75,7 @@ def test_every_command_of_the_readme_exists():
 
 
 def test_pictures_and_files_that_the_readme_names_are_there():
-    for path in re.findall(r"\]\(([^)#]+)\)", README) + re.findall(
+    for path in re.findall(r"\]\((?!https:)([^)#]+)\)", README) + re.findall(
         r"`((?:src|config|notebooks|results|data)/[^`* ]+)`", README
     ):
         if "sqrt" not in path and "poly1" not in path and "quick" not in path and not path.startswith("data/raw"):
