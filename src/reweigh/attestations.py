@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reweigh.digest import canonical, digest
+from reweigh import sealed
 from reweigh.errors import RecordError
 
 VERSION = 1
@@ -111,7 +111,7 @@ def read(path: Path) -> dict[str, Any]:
         raise RecordError(
             f"{path}: an attestation of version {version}, not {VERSION}; it accepts nothing: attest again"
         )
-    if (found := digest({key: value for key, value in body.items() if key != "digest"})) != stated:
+    if (found := sealed.digest_of(body)) != stated:
         raise RecordError(
             f"{path}: its content has digest {found[:12]} but it says {str(stated)[:12]}; it was changed by hand and "
             "accepts nothing: restore it, or delete it and attest again"
@@ -135,12 +135,6 @@ def _is_whole(body: dict[str, Any]) -> bool:
 
 def write(root: str | Path, scale: str, body: dict[str, Any]) -> Path:
     """Write an attestation atomically, with the digest of itself, one key a line; its path."""
-    body = {**body, "attestation_version": VERSION}
-    body["digest"] = digest(body)
+    body = sealed.seal({**body, "attestation_version": VERSION})
     path = Path(root, "results", scale, "attestations", f"{body['date'][:10]}-{body['digest'][:12]}.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [f" {json.dumps(key)}: {canonical(body[key]).decode()}" for key in sorted(body)]
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    os.replace(partial, path)
-    return path
+    return sealed.write(path, sealed.text_of(body))

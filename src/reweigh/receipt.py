@@ -10,14 +10,14 @@ states its own digest and no times: the same records and versions give the same 
 import functools
 import importlib.metadata
 import json
-import os
 import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from reweigh import sealed
 from reweigh.config import Config
-from reweigh.digest import PACKAGE, canonical, digest, file_digest, source_digest
+from reweigh.digest import PACKAGE, digest, file_digest, source_digest
 from reweigh.errors import RecordError
 
 VERSION = 1
@@ -85,12 +85,7 @@ def write(path: Path, basis: dict[str, Any], made: Mapping[str, Path], root: str
         "environment": {"python": platform.python_version(), **versions},
         "lock_digest": file_digest(lock) if lock.is_file() else None,
     }
-    body["digest"] = digest(body)
-    lines = [f" {json.dumps(key)}: {canonical(body[key]).decode()}" for key in sorted(body)]
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    os.replace(partial, path)
-    return path
+    return sealed.write(path, sealed.text_of(sealed.seal(body)))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -102,7 +97,7 @@ def read(path: Path) -> dict[str, Any]:
         raise RecordError(f"{path.name}: not a readable receipt ({error!r})") from None
     if version != VERSION:
         raise RecordError(f"{path.name}: a receipt of version {version}, not {VERSION}")
-    if (found := digest({key: value for key, value in body.items() if key != "digest"})) != stated:
+    if (found := sealed.digest_of(body)) != stated:
         raise RecordError(f"{path.name}: its content has digest {found[:12]} but it says {str(stated)[:12]}")
     return body
 

@@ -8,12 +8,12 @@ same. Nothing here imports torch. What each key means is in `provenance/record_s
 
 import functools
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from reweigh import sealed
 from reweigh.attestations import Attestations
-from reweigh.digest import canonical, closure, digest, file_digest
+from reweigh.digest import closure, digest, file_digest
 from reweigh.errors import RecordError
 
 RECORD_VERSION = 2  # of what is written
@@ -69,13 +69,8 @@ def write(path: str | Path, body: dict[str, Any]) -> dict[str, Any]:
 
     A body that has been a record keeps its version.
     """
-    record = {"record_version": RECORD_VERSION, **body}
-    record["digest"] = digest({key: value for key, value in record.items() if key != "digest"})
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(_pretty(record))
-    os.replace(partial, path)
+    record = sealed.seal({"record_version": RECORD_VERSION, **body})
+    sealed.write(path, sealed.text_of(record))
     return record
 
 
@@ -97,8 +92,7 @@ def read(path: str | Path) -> dict[str, Any]:
         raise RecordError(f"{path}: a record of version {version}, newer than this Reweigh reads; update Reweigh")
     if type(version) is not int or version not in READABLE:
         raise RecordError(f"{path}: not a record of a version from 1 to {RECORD_VERSION}; delete it and train again")
-    found = digest({key: value for key, value in record.items() if key != "digest"})
-    if found != record.get("digest"):
+    if (found := sealed.digest_of(record)) != record.get("digest"):
         raise RecordError(
             f"{path}: its content has digest {found[:12]} but it says {str(record.get('digest'))[:12]}; "
             "it was changed by hand: restore it or train again"
@@ -145,9 +139,3 @@ def stale_because(
     if attested is None:
         return changed
     return [part for part in changed if not attested.step(record["digest"], part, then[part], now[part])]
-
-
-def _pretty(record: dict[str, Any]) -> str:
-    """One line a key, so that a diff shows what moved; long lists stay on theirs."""
-    lines = [f" {json.dumps(key)}: {canonical(record[key]).decode()}" for key in sorted(record)]
-    return "{\n" + ",\n".join(lines) + "\n}\n"

@@ -6,7 +6,6 @@ scales other than `paper` every verdict begins with the name of the scale (`quic
 short replicate nothing.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from reweigh import receipt, results
+from reweigh import receipt, results, sealed
 from reweigh.config import Config, load
 from reweigh.config.specs import SCALES
 from reweigh.config.words import lookup
@@ -77,10 +76,9 @@ def write(scale: str, root: str | Path = ".", papers: list[str] | None = None) -
     records = scored_records(config, scale, papers)
     lines = score(config, scale, papers, records)
     folder = Path(root) / "results" / scale
-    folder.mkdir(parents=True, exist_ok=True)
     made = {kind: folder / f"scorecard.{kind}" for kind in ENDINGS}
     for kind, text in texts(config, scale, lines, records).items():
-        _replace(made[kind], text)
+        sealed.write(made[kind], text)
     receipt.write(folder / "scorecard.json", basis(config, scale, records), made, root)
     return Scorecard(made["csv"], made["md"], made["html"], lines)
 
@@ -123,9 +121,3 @@ def basis(config: Config, scale: str, records: receipt.Records | None = None) ->
     """What the scorecard of a scale is made from, as its receipt says. Records are read unless they are given."""
     runs = [run for paper in config.settings.papers for run in scored_runs(config, scale, paper)]
     return receipt.scorecard_basis(config, runs, records)
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

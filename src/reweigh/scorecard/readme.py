@@ -1,11 +1,11 @@
 """The README's table of verdicts: how many of each, and the claims that were decided."""
 
-import os
 from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
+from reweigh import sealed
 from reweigh.config import Config, load
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.scorecard.text import TEST_NAMES, p_value, table
@@ -49,10 +49,7 @@ def put(path: Path, name: str, body: str) -> Path:
     _, closed, tail = rest.partition(end)
     if not (found and closed):
         raise ReweighError(f"{path} has no place for a table: put the lines {start} and {end} where it belongs")
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(f"{head}{start}\n{body}\n{end}{tail}")
-    os.replace(partial, path)
-    return path
+    return sealed.write(path, f"{head}{start}\n{body}\n{end}{tail}")
 
 
 def _counted(lines: pd.DataFrame, verdicts: tuple[str, ...], rest: str = "") -> list[list[str]]:

@@ -3,7 +3,6 @@
 import functools
 import importlib.metadata
 import json
-import os
 import platform
 import resource
 import subprocess
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from reweigh import record
+from reweigh import record, sealed
 from reweigh.data import load, manifest
 from reweigh.data.arrays import RawData, npz_bytes
 from reweigh.data.obtain import describe, obtain, recipe_digest, split_path
@@ -243,11 +242,7 @@ def write_trace(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any] | N
     """Write the logged arrays beside the record, atomically and before it; what the record says of them."""
     if not arrays:
         return None
-    trace = path.with_suffix(".npz")
-    trace.parent.mkdir(parents=True, exist_ok=True)
-    partial = trace.with_name(f".{trace.name}.{os.getpid()}")
-    partial.write_bytes(npz_bytes(arrays))
-    os.replace(partial, trace)
+    trace = sealed.write(path.with_suffix(".npz"), npz_bytes(arrays))
     return {
         "file": trace.name,
         "sha256": file_digest(trace),

@@ -7,12 +7,12 @@ same state of the project gives the same bytes.
 """
 
 import json
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reweigh import sealed
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link, mend
 
 VERSION = 1
@@ -66,12 +66,7 @@ class Report:
 
 def write(report: Report, path: str | Path) -> Path:
     """Write a report as JSON, atomically; `results/{scale}/audit.json` is its usual place."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(report.as_dict(), indent=1, ensure_ascii=False) + "\n")
-    os.replace(partial, path)
-    return path
+    return sealed.write(path, json.dumps(report.as_dict(), indent=1, ensure_ascii=False) + "\n")
 
 
 def show(report: Report, most: int = 30) -> None:
