@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import records
 
-from reweigh import attestations, plots, receipt, record, results, scorecard
+from reweigh import attestations, plots, receipt, record, results, scorecard, sealed
 from reweigh.config import load
 from reweigh.data.arrays import Split
 from reweigh.data.obtain import describe
@@ -65,7 +65,7 @@ def attest(root, bodies):
         edits.append({"then": then, "now": digest(then), "covers": covers, "changed": ["weights.py"], "again": outcome})
     sample = {"asked": 1, "seed": 0, "runs": len(groups), "of": len(bodies), "drawn": "", "outcome": "bit-equal"}
     ended = max(body["ended"] for body in bodies.values())
-    attestations.write(root, "smoke", {"code": edits, "split": [], "sample": sample, "date": f"2030{ended[4:]}"})
+    attestations.write(root, "smoke", {"code": edits, "split": [], "sample": sample, "date": ended})
 
 
 def copy(project, target):
@@ -122,7 +122,7 @@ def edit_json(path, change, reseal=False):
     change(body)
     if reseal:
         body["digest"] = digest({key: value for key, value in body.items() if key != "digest"})
-    write(path, json.dumps(body))
+    write(path, sealed.text_of(body))
 
 
 def edit_record(root, run, change, reseal=True):

@@ -82,13 +82,13 @@ def test_raw_files_that_cannot_be_had_are_unverifiable_and_no_fault(
     (root / "data/embedded").unlink()
     shutil.rmtree(root / "data/raw")
     report = check(root)
-    assert report.counts["raw"] == {"unverifiable": 4}
+    assert report.counts["raw"] == {"unverifiable": 5}  # the receipt beside them too
     assert report.counts["split"] == {"unverifiable": 2}
     assert "reweigh fetch mnist" in next(link.detail for link in report.faults if link.kind == "split")
     assert report.exit_code == 0
     with_embedded = check(root, redraw=True)
-    assert with_embedded.counts["embedded"] == {"missing": 13}  # the manifest says that they come along
-    assert with_embedded.exit_code == 1
+    assert with_embedded.counts["embedded"] == {"unverifiable": 13}  # none of them came along
+    assert with_embedded.exit_code == 0
 
 
 def test_a_raw_file_that_is_gone_is_put_back_and_no_fault(root: Path) -> None:
@@ -201,6 +201,31 @@ def test_two_audits_of_one_state_give_the_same_bytes(sound_project: Path, root: 
     assert said(sound_project) == said(sound_project) == said(root)
 
 
+def test_what_is_not_drawn_is_said_and_no_fault(root: Path, capsys: pytest.CaptureFixture) -> None:
+    before = check(root)
+    assert "tdr/fig3" not in before.not_drawn and "tdr/fig4" in before.not_drawn  # of the same runs
+    assert not any(name.startswith("absgd/") for name in before.not_drawn)  # nothing of it was run
+    for file in (root / "figures/smoke/tdr").iterdir():
+        file.unlink()
+    report = check(root)
+    assert report.not_drawn == sorted([*before.not_drawn, "tdr/fig3"]) and report.exit_code == 0
+    assert report.as_dict()["not_drawn"] == report.not_drawn
+    audit.show(report)
+    shown = capsys.readouterr().out
+    assert f"{len(report.not_drawn)} artifacts of the config are not drawn: tdr/" in shown
+
+
+def test_without_anything_there_is_no_empty_table(capsys: pytest.CaptureFixture) -> None:
+    audit.show(Report("smoke", []))
+    assert capsys.readouterr().out == "there is nothing at this scale to audit\n"
+
+
+def test_what_a_file_says_does_nothing_to_the_terminal(capsys: pytest.CaptureFixture) -> None:
+    audit.show(Report("smoke", [Link("figure", "a\x1b[2Jb", "broken", "title \r\nfine [bold]")]))
+    shown = capsys.readouterr().out
+    assert "a\\x1b[2Jb: title \\r\\nfine [bold]" in shown and "\x1b[2J" not in shown
+
+
 def test_faults_of_one_reason_are_shown_as_one() -> None:
     links = [Link("spec", name, "stale", "epochs 1 -> 2") for name in "ab"]
     links += [Link("spec", "c", "stale", "epochs 1 -> 3"), Link("raw", "d", "broken", "sha256")]
@@ -226,3 +251,10 @@ def test_the_command_says_by_its_exit_code_what_it_found(root: Path) -> None:
     tampering.flip(root / f"{FIGURE}.png")
     assert code("--scale", "smoke") == 1
     assert code("--scale", "smok") == 2
+
+
+def test_another_title_in_the_config_makes_figures_stale_and_not_broken(root: Path) -> None:
+    path = root / "config/papers/tdr.yaml"
+    path.write_text(path.read_text().replace("    title: TDR\n", "    title: Targeted regularisation\n", 1))
+    faults = {link.kind: link.state for link in check(root).faults if link.kind in ("figure", "receipt", "record")}
+    assert faults == {"figure": "stale", "receipt": "stale"}

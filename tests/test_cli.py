@@ -57,7 +57,12 @@ def test_help_loads_nothing_heavy():
         (("plan", "--scale", "papre"), 2, "did you mean 'paper'?"),
         (("train", "--time-budget", "soon", "quick/tdr/adult/sex/tdr"), 2, "no duration"),
         (("fetch", "mnsit"), 1, "did you mean"),
-        (("explain", "figures/quick/tdr/nothing.csv"), 1, "figures/quick/tdr/nothing.csv"),
+        (("explain", "figures/quick/tdr/nothing.csv"), 2, "unknown artifact 'nothing'"),
+        (("explain", "figures/paper/tdr/fig5.csv", "--row", "TDRR"), 2, "no line matches; rows: TDR"),
+        (("explain", "/etc/passwd"), 2, "outside of the project"),
+        (("audit", "--seed", "1"), 2, "without --rerun N"),
+        (("audit", "--report", "results"), 2, "a report is a file"),
+        (("audit", "--report", "README.md/audit.json"), 2, "a report is a file"),
     ],
 )
 def test_a_mistake_is_one_line_and_a_code(arguments, code, said):
@@ -69,8 +74,9 @@ def test_a_mistake_is_one_line_and_a_code(arguments, code, said):
 
 
 def test_outside_a_project(tmp_path):
-    done = reweigh("plan", cwd=tmp_path)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    for command in (("plan",), ("schema", "--check"), ("schema", "--records", "--check")):
+        done = reweigh(*command, cwd=tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
 
 
 def test_schema_prints_and_checks():

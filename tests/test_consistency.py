@@ -186,6 +186,33 @@ def test_a_forgery_is_found(trained, changes, says):
     assert any(says in one for one in contradictions(body)), contradictions(body)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("train_loss", -0.1, "curves.train_loss is -0.1, which no train loss of tdr can be"),
+        ("train_loss", float("inf"), "curves.train_loss has what is no number"),
+        ("effective_weight", -1.0, "curves.effective_weight is -1.0, which no effective weight of tdr can be"),
+    ],
+)
+def test_what_an_epoch_averages_has_a_sign(trained, key, value, says):
+    body = copy.deepcopy(trained[TDR])
+    body["curves"][key][-1] = value
+    assert contradictions(body) == [says]
+
+
+@pytest.mark.parametrize(
+    ("key", "place", "name"), [("train_loss", "loss", "gce"), ("effective_weight", "uses", "meta")]
+)
+def test_what_may_be_negative_is_left_alone(trained, key, place, name):
+    body = copy.deepcopy(trained[TDR])
+    if place == "loss":
+        body["spec"]["method_options"]["loss"] = {"name": name}
+    else:
+        body["spec"]["uses"] = name
+    body["curves"][key][-1] = -0.1
+    assert not [one for one in contradictions(body) if key in one]
+
+
 def test_a_record_of_another_run_under_this_ones_name_is_found(trained):
     other = {
         **trained[TRAINED[1]],

@@ -18,6 +18,7 @@ from reweigh.config import load
 from reweigh.data.obtain import describe
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.provenance import crate
+from reweigh.provenance.audit import audit
 
 LABELS = "t10k-labels-idx1-ubyte"
 
@@ -255,3 +256,20 @@ def test_snakemake_packs_the_configured_scale(packed_project):
     done = subprocess.run(command, cwd=packed_project, env=environment, capture_output=True, text=True, timeout=120)
     assert "reweigh crate --scale smoke --to crates/smoke.zip" in done.stdout + done.stderr
     assert done.returncode == 0
+
+
+def test_an_unpacked_crate_is_audited_and_holds(packed_project, tmp_path, monkeypatch):
+    monkeypatch.setenv("REWEIGH_MIRROR", "")
+    place, _ = crate.write("smoke", tmp_path / "smoke.zip", packed_project)
+    with zipfile.ZipFile(place) as archive:
+        names_in = archive.namelist()
+        archive.extractall(tmp_path / "unpacked")
+    splits = {name for name in names_in if name.startswith("data/splits/")}
+    assert splits and splits == {name.replace(".npz", ".json") for name in splits} | {
+        name.replace(".json", ".npz") for name in splits
+    }
+    report = audit("smoke", tmp_path / "unpacked")
+    assert report.exit_code == 0, report.faults
+    embedded = [link for link in report.links if link.kind == "embedded"]
+    assert embedded and {link.state for link in embedded} == {"unverifiable"}
+    assert all(link.detail.startswith("not packed; ") for link in embedded)

@@ -82,7 +82,7 @@ def test_a_line_of_the_scorecard_is_explained_too(root: Path) -> None:
     tree = explain("results/smoke/scorecard.csv", row="accuracy-at-0.005", root=root)
     (cell,) = tree["cells"]
     assert len(cell["runs"]) == 4
-    assert cell["check"] == "computed again from these records: the same"
+    assert cell["check"] == "computed again from these records, by the scorecard's own test: the same"
     (number,) = explain("results/smoke/scorecard.csv", row="Table1/ConvNet/TDR", column="0.3", root=root)["cells"]
     assert number["check"].endswith("the same")
 
@@ -118,7 +118,7 @@ def test_another_or_an_altered_record_is_named(root: Path) -> None:
         ("table1", {"row": "TDR", "column": "0.7"}, "columns: 0.3, 0.2, 0.1, 0.05"),
         ("table1", {}, "lines match; ask for fewer"),
         ("table1", {"where": {"metod": "tdr"}}, "no column 'metod'; known: "),
-        ("table9", {}, "no such file; make it with: snakemake figures/smoke/tdr/table9.csv"),
+        ("table9", {}, "unknown artifact 'table9'; did you mean"),
     ],
 )
 def test_questions_without_an_answer_get_one_line(root: Path, name: str, question: dict[str, Any], says: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from reweigh import receipt, record
 from reweigh.digest import file_digest
+from reweigh.errors import RecordError
 from reweigh.provenance.explain import as_tree, explain, main
 
 ROOT = Path(__file__).parents[1]
@@ -82,6 +83,15 @@ EDITS = [
     (FIG5, CELL, {"records": "0123456789ab"}, "made from other records"),
     (FIG5, CELL, {"runs": "paper/tdr/mnist-4v9/rho0.005/tdr/seed{0,1,2,3}"}, "made from other records"),
     (FIG5, {**CELL, "method": "none", "setting": "rho0.1"}, {"runs": ""}, "a number that no run feeds"),
+    (FIG5, CELL, {"title": "ER"}, "title ER, should be TDR"),
+    (FIG5, CELL, {"value": "0.1"}, "value 0.1, should be 0.005"),
+    (FIG5, {**CELL, "method": "hard"}, {"method": "none", "title": "No reweighting"}, "its runs are of hard"),
+    (FIG5, CELL, {"setting": "rho0.1", "value": "0.1"}, "its runs are of rho0.005"),
+    (CARD, NUMBER, {"method": "none", "title": "No reweighting"}, "its runs are of tdr"),
+    (FIG3, POINT, {"epoch": "inf"}, "should be empty"),
+    (FIG3, POINT, {"epoch": "50.5"}, "should be empty"),
+    (FIG6, {"metric": "class_weight", "class": "9"}, {"class": "99"}, "class 99, should be empty"),
+    (FIG6, {"metric": "class_weight", "class": "9"}, {"class": "inf"}, "class inf, should be empty"),
     (FIG3, POINT, {"minutes": "1.5"}, "minutes 1.5, should be"),
     (FIG6, {"metric": "inverse_frequency", "class": "9"}, {"mean": "0.5"}, "mean 0.5, should be"),
     (FIG6, {"metric": "class_weight", "class": "9"}, {"high": "0.9"}, "high 0.9, should be"),
@@ -98,6 +108,11 @@ EDITS = [
     (CARD, CLAIM, {"verdict": "fails"}, "verdict fails, should be holds"),
     (TOY, {"metric": "weight", "panel": "b", "example": "11"}, {"weight": "0.5"}, "weight 0.5, should be"),
     (TOY, {"metric": "example", "panel": "a", "example": "0"}, {"x": "0.1"}, "x 0.1, should be"),
+    (TOY, {"metric": "example", "panel": "a", "example": "0"}, {"example": "9999"}, "'9999' is no whole number below"),
+    (TOY, {"metric": "example", "panel": "a", "example": "0"}, {"example": "inf"}, "cannot be computed again"),
+    (SIZES, {"setting": "lt-rho100", "x": "2"}, {"x": "inf"}, "'inf' is no whole number below 101"),
+    (SIZES, {"setting": "lt-rho100", "x": "2"}, {"x": "999"}, "'999' is no whole number below 101"),
+    (SIZES, {"setting": "lt-rho100", "x": "2"}, {"experiment": "nosuch"}, "unknown experiment"),
     (SIZES, {"setting": "lt-rho100", "x": "2"}, {"y": "500"}, "y 500, should be 477"),
 ]
 
@@ -106,7 +121,7 @@ EDITS = [
 def test_a_field_that_was_changed_is_named(copy: Copy, name: str, where: Any, fields: Any, says: str) -> None:
     assert explain(name, where=where, root=copy.root)["fault"] == ""
     copy.edit(name, where, **fields)
-    now = {key: value for key, value in where.items() if key not in fields}
+    now = {key: fields.get(key, value) for key, value in where.items()}
     tree = explain(name, where=now, root=copy.root)
     assert says in tree["fault"]
     assert first_line(tree) == f"AT FAULT: {tree['fault']}"
@@ -123,7 +138,8 @@ def test_the_p_of_another_claim_shows_in_what_is_corrected_with_it(copy: Copy) -
 
 def test_only_the_column_that_was_asked_for_counts(copy: Copy) -> None:
     copy.edit(FIG5, CELL, sd="0.5")
-    assert explain(FIG5, where=CELL, column="mean", root=copy.root)["fault"] == ""
+    (cell,) = explain(FIG5, where=CELL, column="mean", root=copy.root)["cells"]
+    assert cell["fault"] == ""  # the file as a whole is not what its receipt says, and that is said of the file
     assert "sd" not in explain(FIG5, where=CELL, column="mean", root=copy.root)["cells"][0]["columns"]
     tree = explain(FIG5, where=CELL, column="rho0.005/sd", root=copy.root)
     assert "NOT 0.5, should be 0.0117406" in tree["fault"]
@@ -198,3 +214,34 @@ def test_a_raw_file_that_is_not_what_the_manifest_says_is_named(copy: Copy) -> N
     fault = explain(name, root=copy.root)["fault"]
     assert fault.startswith(f"sha256 {file_digest(copy.root / name)[:12]}, the manifest says 5b00264637db")
     assert fault.endswith("get it again: reweigh fetch adult")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (lambda text: b"", "or no line"),
+        (lambda text: text.splitlines()[0], "or no line"),
+        (lambda text: text.replace(b",runs,", b",runz,", 1), "it has not the columns"),
+        (lambda text: text.rstrip(b"\n") + b",more\n", "line 106 has more fields than the header"),
+        (lambda text: text + b"\xff\xfe", "not a readable csv"),
+    ],
+)
+def test_a_torn_csv_is_a_fault_and_no_mistake_of_the_question(copy: Copy, content: Any, says: str) -> None:
+    copy.put(FIG5, content((copy.root / FIG5).read_bytes()))
+    with pytest.raises(RecordError, match=rf"{says}.*; restore {FIG5} from git or make it again"):
+        explain(FIG5, row="TDR", column="0.005", root=copy.root)
+
+
+def test_a_sealed_record_of_another_shape_is_a_fault(copy: Copy) -> None:
+    run = "paper/tdr/mnist-4v9/rho0.005/tdr/seed2"
+    path = record.record_path(run, copy.root)
+    body = record.read(path)
+    copy.put(path, None)
+    record.write(path, {**body, "spec": {}, "raw": {}, "split": None})
+    for asked in (path, record.record_path(run)):
+        assert "not what a record holds" in explain(asked, root=copy.root)["fault"]
+    assert "not what a record holds" in explain(FIG5, where=CELL, root=copy.root)["fault"]
+    assert (
+        "not what a record holds"
+        in explain(f"data/splits/{run.replace('/tdr/seed', '/seed')}.npz", root=copy.root)["fault"]
+    )

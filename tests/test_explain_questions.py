@@ -10,7 +10,8 @@ import pytest
 from project import ROOT, environment
 
 from reweigh import chain, record, results
-from reweigh.errors import ReweighError
+from reweigh.digest import file_digest
+from reweigh.errors import ConfigError
 from reweigh.provenance.explain import as_tree, explain
 
 FIG3, FIG5, FIG6 = (f"figures/paper/tdr/fig{number}" for number in (3, 5, 6))
@@ -52,7 +53,7 @@ def test_a_line_by_its_number() -> None:
     (by_name,) = ask(FIG3, row="TDR", where={"epoch": "50", "seed": "1"})
     assert by_line == by_name and by_line["number"] == place
     assert [run["run"][-5:] for run in by_line["runs"]] == ["seed1"]
-    with pytest.raises(ReweighError, match=r"no line 1; it has lines 2 to 3001"):
+    with pytest.raises(ConfigError, match=r"no line 1; it has lines 2 to 3001"):
         ask(FIG3, line=1)
 
 
@@ -95,9 +96,10 @@ def test_a_record() -> None:
         assert explain(name)["runs"] == tree["runs"]
     (point,) = explain(RUN, column="train_loss", where={"epoch": "3"})["runs"]
     assert point["value"] == body["curves"]["train_loss"][body["curves"]["epoch"].index(3)]
-    with pytest.raises(ReweighError, match=r"no F1; metrics: .*test_accuracy.*; on curves: .*train_loss"):
+    with pytest.raises(ConfigError, match=r"no F1; metrics: .*test_accuracy.*; on curves: .*train_loss"):
         explain(RUN, column="F1")
-    assert "no such record; train it with" in explain(f"{RUN}9")["fault"]
+    with pytest.raises(ConfigError, match="no such record; train it with: snakemake results/paper/"):
+        explain(f"{RUN}9")
 
 
 def test_a_split_names_the_runs_that_read_it() -> None:
@@ -105,7 +107,7 @@ def test_a_split_names_the_runs_that_read_it() -> None:
     assert [run["run"].split("/")[4] for run in tree["runs"]] == ["constant", "none", "tdr"]
     assert len({run["split"]["digest"] for run in tree["runs"]}) == 1 and tree["fault"] == ""
     assert explain("paper/tdr/adult/sex/seed0") == tree
-    with pytest.raises(ReweighError, match="no record in results/paper/tdr/adult/sexx"):
+    with pytest.raises(ConfigError, match="no record in results/paper/tdr/adult/sexx"):
         explain("data/splits/paper/tdr/adult/sexx/seed0.npz")
 
 
@@ -119,9 +121,9 @@ def test_a_raw_file_names_the_runs_that_read_it() -> None:
     ]
     assert sorted(runs) == sorted(path.relative_to("results").with_suffix("").as_posix() for path in named)
     assert len(tree["stated_sha256"]) == 64 and tree["url"].startswith("https://")
-    with pytest.raises(ReweighError, match=r"has no 'adult.dat' by data/manifest.yaml; known: adult.data"):
+    with pytest.raises(ConfigError, match=r"has no 'adult.dat' by data/manifest.yaml; known: adult.data"):
         explain("data/raw/adult/adult.dat")
-    with pytest.raises(ReweighError, match="no data set 'adul'; did you mean 'adult'"):
+    with pytest.raises(ConfigError, match="no data set 'adul'; did you mean 'adult'"):
         explain("data/raw/adul/adult.data")
 
 
@@ -133,16 +135,65 @@ def test_a_raw_file_names_the_runs_that_read_it() -> None:
         (CARD, {"column": "n"}, ["lines match; ask for fewer with --row", "they differ in", "metric ("]),
         (CARD, {"row": "table9"}, ["no line matches; rows: ", "or of the csv published, published_sd, mean, "]),
         ("figures/paper/absgd/fig1.png", {}, ["they differ in title (SGD, ABSGD)", "panel (a, b)", "example ("]),
-        ("README.md", {}, ["README.csv: no such file"]),
-        ("data/published/tdr.csv", {}, ["has no column 'runs'; explain reads"]),
+        ("README.md", {}, ["README.md: not something that leads to runs; explain reads"]),
+        ("data/manifest.yaml", {}, ["not something that leads to runs; explain reads"]),
+        ("figures/paper/tdr/fig55.png", {}, ["unknown artifact 'fig55'; did you mean 'fig5'?"]),
+        ("figures/papre/tdr/fig5.png", {}, ["did you mean 'paper'"]),
+        ("data/published/tdr.csv", {}, ["64 lines match", "they differ in method ("]),
+        ("/etc/passwd", {}, ["/etc/passwd: outside of the project; explain reads"]),
+        (ROOT.parent, {}, ["outside of the project"]),
+        ("../fig5.csv", {}, ["outside of the project"]),
+        (".", {}, [".: a folder; explain reads"]),
+        ("", {}, [".: a folder; explain reads"]),
+        ("results/paper/tdr", {}, ["a folder"]),
+        (RUN, {"where": {"epoch": "x"}}, ["epoch=x: an epoch is a whole number"]),
+        (RUN, {"where": {"epoch": "inf"}}, ["epoch=inf: an epoch is a whole number"]),
+        (RUN, {"where": {"epoch": "9" * 400}}, ["an epoch is a whole number"]),
+        (RUN, {"where": {"seed": "0"}}, ["--where seed=0 does not apply; a record takes --column METRIC"]),
+        (RUN, {"row": "TDR"}, ["--row does not apply"]),
+        (RUN, {"line": 2}, ["--line does not apply"]),
+        ("data/splits/paper/tdr/adult/sex/seed0.npz", {"column": "n"}, ["--column does not apply; a split takes no"]),
+        ("data/raw/adult/adult.data", {"line": 1}, ["--line does not apply; a raw file takes no"]),
     ],
 )
-def test_an_unclear_question_gets_one_line_that_offers_others(path: str, question: Any, says: list[str]) -> None:
-    with pytest.raises(ReweighError) as caught:
+def test_an_unclear_question_gets_one_line_that_offers_others(path: Any, question: Any, says: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:  # the command ends with 2
         explain(path, **question)
     message = str(caught.value)
     assert all(part in message for part in says) and "\n" not in message
     assert len(message) < 1200
+
+
+def test_a_published_number_leads_to_its_paper_and_to_where_it_is_used() -> None:
+    tree = explain("data/published/tdr.csv", line=3)
+    (cell,) = tree["cells"]
+    said = Path("data/published/tdr.csv").read_text().splitlines()[2].split(",")
+    assert (cell["line"]["mean"], cell["line"]["table_or_figure"]) == (said[6], said[1])
+    assert tree["sha256"] == cell["published"]["sha256"] == file_digest(Path("data/published/tdr.csv"))
+    assert cell["published"]["url"].startswith("https://doi.org/")
+    assert cell["check"].endswith("compared with tdr/cifar10-4v9-resnet20/rho0.2/tdr, test_accuracy")
+    for file in ("data/published/tdr.csv", "data/published/absgd.csv"):
+        lines = Path(file).read_text().splitlines()
+        cells = [explain(file, line=place)["cells"][0] for place in range(2, len(lines) + 1)]
+        assert all(one["published"]["line"] == one["number"] and not one["fault"] for one in cells)
+        assert all(
+            ("not judged: " if one["published"]["not_judged"] else "compared with ") in one["check"] for one in cells
+        )
+    assert any(one["published"]["not_judged"] for one in cells)
+
+
+def test_the_measured_speeds_are_answered_whole_and_lead_no_further() -> None:
+    tree = explain("results/bench/bench.csv")
+    assert tree["sha256"] == file_digest(Path("results/bench/bench.csv")) and not tree["fault"]
+    assert len(tree["cells"]) == len(Path("results/bench/bench.csv").read_text().splitlines()) - 1
+    assert all("no chain leads further" in cell["check"] for cell in tree["cells"])
+
+
+def test_a_name_is_compared_with_the_config_or_said_not_to_be_checked() -> None:
+    for column in ("title", "value"):
+        assert ask(FIG5, row="TDR", column=f"0.005/{column}")[0]["check"] == "as the config has it"
+    (cell,) = ask(FIG5, row="TDR", column="0.005/status")
+    assert cell["check"].startswith("not checked by itself")
 
 
 def test_the_tree_is_legible_on_a_narrow_terminal_and_holds_what_json_holds() -> None:

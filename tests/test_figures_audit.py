@@ -2,10 +2,12 @@
 
 import pandas as pd
 import pytest
+import tampering
 from test_plots_absgd import drawings, root  # noqa: F401 - fixtures
 
 from reweigh import receipt, results
 from reweigh.config import load
+from reweigh.digest import file_digest
 from reweigh.provenance.audit.drawn import check_figures
 from reweigh.render import MADE
 
@@ -38,6 +40,7 @@ def test_every_figure_is_intact(drawings, root, bodies):  # noqa: F811
         ("fig4", "minority_weight"),
         ("fig4", "majority_weight"),
         ("table1", "test_accuracy"),
+        ("fig3", "nearest_neighbour_agreement"),
     ],
 )
 def test_an_edited_number_is_found_and_its_line_named(root, bodies, artifact, metric):  # noqa: F811
@@ -53,3 +56,32 @@ def test_an_edited_number_is_found_and_its_line_named(root, bodies, artifact, me
         path.write_text(before)
     assert fault[:3] == ("figure", f"figures/paper/absgd/{artifact}.csv", "broken")
     assert fault.detail.startswith(f"line {edited + 2}: mean ")
+
+
+@pytest.mark.parametrize(
+    ("artifact", "metric", "words", "said"),
+    [
+        ("ablation", "test_accuracy_difference", {"against": "absgd_ce"}, "but its runs are of sgd_ce, sgd_ce_norm"),
+        ("ablation", "test_accuracy_difference", {"against": ""}, "test_accuracy_difference against nothing"),
+        ("fig4", "majority_weight", {"status": "not run"}, "status not run, its runs say run"),
+        ("fig3", "tsne", {"mean": "0.9"}, "mean 0.9 of a point of a map"),
+        ("fig3", "nearest_neighbour_agreement", {"metric": "tsne"}, "of a point of a map"),
+        ("fig4", "test_accuracy", {"metric": "nearest_neighbour_agreement"}, "should be empty"),
+    ],
+)
+def test_a_forged_line_is_found_where_the_receipt_fits_it(root, bodies, artifact, metric, words, said):  # noqa: F811
+    path = root / f"figures/paper/absgd/{artifact}.csv"
+    sealed = path.with_suffix(".json")
+    before = path.read_text(), sealed.read_text()
+    lines = pd.read_csv(path, dtype=str, keep_default_na=False)
+    edited = lines[(lines["metric"] == metric) & (lines["runs"] != "")].index[0]
+    lines.loc[edited, list(words)] = list(words.values())
+    lines.to_csv(path, index=False)
+    tampering.edit_json(sealed, lambda body: body["files"].update(csv=file_digest(path)), reseal=True)
+    try:
+        (fault,) = (link for link in links(root, bodies) if link.state != "intact")
+    finally:
+        path.write_text(before[0])
+        sealed.write_text(before[1])
+    assert fault[:3] == ("figure", f"figures/paper/absgd/{artifact}.csv", "broken")
+    assert fault.detail.startswith(f"line {edited + 2}: ") and said in fault.detail

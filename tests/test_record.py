@@ -8,20 +8,21 @@ import pytest
 from records import REPOSITORY
 from typer.testing import CliRunner
 
-from reweigh import cli, config, record
+from reweigh import attestations, cli, config, receipt, record, sealed
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest, file_digest
 from reweigh.errors import RecordError
 from reweigh.provenance import record_schema
 
 RUN = "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0"
+RESULTS = {"run": RUN, "metrics": {"test_accuracy": 0.25}, "steps": 10}
 COMMITTED = sorted((REPOSITORY / "results" / "paper").glob("*/*/*/*/seed*.json"))
 
 
 @pytest.fixture
 def written(tmp_path):
     path = tmp_path / "seed0.json"
-    record.write(path, {"run": RUN, "metrics": {"test_accuracy": 0.25}, "trace": None})
+    record.write(path, dict.fromkeys(record.KEYS - {"digest", "record_version"}) | RESULTS)
     return path
 
 
@@ -30,24 +31,37 @@ def test_what_is_written_is_read(written):
     assert list(written.parent.iterdir()) == [written]  # no partial file stays
 
 
-GOLDEN = {
-    1: """{
- "digest": "3d489260a6dc0953a011e3d18905cca6eb9e0c265359d6de80a7d85f81e435f3",
+FORM = """{
+ "code": null,
+ "curves": null,
+ "device": null,
+ "digest": "DIGEST",
+ "diverged_at_step": null,
+ "ended": null,
+ "environment": null,
+ "git": null,
+ "gpu_seconds": null,
  "metrics": {"test_accuracy":0.25},
- "record_version": 1,
+ "parameters": null,
+ "peak_bytes": null,
+ "raw": null,
+ "record_version": VERSION,
  "run": "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0",
+ "seconds": null,
+ "spec": null,
+ "spec_digest": null,
+ "split": null,
+ "started": null,
+ "status": null,
+ "steps": 10,
  "trace": null
 }
-""",
-    2: """{
- "digest": "3d99796819b137354a64483689c832830549a8bc3a868dc1fb7cdc65c838dbd9",
- "metrics": {"test_accuracy":0.25},
- "record_version": 2,
- "run": "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0",
- "trace": null
+"""
+DIGESTS = {
+    1: "df7c3d7a547cc0e5b95fa0b683a32d25d18be1041ecd1ba2601743ad4a874881",
+    2: "8a401c39c27d5d1cf8deba9b73e548a96d5db87bb8b5f706a3aa023150d12dd5",
 }
-""",
-}
+GOLDEN = {n: FORM.replace("DIGEST", stated).replace("VERSION", str(n)) for n, stated in DIGESTS.items()}
 
 
 def test_golden_bytes(written):
@@ -94,6 +108,67 @@ def test_a_record_of_tomorrow_asks_for_another_reweigh_and_not_for_another_train
 def test_a_missing_record_names_the_command(tmp_path):
     with pytest.raises(RecordError, match="train it with: snakemake"):
         record.read(tmp_path / "seed9.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: text.replace(": null", ":null", 1), "its values are as they were, but not its text"),
+        (lambda text: text + "\n", "not its text"),
+        (lambda text: text.replace(' "steps": 10', ' "steps": 11,\n "steps": 10'), "it says 'steps' twice"),
+        (lambda text: text.replace(":0.25", ":NaN"), "NaN is no number of JSON"),
+        (lambda text: text.replace(":0.25", ":-Infinity"), "-Infinity is no number of JSON"),
+        (lambda text: text.replace(":0.25", ":1e999"), "it holds what has no digest"),
+        (lambda text: text.replace(":0.25", ":" + "[" * 10**5 + "]" * 10**5), "nested too deeply"),
+        (lambda text: text.replace(":0.25", ":" + "1" * 5000), "not a readable record"),
+        (lambda text: text.replace(DIGESTS[2], ""), "but it says "),
+        (lambda text: text.replace(f'"{DIGESTS[2]}"', '[{"a": 1}]'), "but it says [{'a': 1}]"),
+        (lambda text: text.encode("utf-16"), "changed by hand"),
+        (lambda text: b"\xff\xfe\x00", "not a readable record"),
+    ],
+)
+def test_one_spelling_only_is_a_record(written, change, said):
+    content = change(written.read_text())
+    written.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(RecordError, match="train again") as caught:
+        record.read(written)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "reader"),
+    [("figures/paper/tdr/fig3.json", receipt.read), ("results/paper/attestations/*.json", attestations.read)],
+)
+def test_receipts_and_attestations_have_one_spelling_too(tmp_path, place, reader):
+    (source, *_) = sorted(REPOSITORY.glob(place))
+    path = tmp_path / source.name
+    path.write_bytes(source.read_bytes())
+    assert reader(path) == json.loads(source.read_text())
+    for content, said in (
+        (source.read_bytes() + b"\n", "not its text"),
+        (b"[" * 10**5, "not a readable"),
+        (b'{"a": 1, "a": 1}', "twice"),
+        (b'{"receipt_version": [], "attestation_version": {}}', "of version"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(RecordError, match=said):
+            reader(path)
+
+
+def test_a_record_that_lacks_a_key_is_none(written):
+    body = record.read(written)
+    record.write(written, {key: value for key, value in body.items() if key not in ("steps", "curves")})
+    with pytest.raises(RecordError, match="it lacks curves, steps; restore it or train again"):
+        record.read(written)
+    required = {name for name, field in record_schema.Record1.model_fields.items() if field.is_required()}
+    assert required == record.KEYS  # of version 1; version 2 has more
+
+
+def test_what_every_sealed_file_is_read_by_gives_what_json_gives():
+    for path in COMMITTED[::12]:
+        body = json.loads(path.read_text())
+        assert sealed.parse(path.read_bytes()) == body and sealed.altered(body, path.read_bytes()) == ""
+        assert sealed.digest_of(body) == body["digest"] and sealed.text_of(body) == path.read_text()
 
 
 def test_a_record_cannot_hold_nan(tmp_path):

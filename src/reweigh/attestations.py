@@ -13,7 +13,6 @@ One may start where another ends: then -> A -> B. Reading takes one look at each
 
 import functools
 import glob
-import json
 import os
 import sys
 from collections.abc import Iterable
@@ -103,18 +102,18 @@ def _load(files: tuple[tuple[str, int, int], ...]) -> Attestations:
 def read(path: Path) -> dict[str, Any]:
     """One attestation, checked against its own digest. Raises RecordError if it is not what was written."""
     try:
-        body = json.loads(path.read_bytes())
-        version, stated = body["attestation_version"], body["digest"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        content = path.read_bytes()
+        body = sealed.parse(content)
+        version = body["attestation_version"]
+    except (OSError, ValueError, KeyError) as error:
         raise RecordError(f"{path}: not a readable attestation ({error!r}); it accepts nothing: delete it") from None
     if version != VERSION:
         raise RecordError(
-            f"{path}: an attestation of version {version}, not {VERSION}; it accepts nothing: attest again"
+            f"{path}: an attestation of version {str(version)[:20]}, not {VERSION}; it accepts nothing: attest again"
         )
-    if (found := sealed.digest_of(body)) != stated:
+    if why := sealed.altered(body, content):
         raise RecordError(
-            f"{path}: its content has digest {found[:12]} but it says {str(stated)[:12]}; it was changed by hand and "
-            "accepts nothing: restore it, or delete it and attest again"
+            f"{path}: {why}; it was changed by hand and accepts nothing: restore it, or delete it and attest again"
         )
     if not _is_whole(body):
         raise RecordError(f"{path}: an attestation that lacks a part; it accepts nothing: delete it and attest again")

@@ -135,6 +135,8 @@ def _body(config: Config, run: str) -> dict[str, Any]:
         "gpu_seconds": 0.0,
         "peak_bytes": 1,
         "steps": 1,
+        "diverged_at_step": None,
+        "parameters": 1,
         "metrics": {"test_accuracy": accuracy, "minority_recall": accuracy, "confusion": [[1, 0], [0, 1]]},
         "curves": {"epoch": list(range(1, 101)), **CURVES},
         "trace": None,

@@ -161,7 +161,8 @@ def scorecard(
 @app.command()
 def explain(
     target: Annotated[
-        Path, typer.Argument(metavar="FILE", help="a figure, csv or scorecard; a record, split, raw file")
+        Path,
+        typer.Argument(metavar="FILE", help="a figure, csv or scorecard; a record, split, raw file; published numbers"),
     ],
     row: Annotated[str | None, typer.Option(help="Method, experiment, metric or id; several, divided by /.")] = None,
     column: Annotated[str | None, typer.Option(help="Setting or value, a csv's column, or both: 0.005/sd.")] = None,
@@ -169,7 +170,9 @@ def explain(
     line: Annotated[int | None, typer.Option(metavar="N", help="A line of the csv by its number.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Walk a number back to runs, splits and raw files with digests and URLs; 1 if it is not what they give.
+    """Walk a number back to runs, splits and raw files with digests and URLs.
+
+    Ends with 1 if it is not what they give, with 2 if nothing there answers what was asked.
 
     [dim]reweigh explain figures/paper/tdr/fig5.csv --row TDR --column 0.005[/dim]
 
@@ -201,6 +204,10 @@ def audit(
     """
     from reweigh.provenance import audit as room
 
+    if seed is not None and rerun is None:
+        raise ConfigError("--seed says which runs --rerun draws; without --rerun N it does nothing")
+    if report is not None and (report.is_dir() or not _nearest(report.parent).is_dir()):
+        raise ConfigError(f"--report {report}: a report is a file, in a folder that can be made; name another one")
     raise typer.Exit(room.main(_scale(scale), report, rerun, seed))
 
 
@@ -348,8 +355,15 @@ def schema(
     path, option = ("config/record.schema.json", " --records") if records else ("config/schema.json", "")
     if not check:
         typer.echo(text, nl=False)
+    elif not Path(path).is_file():
+        raise ConfigError(f"{path} is not here; ask in the project's own folder, or write it: reweigh schema{option}")
     elif Path(path).read_text() != text:
         raise ConfigError(f"{path} is not what the models say; write it again: reweigh schema{option} > {path}")
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder itself, or the nearest thing above it that exists."""
+    return next(one for one in (folder, *folder.parents) if one.exists())
 
 
 def _scale(name: str | None) -> str:

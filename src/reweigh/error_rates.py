@@ -9,7 +9,7 @@ interval, and s √(n-1) / σ is chi distributed. Both take and return fractions
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,18 +154,6 @@ def within_rate(difference: float, sd: float, n: int, margin: float, tests: int 
         return ndtr((room - difference) * math.sqrt(n) / sd) - ndtr((-room - difference) * math.sqrt(n) / sd)
 
     return float(expect(given, sd, n - 1, margin / bound))
-
-
-def simulate_claims(gains: Iterable[float], sd: float, n: int, draws: int = 2000, seed: int = 0) -> list[Rates]:
-    """The share of verdicts on a paper's claims, by the functions that decide them: t tests, then Holm over all."""
-    gains = list(gains)
-    random = rng(seed, "claims", repr((gains, sd, n)))
-    found = []
-    for _ in range(draws):
-        tests = [stats.above((gain + sd * random.standard_normal(n)).tolist(), 0.0) for gain in gains]
-        p = stats.holm([stats.two_sided(one.p_for, one.p_against) for one in tests])
-        found.append([stats.claim_verdict(t.p_for, t.p_against, c) for t, c in zip(tests, p, strict=True)])
-    return [{word: column.count(word) / draws for word in ("holds", "fails")} for column in zip(*found, strict=True)]
 
 
 def simulate_spreads(n: int, settings: int = 4, draws: int = 3000, seed: int = 0) -> float:

@@ -9,7 +9,6 @@ states its own digest and no times: the same records and versions give the same 
 
 import functools
 import importlib.metadata
-import json
 import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -32,9 +31,14 @@ Records = Mapping[str, Mapping[str, Any]]
 
 def drawing_digest(config: Config, scale: str, paper: str, name: str) -> str:
     """How a figure is drawn: digest of the code, and of what the config says of it."""
-    said = config.artifact(paper, name)
-    experiments = {reads.experiment: config.cut(scale, paper, reads.experiment) for reads in said.reads}
-    return digest([code_digest(DRAWING), said.model_dump(), experiments])
+    said, known = config.artifact(paper, name), config.paper(paper)
+    titles = {method: one.title for method, one in known.methods.items()}
+    experiments = {}
+    for reads in said.reads:
+        settings = known.experiments[reads.experiment].settings
+        labels = {setting: [one.value, one.label] for setting, one in settings.items()}
+        experiments[reads.experiment] = [config.cut(scale, paper, reads.experiment), labels]
+    return digest([code_digest(DRAWING), said.model_dump(), titles, experiments])
 
 
 def scoring_digest(config: Config) -> str:
@@ -91,14 +95,15 @@ def write(path: Path, basis: dict[str, Any], made: Mapping[str, Path], root: str
 def read(path: Path) -> dict[str, Any]:
     """One receipt, checked against its own digest. Raises RecordError if it is not what was written."""
     try:
-        body = json.loads(path.read_bytes())
-        version, stated = body["receipt_version"], body["digest"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        content = path.read_bytes()
+        body = sealed.parse(content)
+        version = body["receipt_version"]
+    except (OSError, ValueError, KeyError) as error:
         raise RecordError(f"{path.name}: not a readable receipt ({error!r})") from None
     if version != VERSION:
-        raise RecordError(f"{path.name}: a receipt of version {version}, not {VERSION}")
-    if (found := sealed.digest_of(body)) != stated:
-        raise RecordError(f"{path.name}: its content has digest {found[:12]} but it says {str(stated)[:12]}")
+        raise RecordError(f"{path.name}: a receipt of version {str(version)[:20]}, not {VERSION}")
+    if why := sealed.altered(body, content):
+        raise RecordError(f"{path.name}: {why}")
     return body
 
 

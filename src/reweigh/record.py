@@ -7,7 +7,6 @@ same. Nothing here imports torch. What each key means is in `provenance/record_s
 """
 
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,13 @@ Stamp = tuple[int, int]  # of a file: when it was written, and its number
 
 # What every run executes; the method, the model and the reader come on top. Two names a run chooses, one file each.
 ENGINE = "reweigh.training.engine"
+
+# What a record of any version has; the whole of it is checked by an audit (`provenance/record_schema.py`).
+KEYS = {
+    "code", "curves", "device", "digest", "diverged_at_step", "ended", "environment", "git", "gpu_seconds", "metrics",
+    "parameters", "peak_bytes", "raw", "record_version", "run", "seconds", "spec", "spec_digest", "split", "started",
+    "status", "steps", "trace",
+}  # fmt: skip
 
 
 def run_name(spec: dict[str, Any]) -> str:
@@ -77,26 +83,26 @@ def write(path: str | Path, body: dict[str, Any]) -> dict[str, Any]:
 def read(path: str | Path) -> dict[str, Any]:
     """Read a record and check it against its own digest.
 
-    Raises RecordError if it is missing, is no JSON, has no version that is known here, or was changed after it was
-    written.
+    Raises RecordError if it is missing, is no JSON, has no version that is known here, was changed after it was
+    written (also if only its text was), or lacks one of `KEYS`.
     """
     path = Path(path)
     try:
-        record = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        record = sealed.parse(content)
     except FileNotFoundError:
         raise RecordError(f"{path}: no such record; train it with: snakemake {path}") from None
     except (ValueError, OSError) as error:
         raise RecordError(f"{path}: not a readable record ({error}); delete it and train again") from None
-    version = record.get("record_version") if isinstance(record, dict) else None
+    version = record.get("record_version")
     if isinstance(version, int) and version > RECORD_VERSION:
         raise RecordError(f"{path}: a record of version {version}, newer than this Reweigh reads; update Reweigh")
     if type(version) is not int or version not in READABLE:
         raise RecordError(f"{path}: not a record of a version from 1 to {RECORD_VERSION}; delete it and train again")
-    if (found := sealed.digest_of(record)) != record.get("digest"):
-        raise RecordError(
-            f"{path}: its content has digest {found[:12]} but it says {str(record.get('digest'))[:12]}; "
-            "it was changed by hand: restore it or train again"
-        )
+    if why := sealed.altered(record, content):
+        raise RecordError(f"{path}: {why}; it was changed by hand: restore it or train again")
+    if lacking := KEYS - record.keys():
+        raise RecordError(f"{path}: it lacks {', '.join(sorted(lacking))}; restore it or train again")
     return record
 
 

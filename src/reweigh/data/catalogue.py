@@ -1,5 +1,6 @@
 """The catalogue: what `data/manifest.yaml` says of every data set of the five papers."""
 
+import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -92,7 +93,7 @@ class Manifest:
             datasets = {name: _dataset(name, entry) for name, entry in body["datasets"].items()}
         except FileNotFoundError:
             raise DataError(f"{path} is missing; run this where the project lies") from None
-        except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
+        except (yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError) as error:
             raise DataError(f"{path}: malformed manifest ({' '.join(str(error).split())})") from None
         return cls(datasets, path.parent)
 
@@ -132,5 +133,8 @@ def _edition(name: str, body: dict[str, Any]) -> Edition:
 
 
 def _source(entry: dict[str, Any]) -> Source:
+    stated = entry.get("sha256")
+    if stated is not None and not re.fullmatch("[0-9a-f]{64}", stated if isinstance(stated, str) else ""):
+        raise ValueError(f"the sha256 of {entry['name']} is {stated!r}; write 64 hex characters, in quotes")
     download = Expected(**entry["download"]) if "download" in entry else None
     return Source(**{**entry, "urls": tuple(entry.get("urls", ())), "download": download})

@@ -6,7 +6,8 @@ All is recomputed from the confusion matrix, the split's sizes and the spec, in 
 that wrote the record (the definitions are those of `reweigh.evaluate` and `reweigh.data.batches`). What nothing else in
 a record says again can be altered unseen here: training losses, effective weights, seconds between the first and the
 last epoch, an accuracy on the way to another share of whole examples, sizes of parts that were not measured, a span
-that is longer than its training, bytes, parameters, versions.
+that is longer than its training, bytes, parameters, versions. Losses and weights have a sign, but no upper bound that a
+record would state.
 """
 
 import math
@@ -23,6 +24,8 @@ EARLIEST = datetime(2024, 1, 1, tzinfo=UTC)  # no version of torch that can trai
 CLOCK_SKEW = timedelta(days=1)  # between the machine that trained and this one
 CLOCK_RATE = 0.02  # two clocks of one machine may differ by as much over a run
 MOST_WATTS = 3000.0  # no card takes as much
+UNSIGNED_LOSSES = ("cross_entropy", "focal", "ldam", "sce")  # gce takes a constant off
+SIGNED_WEIGHTS = ("meta",)  # what a gradient step leaves is not clipped
 WITHIN = 1e-9  # of shares that are computed in another order
 WHOLE = 1e-5  # of counts that are computed from shares
 
@@ -239,9 +242,22 @@ def _curves(body: Body) -> Iterator[str]:
             0 <= round(others) <= sizes[-1] and _same(precision, _share(round(hits), round(hits + others)), WHOLE)
         ):
             yield f"after epoch {epoch}: minority_precision does not follow from accuracy and minority_recall"
-    for key in ("train_loss", "effective_weight"):
-        if body["status"] == "finished" and key == "train_loss" and None in curves[key]:
-            yield f"curves.{key} was not finite, but the run is said to have finished"
+    yield from _means(body)
+
+
+def _means(body: Body) -> Iterator[str]:
+    """Means over an epoch: finite where the run finished, and not negative where nothing that they average is."""
+    spec, curves = body["spec"], body["curves"]
+    loss = spec["method_options"].get("loss") or {"name": "cross_entropy"}
+    if body["status"] == "finished" and None in curves["train_loss"]:
+        yield "curves.train_loss was not finite, but the run is said to have finished"
+    signed = {"train_loss": loss["name"] not in UNSIGNED_LOSSES, "effective_weight": spec["uses"] in SIGNED_WEIGHTS}
+    for key, may_be in signed.items():
+        known = [value for value in curves[key] if value is not None]
+        if not all(map(math.isfinite, known)):
+            yield f"curves.{key} has what is no number"
+        elif not may_be and min(known, default=0) < 0:
+            yield f"curves.{key} is {min(known)}, which no {key.replace('_', ' ')} of {spec['uses']} can be"
 
 
 def _steps(body: Body) -> Iterator[str]:

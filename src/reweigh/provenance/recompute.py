@@ -9,11 +9,15 @@ import numpy as np
 
 from reweigh import record, stats
 from reweigh.chain import value_of
-from reweigh.results import majority_and_minority_weights
+from reweigh.config import Config
+from reweigh.results import logged, majority_and_minority_weights
 
 DIFFERENCE = "_difference"  # how the metric of a paired difference ends
 TOLERANCE = 1e-5  # a csv holds six significant digits
 RIDGES = ("class_weight", "inverse_frequency", "class_weight_density")
+SIDES = ("majority_weight", "minority_weight")
+AGREEMENT = "nearest_neighbour_agreement"
+FEATURES = ("tsne", AGREEMENT)  # of one run each; no mean over seeds
 BINS = 80  # of a ridge, over all that its panel shows and a margin on both sides
 MARGIN = 0.04
 
@@ -28,15 +32,17 @@ def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = "
         return None
     if metric in RIDGES:
         return _ridge(row, bodies, root)
-    if metric in ("majority_weight", "minority_weight"):
+    if metric in SIDES:
         return _side_weights(row, bodies, root)
     if metric.endswith(DIFFERENCE):
         return _difference(row, bodies)
+    if metric == AGREEMENT:
+        return {"mean": _agreement(row, bodies[0], root), "n": 1}
     if metric not in bodies[0]["metrics"] and metric not in bodies[0]["curves"]:
         return None
     epoch = number(row.get("epoch"))
-    ours = stats.summarise([value for body in bodies if (value := value_of(body, metric, epoch)) is not None])
-    clock = [value_of(body, "train_seconds", epoch) for body in bodies] if number(row.get("minutes")) else []
+    ours = stats.summarise([value for body in bodies if (value := value_at(body, metric, epoch)) is not None])
+    clock = [value_at(body, "train_seconds", epoch) for body in bodies] if number(row.get("minutes")) else []
     placed: dict[str, Any] = {}
     if clock and None not in clock:
         placed["minutes"] = float(np.mean(clock)) / 60  # type: ignore[arg-type]
@@ -45,6 +51,11 @@ def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = "
     if number(row.get("seed")) is not None:
         return {"mean": ours.mean, "n": ours.n, **placed}
     return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high, **placed}
+
+
+def value_at(body: dict[str, Any], metric: str, epoch: float | None) -> float | None:
+    """A run's metric at the end or after an epoch; None after what is no whole number of epochs."""
+    return None if epoch is not None and not epoch.is_integer() else value_of(body, metric, epoch)
 
 
 def _difference(row: dict[str, Any], bodies: list[dict[str, Any]]) -> dict[str, Any]:
@@ -74,6 +85,8 @@ def _ridge(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path) 
     if label is None or not known:
         return None
     samples, inverse, edges = _ridges(known, counts)
+    if label not in range(samples.shape[1]):
+        return {"class": None}  # there is no such class
     values = samples[:, int(label)]
     if row["metric"] == "inverse_frequency":
         return {"mean": inverse[int(label)], "n": len(known)}
@@ -84,6 +97,22 @@ def _ridge(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path) 
     heights, centres = np.histogram(values, edges)[0], (edges[:-1] + edges[1:]) / 2
     place = int(np.abs(centres - (number(row.get("x")) or 0.0)).argmin())
     return {"mean": heights[place] / heights.max(), "x": centres[place], "n": len(known)}
+
+
+def _agreement(row: dict[str, Any], body: dict[str, Any], root: str | Path) -> float | None:
+    """How often the nearest other example is of the same class, mean over classes; equally near ones share the vote."""
+    part = "test" if (row.get("note") or "").startswith("test") else "train"
+    found = logged(body, f"{part}_features", f"{part}_labels", root=root)
+    if not found:
+        return None
+    features, labels = found[0].astype(float), found[1].astype(int)
+    same = np.empty(len(features))
+    for place, own in enumerate(features):
+        distances = ((features - own) ** 2).sum(1)
+        distances[place] = np.inf
+        same[place] = (labels[distances == distances.min()] == labels[place]).mean()
+    shares = [same[labels == label].mean() for label in np.unique(labels) if (labels == label).sum() > 1]
+    return float(np.mean(shares)) if shares else None
 
 
 def _logs(body: dict[str, Any]) -> bool:
@@ -102,6 +131,76 @@ def _ridges(traces: tuple[tuple[Path, str], ...], counts: tuple[int, ...]) -> tu
     lowest, highest = min(samples.min(), inverse.min()), max(samples.max(), inverse.max())
     room = MARGIN * (highest - lowest) or 0.01
     return samples, inverse, np.linspace(max(0.0, lowest - room), highest + room, BINS + 1)
+
+
+# --- does a line speak of its runs? ----------------------------------------------------------------------------------
+
+
+def unlike_its_runs(row: dict[str, Any], bodies: list[dict[str, Any]], config: Config, paper: str) -> str:
+    """What in a figure's csv line is not what the config and the line's own runs (`bodies`) say; empty if nothing is.
+
+    Names, seed, metric and status must be those of the runs; the setting's `value` and the method's `title` those of
+    the config. A line that names no cell, of a claim or of something computed without runs, has nothing to be unlike.
+    """
+    experiment, setting, method = (row.get(name) or "" for name in ("experiment", "setting", "method"))
+    if row.get("kind") == "claim" or not (experiment and setting and method):
+        return "it names runs, but no cell" if bodies and not row.get("kind") else ""
+    return _unlike_config(row, config, paper) or (_unlike_bodies(row, bodies, paper) if bodies else "")
+
+
+def _unlike_config(row: dict[str, Any], config: Config, paper: str) -> str:
+    """What is not what the config calls the cell of a line."""
+    one, methods = config.paper(paper).experiments.get(row["experiment"]), config.paper(paper).methods
+    if one is None or row["setting"] not in one.settings or row["method"] not in methods:
+        return f"the config has no {row['experiment']}/{row['setting']}/{row['method']}"
+    setting = one.settings[row["setting"]]
+    value = setting.label or (setting.value if isinstance(setting.value, str) else f"{setting.value:g}")
+    for name, expected in (("value", value), ("title", methods[row["method"]].title)):
+        if name in row and row[name] != expected:
+            return f"{name} {row[name] or 'empty'}, the config says {expected}"
+    return ""
+
+
+def _unlike_bodies(row: dict[str, Any], bodies: list[dict[str, Any]], paper: str) -> str:
+    """What is not what the runs of a line are."""
+    metric, against = row["metric"], row.get("against") or ""
+    base, paired = metric.removesuffix(DIFFERENCE), metric.endswith(DIFFERENCE)
+    known = base in bodies[0]["metrics"] or base in bodies[0]["curves"]
+    if not known and metric not in (*RIDGES, *SIDES, *FEATURES):
+        return f"no record has a metric {metric}"
+    if metric == "tsne" and row.get("mean"):
+        return f"mean {row['mean']} of a point of a map, which has none"
+    if paired != bool(against):
+        return f"metric {metric} against {against or 'nothing'}"
+    specs = [body["spec"] for body in bodies]
+    for name, expected in (("paper", paper), ("experiment", row["experiment"]), ("setting", row["setting"])):
+        if other := next((spec[name] for spec in specs if spec[name] != expected), None):
+            return f"{name} {expected}, but its runs are of {other}"
+    named, found = {row["method"], *([against] if paired else [])}, {spec["method"] for spec in specs}
+    if named != found:
+        stated = f"{row['method']} against {against}" if paired else row["method"]
+        return f"method {stated}, but its runs are of {', '.join(sorted(found))}"
+    seed = row.get("seed") or ""
+    if seed and [float(spec["seed"]) for spec in specs] != [number(seed)]:
+        return f"seed {seed}, but its runs are of seed {', '.join(str(spec['seed']) for spec in specs)}"
+    expected = _status(bodies, bool(seed)) if known else "run"
+    return "" if row.get("status", expected) == expected else f"status {row['status']}, its runs say {expected}"
+
+
+def _status(bodies: list[dict[str, Any]], single: bool) -> str:
+    """What became of the runs of a line: a pair of runs of one seed counts once."""
+    diverged = {body["spec"]["seed"] for body in bodies if body["status"] == "diverged"}
+    return "run" if not diverged else "diverged" if single else f"{len(diverged)} diverged"
+
+
+def feeds(body: dict[str, Any], metric: str, epoch: float | None = None) -> bool:
+    """Whether a run has what a line of that metric is made of."""
+    if metric in RIDGES:
+        return body["trace"] is not None and _logs(body)
+    if metric in SIDES:
+        arrays = (body["trace"] or {"arrays": {}})["arrays"]
+        return "weighted_examples" in arrays and arrays.get("mean_weights", [0])[0] > 0
+    return value_at(body, metric, epoch) is not None
 
 
 def differences(row: dict[str, Any], again: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ itself); `missing` (named by another link, and not there); or `unverifiable` (no
 rests on a broken or missing record is unverifiable, not broken: it is the record that must be mended. The kinds:
 
 - record, spec, code, recipe, trace: what a run left; what the config asks for now; the code and the drawing of splits;
+- commit: the code that records say they executed, against git's at the commit that they name;
 - lock: the versions of torch and NumPy, against what the lock file pinned then and pins now;
 - split, raw, embedded: drawn again from raw files; raw files and their receipts; what the project brings along;
 - figure, drawing, receipt: a csv line by line; pdf, png and notebook; what was made from what, by what;
@@ -24,6 +25,7 @@ from reweigh import attestations, record
 from reweigh.config import Config, load
 from reweigh.config.specs import SCALES
 from reweigh.config.words import lookup
+from reweigh.provenance.audit.commits import check_commits
 from reweigh.provenance.audit.drawn import check_figures, check_scorecard, named_runs
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link
 from reweigh.provenance.audit.locked import check_lock
@@ -38,6 +40,7 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
     """Check every record of a scale, what it names, and every figure and the scorecard made from it.
 
     `redraw=False` leaves out what needs raw files to be read: drawing splits again, unpacking what is embedded.
+    Puts raw files that need no download into data/raw; nothing else is written.
     Raises ConfigError for a scale that does not exist.
     """
     lookup("scale", scale, SCALES)
@@ -46,6 +49,7 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
     records, links = check_records(config, scale, root, attested)
     grid = [run for paper in config.papers for run in config.runs(scale, paper)]
     links += _missing(scale, root, attested, set(grid))
+    links += check_commits(records, root)
     links += check_lock(records, root)
     links += check_sources(records, root, redraw)
     links += check_attestations(attested, scale, root, records)
@@ -53,7 +57,8 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
     links += check_scorecard(config, scale, root, records)
     links += _witness(config, records, root)
     known = {link.name for link in links if link.kind == "record"}
-    return Report(scale, links, absent=[run for run in grid if run not in known])
+    absent = [run for run in grid if run not in known]
+    return Report(scale, links, absent, _not_drawn(config, scale, root, records))
 
 
 def main(scale: str, report: str | Path | None = None, rerun: int | None = None, seed: int | None = None) -> int:
@@ -83,8 +88,20 @@ def _missing(scale: str, root: Path, attested: attestations.Attestations, grid: 
             covers = [edit["covers"] for part in attestations.PARTS for edit in attestations.read(root / name)[part]]
             for run in grid & {run for covered in covers for run in covered}:
                 named.setdefault(run, name)
-    gone = sorted(run for run in named if not record.record_path(run, root).is_file())
+    gone = sorted(run for run in named if not record.record_path(run, root).exists())
     return [Link("record", run, "missing", f"it is not there, and {named[run]} names it") for run in gone]
+
+
+def _not_drawn(config: Config, scale: str, root: Path, records: dict[str, dict[str, Any]]) -> list[str]:
+    """Figures and tables of the config that have records to show, and no file."""
+    cells = {run.rpartition("/")[0] for run in records}
+    return [
+        f"{paper}/{name}"
+        for paper, one in config.papers.items()
+        for name in one.artifacts
+        if not cells.isdisjoint(config.cells_of(scale, paper, name))
+        and not any((root / "figures" / scale / paper).glob(f"{name}.*"))
+    ]
 
 
 def _witness(config: Config, records: dict[str, dict[str, Any]], root: Path) -> list[Link]:

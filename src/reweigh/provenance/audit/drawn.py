@@ -8,7 +8,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from reweigh import receipt
 from reweigh.config import Config
@@ -16,6 +16,7 @@ from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.provenance import recompute
 from reweigh.provenance.audit.links import Link, watched
+from reweigh.provenance.audit.whole import incomplete
 from reweigh.render import MADE
 from reweigh.results import fingerprint, published, unpack
 
@@ -33,6 +34,7 @@ class Receipt:
     def __init__(self, path: Path, basis: dict[str, Any] | str, records: Records) -> None:
         """`basis` is what the files would be made from now, or why nothing would make them."""
         self.files: dict[str, str] = {}
+        self.runs: set[str] = set()
         self.state, self.detail = GOOD
         if not path.is_file():
             self.state, self.detail = "missing", "without it nothing says what was made"
@@ -40,7 +42,7 @@ class Receipt:
         try:
             body = receipt.read(path)
             self.state, self.detail = _moved(body, basis, records)
-            self.files = {**body["files"]}
+            self.files, self.runs = {**body["files"]}, {one["run"] for one in body["records"]}
         except RecordError as error:
             self.state, self.detail = "broken", f"{error}; it was changed by hand"
         except (KeyError, TypeError) as error:
@@ -107,13 +109,14 @@ def _figure(config: Config, stem: Path, root: Path, records: Records, numbers: N
         basis: dict[str, Any] | str = receipt.figure_basis(config, scale, paper, name, records)
     except ConfigError as error:
         basis = f"the config has no such artifact now ({error})"
+    view = View(config, scale, paper, name, root, records, numbers)
     shown, there = stem.relative_to(root).as_posix(), {kind: Path(f"{stem}.{kind}") for kind in MADE}
     made = Receipt(Path(f"{stem}.json"), basis, records)
     absent = [kind for kind in NOT_IN_GIT if not there[kind].is_file()]
     for kind, path in there.items():
         link = "figure" if kind == "csv" else "drawing"
         if path.is_file():
-            verdict = _csv(path, made, root, records, numbers) if kind == "csv" else made.of(path, kind)
+            verdict = _csv(path, made, view) if kind == "csv" else made.of(path, kind)
         elif kind in NOT_IN_GIT and len(absent) == len(NOT_IN_GIT):
             verdict = "unverifiable", "not kept in git"
         else:
@@ -122,14 +125,26 @@ def _figure(config: Config, stem: Path, root: Path, records: Records, numbers: N
     yield Link("receipt", f"{shown}.json", made.state, made.detail)
 
 
-def _csv(path: Path, made: Receipt, root: Path, records: Records, numbers: Numbers) -> Verdict:
+class View(NamedTuple):
+    """What the csv of one artifact is looked at with: config, records and published numbers of today."""
+
+    config: Config
+    scale: str
+    paper: str
+    name: str
+    root: Path
+    records: Records
+    numbers: Numbers
+
+
+def _csv(path: Path, made: Receipt, view: View) -> Verdict:
     """The state of a figure's csv: as a whole by its receipt, line by line by the records."""
     by_receipt = made.of(path, "csv")
     try:
-        by_lines = _lines(path, root, records, numbers)
+        by_lines = _lines(path, view, made if by_receipt == GOOD else None)
     except RecordError as error:
         by_lines = "unverifiable", str(error)
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+    except (ReweighError, LookupError, TypeError, ValueError, ArithmeticError, csv.Error) as error:
         by_lines = "broken", f"not the csv of a figure ({error!r})"
     if by_receipt[0] == "broken":
         return "broken", by_lines[1] if by_lines[0] == "broken" else by_receipt[1]
@@ -140,36 +155,43 @@ def _csv(path: Path, made: Receipt, root: Path, records: Records, numbers: Numbe
     return by_lines
 
 
-def _lines(path: Path, root: Path, records: Records, numbers: Numbers) -> Verdict:
-    """The state of the worst line of a figure's csv."""
+def _lines(path: Path, view: View, made: Receipt | None) -> Verdict:
+    """The state of the worst line of a figure's csv; of all together where a sound receipt (`made`) is for this csv."""
     with open(path, newline="") as file:
         lines = list(csv.DictReader(file, restval="", strict=True))
     worst = GOOD
     order = ("intact", "stale", "unverifiable", "broken")
     for place, line in enumerate(lines, start=2):
-        state, detail = _line(line, root, records, numbers)
+        state, detail = _line(line, view)
         if order.index(state) > order.index(worst[0]):
             worst = state, f"line {place}: {detail}"
-    return worst
+    if worst != GOOD or made is None or view.paper not in view.config.papers:
+        return worst
+    lacks = incomplete(lines, view.config, (view.scale, view.paper, view.name), view.records, made.runs)
+    return ("broken", lacks) if lacks else GOOD
 
 
-def _line(line: dict[str, str], root: Path, records: Records, numbers: Numbers) -> Verdict:
+def _line(line: dict[str, str], view: View) -> Verdict:
     stated = recompute.number(line.get("published")), recompute.number(line.get("published_sd"))
     if stated[0] is not None:
         key = (line["experiment"], line["setting"], line["method"], line["metric"])
-        if numbers is None:
+        if view.numbers is None:
             return "unverifiable", "the file of published numbers cannot be read"
-        if numbers.get(key) != stated:
-            return "broken", f"published {stated}, the file of published numbers says {numbers.get(key)}"
+        if view.numbers.get(key) != stated:
+            return "broken", f"published {stated}, the file of published numbers says {view.numbers.get(key)}"
     runs = unpack(line.get("runs", ""))
     if not runs:
-        return GOOD if not recompute.number(line.get("mean")) else ("broken", "a number that no run feeds")
-    if gone := [run for run in runs if run not in records]:
+        unlike = recompute.unlike_its_runs(line, [], view.config, view.paper)
+        unfed = "a number that no run feeds" if recompute.number(line.get("mean")) else unlike
+        return ("broken", unfed) if unfed else GOOD
+    if gone := [run for run in runs if run not in view.records]:
         return "unverifiable", f"the record of {gone[0]} is not there or broken"
-    bodies = [records[run] for run in runs]
+    bodies = [view.records[run] for run in runs]
+    if unlike := recompute.unlike_its_runs(line, bodies, view.config, view.paper):
+        return "broken", unlike
     if fingerprint(body["digest"] for body in bodies) != line["records"]:
         return "stale", "drawn from other records than those that are there now"
-    again = recompute.line(line, bodies, root)
+    again = recompute.line(line, bodies, view.root)
     wrong = recompute.differences(line, again) if again else []
     return ("broken", "; ".join(wrong)) if wrong else GOOD
 

@@ -10,8 +10,8 @@ STATES = ("intact", "attested", "stale", "broken", "missing", "unverifiable")
 SOUND = ("intact", "attested")
 FAILING = ("stale", "broken", "missing")
 KINDS = (
-    "record", "spec", "code", "recipe", "lock", "trace", "split", "raw", "embedded", "attestation", "witness", "rerun",
-    "figure", "drawing", "receipt", "scorecard", "page",
+    "record", "spec", "code", "commit", "recipe", "lock", "trace", "split", "raw", "embedded", "attestation", "witness",
+    "rerun", "figure", "drawing", "receipt", "scorecard", "page",
 )  # fmt: skip
 
 
@@ -37,7 +37,10 @@ MENDS = {
     ("recipe", "stale"): _ATTEST,
     ("lock", "stale"): "install what its lock pinned, or train again with what is pinned now",
     ("lock", "missing"): "restore envs/requirements.lock from git",
+    ("lock", "broken"): "restore envs/requirements.lock from git, or the records that name it",
+    ("commit", "broken"): "restore these records from git, or delete them and train again",
     ("trace", "broken"): "restore it from git, or delete it and its record and train again",
+    ("trace", "stale"): "delete it, or restore its record from git",
     ("trace", "missing"): "restore it from git, or delete its record and train again",
     ("split", "broken"): "delete it with its .json, and they are drawn again; if that is no help, train again",
     ("split", "stale"): "train the runs that use it again",
@@ -51,6 +54,10 @@ MENDS = {
     ("attestation", "stale"): "delete it and attest again: reweigh attest",
     **{(kind, state): _DRAW for kind in ("figure", "drawing", "receipt") for state in FAILING},
     ("drawing", "unverifiable"): _DRAW,
+    ("figure", "unverifiable"): f"mend its records first, if any is named; then {_DRAW}",
+    ("rerun", "broken"): f"on a machine and versions like its own: {_RESTORE}",
+    **{("witness", state): "make it again: snakemake {target}" for state in ("stale", "missing", "unverifiable")},
+    ("witness", "broken"): "restore it from git, or delete it and make it again: snakemake {target}",
     **{(kind, state): _SCORE for kind in ("scorecard", "page") for state in FAILING},
 }
 
@@ -60,10 +67,13 @@ def mend(link: Link) -> str:
     parts = link.name.split("/")
     place = {
         "name": link.name,
+        "target": link.name if "." in parts[-1] else f"results/{link.name}.json",
         "stem": link.name.rpartition(".")[0],
         "dataset": parts[0],
         "scale": parts[1] if parts[0] == "results" else "",
     }
+    if link.kind == "raw" and link.state in FAILING and parts[0] in ("data", "results"):
+        return "restore it from git" if parts[0] == "data" else f"restore it from git, or train again: {link.name}"
     of_scorecard = link.kind == "receipt" and parts[0] == "results"
     text = _SCORE if of_scorecard and link.state in FAILING else MENDS.get((link.kind, link.state), "")
     return text.format(**place)

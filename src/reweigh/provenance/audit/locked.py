@@ -16,13 +16,16 @@ DECIDING = ("torch", "numpy")  # what a record's bits depend on
 def check_lock(records: dict[str, dict[str, Any]], root: Path) -> Iterator[Link]:
     """One link for all records of the same versions and the same lock."""
     made = Counter(
-        (body["environment"]["lock_digest"] or "", body["environment"]["python"].split("+")[0],
-         *(body["environment"][name] for name in DECIDING))
+        (str(body["environment"]["lock_digest"] or ""), str(body["environment"]["python"]).split("+")[0],
+         *(str(body["environment"][name]) for name in DECIDING))
         for body in records.values()
     )  # fmt: skip
     for stated, python, *versions in sorted(made):
         used = dict(zip(DECIDING, versions, strict=True))
-        state, detail = _state(stated, python, used, root)
+        try:
+            state, detail = _state(stated, python, used, root)
+        except (ValueError, OSError) as error:  # no version of a Python, no text, no file
+            state, detail = "broken", f"it cannot be compared: {' '.join(str(error).split())}"
         lock = f"lock {stated[:12]}" if stated else "no lock"
         yield Link("lock", f"{LOCK} ({lock}, Python {python}, {_text(used)})", state, detail)
 
@@ -49,7 +52,7 @@ def _pins_of_then(stated: str, python: str, root: Path) -> dict[str, str] | None
     commits = _git(root, "log", "--format=%H", "--", LOCK).decode().split()
     contents = (_git(root, "show", f"{commit}:./{LOCK}") for commit in commits)
     found = next((content for content in contents if sha256(content).hexdigest() == stated), None)
-    return None if found is None else pins(found.decode(), python)
+    return None if found is None else pins(found.decode(errors="replace"), python)
 
 
 def _git(root: Path, *arguments: str) -> bytes:

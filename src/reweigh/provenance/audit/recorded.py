@@ -1,20 +1,20 @@
 """The middle of the chain, as an audit checks it: what each record says of itself, and what it was made by."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from reweigh import attestations, record
 from reweigh.config import Config
 from reweigh.data.obtain import recipe_digest
-from reweigh.digest import canonical, digest
+from reweigh.digest import digest
 from reweigh.errors import ConfigError, RecordError, ReweighError
-from reweigh.provenance import again
+from reweigh.provenance import again, record_schema
+from reweigh.provenance.audit import traces
+from reweigh.provenance.audit.copied import copies
 from reweigh.provenance.audit.links import Link, watched
-from reweigh.provenance.consistency import contradictions
+from reweigh.provenance.consistency import CLOCK_SKEW, contradictions
 
 Records = dict[str, dict[str, Any]]
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError)
@@ -34,38 +34,28 @@ def check_records(
             links.append(Link("record", run, "broken", str(error)))
             continue
         try:
-            wrong = _moved_here(run, body) or "; ".join(contradictions(body))
+            wrong = _moved_here(run, body) or "; ".join(contradictions(body) or record_schema.faults(body))
             found = [] if wrong else list(_of_one(config, run, body, root, attested))
-        except UNREADABLE as error:
+        except Exception as error:  # of a file that is no record, whatever it holds: no end of the audit
             wrong, found = f"it is not what a record holds ({error!r})", []
         if not wrong:
             sound[run] = body
         links += [Link("record", run, "broken" if wrong else "intact", wrong), *found]
-    for run, why in _copies(sound).items():
-        del sound[run]
-        links[links.index(Link("record", run, "intact"))] = Link("record", run, "broken", why)
-    return sound, links
+    copied = {"record": copies(sound), "trace": traces.copies(sound, root)}
+    links = [_unless_copied(link, copied) for link in links]
+    links += traces.left_over(scale, root)
+    return {run: body for run, body in sound.items() if run not in copied["record"]}, links
+
+
+def _unless_copied(link: Link, copied: dict[str, dict[str, str]]) -> Link:
+    why = copied.get(link.kind, {}).get(link.name)
+    return link._replace(state="broken", detail=why) if why and link.state == "intact" else link
 
 
 def _moved_here(run: str, body: dict[str, Any]) -> str:
     """A record that was copied to another run's place says another name than its path."""
     same = body["run"] == run and record.run_name(body["spec"]) == run
     return "" if same else f"it is the record of {body['run']}, moved here"
-
-
-def _copies(records: Records) -> dict[str, str]:
-    """Runs whose results are, bit for bit, those of another seed: no two seeds learn the same, so one is a copy."""
-    first: dict[tuple[str, bytes], str] = {}
-    copies = {}
-    for run, body in records.items():
-        learned = {name: values for name, values in body["curves"].items() if name != "train_seconds"}
-        if not body["steps"] or body["status"] != "finished" or not learned.get("train_loss"):
-            continue
-        other = first.setdefault((run.rpartition("/")[0], canonical([learned, body["metrics"]])), run)
-        if other != run:
-            copies[run] = f"its results are those of {other}, bit for bit: one of the two is a copy"
-            copies[other] = f"its results are those of {run}, bit for bit: one of the two is a copy"
-    return copies
 
 
 def _of_one(
@@ -75,8 +65,7 @@ def _of_one(
     yield _spec(config, run, body)
     yield _code(run, body, attested)
     yield _recipe(run, body, root, attested)
-    if body["trace"] is not None:
-        yield _trace(run, body, root)
+    yield from traces.check_trace(run, body, root)
 
 
 def _spec(config: Config, run: str, body: dict[str, Any]) -> Link:
@@ -118,24 +107,6 @@ def _moved(kind: str, run: str, why: str, step: attestations.Step | None) -> Lin
     return Link(kind, run, "attested", f"{why}; {step.text}") if step else Link(kind, run, "stale", why)
 
 
-def _trace(run: str, body: dict[str, Any], root: Path) -> Link:
-    path = record.record_path(run, root)
-    file = path.with_name(body["trace"]["file"])
-    if not file.is_file():
-        return Link("trace", run, "missing", f"{file.name} is not there")
-    if file != path.with_suffix(".npz"):
-        return Link("trace", run, "broken", f"it names {file.name}, which is another run's")
-    try:
-        record.trace_path(path, body)
-        with np.load(file, allow_pickle=False) as arrays:
-            shapes = {name: list(arrays[name].shape) for name in arrays.files}
-    except (RecordError, OSError, ValueError) as error:
-        return Link("trace", run, "broken", str(error))
-    if shapes != body["trace"]["arrays"]:
-        return Link("trace", run, "broken", f"its arrays are {shapes}, the record says {body['trace']['arrays']}")
-    return Link("trace", run, "intact")
-
-
 def changes(then: Any, now: Any, path: str = "") -> list[str]:
     """Where two specs differ: `training.epochs 10 -> 20`."""
     if isinstance(then, dict) and isinstance(now, dict):
@@ -173,6 +144,10 @@ def _unlike_itself(name: str, body: dict[str, Any]) -> Iterator[str]:
     expected = f"{body['date'][:10]}-{body['digest'][:12]}.json"
     if name.rpartition("/")[2] != expected:
         yield f"by its date and digest it should be called {expected}"
+    if datetime.fromisoformat(body["date"]) > datetime.now(UTC) + CLOCK_SKEW:
+        yield f"its date, {body['date']}, is in the future"
+    if same := [edit["then"][:12] for part in attestations.PARTS for edit in body[part] if edit["then"] == edit["now"]]:
+        yield f"it speaks of an edit that left the digest {same[0]} as it was"
     sample = body["sample"]
     covered = {run for edit in body["code"] for run in edit["covers"]}
     again_ = {run for edit in body["code"] for run in edit["again"]}

@@ -1,9 +1,9 @@
 """What an audit says: counts and faults, on the terminal and as JSON.
 
 The JSON (`reweigh audit --report FILE`) has `report_version`, `scale`, `verdict`, `counts` (`{kind: {state: n}}`),
-`faults` (each with `kind`, `name`, `state`, `detail`, and `mend`, what to do about it, where there is such a thing) and
-`runs_without_record`; after `--rerun` also `rerun`, how the runs were drawn. The audit writes no dates into it: the
-same state of the project gives the same bytes.
+`faults` (each with `kind`, `name`, `state`, `detail`, and `mend`, what to do about it, where there is such a thing),
+`runs_without_record` and `not_drawn`; after `--rerun` also `rerun`, how the runs were drawn. The audit writes no dates
+into it: the same state of the project gives the same bytes.
 """
 
 import json
@@ -20,14 +20,17 @@ VERSION = 1
 
 @dataclass
 class Report:
-    """What an audit of one scale found. `absent` are runs of the grid that nobody has made: no link, so no fault.
+    """What an audit of one scale found.
 
-    `rerun` says how runs were drawn and trained again, where that was asked for.
+    `absent` are runs of the grid that nobody has made, `not_drawn` artifacts (`PAPER/NAME`) whose records are there and
+    whose files are not: no links, so no faults. `rerun` says how runs were drawn and trained again, where that was
+    asked for.
     """
 
     scale: str
     links: list[Link] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
+    not_drawn: list[str] = field(default_factory=list)
     rerun: dict[str, Any] | None = None
 
     @property
@@ -60,6 +63,7 @@ class Report:
             "counts": self.counts,
             "faults": [{**link._asdict(), **({"mend": how} if (how := mend(link)) else {})} for link in self.faults],
             "runs_without_record": len(self.absent),
+            "not_drawn": self.not_drawn,
             **({"rerun": self.rerun} if self.rerun else {}),
         }
 
@@ -79,22 +83,31 @@ def show(report: Report, most: int = 30) -> None:
     table = Table("link", *STATES, title=f"scale {report.scale}", title_justify="left")
     for kind, count in report.counts.items():
         table.add_row(kind, *(str(count.get(state, "")) for state in STATES))
-    console.print(table)
+    if report.links:
+        console.print(table)
     groups = grouped(report.faults)
     for links in groups[:most]:
         first, others = links[0], f" and {len(links) - 1} more" if len(links) > 1 else ""
         text = f"{first.state}: {first.kind} {first.name}{others}: {first.detail}"
-        console.print(escape(text), soft_wrap=True)
+        console.print(escape(printable(text)), soft_wrap=True)
         if how := mend(first):
-            console.print(escape(f"    {how}"), style="dim", soft_wrap=True)
+            console.print(escape(printable(f"    {how}")), style="dim", soft_wrap=True)
     if left := sum(map(len, groups[most:])):
         console.print(f"... and {left} more; all are in the report (--report FILE)", soft_wrap=True)
     if report.absent:
         console.print(
             f"{len(report.absent)} runs of the grid have no record; nothing is claimed of them", soft_wrap=True
         )
+    if report.not_drawn:
+        names = ", ".join(report.not_drawn)
+        console.print(f"{len(report.not_drawn)} artifacts of the config are not drawn: {names}", soft_wrap=True)
     holds = "the chain is unbroken" if report.links else "there is nothing at this scale to audit"
     console.print(holds if report.exit_code == 0 else "the chain does not hold everywhere", soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """A text whose control characters, which came out of somebody's file, do nothing to a terminal."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def grouped(faults: list[Link]) -> list[list[Link]]:

@@ -121,13 +121,14 @@ def _records(scale: str, root: Path) -> tuple[dict[str, dict[str, Any]], list[st
 
 
 def _split_of(body: dict[str, Any], root: Path) -> list[str]:
-    """The file of a run's split, if it lies there and is the one that the record names."""
+    """The file of a run's split and its report, if both lie there and it is the one that the record names."""
     path = root / body["split"]["path"]
+    report = Path(body["split"]["path"]).with_suffix(".json").as_posix()
     try:
         same = Split.from_bytes(path.read_bytes()).digest() == body["split"]["digest"]
     except (OSError, ValueError, KeyError, DataError):
         return []
-    return [body["split"]["path"]] if same else []
+    return [body["split"]["path"], report] if same and (root / report).is_file() else []
 
 
 def _stems(scale: str, root: Path) -> list[str]:

@@ -4,8 +4,8 @@
     show(tree)                                      # a tree in the terminal; json.dumps(tree) for machines
 
 For a figure (.pdf, .png, .ipynb, or without ending) and a scorecard's page the csv beside them answers. A record, a
-split and a raw file can be asked too. Only the records that feed the number are read, so it takes no longer where there
-are thousands.
+split, a raw file, the published numbers and the measured speeds can be asked too. Only the records that feed the number
+are read, so it takes no longer where there are thousands.
 
 The tree, in JSON: `explain_version`; `kind` ("table", "record", "split" or "raw"); `file`, `sha256` (null where the
 file itself is not there); `fault` ("", or what is wrong first and what to do). A table has its `receipt` (null, or what
@@ -17,17 +17,18 @@ asked for), `line` (its fields), `check` (a sentence), `fault`, `columns` (for e
 
 import csv
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 from reweigh import receipt
 from reweigh.digest import file_digest
-from reweigh.errors import RecordError, ReweighError
+from reweigh.errors import ConfigError, RecordError
 from reweigh.provenance import recompute
 from reweigh.provenance.explain.columns import NAME, source
 from reweigh.provenance.explain.evidence import Table, cell
-from reweigh.provenance.explain.others import of_path
+from reweigh.provenance.explain.others import READS, of_path
 from reweigh.provenance.explain.tree import as_tree, show
 
 __all__ = ["VERSION", "as_tree", "explain", "main", "read", "show"]
@@ -37,6 +38,8 @@ MOST = 24  # cells that one call explains; a narrower question gets a readable a
 OFFERED = 16  # values of a column that an answer to an unclear question names
 DRAWN = (".pdf", ".png", ".ipynb", ".html", ".md", ".json", "")  # what answers for the csv of the same name
 AUXILIARY = ("class_weight_density", "inverse_frequency")
+# What a csv that explain reads has at least: a figure's or scorecard's, that of the bench, published numbers.
+KINDS = ({"runs", "records", "metric", "method"}, {"contender"}, {"table_or_figure", "metric", "mean"})
 NAMING = ("title", "id", "contender", "method", "metric", "panel", "class", "example", "seed", "epoch", "setting",
           "experiment")  # fmt: skip
 
@@ -57,22 +60,24 @@ def explain(
     `row` names a method, experiment, metric, panel, class or scorecard id (or paper/id); several, divided by `/`, must
     all match (`ResNet-20/TDR`). `column` names a setting or its value, a column of the csv (`gain`), or both
     (`0.005/gain`). `where` compares columns exactly; `line` is the number of a line in the file. Unless asked, single
-    seeds are left out and curves are explained at their last epoch. Raises ReweighError if nothing matches.
+    seeds are left out and curves are explained at their last epoch. Raises ConfigError if nothing matches, or if an
+    option does not apply to what is asked; RecordError if the file that answers cannot be read.
     """
-    path, root = Path(path), Path(root)
-    if other := of_path(path, root, column, (where or {}).get("epoch")):
+    root = Path(root)
+    path, asked_of = below(path, root), {"row": row, "column": column, "line": line, **(where or {})}
+    if other := of_path(path, root, {name: str(value) for name, value in asked_of.items() if value is not None}):
         return {"explain_version": VERSION, **other}
     table, file = read(path, root)
     place, field = _column(table.lines, column)
     asked = table.lines
     if line is not None and not (asked := [one for one in asked if one[0] == line]):
-        raise ReweighError(f"{table.shown}: no line {line}; it has lines 2 to {table.lines[-1][0]}")
+        raise ConfigError(f"{table.shown}: no line {line}; it has lines 2 to {table.lines[-1][0]}")
     chosen = _choose(asked, row, place, where or {}, all_kinds=line is not None)
     chosen = [one for one in chosen if field and one[1][field]] or chosen  # lines that leave it empty say less
     if not chosen:
-        raise ReweighError(f"{table.shown}: no line matches; {_offer(asked)}")
-    if len(chosen) > MOST:
-        raise ReweighError(
+        raise ConfigError(f"{table.shown}: no line matches; {_offer(asked)}")
+    if len(chosen) > MOST and "contender" not in chosen[0][1]:  # of a measurement there is little to say a line
+        raise ConfigError(
             f"{table.shown}: {len(chosen)} lines match; ask for fewer with --row, --column, --where or --line; "
             f"{_differing(chosen)}"
         )
@@ -104,7 +109,7 @@ def main(
     """
     pairs = [text.partition("=") for text in where]
     if wrong := next((text for text, (_, sign, _) in zip(where, pairs, strict=True) if not sign), None):
-        raise ReweighError(f"--where {wrong!r}: write it as column=value, e.g. --where epoch=50")
+        raise ConfigError(f"--where {wrong!r}: write it as column=value, e.g. --where epoch=50")
     tree = explain(path, row, column, {name: value for name, _, value in pairs}, line=line)
     if as_json:
         print(json.dumps(tree, indent=1, ensure_ascii=False))
@@ -116,31 +121,60 @@ def main(
 # --- choosing lines --------------------------------------------------------------------------------------------------
 
 
+def below(path: str | Path, root: Path) -> Path:
+    """A path as it is written below the root. Raises ConfigError for a folder, or what lies elsewhere."""
+    home = os.path.abspath(root)
+    full = os.path.abspath(os.path.join(home, path))
+    for there, start in ((full, home), (os.path.realpath(full), os.path.realpath(home))):
+        shown = os.path.relpath(there, start)
+        if shown.split(os.sep)[0] != os.pardir:
+            break
+    else:
+        raise ConfigError(f"{path}: outside of the project; explain reads {READS}")
+    if os.path.isdir(full) and not os.path.isfile(f"{full}.csv"):
+        raise ConfigError(f"{path or '.'}: a folder; explain reads {READS}")
+    return Path(shown)
+
+
 def read(path: Path, root: Path) -> tuple[Table, Path]:
-    """The csv that answers for a path, and where it lies. Raises ReweighError if it cannot be read."""
+    """The csv that answers for a path below the root, and where it lies.
+
+    Raises ConfigError if it is not there or not one that explain reads, RecordError if it is damaged.
+    """
     shown = path.with_suffix(".csv") if path.suffix in DRAWN else path
-    file = root / shown
+    file, home, again = root / shown, shown.parts[0], f"restore {shown} from git or make it again"
     try:
         with open(file, newline="") as stream:
             reader = csv.DictReader(stream)
             lines = [(reader.line_num, {name: text or "" for name, text in row.items()}) for row in reader]
     except OSError:
-        raise ReweighError(f"{shown}: no such file; make it with: snakemake {shown}") from None
+        raise ConfigError(_absent(path, shown, root)) from None
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ReweighError(f"{shown}: not a readable csv ({error}); restore it or make it again") from None
-    if not lines or not {"runs", "contender"} & set(lines[0][1]):
-        raise ReweighError(
-            f"{shown}: has no column 'runs'; explain reads the csv of a figure, a table or a scorecard, a record, "
-            "a split, a raw file"
-        )
-    return Table(shown if not shown.is_absolute() else _below(shown, root), lines, root), file
+        raise RecordError(f"{shown}: not a readable csv ({error}); {again}") from None
+    fields = set(lines[0][1]) if lines else set()
+    if not any(kind <= fields for kind in KINDS) or (home == "data") != (KINDS[-1] <= fields):
+        if home in ("figures", "results"):
+            raise RecordError(f"{shown}: it has not the columns of such a csv, or no line; {again}")
+        raise ConfigError(f"{shown}: not something that leads to runs; explain reads {READS}")
+    if torn := next((number for number, line in lines if set(line) != fields or None in line), 0):
+        raise RecordError(f"{shown}: line {torn} has more fields than the header; {again}")
+    return Table(shown, lines, root), file
 
 
-def _below(path: Path, root: Path) -> Path:
-    try:
-        return path.resolve().relative_to(root.resolve())
-    except ValueError:
-        return path
+def _absent(path: Path, shown: Path, root: Path) -> str:
+    """What to do where no csv answers for a path: only artifacts of the config and scorecards can be made."""
+    from reweigh.config import load, lookup
+    from reweigh.config.specs import SCALES
+
+    match shown.with_suffix("").parts:
+        case ("figures", scale, paper, name):
+            lookup("scale", scale, SCALES)
+            load(root).artifact(paper, name)  # or it says what there is
+        case ("results", scale, "scorecard"):
+            lookup("scale", scale, SCALES)
+        case _:
+            return f"{path}: not something that leads to runs; explain reads {READS}"
+    return f"{shown}: no such file; make it with: snakemake {shown}"
 
 
 def _column(lines: list[Numbered], asked: str | None) -> tuple[str | None, str | None]:
@@ -163,7 +197,7 @@ def _choose(
     """The lines that match. `all_kinds`: with single seeds, all epochs and what is drawn beside the numbers."""
     known = lines[0][1]
     if unknown := sorted(set(where) - set(known)):
-        raise ReweighError(f"no column {unknown[0]!r}; known: {', '.join(known)}")
+        raise ConfigError(f"no column {unknown[0]!r}; known: {', '.join(known)}")
     chosen = [one for one in lines if all(_same(one[1][name], value) for name, value in where.items())]
     if row is not None:
         exact = [one for one in chosen if row in (one[1].get("id"), f"{one[1].get('paper')}/{one[1].get('id')}")]
@@ -184,7 +218,8 @@ def _choose(
 
 def _names(line: Line, part: str) -> bool:
     """Whether a word names the line: its method, metric, ... exactly, or a part of its experiment's name."""
-    exact = ("method", "title", "metric", "panel", "class", "source", "kind", "id", "contender", "group")
+    exact = ("method", "title", "metric", "panel", "class", "source", "kind", "id", "contender", "group",
+             "table_or_figure", "dataset")  # fmt: skip
     return any(_plain(line.get(name, "")) == _plain(part) for name in exact) or _plain(part) in _plain(
         line.get("experiment", "")
     )

@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from reweigh import chain
 from reweigh.config import Config, load
 from reweigh.digest import file_digest
+from reweigh.errors import ConfigError
 from reweigh.provenance import recompute
 from reweigh.provenance.explain import formula, rescore
 from reweigh.provenance.explain.columns import Source, sources
@@ -24,6 +24,7 @@ from reweigh.results import fingerprint, unpack
 
 Line = dict[str, str]
 Chain = tuple[dict[str, Any], dict[str, Any] | None]
+SHOWN = ("title", "value")  # names that the config gives and the runs do not hold
 HIDDEN = ("runs", "records", "text", "scale_note")
 
 
@@ -51,6 +52,8 @@ class Table:
         scale, paper, name = self.place
         if name:
             return f"reweigh render figures/{scale}/{paper}/{name}"
+        if self.shown.parts[0] == "data":
+            return f"git checkout -- {self.shown.as_posix()}"
         return f"reweigh scorecard --scale {self.shown.parent.name}"
 
     @cached_property
@@ -60,12 +63,11 @@ class Table:
     def chain(self, run: str, line: Line) -> Chain:
         """The chain of a run, with its value of the line's metric, and its record."""
         if ("run", run) not in self._memory:
-            facts, body = chain.of_run(run, self.root)
-            self._memory["run", run] = formula.with_homepages(facts, self.root), body
+            self._memory["run", run] = formula.chain_of(run, self.root)
         facts, body = self._memory["run", run]
         if body is None:
             return facts, None
-        value = chain.value_of(body, line.get("metric", ""), recompute.number(line.get("epoch")))
+        value = recompute.value_at(body, line.get("metric", ""), recompute.number(line.get("epoch")))
         return {**facts, "value": value if isinstance(value, int | float) else None}, body
 
     def published(self, paper: str) -> PublishedNumbers | None:
@@ -74,6 +76,11 @@ class Table:
             known = self.knows(paper) and paper in self.config.papers
             self._memory["published", paper] = PublishedNumbers(self.config, paper) if known else None
         return self._memory["published", paper]
+
+    @property
+    def papers(self) -> list[str]:
+        """The papers of the config."""
+        return list(self.config.papers)
 
     def knows(self, paper: str) -> bool:
         """Whether the config has a paper."""
@@ -102,8 +109,12 @@ class _Cell:
         self.paper = line.get("paper") or table.place[1] or line.get("runs", "").partition("/")[2].partition("/")[0]
         self.again: dict[str, Any] = {}
         self.parts: dict[str, Any] = {"runs": []}
-        self.check, self.fault = "", ""
-        self._look()
+        self.check, self.fault, self.unlike = "", "", ""
+        try:
+            self._look()
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # a field that nothing can be made of
+            self.check = f"cannot be computed again: {error if isinstance(error, ValueError) else repr(error)}"
+            self.fault = self._remedied(self.check)
 
     def told(self, column: str | None) -> dict[str, Any]:
         line = self.line
@@ -131,12 +142,17 @@ class _Cell:
             self.parts.setdefault("reason", self.line.get("note") or "no record feeds this line")
         if name in self.again:
             told = recompute.difference(text, self.again[name])
-            found["check"] = f"NOT {told}" if told else "computed again: the same"
+            same = "as the config has it" if name in SHOWN else "computed again: the same"
+            found["check"] = f"NOT {told}" if told else same
         return found
 
     def _of_column(self, found: dict[str, Any] | None, parts: dict[str, Any]) -> tuple[str, str]:
         if found is None:
             return f"empty: {self.line.get('note') or 'it does not apply to this line'}", ""
+        if self.unlike and self.fault:  # whatever the number is, it is not that of what the line names
+            return self.check, self.fault
+        if "check" not in found and found["from"] == ["config"]:
+            return "not checked by itself: a name or a remark, not a number", self.fault
         if "check" not in found or _gone(parts):
             return self.check, self.fault
         return found["check"], self._remedied(found["check"]) if found["check"].startswith("NOT") else ""
@@ -151,7 +167,10 @@ class _Cell:
         line = self.line
         if "contender" in line:
             self.parts["measured"] = "timed once on the machine that the line names; time it again: reweigh bench"
-            self.check = "a measurement: another day gives other milliseconds"
+            self.check = "a measurement: no chain leads further, and another day gives other milliseconds"
+            return
+        if "table_or_figure" in line:
+            self._of_paper()
             return
         runs = unpack(line.get("runs", ""))
         chains = [self.table.chain(run, line) for run in runs]
@@ -166,7 +185,40 @@ class _Cell:
         elif line.get("kind") == "number" or line.get("published"):
             self._published(bodies if current else [])
         self._formula(runs)
+        self._names(bodies if whole else [])
         self._judge(runs, current)
+
+    def _of_paper(self) -> None:
+        """A line of data/published itself: the paper's table, and where the project uses the number."""
+        known = next((one for name in self.table.papers if (one := self.table.published(name)) and
+                      one.file == self.table.shown.as_posix()), None)  # fmt: skip
+        row = known.at(self.number) if known else None
+        if known is None or row is None:
+            self.check = self.parts["reason"] = "no paper of the config names this file"
+            return
+        self.parts["published"] = known.fact(row)
+        place = f"{known.name}/{'/'.join(row['cell'][:3])}, {row['cell'][3]}" if row["cell"] else "no cell of ours"
+        used = f"not judged: {row['excluded']}" if row["excluded"] else f"compared with {place}"
+        self.check = f"as the paper states it; {used}"
+
+    def _names(self, bodies: list[dict[str, Any]]) -> None:
+        """Whether the line is named as its runs are, and as the config calls method and setting.
+
+        A setting's value may be shown by its label.
+        """
+        line, papers = self.line, self.table.config.papers if self.table.knows(self.paper) else {}
+        if self.paper not in papers or line.get("kind") == "claim":
+            return
+        named = {name: text for name, text in line.items() if name not in SHOWN}
+        self.unlike = recompute.unlike_its_runs(named, bodies, self.table.config, self.paper)
+        method = papers[self.paper].methods.get(line.get("method", ""))
+        experiment = papers[self.paper].experiments.get(line.get("experiment", ""))
+        setting = experiment.settings.get(line.get("setting", "")) if experiment else None
+        if method and experiment and "title" in line:
+            self.again["title"] = method.title
+        if setting and "value" in line:
+            value = setting.value if isinstance(setting.value, str) else f"{setting.value:g}"
+            self.again["value"] = line["value"] if line["value"] in (value, setting.label) else setting.label or value
 
     def _published(self, bodies: list[dict[str, Any]]) -> None:
         """The paper's number, and in a scorecard what follows from it and ours."""
@@ -221,7 +273,11 @@ class _Cell:
     def _formula(self, runs: list[str]) -> None:
         if runs or self.line.get("status") != "computed" or not self.table.knows(self.table.place[1]):
             return
-        found = formula.of_line(self.table.config, *self.table.place, self.line)
+        config = self.table.config
+        try:
+            found = formula.of_line(config, *self.table.place, self.line)
+        except ConfigError as error:  # the line names what the config does not have
+            raise ValueError(str(error)) from None
         if found:
             self.parts["formula"] = {**found.fact(), **self.table.config_of(self.paper)}
             self.again |= found.again
@@ -235,13 +291,17 @@ class _Cell:
         elif not current:
             self.check = "made from other records than those that are there now; make it again"
             self.fault = f"line {self.number}: {self.check}: {self.table.remedy}"
+        elif self.unlike:
+            self.check = f"NOT named as its runs and the config are: {self.unlike}"
+            self.fault = self._remedied(self.check)
         elif wrong:
             what = "the records give" if runs else "its sources give"
             self.check = f"NOT what {what}: {'; '.join(wrong)}"
             self.fault = self._remedied(self.check)
         elif runs:
             computed = {"mean", "effect"} & set(self.again)
-            again = "computed again from these records: the same"
+            own = ", by the scorecard's own test" if "claim" in self.parts else ""
+            again = f"computed again from these records{own}: the same"
             self.check = self.check or (again if computed else "made from exactly these records")
         elif "formula" in self.parts:
             self.check = self.check or "computed again from its formula: the same"

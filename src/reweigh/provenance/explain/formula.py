@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from reweigh import chain, record
 from reweigh.chain import EDITIONS
 from reweigh.config import Config
 from reweigh.data.catalogue import Edition, Manifest, Source
@@ -67,7 +68,7 @@ def _toy(said: dict[str, Any], line: dict[str, str]) -> dict[str, Any]:
             pull = weights * y[batch] / (1 + np.exp(scores))  # minus the gradient's factor at each example
             w = w + said["learning_rate"] * np.array([*(pull @ x[batch]), pull.sum()])
         return {"y": -(w[2] + w[0] * (number(line["x"]) or 0.0)) / w[1]}
-    place = int(number(line["example"]) or 0)
+    place = _whole(line["example"], len(y))
     again = {"class": int(y[place]), "x": x[place, 0], "y": x[place, 1]}
     return again if line["metric"] == "example" else {**again, "weight": weights[batch == place][0]}
 
@@ -80,21 +81,33 @@ def _sizes(config: Config, paper: str, line: dict[str, str]) -> Formula:
     method = config.experiment(paper, experiment).methods[0]
     data = config.resolve(f"paper/{paper}/{experiment}/{setting}/{method}/seed0")["data"]
     manifest, split = _manifest(config.root / "data/manifest.yaml"), data["split"]
-    rank = int(number(line["x"]) or 1) - 1
     if split["kind"] in ("long-tail", "step"):
         classes = len(CLASS_SIZES[data["dataset"]])
         sizes = sorted((_size(split, label, classes) for label in range(classes)), reverse=True)
         how = f"the formula of the split, {split['kind']}; what it is drawn from:"
         raw = _raw(manifest, data["dataset"], lambda file: bool(file.sha256))
         key = f"experiments.{experiment}.settings.{setting}"
-        return Formula(how, key, "data/imbalance.py", {"y": sizes[rank]}, raw)
+        return Formula(how, key, "data/imbalance.py", {"y": _ranked(sizes, line)}, raw)
     found = Formula("counted in the training list", f"experiments.{experiment}", "plots/sizes.py")
     found.raw = _raw(manifest, data["dataset"], _is_training_list)
     if sizes := _counted(config.root, config.root / "data/manifest.yaml", data["dataset"]):
-        found.again = {"y": sizes[rank]}
+        found.again = {"y": _ranked(sizes, line)}
     else:
         found.unchecked = f"not computed again: the training list is not at hand: reweigh fetch {data['dataset']}"
     return found
+
+
+def _ranked(sizes: list[int], line: dict[str, str]) -> int:
+    """The size of the class of a line's rank, counted from 1."""
+    return [0, *sizes][_whole(line["x"], len(sizes) + 1)]
+
+
+def _whole(text: str, end: int) -> int:
+    """A place from 0 in a csv field. Raises ValueError for what is no whole number below `end`."""
+    value = number(text)
+    if value is None or value not in range(end):
+        raise ValueError(f"{text!r} is no whole number below {end}")
+    return int(value)
 
 
 @functools.lru_cache(maxsize=2)
@@ -123,6 +136,19 @@ def _raw(manifest: Manifest, dataset: str, wanted: Any) -> list[dict[str, Any]]:
         if files := [file for file in edition.files if wanted(file)]:
             return [stated(dataset, edition, file) for file in files]
     return []
+
+
+def chain_of(
+    run: str, root: Path, metric: str | None = None, epoch: float | None = None
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """`chain.of_run` with homepages; a record that has not the shape of one counts as one that cannot be read."""
+    try:
+        facts, body = chain.of_run(run, root, metric, epoch)
+        return with_homepages(facts, root), body
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        file = record.record_path(run).as_posix()
+        state = f"{file}: not what a record holds ({error!r}); restore it from git or train it again"
+        return {"run": run, "record": file, "state": state}, None
 
 
 def with_homepages(facts: dict[str, Any], root: Path) -> dict[str, Any]:

@@ -8,43 +8,63 @@ import re
 from pathlib import Path
 from typing import Any
 
-from reweigh import chain, record
+from reweigh import record
 from reweigh.data.catalogue import Manifest
 from reweigh.digest import file_digest
-from reweigh.errors import DataError, ReweighError
+from reweigh.errors import ConfigError, DataError
 from reweigh.provenance.explain import formula
 from reweigh.results import pack
 
+READS = (
+    "the csv of a figure, a table or a scorecard, a record, a split, a raw file, the csv of published numbers or bench"
+)
 RUN = r"(?:results/|data/splits/)?(?P<run>(?:[^/]+/){4,5}seed\d+)(?:\.(?P<ending>json|npz))?"
 RAW = r"data/raw/(?P<dataset>[^/]+)/(?P<name>.+)"
 
 
-def of_path(path: Path, root: Path, column: str | None, epoch: str | None) -> dict[str, Any] | None:
-    """The answer for a record, a run's name, a split or a raw file; None for any other path.
+def of_path(path: Path, root: Path, asked: dict[str, str]) -> dict[str, Any] | None:
+    """The answer for a record, a run's name, a split or a raw file; None for any other path. `path` is below `root`.
 
-    Of a record, `column` names the metric that is shown, `epoch` a point of its curve.
+    Of a record, `asked` may hold `column`, the metric that is shown, and `epoch`, a point of its curve; nothing else,
+    and nothing for the others. Raises ConfigError for what does not apply and for what is not there.
     """
-    shown = path.resolve().relative_to(root.resolve()) if path.is_absolute() else path
-    text = shown.as_posix().removeprefix("./")
+    text = path.as_posix()
     if raw := re.fullmatch(RAW, text):
+        _refuse_others(text, "a raw file", asked)
         return _raw(raw["dataset"], raw["name"], root)
     found = re.fullmatch(RUN, text)
     if found is None:
         return None
     if text.startswith("data/splits/") or found["run"].count("/") == 4:
+        _refuse_others(text, "a split", asked)
         return _split(found["run"], root)
-    return _record(found["run"], root, column or "test_accuracy", epoch)
+    _refuse_others(text, "a record", asked, ("column", "epoch"))
+    return _record(found["run"], root, asked.get("column", "test_accuracy"), asked.get("epoch"))
+
+
+def _refuse_others(text: str, what: str, asked: dict[str, str], known: tuple[str, ...] = ()) -> None:
+    takes = "takes --column METRIC and --where epoch=N" if known else "takes no options"
+    for name in asked:
+        if name not in known:
+            option = f"--{name}" if name in ("row", "column", "line") else f"--where {name}={asked[name]}"
+            raise ConfigError(f"{text}: {option} does not apply; {what} {takes}")
 
 
 def _record(run: str, root: Path, metric: str, epoch: str | None) -> dict[str, Any]:
-    facts, body = chain.of_run(run, root, metric, None if epoch is None else float(epoch))
+    if epoch is not None and not (epoch.isdecimal() and len(epoch) < 10):
+        raise ConfigError(f"--where epoch={epoch}: an epoch is a whole number, e.g. epoch=50")
+    if not record.record_path(run, root).is_file():
+        raise ConfigError(
+            f"{record.record_path(run)}: no such record; train it with: snakemake {record.record_path(run)}"
+        )
+    facts, body = formula.chain_of(run, root, metric, None if epoch is None else float(epoch))
     if body is not None:
         facts["metric"] = metric if epoch is None else f"{metric} after epoch {epoch}"
         facts["value"] = facts["value"] if isinstance(facts["value"], int | float) else None
         if facts["value"] is None:
             known = [name for name, value in body["metrics"].items() if isinstance(value, int | float)]
-            raise ReweighError(f"{facts['record']}: no {facts['metric']}; metrics: {', '.join(known)}; "
-                               f"on curves: {', '.join(body['curves'])}")  # fmt: skip
+            raise ConfigError(f"{facts['record']}: no {facts['metric']}; metrics: {', '.join(known)}; "
+                              f"on curves: {', '.join(body['curves'])}")  # fmt: skip
         fault = _misplaced(run, body)
     else:
         fault = facts["state"]
@@ -52,7 +72,7 @@ def _record(run: str, root: Path, metric: str, epoch: str | None) -> dict[str, A
         "kind": "record",
         **_file(facts["record"], root),
         "fault": fault,
-        "runs": [formula.with_homepages(facts, root)],
+        "runs": [facts],
     }
 
 
@@ -72,10 +92,10 @@ def _split(split: str, root: Path) -> dict[str, Any]:
     runs = [path.relative_to(root / "results").with_suffix("").as_posix() for path in paths]
     file = f"data/splits/{split}.npz"
     if not runs:
-        raise ReweighError(
+        raise ConfigError(
             f"{file}: no record in results/{folder} was made from it; draw it with: reweigh split {split}"
         )
-    chains = [formula.with_homepages(chain.of_run(run, root)[0], root) for run in runs]
+    chains = [formula.chain_of(run, root)[0] for run in runs]
     digests = {one["split"]["digest"] for one in chains if "digest" in one}
     gone = [one["state"] for one in chains if "digest" not in one]
     several = (
@@ -87,16 +107,17 @@ def _split(split: str, root: Path) -> dict[str, Any]:
 
 def _raw(dataset: str, name: str, root: Path) -> dict[str, Any]:
     """A raw file by the manifest: its address and digests, and the runs that name it."""
+    catalogue = Manifest.load(root / "data/manifest.yaml")
     try:
-        editions = Manifest.load(root / "data/manifest.yaml")[dataset].editions
+        editions = catalogue[dataset].editions
     except DataError as error:
-        raise ReweighError(str(error)) from None
+        raise ConfigError(str(error)) from None
     known: dict[str, dict[str, Any]] = {}
     for edition in editions:
         for file in edition.files:
             known.setdefault(file.name, formula.stated(dataset, edition, file))
     if name not in known:
-        raise ReweighError(f"data/raw/{dataset} has no {name!r} by data/manifest.yaml; known: {', '.join(known)}")
+        raise ConfigError(f"data/raw/{dataset} has no {name!r} by data/manifest.yaml; known: {', '.join(known)}")
     shown, said = _file(f"data/raw/{dataset}/{name}", root), known[name]
     found, right = shown["sha256"], said["sha256"]
     wrong = f"sha256 {str(found)[:12]}, the manifest says {str(right)[:12]}"

@@ -30,6 +30,10 @@ class PublishedNumbers:
             return next((row for row in self._rows if row["id"] == line["id"]), None)
         return self._first((line["experiment"], line["setting"], line["method"], line["metric"]))
 
+    def at(self, line: int) -> Row | None:
+        """The number of a line of the file."""
+        return next((row for row in self._rows if row["line"] == line), None)
+
     def of_baseline(self, row: Row) -> Row | None:
         """The paper's own number of plain training in the same cell; None if there is none, or it is that itself."""
         experiment, setting, method, metric = row["cell"]
@@ -38,7 +42,7 @@ class PublishedNumbers:
     def fact(self, row: Row) -> Row:
         """The chain of a published number, as plain values: file, its sha256, the line in it, table, paper, address."""
         return {
-            "file": self._file,
+            "file": self.file,
             "sha256": self._sha256,
             "line": row["line"],
             "says": {key: value for key, value in row["says"].items() if value not in ("", "NA")},
@@ -53,12 +57,13 @@ class PublishedNumbers:
         return next((row for row in self._rows if row["cell"] == cell and not (judged and row["excluded"])), None)
 
     @property
-    def _file(self) -> str:
+    def file(self) -> str:
+        """The file of the numbers, below the root; empty where the paper has none."""
         return self.paper.published.file if self.paper.published else ""
 
     @cached_property
     def _sha256(self) -> str:
-        return file_digest(self.config.root / self._file)
+        return file_digest(self.config.root / self.file)
 
     @cached_property
     def _rows(self) -> list[Row]:

@@ -1,0 +1,92 @@
+"""What runs logged beside their records, as an audit checks it: there, as the record says, finite, and their own."""
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reweigh import record
+from reweigh.errors import RecordError
+from reweigh.provenance.audit.copied import copied
+from reweigh.provenance.audit.links import Link
+
+Body = dict[str, Any]
+UNREADABLE = (RecordError, OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError)
+LEARNED = ("class_weights", "mean_weights", "train_features", "test_features")  # that no two trainings have in common
+FEWEST_VALUES = 8  # weights that never moved may be equal
+
+
+def check_trace(run: str, body: Body, root: Path) -> Iterator[Link]:
+    """The link of one run's trace; none where it has no trace and should have none."""
+    path = record.record_path(run, root)
+    lacks = sorted(logs(body) - set((body["trace"] or {}).get("arrays", ())))
+    if body["trace"] is None:
+        if lacks:
+            yield Link("trace", run, "broken", f"its method logs {', '.join(lacks)}, but its record names no trace")
+        elif path.with_suffix(".npz").exists():
+            yield Link("trace", run, "broken", "it is there, but its record names no trace")
+        return
+    file = path.with_name(body["trace"]["file"])
+    if not file.is_file():
+        yield Link("trace", run, "missing", f"{file.name} is not there")
+    elif file != path.with_suffix(".npz"):
+        yield Link("trace", run, "broken", f"it names {file.name}, which is another run's")
+    else:
+        wrong = _wrong(body, path) or (f"it lacks {', '.join(lacks)}, which its method logs" if lacks else "")
+        yield Link("trace", run, "broken" if wrong else "intact", wrong)
+
+
+def logs(body: Body) -> set[str]:
+    """The arrays that a finished run must have left, by its spec."""
+    spec, options = body["spec"], body["spec"]["method_options"]
+    if body["status"] != "finished":
+        return set()
+    by_spec = {
+        "train_features": spec["training"].get("keep_features"),
+        "mean_weights": options.get("log_weights"),
+        "class_weights": spec["uses"] == "tdr" and body["steps"] >= options["outer_every"],
+        "tau": spec["uses"] == "tau_norm",
+    }
+    return {name for name, logged in by_spec.items() if logged}
+
+
+def _wrong(body: Body, path: Path) -> str:
+    """What in a trace is not as its record says, or not finite though its run is said to have finished."""
+    try:
+        file = record.trace_path(path, body)
+        with np.load(file, allow_pickle=False) as stored:  # type: ignore[arg-type]
+            arrays = {name: stored[name] for name in stored.files}
+        shapes = {name: list(array.shape) for name, array in arrays.items()}
+        if shapes != body["trace"]["arrays"]:
+            return f"its arrays are {shapes}, the record says {body['trace']['arrays']}"
+        odd = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    except (*UNREADABLE, TypeError) as error:
+        return str(error) or type(error).__name__
+    return f"{', '.join(odd)}: not finite, but its run has finished" if odd and body["status"] == "finished" else ""
+
+
+def left_over(scale: str, root: Path) -> Iterator[Link]:
+    """Traces without a record: a run that was stopped between the two, or a record that was taken away."""
+    for path in sorted((root / "results" / scale).glob("*/*/*/*/seed*.npz")):
+        if not path.with_suffix(".json").exists():
+            run = path.relative_to(root / "results").with_suffix("").as_posix()
+            yield Link("trace", run, "stale", f"{path.name} is there without its record")
+
+
+def copies(records: dict[str, Body], root: Path) -> dict[str, str]:
+    """Runs of which a logged array is that of another training, each with what is wrong. Broken traces are left out."""
+    learned: dict[str, list[tuple[str, str]]] = {}
+    for run, body in records.items():
+        if body["trace"] is not None and not _wrong(body, path := record.record_path(run, root)):
+            with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
+                kept = [(name, stored[name]) for name in LEARNED if name in stored.files]
+            learned[run] = [(name, _digest(array)) for name, array in kept if len(np.unique(array)) > FEWEST_VALUES]
+    return copied(records, learned, "its trace is that of")
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(array.tobytes()).hexdigest()
