@@ -41,6 +41,7 @@ def leave_record(project, run, seconds=10.0, **changes):
     """Write a record as a finished run would, as far as the plan reads it."""
     spec = load(project).resolve(run)
     body = {
+        **dict.fromkeys(record.KEYS - {"record_version", "digest"}),
         "spec": spec,
         "spec_digest": digest(spec),
         "code": {"digest": record.code_digest(spec)},
