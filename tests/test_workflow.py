@@ -63,6 +63,7 @@ def leave_records(folder, cell):
     for run in config.runs_of(cell):
         spec = config.resolve(run)
         body = {
+            **dict.fromkeys(record.KEYS - {"record_version", "digest"}),
             "spec_digest": digest(spec),
             "code": {"digest": record.code_digest(spec)},
             "split": {"recipe_digest": recipe_digest(spec, folder / "data")},
