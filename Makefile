@@ -41,7 +41,7 @@ long: setup ## the tests that take minutes (make test leaves them out)
 	@$(BIN)/python -m pytest -m minutes
 
 stress: setup ## fifty kills at random moments over a small grid; every record must end the same (make test has four)
-	@$(BIN)/python tests/stress.py --kills 50
+	@$(BIN)/python tools/stress.py --kills 50
 
 check: setup ## formatting, linting, types
 	@$(BIN)/ruff check .

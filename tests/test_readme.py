@@ -2,46 +2,18 @@
 
 import csv
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
-import pytest
-from project import ROOT, environment
+from support.project import ROOT
+from support.readme import README, reweigh
 
-from reweigh.config import load
+from reweigh.config.grid import load
 from reweigh.provenance import audit
 from reweigh.provenance.audit import rerun
 from reweigh.scorecard import readme, score
 
-README = (ROOT / "README.md").read_text()
-
 
 def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-
-
-@pytest.fixture
-def copy(tmp_path, raw_root):
-    """A copy of the project that the test may change."""
-    for name in ("config", "src", "notebooks", "workflow"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    (tmp_path / "data").mkdir()
-    shutil.copy(ROOT / "data" / "manifest.yaml", tmp_path / "data")
-    shutil.copytree(ROOT / "data" / "published", tmp_path / "data" / "published")
-    (tmp_path / "data" / "raw").symlink_to(Path(raw_root).resolve())
-    return tmp_path
-
-
-def reweigh(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, "-c", "import sys; from reweigh.cli import main; sys.exit(main())", *arguments],
-        cwd=folder,
-        env=environment(PYTHONPATH=str(folder / "src")),
-        capture_output=True,
-        text=True,
-    )
 
 
 def test_the_new_method_of_the_readme_trains_as_it_is_written_there(copy):

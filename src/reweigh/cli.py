@@ -56,10 +56,10 @@ def fetch(
 
     [dim]reweigh fetch mnist adult[/dim]
     """
-    from reweigh.config import load
+    from reweigh.config.grid import load
     from reweigh.data import manifest
 
-    load().settings.apply()
+    load().project.apply()
     if show or not names:
         table(shelf(manifest.status()))
         return
@@ -74,13 +74,13 @@ def split(runs: Runs) -> None:
 
     [dim]reweigh split quick/tdr/mnist-4v9/rho0.005/seed0[/dim]
     """
-    from reweigh.config import load
+    from reweigh.config.grid import load
     from reweigh.data.obtain import describe, split_path
 
     config = load()
-    config.settings.apply()
+    config.project.apply()
     for run in runs:
-        spec = config.resolve(config.any_run(run))
+        spec = config.resolve(config.run_with_split(run))
         described = describe(spec)
         typer.echo(f"{split_path(spec)}: {described['sizes']}")
 
@@ -100,11 +100,11 @@ def train(
 
     [dim]reweigh train quick/tdr/mnist-4v9/rho0.005/tdr[/dim]
     """
-    from reweigh.config import load
+    from reweigh.config.grid import load
     from reweigh.training import __main__ as training
 
     config = load()
-    config.settings.apply()
+    config.project.apply()
     specs = [config.resolve(run) for name in runs for run in config.runs_named(name)]
     budget = None if time_budget is None else training.seconds(time_budget)
     raise typer.Exit(training.train(specs, budget, again, training.at_once_of(at_once)))
@@ -118,7 +118,7 @@ def render(
 
     [dim]reweigh render figures/quick/tdr/fig5[/dim]
     """
-    from reweigh.render import render as draw
+    from reweigh.artifacts.render import render as draw
 
     for artifact in artifacts:
         draw(artifact)
@@ -143,7 +143,7 @@ def scorecard(
     from reweigh import scorecard as room
 
     if error_rates or to is not None:
-        from reweigh import error_rates as rates
+        from reweigh.scorecard import error_rates as rates
 
         typer.echo(rates.text() if to is None else "\n".join(map(str, rates.write(to))))
         return
@@ -275,7 +275,7 @@ def plan(
 
     [dim]reweigh plan figures/paper/tdr/fig5.pdf --specs specs/[/dim]
     """
-    from reweigh import plan as room
+    from reweigh.planning import plan as room
 
     planned = room.make(targets or [], _scale(scale))
     room.show(planned)
@@ -293,9 +293,10 @@ def tune(
 
     [dim]reweigh tune absgd[/dim]
     """
-    from reweigh import tuning
-    from reweigh.config import load, lookup
+    from reweigh.analysis import tuning
+    from reweigh.config.grid import load
     from reweigh.config.specs import SCALES
+    from reweigh.config.validation import lookup
 
     rows = tuning.lines(load(), paper, str(lookup("scale", scale, SCALES)))
     if not rows:
@@ -330,7 +331,7 @@ def doctor() -> None:
     [dim]reweigh doctor[/dim]
     """
     from reweigh.data import manifest
-    from reweigh.doctor import facts
+    from reweigh.planning.doctor import facts
 
     table([{"what": what, "found": found} for what, found in facts()])
     typer.echo()
@@ -368,10 +369,11 @@ def _nearest(folder: Path) -> Path:
 
 def _scale(name: str | None) -> str:
     """A scale that exists; without a name that of config.yaml."""
-    from reweigh.config import load, lookup
+    from reweigh.config.grid import load
     from reweigh.config.specs import SCALES
+    from reweigh.config.validation import lookup
 
-    return load().settings.scale if name is None else str(lookup("scale", name, SCALES))
+    return load().project.scale if name is None else str(lookup("scale", name, SCALES))
 
 
 def main() -> None:

@@ -12,12 +12,12 @@ import warnings
 from pathlib import Path
 
 from reweigh.bench.table import CSV, Line, report, write
-from reweigh.config.words import lookup
+from reweigh.config.validation import lookup
 
 # In the order in which they run: the first forks, which is best done before this process has threads.
 GROUPS = {
     "packed": "the five seeds of a LeNet cell side by side against one after the other",
-    "throughput": "ResNet-32 on CIFAR-10 against a plain PyTorch loop (tests/yardstick.py), fp32 and bf16",
+    "throughput": "ResNet-32 on CIFAR-10 against a plain PyTorch loop (bench/plain_loop.py), fp32 and bf16",
     "steps": "each method's step against a plain step: ResNet-32 and LeNet",
     "hypergradients": "each against its twin by double backpropagation, time and memory",
     "bookkeeping": "the share of a step that is not computing: batches, records, checkpoints",

@@ -5,8 +5,8 @@ the project; B = 128, crop and mirror image, normalised. LeNet trains on MNIST 4
 """
 
 import functools
+import importlib
 import importlib.util
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -22,7 +22,6 @@ from reweigh.losses import cross_entropy
 from reweigh.methods import base
 from reweigh.training.engine import Run, eagerly
 
-YARDSTICK = Path("tests") / "yardstick.py"
 MOMENTS = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2470, 0.2435, 0.2616]}
 OPTIONS = {
     "none": {"scale": "mean"},
@@ -139,14 +138,11 @@ def with_method(run: Run, method: type[base.Method]) -> Run:
     return run
 
 
-def yardstick() -> ModuleType | None:
-    """tests/yardstick.py as a module; None where it, or torchvision, which it needs, is not there."""
-    if not YARDSTICK.is_file() or importlib.util.find_spec("torchvision") is None:
+def plain_loop() -> ModuleType | None:
+    """The module of the plain loop; None where torchvision, which it needs, is not installed."""
+    if importlib.util.find_spec("torchvision") is None:
         return None
-    said = importlib.util.spec_from_file_location("yardstick", YARDSTICK)
-    module = importlib.util.module_from_spec(said)
-    said.loader.exec_module(module)
-    return module
+    return importlib.import_module("reweigh.bench.plain_loop")
 
 
 def images_of(dataset: str) -> tuple[np.ndarray, np.ndarray]:

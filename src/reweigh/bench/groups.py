@@ -17,12 +17,12 @@ from typing import Any
 import torch
 
 import reweigh.bench.contenders as make
-from reweigh import bench_grid
+from reweigh.bench import grid
 from reweigh.bench.gpu import graphs
 from reweigh.bench.measure import Bench, Contender, Stopwatch, advance, all_cores
 from reweigh.bench.pairs import hypergradients
 from reweigh.bench.table import Line, method_key
-from reweigh.config import resolve
+from reweigh.config.grid import resolve
 from reweigh.data import manifest
 from reweigh.training import run as training
 from reweigh.training import workers
@@ -56,10 +56,10 @@ def throughput(bench: Bench) -> list[Line]:
     torch.set_num_threads(all_cores())
     dataset, taken = make.cifar(), {}
     title, size = make.MODELS["resnet32"]
-    if (yardstick := make.yardstick()) is not None:
+    if (plain_loop := make.plain_loop()) is not None:
         images, labels = make.images_of(dataset)
         for workers_ in (0, 2):
-            loop = yardstick.PlainLoop(images, labels, workers_, bench.device, size)
+            loop = plain_loop.PlainLoop(images, labels, workers_, bench.device, size)
             taken[f"plain loop, {workers_} loading processes"] = Contender(_turn(bench, loop.advance, _as_usual, 0.3))
     for precision in ("fp32", "bf16"):
         run = make.run_of(make.spec_of("resnet32", precision=precision), bench.device)
@@ -274,11 +274,11 @@ def _threads(bench: Bench, rounds: int) -> list[Line]:
 # --- grid ------------------------------------------------------------------------------------------------------------
 
 
-def grid(bench: Bench) -> list[Line]:
-    """The seconds of Snakemake's dry runs (see `bench_grid`): one figure's against that of everything."""
+def dry_runs(bench: Bench) -> list[Line]:
+    """The seconds of Snakemake's dry runs (see `bench.grid`): one figure's against that of everything."""
     torch.set_num_threads(1)
     lines: list[Line] = []
-    found = bench_grid.measure(show=lambda text: bench.progress(f"grid: {' '.join(text.split())}"))
+    found = grid.measure(show=lambda text: bench.progress(f"grid: {' '.join(text.split())}"))
     whole = {one.case: one for one in found if one.target == "everything"}
     for one in found:
         base = whole[one.case]
@@ -296,5 +296,5 @@ ROOMS: dict[str, Callable[[Bench], list[Line]]] = {
     "hypergradients": hypergradients,
     "bookkeeping": bookkeeping,
     "graphs": graphs,
-    "grid": grid,
+    "grid": dry_runs,
 }

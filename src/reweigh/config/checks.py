@@ -5,17 +5,17 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import reweigh.config.judged as judged
+import reweigh.config.references as judged
 import reweigh.config.sizes as sizes
 from reweigh.config.knobs import KNOBS
 from reweigh.config.models import Artifact, Experiment, Paper
 from reweigh.config.sources import leaves, source_of
-from reweigh.config.words import lookup, validated
+from reweigh.config.validation import lookup, validated
 from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
 
 if TYPE_CHECKING:
-    from reweigh.config import Config
+    from reweigh.config.grid import Config
 
 # Values that decide results and so must say where they come from.
 SOURCED = ("split", "scale_inputs", "augment", "dataset_options", "model", "training", "method_options", "seeds")

@@ -356,7 +356,7 @@ _DURATION = r"^[0-9]+([.][0-9]+)?[smh]$"
 Duration = Annotated[str, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": _DURATION})]
 
 
-class Settings(Frozen):
+class ProjectConfig(Frozen):
     """config/config.yaml: what a call of Snakemake without further words does."""
 
     scale: Scale = "quick"

@@ -5,12 +5,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from reweigh.config.models import Paper, Settings
+from reweigh.config.models import Paper, ProjectConfig
 
 
 def text() -> str:
     """The schema as it lies in config/schema.json: one file for both kinds of config."""
-    both = TypeAdapter(Paper | Settings).json_schema()
+    both = TypeAdapter(Paper | ProjectConfig).json_schema()
     definitions = {name: _sourced(one) for name, one in sorted(both["$defs"].items())}
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -23,7 +23,7 @@ def text() -> str:
 
 def _sourced(definition: dict[str, Any]) -> dict[str, Any]:
     """A model's schema in which each value may also be written as `{value: ..., source: ...}`."""
-    if definition.get("title") == "Settings" or "properties" not in definition:
+    if definition.get("title") == "ProjectConfig" or "properties" not in definition:
         return definition
     properties = {key: _with_source(one) for key, one in definition["properties"].items()}
     return {**definition, "properties": properties}

@@ -9,6 +9,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from reweigh import stats
+from reweigh.analysis.tables import (
+    Material,
+    cell_names,
+    fingerprint,
+    majority_and_minority_weights,
+    pack,
+    single_row,
+    summary_row,
+)
 from reweigh.plots.style import (
     Drawing,
     count_text,
@@ -20,15 +29,6 @@ from reweigh.plots.style import (
     missing_notes,
     sheet,
     styled,
-)
-from reweigh.results import (
-    Material,
-    cell_names,
-    fingerprint,
-    majority_and_minority_weights,
-    pack,
-    single_row,
-    summary_row,
 )
 
 DASHED = (0, (4, 2))

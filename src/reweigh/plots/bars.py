@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from reweigh.analysis.tables import Material, cell_names, summary_row
 from reweigh.plots.style import INK, MUTED, Drawing, finish, letter, look_in, missing_notes, seeds_text, sheet, styled
-from reweigh.results import Material, cell_names, summary_row
 
 DIAMOND: dict[str, Any] = {
     "marker": "D",

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from reweigh.analysis.tables import Material, cell_names, curve, single_row, summary_row
 from reweigh.plots.style import (
     Drawing,
     empty,
@@ -19,7 +20,6 @@ from reweigh.plots.style import (
     sheet,
     styled,
 )
-from reweigh.results import Material, cell_names, curve, single_row, summary_row
 
 DASHED = (0, (4, 2))
 X = {"a": ("epoch", "epoch"), "b": ("minutes", "training time in minutes, evaluation left out")}

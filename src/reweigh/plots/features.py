@@ -9,8 +9,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from scipy.spatial.distance import cdist
 
+from reweigh.analysis.tables import Material, cell_names, fingerprint, logged
 from reweigh.plots.style import Drawing, empty, finish, letter, sheet, styled
-from reweigh.results import Material, cell_names, fingerprint, logged
 
 # Colours that people with any colour vision tell apart (Okabe and Ito's, and two of Tol's); more classes share them.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#882255", "#999933", "#222222", "#999999")

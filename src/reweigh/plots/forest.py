@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from matplotlib.axes import Axes
 
+from reweigh.analysis.tables import Material, cell_names, paired_row
 from reweigh.plots.style import (
     INK,
     MUTED,
@@ -19,7 +20,6 @@ from reweigh.plots.style import (
     sheet,
     styled,
 )
-from reweigh.results import Material, cell_names, paired_row
 
 ROW, HEAD = 0.165, 0.28  # inches: of a line, of a group's title
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C510A", "#5E3C99")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from reweigh.analysis.tables import Material, cell_names, class_weights, fingerprint, pack, single_row, summary_row
 from reweigh.plots.style import (
     INK,
     MUTED,
@@ -21,7 +22,6 @@ from reweigh.plots.style import (
     sheet,
     styled,
 )
-from reweigh.results import Material, cell_names, class_weights, fingerprint, pack, single_row, summary_row
 
 BINS = 80
 RIDGES = "b: {}, all outer steps of all seeds; heights are scaled to each class's mode"

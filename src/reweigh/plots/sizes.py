@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from reweigh.analysis.tables import Material
 from reweigh.config.sizes import CLASS_SIZES
 from reweigh.data.catalogue import Manifest
 from reweigh.data.imbalance import long_tail_sizes, step_sizes
 from reweigh.data.lists import labelled_paths
 from reweigh.digest import file_digest
 from reweigh.plots.style import Drawing, data_title, empty, finish, sheet, styled
-from reweigh.results import Material
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#555555")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1)))

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from reweigh.results import Material
+from reweigh.analysis.tables import Material
 
 WIDTH = 7.0  # inches: two columns
 SMALL = 6.5  # points

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from reweigh.analysis.tables import Material, cell_names, summary_row
 from reweigh.plots.style import (
     INK,
     MUTED,
@@ -20,7 +21,6 @@ from reweigh.plots.style import (
     sheet,
     styled,
 )
-from reweigh.results import Material, cell_names, summary_row
 
 ROW = 0.34  # inches
 DAGGER = "†"

@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from reweigh.analysis.tables import Material
 from reweigh.plots.style import INK, MUTED, Drawing, finish, letter, sheet, styled
-from reweigh.results import Material
 from reweigh.streams import rng
 
 DASHED = (0, (4, 2))

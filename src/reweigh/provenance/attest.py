@@ -5,7 +5,7 @@
 Records that the code alone has made stale, made by a device and libraries like those here, are grouped by what trained
 them then and would train them today. A stated sample, at least one of each group, is trained again in a folder of its
 own. Splits whose recipe has changed are all drawn again. If everything comes out bit for bit the same, an attestation
-says so of exactly these records (`reweigh.attestations`). One difference, and nothing is attested.
+says so of exactly these records (`reweigh.records.attestations`). One difference, and nothing is attested.
 """
 
 from collections import Counter, defaultdict
@@ -15,14 +15,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from reweigh import attestations, plan, record
-from reweigh.config import Config, load
+from reweigh.config.grid import Config, load
 from reweigh.data.arrays import RawData
 from reweigh.data.obtain import recipe
-from reweigh.dependencies import Dependencies
 from reweigh.digest import canonical, digest
 from reweigh.errors import ConfigError, ReweighError
-from reweigh.provenance import again
+from reweigh.planning import plan
+from reweigh.provenance import retraining
+from reweigh.records import attestations, record
+from reweigh.records.staleness import Dependencies
 
 SAMPLE = 12
 PATIENCE_SECONDS = 60  # a longer sample begins with its cheapest run alone: a changed number shows early
@@ -77,7 +78,7 @@ def main(
     It is 1 if a stale record that was asked for stays stale, for whatever reason. Raises what training raises.
     """
     config = load(root)
-    config.settings.apply()
+    config.project.apply()
     scale, runs = _runs(config, targets, scale)
     found = survey(config, runs)
     unequal = {} if dry_run else redraw(found, config.root)
@@ -88,7 +89,7 @@ def main(
         return _refuse(unequal, f"the splits of {len(unequal)} runs, drawn again,")
     if dry_run or not found.stale:
         return int(bool(found.refused) and not dry_run)
-    with again.scratch(config.root) as place:
+    with retraining.scratch(config.root) as place:
         if code := _train(chosen, costs, place):
             return code
         body = statement(found, chosen, {"asked": sample, "seed": seed})
@@ -115,7 +116,7 @@ def _runs(config: Config, targets: list[str], scale: str) -> tuple[str, list[str
 
 def survey(config: Config, runs: Iterable[str]) -> Survey:
     """Look at the records of some runs; those that are not there are not spoken of."""
-    found, known = Survey(), Dependencies(config.with_settings(stale="train"))
+    found, known = Survey(), Dependencies(config.with_options(stale="train"))
     for run in runs:
         try:
             if not known.record(run).is_file():
@@ -138,9 +139,9 @@ def _examine(config: Config, run: str, stale: list[str], known: Dependencies) ->
         raise ReweighError("its spec is not what the config says now: that asks for other numbers")
     if digest(body["code"]["files"]) != body["code"]["digest"]:
         raise ReweighError("its code.digest is not the digest of its code.files")
-    here, made = again.maker_here(), again.maker(body)
+    here, made = retraining.maker_here(), retraining.maker(body)
     if made != here:
-        raise ReweighError(f"made on {again.described(made)}; here is {again.described(here)}")
+        raise ReweighError(f"made on {retraining.described(made)}; here is {retraining.described(here)}")
     if body["device"]["threads"] != spec["training"]["threads"]:
         raise ReweighError(f"made with {body['device']['threads']} threads, not {spec['training']['threads']}")
     then, now = known.then(run), known.of(run)
@@ -160,10 +161,12 @@ def redraw(found: Survey, root: Path) -> dict[str, str]:
     for one in sorted(found.by_split, key=lambda one: canonical(recipe(one.spec))):
         source, key = canonical({**one.spec["data"], "split": None}), canonical(recipe(one.spec))
         try:
-            again.check_raw(one.body["raw"], one.spec["data"]["dataset"], root)
+            retraining.check_raw(one.body["raw"], one.spec["data"]["dataset"], root)
             if key not in drawn:
-                raw = raw if source in raw else {source: again.read(one.spec, root)}  # one at a time: they can be large
-                drawn[key] = again.split_digest(raw[source], one.spec)
+                raw = (
+                    raw if source in raw else {source: retraining.read(one.spec, root)}
+                )  # one at a time: they can be large
+                drawn[key] = retraining.split_digest(raw[source], one.spec)
         except (ReweighError, OSError) as error:
             found.refused[one.run] = f"its split cannot be drawn again: {error}"
             continue
@@ -193,7 +196,7 @@ def _costs(chosen: list[Stale], root: Path) -> dict[str, float]:
     return {one.run: plan.steps_of(one.spec) * known.per_step(one.spec)[0] for one in chosen}
 
 
-def _train(chosen: list[Stale], costs: dict[str, float], place: again.Place) -> int:
+def _train(chosen: list[Stale], costs: dict[str, float], place: retraining.Place) -> int:
     """Train the sample again and compare; the exit code, 0 if it is all the same."""
     ordered = sorted(chosen, key=lambda one: costs[one.run])
     ahead = 1 if sum(costs.values()) > PATIENCE_SECONDS else 0
@@ -207,13 +210,13 @@ def _train(chosen: list[Stale], costs: dict[str, float], place: again.Place) -> 
     return 0
 
 
-def _compare(one: Stale, place: again.Place) -> str:
+def _compare(one: Stale, place: retraining.Place) -> str:
     """How a run came out differently than its record says; empty if it is the same, bit for bit."""
     body = place.record(one.run)
-    made = body["spec_digest"], body["code"]["digest"], again.maker(body)
-    if made != (digest(one.spec), record.code_digest(one.spec), again.maker(one.body)):
+    made = body["spec_digest"], body["code"]["digest"], retraining.maker(body)
+    if made != (digest(one.spec), record.code_digest(one.spec), retraining.maker(one.body)):
         raise ReweighError(f"{one.run}: code or device changed while it was trained again; attest once more")
-    found = again.differences(again.outcome(one.body), again.outcome(body))
+    found = retraining.differences(retraining.outcome(one.body), retraining.outcome(body))
     return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
 
 
@@ -225,19 +228,19 @@ def statement(found: Survey, chosen: list[Stale], sample: dict[str, Any]) -> dic
 
     `again` has the digest of what was compared of a run, which the record gives as well as the run made again.
     """
-    outcomes = {one.run: digest(again.outcome(one.body)) for one in chosen}
+    outcomes = {one.run: digest(retraining.outcome(one.body)) for one in chosen}
     by_code, by_split = _grouped(found.by_code, "code"), _grouped(found.by_split, "split")
     for edit, group in by_code:
         edit["changed"] = _changed(group)
         edit["again"] = {one.run: outcomes[one.run] for one in group if one.run in outcomes}
     for edit, group in by_split:
         edit["again"] = sorted({one.body["split"]["digest"] for one in group})
-    here = dict(again.here())
+    here = dict(retraining.here())
     return {
         "code": [edit for edit, _ in by_code],
         "split": [edit for edit, _ in by_split],
         "sample": {**sample, "runs": len(chosen), "of": len(found.by_code), "drawn": ORDER, "outcome": "bit-equal"},
-        "compared": again.COMPARED,
+        "compared": retraining.COMPARED,
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "git": here.pop("git"),
         "device": {"kind": here.pop("kind"), "name": here.pop("name")},

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from reweigh import record
 from reweigh.digest import digest
+from reweigh.records import record
 
 Body = dict[str, Any]
 NEWER = {"energy_joules", "group_sizes", "resumed", "stages"}  # keys that version 2 brought

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from reweigh import record, stats
-from reweigh.chain import value_of
-from reweigh.config import Config
-from reweigh.results import logged, majority_and_minority_weights
+from reweigh import stats
+from reweigh.analysis.tables import logged, majority_and_minority_weights
+from reweigh.config.grid import Config
+from reweigh.records import record
+from reweigh.records.lineage import value_of
 
 DIFFERENCE = "_difference"  # how the metric of a paired difference ends
 TOLERANCE = 1e-5  # a csv holds six significant digits

@@ -14,10 +14,12 @@ from typing import Any
 
 import pandas as pd
 
-from reweigh import receipt, results, sealed
-from reweigh.config import Config, load
+from reweigh import canonical_json
+from reweigh.analysis import tables
+from reweigh.artifacts import receipt
+from reweigh.config.grid import Config, load
 from reweigh.config.specs import SCALES
-from reweigh.config.words import lookup
+from reweigh.config.validation import lookup
 from reweigh.scorecard.claims import claim_rows
 from reweigh.scorecard.numbers import number_rows
 from reweigh.scorecard.text import markdown
@@ -55,10 +57,10 @@ def score(config: Config, scale: str, papers: list[str] | None = None, records: 
     """The lines of the scorecard, from the records that are there, or from those given (see `scored_records`)."""
     lookup("scale", scale, SCALES)
     rows: list[dict[str, Any]] = []
-    for paper in papers or config.settings.papers:
+    for paper in papers or config.project.papers:
         config.paper(paper)
         known = scored_records(config, scale, [paper]) if records is None else _of_paper(records, paper)
-        frame = results.table(known)
+        frame = tables.table(known)
         rows += number_rows(config, scale, paper, frame, known)
         rows += claim_rows(config, scale, paper, frame, known)
     lines = pd.DataFrame(rows).reindex(columns=COLUMNS)
@@ -78,7 +80,7 @@ def write(scale: str, root: str | Path = ".", papers: list[str] | None = None) -
     folder = Path(root) / "results" / scale
     made = {kind: folder / f"scorecard.{kind}" for kind in ENDINGS}
     for kind, text in texts(config, scale, lines, records).items():
-        sealed.write(made[kind], text)
+        canonical_json.write(made[kind], text)
     receipt.write(folder / "scorecard.json", basis(config, scale, records), made, root)
     return Scorecard(made["csv"], made["md"], made["html"], lines)
 
@@ -109,8 +111,8 @@ def scored_runs(config: Config, scale: str, paper: str) -> list[str]:
 
 def scored_records(config: Config, scale: str, papers: list[str] | None = None) -> Records:
     """The records of these runs that are there, by run, of the config's papers (or those given)."""
-    known = papers or config.settings.papers
-    return results.records_of([run for name in known for run in scored_runs(config, scale, name)], config.root)
+    known = papers or config.project.papers
+    return tables.records_of([run for name in known for run in scored_runs(config, scale, name)], config.root)
 
 
 def _of_paper(records: Records, paper: str) -> Records:
@@ -119,5 +121,5 @@ def _of_paper(records: Records, paper: str) -> Records:
 
 def basis(config: Config, scale: str, records: receipt.Records | None = None) -> dict[str, Any]:
     """What the scorecard of a scale is made from, as its receipt says. Records are read unless they are given."""
-    runs = [run for paper in config.settings.papers for run in scored_runs(config, scale, paper)]
+    runs = [run for paper in config.project.papers for run in scored_runs(config, scale, paper)]
     return receipt.scorecard_basis(config, runs, records)

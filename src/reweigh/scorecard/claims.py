@@ -11,9 +11,7 @@ from typing import Any
 import pandas as pd
 
 from reweigh import stats
-from reweigh.config import Config
-from reweigh.config.models import Claim
-from reweigh.results import (
+from reweigh.analysis.tables import (
     class_weights,
     fingerprint,
     inverse_frequency_correlation,
@@ -21,6 +19,8 @@ from reweigh.results import (
     pack,
     why_not,
 )
+from reweigh.config.grid import Config
+from reweigh.config.models import Claim
 from reweigh.stats import Comparison
 
 

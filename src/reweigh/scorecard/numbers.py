@@ -5,8 +5,8 @@ from typing import Any
 import pandas as pd
 
 from reweigh import stats
-from reweigh.config import Config
-from reweigh.results import published, summary_row, why_not
+from reweigh.analysis.tables import published, summary_row, why_not
+from reweigh.config.grid import Config
 
 
 def number_rows(

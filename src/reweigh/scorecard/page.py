@@ -19,10 +19,11 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from reweigh import chain, stats
-from reweigh.config import Config
+from reweigh import stats
+from reweigh.analysis.tables import unpack
+from reweigh.config.grid import Config
 from reweigh.config.specs import SCALES
-from reweigh.results import unpack
+from reweigh.records import lineage
 from reweigh.scorecard.heatmap import panels
 from reweigh.scorecard.text import RULE, TEST_NAMES
 
@@ -268,7 +269,7 @@ def data_of(scale: str, rows: list[Row], records: dict[str, dict[str, Any]]) -> 
             if run not in runs:
                 runs[run] = len(bodies)
                 bodies.append(_run(records[run], pools) if run in records else {"run": run})
-            value = chain.value_of(records[run], metric) if run in records else None
+            value = lineage.value_of(records[run], metric) if run in records else None
             found.append([runs[run], value])
         lines.append({**{name: row[name] for name in KEPT if row.get(name) is not None}, "runs": found})
     shared = {name: pool.values for name, pool in pools.items()}
@@ -284,7 +285,7 @@ KEPT = (
 
 def _run(body: dict[str, Any], pools: dict[str, _Pool]) -> dict[str, Any]:
     """What a record says of its run, as the page keeps it."""
-    said = chain.facts(body)
+    said = lineage.facts(body)
     split = said.pop("split")
     sizes = {part: [sum(counts), len(counts), min(counts), max(counts)] for part, counts in split["sizes"].items()}
     sizes = {part: size for part, size in sizes.items() if size[0]}

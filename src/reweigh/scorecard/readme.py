@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from reweigh import sealed
-from reweigh.config import Config, load
+from reweigh import canonical_json
+from reweigh.config.grid import Config, load
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.scorecard.text import TEST_NAMES, p_value, table
 
@@ -49,7 +49,7 @@ def put(path: Path, name: str, body: str) -> Path:
     _, closed, tail = rest.partition(end)
     if not (found and closed):
         raise ReweighError(f"{path} has no place for a table: put the lines {start} and {end} where it belongs")
-    return sealed.write(path, f"{head}{start}\n{body}\n{end}{tail}")
+    return canonical_json.write(path, f"{head}{start}\n{body}\n{end}{tail}")
 
 
 def _counted(lines: pd.DataFrame, verdicts: tuple[str, ...], rest: str = "") -> list[list[str]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from reweigh.config import Config
+from reweigh.config.grid import Config
 
 RULE = """
 A published number p with standard deviation s has the tolerance τ = max(0.01, s). With the 95 % Student interval of our

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reweigh import attestations, record
 from reweigh.errors import ConfigError, RecordError, ReweighError
+from reweigh.records import attestations, record
 from reweigh.training.device import take_lease
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from reweigh.record import Stamp, stamp
+from reweigh.records.record import Stamp, stamp
 
 FOLDER = Path(".reweigh") / "checkpoints"
 EVERY_SECONDS = 60.0

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from reweigh import record, sealed
+from reweigh import canonical_json
 from reweigh.data import load, manifest
 from reweigh.data.arrays import RawData, npz_bytes
 from reweigh.data.obtain import describe, obtain, recipe_digest, split_path
 from reweigh.digest import canonical, digest, file_digest
+from reweigh.records import record
 from reweigh.training.checkpoint import Clock, Keeper
 from reweigh.training.energy import EnergyMeter, driver_version
 from reweigh.training.engine import Run, eagerly
@@ -242,7 +243,7 @@ def write_trace(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any] | N
     """Write the logged arrays beside the record, atomically and before it; what the record says of them."""
     if not arrays:
         return None
-    trace = sealed.write(path.with_suffix(".npz"), npz_bytes(arrays))
+    trace = canonical_json.write(path.with_suffix(".npz"), npz_bytes(arrays))
     return {
         "file": trace.name,
         "sha256": file_digest(trace),

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from reweigh import record
 from reweigh.digest import digest
+from reweigh.records import record
 from reweigh.training.checkpoint import atomic
 from reweigh.training.engine import Run
 

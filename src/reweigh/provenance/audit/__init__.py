@@ -21,17 +21,17 @@ rests on a broken or missing record is unverifiable, not broken: it is the recor
 from pathlib import Path
 from typing import Any
 
-from reweigh import attestations, record
-from reweigh.config import Config, load
+from reweigh.config.grid import Config, load
 from reweigh.config.specs import SCALES
-from reweigh.config.words import lookup
+from reweigh.config.validation import lookup
 from reweigh.provenance.audit.commits import check_commits
-from reweigh.provenance.audit.drawn import check_figures, check_scorecard, named_runs
+from reweigh.provenance.audit.figures import check_figures, check_scorecard, named_runs
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link
-from reweigh.provenance.audit.locked import check_lock
-from reweigh.provenance.audit.recorded import check_attestations, check_records
+from reweigh.provenance.audit.lockfile import check_lock
+from reweigh.provenance.audit.records import check_attestations, check_records
 from reweigh.provenance.audit.report import Report, show, write
 from reweigh.provenance.audit.sources import check_sources
+from reweigh.records import attestations, record
 
 __all__ = ["FAILING", "KINDS", "SOUND", "STATES", "Link", "Report", "audit", "main", "show", "write"]
 
@@ -106,6 +106,6 @@ def _not_drawn(config: Config, scale: str, root: Path, records: dict[str, dict[s
 
 def _witness(config: Config, records: dict[str, dict[str, Any]], root: Path) -> list[Link]:
     """What Snakemake remembers of the records."""
-    from reweigh.provenance.audit.witness import check_witness
+    from reweigh.provenance.audit.snakemake_metadata import check_witness
 
     return [Link(*found) for found in check_witness(config, records, root)]

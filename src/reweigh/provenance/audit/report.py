@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reweigh import sealed
+from reweigh import canonical_json
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link, mend
 
 VERSION = 1
@@ -70,7 +70,7 @@ class Report:
 
 def write(report: Report, path: str | Path) -> Path:
     """Write a report as JSON, atomically; `results/{scale}/audit.json` is its usual place."""
-    return sealed.write(path, json.dumps(report.as_dict(), indent=1, ensure_ascii=False) + "\n")
+    return canonical_json.write(path, json.dumps(report.as_dict(), indent=1, ensure_ascii=False) + "\n")
 
 
 def show(report: Report, most: int = 30) -> None:

@@ -24,12 +24,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from reweigh import plan, record
 from reweigh.digest import digest
 from reweigh.errors import ReweighError
-from reweigh.provenance import again
+from reweigh.planning import plan
+from reweigh.provenance import retraining
 from reweigh.provenance.audit.links import SOUND, Link
 from reweigh.provenance.audit.report import Report
+from reweigh.records import record
 
 SMALLEST_TOLERANCE = 0.01  # of an accuracy, a fraction
 SPREADS = 3  # the tolerance in standard deviations over the other seeds of the cell
@@ -51,7 +52,7 @@ def rerun(report: Report, root: str | Path, count: int, seed: int | None = None)
     root = Path(root)
     records = drawable(report.links, root)
     left_out = sum(link.kind == "record" for link in report.links) - len(records)
-    with again.scratch(root, "rerun", [report.scale, count, seed]) as place:
+    with retraining.scratch(root, "rerun", [report.scale, count, seed]) as place:
         drawn_seed = _seed(place, seed)
         chosen = draw(records, count, drawn_seed)
         _announce(chosen, records, left_out, drawn_seed)
@@ -88,7 +89,7 @@ def draw(runs: Iterable[str], count: int, seed: int) -> list[str]:
     return sorted(runs, key=lambda run: digest([seed, run]))[:count]
 
 
-def _seed(place: again.Place, seed: int | None) -> int:
+def _seed(place: retraining.Place, seed: int | None) -> int:
     """The seed that was asked for; else that of a place that was left in the middle; else a new one."""
     path = place.folder / "seed"
     if seed is None:
@@ -108,11 +109,12 @@ def _others(run: str, records: dict[str, Body]) -> list[Body]:
 
 def compare(then: Body, now: Body, others: Iterable[Body] = ()) -> tuple[str, str]:
     """State and detail of a run that was trained again; `others` are the records of its cell's other seeds."""
-    found = again.differences(again.outcome(then), again.outcome(now))
-    if again.maker(then) == again.maker(now):
+    found = retraining.differences(retraining.outcome(then), retraining.outcome(now))
+    if retraining.maker(then) == retraining.maker(now):
         more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
         return ("broken", "; ".join(found[:3]) + more) if found else ("intact", "bit for bit")
-    places = f"made on {again.described(again.maker(then))}, trained again on {again.described(again.maker(now))}"
+    made, trained = (retraining.described(retraining.maker(body)) for body in (then, now))
+    places = f"made on {made}, trained again on {trained}"
     if not found:
         return "intact", f"bit for bit, though {places}"
     state, detail = _within(then, now, list(others))
@@ -121,16 +123,16 @@ def compare(then: Body, now: Body, others: Iterable[Body] = ()) -> tuple[str, st
 
 def _within(then: Body, now: Body, others: list[Body]) -> tuple[str, str]:
     """Whether a run came out the same but for what rounding does."""
-    said, made = again.outcome(then), again.outcome(now)
+    said, made = retraining.outcome(then), retraining.outcome(now)
     for part in ("split", "parameters", "status", *(("steps",) if then["status"] == "finished" else ())):
         if said[part] != made[part]:
-            return "broken", again.differences(said[part], made[part], part)[0]
+            return "broken", retraining.differences(said[part], made[part], part)[0]
     texts = []
     for name in ACCURACIES:
         before, after = (body["metrics"].get(name) for body in (then, now))
         if before is None or after is None:
             if before != after:
-                return "broken", again.differences(before, after, f"metrics.{name}")[0]
+                return "broken", retraining.differences(before, after, f"metrics.{name}")[0]
             continue
         values = [value for body in others if (value := body["metrics"].get(name)) is not None]
         known = len(values) >= FEWEST_SEEDS
@@ -145,8 +147,8 @@ def _within(then: Body, now: Body, others: list[Body]) -> tuple[str, str]:
 
 
 def _check_made(then: Body, now: Body) -> None:
-    made = now["spec_digest"], now["code"]["digest"], again.maker(now)
-    if made != (then["spec_digest"], record.code_digest(then["spec"]), again.maker_here()):
+    made = now["spec_digest"], now["code"]["digest"], retraining.maker(now)
+    if made != (then["spec_digest"], record.code_digest(then["spec"]), retraining.maker_here()):
         raise ReweighError(f"{then['run']}: code or device changed while it was trained again; audit once more")
 
 
@@ -167,8 +169,8 @@ def _announce(chosen: list[str], records: dict[str, Body], left_out: int, seed: 
 
 def _statement(links: list[Link], records: dict[str, Body], made: dict[str, Body]) -> dict[str, Any]:
     """What a report says of the runs trained again: by what, compared how, and what came out."""
-    here = dict(again.here())
-    compared = {run: "bit for bit" if again.maker(body) == again.maker(made[run]) else TOLERANCE
+    here = dict(retraining.here())
+    compared = {run: "bit for bit" if retraining.maker(body) == retraining.maker(made[run]) else TOLERANCE
                 for run, body in records.items() if run in made}  # fmt: skip
     return {
         "runs": [

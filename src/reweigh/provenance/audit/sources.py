@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reweigh import sealed
+from reweigh import canonical_json
 from reweigh.data import load, manifest, transfer
 from reweigh.data.arrays import RawData, Split
 from reweigh.data.catalogue import Dataset, Edition, Manifest, Source
@@ -118,7 +118,7 @@ def _said(home: Path, dataset: str, editions: dict[str, Edition]) -> Verdict:
     if not path.is_file():
         return "missing", "it is not there, though raw files are"
     try:
-        body = sealed.parse(path.read_bytes())
+        body = canonical_json.parse(path.read_bytes())
         edition = editions.get(body["edition"])
         if body["dataset"] != dataset or edition is None:
             return "broken", f"it speaks of {body['dataset']}, edition {body['edition']}"
@@ -301,7 +301,7 @@ def _altered(path: Path, body: dict[str, Any]) -> Verdict | None:
     if (found := split.digest()) != stated:
         return "broken", f"it has digest {found[:12]}, records say {stated[:12]}"
     try:
-        said = sealed.parse(report.read_bytes())
+        said = canonical_json.parse(report.read_bytes())
         expected = {
             "digest": stated,
             "recipe": recipe(body["spec"]),

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from reweigh import record
 from reweigh.errors import RecordError
-from reweigh.provenance.audit.copied import copied
+from reweigh.provenance.audit.duplicates import copied
 from reweigh.provenance.audit.links import Link
+from reweigh.records import record
 
 Body = dict[str, Any]
 UNREADABLE = (RecordError, OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from reweigh.config.specs import SCALES
-from reweigh.config.words import lookup
+from reweigh.config.validation import lookup
 from reweigh.errors import ReweighError
 
 METADATA = "ro-crate-metadata.json"

@@ -11,13 +11,14 @@ from typing import Any
 
 import yaml
 
-from reweigh import receipt, record
+from reweigh.analysis.tables import fingerprint
+from reweigh.artifacts import receipt
 from reweigh.data.arrays import Split
 from reweigh.data.catalogue import Manifest
 from reweigh.digest import file_digest
 from reweigh.errors import DataError, RecordError, ReweighError
 from reweigh.provenance.consistency import contradictions
-from reweigh.results import fingerprint
+from reweigh.records import record
 
 WORKFLOW = "workflow/Snakefile"
 LOCK = "envs/requirements.lock"

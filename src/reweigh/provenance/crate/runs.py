@@ -6,12 +6,12 @@ from urllib.parse import quote, urlsplit
 
 from rocrate.model import Entity
 
-from reweigh import chain
-from reweigh.config import Config, load
+from reweigh.config.grid import Config, load
 from reweigh.data.catalogue import Source
 from reweigh.digest import canonical, digest, source_digest
 from reweigh.errors import ConfigError, DataError
 from reweigh.provenance.crate.graph import Graph, media_type, moment
+from reweigh.records import lineage
 
 UNITS = "https://qudt.org/vocab/unit"
 USAGE = {  # what a run took: field of its record -> name, unit
@@ -37,14 +37,14 @@ class Runs:
 
     def add(self, body: dict[str, Any]) -> Entity:
         """The action that a record tells of."""
-        run = chain.facts(body)
+        run = lineage.facts(body)
         name = quote(run["run"])
         inputs = [self._split(run), *self._raw(run), *self._asked(run, body)]
         trace = [] if body["trace"] is None else [_beside(run["record"], body["trace"]["file"])]
         return self.graph.act(
             f"#train/{name}",
             name=f"Training of {run['run']}",
-            description=_told(body, chain.attested(body, self.graph.contents.root)),
+            description=_told(body, lineage.attested(body, self.graph.contents.root)),
             identifier=run["digest"],
             instrument=self._program(run, body),
             object=inputs,

@@ -9,10 +9,10 @@ are read, so it takes no longer where there are thousands.
 
 The tree, in JSON: `explain_version`; `kind` ("table", "record", "split" or "raw"); `file`, `sha256` (null where the
 file itself is not there); `fault` ("", or what is wrong first and what to do). A table has its `receipt` (null, or what
-`reweigh.receipt` says of its making) and `cells`, each with `number` (of the line in the file), `column` (if one was
+`artifacts.receipt` says of its making) and `cells`, each with `number` (of the line in the file), `column` (if one was
 asked for), `line` (its fields), `check` (a sentence), `fault`, `columns` (for each field `value`, `how` it is made,
 `from` which parts of the cell, `check`) and those parts (see `evidence`), of which `runs` is a list of chains (see
-`chain.of_run`). The other kinds are described in `others`.
+`lineage.of_run`). The other kinds are described in `files`.
 """
 
 import csv
@@ -22,13 +22,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from reweigh import receipt
+from reweigh.artifacts import receipt
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, RecordError
 from reweigh.provenance import recompute
 from reweigh.provenance.explain.columns import NAME, source
 from reweigh.provenance.explain.evidence import Table, cell
-from reweigh.provenance.explain.others import READS, of_path
+from reweigh.provenance.explain.files import READS, of_path
 from reweigh.provenance.explain.tree import as_tree, show
 
 __all__ = ["VERSION", "as_tree", "explain", "main", "read", "show"]
@@ -163,8 +163,9 @@ def read(path: Path, root: Path) -> tuple[Table, Path]:
 
 def _absent(path: Path, shown: Path, root: Path) -> str:
     """What to do where no csv answers for a path: only artifacts of the config and scorecards can be made."""
-    from reweigh.config import load, lookup
+    from reweigh.config.grid import load
     from reweigh.config.specs import SCALES
+    from reweigh.config.validation import lookup
 
     match shown.with_suffix("").parts:
         case ("figures", scale, paper, name):

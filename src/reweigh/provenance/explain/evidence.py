@@ -13,14 +13,14 @@ from typing import Any
 
 import yaml
 
-from reweigh.config import Config, load
+from reweigh.analysis.tables import fingerprint, unpack
+from reweigh.config.grid import Config, load
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError
 from reweigh.provenance import recompute
 from reweigh.provenance.explain import formula, rescore
 from reweigh.provenance.explain.columns import Source, sources
 from reweigh.provenance.explain.published import PublishedNumbers
-from reweigh.results import fingerprint, unpack
 
 Line = dict[str, str]
 Chain = tuple[dict[str, Any], dict[str, Any] | None]

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from reweigh import chain, record
-from reweigh.chain import EDITIONS
-from reweigh.config import Config
+from reweigh.config.grid import Config
 from reweigh.data.catalogue import Edition, Manifest, Source
 from reweigh.digest import PACKAGE, file_digest, source_digest
 from reweigh.provenance.recompute import number
+from reweigh.records import lineage, record
+from reweigh.records.lineage import EDITIONS
 from reweigh.streams import rng
 
 TOY = ("weight", "example", "decision_line")
@@ -141,9 +141,9 @@ def _raw(manifest: Manifest, dataset: str, wanted: Any) -> list[dict[str, Any]]:
 def chain_of(
     run: str, root: Path, metric: str | None = None, epoch: float | None = None
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """`chain.of_run` with homepages; a record that has not the shape of one counts as one that cannot be read."""
+    """`lineage.of_run` with homepages; a record that has not the shape of one counts as one that cannot be read."""
     try:
-        facts, body = chain.of_run(run, root, metric, epoch)
+        facts, body = lineage.of_run(run, root, metric, epoch)
         return with_homepages(facts, root), body
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         file = record.record_path(run).as_posix()

@@ -5,10 +5,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from reweigh.config import Config
+from reweigh.analysis.tables import PERCENT
+from reweigh.config.grid import Config
 from reweigh.digest import file_digest
 from reweigh.provenance.recompute import number
-from reweigh.results import PERCENT
 
 Row = dict[str, Any]
 

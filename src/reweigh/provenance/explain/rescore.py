@@ -3,11 +3,11 @@
 from typing import Any
 
 from reweigh import stats
-from reweigh.chain import value_of
-from reweigh.config import Config
+from reweigh.analysis.tables import table
+from reweigh.config.grid import Config
 from reweigh.config.models import Claim
 from reweigh.provenance.recompute import number
-from reweigh.results import table
+from reweigh.records.lineage import value_of
 
 Body = dict[str, Any]
 UNDECIDED = ("not reported", "not run")

@@ -1,0 +1,1 @@
+"""Records as tables, and the choices that tuning runs make."""

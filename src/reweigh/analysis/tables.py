@@ -1,0 +1,400 @@
+"""Records as tables: the runs of some cells, one row a run, and the material that an artifact is drawn from.
+
+A run that has no record is not in the table; nothing stands in for it. Which seeds a cell has is the config's word, so
+that a record which an older config left behind is not counted.
+"""
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reweigh import stats
+from reweigh.config.grid import CONFIG, Config, load
+from reweigh.config.models import Artifact, Experiment
+from reweigh.digest import digest
+from reweigh.errors import ConfigError
+from reweigh.records import record
+
+NAMES = ("scale", "paper", "experiment", "setting", "method")
+METRICS = (
+    "test_accuracy", "balanced_accuracy", "minority_recall", "minority_precision", "best_epoch_test_accuracy",
+    "validation_accuracy",
+)  # fmt: skip
+PERCENT = "_pct"  # how published metrics end that are given in percent
+COSTS = ("seconds", "gpu_seconds", "peak_bytes", "steps")
+
+
+def find_root(start: str | Path = ".") -> Path:
+    """The project's root: `start` or the nearest folder above it that holds config/config.yaml."""
+    here = Path(start).resolve()
+    for folder in (here, *here.parents):
+        if (folder / CONFIG).is_file():
+            return folder
+    raise ConfigError(f"no {CONFIG} in {here} or above it; run this in the project's own folder")
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+def records_of(runs: Iterable[str], root: str | Path = ".") -> dict[str, dict[str, Any]]:
+    """The records of those runs that have one, by run. Raises RecordError for one that was altered."""
+    found = {}
+    for run in runs:
+        path = record.record_path(run, root)
+        if path.is_file():
+            found[run] = _read(path, path.stat().st_mtime_ns, path.stat().st_size)
+    return found
+
+
+@functools.lru_cache(maxsize=8192)
+def _read(path: Path, changed: int, size: int) -> dict[str, Any]:
+    return record.read(path)
+
+
+def table(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """One row a run: the parts of its name, status, metrics (fractions), costs, device and digest."""
+    rows = [
+        {
+            "run": run,
+            **dict(zip((*NAMES, "seed"), (*run.split("/")[:5], int(run.rpartition("seed")[2])), strict=True)),
+            "status": body["status"],
+            **{name: body["metrics"].get(name) for name in METRICS},
+            **{name: body.get(name) for name in COSTS},
+            "device": body["device"]["name"],
+            "collapsed": _collapsed(body),
+            "digest": body["digest"],
+        }
+        for run, body in records.items()
+    ]
+    columns = ["run", *NAMES, "seed", "status", *METRICS, *COSTS, "device", "collapsed", "digest"]
+    return pd.DataFrame(rows, columns=columns).astype({**dict.fromkeys(METRICS, float), "collapsed": bool})
+
+
+def _collapsed(body: dict[str, Any]) -> bool:
+    """Whether a trained model ended by predicting one class for every test example."""
+    predictions = np.asarray(body["metrics"]["confusion"]).sum(0)
+    return body["steps"] > 0 and int((predictions > 0).sum()) <= 1
+
+
+def load_cells(config: Config, cells: Iterable[str]) -> pd.DataFrame:
+    """The runs of `cells` that have a record, as a table (see `table`)."""
+    return table(records_of([run for cell in cells for run in config.runs_of(cell)], config.root))
+
+
+def curve(body: dict[str, Any], metric: str) -> pd.DataFrame:
+    """One run's curve: columns epoch, minutes (of training, evaluation left out) and the metric."""
+    curves = body["curves"]
+    minutes = np.asarray(curves["train_seconds"], float) / 60
+    return pd.DataFrame({"epoch": curves["epoch"], "minutes": minutes, metric: np.asarray(curves[metric], float)})
+
+
+def logged(body: dict[str, Any], *names: str, root: str | Path = ".") -> list[np.ndarray] | None:
+    """Arrays of these names that one run left beside its record; None if it left not all of them.
+
+    Raises RecordError if the file is missing or altered.
+    """
+    trace = record.trace_path(record.record_path(body["run"], root), body)
+    if trace is None or not set(names) <= set(body["trace"]["arrays"]):
+        return None
+    with np.load(trace, allow_pickle=False) as arrays:
+        return [arrays[name] for name in names]
+
+
+def class_weights(body: dict[str, Any], root: str | Path = ".") -> np.ndarray | None:
+    """The class weights of one run at every outer step, float64 (steps, classes); None if it logged none."""
+    found = logged(body, "class_weights", root=root)
+    return found[0].astype(float) if found else None
+
+
+def majority_and_minority_weights(body: dict[str, Any], root: str | Path = ".") -> pd.DataFrame | None:
+    """Mean weights of the examples of frequent and rare classes in each epoch of one run; None if it logged none.
+
+    Columns epoch (from 1), majority (labels below C/2), minority (the others). Weights are in units of plain SGD's:
+    1 is the weight 1/N that every example has there.
+    """
+    found = logged(body, "mean_weights", "weighted_examples", root=root)
+    if not found:
+        return None
+    means, counts = (array.astype(float) for array in found)  # (epochs, C)
+    sums, half = means * counts, means.shape[1] / 2
+    sides = {"majority": np.arange(means.shape[1]) < half, "minority": np.arange(means.shape[1]) >= half}
+    with np.errstate(invalid="ignore"):
+        averages = {name: sums[:, side].sum(1) / counts[:, side].sum(1) for name, side in sides.items()}
+    return pd.DataFrame({"epoch": np.arange(1, len(means) + 1), **averages})
+
+
+def inverse_frequency_correlation(weights: np.ndarray, counts: Iterable[float]) -> tuple[float, float]:
+    """Pearson's and Spearman's correlation of time-averaged class weights (steps, classes) with 1 / class sizes."""
+    average, inverse = weights.mean(0), 1 / np.asarray(list(counts), float)
+    return stats.pearson(average, inverse), stats.spearman(average, inverse)
+
+
+# --- names of several runs in one word, as they stand in a csv --------------------------------------------------------
+
+
+def pack(runs: Iterable[str]) -> str:
+    """`a/seed0`, `a/seed1` -> `a/seed{0,1}`, which a shell understands too; several cells are divided by spaces."""
+    cells: dict[str, list[str]] = {}
+    for run in runs:
+        cell, _, seed = run.rpartition("/seed")
+        cells.setdefault(cell, []).append(seed)
+    return " ".join(
+        f"{cell}/seed{seeds[0]}" if len(seeds) == 1 else f"{cell}/seed{{{','.join(seeds)}}}"
+        for cell, seeds in cells.items()
+    )
+
+
+def unpack(packed: str) -> list[str]:
+    """The runs of a word that `pack` made."""
+    runs = []
+    for part in packed.split():
+        cell, _, seeds = part.rpartition("/seed")
+        runs += [f"{cell}/seed{seed}" for seed in re.findall(r"\d+", seeds)]
+    return runs
+
+
+def fingerprint(digests: Iterable[str]) -> str:
+    """One short word for the records that feed a number: it changes when any of them does."""
+    return digest(list(digests))[:12]
+
+
+# --- artifacts -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that one artifact is drawn from. `runs` has a row for each run with a record, needed or optional."""
+
+    config: Config
+    scale: str
+    paper: str
+    name: str
+    artifact: Artifact
+    runs: pd.DataFrame = field(repr=False)
+    records: dict[str, dict[str, Any]] = field(repr=False)
+    published: pd.DataFrame = field(repr=False)
+
+    @property
+    def experiments(self) -> list[str]:
+        """The experiments that it reads, each once, in its own order."""
+        return list(dict.fromkeys(reads.experiment for reads in self.artifact.reads))
+
+    @property
+    def trains(self) -> bool:
+        """Whether any run feeds it."""
+        return any(reads.methods or reads.optional for reads in self.artifact.reads)
+
+    def experiment(self, name: str) -> Experiment:
+        return self.config.experiment(self.paper, name)
+
+    def settings(self, experiment: str) -> list[str]:
+        """The settings of an experiment that it shows, in the paper's order, whether or not this scale has them."""
+        return self._chosen(experiment, "settings", list(self.experiment(experiment).settings))
+
+    def methods(self, experiment: str, setting: str | None = None) -> list[str]:
+        """The methods that it must show, whether or not they were run, then the optional ones that have records."""
+        mine = [reads for reads in self.artifact.reads if reads.experiment == experiment]
+        needed = [method for reads in mine for method in reads.methods]
+        optional = [method for reads in mine for method in reads.optional]
+        rows = self.runs[self.runs["experiment"] == experiment]
+        if setting is not None:
+            rows = rows[rows["setting"] == setting]
+        there = set(rows["method"])
+        return list(dict.fromkeys([*needed, *(method for method in optional if method in there)]))
+
+    def is_optional(self, experiment: str, method: str) -> bool:
+        """Whether a method of an experiment is only drawn where its records happen to exist."""
+        return all(method not in reads.methods for reads in self.artifact.reads if reads.experiment == experiment)
+
+    def of(self, experiment: str, setting: str, method: str) -> pd.DataFrame:
+        """The runs of one cell."""
+        runs = self.runs
+        return runs[(runs["experiment"] == experiment) & (runs["setting"] == setting) & (runs["method"] == method)]
+
+    def value(self, experiment: str, setting: str) -> Any:
+        """The value of a setting in the paper's own terms."""
+        return self.experiment(experiment).settings[setting].value
+
+    def label(self, experiment: str, setting: str) -> str:
+        """What stands on the axis for a setting."""
+        one = self.experiment(experiment).settings[setting]
+        return one.label or (one.value if isinstance(one.value, str) else f"{one.value:g}")
+
+    def title(self, method: str) -> str:
+        """A method's name as figures write it."""
+        return self.config.paper(self.paper).methods[method].title
+
+    def cuts(self) -> list[str]:
+        """What this scale leaves out of the paper's protocol; where experiments differ in it, after their names."""
+        names: dict[str, list[str]] = {}
+        for name in self.experiments:
+            if cut := self.config.cut(self.scale, self.paper, name):
+                names.setdefault(cut, []).append(name)
+        return list(names) if len(names) < 2 else [f"{', '.join(known)}: {cut}" for cut, known in names.items()]
+
+    def why_not(self, experiment: str, setting: str, method: str) -> str:
+        """Why a cell has no records."""
+        return why_not(self.config, self.scale, self.paper, experiment, setting, method)
+
+    def published_value(
+        self, experiment: str, setting: str, method: str, metric: str
+    ) -> tuple[float | None, float | None]:
+        """The paper's mean and sd of one cell; None where it gives none.."""
+        rows = self._published_rows(experiment, setting, method, metric)
+        if rows.empty:
+            return None, None
+        mean, sd = rows.iloc[0][["mean", "std"]]
+        return (None if pd.isna(mean) else float(mean)), (None if pd.isna(sd) else float(sd))
+
+    @property
+    def stated(self) -> pd.DataFrame:
+        """The published numbers of the table of the same name; all of the paper's where none has it."""
+        mine = self.published[self.published["table_or_figure"].str.lower() == self.name]
+        return self.published if mine.empty else mine
+
+    def excluded_because(self, experiment: str, setting: str, method: str, metric: str) -> str:
+        """Why the paper's number of a cell is not judged; empty if it is."""
+        rows = self._published_rows(experiment, setting, method, metric)
+        return "" if rows.empty else rows.iloc[0]["excluded"] or ""
+
+    def row_in_paper(self, experiment: str, setting: str, method: str, metric: str) -> bool:
+        """Whether the paper lists a cell, with a number or without."""
+        return not self._published_rows(experiment, setting, method, metric).empty
+
+    def _published_rows(self, *names: str) -> pd.DataFrame:
+        rows = self.published
+        for column, name in zip(("experiment", "setting_name", "method_name", "metric"), names, strict=True):
+            rows = rows[rows[column] == name]
+        return rows
+
+    def _chosen(self, experiment: str, key: str, known: list[str]) -> list[str]:
+        named = [getattr(reads, key) for reads in self.artifact.reads if reads.experiment == experiment]
+        return [name for name in known if any(names is None or name in names for names in named)]
+
+
+def why_not(config: Config, scale: str, paper: str, experiment: str, setting: str, method: str) -> str:
+    """Why a cell has no records."""
+    one = config.experiment(paper, experiment)
+    if one.status != "ready":
+        return one.reason or "not run"
+    if setting not in config.settings_of(scale, paper, experiment):
+        return f"not part of scale {scale}"
+    if method not in config.methods_of(scale, paper, experiment):
+        return f"not part of scale {scale}" if method in one.methods else "not part of the paper's protocol"
+    return "not trained yet"
+
+
+def of_artifact(scale: str, paper: str, artifact: str, root: str | Path | None = None) -> Material:
+    """What an artifact is drawn from at a scale. Without `root`, the project around the current folder."""
+    config = load(find_root() if root is None else root)
+    cells = [*config.cells_of(scale, paper, artifact), *config.cells_of(scale, paper, artifact, optional=True)]
+    records = records_of([run for cell in cells for run in config.runs_of(cell)], config.root)
+    return Material(
+        config=config,
+        scale=scale,
+        paper=paper,
+        name=artifact,
+        artifact=config.artifact(paper, artifact),
+        runs=table(records),
+        records=records,
+        published=published(config, paper),
+    )
+
+
+PUBLISHED = ("paper", "table_or_figure", "dataset", "setting", "method", "metric", "mean", "std")
+
+
+def published(config: Config, paper: str) -> pd.DataFrame:
+    """The paper's numbers, each with what it belongs to: experiment, setting_name, method_name (or None), metric.
+
+    They are verbatim, but for those in percent, which become fractions, as ours are. `excluded` says why a number is
+    not judged, and is None for those that are.
+    """
+    mapping = config.paper(paper).published
+    if mapping is None:
+        return pd.DataFrame(columns=[*PUBLISHED, "experiment", "setting_name", "method_name", "excluded"])
+    path = config.root / mapping.file
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing, though config/papers/{paper}.yaml names it as the published numbers")
+    rows = pd.read_csv(path, dtype={"mean": float, "std": float})
+    stated = rows.to_dict("records")
+    targets = [mapping.target(row) or (None, None, None, mapping.metric(row)) for row in stated]
+    percent = rows["metric"].str.endswith(PERCENT)
+    rows.loc[percent, ["mean", "std"]] = (rows.loc[percent, ["mean", "std"]] / 100).round(10)
+    for place, column in enumerate(("experiment", "setting_name", "method_name", "metric")):
+        rows[column] = pd.Series([target[place] for target in targets], dtype=object)  # so that None stays None
+    return rows.assign(excluded=pd.Series([mapping.excluded_because(row) for row in stated], dtype=object))
+
+
+def cell_names(material: Material, experiment: str, setting: str, method: str) -> dict[str, Any]:
+    """How a csv line names its cell: experiment, setting, the setting's value, method, and the method's title."""
+    return {
+        "experiment": experiment,
+        "setting": setting,
+        "value": material.label(experiment, setting),
+        "method": method,
+        "title": material.title(method),
+    }
+
+
+def single_row(run: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """The numbers of one run as a csv line states them."""
+    status = "run" if run["status"] == "finished" else run["status"]
+    return {
+        "metric": metric,
+        "mean": run[metric],
+        "n": 1,
+        "status": status,
+        "runs": run["run"],
+        "records": fingerprint([run["digest"]]),
+    }
+
+
+def summary_row(rows: pd.DataFrame, metric: str) -> dict[str, Any]:
+    """The numbers of one cell as a csv line states them: mean, sd, n, low, high, status, runs, records.
+
+    Runs whose metric is not defined (precision where nothing was predicted positive) do not count in n.
+    """
+    known = rows[rows[metric].notna()]
+    ours = stats.summarise(known[metric].tolist())
+    diverged = int((known["status"] == "diverged").sum())
+    return {
+        "metric": metric,
+        "mean": ours.mean,
+        "sd": ours.sd,
+        "n": ours.n,
+        "low": ours.low,
+        "high": ours.high,
+        "status": "not run" if ours.n == 0 else f"{diverged} diverged" if diverged else "run",
+        "runs": pack(known["run"]),
+        "records": fingerprint(known["digest"]) if ours.n else "",
+    }
+
+
+def paired_row(ours: pd.DataFrame, others: pd.DataFrame, metric: str) -> dict[str, Any]:
+    """The difference `ours` minus `others` of two cells, seed by seed, as a csv line states it.
+
+    As in `summary_row`; the seeds that only one side has do not count. Metric: `metric`_difference.
+    """
+    pairs = ours.merge(others, on="seed", suffixes=("", "_other"))
+    pairs = pairs[pairs[metric].notna() & pairs[f"{metric}_other"].notna()]
+    found = stats.summarise((pairs[metric] - pairs[f"{metric}_other"]).tolist())
+    digests = [*pairs["digest"], *pairs["digest_other"]]
+    diverged = int((pairs[["status", "status_other"]] == "diverged").any(axis=1).sum())
+    return {
+        "metric": f"{metric}_difference",
+        "mean": found.mean,
+        "sd": found.sd,
+        "n": found.n,
+        "low": found.low,
+        "high": found.high,
+        "status": "not run" if found.n == 0 else f"{diverged} diverged" if diverged else "run",
+        "runs": pack([*pairs["run"], *pairs["run_other"]]),
+        "records": fingerprint(digests) if found.n else "",
+    }

@@ -1,0 +1,221 @@
+"""What planning and asking cost: a made-up grid of thousands of runs, Snakemake's dry run of it, `reweigh explain`.
+
+    measure(show=print)     # nothing built, every record there: the whole grid, one figure; then some numbers explained
+
+Run it in the project's own folder, whose papers, workflow and notebooks the grid borrows.
+"""
+
+import math
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from reweigh.config.grid import Config, load
+from reweigh.data.obtain import recipe_digest
+from reweigh.digest import PACKAGE, digest
+from reweigh.records import record
+from reweigh.streams import rng
+
+BORROWED = (
+    "Snakefile",
+    "workflow",
+    "profiles",
+    "notebooks",
+    "config/costs.yaml",
+    "data/manifest.yaml",
+    "data/published",
+)
+MODEL, METHODS = "tdr", 10
+FIGURE = f"figures/paper/{MODEL}_1/fig5.pdf"
+SCORECARD = "results/paper/scorecard.csv"
+QUESTIONS = {
+    "a cell of a figure": (FIGURE, "--row", "TDR", "--column", "0.005"),
+    "a gain of the scorecard": (SCORECARD, "--row", "Table3/TDR", "--where", f"paper={MODEL}_1", "--column", "gain"),
+    "a claim's corrected p": (SCORECARD, "--row", f"{MODEL}_1/accuracy-at-every-ratio", "--column", "p_holm"),
+}
+
+# The arrays of a record of a hundred epochs; dry runs read records, so these have a true size.
+CURVES = {name: [0.123456789012345] * 100 for name in ("train_loss", "test_accuracy", "train_seconds")}
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """One dry run: what was asked for, the jobs that it planned, seconds that passed, seconds of processor time."""
+
+    case: str
+    target: str
+    jobs: int
+    seconds: float
+    cpu_seconds: float
+
+
+def write(folder: str | Path, runs: int = 5000, repository: str | Path = ".") -> Config:
+    """A project in `folder` whose grid at scale `paper` has at least `runs` runs; its config.
+
+    It has papers enough, each of them config/papers/tdr.yaml with ten methods in every experiment that varies anything.
+    """
+    folder, repository = Path(folder), Path(repository)
+    for name in BORROWED:
+        source, target = repository / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+    paper = _widened(yaml.safe_load((repository / f"config/papers/{MODEL}.yaml").read_text()))
+    config = _with_papers(folder, paper, 1)
+    return _with_papers(folder, paper, math.ceil(runs / len(runs_of(config))))
+
+
+def runs_of(config: Config) -> list[str]:
+    """Every run of the grid."""
+    return [run for paper in config.project.papers for run in config.runs("paper", paper)]
+
+
+def _widened(paper: dict[str, Any]) -> dict[str, Any]:
+    """A paper's file with more methods in its experiments."""
+    for experiment in paper["experiments"].values():
+        settings = experiment["settings"].get("value", experiment["settings"])
+        if experiment.get("status") != "not run" and "extension" not in experiment and len(settings) > 1:
+            experiment |= {"methods": list(paper["methods"])[:METHODS], "extensions": []}
+    return paper
+
+
+def _with_papers(folder: Path, paper: dict[str, Any], count: int) -> Config:
+    """Write config/ with so many copies of a paper, and load it."""
+    (folder / "config/papers").mkdir(parents=True, exist_ok=True)
+    names = [f"{MODEL}_{number + 1}" for number in range(count)]
+    for name in names:
+        (folder / f"config/papers/{name}.yaml").write_text(yaml.safe_dump(paper, sort_keys=False, allow_unicode=True))
+    (folder / "config/config.yaml").write_text(yaml.safe_dump({"scale": "paper", "papers": names}))
+    return load(folder)
+
+
+def leave_records(config: Config) -> int:
+    """A record for every run of the grid, current and of true size, with made-up numbers; how many there are."""
+    runs = runs_of(config)
+    for run in runs:
+        record.write(record.record_path(run, config.root), _body(config, run))
+    return len(runs)
+
+
+def _body(config: Config, run: str) -> dict[str, Any]:
+    """What planning, scoring and explaining read of a record."""
+    spec = config.resolve(run)
+    accuracy = float(rng(spec["seed"], "made-up", spec["setting"], spec["method"]).uniform(0.8, 0.9))
+    return {
+        "run": run,
+        "spec": spec,
+        "spec_digest": digest(spec),
+        "code": {"digest": record.code_digest(spec), "files": record.code_files(spec)},
+        "split": {
+            "path": f"data/splits/{run}.npz",
+            "digest": digest(run),
+            "recipe_digest": recipe_digest(spec, config.root / "data"),
+            "sizes": {"train": [5, 50]},
+        },
+        "raw": [{"dataset": spec["data"]["dataset"], "name": "made-up", "edition": "official", "bytes": 1,
+                 "sha256": digest("made-up"), "source": "made-up", "url": "https://example.org/made-up"}],
+        "git": {"commit": None, "dirty": False},
+        "environment": {"python": "3", "torch": "2"},
+        "device": {"name": "made-up", "precision": "fp32"},
+        "status": "finished",
+        "started": "2024-01-01T00:00:00Z",
+        "ended": "2024-01-01T00:00:01Z",
+        "seconds": 1.0,
+        "gpu_seconds": 0.0,
+        "peak_bytes": 1,
+        "steps": 1,
+        "diverged_at_step": None,
+        "parameters": 1,
+        "metrics": {"test_accuracy": accuracy, "minority_recall": accuracy, "confusion": [[1, 0], [0, 1]]},
+        "curves": {"epoch": list(range(1, 101)), **CURVES},
+        "trace": None,
+    }  # fmt: skip
+
+
+def leave_tables(config: Config) -> None:
+    """The csv of a figure, and a scorecard of the whole grid, from the records that are there."""
+    from reweigh import scorecard
+    from reweigh.analysis import tables
+
+    paper, name = Path(FIGURE).parent.name, Path(FIGURE).stem
+    material = tables.of_artifact("paper", paper, name, config.root)
+    cells = [
+        (experiment, setting, method)
+        for experiment in material.experiments
+        for setting in material.settings(experiment)
+        for method in material.methods(experiment, setting)
+    ]
+    rows = [tables.cell_names(material, *one) | tables.summary_row(material.of(*one), "test_accuracy") for one in cells]
+    for file, text in (
+        (Path(FIGURE).with_suffix(".csv"), scorecard.text_of(pd.DataFrame(rows))),
+        (Path(SCORECARD), scorecard.text_of(scorecard.score(config, "paper"))),
+    ):
+        (config.root / file).parent.mkdir(parents=True, exist_ok=True)
+        (config.root / file).write_text(text)
+
+
+def dry_run(folder: str | Path, case: str, *target: str) -> DryRun:
+    """Let Snakemake plan in `folder`, in a process of its own with this package; raises CalledProcessError if it fails.
+
+    Without a target it plans everything. Processor time is what tells where the machine has other work.
+    """
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--cores", "1", "--", *target]
+    done, seconds, spent = _timed(command, folder)
+    total = re.search(r"^total +(\d+)$", done.stdout + done.stderr, re.MULTILINE)
+    return DryRun(case, " ".join(target) or "everything", int(total[1]) if total else 0, seconds, spent)
+
+
+def explained(folder: str | Path, *question: str) -> tuple[float, float]:
+    """Seconds, and seconds of processor time, of one `reweigh explain` in `folder`, the start of Python included."""
+    _, seconds, spent = _timed([sys.executable, "-m", "reweigh.cli", "explain", *question], folder)
+    return seconds, spent
+
+
+def _timed(command: list[str], folder: str | Path) -> tuple[subprocess.CompletedProcess[str], float, float]:
+    """Run a command in `folder` with this package: what it said, seconds that passed, seconds of processor time."""
+    path = os.pathsep.join((str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])))
+    environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""}
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
+    return done, seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def measure(runs: int = 5000, repository: str | Path = ".", show: Callable[[str], None] = print) -> list[DryRun]:
+    """Time the dry runs of a grid: with nothing built and with every record there, of everything and of one figure.
+
+    What explaining some of its numbers takes is shown only.
+    """
+    found: list[DryRun] = []
+
+    def take(folder: str, case: str) -> None:
+        for target in ((), (FIGURE,)):
+            found.append(one := dry_run(folder, case, *target))
+            show(f"{case:18} {one.target:30} {one.jobs:6} jobs {one.seconds:8.2f} s {one.cpu_seconds:8.2f} s of a core")
+
+    with tempfile.TemporaryDirectory(prefix="reweigh-grid-") as folder:
+        config = write(folder, runs, repository)
+        take(folder, "nothing built")
+        take(folder, case := f"{leave_records(config)} records there")
+        leave_tables(config)
+        for name, question in QUESTIONS.items():
+            seconds, spent = explained(folder, *question)
+            show(f"{case:18} explain {name:27} {seconds:8.2f} s {spent:8.2f} s of a core")
+    return found
+
+
+if __name__ == "__main__":
+    measure()

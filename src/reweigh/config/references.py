@@ -1,0 +1,75 @@
+"""What a paper's file says of results must speak of what exists: claims, published numbers, rules of tuning."""
+
+import csv
+from typing import TYPE_CHECKING, Any
+
+from reweigh.config.models import Claim, Paper, Tuned
+from reweigh.config.validation import lookup
+from reweigh.errors import ConfigError
+
+if TYPE_CHECKING:
+    from reweigh.config.grid import Config
+
+
+def check(config: "Config", paper: str) -> None:
+    """Raise ConfigError at the first claim, published row or rule that names what is not there."""
+    file, content = f"config/papers/{paper}.yaml", config.papers[paper]
+    for claim in content.claims:
+        _check_claim(f"{file}: claim {claim.id}", content, claim)
+    for name, rule in content.tuned.items():
+        _check_tuned(f"{file}: tuned.{name}", content, rule)
+    _check_published(file, config, content)
+
+
+def _check_claim(where: str, paper: Paper, claim: Claim) -> None:
+    experiment = lookup("experiment", claim.experiment, paper.experiments, where)
+    for method in claim.methods:
+        lookup("method", method, paper.methods, where)
+        if experiment.status == "ready":
+            lookup(f"method of {claim.experiment}", method, experiment.with_extensions, where)
+    for setting in claim.settings or ():
+        lookup("setting", setting, experiment.settings, where)
+    if claim.test == "grows" and len(claim.settings or experiment.settings) != 2:
+        raise ConfigError(f"{where}: test grows compares two settings; name two, the one with the smaller gain first")
+
+
+def _check_tuned(where: str, paper: Paper, rule: Tuned) -> None:
+    experiment = lookup("experiment", rule.experiment, paper.experiments, where)
+    lookup("method", rule.method, experiment.methods, where)
+    if (experiment.training.evaluate_on if experiment.training else None) != "validation":
+        raise ConfigError(f"{where}: {rule.experiment} measures on the test set; set training.evaluate_on: validation")
+    for setting in rule.over or ():
+        lookup("setting", setting, experiment.settings, where)
+    for use in rule.used_by:
+        user = lookup("experiment", use.experiment, paper.experiments, f"{where}.used_by")
+        for setting in use.settings or ():
+            lookup("setting", setting, user.settings, f"{where}.used_by")
+        for method in use.methods:
+            lookup("method", method, paper.methods, f"{where}.used_by")
+
+
+def _check_published(file: str, config: "Config", paper: Paper) -> None:
+    if paper.published is None:
+        return
+    for method in paper.published.methods.values():
+        lookup("method", method, paper.methods, f"{file}: published.methods")
+    for row in paper.published.rows:
+        where = f"{file}: published row {row.table} {row.published_setting or row.dataset or ''}".rstrip()
+        experiment = lookup("experiment", row.experiment, paper.experiments, where)
+        lookup("setting", row.setting, experiment.settings, where)
+        for method in (row.methods or {}).values():
+            lookup("method", method, paper.methods, where)
+    if paper.published.excluded:
+        rows = _rows(config, paper.published.file)
+        for one in paper.published.excluded:
+            if rows and not any(one.has(row) for row in rows):
+                raise ConfigError(f"{file}: published.excluded: {paper.published.file} has no {one.table} {one.method}")
+
+
+def _rows(config: "Config", file: str) -> list[dict[str, Any]]:
+    """The published numbers; none where the file is not there, as on a machine that only trains."""
+    path = config.root / file
+    if not path.is_file():
+        return []
+    with path.open(newline="") as lines:
+        return list(csv.DictReader(lines))

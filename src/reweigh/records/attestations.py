@@ -1,0 +1,139 @@
+"""Attestations: that an edit of the code changed no number, so that records made before it stay current.
+
+A record names two digests of code: that of what trained it ("code") and that of what drew its split ("split", the
+recipe). An attestation, a JSON in `results/SCALE/attestations/`, says for named records, each by its own digest, which
+digest of today stands for the one of then, and what was done to know it: a stated sample of runs was trained again and
+came out bit for bit the same; each split was drawn again. `reweigh attest` writes them (`provenance/attest.py`).
+
+    attested = load(root)
+    attested.step(body["digest"], "code", then, now)     # the attestation by which `now` stands for `then`, or None
+
+One may start where another ends: then -> A -> B. Reading takes one look at each file, and imports nothing heavy.
+"""
+
+import functools
+import glob
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from reweigh import canonical_json
+from reweigh.errors import RecordError
+
+VERSION = 1
+PARTS = ("code", "split")  # what an attestation can speak of; a changed spec asks for other numbers
+
+
+class Step(NamedTuple):
+    """For one record: the digest `now` stands for `then`. Of `of` records stale by code, `again` were trained again."""
+
+    then: str
+    now: str
+    part: str  # "code" or "split"
+    file: str
+    date: str  # UTC, 2026-11-21T10:00:00Z
+    again: int
+    of: int
+
+    @property
+    def text(self) -> str:
+        """In words: `attested on 2026-11-21: 12 of 120 runs again, bit-equal`."""
+        done = f"{self.again} of {self.of} runs again, bit-equal" if self.part == "code" else "split drawn again, equal"
+        return f"attested on {self.date[:10]}: {done}"
+
+
+class Attestations:
+    """All attestations of a project. `refused` names the files that are not what they were written as, and why."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self.files: list[str] = []
+        self.refused: dict[str, str] = {}
+        self._steps: dict[tuple[str, str], list[Step]] = {}
+        bodies = []
+        for path in paths:
+            name = "/".join(path.parts[-4:])  # results/SCALE/attestations/FILE
+            self.files.append(name)
+            try:
+                bodies.append((name, read(path)))
+            except RecordError as error:
+                self.refused[name] = str(error)
+        for name, body in sorted(bodies, key=lambda one: (one[1]["date"], one[0])):
+            self._add(name, body)
+
+    def chain(self, record: str, part: str, then: str) -> list[Step]:
+        """The steps that lead on from `then` for the record with that digest, each after the one that it needs."""
+        waiting, reached, chain = list(self._steps.get((record, part), ())), {then}, []
+        # Dates order them only where there is a choice: clocks of two machines differ.
+        while step := next((one for one in waiting if one.then in reached), None):
+            waiting.remove(step)
+            reached.add(step.now)
+            chain.append(step)
+        return chain
+
+    def step(self, record: str, part: str, then: str, now: str) -> Step | None:
+        """The latest step that leads from `then` to `now` for the record with that digest; None if none does."""
+        return next((step for step in reversed(self.chain(record, part, then)) if step.now == now), None)
+
+    def _add(self, name: str, body: dict[str, Any]) -> None:
+        for part in PARTS:
+            for edit in body[part]:
+                sample = (body["sample"]["runs"], body["sample"]["of"])
+                step = Step(edit["then"], edit["now"], part, name, body["date"], *sample)
+                for covered in edit["covers"].values():
+                    self._steps.setdefault((covered, part), []).append(step)
+
+
+def load(root: str | Path = ".") -> Attestations:
+    """The attestations of a project; read once a process as long as no file changes. Refused ones are named once."""
+    files = sorted(glob.glob(os.path.join(os.path.abspath(root), "results", "*", "attestations", "*.json")))
+    return _load(tuple((file, os.stat(file).st_mtime_ns, os.stat(file).st_size) for file in files))
+
+
+@functools.lru_cache(maxsize=4)
+def _load(files: tuple[tuple[str, int, int], ...]) -> Attestations:
+    found = Attestations(Path(file) for file, _, _ in files)
+    for why in found.refused.values():
+        print(f"reweigh: {why}", file=sys.stderr)
+    return found
+
+
+def read(path: Path) -> dict[str, Any]:
+    """One attestation, checked against its own digest. Raises RecordError if it is not what was written."""
+    try:
+        content = path.read_bytes()
+        body = canonical_json.parse(content)
+        version = body["attestation_version"]
+    except (OSError, ValueError, KeyError) as error:
+        raise RecordError(f"{path}: not a readable attestation ({error!r}); it accepts nothing: delete it") from None
+    if version != VERSION:
+        raise RecordError(
+            f"{path}: an attestation of version {str(version)[:20]}, not {VERSION}; it accepts nothing: attest again"
+        )
+    if why := canonical_json.altered(body, content):
+        raise RecordError(
+            f"{path}: {why}; it was changed by hand and accepts nothing: restore it, or delete it and attest again"
+        )
+    if not _is_whole(body):
+        raise RecordError(f"{path}: an attestation that lacks a part; it accepts nothing: delete it and attest again")
+    return body
+
+
+def _is_whole(body: dict[str, Any]) -> bool:
+    """Whether an attestation has what is asked of it, in the form in which `write` gets it."""
+    try:
+        edits = [edit for part in PARTS for edit in body[part]]
+        words = [body["date"], *(edit[end] for edit in edits for end in ("then", "now"))]
+        counts = [body["sample"][name] for name in ("runs", "of")]
+        covered = [stated for edit in edits for stated in edit["covers"].values()]
+    except (KeyError, TypeError, AttributeError):
+        return False
+    return all(isinstance(one, str) for one in words + covered) and all(isinstance(one, int) for one in counts)
+
+
+def write(root: str | Path, scale: str, body: dict[str, Any]) -> Path:
+    """Write an attestation atomically, with the digest of itself, one key a line; its path."""
+    body = canonical_json.seal({**body, "attestation_version": VERSION})
+    path = Path(root, "results", scale, "attestations", f"{body['date'][:10]}-{body['digest'][:12]}.json")
+    return canonical_json.write(path, canonical_json.text_of(body))

@@ -1,0 +1,94 @@
+"""The chain of one run: record, spec, code, split, raw files with addresses.
+
+    facts(body)             # what a record alone says; the same for ever, whatever happens to the code
+    of_run(run, root)       # the record as it lies there: the same, with its state, and what has changed since
+
+`explain` walks it, a page may hold it, a crate may pack it. Nothing here imports more than the standard library.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from reweigh.errors import RecordError
+from reweigh.records import attestations, record
+
+INTACT = "intact: its content has the digest that it states"
+EDITIONS = {
+    "official": "the official files",
+    "reconstruction": "a reconstruction, not the official files",
+    "slice": "an exact slice of the official files",
+}
+SAID = ("energy_joules", "gpu_seconds", "peak_bytes")  # of what a run took, where its record says it
+
+
+def facts(body: dict[str, Any], metric: str | None = None, epoch: float | None = None) -> dict[str, Any]:
+    """What a record says of its run, as plain nested values: nothing in it depends on today's code or files.
+
+    `value` is the run's `metric`, after its last epoch or after `epoch`; None without a metric or where the run has no
+    such value. A fraction for accuracies; times are UTC, `seconds` wall clock.
+    """
+    return {
+        "run": body["run"],
+        "record": record.record_path(body["run"]).as_posix(),
+        "digest": body["digest"],
+        "value": None if metric is None else value_of(body, metric, epoch),
+        "status": body["status"],
+        "spec_digest": body["spec_digest"],
+        "code": {"digest": body["code"]["digest"], "files": len(body["code"]["files"])},
+        "git": body["git"],
+        "environment": body["environment"],
+        "device": body["device"],
+        "seconds": body["seconds"],
+        **{name: body[name] for name in SAID if body.get(name) is not None},
+        "started": body["started"],
+        "ended": body["ended"],
+        "split": {**body["split"], "seed": body["spec"]["seed"], "recipe": body["spec"]["data"]["split"]},
+        "raw": [{**file, "what": EDITIONS.get(file["edition"], file["edition"])} for file in body["raw"]],
+    }
+
+
+def of_run(
+    run: str, root: str | Path = ".", metric: str | None = None, epoch: float | None = None
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The chain of a run as its record lies there, and the record; `state` says what is wrong where there is none.
+
+    To `facts` it adds `state`, and in `code` the files `changed_since` and what is `attested` of that (or "").
+    """
+    try:
+        body = record.read(record.record_path(run, root))
+    except RecordError as error:
+        return {"run": run, "record": record.record_path(run).as_posix(), "state": str(error)}, None
+    found = facts(body, metric, epoch)
+    found["state"] = INTACT
+    found["code"] |= {"changed_since": changed(body), "attested": attested(body, root)}
+    return found, body
+
+
+def value_of(body: dict[str, Any], metric: str, epoch: float | None = None) -> float | None:
+    """A run's metric: after its last epoch, or on its curve after `epoch`; None where it is not defined."""
+    if epoch is None:
+        return body["metrics"].get(metric)
+    curves = body["curves"]
+    if metric not in curves or int(epoch) not in curves["epoch"]:
+        return None
+    return curves[metric][curves["epoch"].index(int(epoch))]
+
+
+def changed(body: dict[str, Any]) -> list[str]:
+    """The source files that are not what they were when the run was made."""
+    try:
+        now = record.code_files(body["spec"])
+    except ModuleNotFoundError as error:
+        return [str(error)]
+    then = body["code"]["files"]
+    return sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
+
+
+def attested(body: dict[str, Any], root: str | Path = ".") -> str:
+    """What is attested of an edit of the run's code since; empty if nothing is."""
+    try:
+        now = record.code_digest(body["spec"])
+    except ModuleNotFoundError:
+        return ""
+    step = attestations.load(root).step(body["digest"], "code", body["code"]["digest"], now)
+    return step.text if step else ""

@@ -1,0 +1,147 @@
+"""Records: the JSON that a run leaves, with everything that is needed to ask where its numbers come from.
+
+A record is written once, atomically, after its trace file, and carries the digest of itself. Three digests say what it
+depends on: `spec` (what was asked for), `code` (the source that the run imports) and `split` (how its data were drawn).
+A record is current while all three are what they would be today, or an attestation says that today's code gives the
+same. Nothing here imports torch. What each key means is in `provenance/record_schema.py`.
+"""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from reweigh import canonical_json
+from reweigh.digest import closure, digest, file_digest
+from reweigh.errors import RecordError
+from reweigh.records.attestations import Attestations
+
+RECORD_VERSION = 2  # of what is written
+READABLE = (1, 2)
+
+Stamp = tuple[int, int]  # of a file: when it was written, and its number
+
+# What every run executes; the method, the model and the reader come on top. Two names a run chooses, one file each.
+ENGINE = "reweigh.training.engine"
+
+# What a record of any version has; the whole of it is checked by an audit (`provenance/record_schema.py`).
+KEYS = {
+    "code", "curves", "device", "digest", "diverged_at_step", "ended", "environment", "git", "gpu_seconds", "metrics",
+    "parameters", "peak_bytes", "raw", "record_version", "run", "seconds", "spec", "spec_digest", "split", "started",
+    "status", "steps", "trace",
+}  # fmt: skip
+
+
+def run_name(spec: dict[str, Any]) -> str:
+    """`SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN`: the path of a run below results/, and its name everywhere else."""
+    return "/".join(
+        (spec["scale"], spec["paper"], spec["experiment"], spec["setting"], spec["method"], f"seed{spec['seed']}")
+    )
+
+
+def record_path(run: str, root: str | Path = ".") -> Path:
+    """Where the record of a run lies, below the project's root."""
+    return Path(root) / "results" / f"{run}.json"
+
+
+def reader_module(dataset: str) -> str:
+    """The module that reads a data set: `cifar10-slice` -> `reweigh.data.cifar10_slice`."""
+    return f"reweigh.data.{dataset.replace('-', '_')}"
+
+
+@functools.cache
+def _closure(*modules: str) -> dict[str, str]:
+    return closure(modules)
+
+
+def code_files(spec: dict[str, Any]) -> dict[str, str]:
+    """The source files that a run of `spec` executes -> their digests: engine, method, loss, model, reader, closed."""
+    loss = spec["method_options"].get("loss")
+    return _closure(
+        ENGINE,
+        f"reweigh.methods.{spec['uses']}",
+        f"reweigh.losses.{loss['name'] if loss else 'cross_entropy'}",
+        f"reweigh.models.{spec['model']['name']}",
+        reader_module(spec["data"]["dataset"]),
+    )
+
+
+def code_digest(spec: dict[str, Any]) -> str:
+    """One digest of all the source that a run executes."""
+    return digest(code_files(spec))
+
+
+def write(path: str | Path, body: dict[str, Any]) -> dict[str, Any]:
+    """Write a record atomically, with the digest of itself; return what was written.
+
+    A body that has been a record keeps its version.
+    """
+    record = canonical_json.seal({"record_version": RECORD_VERSION, **body})
+    canonical_json.write(path, canonical_json.text_of(record))
+    return record
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a record and check it against its own digest.
+
+    Raises RecordError if it is missing, is no JSON, has no version that is known here, was changed after it was
+    written (also if only its text was), or lacks one of `KEYS`.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+        record = canonical_json.parse(content)
+    except FileNotFoundError:
+        raise RecordError(f"{path}: no such record; train it with: snakemake {path}") from None
+    except (ValueError, OSError) as error:
+        raise RecordError(f"{path}: not a readable record ({error}); delete it and train again") from None
+    version = record.get("record_version")
+    if isinstance(version, int) and version > RECORD_VERSION:
+        raise RecordError(f"{path}: a record of version {version}, newer than this Reweigh reads; update Reweigh")
+    if type(version) is not int or version not in READABLE:
+        raise RecordError(f"{path}: not a record of a version from 1 to {RECORD_VERSION}; delete it and train again")
+    if why := canonical_json.altered(record, content):
+        raise RecordError(f"{path}: {why}; it was changed by hand: restore it or train again")
+    if lacking := KEYS - record.keys():
+        raise RecordError(f"{path}: it lacks {', '.join(sorted(lacking))}; restore it or train again")
+    return record
+
+
+def stamp(path: str | Path) -> Stamp | None:
+    """What changes when a record is written anew; None if there is none."""
+    try:
+        found = Path(path).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_ino
+
+
+def trace_path(path: str | Path, record: dict[str, Any]) -> Path | None:
+    """The arrays beside a record (class weights at every outer step), checked against the record's digest of them.
+
+    Returns None for a run that logged no arrays. Raises RecordError if the file is missing or altered.
+    """
+    if record["trace"] is None:
+        return None
+    trace = Path(path).with_name(record["trace"]["file"])
+    if not trace.is_file():
+        raise RecordError(f"{trace}: missing, though {path} names it; delete the record and train again")
+    if (found := file_digest(trace)) != record["trace"]["sha256"]:
+        raise RecordError(
+            f"{trace}: sha256 {found[:12]}, expected {record['trace']['sha256'][:12]}; delete it and train again"
+        )
+    return trace
+
+
+def stale_because(
+    record: dict[str, Any], spec: dict[str, Any], split_recipe: str, attested: Attestations | None = None
+) -> list[str]:
+    """Why a record is not what config, code and split would give today: of "spec", "code", "split"; [] if it is.
+
+    What `attested` accepts for this record is as good as today's.
+    """
+    now = {"spec": digest(spec), "code": code_digest(spec), "split": split_recipe}
+    then = {"spec": record["spec_digest"], "code": record["code"]["digest"], "split": record["split"]["recipe_digest"]}
+    changed = [part for part in now if now[part] != then[part]]
+    if attested is None:
+        return changed
+    return [part for part in changed if not attested.step(record["digest"], part, then[part], now[part])]

@@ -1,0 +1,336 @@
+"""How often the rules of `reweigh.stats` err: how often a perfect replication is called worse, a true gap replicated.
+
+Two independent ways. `simulate` draws runs and gives them to the rule. `exact` integrates: the mean and the sd of a
+normal sample are independent, so that given the sd s of n runs a verdict's probability is that of a normal mean in an
+interval, and s √(n-1) / σ is chi distributed. Both take and return fractions; tables are in points (1 point = 0.01).
+
+`markdown_tables` gives what docs/verdicts.md shows, as Markdown.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import chdtri, gammaln, ndtr
+
+from reweigh import stats
+from reweigh.analysis import tables
+from reweigh.config.grid import Config, load
+from reweigh.scorecard import scored_records
+from reweigh.scorecard.readme import put
+from reweigh.scorecard.text import table
+from reweigh.streams import rng
+
+VERDICTS = ("replicated", "better", "worse", "inconclusive")
+SEEDS = (3, 5, 10)
+HEADS = [f"n = {n}" for n in SEEDS]
+POINT = 0.01
+DRAWS = 50_000
+QUANTILES = {"10 %": 0.1, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "90 %": 0.9}
+ANY_SD = np.geomspace(0.05, 10, 60) * POINT
+SHOWS = {
+    "perfect": "A perfect replication of a true mean, in %: replicated / better or worse / inconclusive",
+    "noisy": "A perfect replication of a mean over few runs, in %: replicated / better or worse / inconclusive",
+    "gaps": "Ours is worse by a true gap, τ = 1 point, in %: replicated / worse / inconclusive",
+    "spreads": "Standard deviations over seeds that are met in practice, in points",
+    "claims": "How often a claim of a gain is decided, in %: without a gain either way, else `holds`",
+    "others": "Other claims, and runs that are not normal, in %",
+}
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(100)
+
+Rates = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is true where a published number is compared with n runs of ours; sd is that of one run, on both sides.
+
+    gap              our true mean minus theirs
+    published_runs   theirs is the mean of so many runs; None: it is the true mean
+    prints_sd        the paper prints its sd: the sample sd of its runs, or the true one if the mean is true
+    """
+
+    gap: float
+    sd: float
+    n: int
+    published_runs: int | None = None
+    prints_sd: bool = False
+
+
+def verdicts(published: np.ndarray | float, published_sd: np.ndarray | float, values: np.ndarray) -> np.ndarray:
+    """`stats.verdict` for many samples at once: values (draws, n), n at least 2; words (draws,)."""
+    n = values.shape[1]
+    mean, sd = values.mean(1), values.std(1, ddof=1)
+    half = stats.t_quantile(n - 1) * sd / math.sqrt(n)
+    low, high, tau = mean - half, mean + half, np.maximum(stats.SMALLEST_TOLERANCE, published_sd)
+    rules = [published < low - tau, published > high + tau, high - low > 2 * tau]
+    return np.select(rules, ["better", "worse", "inconclusive"], "replicated")
+
+
+def simulate(case: Case, draws: int = DRAWS, seed: int = 0) -> Rates:
+    """The share of each verdict over `draws` replications of a case."""
+    random = rng(seed, "verdicts", repr(case))
+    values = case.gap + case.sd * random.standard_normal((draws, case.n))
+    published, published_sd = np.zeros(draws), np.full(draws, case.sd if case.prints_sd else 0.0)
+    if case.published_runs:
+        theirs = case.sd * random.standard_normal((draws, case.published_runs))
+        published = theirs.mean(1)
+        if case.prints_sd:
+            published_sd = theirs.std(1, ddof=1)
+    return _shares(verdicts(published, published_sd, values))
+
+
+def exact(case: Case) -> Rates:
+    """The probability of each verdict, by integrals over the two sample sds."""
+    runs = case.published_runs
+    if runs and case.prints_sd:
+
+        def given(printed: np.ndarray) -> np.ndarray:
+            return np.stack([_given(case, stats.tolerance(sd)) for sd in printed], axis=1)
+
+        found = expect(given, case.sd, runs - 1, stats.SMALLEST_TOLERANCE)
+    else:
+        found = _given(case, stats.tolerance(case.sd if case.prints_sd else None))
+    return dict(zip(VERDICTS, found.tolist(), strict=True))
+
+
+def _given(case: Case, tau: float) -> np.ndarray:
+    """Probabilities of VERDICTS where the tolerance is known."""
+    runs, widening = case.published_runs, stats.t_quantile(case.n - 1) / math.sqrt(case.n)
+    error = case.sd * math.sqrt(1 / case.n + (1 / runs if runs else 0.0))  # of our mean minus theirs
+
+    def given(sd: np.ndarray) -> np.ndarray:
+        half = widening * sd
+        better, worse = ndtr((case.gap - tau - half) / error), ndtr((-case.gap - tau - half) / error)
+        within = np.maximum(0.0, 1 - better - worse)
+        return np.stack([np.where(half <= tau, within, 0), better, worse, np.where(half > tau, within, 0)])
+
+    return expect(given, case.sd, case.n - 1, tau / widening)
+
+
+def expect(function: Callable[[np.ndarray], np.ndarray], sd: float, degrees: int, kink: float) -> np.ndarray:
+    """E[function(s)] for the sample sd s of normal values with the true `sd`; smooth but for a kink.
+
+    `function` takes sds (k,) and gives (..., k). Gauss-Legendre on both sides of the kink, times chi's density.
+    """
+    end = sd * math.sqrt(chdtri(degrees, 1e-15) / degrees)
+    bounds = [0.0, *([kink] if 0 < kink < end else []), end]
+    total: np.ndarray | float = 0.0
+    for low, high in itertools.pairwise(bounds):
+        s = (low + high) / 2 + (high - low) / 2 * NODES
+        x = s * math.sqrt(degrees) / sd
+        log_density = (degrees - 1) * np.log(x) - x**2 / 2 - (degrees / 2 - 1) * math.log(2) - gammaln(degrees / 2)
+        weight = WEIGHTS * (high - low) / 2 * np.exp(log_density) * math.sqrt(degrees) / sd
+        total = total + function(s) @ weight
+    return np.asarray(total)
+
+
+# --- claims ----------------------------------------------------------------------------------------------------------
+
+
+def claim_rates(gain: float, sd: float, n: int, tests: int = 1, places: int = 1) -> Rates:
+    """How often a `greater` claim with margin 0 holds and fails where its p is the smallest of `tests` p values.
+
+    gain: the true mean of the n paired differences at each of `places` independent places; sd: of one difference.
+    """
+
+    def beyond(mean: float, share: float) -> float:
+        bound = stats.t_quantile(n - 1, 1 - 2 * share) / math.sqrt(n)
+        return float(expect(lambda s: ndtr((mean - bound * s) * math.sqrt(n) / sd), sd, n - 1, sd))
+
+    side = stats.ALPHA / tests / 2
+    return {"holds": beyond(gain, side) ** places, "fails": 1 - (1 - beyond(-gain, side / places)) ** places}
+
+
+def within_rate(difference: float, sd: float, n: int, margin: float, tests: int = 1) -> float:
+    """How often a `within` claim holds at one place, by two one-sided tests."""
+    bound = stats.t_quantile(n - 1, 1 - stats.ALPHA / tests) / math.sqrt(n)
+
+    def given(s: np.ndarray) -> np.ndarray:
+        room = np.maximum(0.0, margin - bound * s)
+        return ndtr((room - difference) * math.sqrt(n) / sd) - ndtr((-room - difference) * math.sqrt(n) / sd)
+
+    return float(expect(given, sd, n - 1, margin / bound))
+
+
+def simulate_spreads(n: int, settings: int = 4, draws: int = 3000, seed: int = 0) -> float:
+    """How often two methods of equal spread are told apart by `smaller_spread`, normal values, spreads pooled."""
+    values = rng(seed, "spreads", n, settings).standard_normal((draws, 2, settings, n))
+    tests = [stats.spread_ratio(ours, others) for ours, others in values]
+    return sum((stats.two_sided(one.p_for, one.p_against) or 0.0) < stats.ALPHA for one in tests) / draws
+
+
+def simulate_collapses(n: int, sd: float, share: float, loss: float, draws: int = DRAWS) -> tuple[Rates, float]:
+    """Runs of which a share collapses and loses so much: verdicts on the true mean, and false claims of a difference.
+
+    The claim compares two such methods without any true difference, by pairs.
+    """
+    random = rng(0, "collapses", n)
+    values = sd * random.standard_normal((2, draws, n)) - loss * (random.random((2, draws, n)) < share)
+    differences = values[0] - values[1]
+    t = differences.mean(1) / (differences.std(1, ddof=1) / math.sqrt(n))
+    return _shares(verdicts(-loss * share, 0.0, values[0])), float((abs(t) > stats.t_quantile(n - 1)).mean())
+
+
+def _shares(words: np.ndarray) -> Rates:
+    return {word: float((words == word).mean()) for word in VERDICTS}
+
+
+# --- what docs/verdicts.md shows -------------------------------------------------------------------------------------
+
+
+def spreads(config: Config) -> pd.DataFrame:
+    """Sds over seeds that are met in practice, in points: columns sd of, number (of sds), and quantiles.
+
+    A line for the test accuracy in the records at scale paper, one for differences to plain training, seed by seed, and
+    one for what each paper prints. Cells in which every run predicts one class only are left out: nothing varies there.
+    """
+    cell = ["paper", "experiment", "setting", "method"]
+    known = tables.table(scored_records(config, "paper"))
+    alive = known[~known.groupby(cell)["collapsed"].transform("all")]
+    values = {name: rows.set_index("seed")["test_accuracy"] for name, rows in alive.groupby(cell)}
+    pairs, kinds = [], {"one run of ours": [one.std(ddof=1) for one in values.values()]}
+    for name, ours in values.items():
+        published = config.paper(name[0]).published
+        plain = (*name[:3], published.baseline if published else "")
+        if name != plain and plain in values:
+            pairs.append((ours - values[plain]).std(ddof=1))
+    kinds["our difference to plain training, by seed"] = pairs
+    for paper in config.project.papers:
+        kinds[f"what {paper} prints"] = tables.published(config, paper)["std"].tolist()
+    rows = []
+    for kind, found in kinds.items():
+        sds = 100 * pd.Series(found, dtype=float).dropna()
+        quantiles = {name: sds.quantile(level) for name, level in QUANTILES.items()}
+        rows.append({"sd of": kind, "number": len(sds), **quantiles})
+    return pd.DataFrame(rows)
+
+
+def curves() -> pd.DataFrame:
+    """What the figure shows: columns sd, n, gap (points, ours minus published) and the probability of each verdict."""
+    gaps = np.linspace(-5, 5, 101)
+    rows = [(sd, n, gap, Case(gap * POINT, sd * POINT, n)) for sd in (0.5, 1.0) for n in SEEDS for gap in gaps]
+    return pd.DataFrame([{"sd": sd, "n": n, "gap": gap, **exact(case)} for sd, n, gap, case in rows])
+
+
+def markdown_tables(config: Config) -> dict[str, str]:
+    """Every table of docs/verdicts.md, by the name of its place there: per cent, sds and gaps in points."""
+    return {
+        "perfect": _perfect(),
+        "noisy": _noisy(),
+        "gaps": _gaps(),
+        "spreads": _spreads(config),
+        "claims": _claims(),
+        "others": _others(),
+    }
+
+
+def text(root: str | Path = ".") -> str:
+    """All tables, each under what it shows."""
+    return "\n\n".join(f"{SHOWS[name]}\n\n{body}" for name, body in markdown_tables(load(root)).items())
+
+
+def write(folder: Path, root: str | Path = ".") -> list[Path]:
+    """Put the tables into `folder`/verdicts.md, between their markers, and draw verdicts.png beside it."""
+    from reweigh.plots.probabilities import verdict_probabilities
+
+    text, picture = folder / "verdicts.md", folder / "verdicts.png"
+    for name, body in markdown_tables(load(root)).items():
+        put(text, name, body)
+    picture.write_bytes(verdict_probabilities(curves()).png())
+    return [text, picture]
+
+
+def _perfect() -> str:
+    rows = []
+    for sd, prints in [(0.2, False), (0.5, False), (1, False), (2, False), (2, True)]:
+        cases = [Case(0, sd * POINT, n, prints_sd=prints) for n in SEEDS]
+        rows.append([f"{sd:g}", f"{sd if prints else 1:g}", *map(_wrong_side, cases)])
+    return table(["sd of a run", "tolerance τ", *HEADS], rows)
+
+
+def _noisy() -> str:
+    rows = []
+    for sd, runs, prints in itertools.product((1, 2), (3, 5), (True, False)):
+        cases = [Case(0, sd * POINT, n, runs, prints) for n in SEEDS]
+        rows.append([f"{sd:g}", str(runs), "yes" if prints else "no", *map(_wrong_side, cases)])
+    return table(["sd of a run", "runs in the paper", "prints its sd", *HEADS], rows)
+
+
+def _gaps() -> str:
+    rows = []
+    for gap in (1, 2, 3, 5):
+        for sd in (0.2, 0.5, 1, 2):
+            found = [exact(Case(-gap * POINT, sd * POINT, n)) for n in SEEDS]
+            cells = [_triple(one["replicated"], one["worse"], one["inconclusive"]) for one in found]
+            rows.append([str(gap), f"{sd:g}", *cells])
+        worst = [max(exact(Case(-gap * POINT, sd, n))["replicated"] for sd in ANY_SD) for n in SEEDS]
+        rows.append([str(gap), "any", *(f"at most {_percent(rate)}" for rate in worst)])
+    return table(["true gap", "sd of a run", *HEADS], rows)
+
+
+def _spreads(config: Config) -> str:
+    found = spreads(config)
+    rows = [[kind, str(count), *(f"{sd:.2f}" for sd in sds)] for kind, count, *sds in found.itertuples(index=False)]
+    return table([*found.columns], rows)
+
+
+def _claims() -> str:
+    head = ["true gain", "sd of a difference", *(f"n = {n}: {which}" for n in SEEDS for which in ("alone", "of 10"))]
+    rows = []
+    for gain in (0, 1, 2):
+        for sd in (0.5, 1, 2):
+            rates = [claim_rates(gain * POINT, sd * POINT, n, tests) for n in SEEDS for tests in (1, 10)]
+            if gain or sd == 1:  # without a gain the sd does not matter
+                kept = [_percent(one["holds"] + (0 if gain else one["fails"])) for one in rates]
+                rows.append([str(gain), f"{sd:g}" if gain else "any", *kept])
+    return table(head, rows)
+
+
+def _others() -> str:
+    collapses = [simulate_collapses(n, 0.5 * POINT, 0.1, 40 * POINT) for n in SEEDS]
+    four = [claim_rates(0, POINT, n, places=4) for n in SEEDS]
+    rows = {
+        "`greater` at four places at once, no difference at any: decided": [sum(one.values()) for one in four],
+        "`greater` at four places at once, a gain of 1 point at each, sd 1: `holds`": [
+            claim_rates(POINT, POINT, n, places=4)["holds"] for n in SEEDS
+        ],
+        "`within` 1 point, the truth just outside, sd 0.5: `holds`": [
+            within_rate(POINT, 0.5 * POINT, n, POINT) for n in SEEDS
+        ],
+        "`within` 1 point, no difference at all, sd 0.5: `holds`": [
+            within_rate(0, 0.5 * POINT, n, POINT) for n in SEEDS
+        ],
+        "`smaller_spread` over four settings, equal spreads: decided (simulated)": [simulate_spreads(n) for n in SEEDS],
+        "1 run of 10 collapses by 40 points, sd 0.5 else; a perfect replication: better or worse (simulated)": [
+            found["better"] + found["worse"] for found, _ in collapses
+        ],
+        "the same; a perfect replication: `replicated` (simulated)": [found["replicated"] for found, _ in collapses],
+        "two such methods without a difference, `greater`: decided (simulated)": [claim for _, claim in collapses],
+    }
+    body = [[text, *map(_percent, rates)] for text, rates in rows.items()]
+    return table(["what is true, and what is said", *HEADS], body)
+
+
+def _wrong_side(case: Case) -> str:
+    """replicated / better or worse / inconclusive"""
+    found = exact(case)
+    return _triple(found["replicated"], found["better"] + found["worse"], found["inconclusive"])
+
+
+def _triple(*rates: float) -> str:
+    return " / ".join(map(_percent, rates))
+
+
+def _percent(rate: float) -> str:
+    """Per cent: whole from 10 on, one decimal below; what rounds to nothing or everything is not said to be it."""
+    percent = 100 * rate
+    if percent < 0.05:
+        return "< 0.1"
+    if percent > 99.5:
+        return "> 99"
+    return f"{percent:.1f}" if percent < 9.95 else f"{percent:.0f}"

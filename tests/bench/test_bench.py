@@ -1,0 +1,307 @@
+"""The bench measures what it says: twins give the same numbers, turns are fair, files are those of one run."""
+
+import csv
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+
+from reweigh import bench
+from reweigh.bench import contenders as make
+from reweigh.bench import figure, groups, measure, pairs, table
+from reweigh.bench.measure import Bench, Contender
+from reweigh.data import load
+from reweigh.errors import ConfigError
+from reweigh.methods.base import Step
+from reweigh.models import build, parameter_count
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def small(monkeypatch, raw_root):
+    """Let the bench read the raw data of the tests, and train small models."""
+    torch.set_num_threads(1)
+    full = make.spec_of
+
+    def spec_of(model, *args, **kwargs):
+        spec = full(model, *args, **kwargs)
+        spec["model"]["options"] = {"width": 0.25} if model == "resnet32" else {}
+        return spec
+
+    make.split_of.cache_clear()
+    monkeypatch.setattr(make, "raw_data", lambda dataset: load.read(dataset, root=raw_root))
+    monkeypatch.setattr(make, "cifar", lambda: "cifar10-slice")
+    monkeypatch.setattr(make, "spec_of", spec_of)
+    monkeypatch.setattr(make, "MODELS", {"resnet32": ("ResNet-32", 8), "lenet": ("LeNet", 10)})
+    for module in (groups, pairs):
+        monkeypatch.setattr(module, "all_cores", lambda: 1)
+    monkeypatch.setattr(pairs, "SMALL", 4)
+    yield Bench(CPU, 2, lambda text: None)
+    make.split_of.cache_clear()
+
+
+def line(group="steps", contender="TDR", baseline="plain step", ratio=1.5, **changes):
+    said = {"device": "a machine", "torch": "2.0", "group": group, "contender": contender, "baseline": baseline}
+    said |= {"milliseconds": 3.25, "ratio": ratio, "q1": 1.25, "q3": 1.75, "peak_mebibytes": None, "rounds": 5}
+    return table.Line(**said | {"threads": 1, "precision": "fp32"} | changes)
+
+
+# --- measuring -------------------------------------------------------------------------------------------------------
+
+
+def test_contenders_take_turns_and_ratios_are_taken_within_a_round():
+    order, clock = [], itertools.count()
+
+    def turn(name, factor):
+        def block():
+            order.append(name)
+            return factor * (2.0 ** (next(clock) // 2))  # the machine slows down from round to round
+
+        return block
+
+    party = {"plain": Contender(turn("plain", 1.0)), "slow": Contender(turn("slow", 3.0), note="said")}
+    plain, slow = Bench(CPU, 5, lambda text: None).compare("a group", party)
+    assert order == ["plain", "slow"] * 5
+    assert plain.ratio == 1 and (slow.ratio, slow.q1, slow.q3) == (3, 3, 3)
+    assert (plain.milliseconds, slow.milliseconds) == (4, 12)
+    assert (slow.baseline, slow.rounds, slow.note, slow.threads) == ("plain", 5, "said", torch.get_num_threads())
+
+
+def test_medians_and_quartiles_are_over_rounds():
+    party = Contender(lambda: 0.0)
+    found = Bench(CPU, 5, print).line("group", "one", party, [1.0, 2, 3, 4, 100], "other", [1.0] * 5)
+    assert (found.q1, found.ratio, found.q3) == (2, 3, 4)
+    assert Bench(CPU, 1, print).line("group", "one", party, [6.0], "other", [2.0]).q1 is None
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes on by so many seconds when it is told to."""
+    told = [5.0]
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: told[0])
+    return lambda seconds: told.__setitem__(0, told[0] + seconds)
+
+
+def test_a_block_gives_milliseconds_a_step(clock):
+    assert Bench(CPU, 2, print).timed(lambda: clock(0.04), steps=4)() == pytest.approx(10)
+
+
+@pytest.mark.skipif(measure.resident_peak(lambda: None) is None, reason="this system does not tell")
+def test_the_peak_is_what_was_held_at_once_above_what_was_held_before():
+    held = torch.ones(2**22)  # 16 MiB that are there before
+    assert Bench(CPU, 2, print).peak_of(lambda: torch.ones(2**24).sum() + held[0]) == pytest.approx(64, abs=8)
+    twice = lambda: [torch.ones(2**23).sum() for _ in range(2)]  # noqa: E731
+    assert Bench(CPU, 2, print).peak_of(twice) == pytest.approx(32, abs=8)  # one after the other
+
+
+def test_a_stopwatch_times_calls_and_goes_away(clock):
+    class Sleeper:
+        def nap(self):
+            clock(0.02)
+            return 7
+
+    sleeper = Sleeper()
+    with measure.Stopwatch(sleeper, "nap") as spent:
+        assert [sleeper.nap(), sleeper.nap()] == [7, 7]
+        clock(1)
+    assert spent["nap"] == pytest.approx(40)
+    assert "nap" not in vars(sleeper)
+
+
+# --- contenders ------------------------------------------------------------------------------------------------------
+
+
+def test_the_plain_loop_is_the_same_network_as_resnet32():
+    plain_loop = make.plain_loop()
+    theirs, ours = plain_loop.ResNet(), build("resnet32", (3, 32, 32), 10, 0)
+    assert parameter_count(theirs) == parameter_count(ours) == 464_154
+    with torch.no_grad():
+        for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            mine.copy_(other)
+    images = torch.rand(4, 3, 32, 32)
+    torch.testing.assert_close(ours(images), theirs(images), rtol=1e-4, atol=1e-5)
+
+
+def test_the_plain_loop_trains_on_the_images_of_the_split(small):
+    images, labels = make.images_of("cifar10-slice")
+    train = make.split_of("cifar10-slice").train
+    raw = make.raw_data("cifar10-slice")
+    assert (images[5].transpose(2, 0, 1) == raw.train_inputs[train.index[5]]).all() and len(images) == len(labels)
+    torch.manual_seed(0)
+    loop = make.plain_loop().PlainLoop(images[:64], labels[:64], 0, CPU, batch_size=32)
+    before = [value.clone() for value in loop.model.parameters()]
+    loop.advance(3)  # past the end of an epoch
+    assert any((old != new).any() for old, new in zip(before, loop.model.parameters(), strict=True))
+    batch, _ = next(loop.batches)
+    assert batch.shape == (32, 3, 32, 32) and abs(batch.mean()) < 1
+
+
+@pytest.mark.parametrize("kind", ["by_example", "by_network", "by_design"])
+def test_twins_give_the_same_numbers(small, kind):
+    problem = pairs.Problem(make.run_of(make.spec_of("resnet32", "er"), CPU), 8)
+    fast, slow = (work() for work in getattr(problem, kind)())
+    if isinstance(fast, torch.Tensor):
+        fast, slow = {"": fast}, {"": slow}
+    assert any(value.abs().sum() > 0 for value in fast.values())
+    for name in fast:
+        torch.testing.assert_close(fast[name], slow[name], rtol=2e-3, atol=1e-5)
+
+
+def test_the_penalty_changes_the_gradient_and_leaves_no_trace(small):
+    problem = pairs.Problem(make.run_of(make.spec_of("resnet32", "er"), CPU), 4)
+    buffers = {name: value.clone() for name, value in problem.model.named_buffers()}
+    penalised, plain = (work() for work in problem.penalised())
+    assert any((penalised[name] - plain[name]).abs().max() > 1e-6 for name in plain)
+    assert all(torch.equal(value, buffers[name]) for name, value in problem.model.named_buffers())
+
+
+def test_the_weight_network_learns_every_fifth_step_only(small):
+    run = make.with_method(make.run_of(make.spec_of("lenet"), CPU), make.WeightNetwork)
+    before, changed = {name: value.clone() for name, value in run.method.network.items()}, []
+    for number in range(11):
+        run.advance()
+        if any((run.method.network[name] != value).any() for name, value in before.items()):
+            changed.append(number)
+            before = {name: value.clone() for name, value in run.method.network.items()}
+    assert changed == [0, 5, 10]
+    step = Step(run.number, "inner", run.model, run.batches.current(), None)
+    weights = run.method.example_weights(step, torch.tensor([0.1, 2.0]))
+    assert weights.shape == (2,) and weights.min() > 0 and weights.sum() < 1
+
+
+# --- rooms -----------------------------------------------------------------------------------------------------------
+
+
+def test_throughput_is_compared_with_the_better_loop(small, monkeypatch):
+    ticks = {"plain loop, 0 loading processes": 30.0, "plain loop, 2 loading processes": 20.0, "the engine, fp32": 10.0}
+    monkeypatch.setattr(Bench, "turns", lambda self, group, taken: {name: [ticks.get(name, 5.0)] * 3 for name in taken})
+    lines = {one.contender: one for one in groups.throughput(small)}
+    assert {one.baseline for one in lines.values()} == {"plain loop, 2 loading processes"}
+    assert lines["the engine, fp32"].ratio == 0.5 and "2.00 x" in lines["the engine, fp32"].note
+    assert lines["the engine, bf16"].precision == "bf16" and "1600 images/s" in lines["the engine, bf16"].note
+
+
+def test_steps_say_which_method_they_are_of(small):
+    lines = [one for one in groups.steps(small) if one.model == "lenet"]
+    assert [one.method for one in lines] == [
+        "none 1",
+        "tdr 10",
+        "er 1",
+        "meta 1",
+        "absgd 1",
+        "hard 1",
+        "random_weights 1",
+    ]
+    assert {one.batch_size for one in lines} == {10} and all(one.milliseconds > 0 for one in lines)
+
+
+def test_bookkeeping_is_a_share_of_the_step(small):
+    found = groups._bookkeeping(small, "lenet", "mnist", 1)
+    assert 0 < found.ratio < 0.5 and found.rounds == 2
+    assert found.milliseconds < 1000 and "checkpoints" in found.note
+
+
+def test_pairs_are_measured_in_time_and_memory(small):
+    problem = pairs.Problem(make.run_of(make.spec_of("lenet", "er"), CPU), 8)
+    twin, own = pairs._pair(small, "LeNet", problem.by_example(), rounds=2)
+    assert own.baseline == twin.contender == "LeNet, double backpropagation" and own.ratio > 0
+    assert own.peak_mebibytes is None or own.peak_mebibytes >= 0
+
+
+def test_runs_are_trained_packed_and_alone_in_a_folder_of_their_own(small, monkeypatch, tmp_path, raw_root):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "raw").symlink_to(raw_root)
+    root = Path.cwd()
+    for name in ("embedded", "manifest.yaml"):
+        (tmp_path / "data" / name).symlink_to(root / "data" / name)
+    (tmp_path / "config").symlink_to(root / "config")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(groups, "EPOCHS", 1)
+    monkeypatch.setattr(groups, "SEEDS", 2)
+    monkeypatch.setattr(groups, "CELL", "smoke/tdr/mnist-4v9/rho0.1/er")
+    alone, beside, turns, threads = groups.packed(small)
+    assert beside.baseline == alone.contender and threads.baseline == turns.contender
+    assert "processes on 1 cores" in beside.note and "s of processors" in alone.note
+    assert not (tmp_path / "results").exists() and not (tmp_path / "data/splits").exists()
+
+
+def test_the_grid_is_told_from_its_dry_runs(small, monkeypatch):
+    runs = [
+        groups.grid.DryRun("records there", "everything", 5, 8.0, 7.5),
+        groups.grid.DryRun("records there", "figures/a.pdf", 2, 2.0, 1.5),
+    ]
+    monkeypatch.setattr(groups.bench_grid, "measure", lambda show: runs)
+    whole, single = groups.dry_runs(small)
+    assert (whole.milliseconds, single.milliseconds, single.ratio) == (8000, 2000, 0.25)
+    assert single.note == "2 jobs, 1.5 s of a core"
+
+
+def test_a_processor_has_no_graphs(small):
+    assert groups.ROOMS["graphs"](small) == []
+
+
+# --- table, files and command ----------------------------------------------------------------------------------------
+
+
+def test_a_csv_gives_back_the_lines_that_were_written(tmp_path):
+    lines = [
+        line(),
+        line(q1=None, q3=None, peak_mebibytes=12.5, model="lenet", batch_size=50, method="tdr 10", note="n"),
+    ]
+    table.write(lines, tmp_path / "bench.csv")
+    assert table.read(tmp_path / "bench.csv") == lines
+    assert table.read(tmp_path / "none.csv") == []
+    (tmp_path / "old.csv").write_text("device,group,ratio\na,b,1\n")
+    assert table.read(tmp_path / "old.csv") == []
+
+
+def test_the_table_names_machine_groups_and_contenders():
+    said = table.report([line(ratio=0.5, q1=0.25, q3=0.75, note="why"), line(group="packed", threads=2)])
+    for text in (
+        "a machine",
+        "torch 2.0",
+        "steps (1 thread)",
+        "packed (2 threads)",
+        "TDR",
+        "0.500 x",
+        "[0.250, 0.750]",
+        "why",
+    ):
+        assert text in said
+
+
+def test_the_figure_has_a_dot_for_every_ratio_to_something_else(tmp_path, monkeypatch):
+    drawn = []
+    panel = figure._panel
+    monkeypatch.setattr(
+        figure, "_panel", lambda axes, name, rows: (drawn.append((name, rows)), panel(axes, name, rows))
+    )
+    own, first, second = (
+        line(contender="plain step", ratio=1.0),
+        line(q1=None, q3=None),
+        line(group="packed", ratio=0.02),
+    )
+    paths = figure.draw([own, first, second], tmp_path / "bench")
+    assert drawn == [("steps", [first]), ("packed", [second])]
+    assert all(path.stat().st_size > 1000 for path in paths) and {path.suffix for path in paths} == {".pdf", ".png"}
+
+
+def test_files_are_written_only_of_a_run_of_all_groups(monkeypatch, tmp_path, capsys):
+    for number, name in enumerate(bench.GROUPS):
+        monkeypatch.setitem(
+            groups.ROOMS, name, lambda room, number=number, name=name: [line(group=name, ratio=number + 0.5)]
+        )
+    assert [one.group for one in bench.main(["steps", "packed"], 2, tmp_path)] == ["packed", "steps"]
+    assert not list(tmp_path.iterdir()) and "not written" in capsys.readouterr().out
+    bench.main([], 2, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"bench.csv", "bench.pdf", "bench.png"}
+    with open(tmp_path / "bench.csv") as file:
+        assert [row["group"] for row in csv.DictReader(file)] == list(bench.GROUPS)
+
+
+def test_every_group_has_a_room_and_another_is_an_error():
+    assert list(bench.GROUPS) == list(groups.ROOMS)
+    with pytest.raises(ConfigError, match="steps"):
+        bench.main(["stepps"])

@@ -1,0 +1,120 @@
+"""The slices of CIFAR that come with the project: the official images, enough of them; and sets taken whole."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import image_layouts
+
+from reweigh.data import load, manifest
+from reweigh.data.noise import realised
+from reweigh.data.split import draw
+from reweigh.errors import DataError
+
+ROOT = Path(__file__).parents[2]
+MIRROR = os.environ.get("REWEIGH_MIRROR", "")
+needs_mirror = pytest.mark.skipif(not Path(MIRROR or "-").is_dir(), reason="REWEIGH_MIRROR names no directory")
+
+ALL = {"kind": "all", "target_size": 0, "target_inside": False, "validation_size": 0, "order": "random", "test": "all"}
+SIZED = ALL | {"largest_class": 500, "imbalance_ratio": 100.0}
+SYMMETRIC = {"kind": "symmetric", "rate": 0.4}
+
+
+@pytest.fixture(scope="module")
+def slices(raw_root):
+    return {name: load.read(name, {}, raw_root) for name in ("cifar10-slice-large", "cifar100-slice")}
+
+
+def test_the_slices_are_enough_for_quick_experiments(slices):
+    for name, largest, smallest, equal, test in (
+        ("cifar10-slice-large", 500, {100: 5, 10: 50}, 120, 100),
+        ("cifar100-slice", 100, {100: 1, 10: 10}, 30, 15),
+    ):
+        raw = slices[name]
+        classes = len(raw.class_names)
+        for kind in ("long-tail", "step"):
+            for ratio, last in smallest.items():
+                drawn = draw(raw, SIZED | {"kind": kind, "largest_class": largest, "imbalance_ratio": ratio}, 0)
+                assert (drawn.class_counts[0], drawn.class_counts[-1]) == (largest, last)
+                assert drawn.sizes()["test"] == [test] * classes
+        flat = SIZED | {"kind": "long-tail", "largest_class": equal, "imbalance_ratio": 1, "noise": SYMMETRIC}
+        drawn = draw(raw, flat, 0)
+        true = raw.train_labels[drawn.train.index]
+        assert np.bincount(true).tolist() == [equal] * classes
+        assert realised(true, drawn.train.label, classes)["rate"] == 0.4
+        blocks = draw(raw, flat | {"noise": {"kind": "asymmetric", "rate": 0.4}}, 0)
+        assert (blocks.train.label != true).any()
+
+
+@needs_mirror
+def test_the_slices_are_pixel_by_pixel_the_official_images(raw_root, slices):
+    folder = Path(MIRROR) / "cifar-10"
+    ten = (np.load(folder / "images.npy", mmap_mode="r"), np.load(folder / "labels.npy"))
+    inexact = {item["index"] for item in json.loads((folder / "inexact.json").read_text())["items"]}
+    hundred = load.read("cifar100", {}, _linked(raw_root.parent / "whole", "cifar100", "cifar-100/cifar-100-python"))
+    both = [
+        np.concatenate((getattr(hundred, f"train_{what}"), getattr(hundred, f"test_{what}")))
+        for what in ("inputs", "labels")
+    ]
+    for name, (images, labels), avoid in (("cifar10-slice-large", ten, inexact), ("cifar100-slice", both, set())):
+        lines = [line.split(",") for line in (raw_root / name / "examples.csv").read_text().splitlines()[1:]]
+        for part, begin, end in (("train", 0, 50000), ("test", 50000, 60000)):
+            rows = [begin + int(line[1]) for line in lines if line[0] == part]
+            inputs, given = getattr(slices[name], f"{part}_inputs"), getattr(slices[name], f"{part}_labels")
+            assert len(set(rows)) == len(rows) and not avoid & set(rows)
+            assert np.array_equal(given, labels[rows])
+            assert np.array_equal(inputs, images[rows])
+            for k, size in enumerate(np.bincount(given)):  # the first of each class in the official order
+                mine = [row for row in np.flatnonzero(labels[begin:end] == k) + begin if row not in avoid]
+                assert [row for row in rows if labels[row] == k] == mine[:size]
+    assert hundred.class_names[:20] == slices["cifar100-slice"].class_names
+
+
+def _linked(root, name, place):
+    root.mkdir()
+    (root / name).symlink_to(Path(MIRROR) / place)
+    return root
+
+
+def test_a_slice_whose_files_do_not_fit_is_refused(tmp_path, raw_root):
+    for name, array in (("cifar10-slice-large", "more.npy"), ("cifar100-slice", "images.npy")):
+        (tmp_path / name).mkdir()
+        for path in (raw_root / name).glob("*.*"):
+            (tmp_path / name / path.name).symlink_to(path)
+        images = np.load(raw_root / name / array)
+        more = np.concatenate((images, images[:1])) if name == "cifar100-slice" else images[..., :31]
+        for wrong in (images[:-1], more):
+            (tmp_path / name / array).unlink()
+            np.save(tmp_path / name / array, wrong)
+            with pytest.raises(DataError, match=r"images but \d+ examples; delete it and fetch it again"):
+                load.read(name, {}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "lay"),
+    [
+        ("imagenet-lt", image_layouts.imagenet_lt),
+        ("places-lt", image_layouts.places_lt),
+        ("inaturalist2018", image_layouts.inaturalist2018),
+        ("clothing1m", image_layouts.clothing1m),
+    ],
+)
+def test_sets_that_are_imbalanced_or_noisy_already_are_taken_whole(tmp_path, dataset, lay):
+    lay(tmp_path)
+    raw = load.read(dataset, {}, tmp_path)
+    drawn = draw(raw, ALL, 0)
+    assert drawn.train.index.tolist() == list(range(len(raw.train_labels)))
+    assert np.array_equal(drawn.train.label, raw.train_labels)
+    assert np.array_equal(drawn.test.label, raw.test_labels)
+    entry = manifest.Manifest.load(ROOT / "data" / "manifest.yaml")[dataset]
+    assert f"data/raw/{dataset}" in entry.how
+
+
+@needs_mirror
+def test_places_lt_has_the_counts_of_the_sheet(tmp_path):
+    (tmp_path / "places-lt").symlink_to(Path(MIRROR) / "lists")
+    drawn = draw(load.read("places-lt", {}, tmp_path), ALL, 0)
+    counts = drawn.class_counts
+    assert (len(drawn.train), len(counts), counts.max(), counts.min()) == (62500, 365, 4980, 5)

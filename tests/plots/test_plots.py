@@ -1,0 +1,207 @@
+"""Figures: what they draw is what the records say, every number is in the csv, and text stays where it can be read."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from support import synthetic_records
+
+from reweigh import plots, stats
+from reweigh.analysis import tables
+from reweigh.config.grid import load
+from reweigh.digest import file_digest
+from reweigh.errors import ConfigError
+from reweigh.plots import style
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with made-up records at scale smoke, and of some figures at scale paper; two methods left out."""
+    root = synthetic_records.project(tmp_path_factory.mktemp("project"))
+    for artifact in ("fig5", "fig6", "fig9", "table1", "table3"):
+        synthetic_records.fill(root, "smoke", "tdr", artifact)
+    for run in load(root).runs("paper", "tdr", "mnist-4v9"):
+        if "/none/" not in run and "rho0.02/er" not in run:
+            synthetic_records.make(root, run)
+    return root
+
+
+DRAW = {
+    "fig3": lambda material: plots.learning_curves(material),
+    "fig4": lambda material: plots.learning_curves(material, "minority_recall", 'recall of "4"'),
+    "fig5": plots.accuracy_by_ratio,
+    "fig6": lambda material: plots.accuracy_and_weights(material, "rho0.02", "tdr"),
+    "fig8": plots.not_run,
+    "fig9": plots.grouped_bars,
+    "table1": plots.table,
+    "table2": plots.table,
+    "table3": plots.table,
+}
+
+
+def texts(drawing: plots.Drawing) -> str:
+    """All that is written in a figure."""
+    return " ".join(text.get_text() for text in drawing.figure.findobj(lambda artist: hasattr(artist, "get_text")))
+
+
+@pytest.mark.parametrize("artifact", DRAW)
+def test_every_figure_says_its_scale_and_n(root: Path, artifact: str) -> None:
+    drawing = DRAW[artifact](tables.of_artifact("smoke", "tdr", artifact, root))
+    written = texts(drawing)
+    assert "scale: smoke" in written
+    assert "not comparable with the paper" in written
+    if artifact not in ("fig8", "table2"):
+        assert "n = " in written
+        assert "interval" in written
+
+
+@pytest.mark.parametrize("artifact", DRAW)
+def test_every_number_in_the_csv_can_be_traced(root: Path, artifact: str, tmp_path: Path) -> None:
+    drawing = DRAW[artifact](tables.of_artifact("smoke", "tdr", artifact, root)).save(tmp_path / artifact)
+    data = pd.read_csv(tmp_path / f"{artifact}.csv", keep_default_na=False, dtype=str)
+    assert set(data) >= style.CORE
+    assert len(data) == len(drawing.data)
+    drawn = data[data["mean"] != ""]
+    assert (drawn["runs"] != "").all()
+    assert (drawn["records"].str.len() == 12).all()
+    assert (data[data["mean"] == ""]["status"] == "not run").all()
+
+
+def test_lines_of_a_curve_are_means_of_the_records(root: Path) -> None:
+    material = tables.of_artifact("paper", "tdr", "fig3", root)
+    data = plots.learning_curves(material).data
+    line = data[(data["method"] == "tdr") & data["seed"].isna() & (data["epoch"] == 7)].iloc[0]
+    bodies = [material.records[run] for run in tables.unpack(line["runs"])]
+    values = [body["curves"]["test_accuracy"][body["curves"]["epoch"].index(7)] for body in bodies]
+    assert len(values) == 5
+    expected = stats.summarise(values)
+    assert (line["mean"], line["sd"], line["low"], line["high"]) == pytest.approx(
+        (expected.mean, expected.sd, expected.low, expected.high)
+    )
+    assert line["minutes"] == pytest.approx(np.mean([body["curves"]["train_seconds"][6] for body in bodies]) / 60)
+
+
+def test_what_was_not_run_says_so_and_nothing_stands_in(root: Path) -> None:
+    drawing = plots.accuracy_by_ratio(tables.of_artifact("paper", "tdr", "fig5", root))
+    gap = drawing.data[(drawing.data["method"] == "er") & (drawing.data["setting"] == "rho0.02")]
+    assert gap["n"].tolist() == [0]
+    assert gap["mean"].isna().all()
+    assert "Not run: Example reweighting (0.02)" in texts(drawing)
+    assert "none" not in set(drawing.data["method"])  # optional, without records: not drawn, not claimed
+
+
+def test_settings_stand_in_the_papers_order(root: Path) -> None:
+    data = plots.accuracy_by_ratio(tables.of_artifact("paper", "tdr", "fig5", root)).data
+    mine = data[(data["method"] == "tdr") & data["seed"].isna()]
+    assert mine["value"].tolist() == ["0.1", "0.05", "0.02", "0.005"]
+
+
+def test_ridges_show_the_weights_and_what_inverse_frequency_would_give(root: Path) -> None:
+    material = tables.of_artifact("smoke", "tdr", "fig6", root)
+    data = plots.accuracy_and_weights(material, "rho0.02", "tdr").data
+    inverse = data[data["metric"] == "inverse_frequency"]["mean"]
+    body = next(body for run, body in material.records.items() if "rho0.02/tdr" in run)
+    counts = np.array(body["split"]["sizes"]["train"])
+    assert inverse.to_numpy() * counts == pytest.approx(inverse.iloc[0] * counts[0])
+    assert inverse.sum() == pytest.approx(1, abs=1e-5)
+    weights = data[data["metric"] == "class_weight"]
+    assert len(weights) == 10
+    assert weights["mean"].sum() == pytest.approx(1, abs=1e-5)
+    assert (data[data["metric"] == "class_weight_density"].groupby("class")["mean"].max() == 1).all()
+
+
+def test_tables_hold_the_papers_numbers_beside_ours_and_tell_gaps_apart(root: Path) -> None:
+    data = plots.table(tables.of_artifact("smoke", "tdr", "table1", root)).data
+    cell = data[(data["experiment"] == "cifar10-4v9-convnet") & (data["method"] == "tdr")].set_index("value")
+    assert cell.loc["0.05", "published"] == 0.9025
+    assert cell.loc["0.3", "status"] == "run"
+    assert cell.loc["0.05", "note"] == "not part of scale smoke"
+    written = texts(plots.table(tables.of_artifact("smoke", "tdr", "table1", root)))
+    assert "not reported" in written  # example reweighting on ResNet-20
+    assert "not run" in written
+
+
+def test_the_panel_of_an_artifact_that_cannot_be_run_gives_reason_and_published_numbers(root: Path) -> None:
+    drawing = plots.not_run(tables.of_artifact("smoke", "tdr", "fig8", root))
+    assert load(root).artifact("tdr", "fig8").reason.split()[0] in texts(drawing)
+    assert drawing.data["published"].tolist() == [0.8605, 0.855]
+    assert (drawing.data["status"] == "not run").all()
+    assert drawing.data["mean"].isna().all()
+
+
+def test_diverged_runs_count_and_are_named(root: Path) -> None:
+    run = "smoke/tdr/mnist-4v9/rho0.005/er/seed0"
+    before = tables.record.read(tables.record.record_path(run, root))["metrics"]["test_accuracy"]
+    synthetic_records.make(root, run, status="diverged", test_accuracy=0.5)
+    try:
+        drawing = plots.accuracy_by_ratio(tables.of_artifact("smoke", "tdr", "fig5", root))
+        line = drawing.data[(drawing.data["method"] == "er") & (drawing.data["setting"] == "rho0.005")]
+        assert line[line["seed"].isna()]["status"].tolist() == ["1 diverged"]
+        assert "no longer finite" in texts(drawing)
+    finally:
+        synthetic_records.make(root, run, test_accuracy=before)
+
+
+def test_the_same_records_give_the_same_bytes(root: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        plots.grouped_bars(tables.of_artifact("smoke", "tdr", "fig9", root)).save(tmp_path / name)
+    for ending in ("pdf", "png", "csv"):
+        assert file_digest(tmp_path / f"one.{ending}") == file_digest(tmp_path / f"two.{ending}")
+
+
+def test_fonts_are_embedded_as_type_42_and_no_time_is_stored(root: Path, tmp_path: Path) -> None:
+    plots.not_run(tables.of_artifact("smoke", "tdr", "fig8", root)).save(tmp_path / "fig8")
+    content = (tmp_path / "fig8.pdf").read_bytes()
+    assert b"/Type3" not in content
+    assert b"CreationDate" not in content
+
+
+@pytest.mark.parametrize("artifact", DRAW)
+def test_nothing_is_written_outside_the_page_or_over_a_panel(root: Path, artifact: str) -> None:
+    figure = DRAW[artifact](tables.of_artifact("smoke", "tdr", artifact, root)).figure
+    figure.draw_without_rendering()
+    page = figure.bbox
+    for text in figure.texts:
+        box = text.get_window_extent()
+        assert page.x0 - 1 <= box.x0, text.get_text()
+        assert box.x1 <= page.x1 + 1, text.get_text()
+        assert page.y0 - 1 <= box.y0, text.get_text()
+        assert not any(box.overlaps(axes.get_window_extent()) for axes in figure.axes), text.get_text()
+    boxes = [text.get_window_extent() for text in figure.texts] + [one.get_window_extent() for one in figure.legends]
+    assert not any(a.overlaps(b) for place, a in enumerate(boxes) for b in boxes[:place])
+
+
+def test_methods_look_the_same_everywhere_and_unlike_each_other() -> None:
+    looks = list(style.LOOKS.values())
+    assert len(set(looks)) == len(looks)
+    assert style.look("tdr") == style.look("tdr", ["er", "tdr"])
+    known = ["tdr", "seventh", "eighth"]
+    assert style.look("seventh", known) != style.look("eighth", known)
+
+
+def test_a_png_is_shown_in_notebooks(root: Path) -> None:
+    picture = plots.not_run(tables.of_artifact("smoke", "tdr", "fig8", root))._repr_png_()
+    assert struct.unpack(">II", picture[16:24])[0] > 500
+
+
+def test_runs_pack_into_a_word_and_back() -> None:
+    runs = ["a/b/seed0", "a/b/seed1", "c/d/seed7"]
+    assert tables.pack(runs) == "a/b/seed{0,1} c/d/seed7"
+    assert tables.unpack(tables.pack(runs)) == runs
+
+
+def test_the_project_is_found_from_below_and_its_absence_is_said(root: Path, tmp_path: Path) -> None:
+    assert tables.find_root(root / "notebooks/tdr") == root.resolve()
+    with pytest.raises(ConfigError, match=r"no config/config.yaml"):
+        tables.find_root(tmp_path)
+
+
+def test_records_that_the_config_does_not_ask_for_are_not_counted(root: Path) -> None:
+    config = load(root)
+    cell = "smoke/tdr/mnist-4v9/rho0.1/tdr"
+    synthetic_records.make(root, f"{cell}/seed9")
+    frame = tables.load_cells(config, [cell])
+    assert sorted(frame["seed"]) == config.seeds("smoke", "tdr", "mnist-4v9")
+    tables.record.record_path(f"{cell}/seed9", root).unlink()

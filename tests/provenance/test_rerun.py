@@ -1,0 +1,286 @@
+"""The audit that trains again: the sample, the comparison, and records that are honest, forged or made elsewhere."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from support import project, workflow
+
+from reweigh.digest import digest
+from reweigh.provenance import retraining
+from reweigh.provenance.audit import rerun
+from reweigh.provenance.audit.links import Link
+from reweigh.provenance.audit.report import Report
+from reweigh.records import record
+
+CELL = "smoke/tdr/mnist-4v9/rho0.1/tdr"
+TDR = [f"{CELL}/seed0", f"{CELL}/seed1"]
+RUNS = [*TDR, "smoke/tdr/mnist-4v9/rho0.1/er/seed0"]
+
+# --- the sample ---
+
+
+def test_each_run_is_as_likely_as_any_other():
+    runs = [f"run{number}" for number in range(12)]
+    counted = Counter(run for seed in range(1200) for run in rerun.draw(runs, 3, seed))
+    assert set(counted) == set(runs) and all(240 < count < 360 for count in counted.values())  # 300, sd 15
+    assert rerun.draw(runs, 3, 7) == rerun.draw(runs[::-1], 3, 7) == sorted(runs, key=lambda run: digest([7, run]))[:3]
+    assert len(rerun.draw(runs, 99, 0)) == 12
+
+
+def test_only_what_is_sound_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "read", lambda path: {"spec": {"data": {"dataset": Path(path).parent.name}}})
+    kinds = ("record", "spec", "code", "recipe", "trace")
+    links = [Link(kind, f"s/p/e/s/mnist/seed{seed}", "intact") for seed in range(6) for kind in kinds]
+    links.append(Link("record", "s/p/e/s/adult/seed0", "intact"))
+    for seed, state in enumerate(("attested", "stale", "broken", "missing", "unverifiable")):
+        links[5 * seed + seed] = links[5 * seed + seed]._replace(state=state)
+    links += [Link("split", "s/p/e/s/seed5", "broken"), Link("raw", "adult/adult.data", "unverifiable")]
+    assert sorted(rerun.drawable(links, tmp_path)) == ["s/p/e/s/mnist/seed0", "s/p/e/s/mnist/seed5"]
+
+
+# --- the comparison ---
+
+
+def body(accuracy, torch="2.11.0", **changes):
+    return {
+        "status": "finished",
+        "diverged_at_step": None,
+        "steps": 10,
+        "parameters": 7,
+        "metrics": {"test_accuracy": accuracy, "test_size": 100},
+        "curves": {"epoch": [1], "train_loss": [0.5], "train_seconds": [1.0]},
+        "trace": None,
+        "split": {"digest": "a" * 64},
+        "environment": {"torch": torch, "numpy": "2.0.0"},
+        "device": {"kind": "cpu", "name": "one"},
+    } | changes
+
+
+OTHERS = [body(value) for value in (0.86, 0.88, 0.90, 0.92)]
+SPREAD = 3 * statistics.stdev((0.86, 0.88, 0.90, 0.92))  # 0.0775
+
+
+def test_on_the_same_device_and_versions_every_bit_counts():
+    assert rerun.compare(body(0.9), body(0.9)) == ("intact", "bit for bit")
+    assert rerun.compare(body(0.9), body(0.9 + 2**-53), OTHERS) == (
+        "broken",
+        "metrics.test_accuracy 0.9 -> 0.9000000000000001",
+    )
+    later = body(0.9, curves={"epoch": [1], "train_loss": [0.5], "train_seconds": [9.0]})
+    assert rerun.compare(body(0.9), later)[0] == "intact"
+    other = body(0.8, steps=9, parameters=8, status="diverged", diverged_at_step=3)
+    assert rerun.compare(body(0.9), other)[1].endswith("; and 2 more")
+
+
+@pytest.mark.parametrize(
+    ("now", "others", "state", "said"),
+    [
+        (body(0.9, "2.12.0"), [], "intact", "bit for bit, though made on one (cpu) with torch 2.11.0, numpy 2.0.0, tr"),
+        (body(0.9099, "2.12.0"), [], "intact", "test_accuracy 0.9000 -> 0.9099, tolerance 0.0100; made on one"),
+        (body(0.9101, "2.12.0"), [], "unverifiable", "with 0 other seeds the spread is not known"),
+        (body(0.9101, "2.12.0"), OTHERS[:2], "unverifiable", "with 2 other seeds the spread is not known"),
+        (body(0.9 + SPREAD - 1e-6, "2.12.0"), OTHERS, "intact", "tolerance 0.0775"),
+        (body(0.9 - SPREAD - 1e-6, "2.12.0"), OTHERS, "broken", "0.8225, tolerance 0.0775 (3 sd of 4 other seeds)"),
+        (body(0.95, "2.12.0"), [body(0.9)] * 3, "broken", "tolerance 0.0100"),
+        (body(0.9, "2.12.0", split={"digest": "b" * 64}), OTHERS, "broken", 'split "aaaaaaaaaaaaaaaaaaa...'),
+        (body(0.9, "2.12.0", steps=9), OTHERS, "broken", "steps 10 -> 9"),
+        (body(0.9, "2.12.0", parameters=8), OTHERS, "broken", "parameters 7 -> 8"),
+        (body(0.9, "2.12.0", status="diverged", steps=4), OTHERS, "broken", 'status "finished" -> "diverged"'),
+        (body(0.9, "2.12.0", metrics={}), OTHERS, "broken", "metrics.test_accuracy 0.9 -> null"),
+        (body(0.9, device={"kind": "cuda", "name": "two"}, steps=9), OTHERS, "broken", "trained again on two (cuda)"),
+    ],
+)
+def test_elsewhere_within_the_tolerance(now, others, state, said):
+    found = rerun.compare(body(0.9), now, others)
+    assert found[0] == state and said in found[1]
+
+
+def test_runs_that_diverge_need_not_do_so_at_the_same_step():
+    then, now = (body(0.5, torch, status="diverged", diverged_at_step=step, steps=step) for torch, step in
+                 (("2.11.0", 3), ("2.12.0", 4)))  # fmt: skip
+    assert rerun.compare(then, now, OTHERS)[0] == "intact"
+
+
+# --- a project, really trained ---
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, raw_root):
+    """A project with three real records at scale smoke."""
+    folder = project.make(tmp_path_factory.mktemp("trained"), raw_root)
+    done = project.train(folder, *(project.spec_file(folder, run) for run in RUNS))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def root(trained, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(trained, tmp_path / "project", symlinks=True))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def report_of(runs=RUNS):
+    """What an audit finds in a sound project, as far as training again asks."""
+    return Report("smoke", [Link("record", run, "intact") for run in runs])
+
+
+def forge(run, root, change):
+    """Alter a record, and give it the digest of what it says now."""
+    path = record.record_path(run, root)
+    said = record.read(path)
+    change(said)
+    return record.write(path, said)
+
+
+def flatter(said):
+    """The forger was careful: metrics, curves and confusion agree with one another."""
+    size = said["metrics"]["test_size"]
+    half = [size // 2, size - size // 2]
+    said["metrics"] |= {"test_accuracy": 1.0, "balanced_accuracy": 1.0, "best_epoch_test_accuracy": 1.0,
+                        "per_class_accuracy": [1.0, 1.0], "confusion": [[half[0], 0], [0, half[1]]]}  # fmt: skip
+    said["curves"]["test_accuracy"] = [1.0 for _ in said["curves"]["test_accuracy"]]
+
+
+def test_honest_forged_and_from_elsewhere(root, capsys):
+    """All in one call: an honest record, a forged one, and one that another version of torch is said to have made."""
+    forge(TDR[1], root, flatter)
+    forge(RUNS[2], root, lambda said: said["environment"].update(torch="2.0.0"))
+    report = report_of()
+    assert rerun.rerun(report, root, 3, seed=5) == 0
+    links = {link.name: link for link in report.links if link.kind == "rerun"}
+    assert links[TDR[0]][2:] == ("intact", "bit for bit")
+    assert links[TDR[1]].state == "broken" and re.match(r"metrics\.\w+ 1\.0 -> 0\.\d+; ", links[TDR[1]].detail)
+    assert links[RUNS[2]].state == "intact" and "with torch 2.0.0" in links[RUNS[2]].detail
+    assert report.exit_code == 1 and report.counts["rerun"] == {"intact": 2, "broken": 1}
+    printed = capsys.readouterr().out
+    assert "3 of 3 runs, drawn with seed 5, are trained again; their records say" in printed
+    assert not list(root.glob(".reweigh/rerun/*/"))
+    said = report.as_dict()["rerun"]
+    assert said | {"asked": 3, "seed": 5, "of": 3, "left_out": 0} == said and "torch" in said["environment"]
+    assert [one["run"] for one in said["runs"]] == rerun.draw(RUNS, 3, 5)
+    compared = {one["run"]: one["compared"] for one in said["runs"]}
+    assert compared == dict.fromkeys(TDR, "bit for bit") | {RUNS[2]: rerun.TOLERANCE}
+    for one in said["runs"]:
+        assert one["record"] == record.read(record.record_path(one["run"], root))["digest"]
+
+
+def test_splits_are_drawn_again_from_the_raw_bytes(root):
+    """A split in place, altered with the record that names it, is not what training again reads."""
+    forge(TDR[0], root, lambda said: said["split"].update(digest="0" * 64))
+    report = report_of(TDR[:1])
+    assert rerun.rerun(report, root, 1, seed=0) == 0
+    (link,) = (link for link in report.links if link.kind == "rerun")
+    assert link.state == "broken" and link.detail.startswith('split "00000')
+
+
+# --- stopped, and gone on from ---
+
+
+def test_a_wish_to_stop_ends_with_75_and_the_same_command_keeps_its_sample(root, monkeypatch, capsys):
+    asked = []
+
+    def stopped(place, specs):
+        asked.append([record.run_name(spec) for spec in specs])
+        return retraining.TRY_AGAIN
+
+    def trains(place, specs):
+        asked.append([record.run_name(spec) for spec in specs])
+        for run in asked[-1]:
+            path = record.record_path(run, place.folder)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(record.record_path(run, root), path)
+        return 0
+
+    seeds = iter(range(100, 200))
+    monkeypatch.setattr(rerun.secrets, "randbelow", lambda _: next(seeds))
+    monkeypatch.setattr(retraining.Place, "train", stopped)
+    report = report_of()
+    assert rerun.rerun(report, root, 1) == 75 and report.rerun is None
+    assert "the same command goes on from here" in capsys.readouterr().out
+    assert rerun.rerun(report_of(), root, 1) == 75
+    assert rerun.rerun(report_of(), root, 2) == 75  # another command
+    assert rerun.rerun(report_of(), root, 1, seed=9) == 75
+    monkeypatch.setattr(retraining.Place, "train", trains)
+    assert rerun.rerun(report, root, 1) == 0 and report.rerun["seed"] == 100
+    assert rerun.rerun(report_of(), root, 1) == 0
+    drawn = [
+        rerun.draw(RUNS, count, seed) for count, seed in ((1, 100), (1, 100), (2, 101), (1, 9), (1, 100), (1, 102))
+    ]
+    assert asked == drawn
+    assert len(list(root.glob(".reweigh/rerun/*/"))) == 2  # of the two commands that were not called again
+
+
+def test_nothing_to_draw(root, capsys):
+    report = Report("smoke", [Link("record", TDR[0], "broken", "altered")])
+    assert rerun.rerun(report, root, 2, seed=0) == 0 and report.rerun["runs"] == []
+    printed = capsys.readouterr().out
+    assert "1 records are left out: stale or broken" in printed and "0 of 0 runs" in printed
+
+
+# --- the command ---
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A copy of the project, in which three runs were trained."""
+    folder = workflow.copy(tmp_path_factory.mktemp("made"))
+    shutil.copytree(workflow.ROOT / "envs", folder / "envs")
+    code, said = ended(reweigh(folder, "train", *RUNS))
+    assert code == 0, said
+    return folder
+
+
+def reweigh(folder, *arguments, **changes):
+    return subprocess.Popen(
+        [sys.executable, "-m", "reweigh.cli", *arguments],
+        cwd=folder,
+        env=project.environment(PYTHONPATH=str(folder / "src"), **changes),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def ended(process):
+    said, _ = process.communicate(timeout=300)
+    return process.returncode, said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ends_by", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_in_the_middle_and_called_again(made, ends_by):
+    command = ("audit", "--scale", "smoke", "--rerun", "2", "--report", "report.json")
+    process = reweigh(made, *command, REWEIGH_CHECKPOINT_SECONDS="0")
+    deadline = time.monotonic() + 120
+    while not list(made.glob(".reweigh/rerun/*/.reweigh/checkpoints/**/*.pt")):
+        assert process.poll() is None and time.monotonic() < deadline, ended(process)
+        time.sleep(0.005)
+    seed = next(made.glob(".reweigh/rerun/*/seed")).read_text().strip()
+    if ends_by == signal.SIGKILL:
+        os.killpg(process.pid, ends_by)
+        assert ended(process)[0] == -ends_by
+    else:
+        process.terminate()
+        code, said = ended(process)
+        assert code == 75 and "the same command goes on from here" in said, said
+        assert "rerun" not in json.loads((made / "report.json").read_text())
+    code, said = ended(reweigh(made, *command))
+    assert code == 0 and f"2 of 3 runs, drawn with seed {seed}, are trained again" in said, said
+    report = json.loads((made / "report.json").read_text())
+    assert report["counts"]["rerun"] == {"intact": 2} and report["rerun"]["seed"] == int(seed)
+    assert [one["detail"] for one in report["rerun"]["runs"]] == ["bit for bit"] * 2
+    assert not list(made.glob(".reweigh/rerun/*/"))
+    (made / "report.json").unlink()

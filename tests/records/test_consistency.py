@@ -1,0 +1,296 @@
+"""Records that hold together have no contradictions; whatever is altered in one, and said twice, is found."""
+
+import copy
+import itertools
+import json
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from support import project, synthetic_records
+
+from reweigh.config import grid as config
+from reweigh.digest import digest
+from reweigh.provenance import record_schema
+from reweigh.provenance.consistency import contradictions
+from reweigh.records import record
+from reweigh.training.checkpoint import Clock, OutOfTime
+from reweigh.training.run import Job
+
+CPU = torch.device("cpu")
+COMMITTED = sorted((synthetic_records.REPOSITORY / "results" / "paper").glob("*/*/*/*/seed*.json"))
+TDR = "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0"
+TRAINED = (
+    TDR,
+    "smoke/tdr/adult/sex/tdr/seed0",  # groups
+    "smoke/tdr/adult/sex/constant/seed0",  # no stage
+    "smoke/absgd/two-stage/lt-rho100/ncm/seed0",  # a last stage of no epochs
+    "smoke/absgd/two-stage/lt-rho100/crt/seed0",  # stage one taken over; a second stage of other batches
+    "smoke/absgd/tuning-cifar10-lt/lambda5-gamma0.5/absgd_ce/seed0",  # measured on validation examples
+)
+# What may be altered unseen, and why: no other part of a record depends on it.
+UNSAID = {
+    "curves.train_loss": "measured once",
+    "curves.effective_weight": "measured once",
+    "curves.train_seconds": "between its neighbours; its end is `seconds`",
+    "peak_bytes": "measured once",
+    "parameters": "measured once",
+    "resumed": "measured once",
+    "device.runs_at_once": "measured once",
+    "raw": "the audit compares files",
+    "trace.arrays": "the audit compares files",
+    "seconds": "where what follows the last epoch takes some; else they are the end of a curve",
+    "split.sizes": "but for the part that was measured; the audit draws splits again",
+    "diverged_at_step": "within the last epoch",
+    "stages.batch_size": "several sizes give as many steps",
+    "stages.epochs": "of those that a diverged run did not come to; else they give its steps",
+}
+
+
+def problems(body):
+    return contradictions(body) + record_schema.faults(body)
+
+
+def test_committed_records_hold_together():
+    assert len(COMMITTED) >= 120
+    assert {path.name: contradictions(json.loads(path.read_text())) for path in COMMITTED} == {
+        path.name: [] for path in COMMITTED
+    }
+
+
+def test_made_up_records_hold_together(tmp_path):
+    root = synthetic_records.project(tmp_path)
+    loaded = config.load(root)
+    cells = {run.rpartition("/")[0] for scale in ("smoke", "paper") for run in runs_of(loaded, scale)}
+    assert len(cells) > 200
+    for cell in sorted(cells)[::3]:
+        assert problems(synthetic_records.make(root, f"{cell}/seed0")) == [], cell
+    assert problems(synthetic_records.make(root, TDR, "diverged", test_accuracy=0.123456)) == []
+
+
+def runs_of(loaded, scale):
+    return itertools.chain.from_iterable(loaded.runs(scale, paper) for paper in loaded.papers)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, raw_root):
+    """Freshly trained records, by name: of several kinds of run, one that diverged, one that was stopped on the way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.make(tmp_path_factory.mktemp("trained"), raw_root))
+        bodies = {run: Job(config.resolve(run), CPU).finish() for run in TRAINED}
+        spec = config.resolve(TRAINED[4])
+        spec["training"] |= {"learning_rate": 1e12, "epochs": 3}
+        bodies["diverged"] = Job(spec, CPU).finish()
+        clock = Clock()
+        clock.stop()
+        with pytest.raises(OutOfTime):
+            Job(config.resolve(TDR), CPU, clock).finish()
+        bodies["stopped"] = Job(config.resolve(TDR), CPU).finish()
+    return bodies
+
+
+def test_trained_records_hold_together(trained):
+    for name, body in trained.items():
+        assert problems(body) == [], name
+    assert trained["diverged"]["status"] == "diverged"
+    assert trained["stopped"]["resumed"] == 1
+    assert [trained[run]["stage_one"]["reused"] for run in TRAINED[3:5]] == [False, True]
+    assert "validation_accuracy" in trained[TRAINED[5]]["metrics"]
+
+
+@pytest.mark.slow
+def test_every_method_trains_records_that_hold_together(tmp_path, raw_root, monkeypatch):
+    monkeypatch.chdir(project.make(tmp_path, raw_root))
+    seen, heads = set(), ("absgd_head", "crt", "joint", "lws", "ncm", "tau_norm")
+    optional = [f"smoke/absgd/two-stage/lt-rho100/{method}/seed0" for method in heads]
+    for run in [*optional, *runs_of(config.load(synthetic_records.REPOSITORY), "smoke")]:
+        spec = config.resolve(run)
+        kind = spec["uses"], spec["data"]["split"]["kind"], json.dumps(spec["method_options"].get("loss"))
+        if kind not in seen and (raw_root / spec["data"]["dataset"]).is_dir():
+            seen.add(kind)
+            assert problems(Job(spec, CPU).finish()) == [], run
+    assert len({uses for uses, _, _ in seen}) == 16
+
+
+def test_a_run_on_a_gpu_costs_gpu_seconds_and_perhaps_energy(trained):
+    body = on_gpu(trained[TDR], energy_joules=100.0)
+    assert contradictions(body) == []
+    assert found(on_gpu(body, energy_joules=1e9)) == ["energy_joules is"]
+    assert found(on_gpu(body, gpu_seconds=0.0)) == ["gpu_seconds is 0.0 on a cuda"]
+
+
+def on_gpu(body, **changes):
+    device = {**body["device"], "kind": "cuda", "graph": {"captured": ["step"], "eager": {}}}
+    return {**body, "device": device, "gpu_seconds": body["seconds"], **changes}
+
+
+def found(body):
+    """The first words of what is found."""
+    return [one[: len(start)] for one in contradictions(body) for start in SAID if one.startswith(start)]
+
+
+STAGE = {"name": "train", "train": "all", "sampling": "uniform", "batch_size": 50, "steps_per_epoch": 5}
+SAID = ("energy_joules is", "gpu_seconds is 0.0 on a cuda")
+
+FORGERIES = [
+    ({"run": TDR.replace("seed0", "seed1")}, "run is"),
+    ({"spec_digest": "0" * 64}, "spec_digest is not"),
+    ({"spec.training.epochs": 7}, "spec_digest is not"),
+    ({"code.files": {}}, "code.digest is not"),
+    ({"split.path": "data/splits/smoke/tdr/mnist-4v9/rho0.1/seed1.npz"}, "split.path is"),
+    ({"raw": []}, "raw names no file of mnist"),
+    ({"device.precision": "bf16"}, "device.precision is bf16"),
+    ({"device.threads": 64}, "device.threads is 64"),
+    ({"trace.file": "seed1.npz"}, "trace.file is seed1.npz"),
+    ({"started": "2030-01-01T00:00:00Z"}, "before it started"),
+    ({"ended": "2020-01-01T00:00:00Z"}, "before it started"),
+    ({"started": "2019-01-01T00:00:00Z"}, "before anything could train it"),
+    ({"ended": "2999-01-01T00:00:00Z"}, "in the future"),
+    ({"ended": "yesterday"}, "times cannot be checked"),
+    ({"seconds": 1e6, "curves.train_seconds": [1e6]}, "do not fit between started and ended"),
+    ({"gpu_seconds": 1.0}, "gpu_seconds is 1.0 on a cpu"),
+    ({"energy_joules": 10.0}, "on a CPU"),
+    ({"environment.cuda": "13.2"}, "environment.cuda is 13.2 on a CPU"),
+    ({"device.graph": {"captured": [], "eager": {}}}, "CUDA graphs on a CPU"),
+    ({"peak_bytes": 0}, "peak_bytes is 0"),
+    ({"group_sizes": {"test": [1, 2]}}, "group_sizes does not go with"),
+    ({"split.sizes.target": [24, 25]}, "split.sizes.target sums to 49"),
+    ({"metrics.per_group_accuracy": [0.5, 0.5]}, "does not go with how its split is made"),
+    ({"metrics.confusion": [[1, 0], [0, 1]]}, "do not sum to split.sizes.test"),
+    ({"metrics.per_class_accuracy": [0.5]}, "not one entry for each class"),
+    ({"curves.epoch": [2]}, "curves.epoch is not"),
+    ({"curves.epoch": []}, "curves differ in length"),
+    ({"curves.train_loss": [None]}, "was not finite"),
+    ({"status": "diverged"}, "diverged_at_step is None"),
+    ({"diverged_at_step": 1}, "diverged_at_step is 1"),
+    ({"status": "diverged", "diverged_at_step": 99}, "but the last epoch was steps"),
+    ({"stages": []}, "its stages and data give 0"),
+    ({"steps": 4}, "which is not the end of an epoch"),
+    ({"steps": 10**15, "stages": [{**STAGE, "epochs": 10**15 // 5}]}, "curves.epoch is not"),
+    ({"metrics": {}}, "metrics cannot be checked: KeyError"),
+    ({"record_version": 3}, "record_version is 3"),
+    ({"record_version": 1}, "which says nothing of energy_joules"),
+]
+
+
+@pytest.mark.parametrize(("changes", "says"), FORGERIES, ids=lambda one: one if isinstance(one, str) else "+".join(one))
+def test_a_forgery_is_found(trained, changes, says):
+    body = copy.deepcopy(trained[TDR])
+    for path, value in changes.items():
+        *way, last = path.split(".")
+        part = body
+        for key in way:
+            part = part[key]
+        part[last] = value
+    assert any(says in one for one in contradictions(body)), contradictions(body)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("train_loss", -0.1, "curves.train_loss is -0.1, which no train loss of tdr can be"),
+        ("train_loss", float("inf"), "curves.train_loss has what is no number"),
+        ("effective_weight", -1.0, "curves.effective_weight is -1.0, which no effective weight of tdr can be"),
+    ],
+)
+def test_what_an_epoch_averages_has_a_sign(trained, key, value, says):
+    body = copy.deepcopy(trained[TDR])
+    body["curves"][key][-1] = value
+    assert contradictions(body) == [says]
+
+
+@pytest.mark.parametrize(
+    ("key", "place", "name"), [("train_loss", "loss", "gce"), ("effective_weight", "uses", "meta")]
+)
+def test_what_may_be_negative_is_left_alone(trained, key, place, name):
+    body = copy.deepcopy(trained[TDR])
+    if place == "loss":
+        body["spec"]["method_options"]["loss"] = {"name": name}
+    else:
+        body["spec"]["uses"] = name
+    body["curves"][key][-1] = -0.1
+    assert not [one for one in contradictions(body) if key in one]
+
+
+def test_a_record_of_another_run_under_this_ones_name_is_found(trained):
+    other = {
+        **trained[TRAINED[1]],
+        "run": TDR,
+        "spec": trained[TDR]["spec"],
+        "spec_digest": trained[TDR]["spec_digest"],
+    }
+    assert len(contradictions(other)) > 5
+
+
+def numbers(value, path=()):
+    """Every number in a record: the way to it."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in items:
+            yield from numbers(inner, (*path, key))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield path
+
+
+def test_what_is_unsaid_is_said_to_be(trained):
+    names = {named(path) for body in trained.values() for path in numbers(body)}
+    assert all(any(name.startswith(key) for name in names) for key in UNSAID), names
+
+
+def named(path):
+    return ".".join(str(key) for key in path if isinstance(key, str))
+
+
+def said_twice(body):
+    """The ways to all numbers of a record that nothing may alter, but for those of the spec, which has a digest."""
+    said = {f"split.sizes.{body['spec']['training'].get('evaluate_on') or 'test'}"}
+    if "stage_one" not in body["spec"]["method_options"]:
+        said.add("seconds")
+    if body["status"] == "finished":
+        said.add("stages.epochs")
+    for way in numbers({key: value for key, value in body.items() if key != "spec"}):
+        if named(way) in said or not any(named(way).startswith(key) for key in UNSAID):
+            yield way
+
+
+@pytest.fixture(scope="module")
+def bodies(trained):
+    """Trained and committed records, with the ways to their numbers."""
+    both = [*trained.values(), *(json.loads(path.read_text()) for path in COMMITTED[::17])]
+    return Bodies((body, list(said_twice(body))) for body in both)
+
+
+class Bodies(list):
+    def __repr__(self):
+        return f"{len(self)} records"
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_any_number_that_is_altered_is_found_unless_nothing_else_says_it(bodies, data):
+    body, ways = bodies[data.draw(st.integers(0, len(bodies) - 1), "record")]
+    body, way = copy.deepcopy(body), data.draw(st.sampled_from(ways), "number")
+    part = body
+    for key in way[:-1]:
+        part = part[key]
+    before = part[way[-1]]
+    if isinstance(before, int):
+        change = data.draw(st.integers(-5, 5).filter(bool), "change")
+    else:
+        change = data.draw(st.floats(1e-3, 0.5), "change") * data.draw(st.sampled_from((-1, 1)), "sign")
+    part[way[-1]] = before + change
+    if way[0] == "curves" and "accuracy" in way[1]:  # on a curve it may have been another one, of whole examples
+        whole = change * sum(map(sum, body["metrics"]["confusion"]))
+        assume(abs(whole - round(whole)) > 1e-3)
+    assert contradictions(body), f"{way}: {before} -> {before + change}"
+
+
+def test_a_digest_made_anew_does_not_help(trained, tmp_path):
+    body = copy.deepcopy(trained[TDR])
+    body["metrics"]["test_accuracy"] += 0.01
+    written = record.write(tmp_path / "seed0.json", {key: value for key, value in body.items() if key != "digest"})
+    assert record.read(tmp_path / "seed0.json") == written and written["digest"] == digest(
+        {key: value for key, value in written.items() if key != "digest"}
+    )
+    assert [one for one in contradictions(written) if one.startswith("metrics.test_accuracy is")]

@@ -1,0 +1,301 @@
+"""The committed scorecard, line by line, from the raw records with scipy alone; and its verdicts, counted.
+
+Nothing of the package computes what is expected here: json, numpy and scipy do.
+"""
+
+import csv
+import json
+import math
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from scipy import stats as scipy_stats
+from support import synthetic_records
+from typer.testing import CliRunner
+
+from reweigh import scorecard
+from reweigh.cli import app
+from reweigh.config.grid import load
+from reweigh.errors import ConfigError, ReweighError
+from reweigh.scorecard import readme
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results/paper"
+with open(RESULTS / "scorecard.csv", newline="") as file:
+    LINES = list(csv.DictReader(file))
+NUMBERS = [line for line in LINES if line["kind"] == "number"]
+CLAIMS = [line for line in LINES if line["kind"] == "claim"]
+TESTED = [line for line in CLAIMS if line["verdict"] != "not run"]
+PAPERS = list(dict.fromkeys(line["paper"] for line in LINES))
+CONFIG = {paper: yaml.safe_load((ROOT / f"config/papers/{paper}.yaml").read_text()) for paper in PAPERS}
+
+Side = dict[str, Any]  # effect, low, high, statistic, n, for, against
+
+
+def cell(*names: str) -> dict[int, dict[str, Any]]:
+    """The records of a cell by seed."""
+    bodies = [json.loads(path.read_text()) for path in RESULTS.joinpath(*names).glob("seed*.json")]
+    return {body["spec"]["seed"]: body for body in bodies}
+
+
+def values(metric: str, *names: str) -> dict[int, float]:
+    found = {seed: body["metrics"].get(metric) for seed, body in cell(*names).items()}
+    return {seed: value for seed, value in sorted(found.items()) if value is not None}
+
+
+def digits(value: float | None) -> str:
+    """As the csv writes a number."""
+    return "" if value is None else f"{value:.6g}"
+
+
+def interval(sample: list[float]) -> tuple[float | None, float | None]:
+    if len(sample) < 2:
+        return None, None
+    return scipy_stats.t.interval(0.95, len(sample) - 1, np.mean(sample), scipy_stats.sem(sample))
+
+
+@pytest.mark.parametrize("line", [one for one in NUMBERS if one["n"] != "0"], ids=lambda line: line["id"])
+def test_a_number_is_recomputed_from_its_records(line: dict[str, str]) -> None:
+    place, metric = (line["paper"], line["experiment"], line["setting"]), line["metric"]
+    known = values(metric, *place, line["method"])
+    ours = list(known.values())
+    low, high = interval(ours)
+    assert int(line["n"]) == len(ours)
+    found = [line[name] for name in ("mean", "sd", "low", "high")]
+    assert found == [digits(one) for one in (np.mean(ours), scipy_stats.tstd(ours), low, high)]
+    plain = values(metric, *place, CONFIG[line["paper"]]["published"].get("baseline", "none"))
+    gains = [known[seed] - plain[seed] for seed in known if seed in plain] if known != plain else []
+    expected = [np.mean(gains), *interval(gains)] if gains else [None] * 3
+    assert [line[name] for name in ("gain", "gain_low", "gain_high")] == [digits(one) for one in expected]
+    if line["verdict"] != "not judged":
+        published, sd = float(line["published"]), float(line["published_sd"] or 0)
+        assert line["difference"] == digits(np.mean(ours) - published)
+        assert line["verdict"] == rule(published, max(0.01, sd), low, high)
+
+
+def rule(published: float, tau: float, low: float | None, high: float | None) -> str:
+    """The declared rule, in the words of docs/verdicts.md."""
+    if low is None or high is None:
+        return "inconclusive"
+    if low > published + tau:
+        return "better"
+    if high < published - tau:
+        return "worse"
+    return "inconclusive" if high - low > 2 * tau else "replicated"
+
+
+def test_a_number_without_runs_has_none() -> None:
+    for line in NUMBERS:
+        if line["n"] == "0":
+            assert line["verdict"] in ("not run", "not reported", "not judged"), line["id"]
+            assert not line["experiment"] or not cell(
+                *(line[part] for part in ("paper", "experiment", "setting", "method"))
+            )
+
+
+# --- claims ----------------------------------------------------------------------------------------------------------
+
+
+def t_test(sample: list[float], margin: float, sign: int = 1) -> Side:
+    """Is the mean above the margin (sign 1) or below it (-1)?"""
+    low, high = interval(sample)
+    test = scipy_stats.ttest_1samp(sample, margin)
+    sides = [scipy_stats.ttest_1samp(sample, margin, alternative=side).pvalue for side in ("greater", "less")][::sign]
+    effect = np.mean(sample)
+    return {"effect": effect, "low": low, "high": high, "statistic": test.statistic, "n": len(sample),
+            "for": sides[0], "against": sides[1]}  # fmt: skip
+
+
+def greater(claim: dict[str, Any], settings: list[str], folder: tuple[str, str]) -> list[Side]:
+    sides = []
+    for setting in settings:
+        for rival in claim["worse"]:
+            ours, theirs = (
+                values(claim.get("metric", "test_accuracy"), *folder, setting, name)
+                for name in (claim["better"], rival)
+            )
+            pairs = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+            sides.append(t_test(pairs, claim.get("margin", 0.0)))
+    return sides
+
+
+def smaller_spread(claim: dict[str, Any], settings: list[str], folder: tuple[str, str]) -> list[Side]:
+    sides = []
+    for rival in claim["worse"]:
+        cells = [
+            [np.array(list(values("test_accuracy", *folder, setting, name).values())) for setting in settings]
+            for name in (claim["better"], rival)
+        ]
+        distances = [np.concatenate([abs(one - np.median(one)) for one in side]) for side in cells]
+        tests = [scipy_stats.ttest_ind(*distances[::-1], alternative=side) for side in ("greater", "less")]
+        variances = [
+            np.average([one.var(ddof=1) for one in side], weights=[len(one) - 1 for one in side]) for side in cells
+        ]
+        freedom = scipy_stats.f(*(sum(len(one) - 1 for one in side) for side in cells))
+        ratio = variances[0] / variances[1] if variances[1] else None
+        roots = [None if ratio is None else math.sqrt(ratio / q) for q in (1, freedom.ppf(0.975), freedom.ppf(0.025))]
+        n = min(len(one) for side in cells for one in side)
+        sides.append({"effect": roots[0], "low": roots[1], "high": roots[2], "statistic": tests[0].statistic, "n": n,
+                      "for": tests[0].pvalue, "against": tests[1].pvalue})  # fmt: skip
+    return sides
+
+
+def costs_more(claim: dict[str, Any], settings: list[str], folder: tuple[str, str]) -> list[Side]:
+    sides = []
+    for setting in settings:
+        for rival in claim["worse"]:
+            ours, theirs = (cell(*folder, setting, name) for name in (claim["better"], rival))
+            logs = [
+                math.log(ours[seed]["seconds"] / ours[seed]["steps"] * theirs[seed]["steps"] / theirs[seed]["seconds"])
+                for seed in sorted(ours)
+                if seed in theirs and ours[seed]["device"]["name"] == theirs[seed]["device"]["name"]
+            ]
+            side = t_test(logs, math.log(claim["margin"]))
+            sides.append({**side, **{name: math.exp(side[name]) for name in ("effect", "low", "high")}})
+    return sides
+
+
+def weights_not_inverse_frequency(claim: dict[str, Any], settings: list[str], folder: tuple[str, str]) -> list[Side]:
+    sides = []
+    for setting in settings:
+        found = []
+        for _, body in sorted(cell(*folder, setting, claim["better"]).items()):
+            with np.load(RESULTS.joinpath(*folder, setting, claim["better"], body["trace"]["file"])) as trace:
+                mean = trace["class_weights"].astype(float).mean(0)
+            found.append(scipy_stats.pearsonr(mean, 1 / np.array(body["split"]["sizes"]["train"])).statistic)
+        sides.append(t_test(found, claim["margin"], sign=-1))
+    return sides
+
+
+ARITHMETIC = {one.__name__: one for one in (greater, smaller_spread, costs_more, weights_not_inverse_frequency)}
+
+
+def expected_claims(paper: str) -> dict[str, tuple[Side, float, float]]:
+    """By claim: its weakest place, p for and p against, over all places."""
+    known, found = {claim["id"]: claim for claim in CONFIG[paper]["claims"]}, {}
+    for line in (one for one in TESTED if one["paper"] == paper):
+        claim = known[line["id"]]
+        assert claim["test"] in ARITHMETIC, (
+            f"write the arithmetic of {claim['test']} here: {line['id']} is decided by it"
+        )
+        settings = line["setting"].split()
+        assert claim.get("settings", settings) == settings
+        sides = ARITHMETIC[claim["test"]](claim, settings, (paper, claim["experiment"]))
+        weakest = max(sides, key=lambda side: side["for"])
+        against = min(1.0, len(sides) * min(side["against"] for side in sides))
+        found[line["id"]] = ({**weakest, "n": min(side["n"] for side in sides)}, weakest["for"], against)
+    return found
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_claims_are_recomputed_from_their_records(paper: str) -> None:
+    expected = expected_claims(paper)
+    p = {name: min(1.0, 2 * min(for_it, against)) for name, (_, for_it, against) in expected.items()}
+    corrected, so_far = {}, 0.0
+    for rank, name in enumerate(sorted(p, key=lambda name: p[name])):  # Holm: times m, m - 1, ..., never falling
+        so_far = max(so_far, min(1.0, p[name] * (len(p) - rank)))
+        corrected[name] = so_far
+    for line in (one for one in TESTED if one["paper"] == paper):
+        weakest, for_it, against = expected[line["id"]]
+        found = [line[name] for name in ("n", "effect", "effect_low", "effect_high", "statistic", "p", "p_holm")]
+        numbers = [weakest[name] for name in ("effect", "low", "high", "statistic")] + [
+            p[line["id"]],
+            corrected[line["id"]],
+        ]
+        assert found == [str(weakest["n"]), *map(digits, numbers)], line["id"]
+        decided = "holds" if for_it < against else "fails"
+        assert line["verdict"] == (decided if corrected[line["id"]] < 0.05 else "inconclusive"), line["id"]
+
+
+def test_there_is_something_to_recompute() -> None:
+    assert sum(line["n"] != "0" for line in NUMBERS) >= 2
+    assert len(TESTED) >= 9
+    assert all(not line["p"] for line in CLAIMS if line["verdict"] == "not run")
+
+
+# --- verdicts are counted, never averaged ----------------------------------------------------------------------------
+
+
+def counts_of(lines: list[dict[str, str]]) -> dict[tuple[str, str], Counter[str]]:
+    found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for line in lines:
+        found[line["paper"], line["kind"]][line["verdict"]] += 1
+    return found
+
+
+def test_the_text_counts_the_lines_of_the_csv() -> None:
+    counts, text = counts_of(LINES), (RESULTS / "scorecard.md").read_text()
+    tables = re.findall(r"^\| verdict \| numbers \| claims \|\n\| --- .*\n((?:\|.*\n?)+)", text, flags=re.MULTILINE)
+    assert len(tables) == len(PAPERS)
+    for paper, table in zip(PAPERS, tables, strict=True):
+        rows = [[part.strip() for part in row.strip("|").split("|")] for row in table.strip().split("\n")]
+        for place, kind in ((1, "number"), (2, "claim")):
+            assert {row[0]: int(row[place]) for row in rows if row[place]} == counts[paper, kind]
+
+
+def test_the_csv_has_a_word_in_every_line_and_no_line_for_all() -> None:
+    assert {line["kind"] for line in LINES} == {"number", "claim"}
+    words = {"replicated", "better", "worse", "inconclusive", "not run", "not reported", "not judged", "holds", "fails"}
+    assert {line["verdict"] for line in LINES} <= words
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with made-up records of one table."""
+    root = synthetic_records.project(tmp_path_factory.mktemp("project"))
+    synthetic_records.fill(root, "paper", "tdr", "table3")
+    (root / "README.md").write_text("before\n<!-- scorecard -->\n<!-- /scorecard -->\nafter\n")
+    return root
+
+
+def test_the_command_prints_counts_and_writes_the_readme(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    done = CliRunner().invoke(app, ["scorecard", "--scale", "paper", "--readme"])
+    assert done.exit_code == 0, done.output
+    with open(project / "results/paper/scorecard.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    for kind in ("number", "claim"):
+        said = next(line for line in done.stdout.splitlines() if line.startswith(f"{kind}s: "))
+        counted = {word: int(count) for count, word in re.findall(r"(\d+) ([a-z ]+)", said)}
+        assert counted == Counter(line["verdict"] for line in lines if line["kind"] == kind)
+        assert not re.search(r"\d\.\d|%|mean|average|score ", said.partition(": ")[2])
+    text = (project / "README.md").read_text()
+    assert text.startswith("before\n<!-- scorecard -->\nVerdicts on published numbers")
+    assert text.endswith("<!-- /scorecard -->\nafter\n")
+    counts = counts_of(lines)
+    for kind, words in (("number", readme.NUMBER_VERDICTS), ("claim", readme.CLAIM_VERDICTS)):
+        row = next(
+            row
+            for row in text.split("\n")
+            if row.startswith("| `tdr` | ") and row.count("|") == len(words) + 2 + (kind == "number")
+        )
+        cells = [int(part) for part in row.strip("| ").split("|")[1:]]
+        assert cells[: len(words)] == [counts["tdr", kind][word] for word in words]
+        assert sum(cells) == sum(counts["tdr", kind].values())
+
+
+def test_the_readme_shows_scale_paper_only_and_needs_its_markers(project: Path) -> None:
+    lines = scorecard.score(load(project), "paper", ["tdr"])
+    with pytest.raises(ConfigError, match="not quick"):
+        readme.write(lines.assign(scale="quick"), project)
+    (project / "README.md").write_text("<!-- scorecard -->\n")
+    with pytest.raises(ReweighError, match="<!-- /scorecard -->"):
+        readme.write(lines, project)
+    with pytest.raises(ReweighError, match="no column for the verdicts odd"):
+        readme.summary(load(project), lines.assign(verdict="odd"))
+
+
+def test_the_readme_gives_decided_claims_with_their_evidence(project: Path) -> None:
+    config = load(project)
+    lines = scorecard.score(config, "paper", ["tdr"])
+    name = "table3-tdr-beats-a-constant"
+    lines.loc[lines["id"] == name, ["effect", "effect_low", "effect_high", "n", "p_holm", "verdict"]] = (
+        0.0835, 0.0802, 0.0868, 5, 0.00002, "holds")  # fmt: skip
+    row = next(row for row in readme.summary(config, lines).split("\n") if "always naming the more frequent" in row)
+    assert row.startswith("| `tdr` | TDR predicts income better than always naming the more frequent label. *(ours)* |")
+    assert row.endswith("| paired t test | +8.3 points | +8.0 to +8.7 points | 5 | < 0.0001 | **holds** |")

@@ -1,0 +1,1 @@
+"""What tests share: projects, synthetic records, runs, ways to tamper."""

@@ -1,0 +1,55 @@
+"""A project folder of its own for a test that trains in separate processes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from reweigh.config import grid as config
+
+ROOT = Path(__file__).parents[2]
+
+
+def make(folder, raw_root):
+    """A folder with the config, the manifest and the raw data that a run needs, and nothing else."""
+    shutil.copytree(ROOT / "config", folder / "config")
+    (folder / "data").mkdir()
+    shutil.copy(ROOT / "data" / "manifest.yaml", folder / "data")
+    (folder / "data" / "raw").symlink_to(Path(raw_root).resolve())
+    return folder
+
+
+def spec_file(folder, run, **training):
+    """Write the resolved spec of a run, with other training values, into the folder; its path."""
+    spec = config.resolve(run, root=ROOT)
+    spec["training"].update(training)
+    path = folder / (run.replace("/", "__") + ".json")
+    path.write_text(json.dumps(spec))
+    return path
+
+
+def command(*arguments, python=sys.executable):
+    """The training command."""
+    return [str(python), "-m", "reweigh.training", *map(str, arguments)]
+
+
+def environment(**changes):
+    """This process's environment, with the package on the path and no GPU."""
+    return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": "", **changes}
+
+
+def train(folder, *arguments, **changes):
+    """Run the training command in the folder to its end."""
+    return subprocess.run(
+        command(*arguments), cwd=folder, env=environment(**changes), capture_output=True, text=True, timeout=300
+    )
+
+
+def outcome(path):
+    """What a record says that must not depend on when and how often the run was interrupted."""
+    body = json.loads(Path(path).read_text())
+    body["curves"].pop("train_seconds")
+    kept = ("run", "spec_digest", "code", "split", "metrics", "curves", "steps", "status", "trace")
+    return {name: body[name] for name in kept}

@@ -1,0 +1,114 @@
+"""Stages of a run, what is measured, what is kept: on real MNIST, in the engine itself."""
+
+import numpy as np
+import pytest
+import torch
+from support.mnist_runs import CPU, finished, killed_and_resumed, outcome, run_of, spec_of
+
+from reweigh.data.split import draw
+from reweigh.errors import ConfigError
+from reweigh.methods import none
+from reweigh.methods.base import Stage
+from reweigh.training.engine import Run
+
+SECOND = {"batch_size": 25, "learning_rate": 0.2, "schedule": {"name": "cosine", "warmup_epochs": 0}, "momentum": 0.5}
+STAGES = [
+    Stage("train", 2),
+    Stage("again", 2, train="head", sampling="class-aware", training=SECOND),
+    Stage("end", 0),
+]
+
+
+@pytest.fixture
+def staged(monkeypatch):
+    """Two stages of training and one of none; what `begin` and `begin_epoch` were told."""
+    told = []
+
+    def begin(self, stage, model):
+        told.append(stage.name)
+        if stage.name == "again":
+            torch.nn.init.zeros_(model.head.weight)
+
+    monkeypatch.setattr(none.Method, "stages", lambda self, epochs: STAGES)
+    monkeypatch.setattr(none.Method, "begin", begin)
+    monkeypatch.setattr(none.Method, "begin_epoch", lambda self, epoch, model: told.append(epoch))
+    return told
+
+
+def test_stages_have_their_own_batches_rate_and_optimiser(mnist, staged):
+    spec, seen = spec_of("none"), []
+    run = run_of(spec, mnist)
+
+    def tick(at):
+        group = at.optimiser.param_groups[0]
+        seen.append((at.batches.size, group["lr"], group["momentum"], len(group["params"])))
+
+    run.finish(tick)
+    assert staged == ["train", 0, 1, "again", 2, 3, "end"]
+    first = len(run.train) // 50
+    counts = torch.bincount(run.train.labels)
+    second = int(counts.max()) * 2 // 25
+    assert len(seen) == run.step == run.total_steps == 2 * first + 2 * second
+    assert {batch for batch, *_ in seen[: 2 * first - 1]} == {50}
+    rates = [rate for _, rate, *_ in seen[2 * first : -1]]
+    assert rates == pytest.approx([0.1 * (1 + np.cos(np.pi * k / (2 * second))) for k in range(len(rates))])
+    assert {rest for _, _, *rest in map(tuple, seen[2 * first : -1]) for rest in [tuple(rest)]} == {(0.5, 2)}
+    assert run.results()["curves"]["epoch"] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("stop", [1, 10, 11, 12, 25])
+def test_a_run_of_stages_resumes_inside_each_of_them(mnist, staged, stop):
+    spec = spec_of("none")
+    assert outcome(killed_and_resumed(spec, mnist, stop)) == outcome(finished(spec, mnist))
+
+
+def test_a_head_stage_leaves_running_statistics_alone(mnist, staged, monkeypatch):
+    run, seen = run_of(spec_of("none"), mnist), []
+    run.finish(lambda at: seen.append((at.stage, at.model.training, at.model.head.training)))
+    assert set(seen[:-1]) == {(0, True, True), (1, False, True)}
+
+
+def test_what_is_chosen_on_a_held_out_part_never_sees_the_test_set(mnist, monkeypatch):
+    spec = spec_of("none", evaluate_on="validation")
+    spec["data"]["split"]["validation_size"] = 60
+    split = draw(mnist, spec["data"]["split"], 0)
+    blind = Run(spec, mnist, split, CPU)
+    monkeypatch.setattr(blind.test, "in_order", None)
+    blind.finish()
+    results = blind.results()
+    assert results["metrics"]["validation_size"] == 60 and not any("test" in name for name in results["metrics"])
+    assert results["curves"]["validation_accuracy"][-1] == results["metrics"]["validation_accuracy"]
+    spec["data"]["split"]["validation_size"] = 0
+    with pytest.raises(ConfigError, match="holds nothing out"):
+        run_of(spec, mnist)
+
+
+def test_some_layers_have_a_weight_decay_of_their_own(mnist):
+    spec = spec_of("none", layer_weight_decay={"head": 0.5})
+    groups = run_of(spec, mnist).optimiser.param_groups
+    assert [(group["weight_decay"], len(group["params"])) for group in groups] == [(0.002, 8), (0.5, 2)]
+
+
+def test_kept_features_are_what_the_head_sees(mnist):
+    run = finished(spec_of("none", keep_features=40), mnist)
+    run.model.features = lambda images: images.flatten(1)[:, :7]
+    kept = run.kept_features()
+    assert {name: array.shape for name, array in kept.items()} == {
+        "train_features": (40, 7),
+        "train_labels": (40,),
+        "test_features": (40, 7),
+        "test_labels": (40,),
+    }
+    again = run.kept_features()
+    assert all(np.array_equal(kept[name], again[name]) for name in kept) and kept["train_features"].dtype == np.float16
+    assert finished(spec_of("none"), mnist).kept_features() == {}
+
+
+def test_class_weights_count_in_what_a_batch_weighs(mnist):
+    balance = {"beta": 0.9999, "from_epoch": 2}
+    options = {"loss": None, "class_balance": balance, "sampling": "uniform", "rate_factor": None}
+    spec = {**spec_of("none"), "uses": "sgd", "method_options": options}
+    assert finished(spec, mnist).curves["effective_weight"] == pytest.approx([1] * 4)
+    options["loss"] = {"name": "focal", "gamma": 1.0, "weight_leaks": True}  # averaged over the batch
+    first = finished(spec, mnist).curves["effective_weight"]
+    assert first[:2] == pytest.approx([1, 1]) and first[2] < 0.7

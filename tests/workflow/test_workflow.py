@@ -1,0 +1,261 @@
+"""The workflow: real Snakemake, in a copy of the project; what it plans, what it makes, what makes it run again."""
+
+import json
+import re
+import shutil
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+from support.workflow import ROOT, copy, leave_records, planned, snakemake
+
+from reweigh.config.grid import load
+from reweigh.digest import digest
+from reweigh.planning.jobs import flow
+from reweigh.records import record
+
+FIG5 = "figures/paper/tdr/fig5.pdf"
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A fresh copy with the records that fig5 needs, and no memory of how they were made."""
+    folder = copy(tmp_path_factory.mktemp("clone"))
+    for cell in load(folder).cells_of("paper", "tdr", "fig5"):
+        leave_records(folder, cell)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A copy in which table3 was really made at scale smoke: fetch, split, train, render."""
+    folder = copy(tmp_path_factory.mktemp("made"))
+    snakemake(folder, "--cores", "2", "--config", "scale=smoke", "--", "tdr_table3")
+    return folder
+
+
+# --- a fresh clone ---
+
+
+def test_a_bare_call_plans_everything(clone):
+    jobs = planned(clone)
+    config = load(clone)
+    drawn = [(paper, name) for paper in config.project.papers for name in config.paper(paper).artifacts]
+    needed = {cell for paper in config.project.papers for cell in config.cells("quick", paper)}
+    needed |= {cell for paper, name in drawn for cell in config.cells_of("quick", paper, name)}
+    assert jobs["render"] == len(drawn)
+    assert jobs["train"] == len(needed)
+    assert jobs["fetch"] == 5  # MNIST, Adult, the slices of CIFAR-10 and CIFAR-100
+    assert jobs["score"] == 1
+
+
+def test_a_figure_whose_records_are_there_trains_nothing(clone):
+    assert planned(clone, FIG5) == {"render": 1, "total": 1}
+
+
+def test_editing_a_method_makes_its_runs_stale_and_no_others(clone):
+    method = clone / "src/reweigh/methods/tdr.py"
+    before = method.read_text()
+    method.touch()
+    (clone / "src/reweigh/config/grid.py").touch()
+    assert "train" not in planned(clone, FIG5)
+    method.write_text(before.replace('"""', '"""Better explained. ', 1) + "\n# a comment\n")
+    assert "train" not in planned(clone, FIG5)
+    method.write_text(before + "\nCHANGED = True\n")
+    try:
+        said = snakemake(clone, "--dry-run", FIG5)
+    finally:
+        method.write_text(before)
+    trained = re.findall(r"wildcards: protocol=(\S+), setting=(\S+), method=(\S+)", said)
+    settings = ("rho0.005", "rho0.02", "rho0.05", "rho0.1")
+    cells = {("paper/tdr/mnist-4v9", setting, "tdr") for setting in settings}
+    assert set(trained) == cells
+    assert ".reweigh/stale/code/paper/tdr/mnist-4v9/rho0.1/tdr/seed0" in said
+
+
+def test_raw_data_and_splits_newer_than_records_train_nothing(clone):
+    receipt = clone / "data/raw/mnist/SOURCE.json"
+    receipt.parent.mkdir(parents=True)
+    receipt.write_text("{}")
+    split = clone / "data/splits/paper/tdr/mnist-4v9/rho0.1/seed0.npz"
+    split.parent.mkdir(parents=True)
+    split.write_bytes(b"")
+    try:
+        assert planned(clone, FIG5) == {"render": 1, "total": 1}
+    finally:
+        shutil.rmtree(clone / "data/raw")
+        shutil.rmtree(clone / "data/splits")
+
+
+def test_a_missing_record_trains_its_cell_and_stale_ones_can_be_kept(clone):
+    path = record.record_path("paper/tdr/mnist-4v9/rho0.1/er/seed4", clone)
+    before = path.read_text()
+    path.unlink()
+    assert planned(clone, FIG5)["train"] == 1
+    assert "train" not in planned(clone, "--config", "missing=skip", "--", FIG5)
+    path.write_text(before.replace('"spec_digest": "', '"spec_digest": "0'))
+    assert planned(clone, FIG5)["train"] == 1
+    assert "train" not in planned(clone, "--config", "stale=keep", "--", FIG5)
+    path.write_text(before)
+
+
+def test_the_records_in_git_redraw_the_figures(tmp_path):
+    """A clone draws these figures without training: the records in git are all there and current."""
+    drawn = [f"figures/paper/tdr/{name}.pdf" for name in ("fig3", "fig4", "fig5", "fig6", "table3")]
+    listed = subprocess.run(
+        ["git", "ls-files", "results/paper"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    copy(tmp_path)
+    for path in listed:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / path, tmp_path / path)
+    assert planned(tmp_path, *drawn) == {"render": 5, "total": 5}
+
+
+# --- mistakes ---
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "methods: [tdr, er, none, hard]",
+            "methods: [tdrr, er, none, hard]",
+            "unknown method 'tdrr'; did you mean 'tdr'?",
+        ),
+        ("imbalance_ratio: 200 }", "imbalance_ratio: 0 }", "greater than or equal to 1, is 0"),
+    ],
+)
+def test_a_mistake_in_the_config_stops_before_any_job(clone, old, new, said):
+    file = clone / "config/papers/tdr.yaml"
+    before = file.read_text()
+    file.write_text(before.replace(old, new, 1))
+    try:
+        printed = snakemake(clone, "--cores", "1", fails=True)
+    finally:
+        file.write_text(before)
+    assert said in printed
+    assert "config/papers/tdr.yaml" in printed
+    assert not (clone / "data/raw").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [("runs_at_once=0", "auto or a whole number from 1 on, is 0"), ("time_budget=soon", "such as 90s, 9m or 1.5h")],
+)
+def test_a_setting_that_cannot_be(clone, setting, said):
+    assert said in snakemake(clone, "--cores", "1", "--config", setting, fails=True)
+
+
+def test_an_unknown_key_on_the_command_line(clone):
+    assert "did you mean 'scale'?" in snakemake(clone, "--cores", "1", "--config", "scal=paper", fails=True)
+
+
+# --- a real run ---
+
+
+def test_a_run_leaves_artifact_records_and_splits(made):
+    for ending in ("pdf", "png", "csv", "ipynb", "json"):
+        assert (made / f"figures/smoke/tdr/table3.{ending}").stat().st_size > 0
+    for method in ("tdr", "none", "constant"):
+        body = record.read(made / f"results/smoke/tdr/adult/sex/{method}/seed0.json")
+        assert body["status"] == "finished"
+    assert json.loads((made / "data/raw/adult/SOURCE.json").read_text())["edition"] == "official"
+
+
+def test_nothing_is_done_twice_and_touching_makes_nothing_run(made):
+    target = ("--config", "scale=smoke", "--", "tdr_table3")
+    for path in (*made.glob("src/reweigh/**/*.py"), *made.glob("data/raw/adult/*"), *made.glob("notebooks/tdr/*")):
+        path.touch()
+    for path in (*made.glob("data/splits/**/*.npz"), *made.glob("results/**/*.json")):
+        path.touch()
+    assert planned(made, *target).get("total", 0) <= 1  # the shorthand itself
+
+
+def test_each_edit_runs_what_depends_on_it(made):
+    target = ("--config", "scale=smoke", "--", "tdr_table3")
+
+    def after(file, text):
+        path = made / file
+        before = path.read_text()
+        path.write_text(before + text)
+        try:
+            jobs = planned(made, *target)
+        finally:
+            path.write_text(before)
+        return {kind: jobs[kind] for kind in ("fetch", "split", "train", "render") if kind in jobs}
+
+    assert after("notebooks/tdr/table3.ipynb", "\n") == {"render": 1}
+    assert after("src/reweigh/methods/tdr.py", "\nCHANGED = True\n") == {"train": 1, "render": 1}
+    assert after("src/reweigh/methods/er.py", "\nCHANGED = True\n") == {}
+    assert after("src/reweigh/data/adult.py", "\nCHANGED = True\n") == {"split": 1, "train": 3, "render": 1}
+
+
+def test_how_runs_are_trained_makes_nothing_run_again(made):
+    changed = ("--config", "scale=smoke", "runs_at_once=2", "time_budget=9m", "--", "tdr_table3")
+    assert planned(made, *changed).get("total", 0) <= 1  # the shorthand itself
+
+
+@pytest.mark.slow
+def test_a_failed_job_keeps_the_records_that_it_finished(made):
+    """Snakemake puts back what an updating job found there if it fails; a stale record must not come back."""
+    cell = "smoke/tdr/mnist-4v9/rho0.1/tdr"
+    first, second = (record.record_path(run, made) for run in load(made).runs_of(cell)[:2])
+    leave_records(made, cell)
+    for path in (first, second):
+        record.write(path, record.read(path) | {"spec_digest": "of an older config", "trace": None})
+    paths = [str(path.relative_to(made)) for path in (first, second)]
+    target = ("--cores", "1", "--config", "scale=smoke", "--", *paths)
+    snakemake(made, "--until", "split_seeds_0_to_1", *target)
+    (made / "data/splits/smoke/tdr/mnist-4v9/rho0.1/seed1.npz").write_bytes(b"altered")
+    assert "delete both and they are drawn again" in snakemake(made, *target, fails=True)
+    assert record.read(first)["spec_digest"] == digest(load(made).resolve(f"{cell}/seed0"))
+    assert record.read(second)["spec_digest"] == "of an older config"
+    assert planned(made, *target)["train"] == 1  # Snakemake remembers the failed job like a finished one
+
+
+def test_report(made):
+    snakemake(made, "--config", "scale=smoke", "--report", "report.html", "--", "tdr_table3")
+    assert (made / "report.html").stat().st_size > 100_000
+
+
+# --- without Snakemake ---
+
+
+def test_seeds_are_packed(clone):
+    packs = flow({"seeds_per_job": 2}, clone).packs()
+    assert {pack.seeds for pack in packs} == {(0,), (0, 1), (2,), (2, 3), (4,)}
+    whole = flow({}, clone).packs()
+    assert {pack.seeds for pack in whole} == {(0,), (0, 1), (0, 1, 2), (0, 1, 2, 3, 4)}
+    assert all(re.fullmatch(pack.pattern, protocol) for pack in whole for protocol in pack.protocols)
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpu", "threads", "said"),
+    [
+        ({}, 0, 1, "--at-once 1"),
+        ({}, 1, 1, "--at-once auto"),
+        ({"runs_at_once": 3}, 0, 3, "--at-once 3"),
+        ({"runs_at_once": 3}, 1, 1, "--at-once 3"),
+        ({"runs_at_once": 9, "time_budget": "1.5h"}, 0, 5, "--at-once 5 --time-budget 1.5h"),
+    ],
+)
+def test_what_a_training_job_is_asked(clone, monkeypatch, settings, gpu, threads, said):
+    """Jobs fill the cores of a CPU; a GPU takes all runs of a job. Snakemake may grant fewer threads than asked."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    made = flow({"device": "gpu" if gpu else "cpu", **settings}, clone)
+    pack = next(pack for pack in made.packs() if pack.seeds == (0, 1))
+    place = SimpleNamespace(protocol="quick/tdr/mnist-4v9", setting="rho0.1", method="tdr")
+    assert made.cores(place) == threads
+    runs = "quick/tdr/mnist-4v9/rho0.1/tdr/seed0 quick/tdr/mnist-4v9/rho0.1/tdr/seed1"
+    assert pack.training_arguments(place, threads, SimpleNamespace(gpu=gpu)) == f"{said} {runs}"
+    assert pack.training_arguments(place, 1, SimpleNamespace(gpu=0)).startswith("--at-once 1")
+
+
+def test_a_job_under_a_time_budget_is_started_again_more_often(clone):
+    assert flow({}, clone).retries < flow({"time_budget": "9m"}, clone).retries
+
+
+def test_a_gpu_is_asked_for_where_there_is_one(clone, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert [flow({"device": device}, clone).gpus(None) for device in ("auto", "cpu", "gpu")] == [0, 0, 1]
