@@ -81,7 +81,7 @@ def runs_of_target(config: Config, target: str) -> list[str]:
     name = target.strip("/").removeprefix("results/").removesuffix(".json")
     parts = name.split("/")
     if len(parts) == 6:
-        return [config.run_name(name).name]
+        return [str(config.run_name(name))]
     if len(parts) == 5:
         return config.runs_named(name)
     figure = FIGURE.fullmatch(name)
