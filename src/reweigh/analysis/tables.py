@@ -6,7 +6,7 @@ that a record which an older config left behind is not counted.
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -330,71 +330,3 @@ def published(config: Config, paper: str) -> pd.DataFrame:
     for place, column in enumerate(("experiment", "setting_name", "method_name", "metric")):
         rows[column] = pd.Series([target[place] for target in targets], dtype=object)  # so that None stays None
     return rows.assign(excluded=pd.Series([mapping.excluded_because(row) for row in stated], dtype=object))
-
-
-def cell_names(material: Material, experiment: str, setting: str, method: str) -> dict[str, Any]:
-    """How a csv line names its cell: experiment, setting, the setting's value, method, and the method's title."""
-    return {
-        "experiment": experiment,
-        "setting": setting,
-        "value": material.label(experiment, setting),
-        "method": method,
-        "title": material.title(method),
-    }
-
-
-def single_row(run: Mapping[str, Any], metric: str) -> dict[str, Any]:
-    """The numbers of one run as a csv line states them."""
-    status = "run" if run["status"] == "finished" else run["status"]
-    return {
-        "metric": metric,
-        "mean": run[metric],
-        "n": 1,
-        "status": status,
-        "runs": run["run"],
-        "records": fingerprint([run["digest"]]),
-    }
-
-
-def summary_row(rows: pd.DataFrame, metric: str) -> dict[str, Any]:
-    """The numbers of one cell as a csv line states them: mean, sd, n, low, high, status, runs, records.
-
-    Runs whose metric is not defined (precision where nothing was predicted positive) do not count in n.
-    """
-    known = rows[rows[metric].notna()]
-    ours = stats.summarise(known[metric].tolist())
-    diverged = int((known["status"] == "diverged").sum())
-    return {
-        "metric": metric,
-        "mean": ours.mean,
-        "sd": ours.sd,
-        "n": ours.n,
-        "low": ours.low,
-        "high": ours.high,
-        "status": "not run" if ours.n == 0 else f"{diverged} diverged" if diverged else "run",
-        "runs": pack(known["run"]),
-        "records": fingerprint(known["digest"]) if ours.n else "",
-    }
-
-
-def paired_row(ours: pd.DataFrame, others: pd.DataFrame, metric: str) -> dict[str, Any]:
-    """The difference `ours` minus `others` of two cells, seed by seed, as a csv line states it.
-
-    As in `summary_row`; the seeds that only one side has do not count. Metric: `metric`_difference.
-    """
-    pairs = ours.merge(others, on="seed", suffixes=("", "_other"))
-    pairs = pairs[pairs[metric].notna() & pairs[f"{metric}_other"].notna()]
-    found = stats.summarise((pairs[metric] - pairs[f"{metric}_other"]).tolist())
-    digests = [*pairs["digest"], *pairs["digest_other"]]
-    diverged = int((pairs[["status", "status_other"]] == "diverged").any(axis=1).sum())
-    return {
-        "metric": f"{metric}_difference",
-        "mean": found.mean,
-        "sd": found.sd,
-        "n": found.n,
-        "low": found.low,
-        "high": found.high,
-        "status": "not run" if found.n == 0 else f"{diverged} diverged" if diverged else "run",
-        "runs": pack([*pairs["run"], *pairs["run_other"]]),
-        "records": fingerprint(digests) if found.n else "",
-    }
