@@ -96,12 +96,12 @@ def test_the_audit_that_the_readme_shows_is_what_audit_finds():
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in shown.splitlines() if line[0] == "│"]
     told = {kind: {s: int(n) for s, n in zip(audit.STATES, counts, strict=True) if n} for kind, *counts in rows}
     found = audit.audit("paper", ROOT).counts
-    there = {"commit", "raw", "drawing", "witness"}  # of these a folder with more history has more, or other ones
+    there = {"commit", "raw", "rendering", "witness"}  # of these a folder with more history has more, or other ones
     assert {kind: told[kind] for kind in told if kind not in there} == {
         kind: found[kind] for kind in found if kind not in there
     }
     assert set(told["raw"]) == set(found["raw"]) == {"intact"}
-    assert told["drawing"] == {"intact": found["figure"]["intact"], "unverifiable": 2 * found["figure"]["intact"]}
+    assert told["rendering"] == {"intact": found["figure"]["intact"], "unverifiable": 2 * found["figure"]["intact"]}
 
 
 def test_the_runs_that_the_readme_trains_again_are_those_that_its_seed_draws():

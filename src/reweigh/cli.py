@@ -114,14 +114,14 @@ def train(
 def render(
     artifacts: Annotated[list[str], typer.Argument(metavar="ARTIFACT...", help="figures/SCALE/PAPER/ARTIFACT")],
 ) -> None:
-    """Draw figures and tables from their records: pdf, png, csv of every number shown, and the executed notebook.
+    """Render figures and tables from their records: pdf, png, csv of every number shown, and the executed notebook.
 
     [dim]reweigh render figures/quick/tdr/fig5[/dim]
     """
-    from reweigh.artifacts.render import render as draw
+    from reweigh.artifacts.render import render as render_artifact
 
     for artifact in artifacts:
-        draw(artifact)
+        render_artifact(artifact)
         typer.echo(f"{artifact}.pdf")
 
 

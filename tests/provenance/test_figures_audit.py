@@ -18,15 +18,15 @@ def root(absgd_project):
 
 
 @pytest.fixture(scope="module")
-def drawings(absgd_drawings):
-    return absgd_drawings
+def rendered(absgd_rendered):
+    return absgd_rendered
 
 
 @pytest.fixture(scope="module")
-def bodies(drawings, root):
+def bodies(rendered, root):
     """The records behind the figures, each of which now has its receipt."""
     folder = root / "figures/paper/absgd"
-    for name in drawings:
+    for name in rendered:
         made = {ending: folder / f"{name}.{ending}" for ending in MADE}
         receipt.write(folder / f"{name}.json", receipt.figure_basis(load(root), "paper", "absgd", name), made, root)
     records = sorted((root / "results").rglob("seed*.json"))
@@ -37,9 +37,9 @@ def links(root, bodies):
     return list(check_figures(load(root), "paper", root, bodies))
 
 
-def test_every_figure_is_intact(drawings, root, bodies):
+def test_every_figure_is_intact(rendered, root, bodies):
     found = links(root, bodies)
-    assert len(found) == 5 * len(drawings)
+    assert len(found) == 5 * len(rendered)
     assert [link for link in found if link.state != "intact"] == []
 
 

@@ -81,10 +81,10 @@ class Project:
             self.save(run, START + 60)
             remember(root, self.path(run), START, START + 60, params=params, shellcmd=command)
         seen = {self.path(run): f"sha256:{file_digest(root / self.path(run))}" for run in RUNS}
-        drawing = Drawn(Flow(CONFIG), "tdr", "table3").drawing_digest(SimpleNamespace(scale="smoke"))
+        rendering = Drawn(Flow(CONFIG), "tdr", "table3").rendering_digest(SimpleNamespace(scale="smoke"))
         for path in (FIGURE, CARD):
             write(root, path, "numbers", START + 180)
-            remember(root, path, START + 120, START + 180, params=[repr(drawing)], input_checksums=seen)
+            remember(root, path, START + 120, START + 180, params=[repr(rendering)], input_checksums=seen)
 
     @staticmethod
     def path(run):

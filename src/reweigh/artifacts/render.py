@@ -23,7 +23,7 @@ from reweigh.errors import ConfigError, ReweighError
 
 KERNEL = "reweigh-render"
 MADE = ("pdf", "png", "csv", "ipynb")
-ENDINGS = (*MADE, "json")  # the receipt: what was made, from what (reweigh/receipt.py)
+ENDINGS = (*MADE, "json")  # the receipt: what was made, from what (artifacts/receipt.py)
 START_SECONDS = 60
 TRIES = 2  # a kernel that does not start is started once more
 
@@ -63,9 +63,7 @@ def render(target: str, root: str | Path = ".") -> list[Path]:
     failed = root / f"{stem}.failed.ipynb"
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=(root / stem).parent) as work:
         made = Path(work) / name
-        basis = receipt.figure_basis(
-            config, scale, paper, name
-        )  # before it is drawn: whatever comes later is not in it
+        basis = receipt.figure_basis(config, scale, paper, name)  # first: what comes later is not in the figure
         parameters = {"scale": scale, "paper": paper, "artifact": name, "out": made.relative_to(root).as_posix()}
         try:
             _execute(source, made.with_suffix(".ipynb"), parameters, root)
@@ -114,9 +112,9 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any], root: Path)
                 raise _NotebookError(_one_line(f"{error.ename}: {error.evalue}")) from None
             except Exception as error:  # whatever jupyter raises where a kernel dies or does not answer
                 if attempt == TRIES:
-                    said = _one_line(f"{type(error).__name__}: {error}")
+                    why = _one_line(f"{type(error).__name__}: {error}")
                     raise ReweighError(
-                        f"{source}: the notebook's kernel did not start or died ({said}); try again"
+                        f"{source}: the notebook's kernel did not start or died ({why}); try again"
                     ) from None
 
 

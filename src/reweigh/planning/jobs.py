@@ -310,13 +310,13 @@ class Drawn:
         """The records that it needs; they are trained if they are missing."""
         return self.flow.records_of(self.flow.config.cells_of(wildcards.scale, self.paper, self.artifact))
 
-    def drawing_digest(self, wildcards: Wildcards) -> str:
-        """How it is drawn: digest of its code, its entry in the config, and the records that it draws if they exist."""
+    def rendering_digest(self, wildcards: Wildcards) -> str:
+        """How it is rendered: digest of its code, its entry in the config, and the optional records that exist."""
         config = self.flow.config
         optional = config.cells_of(wildcards.scale, self.paper, self.artifact, optional=True)
         runs = [run for cell in optional for run in config.runs_of(cell)]
         extra = [content for run in runs if (content := self.flow.dependencies.content(run))]
-        return digest([receipt.drawing_digest(config, wildcards.scale, self.paper, self.artifact), extra])
+        return digest([receipt.rendering_digest(config, wildcards.scale, self.paper, self.artifact), extra])
 
 
 def flow(overrides: dict[str, Any], root: str | Path = ".") -> Flow:

@@ -13,7 +13,7 @@ rests on a broken or missing record is unverifiable, not broken: it is the recor
 - commit: the code that records say they executed, against git's at the commit that they name;
 - lock: the versions of torch and NumPy, against what the lock file pinned then and pins now;
 - split, raw, embedded: drawn again from raw files; raw files and their receipts; what the project brings along;
-- figure, drawing, receipt: a csv line by line; pdf, png and notebook; what was made from what, by what;
+- figure, rendering, receipt: a csv line by line; pdf, png and notebook; what was made from what, by what;
 - scorecard, page: its csv, and the pages made from it, byte by byte;
 - attestation, witness, rerun: that it fits its records; what Snakemake remembers; runs that were trained again.
 """

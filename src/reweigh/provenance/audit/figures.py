@@ -43,6 +43,8 @@ class Receipt:
             body = receipt.read(path)
             self.state, self.detail = _moved(body, basis, records)
             self.files, self.runs = {**body["files"]}, {one["run"] for one in body["records"]}
+        except receipt.OldReceiptError as error:
+            self.state, self.detail = "stale", str(error)
         except RecordError as error:
             self.state, self.detail = "broken", f"{error}; it was changed by hand"
         except (KeyError, TypeError) as error:
@@ -71,7 +73,7 @@ def _moved(body: dict[str, Any], basis: dict[str, Any] | str, records: Records) 
     inputs = {**body["inputs"], **basis["inputs"]}
     if changed := sorted(name for name in inputs if body["inputs"].get(name) != basis["inputs"].get(name)):
         return "stale", f"changed since: {', '.join(changed)}"
-    if body["drawing"] != basis["drawing"]:
+    if body["rendering"] != basis["rendering"]:
         return "stale", "the code that makes it, or what the config says of it, has changed since"
     return GOOD
 
@@ -91,7 +93,7 @@ def named_runs(scale: str, root: Path) -> Iterator[tuple[str, str]]:
 
 
 def check_figures(config: Config, scale: str, root: Path, records: Records) -> Iterator[Link]:
-    """Links of each artifact that was drawn: `figure` (its csv), `drawing` (pdf, png and notebook) and `receipt`."""
+    """Links of each artifact that is there: `figure` (its csv), `rendering` (pdf, png and notebook) and `receipt`."""
     folder = root / "figures" / scale
     files = [path for ending in (*MADE, "json") for path in folder.glob(f"*/[!.]*.{ending}")]
     stems = {path.with_suffix("") for path in files if not path.name.endswith(".failed.ipynb")}
@@ -114,7 +116,7 @@ def _figure(config: Config, stem: Path, root: Path, records: Records, numbers: N
     made = Receipt(Path(f"{stem}.json"), basis, records)
     absent = [kind for kind in NOT_IN_GIT if not there[kind].is_file()]
     for kind, path in there.items():
-        link = "figure" if kind == "csv" else "drawing"
+        link = "figure" if kind == "csv" else "rendering"
         if path.is_file():
             verdict = _csv(path, made, view) if kind == "csv" else made.of(path, kind)
         elif kind in NOT_IN_GIT and len(absent) == len(NOT_IN_GIT):
@@ -190,7 +192,7 @@ def _line(line: dict[str, str], view: View) -> Verdict:
     if unlike := recompute.unlike_its_runs(line, bodies, view.config, view.paper):
         return "broken", unlike
     if fingerprint(body["digest"] for body in bodies) != line["records"]:
-        return "stale", "drawn from other records than those that are there now"
+        return "stale", "made from other records than those that are there now"
     again = recompute.line(line, bodies, view.root)
     wrong = recompute.differences(line, again) if again else []
     return ("broken", "; ".join(wrong)) if wrong else GOOD

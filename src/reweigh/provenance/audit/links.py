@@ -11,7 +11,7 @@ SOUND = ("intact", "attested")
 FAILING = ("stale", "broken", "missing")
 KINDS = (
     "record", "spec", "code", "commit", "recipe", "lock", "trace", "split", "raw", "embedded", "attestation", "witness",
-    "rerun", "figure", "drawing", "receipt", "scorecard", "page",
+    "rerun", "figure", "rendering", "receipt", "scorecard", "page",
 )  # fmt: skip
 
 
@@ -26,7 +26,7 @@ class Link(NamedTuple):
 
 _TRAIN = "train it: snakemake results/{name}.json"
 _RESTORE = "restore it from git, or delete it and train it again: snakemake results/{name}.json"
-_DRAW = "draw it again: reweigh render {stem}"
+_RENDER = "render it again: reweigh render {stem}"
 _SCORE = "make it again: reweigh scorecard --scale {scale}"
 _ATTEST = "if the edit changes no number: reweigh attest; else train it again: snakemake results/{name}.json"
 MENDS = {
@@ -52,9 +52,9 @@ MENDS = {
     ("embedded", "missing"): "restore it from git",
     ("attestation", "broken"): "restore it from git, or delete it and attest again: reweigh attest",
     ("attestation", "stale"): "delete it and attest again: reweigh attest",
-    **{(kind, state): _DRAW for kind in ("figure", "drawing", "receipt") for state in FAILING},
-    ("drawing", "unverifiable"): _DRAW,
-    ("figure", "unverifiable"): f"mend its records first, if any is named; then {_DRAW}",
+    **{(kind, state): _RENDER for kind in ("figure", "rendering", "receipt") for state in FAILING},
+    ("rendering", "unverifiable"): _RENDER,
+    ("figure", "unverifiable"): f"mend its records first, if any is named; then {_RENDER}",
     ("rerun", "broken"): f"on a machine and versions like its own: {_RESTORE}",
     **{("witness", state): "make it again: snakemake {target}" for state in ("stale", "missing", "unverifiable")},
     ("witness", "broken"): "restore it from git, or delete it and make it again: snakemake {target}",

@@ -249,7 +249,7 @@ def _drawn_as_today(path: str, job: Job, config: Config) -> bool:
     the settings of that call.)"""
     _, scale, paper, name = path.removesuffix(".csv").split("/")
     try:
-        today = Drawn(Flow(config), paper, name).drawing_digest(SimpleNamespace(scale=scale))
+        today = Drawn(Flow(config), paper, name).rendering_digest(SimpleNamespace(scale=scale))
     except ReweighError:
         return False
     return repr(today) in job.params

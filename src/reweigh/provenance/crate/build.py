@@ -1,8 +1,8 @@
-"""From what there is to the crate: root, files, training runs, drawings, scorecard, and the workflow that ties them.
+"""From what there is to the crate: root, files, training runs, figures, scorecard, and the workflow that ties them.
 
 The workflow is the main entity. Its tools are the programs that trained (one for each digest of code and set of
 versions), drew and scored; each use of a tool is an action that names what went in and what came out. Only what
-records, receipts and files say is said: a drawing has no time, because nothing that is kept holds one.
+records, receipts and files say is said: a figure has no time, because nothing that is kept holds one.
 """
 
 import re
@@ -33,7 +33,7 @@ def build(contents: Contents) -> ROCrate:
     runs = Runs(graph)
     done = {
         "train": [runs.add(body) for body in _watched(contents.records.values(), "runs")],
-        "render": [_add_drawing(graph, one) for one in contents.artifacts],
+        "render": [_add_rendering(graph, one) for one in contents.artifacts],
         "score": [_add_scoring(graph, contents.scorecard)] if contents.scorecard else [],
     }
     _add_steps(graph, {name: actions for name, actions in done.items() if actions}, list(runs.raw.values()))
@@ -134,11 +134,11 @@ def _role(path: str) -> str | None:
     return None
 
 
-# --- drawings and scorecard ------------------------------------------------------------------------------------------
+# --- figures and scorecard -------------------------------------------------------------------------------------------
 
 
-def _add_drawing(graph: Graph, drawn: Drawn) -> Entity:
-    """What drew one figure or table, and the drawing."""
+def _add_rendering(graph: Graph, drawn: Drawn) -> Entity:
+    """What rendered one figure or table, and its rendering."""
     _, _, paper, name = drawn.stem.split("/")
     notebook = f"notebooks/{paper}/{name}.ipynb"
     tool = _tool(
@@ -153,7 +153,7 @@ def _add_drawing(graph: Graph, drawn: Drawn) -> Entity:
     )
     return graph.act(
         f"#render/{quote(drawn.stem)}",
-        name=f"Drawing of {drawn.stem}",
+        name=f"Rendering of {drawn.stem}",
         description=_origin(graph, drawn),
         instrument=tool,
         object=_sources(graph, drawn) or graph.files([notebook]),
@@ -184,12 +184,12 @@ def _add_scoring(graph: Graph, drawn: Drawn) -> Entity:
 
 def _tool(graph: Graph, drawn: Drawn, identity: str, **properties: Any) -> Entity:
     """A program that made something: code of one digest, on libraries of certain versions; a receipt names them."""
-    drawing = drawn.receipt.get("drawing", "")
+    rendering = drawn.receipt.get("rendering", "")
     return graph.add(
-        f"{identity}/{drawing[:12] or 'unknown'}",
+        f"{identity}/{rendering[:12] or 'unknown'}",
         "SoftwareApplication",
-        softwareVersion=f"drawing {drawing[:12]}" if drawing else None,
-        identifier=drawing,
+        softwareVersion=f"rendering {rendering[:12]}" if rendering else None,
+        identifier=rendering,
         softwareRequirements=[graph.library(*one) for one in drawn.receipt.get("environment", {}).items()],
         **properties,
     )

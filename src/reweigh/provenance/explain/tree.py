@@ -29,7 +29,7 @@ def as_tree(tree: dict[str, Any]) -> Node:
     head.append(tree["file"], "bold").append(f" sha256 {_short(tree['sha256'])}" if tree["sha256"] else " (not here)")
     if made := tree.get("receipt"):
         versions = ", ".join(f"{name} {version}" for name, version in made["environment"].items())
-        head.append(f", made by code {_short(made['drawing'])} with {versions}")
+        head.append(f", made by code {_short(made['rendering'])} with {versions}")
     top, shared = Tree(head), set[str]()
     if tree["kind"] == "table":
         for cell in tree["cells"]:
