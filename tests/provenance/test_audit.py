@@ -62,7 +62,7 @@ def test_a_clone_has_no_pdf_and_no_notebook_and_that_is_no_fault(root: Path) -> 
         f"{FIGURE}.pdf": "unverifiable", f"{FIGURE}.png": "intact", f"{FIGURE}.ipynb": "unverifiable",
     }  # fmt: skip
     link = next(link for link in report.faults if link.name == f"{FIGURE}.pdf")
-    assert link.detail == "not kept in git" and mend(link) == f"draw it again: reweigh render {FIGURE}"
+    assert link.detail == "not kept in git" and mend(link) == f"render it again: reweigh render {FIGURE}"
     assert report.exit_code == 0
 
 

@@ -6,7 +6,7 @@ its picture needs and its csv does not; the file that makes them says which.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import IO, Any, TypedDict
 
 import pandas as pd
 
@@ -135,7 +135,7 @@ def of_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["seed"].notna()] if "seed" in rows else rows.iloc[:0]
 
 
-def write_csv(rows: pd.DataFrame, path: str | Path) -> None:
+def write_csv(rows: pd.DataFrame, path: str | Path | IO[str]) -> None:
     """Write a figure's lines: columns in the order of `COLUMNS`, six significant digits, no index.
 
     Of the columns that are no part of `CORE`, those that are empty are left out.

@@ -6,7 +6,7 @@ that a record which an older config left behind is not counted.
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -293,8 +293,16 @@ def why_not(config: Config, scale: str, paper: str, experiment: str, setting: st
 def of_artifact(scale: str, paper: str, artifact: str, root: str | Path | None = None) -> Material:
     """What an artifact is drawn from at a scale. Without `root`, the project around the current folder."""
     config = load(find_root() if root is None else root)
+    return material_of(config, scale, paper, artifact)
+
+
+def material_of(
+    config: Config, scale: str, paper: str, artifact: str, known: Mapping[str, dict[str, Any]] | None = None
+) -> Material:
+    """The same by a config that is loaded, and by records (by run) if they are `known`; else they are read."""
     cells = [*config.cells_of(scale, paper, artifact), *config.cells_of(scale, paper, artifact, optional=True)]
-    records = records_of([run for cell in cells for run in config.runs_of(cell)], config.root)
+    runs = [run for cell in cells for run in config.runs_of(cell)]
+    records = records_of(runs, config.root) if known is None else {run: known[run] for run in runs if run in known}
     return Material(
         config=config,
         scale=scale,

@@ -24,7 +24,7 @@ VERSION = 2
 LOCK = "envs/requirements.lock"
 LIBRARIES = ("matplotlib", "numpy", "pandas")
 # Modules that decide how an artifact looks. Not all that they import: a new key in the config model changes no figure.
-RENDERING = ("artifacts/render", "plots", "analysis/rows", "analysis/tables", "stats")
+RENDERING = ("artifacts/render", "plots", "analysis/ridges", "analysis/rows", "analysis/tables", "stats")
 SCORING = ("scorecard", "analysis/rows", "analysis/tables", "stats", "records/lineage")
 
 Records = Mapping[str, Mapping[str, Any]]

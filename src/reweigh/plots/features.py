@@ -20,6 +20,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8
 MARKERS = "os^Dv"
 PARTS = {"train": "training", "test": "test"}
 FEWEST = 5  # examples of a map
+SAME_EVERYWHERE = False  # t-SNE gives the same map on the same machine only; an audit does not hold it against another
 Cell = tuple[str, str, str]  # experiment, setting, method
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from reweigh.analysis.ridges import BINS, QUANTILES, bin_edges
 from reweigh.analysis.rows import CLASS_WEIGHT, DENSITY, INVERSE_FREQUENCY, Row, cell_names
 from reweigh.analysis.tables import Material, class_weights, fingerprint, pack
 from reweigh.plots import by_setting
@@ -14,10 +15,6 @@ from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
 from reweigh.plots.style import INK, MUTED, empty, finish, letter, look_in, sheet
 
-BINS = 80  # of a ridge, over all weights that its panel shows and a margin on both sides
-MARGIN = 0.04  # as a share of the range of these weights
-NARROWEST = 0.01  # the margin where all weights are the same
-QUANTILES = (0.05, 0.95)
 RIDGES = "b: {}, all outer steps of all seeds; heights are scaled to each class's mode"
 
 
@@ -84,13 +81,6 @@ def inverse_frequency(samples: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Weights in proportion to 1 / class sizes (C,), whose sum is the mean sum of the samples (steps, C)."""
     rarity = 1 / sizes
     return rarity / rarity.sum() * samples.sum(1).mean()
-
-
-def bin_edges(samples: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    """Edges (BINS + 1,) of bins over all that a panel shows, with a margin on both sides, none below 0."""
-    low, high = min(samples.min(), inverse.min()), max(samples.max(), inverse.max())
-    margin = MARGIN * (high - low) or NARROWEST
-    return np.linspace(max(0.0, low - margin), high + margin, BINS + 1)
 
 
 @styled

@@ -1,6 +1,7 @@
 """How many training examples each class has: the label distributions of the paper's data sets."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,9 @@ def rows(material: Material) -> pd.DataFrame:
                 continue
             base: Row = {"experiment": experiment, "setting": setting, "value": material.label(experiment, setting),
                          "title": title, "metric": CLASS_SIZE}  # fmt: skip
-            sizes, reason = sizes_of(material.config, material.paper, experiment, setting)
+            sizes = sizes_of(material.config, material.paper, experiment, setting)
             if sizes is None:
-                lines.append({**base, "status": "not run", "note": reason})
+                lines.append({**base, "status": "not run", "note": "its training list is not at hand"})
                 continue
             titles.add(title)
             ranked = enumerate(np.sort(sizes)[::-1].tolist(), 1)
@@ -48,18 +49,31 @@ def rows(material: Material) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def sizes_of(config: Config, paper: str, experiment: str, setting: str) -> tuple[np.ndarray | None, str]:
-    """Training examples of each class, int64 (C,), by the protocol of scale paper; or None, and why."""
+def sizes_of(config: Config, paper: str, experiment: str, setting: str) -> np.ndarray | None:
+    """Training examples of each class, int64 (C,), by the protocol of scale paper; None if its list is not at hand."""
     run = f"paper/{paper}/{experiment}/{setting}/{config.experiment(paper, experiment).methods[0]}/seed0"
     data = config.resolve(run)["data"]
-    if (split := data["split"])["kind"] in ("long-tail", "step"):
-        asked = split["largest_class"], split["imbalance_ratio"], len(CLASS_SIZES[data["dataset"]])
-        exact = split.get("rounding") == "exact"
-        sizes = step_sizes(*asked) if split["kind"] == "step" else long_tail_sizes(*asked, exact=exact)
-        return np.array(sizes, np.int64), ""
-    if listed := training_list(data["dataset"], config.root):
-        return np.bincount(labelled_paths(listed).labels), ""
-    return None, "its training list is not at hand"
+    return sizes_by_formula(data) if follows_formula(data) else sizes_by_list(data["dataset"], config.root)
+
+
+def follows_formula(data: Mapping[str, Any]) -> bool:
+    """Whether a split's class sizes follow from its spec (`spec["data"]`) alone."""
+    return data["split"]["kind"] in ("long-tail", "step")
+
+
+def sizes_by_formula(data: Mapping[str, Any]) -> np.ndarray:
+    """Class sizes (C,) of a split whose imbalance is given by a formula."""
+    split = data["split"]
+    asked = split["largest_class"], split["imbalance_ratio"], len(CLASS_SIZES[data["dataset"]])
+    if split["kind"] == "step":
+        return np.array(step_sizes(*asked), np.int64)
+    return np.array(long_tail_sizes(*asked, exact=split.get("rounding") == "exact"), np.int64)
+
+
+def sizes_by_list(dataset: str, root: Path) -> np.ndarray | None:
+    """Class sizes (C,) counted in a data set's training list; None if that is not at hand."""
+    listed = training_list(dataset, root)
+    return None if listed is None else np.bincount(labelled_paths(listed).labels)
 
 
 def _title(material: Material, experiment: str, setting: str) -> str:

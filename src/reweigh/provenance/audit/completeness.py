@@ -7,6 +7,7 @@ is what is not there: a cell, a seed, an epoch that was left out, in a csv whose
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from reweigh.analysis.rows import DIFFERENCE, SIDES
 from reweigh.analysis.tables import unpack
 from reweigh.config.grid import Config
 from reweigh.errors import ConfigError
@@ -80,7 +81,7 @@ def _seeds(line: Line, runs: list[str], config: Config, top: str, records: Recor
     if metric in recompute.FEATURES or line.get("seed"):
         return
     sides = [_cell(line, top), *([_cell(line, top, "against")] if line.get("against") else [])]
-    metric = metric.removesuffix(recompute.DIFFERENCE)
+    metric = metric.removesuffix(DIFFERENCE)
     feeding = [
         {run.rpartition("/")[2]: run for run in config.runs_of(cell) if _feeds(records.get(run), metric, epoch)}
         for cell in sides
@@ -128,6 +129,6 @@ def _epochs(lines: list[Line], records: Records) -> Iterator[str]:
 
 
 def _known(body: dict[str, Any], metric: str) -> list[int]:
-    if metric in recompute.SIDES:
+    if metric in SIDES:
         return list(range(1, body["trace"]["arrays"]["mean_weights"][0] + 1))
     return [int(epoch) for epoch in body["curves"]["epoch"]]

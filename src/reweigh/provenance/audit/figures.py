@@ -1,7 +1,8 @@
 """The near end of the chain, as an audit checks it: figures and scorecard against their receipts and their records.
 
-A csv is read line by line and computed again from the records that it names; every file is compared with the sha256 in
-its receipt. So a file that was altered is `broken`, and one whose records, code or config have moved since is `stale`.
+A csv is read line by line and computed again, by code of its own, from the records that it names; as a whole it is held
+against what its notebook would write now. Every file is compared with the sha256 in its receipt. So a file that was
+altered is `broken`, and one whose records, code or config have moved since is `stale`.
 """
 
 import csv
@@ -19,6 +20,7 @@ from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.provenance import recompute
 from reweigh.provenance.audit.completeness import incomplete
 from reweigh.provenance.audit.links import Link, watched
+from reweigh.provenance.audit.notebook_rows import unlike_its_notebook
 
 Records = dict[str, dict[str, Any]]
 Numbers = dict[tuple[str, ...], tuple[Any, Any]] | None  # None: they cannot be read
@@ -169,8 +171,11 @@ def _lines(path: Path, view: View, made: Receipt | None) -> Verdict:
             worst = state, f"line {place}: {detail}"
     if worst != GOOD or made is None or view.paper not in view.config.papers:
         return worst
-    lacks = incomplete(lines, view.config, (view.scale, view.paper, view.name), view.records, made.runs)
-    return ("broken", lacks) if lacks else GOOD
+    artifact = view.scale, view.paper, view.name
+    wrong = incomplete(lines, view.config, artifact, view.records, made.runs)
+    if not wrong and made.state in ("intact", "stale"):
+        wrong = unlike_its_notebook(lines, view.config, artifact, view.records)
+    return ("broken", wrong) if wrong else GOOD
 
 
 def _line(line: dict[str, str], view: View) -> Verdict:
