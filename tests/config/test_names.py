@@ -24,7 +24,9 @@ def test_cells_and_splits_are_read_back() -> None:
     assert SplitName.parse(str(run.split)) == run.split
 
 
-@pytest.mark.parametrize("text", ["", "a/b/c/d/e", "a/b/c/d/e/seed", "a/b/c/d/e/seed01", "a/b/c/d/e/f/seed1", RUN + "/"])
+@pytest.mark.parametrize(
+    "text", ["", "a/b/c/d/e", "a/b/c/d/e/seed", "a/b/c/d/e/seed01", "a/b/c/d/e/f/seed1", RUN + "/"]
+)
 def test_what_is_no_run_is_refused_with_the_form_of_one(text: str) -> None:
     with pytest.raises(NotAName, match="is not the name of a run; write SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN"):
         RunName.parse(text)
