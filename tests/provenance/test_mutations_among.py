@@ -167,7 +167,7 @@ MUTATIONS = [
     ("half a trace", cut_off, {*TRACE, *ANOTHER}, ""),
     ("a garbled trace", garbled, {*TRACE, *ANOTHER}, ""),
     ("a trace without a record", lambda root: trace_of_nobody(root, TDR.replace("seed0", "seed7")),
-     {("trace", "stale")}, "seed7.npz is there without its record"),
+     {("trace", "stale")}, "seed7.npz has no record"),
     ("a trace of a method that logs none", lambda root: trace_of_nobody(root, ER), TRACE, "its record names no trace"),
     # records and attestations
     ("a folder in the place of a record", a_folder, BROKEN, ""),

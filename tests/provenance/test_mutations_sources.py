@@ -50,7 +50,7 @@ MUTATIONS = [
     ("the lock", lambda root: replace(root / LOCK, "torch==2.11.0", "torch==2.12.0"), {("lock", "stale")},
      "the lock pins numpy 2.0.0, torch 2.12.0 now"),
     ("another library in the lock", lambda root: replace(root / LOCK, "0.26.0", "0.27.0"), set(), ""),
-    ("a deleted lock", lambda root: (root / LOCK).unlink(), {("lock", "missing")}, "is not there"),
+    ("a deleted lock", lambda root: (root / LOCK).unlink(), {("lock", "missing")}, "does not exist"),
     # published numbers
     ("a published number", lambda root: edit_csv(root / "data/published/tdr.csv", 0, mean="0.5"),
      {("receipt", "stale"), ("scorecard", "stale"), ("page", "stale")}, "changed since: data/published/tdr.csv"),
@@ -66,13 +66,13 @@ MUTATIONS = [
     ("the edition in its receipt", lambda root: source(root, lambda body: body.update(edition="mine")),
      {("raw", "broken")}, "edition mine"),
     ("a URL in its receipt", lambda root: source(root, lambda body: body["files"][0].update(url="http://mine/x")),
-     {("raw", "stale")}, "the manifest does not know http://mine/x"),
+     {("raw", "stale")}, "the manifest does not have the address http://mine/x"),
     ("a deleted receipt", lambda root: (root / SOURCE).unlink(), {("raw", "missing")}, "though raw files are"),
     ("a truncated receipt", lambda root: tampering.truncate(root / SOURCE), {("raw", "broken")}, "not what a receipt"),
     ("a sha256 in the manifest", lambda root: replace(root / "data/manifest.yaml", SHA256, SHA256[::-1]),
      {*RAW, ("recipe", "stale")}, f"records say sha256 {SHA256[:12]}, the manifest {SHA256[:-13:-1]}"),
     ("a sha256 less in the manifest", lambda root: replace(root / "data/manifest.yaml", f"sha256: {SHA256}", "note: x"),
-     {("recipe", "stale")}, "the manifest's promise has changed"),
+     {("recipe", "stale")}, "digests in the manifest have changed"),
     # splits
     ("an index of a split", lambda root: tampering.edit_split(root / f"{SPLIT}.npz", "index", change_first),
      {("split", "broken")}, "records say"),
@@ -85,12 +85,12 @@ MUTATIONS = [
      lambda root: tampering.swap(root / f"{SPLIT}.npz", root / f"{SPLIT[:-1]}1.npz"), {("split", "broken")}, "digest"),
     ("sizes in a split's report",
      lambda root: edit_json(root / f"{SPLIT}.json", lambda body: body["sizes"].update(train=[1, 2])),
-     {("split", "broken")}, "seed0.json says otherwise: sizes"),
+     {("split", "broken")}, "seed0.json contradicts the records: sizes"),
     ("a raw digest in a split's report",
      lambda root: edit_json(root / f"{SPLIT}.json", lambda body: body["raw"][0].update(sha256="0" * 64)),
-     {("split", "broken")}, "seed0.json says otherwise: raw"),
+     {("split", "broken")}, "seed0.json contradicts the records: raw"),
     ("a deleted report of a split", lambda root: (root / f"{SPLIT}.json").unlink(), {("split", "missing")},
-     "seed0.json is not there"),
+     "seed0.json does not exist"),
 ]  # fmt: skip
 
 EDITS = [
