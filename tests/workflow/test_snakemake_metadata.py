@@ -16,6 +16,7 @@ from support import workflow
 from reweigh.config.grid import load
 from reweigh.digest import digest, file_digest
 from reweigh.planning.jobs import Drawn, Flow
+from reweigh.provenance.audit.links import remedy
 from reweigh.provenance.audit.snakemake_metadata import UNFINISHED, check_snakemake_metadata
 from reweigh.records import record
 
