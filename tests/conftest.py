@@ -1,27 +1,54 @@
-"""What tests share: raw data, projects and runs that are made once a session."""
+"""What tests share: raw data, projects and runs that are made once; and what a run of tests says at its end."""
 
+import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import hypothesis
 import pytest
+from support import shared
+from support.project import ROOT
 
 from reweigh.data import manifest
 
-ROOT = Path(__file__).parents[1]
+# Two workers on two cores: each computes on one, and so do the processes that it starts. Set before torch is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine is no fault of what is tested.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 
+def pytest_terminal_summary(terminalreporter):
+    """The last line says what was skipped, and for want of what: "98 skipped: 60 want the mirror, 38 a GPU"."""
+    skipped = [report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", [])]
+    if skipped:
+        terminalreporter.write_line(skip_line(skipped))
+
+
+def skip_line(reasons):
+    """One line about skipped tests, from the reason of each; those that begin with "wants" first."""
+    wanted = Counter(reason.removeprefix("wants ") for reason in reasons if reason.startswith("wants "))
+    parts = [f"{number} {what}" for what, number in wanted.most_common()]
+    if parts:
+        number, what = parts[0].split(" ", 1)
+        parts[0] = f"{number} {'want' if number != '1' else 'wants'} {what}"
+    others = Counter(reason for reason in reasons if not reason.startswith("wants "))
+    parts += [f"{number} {reason}" for reason, number in others.most_common()]
+    return f"{len(reasons)} skipped: {', '.join(parts)}"
+
+
 @pytest.fixture(scope="session")
 def raw_root(tmp_path_factory):
-    """A data/raw with the embedded data sets, real bytes, fetched once a session: mnist, adult, slices of CIFAR."""
-    root = tmp_path_factory.mktemp("data") / "raw"
-    for dataset in ("mnist", "adult", "cifar10-slice", "cifar10-slice-large", "cifar100-slice"):
-        manifest.ensure(dataset, root, mirror="", manifest=ROOT / "data" / "manifest.yaml")
-    return root
+    """A data/raw with the embedded data sets, real bytes, fetched once a run: mnist, adult, slices of CIFAR."""
+
+    def fetch(root):
+        for dataset in ("mnist", "adult", "cifar10-slice", "cifar10-slice-large", "cifar100-slice"):
+            manifest.ensure(dataset, root, mirror="", manifest=ROOT / "data" / "manifest.yaml")
+
+    return shared.folder(tmp_path_factory, "raw", fetch)
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +64,7 @@ def sound_project(tmp_path_factory):
     """A project whose chain holds from the raw bytes to a figure, for tests that change copies of it; made once."""
     from support import tampering
 
-    return tampering.sound(tmp_path_factory.mktemp("sound"))
+    return shared.folder(tmp_path_factory, "sound", tampering.sound)
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,11 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
+from support.project import ROOT
 
 from reweigh.config.grid import load, resolve
 from reweigh.config.schema import text as schema_text
@@ -18,7 +18,6 @@ from reweigh.data.imbalance import long_tail_sizes, two_class_sizes
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
 
-ROOT = Path(__file__).parents[2]
 TDR = "config/papers/tdr.yaml"
 
 

@@ -3,15 +3,14 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support.project import ROOT
 
 from reweigh.data import load, manifest, obtain
 from reweigh.data.split import draw
 from reweigh.errors import DataError
 
-ROOT = Path(__file__).parents[2]
 TWO_CLASS = {
     "kind": "two-class",
     "classes": [4, 9],
