@@ -2,14 +2,14 @@
 
 import os
 import shutil
-from collections import Counter
 from pathlib import Path
 
 import hypothesis
 import pytest
-from support import shared
+from support import needs, project, shared, workflow
 from support.project import ROOT
 
+from reweigh.config.grid import load
 from reweigh.data import manifest
 
 # Two workers on two cores: each computes on one, and so do the processes that it starts. Set before torch is imported.
@@ -25,19 +25,7 @@ def pytest_terminal_summary(terminalreporter):
     """The last line says what was skipped, and for want of what: "98 skipped: 60 want the mirror, 38 a GPU"."""
     skipped = [report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", [])]
     if skipped:
-        terminalreporter.write_line(skip_line(skipped))
-
-
-def skip_line(reasons):
-    """One line about skipped tests, from the reason of each; those that begin with "wants" first."""
-    wanted = Counter(reason.removeprefix("wants ") for reason in reasons if reason.startswith("wants "))
-    parts = [f"{number} {what}" for what, number in wanted.most_common()]
-    if parts:
-        number, what = parts[0].split(" ", 1)
-        parts[0] = f"{number} {'want' if number != '1' else 'wants'} {what}"
-    others = Counter(reason for reason in reasons if not reason.startswith("wants "))
-    parts += [f"{number} {reason}" for reason, number in others.most_common()]
-    return f"{len(reasons)} skipped: {', '.join(parts)}"
+        terminalreporter.write_line(needs.skipped_line(skipped))
 
 
 @pytest.fixture(scope="session")
@@ -52,11 +40,40 @@ def raw_root(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def config():
+    """The project's own config."""
+    return load(ROOT)
+
+
+@pytest.fixture(scope="session")
 def mnist(raw_root):
     """MNIST as its reader gives it."""
-    from reweigh.data import load
+    from reweigh.data import load as readers
 
-    return load.read("mnist", root=raw_root)
+    return readers.read("mnist", root=raw_root)
+
+
+@pytest.fixture(scope="session")
+def trained_project(tmp_path_factory, raw_root):
+    """A project with three real records at scale smoke, `project.TRAINED`; a test that changes any takes a copy."""
+
+    def train(folder):
+        project.make(folder, raw_root)
+        done = project.train(folder, *(project.spec_file(folder, run) for run in project.TRAINED))
+        assert done.returncode == 0, done.stderr
+
+    return shared.folder(tmp_path_factory, "trained", train)
+
+
+@pytest.fixture(scope="session")
+def table3_project(tmp_path_factory):
+    """A copy of the project in which Snakemake made table3 at scale smoke; a test that changes any takes a copy."""
+
+    def make(folder):
+        workflow.copy(folder)
+        workflow.snakemake(folder, "--cores", "2", "--config", "scale=smoke", "--", "tdr_table3")
+
+    return shared.folder(tmp_path_factory, "table3", make)
 
 
 @pytest.fixture(scope="session")

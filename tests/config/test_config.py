@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 import subprocess
 import sys
 
@@ -19,18 +18,6 @@ from reweigh.digest import digest
 from reweigh.errors import ConfigError
 
 TDR = "config/papers/tdr.yaml"
-
-
-@pytest.fixture(scope="module")
-def config():
-    return load(ROOT)
-
-
-@pytest.fixture
-def project(tmp_path):
-    """A folder with a copy of config/, to be broken."""
-    shutil.copytree(ROOT / "config", tmp_path / "config")
-    return tmp_path
 
 
 def change(project, file, old, new):

@@ -1,7 +1,6 @@
 """Splits in the config: what is refused before anything is read, what a spec says of them, how many examples it has."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -19,13 +18,6 @@ from reweigh.errors import ConfigError
 LONG_TAIL = 'kind: { value: long-tail, source: "paper §4.1.1" }'
 TWO_CLASS = 'kind: { value: two-class, source: "paper §4.1.1" }'
 NOISE = "{ value: { kind: symmetric, rate: 0.2 }, source: x }"
-
-
-@pytest.fixture
-def project(tmp_path):
-    """A folder with a copy of config/, to be changed."""
-    shutil.copytree(ROOT / "config", tmp_path / "config")
-    return tmp_path
 
 
 def change(project, old, new):

@@ -14,11 +14,6 @@ from reweigh.data import cifar10, load, manifest
 from reweigh.errors import ConfigError, DataError
 
 
-@pytest.fixture(scope="module")
-def adult(raw_root):
-    return load.read("adult", {}, raw_root)
-
-
 def test_mnist_is_mnist(raw_root):
     raw = load.read("mnist", {}, raw_root)
     assert (raw.train_inputs.shape, raw.train_inputs.dtype) == ((60000, 1, 28, 28), np.uint8)

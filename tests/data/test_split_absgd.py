@@ -366,13 +366,6 @@ def spec_of(dataset, split, seed=0):
     return names | {"data": {"dataset": dataset, "options": {}, "split": split}}
 
 
-@pytest.fixture
-def project(tmp_path, raw_root):
-    (tmp_path / "manifest.yaml").write_bytes((ROOT / "data" / "manifest.yaml").read_bytes())
-    (tmp_path / "raw").symlink_to(raw_root)
-    return tmp_path
-
-
 def test_the_split_says_what_its_noise_came_to(project, raw_root):
     recipe = ALL | {"noise": {"kind": "asymmetric", "rate": 0.4}, "validation_share": 0.1}
     said = obtain.describe(spec_of("cifar10-slice-large", recipe), project)

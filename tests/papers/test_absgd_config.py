@@ -16,11 +16,6 @@ SETTINGS = ("lt-rho100", "lt-rho10", "st-rho100", "st-rho10")
 
 
 @pytest.fixture(scope="module")
-def config():
-    return load(ROOT)
-
-
-@pytest.fixture(scope="module")
 def extended(config):
     return config.with_options(extensions=True)
 

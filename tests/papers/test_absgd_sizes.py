@@ -4,15 +4,9 @@ import pytest
 from support.needs import MIRROR_FOLDER, WANTS_MIRROR
 from support.project import ROOT
 
-from reweigh.config.grid import load
 from reweigh.config.sizes import training_size
 from reweigh.data import load as load_raw
 from reweigh.data import manifest, split
-
-
-@pytest.fixture(scope="module")
-def config():
-    return load(ROOT)
 
 
 def spec(config, run):

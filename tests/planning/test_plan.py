@@ -21,11 +21,6 @@ CELL = "quick/tdr/mnist-4v9/rho0.1/tdr"
 HERE = "a processor"
 
 
-@pytest.fixture(scope="module")
-def config():
-    return load(ROOT)
-
-
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A folder with config and manifest, and no record; this machine has one processor, HERE."""
