@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup quick test long stress check lab bench architecture clean lock
+.PHONY: help setup quick test long stress check lab bench architecture pictures clean lock
 
 PYTHON ?= python3
 CORES ?= all
@@ -58,6 +58,9 @@ bench: setup ## time steps, throughput, packing and planning on this machine: re
 
 architecture: setup ## draw docs/architecture.png from the imports of src/reweigh, and test that they run one way
 	@$(BIN)/python tools/architecture.py
+
+pictures: architecture ## draw that and docs/one-number.png
+	@$(BIN)/python tools/one_number.py
 
 clean: ## remove what can be made again: environment, caches, splits, logs, quick and smoke results (not raw data, not paper results)
 	rm -rf $(VENV) .snakemake .reweigh logs crates data/splits results/smoke results/quick figures/smoke figures/quick
