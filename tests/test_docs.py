@@ -13,6 +13,7 @@ import yaml
 from support.project import ROOT
 from support.readme import PAGES, blocks, page
 
+from reweigh import __version__
 from reweigh.cli import app
 from reweigh.config.models import ProjectConfig
 from reweigh.training import __main__ as training
@@ -176,3 +177,8 @@ def test_the_workflow_of_github_runs_what_ci_runs():
     assert (ROOT / ".ci/run").stat().st_mode & 0o111
     oldest = tomllib.loads(page("pyproject.toml"))["project"]["requires-python"].removeprefix(">=")
     assert job["strategy"]["matrix"]["python"][0] == oldest
+
+
+def test_version_citation_and_changelog_agree():
+    newest = re.search(r"^## (\S+) \(\d{4}-\d{2}-\d{2}\)$", page("CHANGELOG.md"), flags=re.MULTILINE)[1]
+    assert newest == __version__ == yaml.safe_load(page("CITATION.cff"))["version"]
