@@ -154,7 +154,11 @@ def pack(runs: Iterable[str]) -> str:
 
 
 def unpack(packed: str) -> list[str]:
-    """The runs of a text that `pack` made. Raises NotAName, a ConfigError, for any other text."""
+    """The runs of a text that `pack` made. Raises NotAName, a ConfigError, for any other text.
+
+    >>> unpack("quick/tdr/adult/sex/tdr/seed{0,1}")
+    ['quick/tdr/adult/sex/tdr/seed0', 'quick/tdr/adult/sex/tdr/seed1']
+    """
     runs = []
     for word in packed.split():
         if several := re.fullmatch(r"(.+)/seed\{(\d+(?:,\d+)+)\}", word):
