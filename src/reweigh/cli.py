@@ -270,7 +270,9 @@ def crate(
 def plan(
     targets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TARGET...", help="SCALE/PAPER, with /EXPERIMENT/SETTING/... for fewer runs, or a figure"),
+        typer.Argument(
+            metavar="TARGET...", help="SCALE/PAPER, with /EXPERIMENT/SETTING/... for fewer runs, or a figure"
+        ),
     ] = None,
     scale: ScaleOption = None,
     specs: Annotated[

@@ -118,9 +118,9 @@ def test_a_missing_record_names_the_command(tmp_path):
     [
         (lambda text: text.replace(": null", ":null", 1), "its values are as they were, but not its text"),
         (lambda text: text + "\n", "not its text"),
-        (lambda text: text.replace(' "steps": 10', ' "steps": 11,\n "steps": 10'), "it says 'steps' twice"),
-        (lambda text: text.replace(":0.25", ":NaN"), "NaN is no number of JSON"),
-        (lambda text: text.replace(":0.25", ":-Infinity"), "-Infinity is no number of JSON"),
+        (lambda text: text.replace(' "steps": 10', ' "steps": 11,\n "steps": 10'), "it has 'steps' twice"),
+        (lambda text: text.replace(":0.25", ":NaN"), "NaN is not a number in JSON"),
+        (lambda text: text.replace(":0.25", ":-Infinity"), "-Infinity is not a number in JSON"),
         (lambda text: text.replace(":0.25", ":1e999"), "it holds what has no digest"),
         (lambda text: text.replace(":0.25", ":" + "[" * 10**5 + "]" * 10**5), "nested too deeply"),
         (lambda text: text.replace(":0.25", ":" + "1" * 5000), "not a readable record"),

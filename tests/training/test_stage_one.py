@@ -159,18 +159,18 @@ class Dying:
             os.kill(os.getpid(), signal.SIGKILL)
         self.file.write(content)
 
-atomic = stage_one.atomic
+atomic_file = stage_one.atomic_file
 
 class dying:
     def __init__(self, path):
-        self.inner = atomic(path)
+        self.inner = atomic_file(path)
     def __enter__(self):
         return Dying(self.inner.__enter__())
     def __exit__(self, *error):
         {at_the_end}
         return self.inner.__exit__(*error)
 
-stage_one.atomic = dying
+stage_one.atomic_file = dying
 main(["spec.json", "--at-once", "1"])
 """
 MOMENTS = {

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reweigh import canonical_json
 from reweigh.artifacts import receipt
 from reweigh.config.grid import load
 from reweigh.errors import ConfigError, ReweighError
@@ -80,7 +81,7 @@ def render(target: str, root: str | Path = ".") -> list[Path]:
                 raise ReweighError(f"{stem}: {source.relative_to(root)} wrote no .{ending}; it must call save(out)")
         receipt.write(made.with_suffix(".json"), basis, files, root)
         for ending in ENDINGS:
-            os.replace(made.with_suffix(f".{ending}"), root / f"{stem}.{ending}")
+            canonical_json.put_in_place(made.with_suffix(f".{ending}"), root / f"{stem}.{ending}")
     failed.unlink(missing_ok=True)
     return [Path(f"{stem}.{ending}") for ending in ENDINGS]
 

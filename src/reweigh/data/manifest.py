@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reweigh import canonical_json
 from reweigh.data import transfer
 from reweigh.data.catalogue import PATH, Dataset, Edition, Manifest, Source, content_digest
 from reweigh.data.transfer import Expected, Found
@@ -232,9 +233,7 @@ class _Fetch:
         if body == {key: before.get(key) for key in body}:
             return before
         body["fetched"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        partial = path.with_name(f".{RECEIPT}.{os.getpid()}.tmp")
-        partial.write_text(json.dumps(body, indent=1) + "\n")
-        os.replace(partial, path)
+        canonical_json.write(path, json.dumps(body, indent=1) + "\n")
         return body
 
     def where(self) -> tuple[str, Edition | None]:

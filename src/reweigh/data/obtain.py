@@ -6,12 +6,12 @@ A split is two files: `data/splits/{scale}/{paper}/{experiment}/{setting}/seedN.
 
 import functools
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from reweigh import canonical_json
 from reweigh.data import load, manifest
 from reweigh.data.arrays import RawData, Split
 from reweigh.data.noise import realised
@@ -91,8 +91,8 @@ def _draw_and_write(spec: dict[str, Any], root: str | Path) -> dict[str, Any]:
     if noise := spec["data"]["split"].get("noise"):
         described["noise"] = {**noise, **_realised(raw, split)}
     path = split_path(spec, root)
-    _write(path, split.to_bytes())
-    _write(path.with_suffix(".json"), _one_key_a_line(described).encode())
+    canonical_json.write(path, split.to_bytes())
+    canonical_json.write(path.with_suffix(".json"), _one_key_per_line(described))
     return described
 
 
@@ -120,15 +120,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    partial.write_bytes(content)
-    os.replace(partial, path)
-
-
-def _one_key_a_line(body: dict[str, Any]) -> str:
+def _one_key_per_line(body: dict[str, Any]) -> str:
     return (
         "{\n" + ",\n".join(f" {json.dumps(key)}: {canonical(value).decode()}" for key, value in body.items()) + "\n}\n"
     )

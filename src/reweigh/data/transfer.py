@@ -6,7 +6,6 @@ import hashlib
 import importlib.util
 import io
 import lzma
-import os
 import sys
 import tarfile
 import time
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from reweigh.canonical_json import atomic_file
 from reweigh.errors import DataError
 
 CHUNK = 1 << 20
@@ -72,19 +72,11 @@ def place(source: Path, destination: Path, expected: Expected) -> Found:
 
 
 def write(stream: IO[bytes], destination: Path, expected: Expected, origin: str) -> Found:
-    """Write a stream to `destination` through a temporary file beside it, checked before it gets its name."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    partial = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
-    try:
-        with open(partial, "wb") as file:
-            found = _pump(stream, file, expected)
-            file.flush()
-            os.fsync(file.fileno())
+    """Write a stream to `destination`, which gets its name only if the content is as expected, else DataError."""
+    with atomic_file(destination) as file:
+        found = _pump(stream, file, expected)
         if wrong := fault(found, expected):
             raise DataError(f"{origin}: {wrong}")
-        os.replace(partial, destination)
-    finally:
-        partial.unlink(missing_ok=True)
     return found
 
 
