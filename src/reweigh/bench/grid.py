@@ -158,8 +158,8 @@ def leave_tables(config: Config) -> None:
     ]
     rows = [tables.cell_names(material, *one) | tables.summary_row(material.of(*one), "test_accuracy") for one in cells]
     for file, text in (
-        (Path(FIGURE).with_suffix(".csv"), scorecard.text_of(pd.DataFrame(rows))),
-        (Path(SCORECARD), scorecard.text_of(scorecard.score(config, "paper"))),
+        (Path(FIGURE).with_suffix(".csv"), scorecard.csv_text(pd.DataFrame(rows))),
+        (Path(SCORECARD), scorecard.csv_text(scorecard.score(config, "paper"))),
     ):
         (config.root / file).parent.mkdir(parents=True, exist_ok=True)
         (config.root / file).write_text(text)

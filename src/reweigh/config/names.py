@@ -1,11 +1,12 @@
-"""The names of runs, cells, splits and experiments, with their parts. Imports nothing but the standard library.
+"""The names of runs, cells, splits, experiments and artifacts, with their parts. Imports only the standard library.
 
     run = RunName.parse("paper/tdr/mnist-4v9/rho0.005/tdr/seed0")
     run.method, run.seed             # "tdr", 0
     str(run.cell), str(run.split)    # "paper/tdr/mnist-4v9/rho0.005/tdr", "paper/tdr/mnist-4v9/rho0.005/seed0"
+    ArtifactName.parse("figures/paper/tdr/fig5.pdf").stem    # "figures/paper/tdr/fig5"
 
-A name is a path: that of a run's record below results/, and of a split's files below data/splits/. As a key, in JSON
-and in Snakemake's wildcards, it is written as a string.
+A name is a path: that of a run's record below results/, of a split's files below data/splits/, of an artifact's files
+below figures/. As a key, in JSON and in Snakemake's wildcards it is written as a string.
 """
 
 import functools
@@ -25,6 +26,8 @@ _SEED = r"seed(?P<seed>0|[1-9][0-9]*)"
 _EXPERIMENT = rf"(?P<scale>{_PART})/(?P<paper>{_PART})/(?P<experiment>{_PART})"
 _SETTING = rf"{_EXPERIMENT}/(?P<setting>{_PART})"
 _CELL = rf"{_SETTING}/(?P<method>{_PART})"
+_ARTIFACT = rf"(?P<scale>{_PART})/(?P<paper>{_PART})/(?P<name>{_PART})"
+ARTIFACT_ENDINGS = ("pdf", "png", "csv", "ipynb", "json")  # of an artifact's files; the json is its receipt
 _MANY = 2**16  # names kept parsed: planning asks several times for those of a large grid
 
 
@@ -143,6 +146,39 @@ def seed_part(seed: int) -> str:
 @functools.lru_cache(maxsize=_MANY)
 def _run(text: str) -> RunName:
     return RunName(**_parts(text, rf"{_CELL}/{_SEED}", "a run", "SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN"))
+
+
+class ArtifactName(NamedTuple):
+    """A figure or table of a paper, at a scale. `SCALE/PAPER/NAME`; its files are `figures/SCALE/PAPER/NAME.*`."""
+
+    scale: str
+    paper: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> "ArtifactName":
+        """The artifact of that name; `figures/` before it and the ending of one of its files after it may be given.
+
+        Raises NotAName, a ConfigError, if the text is no name of an artifact.
+        """
+        stem = text.strip("/").removeprefix("./").removeprefix("figures/")
+        ending = stem.rpartition(".")[2]
+        if ending in ARTIFACT_ENDINGS:
+            stem = stem.removesuffix(f".{ending}")
+        match = re.fullmatch(_ARTIFACT, stem)
+        if match is None:
+            raise NotAName(
+                f"{text!r} is not the name of an artifact; write figures/SCALE/PAPER/NAME, e.g. figures/quick/tdr/fig5"
+            )
+        return cls(**match.groupdict())
+
+    @property
+    def stem(self) -> str:
+        """Its files' path below the project, without their endings: `figures/SCALE/PAPER/NAME`."""
+        return f"figures/{self}"
+
+    def __str__(self) -> str:
+        return f"{self.scale}/{self.paper}/{self.name}"
 
 
 def _parts(text: str, pattern: str, what: str, form: str) -> dict[str, Any]:

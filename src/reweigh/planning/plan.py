@@ -8,7 +8,6 @@ machine; records made elsewhere; else what config/costs.yaml assumes. The table 
 import functools
 import json
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import yaml
 
 from reweigh.bench.table import CSV, devices, method_key, processor, read
 from reweigh.config.grid import Config, load
+from reweigh.config.names import ArtifactName, NotAName
 from reweigh.config.sizes import training_size
 from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup
@@ -28,9 +28,6 @@ from reweigh.records import attestations, record
 
 COSTS = "config/costs.yaml"
 SOURCES = ("records", "bench", "records made elsewhere", "assumed")  # of the time of a step, the best first
-FIGURE = re.compile(
-    r"(?:figures/)?(?P<scale>smoke|quick|paper)/(?P<paper>[^/]+)/(?P<artifact>[^/]+?)(\.(pdf|png|csv|ipynb|json))?"
-)
 
 
 @dataclass(frozen=True)
@@ -84,13 +81,8 @@ def runs_of_target(config: Config, target: str) -> list[str]:
         return [str(config.run_name(name))]
     if len(parts) == 5:
         return config.runs_named(name)
-    figure = FIGURE.fullmatch(name)
-    if figure and figure["artifact"] not in (experiments := config.paper(figure["paper"]).experiments):
-        artifacts = config.paper(figure["paper"]).artifacts
-        known = artifacts if name.startswith("figures/") else [*experiments, *artifacts]
-        lookup("target", figure["artifact"], known, f"config/papers/{figure['paper']}.yaml")
-        cells = config.cells_of(figure["scale"], figure["paper"], figure["artifact"])
-        return [run for cell in cells for run in config.runs_of(cell)]
+    if artifact := _artifact(config, name):
+        return [run for cell in config.cells_of(*artifact) for run in config.runs_of(cell)]
     if len(parts) not in (2, 3, 4):
         raise ConfigError(f"{target!r} is no target; write SCALE/PAPER[/EXPERIMENT[/SETTING[/METHOD]]] or a figure")
     scale, paper = lookup("scale", parts[0], SCALES), parts[1]
@@ -101,6 +93,21 @@ def runs_of_target(config: Config, target: str) -> list[str]:
         lookup("setting", parts[3], config.experiment(paper, parts[2]).settings)
         runs = [run for run in runs if run.split("/")[3] == parts[3]]
     return runs
+
+
+def _artifact(config: Config, target: str) -> ArtifactName | None:
+    """The artifact that a target names; None if it names none. Raises ConfigError for one that does not exist."""
+    try:
+        artifact = ArtifactName.parse(target)
+    except NotAName:
+        return None
+    lookup("scale", artifact.scale, SCALES)
+    experiments, artifacts = config.paper(artifact.paper).experiments, config.paper(artifact.paper).artifacts
+    if artifact.name in experiments:
+        return None
+    known = artifacts if target.startswith("figures/") else [*experiments, *artifacts]
+    lookup("target", artifact.name, known, f"config/papers/{artifact.paper}.yaml")
+    return artifact
 
 
 # --- one run ---------------------------------------------------------------------------------------------------------
