@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from support import project, workflow
 
+from reweigh.config.names import RunName
 from reweigh.digest import digest
 from reweigh.provenance import retraining
 from reweigh.provenance.audit import rerun
@@ -192,11 +193,11 @@ def test_a_wish_to_stop_ends_with_75_and_the_same_command_keeps_its_sample(root,
     asked = []
 
     def stopped(place, specs):
-        asked.append([record.run_name(spec) for spec in specs])
+        asked.append([str(RunName.of_spec(spec)) for spec in specs])
         return retraining.TRY_AGAIN
 
     def trains(place, specs):
-        asked.append([record.run_name(spec) for spec in specs])
+        asked.append([str(RunName.of_spec(spec)) for spec in specs])
         for run in asked[-1]:
             path = record.record_path(run, place.folder)
             path.parent.mkdir(parents=True, exist_ok=True)

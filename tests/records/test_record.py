@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from reweigh import canonical_json, cli
 from reweigh.artifacts import receipt
 from reweigh.config import grid as config
+from reweigh.config.names import RunName
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest, file_digest
 from reweigh.errors import RecordError
@@ -209,7 +210,7 @@ def test_stale_says_why():
 
 def test_names_and_paths_agree(tmp_path):
     spec = config.resolve(RUN)
-    assert record.run_name(spec) == RUN
+    assert str(RunName.of_spec(spec)) == RUN
     assert record.record_path(RUN, tmp_path) == tmp_path / "results" / f"{RUN}.json"
     assert json.loads(json.dumps(spec)) == spec
 

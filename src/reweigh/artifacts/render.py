@@ -132,7 +132,7 @@ def _own_kernel() -> Iterator[None]:
         spec.mkdir(parents=True)
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=40"]
         (spec / "kernel.json").write_text(json.dumps({"argv": command, "display_name": KERNEL, "language": "python"}))
-        package = str(Path(__file__).parents[1])
+        package = str(Path(__file__).parents[2])
         ours = {
             "JUPYTER_PATH": str(Path(folder, "jupyter")),
             "JUPYTER_RUNTIME_DIR": str(Path(folder, "runtime")),

@@ -144,7 +144,7 @@ def _examine(config: Config, run: str, stale: list[str], known: Dependencies) ->
         raise ReweighError(f"made on {retraining.described(made)}; here is {retraining.described(here)}")
     if body["device"]["threads"] != spec["training"]["threads"]:
         raise ReweighError(f"made with {body['device']['threads']} threads, not {spec['training']['threads']}")
-    then, now = known.then(run), known.of(run)
+    then, now = known.recorded(run), known.of(run)
     chains = {part: known.attested.chain(body["digest"], part, then[part]) for part in stale}
     moved = {part: (chain[-1].now if chain else then[part], now[part]) for part, chain in chains.items()}
     return Stale(run, spec, body, moved)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from reweigh.config.names import RunName
 from reweigh.digest import digest
 from reweigh.records import record
 
@@ -50,8 +51,8 @@ def _names(body: Body) -> Iterator[str]:
         yield f"record_version is {body['record_version']}"
     if body["record_version"] == 1 and (newer := NEWER & body.keys()):
         yield f"record_version is 1, which says nothing of {', '.join(sorted(newer))}"
-    if run != record.run_name(spec):
-        yield f"run is {run}, but its spec is that of {record.run_name(spec)}"
+    if run != str(RunName.of_spec(spec)):
+        yield f"run is {run}, but its spec is that of {RunName.of_spec(spec)}"
     if body["spec_digest"] != digest(spec):
         yield "spec_digest is not the digest of the spec"
     if body["code"]["digest"] != digest(body["code"]["files"]):

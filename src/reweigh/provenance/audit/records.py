@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from reweigh.config.grid import Config
+from reweigh.config.names import RunName
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest
 from reweigh.errors import ConfigError, RecordError, ReweighError
@@ -54,7 +55,7 @@ def _unless_copied(link: Link, copied: dict[str, dict[str, str]]) -> Link:
 
 def _moved_here(run: str, body: dict[str, Any]) -> str:
     """A record that was copied to another run's place says another name than its path."""
-    same = body["run"] == run and record.run_name(body["spec"]) == run
+    same = body["run"] == run and str(RunName.of_spec(body["spec"])) == run
     return "" if same else f"it is the record of {body['run']}, moved here"
 
 

@@ -31,7 +31,7 @@ from typing import Any
 from reweigh.config.grid import Config
 from reweigh.digest import digest, file_digest
 from reweigh.errors import ReweighError
-from reweigh.planning.jobs import Drawn, Flow
+from reweigh.planning.jobs import ArtifactJob, Flow
 from reweigh.provenance.audit.links import Link
 from reweigh.records.staleness import drawn_by
 
@@ -249,7 +249,7 @@ def _drawn_as_today(path: str, job: Job, config: Config) -> bool:
     the settings of that call.)"""
     _, scale, paper, name = path.removesuffix(".csv").split("/")
     try:
-        today = Drawn(Flow(config), paper, name).drawing_digest(SimpleNamespace(scale=scale))
+        today = ArtifactJob(Flow(config), paper, name).rendering_digest(SimpleNamespace(scale=scale))
     except ReweighError:
         return False
     return repr(today) in job.params
