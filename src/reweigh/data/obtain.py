@@ -29,7 +29,7 @@ def split_path(spec: dict[str, Any], root: str | Path = "data") -> Path:
 
 
 def recipe(spec: dict[str, Any]) -> dict[str, Any]:
-    """What a split is drawn by: data set, reader options, the split block, and the seed."""
+    """What decides a split: data set, options of its reader, the split block of the spec, and the seed."""
     data = spec["data"]
     return {"dataset": data["dataset"], "options": data["options"], "split": data["split"], "seed": spec["seed"]}
 
@@ -44,7 +44,7 @@ def recipe_digest(spec: dict[str, Any], root: str | Path = "data") -> str:
 def obtain(spec: dict[str, Any], root: str | Path = "data") -> Split:
     """The split of a run: read from its files if they are current, else drawn from raw data and written.
 
-    Raises DataError if a current split was altered, or if the raw data are not to be had.
+    Raises DataError if a current split was altered, or if the raw data are not available.
     """
     described = describe(spec, root)
     split = _read(split_path(spec, root))
@@ -54,9 +54,9 @@ def obtain(spec: dict[str, Any], root: str | Path = "data") -> Split:
 
 
 def describe(spec: dict[str, Any], root: str | Path = "data") -> dict[str, Any]:
-    """What the `.json` of a run's split says: `{digest, recipe_digest, recipe, sizes, group_sizes, raw, ...}`.
+    """The report of a run's split, its `.json`: `{digest, recipe_digest, recipe, sizes, group_sizes, raw, ...}`.
 
-    Where labels were given noise, also `noise`: its kind and rate, and what came of them in each noisy part.
+    Where labels were given noise, also `noise`: its kind and rate, and the realised noise of each noisy part.
     Draws and writes the split first if it is not there or no longer current.
     """
     path = split_path(spec, root)
@@ -70,7 +70,7 @@ def _draw_and_write(spec: dict[str, Any], root: str | Path) -> dict[str, Any]:
     dataset, options = spec["data"]["dataset"], spec["data"]["options"]
     path_of_manifest = Path(root, "manifest.yaml")
     names = (dataset, *manifest.Manifest.load(path_of_manifest)[dataset].needs)
-    receipts = [manifest.ensure(name, Path(root, "raw"), manifest=path_of_manifest) for name in names]
+    sources = [manifest.ensure(name, Path(root, "raw"), manifest=path_of_manifest) for name in names]
     raw = load.read(dataset, options, Path(root, "raw"))
     split = draw(raw, spec["data"]["split"], spec["seed"])
     described = {
@@ -83,9 +83,9 @@ def _draw_and_write(spec: dict[str, Any], root: str | Path) -> dict[str, Any]:
         "sizes": split.sizes(),
         "group_sizes": split.group_sizes(),
         "raw": [
-            {"dataset": said["dataset"], "edition": said["edition"], **file}
-            for said in receipts
-            for file in said["files"]
+            {"dataset": source["dataset"], "edition": source["edition"], **file}
+            for source in sources
+            for file in source["files"]
         ],
     }
     if noise := spec["data"]["split"].get("noise"):
@@ -97,7 +97,7 @@ def _draw_and_write(spec: dict[str, Any], root: str | Path) -> dict[str, Any]:
 
 
 def _realised(raw: RawData, split: Split) -> dict[str, Any]:
-    """What noise did to each part that is drawn from training data, by the labels that the reader gives."""
+    """The realised noise of each part that is drawn from training data, against the labels that the reader gives."""
     label_of = {name: label for label, name in enumerate(split.class_names)}
     clean = np.array([label_of.get(name, -1) for name in raw.class_names])[raw.train_labels]
     parts, classes = {"train": split.train, "validation": split.validation}, len(split.class_names)
@@ -105,7 +105,7 @@ def _realised(raw: RawData, split: Split) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Split | None:
-    """The split in a file; `None` if it is not one."""
+    """The split in a file; `None` if the file is not a split."""
     try:
         return Split.from_bytes(path.read_bytes())
     except (OSError, ValueError, KeyError):

@@ -40,7 +40,7 @@ def check_sources(records: Records, root: Path, redraw: bool = True) -> Iterator
     at_hand = {name: _at_hand(name, root) for name in datasets}
     for name in datasets:
         said = before[name] or _receipt(catalogue, name, root) or ("unverifiable", at_hand[name])
-        yield Link("raw", f"{name}/{manifest.RECEIPT}", *said)
+        yield Link("raw", f"{name}/{manifest.SOURCE_FILE}", *said)
     yield from _accounts(records, catalogue, root)
     raw = list(_raw_files(records, catalogue, root, at_hand))
     yield from (link for link, _ in raw)
@@ -114,7 +114,7 @@ def _receipt(catalogue: Manifest, dataset: str, root: Path) -> Verdict | None:
 
 
 def _said(home: Path, dataset: str, editions: dict[str, Edition]) -> Verdict:
-    path = home / manifest.RECEIPT
+    path = home / manifest.SOURCE_FILE
     if not path.is_file():
         return "missing", "it is not there, though raw files are"
     try:
