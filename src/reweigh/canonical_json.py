@@ -24,7 +24,12 @@ LEFTOVER_SECONDS = 3600  # a temporary file that nobody wrote to for so long bel
 
 
 def seal(body: dict[str, Any]) -> dict[str, Any]:
-    """The body with its `digest`: that of all its other keys."""
+    """The body with its `digest`: that of all its other keys.
+
+    >>> body = seal({"steps": 10})
+    >>> digest_of(body) == body["digest"]
+    True
+    """
     return {**body, "digest": digest_of(body)}
 
 
@@ -34,7 +39,14 @@ def digest_of(body: dict[str, Any]) -> str:
 
 
 def text_of(body: dict[str, Any]) -> str:
-    """JSON with one key per line, so that a diff shows what changed; a long list stays on one line."""
+    """JSON with one key per line, so that a diff shows what changed; a long list stays on one line.
+
+    >>> print(text_of({"run": "a/seed0", "curve": [0.5, 0.25]}), end="")
+    {
+     "curve": [0.5,0.25],
+     "run": "a/seed0"
+    }
+    """
     return _lined(_parts(body))
 
 
@@ -42,6 +54,10 @@ def parse(content: bytes) -> dict[str, Any]:
     """The object in a JSON text. Raises ValueError for what RFC 8259 forbids or leaves open, and if it is no object.
 
     That is: NaN and the infinities, the same name twice in one object, nesting that is deeper than Python can follow.
+
+    >>> parse(b'{"a": 1, "a": 2}')
+    Traceback (most recent call last):
+    ValueError: it has 'a' twice
     """
     try:
         body = json.loads(content, parse_constant=_refuse, object_pairs_hook=_once)

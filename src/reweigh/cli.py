@@ -133,7 +133,9 @@ def render(
 @app.command()
 def scorecard(
     scale: ScaleOption = None,
-    readme: Annotated[bool, typer.Option("--readme", help="Also write the README's table; scale paper.")] = False,
+    readme: Annotated[
+        bool, typer.Option("--readme", help="Also write the tables of README.md and docs/found.md; scale paper.")
+    ] = False,
     error_rates: Annotated[
         bool, typer.Option("--error-rates", help="Instead, print how often the rules for verdicts err.")
     ] = False,
@@ -160,7 +162,8 @@ def scorecard(
     if readme:
         from reweigh.scorecard.readme import write as write_readme
 
-        typer.echo(write_readme(card.lines))
+        for path in write_readme(card.lines):
+            typer.echo(path)
 
 
 @app.command()

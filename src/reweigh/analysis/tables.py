@@ -141,8 +141,8 @@ def inverse_frequency_correlation(weights: np.ndarray, counts: Iterable[float]) 
 def pack(runs: Iterable[str]) -> str:
     """The names of runs in one text: seeds of a cell in braces, as a shell expands them, and a space between cells.
 
-    >>> pack(["quick/tdr/adult/sex/tdr/seed0", "quick/tdr/adult/sex/tdr/seed1"])
-    'quick/tdr/adult/sex/tdr/seed{0,1}'
+    >>> pack(["quick/tdr/adult/sex/tdr/seed0", "quick/tdr/adult/sex/tdr/seed1", "quick/tdr/adult/sex/er/seed0"])
+    'quick/tdr/adult/sex/tdr/seed{0,1} quick/tdr/adult/sex/er/seed0'
     """
     seeds_of: dict[CellName, list[int]] = {}
     for run in map(RunName.parse, runs):
@@ -154,7 +154,11 @@ def pack(runs: Iterable[str]) -> str:
 
 
 def unpack(packed: str) -> list[str]:
-    """The runs of a text that `pack` made. Raises NotAName, a ConfigError, for any other text."""
+    """The runs of a text that `pack` made. Raises NotAName, a ConfigError, for any other text.
+
+    >>> unpack("quick/tdr/adult/sex/tdr/seed{0,1}")
+    ['quick/tdr/adult/sex/tdr/seed0', 'quick/tdr/adult/sex/tdr/seed1']
+    """
     runs = []
     for word in packed.split():
         if several := re.fullmatch(r"(.+)/seed\{(\d+(?:,\d+)+)\}", word):

@@ -56,7 +56,9 @@ def _ours(
     experiment, setting, method, metric = row["experiment"], row["setting_name"], row["method_name"], row["metric"]
     base, excluded = _base(paper, row), row["excluded"]
     mean, sd = base["published"], base["published_sd"]
-    plain = config.paper(paper).published.baseline
+    listed = config.paper(paper).published
+    assert listed is not None  # it was read from there
+    plain = listed.baseline
     value = config.experiment(paper, experiment).settings[setting].value
     cell = _cell(runs, experiment, setting, method)
     ours = summary_row(cell, metric) if metric in runs else summary_row(cell.iloc[:0], "test_accuracy")
