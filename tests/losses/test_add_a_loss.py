@@ -1,4 +1,4 @@
-"""CONTRIBUTING's section "Add a loss": its file and its entry, put into a copy of the project as they are written there."""
+"""CONTRIBUTING's section "Add a loss": its file and its entry, put into a copy of the project as written there."""
 
 import json
 import re

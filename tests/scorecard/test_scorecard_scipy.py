@@ -16,6 +16,7 @@ import pytest
 import yaml
 from scipy import stats as scipy_stats
 from support import synthetic_records
+from support.project import ROOT
 from typer.testing import CliRunner
 
 from reweigh import scorecard
@@ -24,7 +25,6 @@ from reweigh.config.grid import load
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.scorecard import readme
 
-ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results/paper"
 with open(RESULTS / "scorecard.csv", newline="") as file:
     LINES = list(csv.DictReader(file))
