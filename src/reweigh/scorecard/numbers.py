@@ -6,6 +6,7 @@ import pandas as pd
 
 from reweigh import stats
 from reweigh.analysis.tables import published, summary_row, why_not
+from reweigh.config.cards import card_of
 from reweigh.config.grid import Config
 
 
@@ -69,7 +70,7 @@ def _row(
             [
                 *([why] if why else []),
                 *_notes(config, scale, paper, mine, records, (experiment, setting, method)),
-                *_trivial(runs, experiment, setting, metric),
+                *_trivial(config, paper, runs, experiment, setting, metric),
             ]
         ),
     }
@@ -124,10 +125,18 @@ def _notes(
     return notes
 
 
-def _trivial(runs: pd.DataFrame, experiment: str, setting: str, metric: str) -> list[str]:
-    """What always naming the more frequent label scores, where that was measured."""
-    rows = _cell(runs, experiment, setting, "constant")
-    return [] if rows.empty or metric not in rows else [f"a constant prediction scores {rows[metric].mean():.4f}"]
+def _trivial(
+    config: Config, paper: str, runs: pd.DataFrame, experiment: str, setting: str, metric: str
+) -> list[str]:
+    """What always naming the more frequent label, a method without a stage of training, scores where it was measured."""
+    methods = config.paper(paper).methods.items()
+    untrained = [name for name, method in methods if not card_of(method.uses).stages(method.options, 1)]
+    cells = [_cell(runs, experiment, setting, name) for name in untrained]
+    return [
+        f"a constant prediction scores {rows[metric].mean():.4f}"
+        for rows in cells
+        if not rows.empty and metric in rows
+    ]
 
 
 def _known(value: Any) -> float | None:
