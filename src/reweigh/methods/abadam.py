@@ -4,7 +4,7 @@
     v ← β₁ v + (1 − β₁) G,    u ← β₂ u + (1 − β₂) G²,    θ ← θ − η (v / (√u + G₀) + ∇r(θ)),    v = u = 0 at first
 
 Unlike in Adam as libraries have it, the start at 0 is not corrected for, and weight decay, ∇r(θ) = `weight_decay` · θ,
-stays outside of the moments. The knobs are ABSGD's, `beta1`, `beta2` and G₀ = `stability`. The momentum of the spec is
+stays outside of the moments. The options are ABSGD's, `beta1`, `beta2` and G₀ = `stability`. The momentum of the spec is
 not used.
 """
 

@@ -9,9 +9,9 @@ One weight for each class (or group) is learned, together with the model, from a
     every step:
         θ ← step along Σ_i w̃_i ∇ℓ_i(θ)
 
-Paper and public code disagree; each difference is a knob, and the config sets two named variants.
+Paper and public code disagree; each difference is an option, and the config sets two named variants.
 
-| knob                | `tdr`: the code (C)                       | `tdr_p`: the paper's words (P)               |
+| option              | `tdr`: the code (C)                       | `tdr_p`: the paper's words (P)               |
 |---------------------|-------------------------------------------|----------------------------------------------|
 | normalisation       | class: Σ_c w_c = 1 after each update,     | batch: w̃_i = w_{y_i} / Σ_j w_{y_j}           |
 |                     | w̃_i = w_{y_i} / B                         | (eq. 6 and 7)                                |
