@@ -129,7 +129,7 @@ def _stepping(bench: Bench, run: Any, steps_: int, model: str, key: str = "") ->
 
 
 def bookkeeping(bench: Bench) -> list[Line]:
-    """Of whole epochs of the method that learns least often: all but evaluation and the device side of a step, and of that the sums and the check.
+    """Of whole epochs of the method that learns least often, evaluation apart: the host side, the sums and the check.
 
     That is seeking batches (with the shuffle of each epoch), learning rate, seeds, the copies of the trace, rows of the
     curves, the checkpoint's clock, and a checkpoint written every minute. Not on a GPU, where the host runs ahead.

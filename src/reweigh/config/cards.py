@@ -56,8 +56,8 @@ def one_stage(options: Options, epochs: int) -> list[PlannedStage]:
 class Card:
     """What the rest must know of a method. Functions take the method's options as a spec states them.
 
-    `follows` says which way the weight of an example goes, as a share of its batch's: 1 up, -1 down, 0 (or left out) not
-    at all; tests/methods/test_every_method.py measures it.
+    `follows` says which way the weight of an example goes, as a share of its batch's: 1 up, -1 down, 0 (or left out)
+    not at all; tests/methods/test_every_method.py measures it.
 
     "loss"      as its own loss grows
     "rarity"    as its class (or group) gets rarer in the training set; class weights in the loss count
@@ -100,7 +100,7 @@ def losses() -> dict[str, LossCard]:
 
 
 def card_of(method: str, where: str = "") -> Card:
-    """The card of a method. Raises ConfigError, beginning with `where`, if there is no such method, or no card of it."""
+    """The card of a method. Raises ConfigError, beginning with `where`, if there is no such method or no card of it."""
     found: Card = _card("method", method, methods(), where)
     return found
 
@@ -119,11 +119,11 @@ def plain() -> str:
 
 def _card(what: str, name: str, cards: Mapping[str, Any], where: str) -> Any:
     package = {"method": "methods", "loss": "losses"}[what]
-    if name not in cards and name.isidentifier() and name != TEMPLATE and (PACKAGE / package / f"{name}.py").is_file():
-        file = f"src/reweigh/config/{package}/{name}.py"
+    code, card = PACKAGE / package / f"{name}.py", PACKAGE / "config" / package / f"{name}.py"
+    if name.isidentifier() and code.is_file() and not card.is_file():
         raise ConfigError(
-            f"{where}{': ' if where else ''}{what} {name!r} has no card: write {file} with its options and their ranges "
-            f"in `CARD`, as {package}/{TEMPLATE}.py beside it shows"
+            f"{where}{': ' if where else ''}{what} {name!r} has no card: write src/reweigh/config/{package}/{name}.py, "
+            f"its options with their ranges in `CARD`, as {TEMPLATE}.py beside it shows"
         )
     return lookup(what, name, cards, where)
 

@@ -2,7 +2,6 @@
 
 import ast
 import functools
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import reweigh.config.references as judged

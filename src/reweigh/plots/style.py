@@ -56,8 +56,8 @@ INK, MUTED, WARNING = "#222222", "#6b6b6b", "#b35900"
 Legend = Iterable[tuple[Any, str]]  # handle and text
 
 
-# Colours of Okabe and Ito, which people with any colour vision tell apart; grey levels differ too. The first of a paper's
-# methods that looks as the card of its module says has that look, variants a hollow marker; the others a spare one.
+# The first of a paper's methods to which a card gives a look has it; the others get one of these. All colours are Okabe
+# and Ito's or as far apart: people with any colour vision can tell them apart, and grey levels differ too.
 SPARE = [Look(colour, marker) for marker in "P*hd<>" for colour in ("#E69F00", "#8C510A", "#5E3C99", "#B2182B")]
 
 # The columns of every csv come in this order; those that an artifact does not need are left out, the core never.

@@ -125,17 +125,13 @@ def _notes(
     return notes
 
 
-def _trivial(
-    config: Config, paper: str, runs: pd.DataFrame, experiment: str, setting: str, metric: str
-) -> list[str]:
-    """What always naming the more frequent label, a method without a stage of training, scores where it was measured."""
+def _trivial(config: Config, paper: str, runs: pd.DataFrame, experiment: str, setting: str, metric: str) -> list[str]:
+    """What always naming the more frequent label scores, where that was measured: a method that trains nothing."""
     methods = config.paper(paper).methods.items()
     untrained = [name for name, method in methods if not card_of(method.uses).stages(method.options, 1)]
     cells = [_cell(runs, experiment, setting, name) for name in untrained]
     return [
-        f"a constant prediction scores {rows[metric].mean():.4f}"
-        for rows in cells
-        if not rows.empty and metric in rows
+        f"a constant prediction scores {rows[metric].mean():.4f}" for rows in cells if not rows.empty and metric in rows
     ]
 
 
