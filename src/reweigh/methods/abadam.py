@@ -1,11 +1,11 @@
-"""ABAdam: the weights of ABSGD in a step of Adam, as the paper writes it (ABSGD, TMLR, eq. 9). It has no experiments.
+"""ABAdam: the weights of ABSGD in a step of Adam, as its paper writes it (ABSGD, TMLR 2022, eq. 9), without experiments.
 
     G = (1/B) Σ_i p̃_i ∇ℓ_i(θ)
     v ← β₁ v + (1 − β₁) G,    u ← β₂ u + (1 − β₂) G²,    θ ← θ − η (v / (√u + G₀) + ∇r(θ)),    v = u = 0 at first
 
 Unlike in Adam as libraries have it, the start at 0 is not corrected for, and weight decay, ∇r(θ) = `weight_decay` · θ,
-stays outside of the moments. The options are ABSGD's, `beta1`, `beta2` and G₀ = `stability`. The momentum of the spec is
-not used.
+stays outside of the moments. The options are ABSGD's, `beta1`, `beta2` and G₀ = `stability`. The momentum of the spec
+is not used.
 """
 
 from typing import Any

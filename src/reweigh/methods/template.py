@@ -20,8 +20,8 @@ class Method(base.Method):
         self.means = torch.ones_like(setting.class_counts)
 
     def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
-        # From tensors to tensors: no `if tensor`, no `.item()`. What depends on the number of the step, the epoch or the
-        # stage is decided on the host beforehand, in `prepare`, `begin_epoch` or `begin`.
+        # From tensors to tensors: no `if tensor`, no `.item()`. What depends on the number of the step, the epoch or
+        # the stage is decided on the host beforehand, in `prepare`, `begin_epoch` or `begin`.
         labels, classes = step.batch.labels, self.setting.classes
         counts = by_group(torch.ones_like(losses), labels, classes)
         new = by_group(losses, labels, classes) / counts.clamp(min=1)
@@ -31,8 +31,8 @@ class Method(base.Method):
         weights = self.means[labels]
         return weights / weights.sum()
 
-    # Other questions that a method may answer: `stages` (what trains how long), `example_losses` (another loss), `learn`
-    # (what a target or validation set teaches, see tdr.py), `optimiser`, `predict`. See base.py.
+    # Other questions that a method may answer: `stages` (what trains how long), `example_losses` (another loss),
+    # `learn` (what a target or validation set teaches, see tdr.py), `optimiser`, `predict`. See base.py.
 
     def state(self) -> dict[str, object]:
         # ... and that a checkpoint keeps: a run that was killed goes on to the same bits.
