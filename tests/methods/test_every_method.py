@@ -52,7 +52,9 @@ def test_a_method_without_a_card_is_refused_with_what_to_write(monkeypatch, tmp_
     monkeypatch.setattr("reweigh.config.cards.PACKAGE", tmp_path)
     (tmp_path / "methods").mkdir()
     (tmp_path / "methods/lonely.py").write_text("")
-    with pytest.raises(ConfigError, match=r"^here: method 'lonely' has no card: write src/reweigh/config/methods/lonely"):
+    with pytest.raises(
+        ConfigError, match=r"^here: method 'lonely' has no card: write src/reweigh/config/methods/lonely"
+    ):
         card_of("lonely", "here")
     with pytest.raises(ConfigError, match="did you mean 'absgd'"):
         card_of("abgsd")

@@ -291,4 +291,6 @@ def check_weights(method_class, options, follows):
         if sign == 0:
             assert torch.equal(before, then), f"the weights follow {what}, of which the card says nothing"
         else:
-            assert sign * (high - low) > 1e-6, f"{what}: the share of the weight goes from {low} to {high}, not {sign:+d}"
+            assert sign * (high - low) > 1e-6, (
+                f"{what}: the share of the weight goes from {low} to {high}, not {sign:+d}"
+            )

@@ -1,8 +1,8 @@
 """Data on the device, and streams of batches whose k-th batch is a pure function of (seed, stream, k).
 
 Because a batch depends on nothing but its number, a run resumes exactly from a counter, and a run beside others draws
-what it would have drawn alone. A stream draws an epoch at a time on the host and keeps it on the device, at addresses that
-never change: a CUDA graph of a training step needs no more than the place of its batch.
+what it would have drawn alone. A stream draws an epoch at a time on the host and keeps it on the device, at addresses
+that never change: a CUDA graph of a training step needs no more than the place of its batch.
 """
 
 from collections.abc import Iterator, Mapping

@@ -2,7 +2,8 @@
 
     logit_c(x) = 1 for c = argmax_k n_k, 0 for the other classes
 
-Table 3 of TDR (KDD 2020) needs it: the published accuracy of "normal training" on Adult is that of a constant (sheet, finding 7).
+Table 3 of TDR (KDD 2020) needs it: the published accuracy of "normal training" on Adult is that of a constant (sheet,
+finding 7).
 """
 
 import torch
