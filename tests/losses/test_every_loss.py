@@ -3,6 +3,7 @@
 import ast
 import importlib
 import io
+import math
 import re
 
 import pytest
@@ -81,24 +82,26 @@ def test_its_options_are_complete_and_refuse_what_is_no_number(name, options):
         check_loss({"name": name, **options}, "here")
 
 
+NONE = {"truncation": None, "refresh_from": None, "refresh_every": None}
+
+
 @pytest.mark.parametrize(
-    ("loss", "says"),
+    ("name", "options", "says"),
     [
-        ({"name": "focal", "gamma": float("nan"), "weight_leaks": True}, "gamma: must be a finite number, is nan (valid: >= 0)"),
-        ({"name": "focal", "gamma": -1, "weight_leaks": True}, "gamma: must be greater than or equal to 0, is -1"),
-        ({"name": "gce", "q": 0, "truncation": None, "refresh_from": None, "refresh_every": None}, "q: must be greater than 0, is 0 (valid: > 0, <= 1)"),
-        ({"name": "gce", "q": 0.7, "truncation": 1, "refresh_from": None, "refresh_every": None}, "truncation: must be less than 1, is 1 (valid: > 0, < 1)"),
-        ({"name": "ldam", "max_margin": 0.5, "scale": 0}, "scale: must be greater than 0, is 0 (valid: > 0)"),
-        ({"name": "sce", "alpha": 0, "beta": 0}, "both 0"),
-        ({"name": TEMPLATE, "temperature": 1.0}, "unknown loss 'template'"),
+        ("focal", {"gamma": math.nan, "weight_leaks": True}, "gamma: must be a finite number, is nan (valid: >= 0)"),
+        ("focal", {"gamma": -1, "weight_leaks": True}, "gamma: must be greater than or equal to 0, is -1"),
+        ("gce", {**NONE, "q": 0}, "q: must be greater than 0, is 0 (valid: > 0, <= 1)"),
+        ("gce", {**NONE, "q": 0.7, "truncation": 1}, "truncation: must be less than 1, is 1 (valid: > 0, < 1)"),
+        ("ldam", {"max_margin": 0.5, "scale": 0}, "scale: must be greater than 0, is 0 (valid: > 0)"),
+        ("sce", {"alpha": 0, "beta": 0}, "both 0"),
+        (TEMPLATE, {"temperature": 1.0}, "unknown loss 'template'"),
     ],
-)  # fmt: skip
-def test_a_value_out_of_range_is_refused_with_the_range(loss, says):
+)
+def test_a_value_out_of_range_is_refused_with_the_range(name, options, says):
+    where = "config/papers/x.yaml: methods.y.options.loss"
     with pytest.raises(ConfigError) as refused:
-        check_loss(loss, "config/papers/x.yaml: methods.y.options.loss")
-    assert str(refused.value).startswith("config/papers/x.yaml: methods.y.options.loss: ") and says in str(
-        refused.value
-    )
+        check_loss({"name": name, **options}, where)
+    assert str(refused.value).startswith(f"{where}: ") and says in str(refused.value)
 
 
 # --- values ----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """What every method must hold to, as checks of a module and its options: its card, its steps, its state, its weights.
 
-Each check raises AssertionError, or what the method itself raises. They know a method by its module's name and its card
+A check that fails raises, or the method itself does. They know a method by its module's name and its card
 alone, so that a new method is checked by being there.
 """
 
@@ -10,6 +10,7 @@ import io
 import math
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -71,12 +72,9 @@ def check_options_of(card, options, where="here"):
 
 
 def refused(check, said, says):
-    try:
+    with pytest.raises(ConfigError) as refusal:
         check(said)
-    except ConfigError as error:
-        assert says in str(error), error
-    else:
-        raise AssertionError(f"accepted: {said}")
+    assert says in str(refusal.value), said
 
 
 def leaves(tree, path=()):
@@ -137,7 +135,7 @@ class Watched:
 
 
 def check_replay(watched):
-    """Recorded once a program and then replayed, it ends with the same bits: only tensors carry on from step to step."""
+    """Recorded once a program and then replayed, it ends with the same bits: only tensors carry on to the next step."""
     executor = capture.Replayed()
     run = run_of(watched.uses, watched.options, watched.raw, executor)
     run.finish()
@@ -224,8 +222,8 @@ def part(labels, seed):
 def shares(method_class, options, counts=COUNTS, target=(0, 1), raised=None):
     """The share of each example in the weight of a batch, after some steps at one model; and the batch's labels.
 
-    `counts` are the training set's as the method is told, `target` the classes of its target set, and `raised` the place
-    of an example whose loss is 1 more in the last step. Class weights in the loss count as weights.
+    `counts` are the training set's as the method is told, `target` the classes of its target set, and `raised` the
+    place of an example whose loss is 1 more in the last step. Class weights in the loss count as weights.
     """
     torch.set_num_threads(1)
     train, guide = part((np.arange(50) % 5 > 1).astype(np.int64), 1), part(np.resize(np.array(target), 10), 2)
