@@ -1,6 +1,5 @@
 """ABSGD and its rivals as whole runs on real MNIST: plain SGD bit for bit, the switch of λ, the trace, exact resume."""
 
-
 import numpy as np
 import pytest
 import torch

@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pytest
 import torch
-from support import capture, every_method
+from support import capture, every_method, needs
 from support.every_method import card_module
 
 from reweigh.config.cards import TEMPLATE, card_of, methods, plain
@@ -94,7 +94,7 @@ def test_its_runs_replay_resume_and_are_what_its_card_says(name, options, mnist,
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@needs.GPU
 @pytest.mark.parametrize(("name", "options"), CASES, ids=NAMES)
 def test_captured_steps_are_the_same_steps(name, options, mnist):
     from support import gpu_runs

@@ -32,7 +32,7 @@ class PaperAdam(torch.optim.Optimizer):
                 self.state[parameter] = {"v": torch.zeros_like(parameter), "u": torch.zeros_like(parameter)}
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             moved = [parameter for parameter in group["params"] if parameter.grad is not None]
             if moved:
@@ -43,9 +43,9 @@ def _step(parameters: list[torch.Tensor], states: list[dict[str, torch.Tensor]],
     gradients = [parameter.grad for parameter in parameters]
     first, second = ([state[name] for state in states] for name in ("v", "u"))
     torch._foreach_mul_(first, group["beta1"])
-    torch._foreach_add_(first, gradients, alpha=1 - group["beta1"])
+    torch._foreach_add_(first, gradients, alpha=1 - group["beta1"])  # type: ignore[arg-type]
     torch._foreach_mul_(second, group["beta2"])
-    torch._foreach_addcmul_(second, gradients, gradients, value=1 - group["beta2"])
+    torch._foreach_addcmul_(second, gradients, gradients, value=1 - group["beta2"])  # type: ignore[arg-type]
     scale = torch._foreach_sqrt(second)
     torch._foreach_add_(scale, group["stability"])
     move = torch._foreach_div(first, scale)

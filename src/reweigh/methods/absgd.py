@@ -57,7 +57,7 @@ class Method(base.Method):
     def balance_of(self, batch: Batch) -> torch.Tensor | None:
         weights = self.class_weights
         if self.balance and self.balance["normalisation"] == "batch":
-            return weights / weights[batch.labels].mean()
+            return weights / weights[batch.labels].mean()  # type: ignore[arg-type, index, operator]
         return weights
 
     def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
@@ -96,6 +96,6 @@ class Method(base.Method):
 
     def load_state(self, state: dict[str, object]) -> None:
         super().load_state(state)
-        self.log_s.copy_(state["log_s"])
+        self.log_s.copy_(state["log_s"])  # type: ignore[arg-type]
         for name, total in self.seen.items():
-            total.copy_(state[name])
+            total.copy_(state[name])  # type: ignore[arg-type]

@@ -44,7 +44,7 @@ class Method(base.Method):
         every, fresh = self.options["outer_every"], self.options["hypergradient_batch"] == "fresh"
         if number % every != (0 if fresh else every - 1):
             return "inner"
-        self.setting.target.seek(number // every)
+        self.setting.target.seek(number // every)  # type: ignore[union-attr]
         if fresh:
             self.setting.fresh.seek(number // every)
         return "outer"
@@ -72,7 +72,7 @@ class Method(base.Method):
 
     def updated(self, step: base.Step, batch: Batch) -> torch.Tensor:
         """One outer step from the batch: the class weights after it. -> (groups,)."""
-        target = self.setting.target.current()
+        target = self.setting.target.current()  # type: ignore[union-attr]
         training_target = self.options["target_mode"] == "train"
         derivatives = example_hypergradient(
             losses=lambda at: self.losses_at(step, batch, at, training=True, name="look-ahead"),
@@ -101,5 +101,5 @@ class Method(base.Method):
 
     def load_state(self, state: dict[str, object]) -> None:
         super().load_state(state)
-        self.weights.copy_(state["weights"])
-        self.next_weights.copy_(state["next_weights"])
+        self.weights.copy_(state["weights"])  # type: ignore[arg-type]
+        self.next_weights.copy_(state["next_weights"])  # type: ignore[arg-type]

@@ -7,6 +7,8 @@ Namkoong, 2021: weights by the loss of a subpopulation):
     w_i = m_{y_i} / Σ_j m_{y_j},    θ ← step along Σ_i w_i ∇ℓ_i(θ)
 """
 
+from typing import Any
+
 import torch
 
 from reweigh.hypergrad.lookahead import by_group
@@ -14,7 +16,7 @@ from reweigh.methods import base
 
 
 class Method(base.Method):
-    def __init__(self, options: dict[str, object], setting: base.Setting) -> None:
+    def __init__(self, options: dict[str, Any], setting: base.Setting) -> None:
         super().__init__(options, setting)
         # What the method remembers from step to step lies in tensors, on the device of the run ...
         self.means = torch.ones_like(setting.class_counts)
@@ -34,10 +36,10 @@ class Method(base.Method):
     # Other questions that a method may answer: `stages` (what trains how long), `example_losses` (another loss),
     # `learn` (what a target or validation set teaches, see tdr.py), `optimiser`, `predict`. See base.py.
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         # ... and that a checkpoint keeps: a run that was killed goes on to the same bits.
         return {**super().state(), "means": self.means}
 
-    def load_state(self, state: dict[str, object]) -> None:
+    def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)
         self.means.copy_(state["means"])
