@@ -56,7 +56,7 @@ def test_each_record_is_held_to_the_manifest_not_the_first_alone(root, change, s
     edit_record(root, ER, lambda body: change(body["raw"]))
     (fault,) = (link for link in faults(root) if link.name.startswith("results/"))
     assert (fault.kind, fault.name, fault.state) == ("raw", f"results/{ER}.json", state) and said in fault.detail
-    assert links.mend(fault) == f"restore it from git, or train again: results/{ER}.json"
+    assert links.remedy(fault) == f"restore it from git, or delete it and train it again: snakemake results/{ER}.json"
 
 
 @pytest.mark.parametrize(("there", "redraw"), [(True, False), (False, True)])
@@ -67,7 +67,7 @@ def test_a_changed_manifest_is_what_has_to_be_restored(root, there, redraw):
     found = [link for link in faults(root, redraw) if link.kind in ("raw", "embedded")]
     kinds = {link.kind for link in found if link.name == f"data/manifest.yaml ({LABELS})"}
     assert kinds == ({"raw", "embedded"} if redraw else {"raw"})
-    assert {links.mend(link) for link in found if link.name.startswith("data/")} == {"restore it from git"}
+    assert {links.remedy(link) for link in found if link.name.startswith("data/")} == {"restore it from git"}
     assert all(LABELS.partition("/")[2] not in link.name or "manifest" in link.name for link in found)
 
 

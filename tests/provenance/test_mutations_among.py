@@ -155,7 +155,8 @@ MUTATIONS = [
     ("an epoch beyond numbers", said(epoch="inf"), CSV, "line 2"),
     ("two methods exchanged", forged(methods_exchanged), CSV, "line 2: method er, but its runs are of tdr"),
     # what a csv lacks or has twice
-    ("no line of a seed", without(first_single), CSV, f"of {TDR}, test_accuracy after epoch 1, it lacks a line of its own"),
+    ("no line of a seed", without(first_single), CSV,
+     f"of {TDR}, test_accuracy after epoch 1, it lacks a line of its own"),
     ("no line of a method", without(lambda line: line["method"] == "er"), CSV,
      f"it has no line of {ER.rpartition('/')[0]}"),
     ("no line at all of a seed", forged(a_seed_left_out), CSV, f"line 2: it leaves out {SEED1}"),

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from support import project, workflow
 
+from reweigh.config.names import RunName
 from reweigh.digest import digest
 from reweigh.provenance import retraining
 from reweigh.provenance.audit import rerun
@@ -184,11 +185,11 @@ def test_a_wish_to_stop_ends_with_75_and_the_same_command_keeps_its_sample(root,
     asked = []
 
     def stopped(place, specs):
-        asked.append([record.run_name(spec) for spec in specs])
+        asked.append([str(RunName.of_spec(spec)) for spec in specs])
         return retraining.STOPPED
 
     def trains(place, specs):
-        asked.append([record.run_name(spec) for spec in specs])
+        asked.append([str(RunName.of_spec(spec)) for spec in specs])
         for run in asked[-1]:
             path = record.record_path(run, place.folder)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -224,13 +225,13 @@ def test_nothing_to_draw(root, capsys):
 # --- the command ---
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A copy of the project, in which three runs were trained."""
-    folder = workflow.copy(tmp_path_factory.mktemp("made"))
+@pytest.fixture
+def made(tmp_path, trained_project):
+    """A copy of the project with the three records, and the raw data and splits that they came from."""
+    folder = workflow.copy(tmp_path)
     shutil.copytree(workflow.ROOT / "envs", folder / "envs")
-    code, said = ended(reweigh(folder, "train", *RUNS))
-    assert code == 0, said
+    for name in ("results", "data/splits", "data/raw"):
+        shutil.copytree(trained_project / name, folder / name, symlinks=True)
     return folder
 
 
@@ -275,4 +276,3 @@ def test_killed_in_the_middle_and_called_again(made, ends_by):
     assert report["counts"]["rerun"] == {"intact": 2} and report["rerun"]["seed"] == int(seed)
     assert [one["detail"] for one in report["rerun"]["runs"]] == ["bit for bit"] * 2
     assert not list(made.glob(".reweigh/rerun/*/"))
-    (made / "report.json").unlink()

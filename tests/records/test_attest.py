@@ -13,6 +13,7 @@ import pytest
 from support import project
 
 from reweigh.config.grid import load
+from reweigh.config.names import RunName
 from reweigh.data import obtain
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
@@ -68,7 +69,7 @@ class Edited:
 
     def train_again(self, place, specs):
         for spec in specs:
-            run = record.run_name(spec)
+            run = str(RunName.of_spec(spec))
             body = self.outcome(record.read(record.record_path(run, self.root)))
             files = record.code_files(spec)
             record.write(
@@ -95,7 +96,7 @@ def edited(trained_project, tmp_path, monkeypatch):
 
 
 def test_what_comes_out_the_same_is_current_again(edited, capsys):
-    then = {run: Dependencies(load(edited.root)).then(run) for run in RUNS}
+    then = {run: Dependencies(load(edited.root)).recorded(run) for run in RUNS}
     assert [edited.stale(run) for run in RUNS] == [["code"]] * 3
     assert edited.links("code") == {"stale": 3}
     assert edited.attest() == 0

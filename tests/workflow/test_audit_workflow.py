@@ -14,7 +14,7 @@ CALL = ("--config", "scale=smoke", "--allowed-rules", "audit", "--", "audit")
 def drawn(tmp_path_factory):
     """A project in which everything that an audit looks at is there, and nothing is what it should be."""
     folder = copy(tmp_path_factory.mktemp("drawn"))
-    for name in flow({"scale": "smoke"}, folder).audited():
+    for name in flow({"scale": "smoke"}, folder).everything():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
     return folder

@@ -15,7 +15,7 @@ from support import workflow
 
 from reweigh.config.grid import load
 from reweigh.digest import digest, file_digest
-from reweigh.planning.jobs import Drawn, Flow
+from reweigh.planning.jobs import ArtifactJob, Flow
 from reweigh.provenance.audit.links import remedy
 from reweigh.provenance.audit.snakemake_metadata import UNFINISHED, check_snakemake_metadata
 from reweigh.records import record
@@ -82,7 +82,7 @@ class Project:
             self.save(run, START + 60)
             remember(root, self.path(run), START, START + 60, params=params, shellcmd=command)
         seen = {self.path(run): f"sha256:{file_digest(root / self.path(run))}" for run in RUNS}
-        drawing = Drawn(Flow(CONFIG), "tdr", "table3").drawing_digest(SimpleNamespace(scale="smoke"))
+        drawing = ArtifactJob(Flow(CONFIG), "tdr", "table3").rendering_digest(SimpleNamespace(scale="smoke"))
         for path in (FIGURE, CARD):
             write(root, path, "numbers", START + 180)
             remember(root, path, START + 120, START + 180, params=[repr(drawing)], input_checksums=seen)

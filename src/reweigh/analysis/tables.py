@@ -141,8 +141,8 @@ def inverse_frequency_correlation(weights: np.ndarray, counts: Iterable[float]) 
 def pack(runs: Iterable[str]) -> str:
     """The names of runs in one text: seeds of a cell in braces, as a shell expands them, and a space between cells.
 
-    >>> pack(["quick/tdr/adult/sex/tdr/seed0", "quick/tdr/adult/sex/tdr/seed1"])
-    'quick/tdr/adult/sex/tdr/seed{0,1}'
+    >>> pack(["quick/tdr/adult/sex/tdr/seed0", "quick/tdr/adult/sex/tdr/seed1", "quick/tdr/adult/sex/er/seed0"])
+    'quick/tdr/adult/sex/tdr/seed{0,1} quick/tdr/adult/sex/er/seed0'
     """
     seeds_of: dict[CellName, list[int]] = {}
     for run in map(RunName.parse, runs):

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reweigh import canonical_json
 from reweigh.artifacts import receipt
 from reweigh.config.grid import load
 from reweigh.config.names import ARTIFACT_ENDINGS as ENDINGS
@@ -67,7 +68,7 @@ def render(target: str, root: str | Path = ".") -> list[Path]:
                 raise ReweighError(f"{stem}: {source.relative_to(root)} wrote no .{ending}; it must call save(out)")
         receipt.write(made.with_suffix(".json"), basis, files, root)
         for ending in ENDINGS:
-            os.replace(made.with_suffix(f".{ending}"), root / f"{stem}.{ending}")
+            canonical_json.put_in_place(made.with_suffix(f".{ending}"), root / f"{stem}.{ending}")
     failed.unlink(missing_ok=True)
     return [Path(f"{stem}.{ending}") for ending in ENDINGS]
 
@@ -131,7 +132,7 @@ def _own_kernel() -> Iterator[None]:
         spec.mkdir(parents=True)
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=40"]
         (spec / "kernel.json").write_text(json.dumps({"argv": command, "display_name": KERNEL, "language": "python"}))
-        package = str(Path(__file__).parents[1])
+        package = str(Path(__file__).parents[2])
         ours = {
             "JUPYTER_PATH": str(Path(folder, "jupyter")),
             "JUPYTER_RUNTIME_DIR": str(Path(folder, "runtime")),

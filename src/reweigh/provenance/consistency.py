@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from reweigh.config.cards import card_of, loss_card_of
 from reweigh.config.names import RunName
 from reweigh.digest import digest
+from reweigh.errors import ConfigError
 from reweigh.records import record
 
 Body = dict[str, Any]
@@ -26,8 +28,6 @@ EARLIEST = datetime(2024, 1, 1, tzinfo=UTC)  # no version of torch that can trai
 CLOCK_SKEW = timedelta(days=1)  # allowed between the machine that trained and this one
 CLOCK_RATE = 0.02  # the share by which two clocks of one machine may differ over a run
 MOST_WATTS = 3000.0  # more than any card draws
-UNSIGNED_LOSSES = ("cross_entropy", "focal", "ldam", "sce")  # gce takes a constant off
-SIGNED_WEIGHTS = ("meta",)  # what a gradient step leaves is not clipped
 SHARE_TOLERANCE = 1e-9  # for shares that are computed in another order
 COUNT_TOLERANCE = 1e-5  # for counts that are computed from shares
 
@@ -38,7 +38,7 @@ def contradictions(body: Body) -> list[str]:
     for check in CHECKS:
         try:
             lines += check(body)
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        except (ConfigError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             lines.append(f"{check.__name__.strip('_')} cannot be checked: {type(error).__name__} {error}")
     return lines
 
@@ -52,8 +52,8 @@ def _names(body: Body) -> Iterator[str]:
         yield f"record_version is {body['record_version']}"
     if body["record_version"] == 1 and (newer := NEWER & body.keys()):
         yield f"record_version is 1, which does not have {', '.join(sorted(newer))}"
-    if run != record.run_name(spec):
-        yield f"run is {run}, but its spec is that of {record.run_name(spec)}"
+    if run != str(RunName.of_spec(spec)):
+        yield f"run is {run}, but its spec is that of {RunName.of_spec(spec)}"
     if body["spec_digest"] != digest(spec):
         yield "spec_digest is not the digest of the spec"
     if body["code"]["digest"] != digest(body["code"]["files"]):
@@ -253,7 +253,10 @@ def _means(body: Body) -> Iterator[str]:
     loss = spec["method_options"].get("loss") or {"name": "cross_entropy"}
     if body["status"] == "finished" and None in curves["train_loss"]:
         yield "curves.train_loss was not finite, but the status is finished"
-    signed = {"train_loss": loss["name"] not in UNSIGNED_LOSSES, "effective_weight": spec["uses"] in SIGNED_WEIGHTS}
+    signed = {
+        "train_loss": loss_card_of(loss["name"]).signed,
+        "effective_weight": card_of(spec["uses"]).signed_weights,
+    }
     for key, may_be in signed.items():
         values = [value for value in curves[key] if value is not None]
         if not all(map(math.isfinite, values)):
@@ -335,16 +338,12 @@ def _stages(body: Body) -> list[dict[str, Any]]:
     """The stages of a run: those that its record states, or for version 1 those that its method's options imply."""
     if body["record_version"] > 1:
         return list(body["stages"])
-    spec, options, training = body["spec"], body["spec"]["method_options"], body["spec"]["training"]
-    sampling = options["stage_one"]["sampling"] if "stage_one" in options else options.get("sampling", "uniform")
-    implied = [] if spec["uses"] == "constant" else [{"epochs": training["epochs"], "sampling": sampling}]
-    if "stage_one" in options:
-        implied.append({"epochs": 0, "sampling": "uniform", **options.get("second_stage", {})})
+    spec, training = body["spec"], body["spec"]["training"]
     sizes, stages = body["split"]["sizes"]["train"], []
-    for number, stage in enumerate(implied):
-        size = stage.get("batch_size", training["batch_size"])
-        per_epoch = _steps_per_epoch(stage["sampling"], size, training["drop_last"], sizes)
-        stages.append({"name": str(number), **stage, "batch_size": size, "steps_per_epoch": per_epoch})
+    for number, stage in enumerate(card_of(spec["uses"]).stages(spec["method_options"], training["epochs"])):
+        size = stage.batch_size or training["batch_size"]
+        per_epoch = _steps_per_epoch(stage.sampling, size, training["drop_last"], sizes)
+        stages.append({"name": str(number), **stage._asdict(), "batch_size": size, "steps_per_epoch": per_epoch})
     return stages
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reweigh.config.names import RunName
 from reweigh.data import load, manifest
 from reweigh.data.arrays import RawData
 from reweigh.data.split import draw
@@ -112,7 +113,7 @@ class Workspace:
 
         Raises TrainingError if it fails otherwise; its messages are on stderr.
         """
-        paths = [self.folder / "specs" / f"{record.run_name(spec).replace('/', '__')}.json" for spec in specs]
+        paths = [self.folder / "specs" / f"{str(RunName.of_spec(spec)).replace('/', '__')}.json" for spec in specs]
         for path, spec in zip(paths, specs, strict=True):
             path.write_text(json.dumps(spec))
         command = [sys.executable, "-m", "reweigh.training", "--at-once", "auto", *map(str, paths)]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from reweigh.config.grid import Config
+from reweigh.config.names import RunName
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest
 from reweigh.errors import ConfigError, RecordError, ReweighError
@@ -54,7 +55,7 @@ def _unless_duplicate(link: Link, duplicates: dict[str, str]) -> Link:
 
 def _misplaced(run: str, body: dict[str, Any]) -> str:
     """What is wrong with a record that states another run than its path does; empty if it is where it belongs."""
-    same = body["run"] == run and record.run_name(body["spec"]) == run
+    same = body["run"] == run and str(RunName.of_spec(body["spec"])) == run
     return "" if same else f"it is the record of {body['run']}, moved here"
 
 

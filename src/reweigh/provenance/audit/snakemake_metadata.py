@@ -32,7 +32,7 @@ from reweigh.config.grid import Config
 from reweigh.config.names import ArtifactName, RunName
 from reweigh.digest import digest, file_digest
 from reweigh.errors import ReweighError
-from reweigh.planning.jobs import Drawn, Flow
+from reweigh.planning.jobs import ArtifactJob, Flow
 from reweigh.provenance.audit.links import Link
 from reweigh.records.staleness import drawn_by
 
@@ -256,7 +256,8 @@ def _rendered_as_today(path: str, job: Job, config: Config) -> bool:
     """Whether the params of a figure's job are those of today. (A scorecard's depend on the options of the call.)"""
     artifact = ArtifactName.parse(path)
     try:
-        today = Drawn(Flow(config), artifact.paper, artifact.name).drawing_digest(SimpleNamespace(scale=artifact.scale))
+        job_today = ArtifactJob(Flow(config), artifact.paper, artifact.name)
+        today = job_today.rendering_digest(SimpleNamespace(scale=artifact.scale))
     except ReweighError:
         return False
     return repr(today) in job.params

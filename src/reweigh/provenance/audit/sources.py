@@ -40,7 +40,7 @@ def check_sources(records: Records, root: Path, redraw: bool = True) -> Iterator
     unavailable = {name: _put_in_place(name, root) for name in datasets}
     for name in datasets:
         verdict = before[name] or _source_file(catalogue, name, root) or ("unverifiable", unavailable[name])
-        yield Link("raw", f"{name}/{manifest.RECEIPT}", *verdict)
+        yield Link("raw", f"{name}/{manifest.SOURCE_FILE}", *verdict)
     yield from _statements(records, catalogue, root)
     raw = list(_raw_files(records, catalogue, root, unavailable))
     yield from (link for link, _ in raw)
@@ -114,7 +114,7 @@ def _source_file(catalogue: Manifest, dataset: str, root: Path) -> Verdict | Non
 
 
 def _source_verdict(folder: Path, dataset: str, editions: dict[str, Edition]) -> Verdict:
-    path = folder / manifest.RECEIPT
+    path = folder / manifest.SOURCE_FILE
     if not path.is_file():
         return "missing", "it does not exist, though raw files do"
     try:
