@@ -179,7 +179,7 @@ def test_the_report_is_written_and_shown(
     shown = capsys.readouterr().out
     assert f"missing: trace {TDR}" in shown and "restore it from git, or delete its record" in shown
     body = json.loads((root / "results/smoke/audit.json").read_text())
-    assert body["report_version"] == 1 and body["scale"] == "smoke"
+    assert body["report_version"] == 2 and body["scale"] == "smoke"
     assert body["verdict"] == "broken, stale or missing links"
     assert body["faults"] == [
         {

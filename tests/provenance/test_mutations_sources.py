@@ -59,16 +59,16 @@ MUTATIONS = [
     # raw files
     ("one bit of a raw file", lambda root: flip(root / LABELS), RAW, f"records say {SHA256[:12]}"),
     ("a truncated raw file", lambda root: tampering.truncate(root / LABELS), RAW, "records say"),
-    ("a raw digest in its receipt", lambda root: source(root, lambda body: body["files"][3].update(sha256="0" * 64)),
+    ("a raw digest in its source file", lambda root: source(root, lambda body: body["files"][3].update(sha256="0" * 64)),
      {("raw", "broken")}, "the manifest does not"),
-    ("a file in its receipt", lambda root: source(root, lambda body: body["files"].pop()), {("raw", "broken")},
+    ("a file in its source file", lambda root: source(root, lambda body: body["files"].pop()), {("raw", "broken")},
      "does not name the files of edition official"),
-    ("the edition in its receipt", lambda root: source(root, lambda body: body.update(edition="mine")),
+    ("the edition in its source file", lambda root: source(root, lambda body: body.update(edition="mine")),
      {("raw", "broken")}, "edition mine"),
-    ("a URL in its receipt", lambda root: source(root, lambda body: body["files"][0].update(url="http://mine/x")),
+    ("a URL in its source file", lambda root: source(root, lambda body: body["files"][0].update(url="http://mine/x")),
      {("raw", "stale")}, "the manifest does not have the address http://mine/x"),
-    ("a deleted receipt", lambda root: (root / SOURCE).unlink(), {("raw", "missing")}, "though raw files are"),
-    ("a truncated receipt", lambda root: tampering.truncate(root / SOURCE), {("raw", "broken")}, "not what a receipt"),
+    ("a deleted source file", lambda root: (root / SOURCE).unlink(), {("raw", "missing")}, "though raw files do"),
+    ("a truncated source file", lambda root: tampering.truncate(root / SOURCE), {("raw", "broken")}, "form of a source file"),
     ("a sha256 in the manifest", lambda root: replace(root / "data/manifest.yaml", SHA256, SHA256[::-1]),
      {*RAW, ("recipe", "stale")}, f"records say sha256 {SHA256[:12]}, the manifest {SHA256[:-13:-1]}"),
     ("a sha256 less in the manifest", lambda root: replace(root / "data/manifest.yaml", f"sha256: {SHA256}", "note: x"),
@@ -160,7 +160,7 @@ def test_one_bit_of_what_is_embedded(sound, tmp_path):
     ]
 
 
-def test_a_raw_receipt_is_not_mended_by_the_audit_that_finds_it(sound, tmp_path):
+def test_a_source_file_is_not_repaired_by_the_audit_that_finds_it(sound, tmp_path):
     root = tampering.copy(sound.root, tmp_path / "project")
     source(root, lambda body: body["files"][3].update(sha256="0" * 64))
     first, second = (json.dumps(audit.audit("smoke", root, redraw=False).as_dict()) for _ in range(2))

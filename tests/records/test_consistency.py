@@ -159,7 +159,7 @@ FORGERIES = [
     ({"split.sizes.target": [24, 25]}, "split.sizes.target sums to 49"),
     ({"metrics.per_group_accuracy": [0.5, 0.5]}, "does not go with the kind of its split"),
     ({"metrics.confusion": [[1, 0], [0, 1]]}, "do not sum to split.sizes.test"),
-    ({"metrics.per_class_accuracy": [0.5]}, "not one entry for each class"),
+    ({"metrics.per_class_accuracy": [0.5]}, "does not have one entry for each class"),
     ({"curves.epoch": [2]}, "curves.epoch is not"),
     ({"curves.epoch": []}, "curves differ in length"),
     ({"curves.train_loss": [None]}, "was not finite"),
