@@ -174,11 +174,14 @@ def test_nothing_is_written_outside_the_page_or_over_a_panel(root: Path, artifac
 
 
 def test_methods_look_the_same_everywhere_and_unlike_each_other() -> None:
-    looks = list(style.LOOKS.values())
-    assert len(set(looks)) == len(looks)
-    assert style.look("tdr") == style.look("tdr", ["er", "tdr"])
-    known = ["tdr", "seventh", "eighth"]
-    assert style.look("seventh", known) != style.look("eighth", known)
+    """Variants of a method share its colour; what a card has no look for, or has given away, gets a spare one."""
+    methods = load(Path(__file__).parents[2]).papers["tdr"].methods
+    looks = style.looks(methods)
+    assert len(set(looks.values())) == len(looks)
+    assert looks["tdr"] == style.look_of("tdr") == looks["tdr_p"]._replace(hollow=False)
+    assert looks["er_ren"] in style.SPARE and looks["er"] not in style.SPARE
+    more = style.looks({**methods, "seventh": methods["tdr"], "eighth": methods["tdr"]})
+    assert more["seventh"] != more["eighth"] and {more["seventh"], more["eighth"]} <= set(style.SPARE)
 
 
 def test_a_png_is_shown_in_notebooks(root: Path) -> None:

@@ -223,13 +223,13 @@ def test_nothing_to_draw(root, capsys):
 # --- the command ---
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A copy of the project, in which three runs were trained."""
-    folder = workflow.copy(tmp_path_factory.mktemp("made"))
+@pytest.fixture
+def made(tmp_path, trained_project):
+    """A copy of the project with the three records, and the raw data and splits that they came from."""
+    folder = workflow.copy(tmp_path)
     shutil.copytree(workflow.ROOT / "envs", folder / "envs")
-    code, said = ended(reweigh(folder, "train", *RUNS))
-    assert code == 0, said
+    for name in ("results", "data/splits", "data/raw"):
+        shutil.copytree(trained_project / name, folder / name, symlinks=True)
     return folder
 
 
@@ -274,4 +274,3 @@ def test_killed_in_the_middle_and_called_again(made, ends_by):
     assert report["counts"]["rerun"] == {"intact": 2} and report["rerun"]["seed"] == int(seed)
     assert [one["detail"] for one in report["rerun"]["runs"]] == ["bit for bit"] * 2
     assert not list(made.glob(".reweigh/rerun/*/"))
-    (made / "report.json").unlink()

@@ -24,6 +24,7 @@ from reweigh.bench.gpu import graphs
 from reweigh.bench.measure import Bench, Contender, Stopwatch, advance, all_cores
 from reweigh.bench.pairs import hypergradients
 from reweigh.bench.table import Line, method_key
+from reweigh.config.cards import methods
 from reweigh.config.grid import resolve
 from reweigh.config.names import CellName
 from reweigh.data import manifest
@@ -36,15 +37,6 @@ from reweigh.training.memory import keep_freed_memory, return_freed_memory
 PACKED = "packed, LeNet, B = 50"
 CELL = CellName.parse("paper/tdr/mnist-4v9/rho0.005/none")
 SEEDS, EPOCHS = 5, 8  # as many epochs as at scale quick
-METHODS = {
-    "plain step": "none",
-    "TDR, t_in = 10": "tdr",
-    "example reweighting": "er",
-    "META, from its first epoch on": "meta",
-    "ABSGD": "absgd",
-    "hard weighting": "hard",
-    "random weights": "random_weights",
-}
 
 
 # --- throughput ------------------------------------------------------------------------------------------------------
@@ -105,16 +97,23 @@ def _spoken(line: Line, dataset: str) -> Line:
 # --- steps -----------------------------------------------------------------------------------------------------------
 
 
+def benched() -> list[tuple[str, str, int]]:
+    """The methods whose cards have a bench entry, plain training first: module, title, and how often it learns."""
+    entries = [(name, card, card.bench) for name, card in methods().items() if card.bench]
+    entries.sort(key=lambda one: not one[1].plain)
+    return [(name, entry.title, card.cycle(entry.options)) for name, card, entry in entries]
+
+
 def steps(bench: Bench) -> list[Line]:
     """The step of each method against a plain step. A turn is a whole cycle of a method that learns now and then."""
     lines: list[Line] = []
     for model, (title, size) in make.MODELS.items():
         torch.set_num_threads(1 if model == "lenet" else all_cores())
         taken = {}
-        for name, uses in METHODS.items():
-            run = make.run_of(make.spec_of(model, uses), bench.device)
-            key = method_key(uses, make.OPTIONS[uses])
-            taken[name] = _stepping(bench, run, 10 if uses == "tdr" or model == "lenet" else 4, model, key)
+        for uses, title, cycle in benched():
+            run = make.run_of(spec := make.spec_of(model, uses), bench.device)
+            key = method_key(uses, spec["method_options"])
+            taken[title] = _stepping(bench, run, 10 if model == "lenet" else max(4, cycle), model, key)
         network = make.with_method(make.run_of(make.spec_of(model), bench.device), make.WeightNetwork)
         taken["weight network, Q = 5"] = _stepping(bench, network, 5, model)
         lines += bench.compare(f"steps, {title}, B = {size}", taken)
@@ -134,7 +133,7 @@ def _stepping(bench: Bench, run: Any, steps_: int, model: str, key: str = "") ->
 
 
 def bookkeeping(bench: Bench) -> list[Line]:
-    """Of whole epochs of TDR: all but evaluation and the device side of a step, and of that the sums and the check.
+    """Of whole epochs of the method that learns least often, evaluation apart: the host side, the sums and the check.
 
     That is seeking batches (with the shuffle of each epoch), learning rate, seeds, the copies of the trace, rows of the
     curves, the checkpoint's clock, and a checkpoint written every minute. Not on a GPU, where the host runs ahead.
@@ -146,7 +145,8 @@ def bookkeeping(bench: Bench) -> list[Line]:
 
 def _bookkeeping(bench: Bench, model: str, dataset: str, epochs: int) -> Line:
     torch.set_num_threads(1 if model == "lenet" else all_cores())
-    run = make.run_of(make.spec_of(model, "tdr", dataset=dataset, evaluate_every=1), bench.device)
+    uses, _, _ = max(benched(), key=lambda one: one[2])
+    run = make.run_of(make.spec_of(model, uses, dataset=dataset, evaluate_every=1), bench.device)
     with tempfile.TemporaryDirectory() as folder:
         keeper = Keeper("bench", "bench", Clock(), Path(folder))
         saving = bench.timed(lambda: keeper.save(run))() / (1000 * keeper.every_seconds)  # share of the time

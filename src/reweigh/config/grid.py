@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel
 
 from reweigh.config import checks
-from reweigh.config.knobs import KNOBS
+from reweigh.config.cards import check_options
 from reweigh.config.models import (
     DEFERRALS,
     Artifact,
@@ -181,8 +181,7 @@ class Config:
             merged = _laid_over(merged, layer.says)
         spec = {**parts._asdict(), "spec_version": SPEC_VERSION, **merged}
         where = f"config/papers/{parts.paper}.yaml: {parts.cell}"
-        if knobs := KNOBS.get(merged["uses"]):
-            spec["method_options"] = validated(knobs, merged["method_options"], f"{where}: options").model_dump()
+        spec["method_options"] = check_options(merged["uses"], merged["method_options"], f"{where}: options")
         return validated(Spec, spec, where).model_dump()
 
     def sources_of(self, run: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 The cost of a run is its number of steps times the time of one. The best source for that is used (`SOURCES`): records
 of the same method, model and batch size made on this machine, at any scale; figures of `reweigh bench` from this
-machine; records made elsewhere; else what config/costs.yaml assumes. The table says which it was.
+machine; records made elsewhere; else what config/costs.yaml and the method's card assume. The table says which it was.
 """
 
 import contextlib
@@ -19,9 +19,10 @@ from typing import Any
 import yaml
 
 from reweigh.bench.table import CSV, devices, method_key, processor, read
+from reweigh.config.cards import PlannedStage, card_of, plain
 from reweigh.config.grid import Config, load
 from reweigh.config.names import ArtifactName, NotAName, RunName
-from reweigh.config.sizes import training_size
+from reweigh.config.sizes import training_sizes
 from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup
 from reweigh.data.obtain import recipe_digest
@@ -119,13 +120,20 @@ def _artifact(config: Config, target: str) -> ArtifactName | None:
 
 
 def steps_of(spec: dict[str, Any]) -> int:
-    """Steps of a run: epochs times batches of its training set."""
-    if spec["uses"] == "constant":
-        return 0
-    examples = training_size(spec["data"])
-    size = min(spec["training"]["batch_size"], examples)
-    batches = examples // size if spec["training"]["drop_last"] else math.ceil(examples / size)
-    return int(spec["training"]["epochs"] * batches)
+    """Steps of a run: of each stage of its method, epochs times batches of its training set.
+
+    A step of a stage that trains the head alone is thus priced as one that trains the whole model: an upper bound.
+    """
+    training, sizes = spec["training"], training_sizes(spec["data"])
+    stages = card_of(spec["uses"]).stages(spec["method_options"], training["epochs"])
+    return sum(stage.epochs * _batches(stage, training, sizes) for stage in stages)
+
+
+def _batches(stage: PlannedStage, training: dict[str, Any], sizes: list[int]) -> int:
+    """Batches of an epoch; of class-aware sampling, one that shows every class as often as the largest."""
+    examples = max(sizes) * len(sizes) if stage.sampling == "class-aware" else sum(sizes)
+    size = min(stage.batch_size or training["batch_size"], examples)
+    return examples // size if training["drop_last"] else math.ceil(examples / size)
 
 
 def state_of(run: str, spec: dict[str, Any], root: Path) -> str:
@@ -152,7 +160,7 @@ class Costs:
 
     def per_step(self, spec: dict[str, Any]) -> tuple[float, str]:
         """Seconds of a step of `spec`, and their source, one of SOURCES."""
-        if spec["uses"] == "constant":
+        if not card_of(spec["uses"]).stages(spec["method_options"], spec["training"]["epochs"]):
             return 0.0, "records"
         key = _kind(spec)
         if key in self.here:
@@ -179,10 +187,10 @@ class Costs:
             return None
         known = {line.method: line for line in lines}
         method = method_key(spec["uses"], spec["method_options"])
-        plain = method_key("none", {})
-        if method not in known and plain not in known:
+        baseline = method_key(plain(), {})
+        if method not in known and baseline not in known:
             return None
-        line = known.get(method) or known[plain]
+        line = known.get(method) or known[baseline]
         factor = 1.0 if method in known else self._factor(spec)
         threads = line.threads / training["threads"] if line.device == processor() else 1.0
         return line.milliseconds * factor * threads / 1000
@@ -191,7 +199,7 @@ class Costs:
         """The cost of a method's step in plain steps: as measured here with another model, else as assumed."""
         method = method_key(spec["uses"], spec["method_options"])
         ratios = [line.ratio for line in self.bench if line.method == method and line.ratio is not None]
-        return max(ratios) if ratios else self.assumed["factors"].get(spec["uses"], 1.0)
+        return max(ratios) if ratios else card_of(spec["uses"]).cost
 
     def _records(self) -> tuple[dict[str, float], dict[str, float]]:
         """Mean seconds of a step by kind of run, from the records of this machine's devices, and from all others."""

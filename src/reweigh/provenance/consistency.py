@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from reweigh.config.cards import card_of, loss_card_of
 from reweigh.config.names import RunName
 from reweigh.digest import digest
+from reweigh.errors import ConfigError
 from reweigh.records import record
 
 Body = dict[str, Any]
@@ -25,8 +27,6 @@ EARLIEST = datetime(2024, 1, 1, tzinfo=UTC)  # no version of torch that can trai
 CLOCK_SKEW = timedelta(days=1)  # between the machine that trained and this one
 CLOCK_RATE = 0.02  # two clocks of one machine may differ by as much over a run
 MOST_WATTS = 3000.0  # no card takes as much
-UNSIGNED_LOSSES = ("cross_entropy", "focal", "ldam", "sce")  # gce takes a constant off
-SIGNED_WEIGHTS = ("meta",)  # what a gradient step leaves is not clipped
 WITHIN = 1e-9  # of shares that are computed in another order
 WHOLE = 1e-5  # of counts that are computed from shares
 
@@ -37,7 +37,7 @@ def contradictions(body: Body) -> list[str]:
     for check in CHECKS:
         try:
             found += check(body)
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        except (ConfigError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             found.append(f"{check.__name__.strip('_')} cannot be checked: {type(error).__name__} {error}")
     return found
 
@@ -252,7 +252,10 @@ def _means(body: Body) -> Iterator[str]:
     loss = spec["method_options"].get("loss") or {"name": "cross_entropy"}
     if body["status"] == "finished" and None in curves["train_loss"]:
         yield "curves.train_loss was not finite, but the run is said to have finished"
-    signed = {"train_loss": loss["name"] not in UNSIGNED_LOSSES, "effective_weight": spec["uses"] in SIGNED_WEIGHTS}
+    signed = {
+        "train_loss": loss_card_of(loss["name"]).signed,
+        "effective_weight": card_of(spec["uses"]).signed_weights,
+    }
     for key, may_be in signed.items():
         known = [value for value in curves[key] if value is not None]
         if not all(map(math.isfinite, known)):
@@ -334,16 +337,12 @@ def _stages(body: Body) -> list[dict[str, Any]]:
     """The stages of a run: as a record says them, or for version 1 as its methods made them."""
     if body["record_version"] > 1:
         return list(body["stages"])
-    spec, options, training = body["spec"], body["spec"]["method_options"], body["spec"]["training"]
-    sampling = options["stage_one"]["sampling"] if "stage_one" in options else options.get("sampling", "uniform")
-    said = [] if spec["uses"] == "constant" else [{"epochs": training["epochs"], "sampling": sampling}]
-    if "stage_one" in options:
-        said.append({"epochs": 0, "sampling": "uniform", **options.get("second_stage", {})})
+    spec, training = body["spec"], body["spec"]["training"]
     sizes, stages = body["split"]["sizes"]["train"], []
-    for number, one in enumerate(said):
-        size = one.get("batch_size", training["batch_size"])
-        per_epoch = _steps_per_epoch(one["sampling"], size, training["drop_last"], sizes)
-        stages.append({"name": str(number), **one, "batch_size": size, "steps_per_epoch": per_epoch})
+    for number, stage in enumerate(card_of(spec["uses"]).stages(spec["method_options"], training["epochs"])):
+        size = stage.batch_size or training["batch_size"]
+        per_epoch = _steps_per_epoch(stage.sampling, size, training["drop_last"], sizes)
+        stages.append({"name": str(number), **stage._asdict(), "batch_size": size, "steps_per_epoch": per_epoch})
     return stages
 
 

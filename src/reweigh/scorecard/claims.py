@@ -221,7 +221,7 @@ def claim_rows(
             **_row(part, comparisons),
             "p": p,
             "p_holm": p_holm,
-            "verdict": "not run" if gap else stats.claim_verdict(*side, p_holm),
+            "verdict": "not run" if gap else stats.claim_verdict(side[0], side[1], p_holm),
             "note": gap or _note(part, comparisons),
         }
         for part, gap, comparisons, side, p, p_holm in zip(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from reweigh.config.cards import card_of
 from reweigh.errors import RecordError
 from reweigh.provenance.audit.duplicates import copied
 from reweigh.provenance.audit.links import Link
@@ -42,16 +43,11 @@ def check_trace(run: str, body: Body, root: Path) -> Iterator[Link]:
 
 def logs(body: Body) -> set[str]:
     """The arrays that a finished run must have left, by its spec."""
-    spec, options = body["spec"], body["spec"]["method_options"]
+    spec = body["spec"]
     if body["status"] != "finished":
         return set()
-    by_spec = {
-        "train_features": spec["training"].get("keep_features"),
-        "mean_weights": options.get("log_weights"),
-        "class_weights": spec["uses"] == "tdr" and body["steps"] >= options["outer_every"],
-        "tau": spec["uses"] == "tau_norm",
-    }
-    return {name for name, logged in by_spec.items() if logged}
+    features = {"train_features"} if spec["training"].get("keep_features") else set()
+    return features | card_of(spec["uses"]).traces(spec["method_options"], body["steps"])
 
 
 def _wrong(body: Body, path: Path) -> str:
