@@ -1,6 +1,6 @@
 """Kill a replication again and again, at random moments and in every way, then let it end: nothing may differ.
 
-    python tests/stress.py --kills 50            # prints its random seed; --seed N draws the same kills again
+    PYTHONPATH=src:tests python tools/stress.py --kills 50      # prints its random seed; --seed N draws them again
 
 A small grid is trained on real data by real Snakemake in a folder of its own, on two devices that do not exist, so that
 leases are taken and everything runs on the CPU. Some of its records are stale at the start. Meanwhile each record,

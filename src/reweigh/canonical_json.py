@@ -13,7 +13,12 @@ from reweigh.digest import canonical, digest
 
 
 def seal(body: dict[str, Any]) -> dict[str, Any]:
-    """The body with its `digest`: that of all its other keys."""
+    """The body with its `digest`: that of all its other keys.
+
+    >>> body = seal({"steps": 10})
+    >>> digest_of(body) == body["digest"]
+    True
+    """
     return {**body, "digest": digest_of(body)}
 
 
@@ -23,7 +28,14 @@ def digest_of(body: dict[str, Any]) -> str:
 
 
 def text_of(body: dict[str, Any]) -> str:
-    """JSON with one key a line, so that a diff shows what moved; long lists stay on theirs."""
+    """JSON with one key a line, so that a diff shows what moved; long lists stay on theirs.
+
+    >>> print(text_of({"run": "a/seed0", "curve": [0.5, 0.25]}), end="")
+    {
+     "curve": [0.5,0.25],
+     "run": "a/seed0"
+    }
+    """
     return _lined(_parts(body))
 
 
@@ -32,6 +44,10 @@ def parse(content: bytes) -> dict[str, Any]:
 
     That is: NaN and the infinities, a name twice in one object, nesting deeper than Python follows, another value than
     an object.
+
+    >>> parse(b'{"a": 1, "a": 2}')
+    Traceback (most recent call last):
+    ValueError: it says 'a' twice
     """
     try:
         body = json.loads(content, parse_constant=_refuse, object_pairs_hook=_once)

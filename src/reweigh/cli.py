@@ -128,7 +128,9 @@ def render(
 @app.command()
 def scorecard(
     scale: ScaleOption = None,
-    readme: Annotated[bool, typer.Option("--readme", help="Also write the README's table; scale paper.")] = False,
+    readme: Annotated[
+        bool, typer.Option("--readme", help="Also write the tables of README.md and docs/found.md; scale paper.")
+    ] = False,
     error_rates: Annotated[
         bool, typer.Option("--error-rates", help="Instead, print how often the rules for verdicts err.")
     ] = False,
@@ -155,7 +157,8 @@ def scorecard(
     if readme:
         from reweigh.scorecard import readme as table
 
-        typer.echo(table.write(card.lines))
+        for path in table.write(card.lines):
+            typer.echo(path)
 
 
 @app.command()

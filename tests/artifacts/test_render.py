@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from support import synthetic_records
+from support.project import ROOT
 
 from reweigh.artifacts import receipt
 from reweigh.artifacts.render import ENDINGS, KERNEL, MADE, parse, render
@@ -15,7 +16,7 @@ from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.records import record
 
-NOTEBOOKS = sorted((synthetic_records.REPOSITORY / "notebooks").glob("*/*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*/*.ipynb"))
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +159,6 @@ def test_notebooks_are_clean_and_hold_no_logic(path: Path) -> None:
 
 
 def test_every_artifact_has_its_notebook() -> None:
-    config = load(synthetic_records.REPOSITORY)
+    config = load(ROOT)
     named = {one.notebook for paper in config.papers.values() for one in paper.artifacts.values()}
-    assert named == {path.relative_to(synthetic_records.REPOSITORY).as_posix() for path in NOTEBOOKS}
+    assert named == {path.relative_to(ROOT).as_posix() for path in NOTEBOOKS}

@@ -88,7 +88,7 @@ def test_a_block_gives_milliseconds_a_step(clock):
     assert Bench(CPU, 2, print).timed(lambda: clock(0.04), steps=4)() == pytest.approx(10)
 
 
-@pytest.mark.skipif(measure.resident_peak(lambda: None) is None, reason="this system does not tell")
+@pytest.mark.skipif(measure.resident_peak(lambda: None) is None, reason="wants a system that tells the peak of memory")
 def test_the_peak_is_what_was_held_at_once_above_what_was_held_before():
     held = torch.ones(2**22)  # 16 MiB that are there before
     assert Bench(CPU, 2, print).peak_of(lambda: torch.ones(2**24).sum() + held[0]) == pytest.approx(64, abs=8)

@@ -2,14 +2,13 @@
 
 import csv
 import json
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
+from support.project import ROOT
 
 from reweigh.config.grid import load, resolve
 from reweigh.config.schema import text as schema_text
@@ -18,20 +17,7 @@ from reweigh.data.imbalance import long_tail_sizes, two_class_sizes
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
 
-ROOT = Path(__file__).parents[2]
 TDR = "config/papers/tdr.yaml"
-
-
-@pytest.fixture(scope="module")
-def config():
-    return load(ROOT)
-
-
-@pytest.fixture
-def project(tmp_path):
-    """A folder with a copy of config/, to be broken."""
-    shutil.copytree(ROOT / "config", tmp_path / "config")
-    return tmp_path
 
 
 def change(project, file, old, new):

@@ -1,12 +1,12 @@
 """Splits in the config: what is refused before anything is read, what a spec says of them, how many examples it has."""
 
 import json
-import os
-import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support import needs
+from support.needs import MIRROR_FOLDER
+from support.project import ROOT
 
 from reweigh.config.grid import load
 from reweigh.config.sizes import ASYMMETRIC, CLASS_SIZES, TEST_SIZES, TRAINING_ROWS, training_size
@@ -15,18 +15,9 @@ from reweigh.data.noise import KINDS
 from reweigh.data.split import draw
 from reweigh.errors import ConfigError
 
-ROOT = Path(__file__).parents[2]
-MIRROR = os.environ.get("REWEIGH_MIRROR", "")
 LONG_TAIL = 'kind: { value: long-tail, source: "paper §4.1.1" }'
 TWO_CLASS = 'kind: { value: two-class, source: "paper §4.1.1" }'
 NOISE = "{ value: { kind: symmetric, rate: 0.2 }, source: x }"
-
-
-@pytest.fixture
-def project(tmp_path):
-    """A folder with a copy of config/, to be changed."""
-    shutil.copytree(ROOT / "config", tmp_path / "config")
-    return tmp_path
 
 
 def change(project, old, new):
@@ -190,9 +181,9 @@ def test_asymmetric_noise_is_allowed_where_it_is_defined(raw_root):
                     draw(raw, split, 0)
 
 
-@pytest.mark.skipif(not Path(MIRROR or "-").is_dir(), reason="REWEIGH_MIRROR names no directory")
+@needs.MIRROR
 def test_rows_of_the_lists_are_counted(tmp_path):
-    assert len((Path(MIRROR) / "lists" / "Places_LT_train.txt").read_text().splitlines()) == TRAINING_ROWS["places-lt"]
+    assert len((MIRROR_FOLDER / "lists" / "Places_LT_train.txt").read_text().splitlines()) == TRAINING_ROWS["places-lt"]
 
 
 def test_kinds_of_noise_are_the_same_everywhere():

@@ -6,21 +6,20 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from support import needs
+from support.needs import MIRROR_FOLDER
+from support.project import ROOT
 
 from reweigh.data import manifest, transfer
 from reweigh.errors import DataError
 
-ROOT = Path(__file__).parents[2]
 EMBEDDED = ROOT / "data" / "embedded"
 PAPERS = {"tdr", "autobalance", "molere", "absgd", "har"}
 CATALOGUE = manifest.Manifest.load(ROOT / "data" / "manifest.yaml")
-MIRROR = os.environ.get("REWEIGH_MIRROR", "")
-needs_mirror = pytest.mark.skipif(not Path(MIRROR or "-").is_dir(), reason="REWEIGH_MIRROR names no directory")
 
 
 @pytest.mark.parametrize("name", CATALOGUE.datasets)
@@ -124,18 +123,18 @@ def test_the_manifest_loads_without_torch_or_pooch():
     assert (done.stdout.strip(), done.stderr) == ("set()", "")
 
 
-@needs_mirror
+@needs.MIRROR
 @pytest.mark.parametrize("name", ["mnist", "adult", "cifar10n", "cifar100n", "imagenet-lt", "places-lt"])
 def test_the_mirror_has_what_the_manifest_says(name, tmp_path):
-    receipt = manifest.ensure(name, tmp_path, MIRROR, _without_embedded(tmp_path))
+    receipt = manifest.ensure(name, tmp_path, MIRROR_FOLDER, _without_embedded(tmp_path))
     assert {file["source"] for file in receipt["files"]} == {"mirror"}
 
 
-@needs_mirror
+@needs.MIRROR
 def test_the_slice_is_pixel_by_pixel_the_mirror_s(raw_root):
-    images = np.load(Path(MIRROR) / "cifar-10" / "images.npy", mmap_mode="r")
-    labels = np.load(Path(MIRROR) / "cifar-10" / "labels.npy")
-    inexact = yaml.safe_load((Path(MIRROR) / "cifar-10" / "inexact.json").read_text())["items"]
+    images = np.load(MIRROR_FOLDER / "cifar-10" / "images.npy", mmap_mode="r")
+    labels = np.load(MIRROR_FOLDER / "cifar-10" / "labels.npy")
+    inexact = yaml.safe_load((MIRROR_FOLDER / "cifar-10" / "inexact.json").read_text())["items"]
     lines = (raw_root / "cifar10-slice" / "examples.csv").read_text().splitlines()[1:]
     rows = [(50000 if part == "test" else 0) + int(index) for part, index, _ in (line.split(",") for line in lines)]
     assert not {item["index"] for item in inexact} & set(rows)

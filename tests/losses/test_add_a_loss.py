@@ -1,4 +1,4 @@
-"""README's section "Add a loss": its file and its entry, put into a copy of the project as they are written there."""
+"""CONTRIBUTING's section "Add a loss": its file and its entry, put into a copy of the project as written there."""
 
 import json
 import re
@@ -6,20 +6,20 @@ import re
 import pytest
 import torch
 from support.absgd_methods import batch_of
-from support.readme import README, reweigh
+from support.readme import CONTRIBUTING, reweigh
 
 RUN = "smoke/tdr/mnist-4v9/rho0.1/poly1"
 
 
 def said(language):
     """The block of that language in the section."""
-    section = README.split("\n## Add a loss\n")[1].split("\n## ")[0]
+    section = CONTRIBUTING.split("\n## Add a loss\n")[1].split("\n## ")[0]
     return re.search(rf"```{language}\n(.*?)```", section, flags=re.DOTALL)[1]
 
 
 @pytest.fixture
 def with_loss(copy):
-    """A copy of the project with the file and the entry of the section, which the README's experiment then has."""
+    """A copy of the project with the file and the entry of the section, which an experiment then has."""
     (copy / "src/reweigh/losses/poly1.py").write_text(said("python"))
     paper = copy / "config/papers/tdr.yaml"
     text = paper.read_text().replace("methods:\n", f"methods:\n{said('yaml')}", 1)

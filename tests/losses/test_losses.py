@@ -2,13 +2,13 @@
 
 import math
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from support.absgd_methods import GCE, batch_of, part
+from support.project import ROOT
 
 from reweigh import losses
 from reweigh.config import grid as config
@@ -291,7 +291,7 @@ def test_a_loss_that_cannot_be_is_refused_with_the_nearest_word(said, says):
 
 
 def test_a_loss_in_the_config_is_checked_before_anything_runs(tmp_path):
-    shutil.copytree(Path(__file__).parents[2] / "config", tmp_path / "config")
+    shutil.copytree(ROOT / "config", tmp_path / "config")
     paper = tmp_path / "config/papers/tdr.yaml"
     options = "{ loss: { name: focal, gama: 1.0 }, class_balance: null, sampling: uniform, rate_factor: null }"
     said = f"title: Focal\n    uses: sgd\n    options: {{ value: {options}, source: ours }}\n"

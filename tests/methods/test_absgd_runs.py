@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from support import gpu_runs
+from support import gpu_runs, needs
 from support.absgd_methods import ABSGD, EG, METHODS, SGD, spec_of
 from support.mnist_runs import finished, outcome, run_of
 from support.mnist_runs import spec_of as tdr_spec
@@ -167,7 +167,7 @@ def test_a_run_resumed_anywhere_ends_as_if_never_stopped(name, mnist):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@needs.GPU
 @pytest.mark.parametrize("name", METHODS)
 def test_captured_steps_are_the_same_steps(name, mnist):
     found = []

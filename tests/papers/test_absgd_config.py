@@ -2,23 +2,17 @@
 
 import csv
 import json
-from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
+from support.project import ROOT
 
 from reweigh.config.grid import load
 from reweigh.errors import ConfigError
 
-ROOT = Path(__file__).parents[2]
 ABSGD = "config/papers/absgd.yaml"
 SETTINGS = ("lt-rho100", "lt-rho10", "st-rho100", "st-rho10")
-
-
-@pytest.fixture(scope="module")
-def config():
-    return load(ROOT)
 
 
 @pytest.fixture(scope="module")

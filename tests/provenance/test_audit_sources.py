@@ -6,7 +6,8 @@ import subprocess
 from collections import Counter
 
 import pytest
-from support import synthetic_records, tampering
+from support import tampering
+from support.project import ROOT
 from support.tampering import ER, LOCK, TDR, edit_json, edit_record, replace
 
 from reweigh import canonical_json
@@ -125,8 +126,8 @@ def test_a_lock_that_cannot_be_read_is_a_fault_and_no_end(root):
 
 
 def test_committed_records_executed_what_git_has_at_their_commits():
-    paths = sorted((synthetic_records.REPOSITORY / "results/paper").glob("*/*/*/*/seed*.json"))
-    found = list(commits.check_commits({str(path): record.read(path) for path in paths}, synthetic_records.REPOSITORY))
+    paths = sorted((ROOT / "results/paper").glob("*/*/*/*/seed*.json"))
+    found = list(commits.check_commits({str(path): record.read(path) for path in paths}, ROOT))
     assert {link.state for link in found} <= {"intact", "unverifiable"}  # the latter where a clone is shallow
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.project import ROOT
 
 from reweigh.artifacts import receipt
 from reweigh.digest import file_digest
@@ -15,7 +16,6 @@ from reweigh.errors import RecordError
 from reweigh.provenance.explain import as_tree, explain, main
 from reweigh.records import record
 
-ROOT = Path(__file__).parents[2]
 CARD = "results/paper/scorecard.csv"
 FIG3, FIG5, FIG6 = (f"figures/paper/tdr/fig{number}.csv" for number in (3, 5, 6))
 TABLE3 = "figures/paper/tdr/table3.csv"

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support import synthetic_records, tampering
+from support import tampering
+from support.project import ROOT
 from support.tampering import ANOTHER, BROKEN, ER, FIGURE, TDR, attestation, edit_json, edit_record
 
 from reweigh.digest import file_digest
@@ -204,17 +205,17 @@ NONE, HARD = f"{CELL}/none/seed0", f"{CELL}/hard/seed3"
 
 @pytest.fixture(scope="module")
 def committed():
-    folder = synthetic_records.REPOSITORY / "results/paper"
+    folder = ROOT / "results/paper"
     bodies = [json.loads(path.read_text()) for path in sorted(folder.glob("*/*/*/*/seed*.json"))]
     return {body["run"]: body for body in bodies}
 
 
 def test_a_method_that_logs_must_have_left_its_trace(committed):
     run = f"{CELL}/tdr/seed0"
-    (link,) = traces.check_trace(run, {**committed[run], "trace": None}, synthetic_records.REPOSITORY)
+    (link,) = traces.check_trace(run, {**committed[run], "trace": None}, ROOT)
     assert link[2:] == ("broken", "its method logs class_weights, but its record names no trace")
     stopped = {**committed[run], "trace": None, "steps": 9}  # before the first outer step
-    assert "names no trace" in next(traces.check_trace(run, stopped, synthetic_records.REPOSITORY)).detail
+    assert "names no trace" in next(traces.check_trace(run, stopped, ROOT)).detail
     for name, body in committed.items():
         assert bool(traces.logs(body)) == (body["trace"] is not None), name
 

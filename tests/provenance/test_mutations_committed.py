@@ -6,7 +6,8 @@ import subprocess
 from collections import Counter
 
 import pytest
-from support import synthetic_records, tampering
+from support import tampering
+from support.project import ROOT
 from support.tampering import edit_csv, edit_json, edit_lines, edit_record, flip, replace
 
 from reweigh.provenance import audit
@@ -22,12 +23,12 @@ def clone(tmp_path_factory):
     """What git has of the results and of what they are made from, and what an audit says of it."""
     root = tmp_path_factory.mktemp("clone")
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *KEPT]
-    done = subprocess.run(command, cwd=synthetic_records.REPOSITORY, capture_output=True, text=True, check=True)
-    files = [name for name in done.stdout.split() if (synthetic_records.REPOSITORY / name).is_file()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    files = [name for name in done.stdout.split() if (ROOT / name).is_file()]
     for name in files:
         target = root / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(synthetic_records.REPOSITORY / name, target)
+        shutil.copy(ROOT / name, target)
     return root
 
 

@@ -22,9 +22,8 @@ from reweigh.provenance.audit.links import Link
 from reweigh.provenance.audit.report import Report
 from reweigh.records import record
 
-CELL = "smoke/tdr/mnist-4v9/rho0.1/tdr"
-TDR = [f"{CELL}/seed0", f"{CELL}/seed1"]
-RUNS = [*TDR, "smoke/tdr/mnist-4v9/rho0.1/er/seed0"]
+RUNS = list(project.TRAINED)
+TDR = RUNS[:2]
 
 # --- the sample ---
 
@@ -114,18 +113,9 @@ def test_runs_that_diverge_need_not_do_so_at_the_same_step():
 # --- a project, really trained ---
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, raw_root):
-    """A project with three real records at scale smoke."""
-    folder = project.make(tmp_path_factory.mktemp("trained"), raw_root)
-    done = project.train(folder, *(project.spec_file(folder, run) for run in RUNS))
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
 @pytest.fixture
-def root(trained, tmp_path, monkeypatch):
-    folder = Path(shutil.copytree(trained, tmp_path / "project", symlinks=True))
+def root(trained_project, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(trained_project, tmp_path / "project", symlinks=True))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.chdir(folder)
     return folder

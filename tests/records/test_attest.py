@@ -23,18 +23,8 @@ from reweigh.records import attestations, lineage, record
 from reweigh.records.staleness import Dependencies
 from reweigh.training.__main__ import is_current
 
-CELL = "smoke/tdr/mnist-4v9/rho0.1/tdr"
-TDR = [f"{CELL}/seed0", f"{CELL}/seed1"]
-RUNS = [*TDR, "smoke/tdr/mnist-4v9/rho0.1/er/seed0"]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, raw_root):
-    """A project with three real records at scale smoke."""
-    folder = project.make(tmp_path_factory.mktemp("trained"), raw_root)
-    done = project.train(folder, *(project.spec_file(folder, run) for run in RUNS))
-    assert done.returncode == 0, done.stderr
-    return folder
+RUNS = list(project.TRAINED)
+TDR = RUNS[:2]
 
 
 class Edited:
@@ -89,8 +79,8 @@ class Edited:
 
 
 @pytest.fixture
-def edited(trained, tmp_path, monkeypatch):
-    root = Path(shutil.copytree(trained, tmp_path / "project", symlinks=True))
+def edited(trained_project, tmp_path, monkeypatch):
+    root = Path(shutil.copytree(trained_project, tmp_path / "project", symlinks=True))
     made = Edited(root, monkeypatch)
     body = record.read(record.record_path(TDR[0], root))
     device = {key: body["device"][key] for key in ("kind", "name")}

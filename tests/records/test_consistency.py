@@ -9,6 +9,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support import project, synthetic_records
+from support.project import ROOT
 
 from reweigh.config import grid as config
 from reweigh.digest import digest
@@ -19,7 +20,7 @@ from reweigh.training.checkpoint import Clock, OutOfTime
 from reweigh.training.run import Job
 
 CPU = torch.device("cpu")
-COMMITTED = sorted((synthetic_records.REPOSITORY / "results" / "paper").glob("*/*/*/*/seed*.json"))
+COMMITTED = sorted((ROOT / "results" / "paper").glob("*/*/*/*/seed*.json"))
 TDR = "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0"
 TRAINED = (
     TDR,
@@ -104,7 +105,7 @@ def test_every_method_trains_records_that_hold_together(tmp_path, raw_root, monk
     monkeypatch.chdir(project.make(tmp_path, raw_root))
     seen, heads = set(), ("absgd_head", "crt", "joint", "lws", "ncm", "tau_norm")
     optional = [f"smoke/absgd/two-stage/lt-rho100/{method}/seed0" for method in heads]
-    for run in [*optional, *runs_of(config.load(synthetic_records.REPOSITORY), "smoke")]:
+    for run in [*optional, *runs_of(config.load(ROOT), "smoke")]:
         spec = config.resolve(run)
         kind = spec["uses"], spec["data"]["split"]["kind"], json.dumps(spec["method_options"].get("loss"))
         if kind not in seen and (raw_root / spec["data"]["dataset"]).is_dir():

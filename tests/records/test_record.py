@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from support.synthetic_records import REPOSITORY
+from support.project import ROOT
 from typer.testing import CliRunner
 
 from reweigh import canonical_json, cli
@@ -19,7 +19,7 @@ from reweigh.records import attestations, record
 
 RUN = "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0"
 RESULTS = {"run": RUN, "metrics": {"test_accuracy": 0.25}, "steps": 10}
-COMMITTED = sorted((REPOSITORY / "results" / "paper").glob("*/*/*/*/seed*.json"))
+COMMITTED = sorted((ROOT / "results" / "paper").glob("*/*/*/*/seed*.json"))
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_golden_records_are_read_and_written_again_as_they_were(tmp_path, versio
 
 
 def test_golden_digest_of_a_committed_record():
-    path = REPOSITORY / "results/paper/tdr/mnist-4v9/rho0.005/tdr/seed0.json"
+    path = ROOT / "results/paper/tdr/mnist-4v9/rho0.005/tdr/seed0.json"
     body = record.read(path)
     assert body["digest"] == "2ca0c028347195280e896f8f9c7593cfc2ba7be01fbc7be5342b5453d4c866b0"
     assert body["record_version"] == 1
@@ -143,7 +143,7 @@ def test_one_spelling_only_is_a_record(written, change, said):
     [("figures/paper/tdr/fig3.json", receipt.read), ("results/paper/attestations/*.json", attestations.read)],
 )
 def test_receipts_and_attestations_have_one_spelling_too(tmp_path, place, reader):
-    (source, *_) = sorted(REPOSITORY.glob(place))
+    (source, *_) = sorted(ROOT.glob(place))
     path = tmp_path / source.name
     path.write_bytes(source.read_bytes())
     assert reader(path) == json.loads(source.read_text())
@@ -256,6 +256,6 @@ def test_every_key_has_a_meaning_and_the_versions_differ_as_stated():
 
 
 def test_the_schema_in_git_is_current():
-    stored = Path(REPOSITORY / "config/record.schema.json").read_text()
+    stored = Path(ROOT / "config/record.schema.json").read_text()
     assert stored == record_schema.text()
     assert CliRunner().invoke(cli.app, ["schema", "--records"]).output == stored

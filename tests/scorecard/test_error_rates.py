@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate
 from scipy import stats as scipy_stats
+from support.project import ROOT
 from typer.testing import CliRunner
 
 from reweigh import stats
@@ -19,7 +20,6 @@ from reweigh.errors import ReweighError
 from reweigh.scorecard import error_rates
 from reweigh.scorecard.error_rates import POINT, VERDICTS, Case, exact, simulate
 
-ROOT = Path(__file__).parents[2]
 DRAWS = 200_000
 CASES = [
     Case(0.0, 0.005, 3),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import project
+from support import needs, project
 from support.two_stages import CPU, EPOCHS, METHODS, SECOND, THAT_TRAIN, spec_of
 
 from reweigh.records import record
@@ -79,7 +79,7 @@ def test_a_run_that_takes_stage_one_over_ends_as_if_it_had_trained_it(first, alo
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@needs.GPU
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 def test_so_it_is_on_a_gpu_in_captured_steps(precision, folder):
     said = {"device": pick_device(), "precision": precision}

@@ -300,17 +300,9 @@ def test_names_and_format_are_those_of_snakemake(made, tmp_path):
 # --- real jobs ---
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory):
-    """A copy of the project in which Snakemake made table3 at scale smoke, with all that it needs."""
-    folder = workflow.copy(tmp_path_factory.mktemp("ran"))
-    workflow.snakemake(folder, "--cores", "2", "--config", "scale=smoke", "--", "tdr_table3")
-    return folder
-
-
 @pytest.fixture
-def root(ran, tmp_path):
-    return Path(shutil.copytree(ran, tmp_path / "project", symlinks=True))
+def root(table3_project, tmp_path):
+    return Path(shutil.copytree(table3_project, tmp_path / "project", symlinks=True))
 
 
 ASK = """

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -27,11 +28,9 @@ def clone(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, table3_project):
     """A copy in which table3 was really made at scale smoke: fetch, split, train, render."""
-    folder = copy(tmp_path_factory.mktemp("made"))
-    snakemake(folder, "--cores", "2", "--config", "scale=smoke", "--", "tdr_table3")
-    return folder
+    return Path(shutil.copytree(table3_project, tmp_path_factory.mktemp("made") / "project", symlinks=True))
 
 
 # --- a fresh clone ---

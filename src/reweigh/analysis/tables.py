@@ -139,7 +139,11 @@ def inverse_frequency_correlation(weights: np.ndarray, counts: Iterable[float]) 
 
 
 def pack(runs: Iterable[str]) -> str:
-    """`a/seed0`, `a/seed1` -> `a/seed{0,1}`, which a shell understands too; several cells are divided by spaces."""
+    """`a/seed0`, `a/seed1` -> `a/seed{0,1}`, which a shell understands too; several cells are divided by spaces.
+
+    >>> pack(["a/tdr/seed0", "a/tdr/seed1", "a/er/seed0"])
+    'a/tdr/seed{0,1} a/er/seed0'
+    """
     cells: dict[str, list[str]] = {}
     for run in runs:
         cell, _, seed = run.rpartition("/seed")
@@ -151,7 +155,11 @@ def pack(runs: Iterable[str]) -> str:
 
 
 def unpack(packed: str) -> list[str]:
-    """The runs of a word that `pack` made."""
+    """The runs of a word that `pack` made.
+
+    >>> unpack("a/tdr/seed{0,1} a/er/seed0")
+    ['a/tdr/seed0', 'a/tdr/seed1', 'a/er/seed0']
+    """
     runs = []
     for part in packed.split():
         cell, _, seeds = part.rpartition("/seed")

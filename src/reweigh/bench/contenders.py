@@ -23,7 +23,7 @@ from reweigh.methods import base
 from reweigh.training.engine import Run, eagerly
 
 MOMENTS = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2470, 0.2435, 0.2616]}
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "none": {"scale": "mean"},
     "hard": {"scale": "simplex"},
     "random_weights": {"per": "example", "every": 1},
@@ -147,8 +147,9 @@ def plain_loop() -> ModuleType | None:
 
 def images_of(dataset: str) -> tuple[np.ndarray, np.ndarray]:
     """The training images of the bench's split as torchvision gives them, uint8 (N, 32, 32, 3), and labels (N,)."""
-    train = split_of(dataset).train
-    return np.ascontiguousarray(raw_data(dataset).train_inputs[train.index].transpose(0, 2, 3, 1)), train.label
+    train, images = split_of(dataset).train, raw_data(dataset).train_inputs
+    assert isinstance(images, np.ndarray)
+    return np.ascontiguousarray(images[train.index].transpose(0, 2, 3, 1)), train.label
 
 
 class WeightNetwork(base.Method):
@@ -163,6 +164,8 @@ class WeightNetwork(base.Method):
 
     def __init__(self, options: dict[str, Any], setting: base.Setting) -> None:
         super().__init__(options, setting)
+        assert setting.target is not None
+        self.target = setting.target
         generator = torch.Generator().manual_seed(setting.seed)
         device = setting.class_counts.device
         shapes = {"hidden": (100, 1), "hidden_bias": (100,), "out": (1, 100), "out_bias": (1,)}
@@ -173,13 +176,13 @@ class WeightNetwork(base.Method):
     def prepare(self, number: int) -> str:
         if number % self.EVERY:
             return "inner"
-        self.setting.target.seek(number // self.EVERY)
+        self.target.seek(number // self.EVERY)
         return "outer"
 
     def learn(self, step: base.Step) -> None:
         if step.program == "inner":
             return
-        target = self.setting.target.current()
+        target = self.target.current()
         at = base.parameters_of(step.model)
         gradient = loss_weight_hypergradient(
             losses=lambda at: self.losses_at(step, step.batch, at, training=True, name="train"),

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def throughput(bench: Bench) -> list[Line]:
             taken[f"plain loop, {workers_} loading processes"] = Contender(_turn(bench, loop.advance, _as_usual, 0.3))
     for precision in ("fp32", "bf16"):
         run = make.run_of(make.spec_of("resnet32", precision=precision), bench.device)
-        block = _turn(bench, lambda steps, run=run: advance(run, steps), keep_freed_memory)
+        block = _turn(bench, partial(advance, run), keep_freed_memory)
         taken[f"the engine, {precision}"] = Contender(block, precision)
     group = f"throughput, {title}, B = {size}"
     times = bench.turns(group, taken)
@@ -94,7 +95,7 @@ def _turn(
 
 def _spoken(line: Line, dataset: str) -> Line:
     rate = f"{1000 * make.MODELS['resnet32'][1] / line.milliseconds:.0f} images/s of {dataset}"
-    faster = "" if line.contender == line.baseline else f", {1 / line.ratio:.2f} x the baseline's"
+    faster = "" if line.contender == line.baseline or line.ratio is None else f", {1 / line.ratio:.2f} x the baseline's"
     return replace(line, note=rate + faster)
 
 

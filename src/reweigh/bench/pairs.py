@@ -48,11 +48,11 @@ class Problem:
 
     def by_example(self) -> Pair:
         """The derivatives by the weights of the examples, from zero: example reweighting."""
-        known = {"losses": self.losses, "outer_loss": self.target_loss, "parameters": self.parameters, "step_size": 1.0}
+        given: dict[str, Any] = {"losses": self.losses, "outer_loss": self.target_loss, "parameters": self.parameters}
         zero = torch.zeros(len(self.batch), device=self.device)
         return (
-            lambda: lookahead.example_hypergradient(weights=None, **known),
-            lambda: double_backprop.example_hypergradient(weights=zero, **known),
+            lambda: lookahead.example_hypergradient(weights=None, step_size=1.0, **given),
+            lambda: double_backprop.example_hypergradient(weights=zero, step_size=1.0, **given),
         )
 
     def by_network(self) -> Pair:
@@ -62,7 +62,7 @@ class Problem:
         network = {name: torch.randn(shape, generator=generator).to(self.device) for name, shape in shapes.items()}
         with torch.no_grad():
             losses = self.losses(self.parameters)
-        known = {
+        given: dict[str, Any] = {
             "losses": self.losses,
             "outer_loss": self.target_loss,
             "parameters": self.parameters,
@@ -71,8 +71,8 @@ class Problem:
             "step_size": 0.01,
         }
         return (
-            lambda: lookahead.weight_hypergradient(**known),
-            lambda: double_backprop.weight_hypergradient(**known),
+            lambda: lookahead.weight_hypergradient(**given),
+            lambda: double_backprop.weight_hypergradient(**given),
         )
 
     def by_design(self) -> Pair:

@@ -70,13 +70,11 @@ def read(path: Path) -> list[Line]:
 
 
 def _line(row: dict[str, str]) -> Line:
-    numbers = {name: float(row[name]) if row[name] else None for name in ("ratio", "q1", "q3", "peak_mebibytes")}
-    return Line(
-        **row
-        | numbers
-        | {"milliseconds": float(row["milliseconds"]), "rounds": int(row["rounds"]), "threads": int(row["threads"])}
-        | {"batch_size": int(row["batch_size"]) if row["batch_size"] else None}
-    )
+    values: dict[str, Any] = dict(row)
+    values |= {name: float(row[name]) if row[name] else None for name in ("ratio", "q1", "q3", "peak_mebibytes")}
+    values |= {"milliseconds": float(row["milliseconds"]), "rounds": int(row["rounds"]), "threads": int(row["threads"])}
+    values["batch_size"] = int(row["batch_size"]) if row["batch_size"] else None
+    return Line(**values)
 
 
 def report(lines: list[Line]) -> str:

@@ -6,7 +6,7 @@ A value of a paper may be written plainly or as `{value: 0.01, source: "paper §
 
 import os
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, create_model, field_validator, model_validator
 
@@ -41,11 +41,20 @@ def _partial(name: str, doc: str, *models: type[Frozen]) -> Any:
     return create_model(name, __base__=Frozen, __doc__=doc, **fields)
 
 
-SplitPatch = _partial(
-    "SplitPatch", "Any keys of a split.", TwoClassSplit, LongTailSplit, StepSplit, AllSplit, GroupSplit
-)
-TrainingPatch = _partial("TrainingPatch", "Any keys of the training block.", Training)
-ModelPatch = _partial("ModelPatch", "Any keys of the model block.", Model)
+if TYPE_CHECKING:  # they are made of other models when this is imported; any of their keys may be missing
+
+    class SplitPatch(Frozen): ...
+
+    class TrainingPatch(Frozen): ...
+
+    class ModelPatch(Frozen): ...
+
+else:
+    SplitPatch = _partial(
+        "SplitPatch", "Any keys of a split.", TwoClassSplit, LongTailSplit, StepSplit, AllSplit, GroupSplit
+    )
+    TrainingPatch = _partial("TrainingPatch", "Any keys of the training block.", Training)
+    ModelPatch = _partial("ModelPatch", "Any keys of the model block.", Model)
 
 
 class Patch(Frozen):

@@ -1,9 +1,5 @@
 """The names of runs, cells and splits, with their parts. Nothing here imports more than the standard library.
 
-    run = RunName.parse("paper/tdr/mnist-4v9/rho0.005/tdr/seed0")
-    run.method, run.seed             # "tdr", 0
-    str(run.cell), str(run.split)    # "paper/tdr/mnist-4v9/rho0.005/tdr", "paper/tdr/mnist-4v9/rho0.005/seed0"
-
 A name is a path: that of a run's record below results/, and of a split's files below data/splits/.
 """
 
@@ -66,7 +62,12 @@ class CellName(NamedTuple):
 
 
 class RunName(NamedTuple):
-    """One training: experiment, setting, method and seed, at a scale. `SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN`."""
+    """One training: experiment, setting, method and seed, at a scale. `SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN`.
+
+    >>> run = RunName.parse("paper/tdr/mnist-4v9/rho0.005/tdr/seed0")
+    >>> run.method, run.seed, str(run.split)
+    ('tdr', 0, 'paper/tdr/mnist-4v9/rho0.005/seed0')
+    """
 
     scale: str
     paper: str

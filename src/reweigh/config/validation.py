@@ -12,7 +12,12 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def lookup(what: str, name: str, known: Any, where: str = "") -> Any:
-    """`known[name]` (or `name` where `known` is a list); a ConfigError with the nearest name if it is not there."""
+    """`known[name]` (or `name` where `known` is a list); a ConfigError with the nearest name if it is not there.
+
+    >>> lookup("method", "tdrr", ["tdr", "er"], "config.yaml")
+    Traceback (most recent call last):
+    reweigh.errors.ConfigError: config.yaml: unknown method 'tdrr'; did you mean 'tdr'?
+    """
     if name in known:
         return known[name] if isinstance(known, Mapping) else name
     prefix = f"{where}: " if where else ""

@@ -4,7 +4,7 @@ w_i = 1/B                       and with `class_balance`, whose weights v_c mult
 w_i = 1/Σ_j v_{y_j}             for losses that PyTorch averages by their class weights: CB-CE and CB-LDAM (LDAM-DRW)
 w_i = 1/B                       for the others: CB-Focal, as in the public code
 
-| knob          |                                                                                                    |
+| option        |                                                                                                    |
 |---------------|----------------------------------------------------------------------------------------------------|
 | loss          | one of `reweigh.losses` with its options; null: cross-entropy                                      |
 | class_balance | effective-number weights with `beta`, from epoch `from_epoch` on; null: none                       |

@@ -32,7 +32,7 @@ from reweigh.plots.style import (
 )
 
 DASHED = (0, (4, 2))
-SIDES = {"majority": ("#0072B2", "-"), "minority": ("#D55E00", (0, (5, 1.2)))}
+SIDES: dict[str, tuple[str, Any]] = {"majority": ("#0072B2", "-"), "minority": ("#D55E00", (0, (5, 1.2)))}
 SWEPT, PLAIN = look("absgd_ce"), look("sgd_ce")
 
 

@@ -115,7 +115,7 @@ def _scatter(axes: Axes, places: np.ndarray, labels: np.ndarray) -> None:
     size = float(np.clip(4000 / len(labels), 5, 20))
     for label in np.unique(labels):
         mine, (colour, marker) = places[labels == label], _mark(label)
-        axes.scatter(*mine.T, s=size, color=colour, marker=marker, linewidth=0, alpha=0.75)
+        axes.scatter(mine[:, 0], mine[:, 1], s=size, color=colour, marker=marker, linewidth=0, alpha=0.75)
     for label in np.unique(labels):
         mine = places[labels == label]
         centre = mine[((mine - np.median(mine, 0)) ** 2).sum(1).argmin()]  # one of its points, even on a bent map

@@ -16,6 +16,7 @@ from reweigh.plots.style import (
     count_text,
     data_title,
     finish,
+    is_last_row,
     missing_notes,
     sheet,
     styled,
@@ -93,7 +94,7 @@ def _panel(axes: Axes, name: str, lines: list[dict[str, Any]], colour: str) -> N
     axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
     for place, row in enumerate(lines):
         single = row["low"] is None  # one seed: no interval
-        dot = {"color": colour, "markerfacecolor": "white" if single else colour, "zorder": 3}
+        dot: dict[str, Any] = {"color": colour, "markerfacecolor": "white" if single else colour, "zorder": 3}
         axes.plot(100 * row["mean"], place, "o", **dot)
         if not single:
             axes.plot([100 * row["low"], 100 * row["high"]], [place] * 2, color=colour, linewidth=2, zorder=2)
@@ -107,7 +108,7 @@ def _panel(axes: Axes, name: str, lines: list[dict[str, Any]], colour: str) -> N
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="x", labelbottom=axes.get_subplotspec().is_last_row())
+    axes.tick_params(axis="x", labelbottom=is_last_row(axes))
 
 
 def _points(value: float) -> str:

@@ -292,9 +292,15 @@ def empty(axes: Axes, text: str) -> None:
     )
 
 
-def data_title(dataset: str) -> str:
-    """How figures write a data set's name: `cifar10` -> `CIFAR-10`."""
-    return dataset.replace("cifar", "CIFAR-").replace("mnist", "MNIST")
+def is_last_row(axes: Axes) -> bool:
+    """Whether axes stand at the foot of their figure."""
+    place = axes.get_subplotspec()
+    return place is None or place.is_last_row()
+
+
+def data_title(dataset: str | None) -> str:
+    """How figures write a data set's name: `cifar10` -> `CIFAR-10`; nothing for an experiment that has none."""
+    return (dataset or "").replace("cifar", "CIFAR-").replace("mnist", "MNIST")
 
 
 def seeds_text(data: pd.DataFrame, what: str = "95 % interval") -> str:

@@ -104,7 +104,7 @@ def _points(
     rows = []
     for label, colour, marker in ((1, BLUE, "o"), (-1, ORANGE, "s")):
         others = np.setdiff1d(np.flatnonzero(labels == label), batch)
-        axes.scatter(*inputs[others, :2].T, s=7, color=colour, alpha=0.22, linewidth=0, marker=marker)
+        axes.scatter(inputs[others, 0], inputs[others, 1], s=7, color=colour, alpha=0.22, linewidth=0, marker=marker)
         mine = labels[batch] == label
         areas = AREA * weights[mine] * len(batch)
         places: dict[str, Any] = dict(zip("xy", inputs[batch[mine], :2].T, strict=True)) | {"marker": marker}

@@ -44,7 +44,9 @@ def _row(
         name = "/".join(str(row[column]) for column in ("table_or_figure", "dataset", "setting", "method", "metric"))
         note = why or "no run of ours belongs to it"
         return {**base, "id": name, "n": 0, "verdict": verdict, "status": "not run", "note": note}
-    plain = config.paper(paper).published.baseline
+    listed = config.paper(paper).published
+    assert listed is not None  # it was read from there
+    plain = listed.baseline
     one = config.experiment(paper, experiment)
     mine = _cell(runs, experiment, setting, method)
     ours = summary_row(mine, metric) if metric in runs else summary_row(mine.iloc[:0], "test_accuracy")

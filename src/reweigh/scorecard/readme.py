@@ -1,4 +1,4 @@
-"""The README's table of verdicts: how many of each, and the claims that were decided."""
+"""Verdicts in prose: how many of each, for the README, and the claims that were decided, for docs/found.md."""
 
 from collections import Counter
 from pathlib import Path
@@ -16,8 +16,8 @@ DECIDED = ("holds", "fails")
 POINTS = ("greater", "greater_on_average", "grows", "within", "explained_by")  # tests of differences of metrics
 
 
-def summary(config: Config, lines: pd.DataFrame) -> str:
-    """Markdown: verdicts on numbers and on claims by paper, counted; then each decided claim with its evidence."""
+def summary(lines: pd.DataFrame) -> str:
+    """Markdown for the README: verdicts on numbers and on claims, counted by paper."""
     numbers, claims = lines[lines["kind"] == "number"], lines[lines["kind"] == "claim"]
     rest = "not judged or not reported"
     parts = [
@@ -26,19 +26,29 @@ def summary(config: Config, lines: pd.DataFrame) -> str:
         "Verdicts on claims:",
         table(["paper", *CLAIM_VERDICTS], _counted(claims, CLAIM_VERDICTS)),
     ]
-    decided = claims[claims["verdict"].isin(DECIDED)]
-    if not decided.empty:
-        head = ["paper", "claim", "test", "effect at the weakest place", "95 % interval", "n", "p (Holm)", "verdict"]
-        parts += ["The claims that were decided:", table(head, [_claim(config, row) for row in decided.itertuples()])]
     return "\n\n".join(parts)
 
 
-def write(lines: pd.DataFrame, root: str | Path = ".") -> Path:
-    """Put the summary of a scorecard's lines between the README's markers; its path."""
+def decided(config: Config, lines: pd.DataFrame) -> str:
+    """Markdown for docs/found.md: each claim that holds or fails, with its evidence."""
+    rows = lines[(lines["kind"] == "claim") & lines["verdict"].isin(DECIDED)]
+    head = ["paper", "claim", "test", "effect at the weakest place", "95 % interval", "n", "p (Holm)", "verdict"]
+    return "No claim is decided yet." if rows.empty else table(head, [_claim(config, row) for row in rows.itertuples()])
+
+
+def write(lines: pd.DataFrame, root: str | Path = ".") -> list[Path]:
+    """Put both between their markers in README.md and docs/found.md; the paths of the two.
+
+    Raises ConfigError for another scale than paper, ReweighError if a marker is missing.
+    """
     scales = set(lines["scale"])
     if scales != {"paper"}:
         raise ConfigError(f"the README shows scale paper, not {', '.join(sorted(scales))}; call it with --scale paper")
-    return put(Path(root) / "README.md", "scorecard", summary(load(root), lines))
+    root = Path(root)
+    return [
+        put(root / "README.md", "scorecard", summary(lines)),
+        put(root / "docs/found.md", "decided", decided(load(root), lines)),
+    ]
 
 
 def put(path: Path, name: str, body: str) -> Path:
