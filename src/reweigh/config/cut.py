@@ -2,8 +2,8 @@
 
     3 of 4 ratios, 8 of 100 epochs, 3 of 5 seeds
 
-`cut` of a scale may give other words for one of the PARTS (`{numbers}` in them is "3 of 4"), leave one out (null), or be all
-of the text.
+`cut` of a scale may give other words for one of the parts (`{numbers}` in them is "3 of 4"), leave one out (null), or
+be all of the text.
 """
 
 import re
@@ -141,7 +141,7 @@ def _deferrals(options: dict[str, Any]) -> Iterable[int]:
 
 
 def _tested(spec: dict[str, Any]) -> int | None:
-    """Images that a run is tested on; `None` where it is measured on training data, and where they are not counted here."""
+    """Images that a run is tested on; `None` where it is measured on training data, or they are not counted."""
     split, sizes = spec["data"]["split"], TEST_SIZES.get(spec["data"]["dataset"])
     if spec["training"].get("evaluate_on") == "validation":
         return None

@@ -1,12 +1,13 @@
 """The YAML files below config/: each value with the file and line where it stands, and with its source.
 
-    read(root / "config/papers/tdr/methods.yaml", "config/papers/tdr/methods.yaml")     # a Node
-    paper(root, "tdr")                                                                  # the files of a folder as one Node
+    read(root / "config/config.yaml", "config/config.yaml")     # a Node
+    paper(root, "tdr")                                          # the files of a folder as one Node
 
 `reweigh.config.inherit` then writes out what `like` and `grid` stand for.
 """
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,7 +74,9 @@ def paper(root: Path, name: str) -> Node:
     """All files of a paper's folder as one block: first those of the folder itself, then those of its subfolders."""
     folder = root / PAPERS / name
     nested = sorted(folder.rglob("*.yaml"))
-    return _together(root, sorted(nested, key=lambda path: len(path.relative_to(folder).parts)), f"{PAPERS}/{name}/paper.yaml")
+    return _together(
+        root, sorted(nested, key=lambda path: len(path.relative_to(folder).parts)), f"{PAPERS}/{name}/paper.yaml"
+    )
 
 
 def shared(root: Path) -> Node:
@@ -96,9 +99,19 @@ def plain(node: Node) -> Any:
     return node.value
 
 
-def places(node: Node) -> dict[Keys, Place]:
-    """Where each key stands, by its path; an element of a list has its number as key."""
-    return {keys: one.place for keys, one in _walk(node, ())}
+def with_sources(node: Node) -> Any:
+    """The values as a file would have them: with their sources, `{value: ..., source: ...}`."""
+    value = node.value
+    if isinstance(value, dict):
+        value = {key: with_sources(child) for key, child in value.items()}
+    elif isinstance(value, list):
+        value = [with_sources(child) for child in value]
+    return value if node.source is None else {"value": value, "source": node.source}
+
+
+def places(node: Node, by_id: bool = False) -> dict[Keys, Place]:
+    """Where each key stands, by its path; an element of a list has its number as key, or its `id` if it has one."""
+    return {keys: one.place for keys, one in _walk(node, (), by_id)}
 
 
 def sources(node: Node) -> dict[Keys, str]:
@@ -106,12 +119,15 @@ def sources(node: Node) -> dict[Keys, str]:
     return {keys: one.source for keys, one in _walk(node, ()) if one.source is not None}
 
 
-def _walk(node: Node, keys: Keys) -> list[tuple[Keys, Node]]:
-    found = [(keys, node)]
-    children = node.value.items() if isinstance(node.value, dict) else enumerate(node.value) if _is_list(node) else ()
-    for key, child in children:
-        found += _walk(child, (*keys, str(key)))
-    return found
+def _walk(node: Node, keys: Keys, by_id: bool = False) -> Iterator[tuple[Keys, Node]]:
+    yield keys, node
+    if isinstance(node.value, dict):
+        for key, child in node.value.items():
+            yield from _walk(child, (*keys, key), by_id)
+    elif isinstance(node.value, list):
+        for number, child in enumerate(node.value):
+            named = by_id and child.is_block and "id" in child.value
+            yield from _walk(child, (*keys, child.value["id"].value if named else str(number)), by_id)
 
 
 def _is_list(node: Node) -> bool:

@@ -6,8 +6,8 @@
     config.resolve("paper/tdr/mnist-4v9/rho0.005/tdr/seed0")       # the spec of a run, a plain dict
     config.origins("paper/tdr/mnist-4v9/rho0.005/tdr/seed0")       # file, line and source of each of its values
 
-How files become a config: `files` reads them, `inherit` writes out `like` and `grid`, `models` has their shapes, `checks` and
-`references` what they must hold, `resolve` makes a spec.
+How files become a config: `files` reads them, `inherit` writes out `like` and `grid`, `models` has their shapes,
+`checks` and `references` what they must hold, `resolve` makes a spec.
 """
 
 import functools
@@ -185,6 +185,10 @@ class Config:
                 source = source_of(sources, keys) or (cut_here if keys[2:3] == ("scales",) else "")
                 origins[".".join(path)] = Origin(self.place(name.paper, *keys), source)
         return origins
+
+    def files_of(self, run: str) -> list[str]:
+        """The files of the config that a run's spec is made from."""
+        return sorted({origin.place.file for origin in self.origins(run).values()})
 
     def sources_of(self, run: str) -> dict[str, str]:
         """Where each value of a run's spec comes from, `training.epochs` -> "paper §4.1"; for a scale, its cut."""

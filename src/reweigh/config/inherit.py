@@ -1,10 +1,10 @@
 """What `grid` and `like` in the config stand for, written out.
 
-`grid: {lambda_: [10.0, 5.0], gamma: [0.5, 0.9]}` in an entry makes one of every combination: `{lambda_}` in its name, keys
-and texts is the number in short, and a text that is nothing but `{lambda_}` the value itself.
+`grid: {lambda_: [10.0, 5.0], gamma: [0.5, 0.9]}` in an entry makes one of every combination: `{lambda_}` in its name,
+keys and texts is the number in short, and a text that is nothing but `{lambda_}` the value itself.
 
-`like: NAME` gives a block ONE parent, over which it is laid key by key. NAME is an entry beside it, one of the same kind in
-config/methods or config/protocols, or one of `blocks`.
+`like: NAME` gives a block ONE parent, over which it is laid key by key. NAME is an entry beside it, one of the same
+kind in config/methods or config/protocols, or one of `blocks`.
 """
 
 import itertools
@@ -106,7 +106,7 @@ def in_short(value: Any) -> str:
 
 @dataclass
 class Scope:
-    """What a `like` can name beside its neighbours: `shared` entries by kind (methods, experiments, blocks), own `blocks`."""
+    """What a `like` can name beside its neighbours: `shared` entries by kind, and the paper's own `blocks`."""
 
     shared: Mapping[str, Mapping[str, Node]] = field(default_factory=dict)
     blocks: Mapping[str, Node] = field(default_factory=dict)
@@ -143,7 +143,9 @@ class Scope:
         parent = self._parent(key, like, beside, done, kind)
         own = self.written_out(node.with_value(body), key)
         self._open.pop()
-        done[key] = replace(laid_over(parent, own), place=node.place, apart=True) if body else replace(parent, apart=True)
+        done[key] = (
+            replace(laid_over(parent, own), place=node.place, apart=True) if body else replace(parent, apart=True)
+        )
         return done[key]
 
     def _parent(self, key: str, like: Node, beside: Mapping[str, Node], done: dict[str, Node], kind: str) -> Node:

@@ -1,7 +1,7 @@
 """The shapes of config.yaml and of a paper; the parts that they share with a spec are in `specs`.
 
-A value of a paper may be written plainly or as `{value: 0.01, source: "paper §4.1"}`. Sources are taken out (`files`), and
-`like` and `grid` written out (`inherit`), before the models here see plain values.
+A value of a paper may be written plainly or as `{value: 0.01, source: "paper §4.1"}`. Sources are taken out (`files`),
+and `like` and `grid` written out (`inherit`), before the models here see plain values.
 """
 
 import os
@@ -58,7 +58,7 @@ else:
 
 
 class Patch(Frozen):
-    """One layer of a run's spec: what an experiment, a setting or a scale says about it. `options` are every method's."""
+    """One layer of a run's spec: what an experiment, a setting or a scale says of it. `options` are every method's."""
 
     dataset: Name | None = None
     dataset_options: dict[str, Any] = {}

@@ -63,8 +63,8 @@ def _check_published(config: "Config", name: str, paper: Paper) -> None:
     rows = _rows(config, paper.published.file) if paper.published.excluded else []
     for number, one in enumerate(paper.published.excluded):
         if rows and not any(one.has(row) for row in rows):
-            where = config.place(name, "published", "excluded", str(number))
-            raise ConfigError(f"{where}: published.excluded: {paper.published.file} has no {one.table} {one.method}")
+            place = config.place(name, "published", "excluded", str(number))
+            raise ConfigError(f"{place}: published.excluded: {paper.published.file} has no {one.table} {one.method}")
 
 
 def _rows(config: "Config", file: str) -> list[dict[str, Any]]:

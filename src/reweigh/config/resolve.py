@@ -89,7 +89,7 @@ def _set_in(model: BaseModel, *keys: str) -> dict[str, Any]:
 
 
 def _spec_shape(patch: Patch) -> dict[str, Any]:
-    """A layer in the shape of a spec: the keys about data go below `data`, the method's options have their longer name."""
+    """A layer in the shape of a spec: the keys about data go below `data`, those of the method to `method_options`."""
     says = {**_set_in(patch, *_DATA_KEYS, "model", "training"), **_method_options(patch)}
     data = {_DATA_KEYS[key]: says.pop(key) for key in _DATA_KEYS if key in says}
     return {**says, **({"data": data} if data else {})}
@@ -97,7 +97,7 @@ def _spec_shape(patch: Patch) -> dict[str, Any]:
 
 def _method_options(patch: Patch) -> dict[str, Any]:
     """The options that a layer gives to every method."""
-    return {"method_options": options for options in _set_in(patch, "options").values()}
+    return {"method_options": patch.options} if "options" in patch.model_fields_set else {}
 
 
 def _method_shape(method: Method | MethodPatch) -> dict[str, Any]:
