@@ -5,8 +5,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import reweigh.config.references as judged
-import reweigh.config.sizes as sizes
+from reweigh.config import references, sizes
 from reweigh.config.knobs import KNOBS
 from reweigh.config.models import Artifact, Experiment, Paper
 from reweigh.config.sources import leaves, source_of
@@ -33,7 +32,7 @@ def check(config: "Config", paper: str) -> None:
         _check_experiment(_where(config, paper, "experiments", name), content, experiment)
     for name, artifact in content.artifacts.items():
         _check_artifact(_where(config, paper, "artifacts", name), content, artifact)
-    judged.check(config, paper)
+    references.check(config, paper)
     _check_sources(config, paper)
     _check_specs(config, paper)
 
