@@ -113,7 +113,7 @@ def hypergradients(bench: Bench) -> list[Line]:
     """Every pair on ResNet-32, those of plain losses on LeNet too."""
     rounds, lines = max(2, bench.rounds // 2), []
     torch.set_num_threads(all_cores())
-    run = make.run_of(make.spec_of("resnet32", "er"), bench.device)
+    run = make.run_of(make.spec_of("resnet32"), bench.device)
     title, size = make.MODELS["resnet32"]
     whole, small = Problem(run, size), Problem(run, SMALL)
     lines += _pair(bench, f"{title}, B = {size}: by example", whole.by_example(), rounds)
@@ -122,7 +122,7 @@ def hypergradients(bench: Bench) -> list[Line]:
     plain = "the loss alone"
     lines += _pair(bench, f"{title}, B = {SMALL}: gradient-norm penalty", small.penalised(), rounds, plain)
     torch.set_num_threads(1)
-    small = Problem(make.run_of(make.spec_of("lenet", "er", target_batch_size=50), bench.device), 50)
+    small = Problem(make.run_of(make.spec_of("lenet", target_batch_size=50), bench.device), 50)
     lines += _pair(bench, "LeNet, B = 50: by example", small.by_example(), bench.rounds, repeat=10)
     lines += _pair(bench, "LeNet, B = 50: by weight network", small.by_network(), bench.rounds, repeat=10)
     return lines

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from reweigh.config.cards import check_options
 from reweigh.config.files import Keys
-from reweigh.config.knobs import KNOBS
 from reweigh.config.models import DEFERRALS, Method, MethodPatch, Paper, Patch
 from reweigh.config.names import RunName
 from reweigh.config.specs import SPEC_VERSION, Spec
@@ -42,8 +42,7 @@ def spec_of(paper: Paper, run: RunName, where: str) -> dict[str, Any]:
     for layer in layers(paper, run):
         merged = laid_over(merged, layer.says)
     spec = {**run._asdict(), "spec_version": SPEC_VERSION, **merged}
-    if knobs := KNOBS.get(merged["uses"]):
-        spec["method_options"] = validated(knobs, merged["method_options"], f"{where}: options").model_dump()
+    spec["method_options"] = check_options(merged["uses"], merged["method_options"], f"{where}: options")
     return validated(Spec, spec, where).model_dump()
 
 

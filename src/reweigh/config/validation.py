@@ -53,8 +53,33 @@ def _first(model: type[BaseModel], error: ValidationError, first: Any, loc: tupl
     if first["type"] == "missing":
         return f"{path!r} is missing{more}"
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    found = f", is {first['input']!r}" if not isinstance(first["input"], dict | list) else ""
-    return f"{path}: {message}{found}{more}" if path else f"{message}{more}"
+    value = f", is {first['input']!r}" if not isinstance(first["input"], dict | list) else ""
+    if isinstance(first["input"], int | float) and (bounds := _range_at(model, loc)):
+        value += f" (valid: {bounds})"
+    return f"{path}: {message}{value}{more}" if path else f"{message}{more}"
+
+
+_BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+
+
+def _range_at(annotation: Any, loc: Sequence[str], metadata: Iterable[Any] = ()) -> str:
+    """The bounds of the number at `loc` inside a value of type `annotation`, `> 0, <= 1`; empty if it has none."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        field = annotation.model_fields.get(loc[0]) if loc else None
+        return _range_at(field.annotation, loc[1:], field.metadata) if field else ""
+    found = [(sign, _bound(one, key)) for one in metadata for key, sign in _BOUNDS.items()]
+    if bounds := [f"{sign} {value:g}" for sign, value in found if value is not None]:
+        return ", ".join(bounds)
+    inside = getattr(annotation, "__metadata__", ())
+    options = (_range_at(option, loc, inside) for option in get_args(annotation) if option is not type(None))
+    return next((bounds for bounds in options if bounds), "")
+
+
+def _bound(constraint: Any, key: str) -> float | None:
+    """A bound that a constraint states: one of annotated_types, or pydantic's `Field`, which holds some."""
+    if hasattr(constraint, "metadata"):
+        return next((value for one in constraint.metadata if (value := getattr(one, key, None)) is not None), None)
+    return getattr(constraint, key, None)
 
 
 def _words_at(annotation: Any, loc: Sequence[str]) -> list[str]:

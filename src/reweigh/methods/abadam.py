@@ -1,4 +1,4 @@
-"""ABAdam: the weights of ABSGD in a step of Adam, as the paper writes it (ABSGD, TMLR, eq. 9). It has no experiments.
+"""ABAdam: the weights of ABSGD in a step of Adam, as its paper writes it (ABSGD, TMLR 2022, eq. 9) and never tries it.
 
     G = (1/B) Σ_i p̃_i ∇ℓ_i(θ)
     v ← β₁ v + (1 − β₁) G,    u ← β₂ u + (1 − β₂) G²,    θ ← θ − η (v / (√u + G₀) + ∇r(θ)),    v = u = 0 at first

@@ -1,4 +1,4 @@
-"""Attentional-biased SGD (ABSGD, TMLR, algorithm 1): weights ∝ exp(loss/λ), normalised by a moving average.
+"""Attentional-biased SGD (ABSGD, TMLR 2022, algorithm 1): weights ∝ exp(loss/λ), normalised by a moving average.
 
 For each batch of B examples with losses ℓ_i, s_0 = 0:
 

@@ -25,7 +25,7 @@ from reweigh.plots.style import (
     empty,
     finish,
     letter,
-    look,
+    look_of,
     missing_notes,
     sheet,
     styled,
@@ -33,7 +33,7 @@ from reweigh.plots.style import (
 
 DASHED = (0, (4, 2))
 SIDES: dict[str, tuple[str, Any]] = {"majority": ("#0072B2", "-"), "minority": ("#D55E00", (0, (5, 1.2)))}
-SWEPT, PLAIN = look("absgd_ce"), look("sgd_ce")
+SWEPT, PLAIN = look_of("absgd"), look_of("sgd")
 
 
 class Cell(NamedTuple):

@@ -31,13 +31,6 @@ KEYS = {
 }  # fmt: skip
 
 
-def run_name(spec: dict[str, Any]) -> str:
-    """`SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN`: the path of a run below results/, and its name everywhere else."""
-    return "/".join(
-        (spec["scale"], spec["paper"], spec["experiment"], spec["setting"], spec["method"], f"seed{spec['seed']}")
-    )
-
-
 def record_path(run: str, root: str | Path = ".") -> Path:
     """Where the record of a run lies, below the project's root."""
     return Path(root) / "results" / f"{run}.json"
