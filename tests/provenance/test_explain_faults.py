@@ -176,7 +176,7 @@ def test_an_altered_record_of_plain_training_shows_in_the_gain_and_not_in_the_me
 
 
 def test_a_claim_that_the_config_no_longer_makes_is_named(copy: Copy) -> None:
-    paper = "config/papers/tdr.yaml"
+    paper = "config/papers/tdr/claims.yaml"
     copy.put(paper, (copy.root / paper).read_bytes().replace(b"accuracy-at-0.005", b"accuracy-at-0.0050"))
     assert "id accuracy-at-0.005, should be empty" in explain(CARD, where=CLAIM, root=copy.root)["fault"]
 

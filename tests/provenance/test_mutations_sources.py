@@ -17,7 +17,8 @@ from reweigh.data import obtain
 from reweigh.provenance import audit
 from reweigh.records import record
 
-TDR_CONFIG = "config/papers/tdr.yaml"
+TDR_CONFIG = "config/papers/tdr"
+LENET = "config/protocols/mnist-lenet.yaml"
 LABELS = "data/raw/mnist/t10k-labels-idx1-ubyte"
 SHA256 = "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
 SOURCE = "data/raw/mnist/SOURCE.json"
@@ -41,11 +42,12 @@ def change_first(array):
 
 MUTATIONS = [
     # config
-    ("a value in the config", lambda root: replace(root / TDR_CONFIG, "{ value: 0.01,", "{ value: 0.02,"),
+    ("a value in the config", lambda root: replace(root / LENET, "{ value: 0.01,", "{ value: 0.02,"),
      {("spec", "stale")}, "training.learning_rate 0.01 -> 0.02"),
-    ("a claim", lambda root: replace(root / TDR_CONFIG, "TDR reaches a higher", "TDR has a higher"),
+    ("a claim", lambda root: replace(root / TDR_CONFIG / "claims.yaml", "TDR reaches a higher", "TDR has a higher"),
      {("receipt", "stale"), ("scorecard", "stale"), ("page", "stale")}, "what the config says of it"),
-    ("a comment in the config", lambda root: replace(root / TDR_CONFIG, "fig3:\n", "fig3:  # as it is\n"), set(), ""),
+    ("a comment in the config", lambda root: replace(root / TDR_CONFIG / "artifacts.yaml", "fig3:\n", "fig3: # x\n"),
+     set(), ""),
     # lock
     ("the lock", lambda root: replace(root / LOCK, "torch==2.11.0", "torch==2.12.0"), {("lock", "stale")},
      "the lock pins numpy 2.0.0, torch 2.12.0 now"),
