@@ -57,7 +57,7 @@ def _ours(
     base, excluded = _base(paper, row), row["excluded"]
     mean, sd = base["published"], base["published_sd"]
     listed = config.paper(paper).published
-    assert listed is not None  # it was read from there
+    assert listed is not None  # the row was read from there
     plain = listed.baseline
     value = config.experiment(paper, experiment).settings[setting].value
     cell = _cell(runs, experiment, setting, method)

@@ -1,4 +1,4 @@
-"""Verdicts in prose: how many of each, for the README, and the claims that were decided, for docs/found.md."""
+"""Verdicts as Markdown: the counts, for the README, and the claims that were decided, for docs/found.md."""
 
 from collections import Counter
 from pathlib import Path
@@ -17,7 +17,7 @@ DECIDED = ("holds", "fails")
 
 
 def summary(lines: pd.DataFrame) -> str:
-    """Markdown for the README: verdicts on numbers and on claims, counted by paper."""
+    """Markdown for the README: the verdicts on numbers and on claims, counted by paper."""
     numbers, claims = lines[lines["kind"] == "number"], lines[lines["kind"] == "claim"]
     rest = "not judged or not reported"
     parts = [
@@ -37,13 +37,13 @@ def decided(config: Config, lines: pd.DataFrame) -> str:
 
 
 def write(lines: pd.DataFrame, root: str | Path = ".") -> list[Path]:
-    """Put both between their markers in README.md and docs/found.md; the paths of the two.
+    """Put both between their markers in README.md and docs/found.md, and return the paths of these files.
 
     Raises ConfigError for another scale than paper, ReweighError if a marker is missing.
     """
     scales = set(lines["scale"])
     if scales != {"paper"}:
-        raise ConfigError(f"the README shows scale paper, not {', '.join(sorted(scales))}; call it with --scale paper")
+        raise ConfigError(f"the README shows scale paper, not {', '.join(sorted(scales))}; use --scale paper")
     root = Path(root)
     return [
         put(root / "README.md", "scorecard", summary(lines)),

@@ -1,4 +1,4 @@
-"""What a crate is made of: the records of a scale, what was drawn from them, and the files that a stranger needs.
+"""The contents of a crate: the records of a scale, what was made from them, and the files that others need.
 
 Nothing is written here. Everything is read once, in an order that does not depend on the machine.
 """
@@ -44,7 +44,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Contents:
-    """What one crate describes. Paths are relative to `root`, with `/`; `files` are all that it packs, sorted."""
+    """The contents of one crate. Paths are relative to `root`, with `/`; `files` are all packed files, sorted."""
 
     root: Path
     scale: str
@@ -62,12 +62,12 @@ class Contents:
 
     @property
     def name(self) -> str:
-        """A name for this state of the results: it changes with every record."""
+        """The crate's name, which changes with every record."""
         return f"reweigh-{self.scale}-{fingerprint(body['digest'] for body in self.records.values())}"
 
 
 def read(scale: str, root: Path) -> Contents:
-    """Read what there is at a scale.
+    """Read the contents of a scale's crate.
 
     Raises ReweighError if there are no records, if one is broken, or if the folder is no project.
     """
@@ -105,8 +105,8 @@ def _records(scale: str, root: Path) -> tuple[dict[str, dict[str, Any]], list[st
         except RecordError as error:
             broken.append(str(error))
             continue
-        if wrong := contradictions(body):
-            broken.append(f"{path}: {wrong[0]}")
+        if faults := contradictions(body):
+            broken.append(f"{path}: {faults[0]}")
             continue
         if record.record_path(body["run"]).as_posix() != name:
             broken.append(f"{path}: it is the record of {body['run']}, moved here")
@@ -117,12 +117,12 @@ def _records(scale: str, root: Path) -> tuple[dict[str, dict[str, Any]], list[st
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         raise ReweighError(f"{broken[0]}{more}; {_HINT.format(scale)}")
     if not records:
-        raise ReweighError(f"there are no records at scale {scale}, so nothing to pack; make some with: snakemake")
+        raise ReweighError(f"there are no records at scale {scale}, so there is nothing to pack; train some: snakemake")
     return records, paths
 
 
 def _split_of(body: dict[str, Any], root: Path) -> list[str]:
-    """The file of a run's split and its report, if both lie there and it is the one that the record names."""
+    """The file of a run's split and its report, if both exist and the split is the one that the record names."""
     path = root / body["split"]["path"]
     report = Path(body["split"]["path"]).with_suffix(".json").as_posix()
     try:
@@ -133,9 +133,9 @@ def _split_of(body: dict[str, Any], root: Path) -> list[str]:
 
 
 def _stems(scale: str, root: Path) -> list[str]:
-    """The figures and tables that are there, whole or not: `figures/SCALE/PAPER/NAME`."""
-    found = (root / "figures" / scale).glob("*/*.csv")
-    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in found if not path.name.startswith("."))
+    """The figures and tables that exist, complete or not: `figures/SCALE/PAPER/NAME`."""
+    tables = (root / "figures" / scale).glob("*/[!.]*.csv")
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in tables)
 
 
 def _drawn(stem: str, endings: tuple[str, ...], root: Path) -> Drawn:
