@@ -187,7 +187,7 @@ def _add_scoring(graph: Graph, scorecard: Output) -> Entity:
     )
 
 
-def _tool(graph: Graph, output: Output, identity: str, **properties: Any) -> Entity:
+def _tool(graph: Graph, output: Output, identity: str, /, **properties: Any) -> Entity:
     """The program that made an output: the digest of its code and the versions of its libraries, by the receipt."""
     drawing = output.receipt.get("drawing", "")
     return graph.add(
