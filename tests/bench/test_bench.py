@@ -239,7 +239,7 @@ def test_the_grid_is_told_from_its_dry_runs(small, monkeypatch):
 
 
 def test_a_processor_has_no_graphs(small):
-    assert groups.ROOMS["graphs"](small) == []
+    assert groups.MEASUREMENTS["graphs"](small) == []
 
 
 # --- table, files and command ----------------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ def test_the_figure_has_a_dot_for_every_ratio_to_something_else(tmp_path, monkey
 def test_files_are_written_only_of_a_run_of_all_groups(monkeypatch, tmp_path, capsys):
     for number, name in enumerate(bench.GROUPS):
         monkeypatch.setitem(
-            groups.ROOMS, name, lambda room, number=number, name=name: [line(group=name, ratio=number + 0.5)]
+            groups.MEASUREMENTS, name, lambda room, number=number, name=name: [line(group=name, ratio=number + 0.5)]
         )
     assert [one.group for one in bench.main(["steps", "packed"], 2, tmp_path)] == ["packed", "steps"]
     assert not list(tmp_path.iterdir()) and "not written" in capsys.readouterr().out
@@ -302,6 +302,6 @@ def test_files_are_written_only_of_a_run_of_all_groups(monkeypatch, tmp_path, ca
 
 
 def test_every_group_has_a_room_and_another_is_an_error():
-    assert list(bench.GROUPS) == list(groups.ROOMS)
+    assert list(bench.GROUPS) == list(groups.MEASUREMENTS)
     with pytest.raises(ConfigError, match="steps"):
         bench.main(["stepps"])

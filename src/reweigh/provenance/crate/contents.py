@@ -97,7 +97,7 @@ def read(scale: str, root: Path) -> Contents:
 def _records(scale: str, root: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """The records of a scale, and the paths of records and traces."""
     records, paths, broken = {}, [], []
-    for path in sorted((root / "results" / scale).glob("*/*/*/*/seed*.json")):
+    for path in record.files_of(scale, root).values():
         name = path.relative_to(root).as_posix()
         try:
             body = record.read(path)
