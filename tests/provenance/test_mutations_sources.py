@@ -98,7 +98,7 @@ EDITS = [
     ("a method", "methods/tdr.py", {("code", "stale")}, "changed since: methods/tdr.py"),
     ("a loss", "losses/cross_entropy.py", {("code", "stale")}, "changed since: losses/cross_entropy.py"),
     ("the engine", "training/engine.py", {("code", "stale")}, "changed since: training/engine.py"),
-    ("how splits are drawn", "data/split.py", {("recipe", "stale")}, "its code"),
+    ("how splits are drawn", "data/split.py", {("recipe", "stale")}, "the code that draws it"),
     ("how figures are drawn", "plots/curves.py", {("receipt", "stale")}, "the code that makes it"),
     ("how claims are decided", "scorecard/claims.py", {("receipt", "stale")}, "the code that makes it"),
     ("a template of the scorecard", "scorecard/page.css", {("receipt", "stale")}, "the code that makes it"),
