@@ -2,19 +2,21 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup quick test long stress check lab bench clean lock
+.PHONY: help setup quick test long stress check lab bench architecture pictures clean lock
 
 PYTHON ?= python3
 CORES ?= all
 VENV := .venv
 BIN := $(VENV)/bin
+# Each worker begins with a share of the tests in their order, so that files keep their fixtures; who ends early takes more.
+PARALLEL := --numprocesses=logical --maxprocesses=8 --dist=worksteal
 STAMP := $(VENV)/.lock-sha256
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | while IFS='|' read -r name what; do \
-		printf '  make %-8s %s\n' "$$name" "$$what"; done
+		printf '  make %-12s %s\n' "$$name" "$$what"; done
 
 # The digest of the lock decides, not its time: a clone or a touch installs nothing again.
 setup: ## the virtual environment, from the lock; skipped while the lock is the same
@@ -34,14 +36,14 @@ quick: setup ## the whole replication at scale quick: every figure, table and ve
 	@$(BIN)/snakemake --cores $(CORES) --config scale=quick
 	@echo; echo "figures and tables: figures/quick/"; echo "verdicts:           results/quick/scorecard.html (or .md, .csv)"
 
-test: setup ## all tests
-	@$(BIN)/python -m pytest
+test: setup ## all tests, on all cores
+	@$(BIN)/python -m pytest $(PARALLEL)
 
 long: setup ## the tests that take minutes (make test leaves them out)
 	@$(BIN)/python -m pytest -m minutes
 
 stress: setup ## fifty kills at random moments over a small grid; every record must end the same (make test has four)
-	@$(BIN)/python tools/stress.py --kills 50
+	@PYTHONPATH=tests $(BIN)/python tools/stress.py --kills 50
 
 check: setup ## formatting, linting, types
 	@$(BIN)/ruff check .
@@ -55,6 +57,12 @@ lab: setup ## JupyterLab with the project's kernel
 
 bench: setup ## time steps, throughput, packing and planning on this machine: results/bench/
 	@$(BIN)/reweigh bench
+
+architecture: setup ## draw docs/architecture.png from the imports of src/reweigh, and test that they run one way
+	@$(BIN)/python tools/architecture.py
+
+pictures: architecture ## draw that and docs/one-number.png
+	@$(BIN)/python tools/one_number.py
 
 clean: ## remove what can be made again: environment, caches, splits, logs, quick and smoke results (not raw data, not paper results)
 	rm -rf $(VENV) .snakemake .reweigh logs crates data/splits results/smoke results/quick figures/smoke figures/quick

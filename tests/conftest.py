@@ -1,35 +1,84 @@
-"""What tests share: raw data, projects and runs that are made once a session."""
+"""What tests share: raw data, projects and runs that are made once; and what a run of tests says at its end."""
 
+import os
 import shutil
 from pathlib import Path
 
 import hypothesis
 import pytest
+from support import needs, project, shared, workflow
+from support.project import ROOT
 
+from reweigh.config.grid import load
 from reweigh.data import manifest
 
-ROOT = Path(__file__).parents[1]
+# Two workers on two cores: each computes on one, and so do the processes that it starts. Set before torch is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine is no fault of what is tested.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 
+def pytest_collection_modifyitems(items):
+    """Slow tests first, so that no worker begins one when the others have nothing left to do."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The last line says what was skipped, and for want of what: "98 skipped: 60 want the mirror, 38 a GPU"."""
+    skipped = [report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", [])]
+    if skipped:
+        terminalreporter.write_line(needs.skipped_line(skipped))
+
+
 @pytest.fixture(scope="session")
 def raw_root(tmp_path_factory):
-    """A data/raw with the embedded data sets, real bytes, fetched once a session: mnist, adult, slices of CIFAR."""
-    root = tmp_path_factory.mktemp("data") / "raw"
-    for dataset in ("mnist", "adult", "cifar10-slice", "cifar10-slice-large", "cifar100-slice"):
-        manifest.ensure(dataset, root, mirror="", manifest=ROOT / "data" / "manifest.yaml")
-    return root
+    """A data/raw with the embedded data sets, real bytes, fetched once a run: mnist, adult, slices of CIFAR."""
+
+    def fetch(root):
+        for dataset in ("mnist", "adult", "cifar10-slice", "cifar10-slice-large", "cifar100-slice"):
+            manifest.ensure(dataset, root, mirror="", manifest=ROOT / "data" / "manifest.yaml")
+
+    return shared.folder(tmp_path_factory, "raw", fetch)
+
+
+@pytest.fixture(scope="session")
+def config():
+    """The project's own config."""
+    return load(ROOT)
 
 
 @pytest.fixture(scope="session")
 def mnist(raw_root):
     """MNIST as its reader gives it."""
-    from reweigh.data import load
+    from reweigh.data import load as readers
 
-    return load.read("mnist", root=raw_root)
+    return readers.read("mnist", root=raw_root)
+
+
+@pytest.fixture(scope="session")
+def trained_project(tmp_path_factory, raw_root):
+    """A project with three real records at scale smoke, `project.TRAINED`; a test that changes any takes a copy."""
+
+    def train(folder):
+        project.make(folder, raw_root)
+        done = project.train(folder, *(project.spec_file(folder, run) for run in project.TRAINED))
+        assert done.returncode == 0, done.stderr
+
+    return shared.folder(tmp_path_factory, "trained", train)
+
+
+@pytest.fixture(scope="session")
+def table3_project(tmp_path_factory):
+    """A copy of the project in which Snakemake made table3 at scale smoke; a test that changes any takes a copy."""
+
+    def make(folder):
+        workflow.copy(folder)
+        workflow.snakemake(folder, "--cores", "2", "--config", "scale=smoke", "--", "tdr_table3")
+
+    return shared.folder(tmp_path_factory, "table3", make)
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +86,7 @@ def sound_project(tmp_path_factory):
     """A project whose chain holds from the raw bytes to a figure, for tests that change copies of it; made once."""
     from support import tampering
 
-    return tampering.sound(tmp_path_factory.mktemp("sound"))
+    return shared.folder(tmp_path_factory, "sound", tampering.sound)
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,14 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support.project import ROOT
 from typer.testing import CliRunner
 
 from reweigh import __version__, cli
 from reweigh.config.schema import text as schema_text
 
-ROOT = Path(__file__).parents[1]
 COMMANDS = (
     "fetch", "split", "train", "render", "scorecard", "explain", "audit", "attest", "plan", "bench", "tune", "doctor",
     "crate", "schema",

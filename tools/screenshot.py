@@ -1,4 +1,4 @@
-"""The picture of the scorecard's page in the README: PYTHONPATH=src:tests python tests/screenshot.py docs/scorecard.png
+"""The picture of the scorecard's page in the README: PYTHONPATH=src:tests python tools/screenshot.py docs/scorecard.png
 
 Needs results/paper/scorecard.html (`reweigh scorecard --scale paper`) and what the browser tests need.
 """
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from support.browser import resize, start, visit
-from support.synthetic_records import REPOSITORY
+from support.project import ROOT
 
 
 def main(picture: str) -> None:
@@ -15,7 +15,7 @@ def main(picture: str) -> None:
     driver = start()
     try:
         resize(driver, 1200, 980)
-        visit(driver, REPOSITORY / "results/paper", "#paper=tdr")
+        visit(driver, ROOT / "results/paper", "#paper=tdr")
         driver.execute_script("document.getElementById('tdr-claims').scrollIntoView()")
         Path(picture).write_bytes(driver.get_screenshot_as_png())
     finally:

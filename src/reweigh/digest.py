@@ -18,7 +18,11 @@ PACKAGE = Path(__file__).parent
 
 
 def canonical(value: Any) -> bytes:
-    """The one JSON text of `value`: sorted keys, no spaces, ASCII, no NaN. Two equal values give equal bytes."""
+    """The one JSON text of `value`: sorted keys, no spaces, ASCII, no NaN. Two equal values give equal bytes.
+
+    >>> canonical({"seed": 0, "data": {"rho": 0.1}})
+    b'{"data":{"rho":0.1},"seed":0}'
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
@@ -37,6 +41,9 @@ def source_digest(text: str) -> str:
     """sha256 of Python source without its comments, docstrings, blank lines and trailing spaces.
 
     Works on character positions rather than on a syntax-tree dump, so that every Python version gives the same digest.
+
+    >>> source_digest("x = 1  # one\\n") == source_digest("x = 1\\n") != source_digest("x = 2\\n")
+    True
     """
     lines = text.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):

@@ -90,6 +90,13 @@ def verdict(published: float | None, published_sd: float | None, values: Sequenc
     replicated     otherwise: published lies within our interval widened by τ, and the interval is at most 2τ wide
 
     An interval wider than 2τ that misses [published ± τ] altogether decides: more seeds are not needed to see that.
+
+    >>> verdict(0.90, None, [0.900, 0.905, 0.901])
+    'replicated'
+    >>> verdict(0.90, None, [0.950, 0.952, 0.951])
+    'better'
+    >>> verdict(0.90, None, [0.70, 0.90, 0.99])  # within reach, but so is much else
+    'inconclusive'
     """
     if published is None:
         return "not reported"
@@ -231,7 +238,11 @@ def pearson(x: Values, y: Values) -> float:
 
 
 def spearman(x: Values, y: Values) -> float:
-    """Spearman's correlation: Pearson's of the ranks, ties shared."""
+    """Spearman's correlation: Pearson's of the ranks, ties shared.
+
+    >>> spearman([1, 2, 3], [10, 100, 1000])
+    1.0
+    """
     return pearson(_ranks(x), _ranks(y))
 
 
@@ -259,7 +270,11 @@ def two_sided(p_for: float | None, p_against: float | None) -> float | None:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction over the p values that are there; None stays None and does not count."""
+    """Holm's step-down correction over the p values that are there; None stays None and does not count.
+
+    >>> holm([0.01, 0.04, None, 0.03])
+    [0.03, 0.06, None, 0.06]
+    """
     order = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
     so_far = 0.0

@@ -4,19 +4,31 @@ import torch
 
 
 def inverse_frequency(counts: torch.Tensor) -> torch.Tensor:
-    """Class weights proportional to 1/n_c that sum to 1 (TDR's "hard weighting"). counts (C,), all > 0 -> (C,)."""
+    """Class weights proportional to 1/n_c that sum to 1 (TDR's "hard weighting"). counts (C,), all > 0 -> (C,).
+
+    >>> inverse_frequency(torch.tensor([100.0, 300.0]))
+    tensor([0.7500, 0.2500])
+    """
     inverse = 1.0 / counts
     return inverse / inverse.sum()
 
 
 def effective_number(counts: torch.Tensor, beta: float) -> torch.Tensor:
-    """Class weights ∝ 1/E_c that sum to C, E_c = (1 − β^{n_c}) / (1 − β) (Cui et al. 2019). counts (C,) -> (C,)."""
+    """Class weights ∝ 1/E_c that sum to C, E_c = (1 − β^{n_c}) / (1 − β) (Cui et al. 2019). counts (C,) -> (C,).
+
+    >>> effective_number(torch.tensor([1000.0, 10.0]), beta=0.999)
+    tensor([0.0310, 1.9690])
+    """
     inverse = (1 - beta) / (1 - beta ** counts.double())
     return (inverse / inverse.sum() * len(counts)).to(counts.dtype)
 
 
 def rectified_share(scores: torch.Tensor) -> torch.Tensor:
-    """max(score, 0) by its sum; all zero if no score is positive (Ren et al. 2018, eq. 15 and 16). (n,) -> (n,)."""
+    """max(score, 0) by its sum; all zero if no score is positive (Ren et al. 2018, eq. 15 and 16). (n,) -> (n,).
+
+    >>> rectified_share(torch.tensor([3.0, -5.0, 1.0]))
+    tensor([0.7500, 0.0000, 0.2500])
+    """
     positive = scores.clamp(min=0)
     total = positive.sum()
     return positive / torch.where(total > 0, total, torch.ones_like(total))
@@ -27,6 +39,11 @@ def clip_to_simplex(weights: torch.Tensor, clip_max: float | None) -> tuple[torc
 
     If every weight is clipped to 0 there is nothing to normalise (the public code then divides by 2e-12 and trains on
     nothing): the weights go back to 1/C and the second value is True.
+
+    >>> clip_to_simplex(torch.tensor([-1.0, 1.0, 3.0]), clip_max=None)
+    (tensor([0.0000, 0.2500, 0.7500]), tensor(False))
+    >>> clip_to_simplex(torch.tensor([-1.0, -1.0]), clip_max=None)
+    (tensor([0.5000, 0.5000]), tensor(True))
     """
     clipped = weights.clamp(min=0, max=clip_max)
     total = clipped.sum()

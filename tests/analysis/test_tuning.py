@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support import synthetic_records
+from support.project import ROOT
 
 from reweigh.analysis import tuning
 from reweigh.config.grid import load
@@ -85,7 +86,7 @@ def test_options_inside_others(root: Path) -> None:
 def test_the_command_prints_the_choice(root: Path) -> None:
     fill(root, "smoke", lambda1_gamma0_5=0.4)
     command = [sys.executable, "-m", "reweigh.cli", "tune", "absgd", "--scale", "smoke"]
-    environment = {"PYTHONPATH": str(synthetic_records.REPOSITORY / "src"), "PATH": "/usr/bin"}
+    environment = {"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin"}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True)
     line = next(line for line in done.stdout.splitlines() if line.startswith(RULE))
     assert line.split() == f"{RULE} 0.4000 lambda 1.0, gamma 0.5 lambda 5.0, gamma 0.5 differs".split()

@@ -1,7 +1,7 @@
 """Every spec that the config resolves to is the one that it was: a change of the config's form changes no run.
 
-`spec_digests.json` has, by experiment at a scale, a digest of the specs of all seeds of each cell. A cell that is new is
-not in it and is not looked at; one that is meant to change is taken out of it with the commit that changes it.
+`spec_digests.json` has, by experiment at a scale, a digest of the specs of all seeds of each cell. A new cell is not in
+it and is not looked at; one that is meant to change is taken out of it with the commit that changes it.
 """
 
 import json

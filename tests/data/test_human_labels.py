@@ -1,18 +1,16 @@
 """CIFAR-N: people's labels are as wrong as published, fit the images, and bring the images with them."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
+from support import needs
+from support.needs import MIRROR_FOLDER
+from support.project import ROOT
 
 from reweigh.data import load, manifest, obtain
 from reweigh.data.split import draw
 from reweigh.errors import ConfigError, DataError
 
-ROOT = Path(__file__).parents[2]
-MIRROR = os.environ.get("REWEIGH_MIRROR", "")
-pytestmark = pytest.mark.skipif(not Path(MIRROR or "-").is_dir(), reason="REWEIGH_MIRROR names no directory")
+pytestmark = needs.MIRROR
 
 ALL = {"kind": "all", "target_size": 0, "target_inside": False, "validation_size": 0, "order": "random", "test": "all"}
 
@@ -28,7 +26,7 @@ def human(tmp_path_factory):
         "cifar100n": "cifar-n",
     }
     for name, place in places.items():
-        (root / name).symlink_to(Path(MIRROR) / place)
+        (root / name).symlink_to(MIRROR_FOLDER / place)
     return root
 
 
@@ -53,19 +51,19 @@ def test_human_labels_of_other_images_are_refused(human, tmp_path):
     for name in ("cifar10", "cifar10n"):
         (tmp_path / name).mkdir()
     for file in ("images.npy", "labels.npy"):
-        (tmp_path / "cifar10" / file).symlink_to(Path(MIRROR) / "cifar-10" / file)
+        (tmp_path / "cifar10" / file).symlink_to(MIRROR_FOLDER / "cifar-10" / file)
     with pytest.raises(DataError, match="get it with: reweigh fetch cifar10n"):
         load.read("cifar10n", {}, tmp_path)
     file = tmp_path / "cifar10n" / "CIFAR-10_human.pt"
     file.write_bytes(b"no archive")
     with pytest.raises(DataError, match="not saved by torch"):
         load.read("cifar10n", {}, tmp_path)
-    file.write_bytes((Path(MIRROR) / "cifar-n" / "CIFAR-100_human.pt").read_bytes())
+    file.write_bytes((MIRROR_FOLDER / "cifar-n" / "CIFAR-100_human.pt").read_bytes())
     with pytest.raises(DataError, match="has no 'worse_label'"):
         load.read("cifar10n", {}, tmp_path)
     file.unlink()
-    file.symlink_to(Path(MIRROR) / "cifar-n" / "CIFAR-10_human.pt")
-    labels = np.load(Path(MIRROR) / "cifar-10" / "labels.npy")
+    file.symlink_to(MIRROR_FOLDER / "cifar-n" / "CIFAR-10_human.pt")
+    labels = np.load(MIRROR_FOLDER / "cifar-10" / "labels.npy")
     (tmp_path / "cifar10" / "labels.npy").unlink()
     np.save(tmp_path / "cifar10" / "labels.npy", np.roll(labels, 1))
     with pytest.raises(DataError, match="its true labels are not those of the images"):
@@ -73,7 +71,7 @@ def test_human_labels_of_other_images_are_refused(human, tmp_path):
 
 
 def test_a_data_set_brings_what_it_needs(tmp_path, monkeypatch):
-    monkeypatch.setenv("REWEIGH_MIRROR", MIRROR)
+    monkeypatch.setenv("REWEIGH_MIRROR", str(MIRROR_FOLDER))
     (tmp_path / "manifest.yaml").write_bytes((ROOT / "data" / "manifest.yaml").read_bytes())
     spec = {"scale": "paper", "paper": "absgd", "experiment": "human", "setting": "noisy", "method": "sgd", "seed": 0}
     spec["data"] = {"dataset": "cifar100n", "options": {"labels": "noisy"}, "split": ALL}

@@ -1,10 +1,8 @@
 """Image files: every kind of picture, and the readers of large data sets on a few files in the real layout."""
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,16 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from support import image_layouts
+from support import image_layouts, needs
+from support.needs import MIRROR_FOLDER
 from support.project import environment
 from torchvision.transforms import RandomResizedCrop, functional
 
 from reweigh.data import load, transforms
 from reweigh.data.files import ImageFiles
 from reweigh.errors import ConfigError, DataError
-
-MIRROR = Path(os.environ.get("REWEIGH_MIRROR") or "-")
-
 
 # --- pictures
 
@@ -116,11 +112,11 @@ def test_places_lt(tmp_path):
     assert content(load.read("places-lt", {}, tmp_path)) == expected
 
 
-@pytest.mark.skipif(not (MIRROR / "lists" / "Places_LT_train.txt").is_file(), reason="REWEIGH_MIRROR has no lists")
+@needs.mirror("lists/Places_LT_train.txt")
 def test_the_real_lists_of_places_lt_and_imagenet_lt(tmp_path):
     for name, dataset in (("Places_LT", "places-lt"), ("ImageNet_LT", "imagenet-lt")):
         (tmp_path / dataset).mkdir()
-        for path in (MIRROR / "lists").glob(f"{name}_*.txt"):
+        for path in (MIRROR_FOLDER / "lists").glob(f"{name}_*.txt"):
             (tmp_path / dataset / path.name).symlink_to(path.resolve())
     raw = load.read("places-lt", {}, tmp_path)
     counts = np.bincount(raw.train_labels)
@@ -128,7 +124,7 @@ def test_the_real_lists_of_places_lt_and_imagenet_lt(tmp_path):
     assert np.bincount(raw.test_labels).tolist() == [100] * 365 and raw.class_names[364] == "zen_garden"
     images = tmp_path / "imagenet-lt" / "ImageNet_LT_train.txt"
     if not images.exists():  # it was never on a public server; the validation list has the same form
-        images.symlink_to((MIRROR / "lists" / "ImageNet_LT_val.txt").resolve())
+        images.symlink_to((MIRROR_FOLDER / "lists" / "ImageNet_LT_val.txt").resolve())
     raw = load.read("imagenet-lt", {}, tmp_path)
     assert np.bincount(raw.test_labels).tolist() == [50] * 1000 and raw.class_names[0] == "n01440764"
 

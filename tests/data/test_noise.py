@@ -1,12 +1,11 @@
 """Label noise: exact rates, the published draws to the bit, nothing but what the kind says, unequal classes too."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import needs
+from support.needs import MIRROR_FOLDER
 
 from reweigh.data import pickled
 from reweigh.data.cifar10 import CLASSES as CIFAR10
@@ -16,8 +15,6 @@ from reweigh.data.noise import KINDS, asymmetric, asymmetric_pairs, asymmetric_p
 from reweigh.errors import ConfigError
 from reweigh.streams import rng
 
-MIRROR = Path(os.environ.get("REWEIGH_MIRROR") or "-")
-needs_mirror = pytest.mark.skipif(not MIRROR.is_dir(), reason="REWEIGH_MIRROR names no directory")
 PAIRS = {9: 1, 2: 0, 3: 5, 5: 3, 4: 7}  # truck, bird, cat, dog, deer
 CIFAR100 = (*CIFAR100_TWENTY, *(f"class {k}" for k in range(20, 100)))
 
@@ -136,13 +133,13 @@ def test_with_the_old_generator_the_published_labels_come_out(rate):
     assert np.array_equal(asymmetric(hundred, CIFAR100, rate, old(123)), published_blocks(hundred, rate, 123))
 
 
-@needs_mirror
+@needs.MIRROR
 @pytest.mark.parametrize(
     ("rate", "ported", "blocks", "pairs"), [(0.2, 0.0958, 0.2006, 0.079), (0.4, 0.1848, 0.4033, 0.158)]
 )
 def test_realised_rates_on_the_real_labels_are_those_of_the_published_code(rate, ported, blocks, pairs):
-    ten = np.load(MIRROR / "cifar-10" / "labels.npy")[:50000].astype(np.int64)
-    folder = MIRROR / "cifar-100" / "cifar-100-python"
+    ten = np.load(MIRROR_FOLDER / "cifar-10" / "labels.npy")[:50000].astype(np.int64)
+    folder = MIRROR_FOLDER / "cifar-100" / "cifar-100-python"
     hundred = np.array(pickled.load(folder / "train")["fine_labels"], np.int64)
     names = tuple(pickled.load(folder / "meta")["fine_label_names"])
     old = np.random.RandomState

@@ -3,15 +3,14 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support.project import ROOT
 
-from reweigh.data import load, manifest, obtain
+from reweigh.data import manifest, obtain
 from reweigh.data.split import draw
 from reweigh.errors import DataError
 
-ROOT = Path(__file__).parents[2]
 TWO_CLASS = {
     "kind": "two-class",
     "classes": [4, 9],
@@ -24,19 +23,6 @@ TWO_CLASS = {
     "test": "balanced",
     "test_size": None,
 }
-
-
-@pytest.fixture(scope="module")
-def mnist(raw_root):
-    return load.read("mnist", {}, raw_root)
-
-
-@pytest.fixture
-def project(tmp_path, raw_root):
-    """A data folder with the manifest and the raw data, and nothing embedded."""
-    (tmp_path / "manifest.yaml").write_bytes((ROOT / "data" / "manifest.yaml").read_bytes())
-    (tmp_path / "raw").symlink_to(raw_root)
-    return tmp_path
 
 
 def spec(dataset="mnist", seed=0, **split):
@@ -74,7 +60,7 @@ def test_a_split_needs_its_raw_data_only_once(project, monkeypatch):
     assert obtain.obtain(spec(), project).digest() == drawn
     monkeypatch.setenv("REWEIGH_MIRROR", "")
     monkeypatch.setattr(manifest, "SOURCES", ("embedded",))
-    with pytest.raises(DataError, match="data set mnist is not to be had"):
+    with pytest.raises(DataError, match="data set mnist is not available"):
         obtain.obtain(spec(seed=1), project)
 
 

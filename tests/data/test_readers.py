@@ -3,22 +3,15 @@
 import json
 import os
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support import needs
+from support.needs import MIRROR_FOLDER
+from support.project import ROOT
 
 from reweigh.data import cifar10, load, manifest
 from reweigh.errors import ConfigError, DataError
-
-ROOT = Path(__file__).parents[2]
-MIRROR = os.environ.get("REWEIGH_MIRROR", "")
-needs_mirror = pytest.mark.skipif(not Path(MIRROR or "-").is_dir(), reason="REWEIGH_MIRROR names no directory")
-
-
-@pytest.fixture(scope="module")
-def adult(raw_root):
-    return load.read("adult", {}, raw_root)
 
 
 def test_mnist_is_mnist(raw_root):
@@ -176,10 +169,10 @@ def test_cifar100_reads_its_layout(tmp_path):
         load.read("cifar100", {}, tmp_path)
 
 
-@needs_mirror
+@needs.MIRROR
 def test_cifar_of_the_mirror(tmp_path):
     for name, classes, edition in (("cifar10", 10, "reconstruction"), ("cifar100", 100, "official")):
-        receipt = manifest.ensure(name, tmp_path, MIRROR, ROOT / "data" / "manifest.yaml")
+        receipt = manifest.ensure(name, tmp_path, MIRROR_FOLDER, ROOT / "data" / "manifest.yaml")
         raw = load.read(name, {}, tmp_path)
         assert raw.edition == receipt["edition"] == edition
         assert np.bincount(raw.train_labels).tolist() == [50000 // classes] * classes

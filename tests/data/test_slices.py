@@ -1,21 +1,17 @@
 """The slices of CIFAR that come with the project: the official images, enough of them; and sets taken whole."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
-from support import image_layouts
+from support import image_layouts, needs
+from support.needs import MIRROR_FOLDER
+from support.project import ROOT
 
 from reweigh.data import load, manifest
 from reweigh.data.noise import realised
 from reweigh.data.split import draw
 from reweigh.errors import DataError
-
-ROOT = Path(__file__).parents[2]
-MIRROR = os.environ.get("REWEIGH_MIRROR", "")
-needs_mirror = pytest.mark.skipif(not Path(MIRROR or "-").is_dir(), reason="REWEIGH_MIRROR names no directory")
 
 ALL = {"kind": "all", "target_size": 0, "target_inside": False, "validation_size": 0, "order": "random", "test": "all"}
 SIZED = ALL | {"largest_class": 500, "imbalance_ratio": 100.0}
@@ -48,9 +44,9 @@ def test_the_slices_are_enough_for_quick_experiments(slices):
         assert (blocks.train.label != true).any()
 
 
-@needs_mirror
+@needs.MIRROR
 def test_the_slices_are_pixel_by_pixel_the_official_images(raw_root, slices):
-    folder = Path(MIRROR) / "cifar-10"
+    folder = MIRROR_FOLDER / "cifar-10"
     ten = (np.load(folder / "images.npy", mmap_mode="r"), np.load(folder / "labels.npy"))
     inexact = {item["index"] for item in json.loads((folder / "inexact.json").read_text())["items"]}
     hundred = load.read("cifar100", {}, _linked(raw_root.parent / "whole", "cifar100", "cifar-100/cifar-100-python"))
@@ -74,7 +70,7 @@ def test_the_slices_are_pixel_by_pixel_the_official_images(raw_root, slices):
 
 def _linked(root, name, place):
     root.mkdir()
-    (root / name).symlink_to(Path(MIRROR) / place)
+    (root / name).symlink_to(MIRROR_FOLDER / place)
     return root
 
 
@@ -112,9 +108,9 @@ def test_sets_that_are_imbalanced_or_noisy_already_are_taken_whole(tmp_path, dat
     assert f"data/raw/{dataset}" in entry.how
 
 
-@needs_mirror
+@needs.MIRROR
 def test_places_lt_has_the_counts_of_the_sheet(tmp_path):
-    (tmp_path / "places-lt").symlink_to(Path(MIRROR) / "lists")
+    (tmp_path / "places-lt").symlink_to(MIRROR_FOLDER / "lists")
     drawn = draw(load.read("places-lt", {}, tmp_path), ALL, 0)
     counts = drawn.class_counts
     assert (len(drawn.train), len(counts), counts.max(), counts.min()) == (62500, 365, 4980, 5)

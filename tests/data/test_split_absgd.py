@@ -1,13 +1,14 @@
 """The splits of ABSGD: the sheet's sizes, published subsets, noise, fixed seeds, held-out shares; TDR's as before."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from support import needs
+from support.needs import MIRROR_FOLDER
+from support.project import ROOT
 
 from reweigh.data import load, obtain
 from reweigh.data.arrays import PARTS, RawData
@@ -17,10 +18,6 @@ from reweigh.data.imbalance import long_tail_sizes, step_sizes
 from reweigh.data.noise import realised
 from reweigh.data.split import draw
 from reweigh.errors import ConfigError, DataError, ReweighError
-
-ROOT = Path(__file__).parents[2]
-MIRROR = os.environ.get("REWEIGH_MIRROR", "")
-needs_mirror = pytest.mark.skipif(not Path(MIRROR or "-").is_dir(), reason="REWEIGH_MIRROR names no directory")
 
 BASE = {"target_size": 0, "target_inside": False, "validation_size": 0, "order": "random", "test": "all"}
 LONG_TAIL = BASE | {"kind": "long-tail", "rounding": "exact", "largest_class": 500, "imbalance_ratio": 100.0}
@@ -162,9 +159,9 @@ def test_legacy_targets_come_from_outside_the_published_subset(ten):
     assert not set(with_target.train.index) & set(with_target.target.index)
 
 
-@needs_mirror
+@needs.MIRROR
 def test_the_published_subset_of_cifar100(tmp_path):
-    (tmp_path / "cifar100").symlink_to(Path(MIRROR) / "cifar-100" / "cifar-100-python")
+    (tmp_path / "cifar100").symlink_to(MIRROR_FOLDER / "cifar-100" / "cifar-100-python")
     raw = load.read("cifar100", {}, tmp_path)
     for ratio, total in ((100, 10847), (10, 19573)):
         recipe = LONG_TAIL | {"order": "legacy", "imbalance_ratio": ratio, "fixed_seed": 0, "rounding": None}
@@ -367,13 +364,6 @@ def test_the_splits_of_finished_records_are_drawn_as_ever(raw_root):
 def spec_of(dataset, split, seed=0):
     names = {"scale": "smoke", "paper": "absgd", "experiment": "noise", "setting": "s", "method": "sgd", "seed": seed}
     return names | {"data": {"dataset": dataset, "options": {}, "split": split}}
-
-
-@pytest.fixture
-def project(tmp_path, raw_root):
-    (tmp_path / "manifest.yaml").write_bytes((ROOT / "data" / "manifest.yaml").read_bytes())
-    (tmp_path / "raw").symlink_to(raw_root)
-    return tmp_path
 
 
 def test_the_split_says_what_its_noise_came_to(project, raw_root):

@@ -43,16 +43,6 @@ PAPER_LONG_TAIL = {
 PAPER_TOTALS = {0.2: 25422, 0.1: 20431, 0.05: 17023, 0.02: 13996, 0.005: 11202}
 
 
-@pytest.fixture(scope="module")
-def mnist(raw_root):
-    return load.read("mnist", {}, raw_root)
-
-
-@pytest.fixture(scope="module")
-def adult(raw_root):
-    return load.read("adult", {}, raw_root)
-
-
 def toy(train, test, groups=1, seed=0):
     """A data set whose inputs are row numbers: `train[k]` and `test[k]` examples of class k in shuffled order."""
     rng = np.random.default_rng(seed)

@@ -7,7 +7,6 @@ import multiprocessing
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import image_layouts
-from support.image_layouts import COUNT, CPU, CUT, PLAIN, bits, image_files, started, stream_of, whole
-from support.project import environment
+from support.image_layouts import COUNT, CPU, CUT, PLAIN, bits, started, stream_of, whole
+from support.project import ROOT, environment
 
 from reweigh.config import grid as config
 from reweigh.data import load, loading, transforms
@@ -25,20 +24,7 @@ from reweigh.data.batches import DevicePart
 from reweigh.data.split import draw
 from reweigh.training.engine import Run
 
-
-@pytest.fixture(autouse=True)
-def no_workers(monkeypatch):
-    """No worker processes but where a test asks for them."""
-    monkeypatch.setenv(loading.WORKERS, "0")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return image_files(tmp_path_factory.mktemp("pictures"))
+pytestmark = pytest.mark.usefixtures("no_workers")
 
 
 @pytest.mark.parametrize("data", [PLAIN, CUT])
@@ -55,13 +41,13 @@ def test_batches_do_not_depend_on_workers_prefetching_or_where_one_starts(pictur
 
 def test_batches_are_the_same_in_another_process(pictures, tmp_path):
     script = (
-        "import hashlib, pathlib, sys, torch; sys.path.insert(0, sys.argv[2]); import layouts\n"
+        "import hashlib, pathlib, sys, torch; sys.path.insert(0, sys.argv[2]); from support import image_layouts\n"
         "torch.manual_seed(77)\n"
         "stream = image_layouts.stream_of(image_layouts.image_files(pathlib.Path(sys.argv[1])))\n"
         "content = b''.join(part for number in (4, 5) for part in image_layouts.bits(stream.batch(number)))\n"
         "print(hashlib.sha256(content).hexdigest())"
     )
-    arguments = [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)]
+    arguments = [sys.executable, "-c", script, str(tmp_path), str(ROOT / "tests")]
     found = subprocess.run(arguments, env=environment(REWEIGH_LOADER_WORKERS="1"), capture_output=True, text=True)
     stream = stream_of(pictures)
     expected = hashlib.sha256(b"".join(part for number in (4, 5) for part in bits(stream.batch(number)))).hexdigest()

@@ -11,28 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 from support import image_layouts
-from support.image_layouts import CPU, CUT, PLAIN, bits, image_files, started, stream_of, whole
-from support.project import environment
+from support.image_layouts import CPU, CUT, PLAIN, bits, started, stream_of, whole
+from support.project import ROOT, environment
 
 from reweigh.data import files as data_files
 from reweigh.data import load, loading
 from reweigh.data.files import ImageFiles
 from reweigh.errors import ConfigError, DataError
 
-
-@pytest.fixture(autouse=True)
-def no_workers(monkeypatch):
-    """No worker processes but where a test asks for them."""
-    monkeypatch.setenv(loading.WORKERS, "0")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return image_files(tmp_path_factory.mktemp("pictures"))
+pytestmark = pytest.mark.usefixtures("no_workers")
 
 
 def test_a_file_that_was_never_there_is_named_before_training(tmp_path, monkeypatch):
@@ -125,12 +112,12 @@ def test_a_mistake_in_the_code_is_not_taken_for_a_dead_worker(pictures, workers,
 def test_workers_end_with_the_training_process(tmp_path, end):
     """However it ends. If it is killed, they find out within five seconds."""
     script = (
-        "import os, pathlib, sys; sys.path.insert(0, sys.argv[2]); import layouts\n"
+        "import os, pathlib, sys; sys.path.insert(0, sys.argv[2]); from support import image_layouts\n"
         "stream = image_layouts.stream_of(image_layouts.image_files(pathlib.Path(sys.argv[1])))\n"
         "print(*[worker.pid for worker in image_layouts.started(stream)], flush=True)\n"
         "if sys.argv[3] == 'kill': os.kill(os.getpid(), 9)"
     )
-    arguments = [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent), end]
+    arguments = [sys.executable, "-c", script, str(tmp_path), str(ROOT / "tests"), end]
     done = subprocess.run(arguments, env=environment(REWEIGH_LOADER_WORKERS="1"), capture_output=True, text=True)
     worker = int(done.stdout)
     assert done.returncode == (-9 if end == "kill" else 0), done.stderr

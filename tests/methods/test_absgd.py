@@ -5,10 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from support.absgd_methods import ABSGD, ADAM, DEFERRED, EG, FOCAL, GCE, LDAM, METHODS, SGD, Problem
+from support.absgd_methods import ABSGD, ADAM, DEFERRED, EG, FOCAL, GCE, LDAM, SGD, Problem
 
-from reweigh.config.knobs import KNOBS
-from reweigh.config.validation import validated
+from reweigh.config.cards import check_options
 from reweigh.errors import ConfigError
 from reweigh.methods import abadam, absgd, base, eg, sgd
 from reweigh.weights import effective_number
@@ -279,13 +278,6 @@ def test_a_refresh_asks_the_model_in_inference_mode_and_changes_nothing_of_it(pr
 # --- state and options -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_the_options_used_here_are_those_of_the_config(name):
-    uses, options = METHODS[name]
-    known = validated(KNOBS[uses], options, name).model_dump()
-    assert known == options
-
-
 @pytest.mark.parametrize(
     ("uses", "options", "says"),
     [
@@ -302,7 +294,7 @@ def test_the_options_used_here_are_those_of_the_config(name):
 )
 def test_impossible_options_are_refused(uses, options, says):
     with pytest.raises(ConfigError) as refused:
-        validated(KNOBS[uses], options, "here")
+        check_options(uses, options, "here")
     assert says in str(refused.value)
 
 

@@ -1,19 +1,13 @@
 """ABSGD and its rivals as whole runs on real MNIST: plain SGD bit for bit, the switch of λ, the trace, exact resume."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
-from support import gpu_runs
-from support.absgd_methods import ABSGD, EG, METHODS, SGD, spec_of
+from support.absgd_methods import ABSGD, EG, SGD, spec_of
 from support.mnist_runs import finished, outcome, run_of
 from support.mnist_runs import spec_of as tdr_spec
 
 from reweigh.methods import abadam
-from reweigh.training.engine import eagerly
-from reweigh.training.graph import CapturedSteps
-from reweigh.training.run import pick_device
 from reweigh.weights import effective_number
 
 PLAIN = {"momentum": 0.0, "weight_decay": 0.0, "learning_rate": 2.0**-7}
@@ -142,40 +136,3 @@ def test_abadam_learns_and_follows_the_schedule(mnist):
     run = finished(spec_of("abadam", learning_rate=0.001), mnist)
     assert isinstance(run.optimiser, abadam.PaperAdam)
     assert run.curves["train_loss"][-1] < 0.8 * run.curves["train_loss"][0]
-
-
-# --- state, repetition, options --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_a_run_resumed_anywhere_ends_as_if_never_stopped(name, mnist):
-    """Stopped within an epoch, and at the end of one, where losses, class weights and λ change."""
-    whole = finished(spec_of(name), mnist)
-    assert whole.step == 20
-    expected = outcome(whole)
-    for stop in (3, 10):
-        first = run_of(spec_of(name), mnist)
-        for _ in range(stop):
-            first.advance()
-        saved = io.BytesIO()
-        torch.save(first.state(), saved)
-        saved.seek(0)
-        second = run_of(spec_of(name), mnist)
-        second.load_state(torch.load(saved, weights_only=False))
-        second.finish()
-        assert outcome(second) == expected, stop
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("name", METHODS)
-def test_captured_steps_are_the_same_steps(name, mnist):
-    found = []
-    for execute in (eagerly, CapturedSteps()):
-        spec = spec_of(name)
-        spec["training"]["epochs"] = 8
-        run = gpu_runs.run_of(spec, {"mnist": mnist}, pick_device(), execute)
-        gpu_runs.on_a_stream(run.finish)
-        found.append(gpu_runs.bits(run))
-    assert execute.graphs and not execute.refused, execute.report()
-    assert found[0] == found[1]

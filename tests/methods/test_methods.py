@@ -201,16 +201,6 @@ def test_collapsed_tdr_weights_go_back_to_even_and_the_trace_says_so(problem):
         assert weights.tolist() == [0.5, 0.5] and collapsed
 
 
-def test_tdr_state_carries_what_it_learned(problem):
-    setting, step = problem
-    first, second = tdr.Method(TDR_PAPER, setting), tdr.Method(TDR_PAPER, setting)
-    for number in range(10):
-        first.learn(step(number, first))
-    second.load_state(first.state())
-    assert not torch.equal(first.next_weights, first.weights)  # the outer step of step 9 takes effect in step 10
-    assert torch.equal(weights_at(first, step(10, first)), weights_at(second, step(10, second)))
-
-
 @pytest.mark.parametrize(("module", "options"), [(er, {"scale": "sum"}), (tdr, TDR_CODE)])
 def test_learning_leaves_the_model_as_it_is(problem, module, options):
     setting, step = problem

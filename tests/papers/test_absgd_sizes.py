@@ -1,22 +1,12 @@
 """The sizes of ABSGD's splits and the rates of its noise, through the code that draws them, on the real images."""
 
-import os
-from pathlib import Path
-
 import pytest
+from support.needs import MIRROR_FOLDER, WANTS_MIRROR
+from support.project import ROOT
 
-from reweigh.config.grid import load
 from reweigh.config.sizes import training_size
 from reweigh.data import load as load_raw
 from reweigh.data import manifest, split
-
-ROOT = Path(__file__).parents[2]
-MIRROR = Path(os.environ.get("REWEIGH_MIRROR", "no mirror"))
-
-
-@pytest.fixture(scope="module")
-def config():
-    return load(ROOT)
 
 
 def spec(config, run):
@@ -79,7 +69,7 @@ def test_rates_of_noise(config, cell, rate, raw_cifar):
     data = spec(config, f"paper/absgd/{experiment}/{setting}/{method}")["data"]
     raw = raw_cifar(data["dataset"])
     if raw is None:
-        pytest.skip("the images are not at hand")
+        pytest.skip(WANTS_MIRROR)
     drawn = split.draw(raw, data["split"], 0)
     assert len(drawn.train) == 50000
     assert (drawn.train.label != raw.train_labels[drawn.train.index]).mean() == pytest.approx(rate, abs=5e-5)
@@ -92,10 +82,10 @@ def raw_cifar(tmp_path_factory):
     root, found = tmp_path_factory.mktemp("raw"), {}
 
     def read(name):
-        if not MIRROR.is_dir():
+        if not MIRROR_FOLDER.is_dir():
             return None
         if name not in found:
-            manifest.ensure(name, root, mirror=str(MIRROR), manifest=ROOT / "data/manifest.yaml")
+            manifest.ensure(name, root, mirror=str(MIRROR_FOLDER), manifest=ROOT / "data/manifest.yaml")
             found[name] = load_raw.read(name, root=root)
         return found[name]
 

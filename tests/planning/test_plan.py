@@ -4,9 +4,9 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support.project import ROOT
 
 from reweigh.bench.table import CSV, Line, write
 from reweigh.config.grid import load
@@ -17,14 +17,8 @@ from reweigh.errors import ConfigError
 from reweigh.planning import plan
 from reweigh.records import record
 
-ROOT = Path(__file__).parents[2]
 CELL = "quick/tdr/mnist-4v9/rho0.1/tdr"
 HERE = "a processor"
-
-
-@pytest.fixture(scope="module")
-def config():
-    return load(ROOT)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 
 import pytest
+from support.project import ROOT
 
 from reweigh.bench import grid as bench_grid
 from reweigh.config.specs import SCALES
@@ -16,8 +17,6 @@ from reweigh.data.obtain import recipe_digest
 from reweigh.digest import PACKAGE, digest
 from reweigh.records.record import code_digest, record_path, write
 from reweigh.records.staleness import Dependencies
-
-REPOSITORY = PACKAGE.parents[2]
 
 # Runs Snakemake in its own process and watches what it imports, opens and resolves; its answer is the first argument.
 PROBE = """
@@ -64,7 +63,7 @@ main(["--dry-run", "--quiet", "all", "--cores", "1", *sys.argv[2:]])
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory):
     """The smallest grid: one paper, and no record of its runs."""
-    return bench_grid.write(tmp_path_factory.mktemp("grid"), runs=1, repository=REPOSITORY)
+    return bench_grid.write(tmp_path_factory.mktemp("grid"), runs=1, repository=ROOT)
 
 
 def probe(config, tmp_path, *target):
@@ -128,7 +127,7 @@ def test_a_record_is_stale_by_what_differs_and_can_be_kept(grid):
     body = {"spec_digest": now["spec"], "code": {"digest": now["code"]}, "split": {"recipe_digest": now["split"]}}
     kept = grid.with_options(stale="keep")
     try:
-        assert Dependencies(grid).then(run) == {} and Dependencies(grid).stale(run) == []
+        assert Dependencies(grid).recorded(run) == {} and Dependencies(grid).stale(run) == []
         for change, parts in (
             ({}, []),
             ({"spec_digest": "0"}, ["spec"]),
@@ -144,5 +143,5 @@ def test_a_record_is_stale_by_what_differs_and_can_be_kept(grid):
 
 
 def test_the_grid_has_the_runs_that_were_asked_for(tmp_path):
-    config = bench_grid.write(tmp_path, runs=2000, repository=REPOSITORY)
+    config = bench_grid.write(tmp_path, runs=2000, repository=ROOT)
     assert len(config.project.papers) == 2 and len(bench_grid.runs_of(config)) >= 2000

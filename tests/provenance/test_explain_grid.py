@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.project import ROOT
 
 from reweigh.analysis import tables
 from reweigh.bench import grid as bench_grid
@@ -16,7 +17,7 @@ from reweigh.records import attestations, lineage, record
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """A made-up grid of one paper with every record, the csv of a figure and a scorecard."""
-    config = bench_grid.write(tmp_path_factory.mktemp("grid"), runs=1, repository=Path(__file__).parents[2])
+    config = bench_grid.write(tmp_path_factory.mktemp("grid"), runs=1, repository=ROOT)
     assert bench_grid.leave_records(config) > 900
     bench_grid.leave_tables(config)
     return config

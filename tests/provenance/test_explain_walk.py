@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from scipy.stats import ttest_1samp
+from support.project import ROOT
 
 from reweigh.analysis import tables
 from reweigh.digest import file_digest
@@ -17,7 +18,6 @@ from reweigh.provenance.explain import as_tree, explain, read
 from reweigh.provenance.explain.evidence import cell
 from reweigh.records import record
 
-ROOT = Path(__file__).parents[2]
 FIGURES = sorted(path.relative_to(ROOT) for path in (ROOT / "figures/paper").glob("*/*.csv"))
 SCORECARD, BENCH = Path("results/paper/scorecard.csv"), Path("results/bench/bench.csv")
 SHA256 = re.compile(r"[0-9a-f]{64}")

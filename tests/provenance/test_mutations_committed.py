@@ -6,7 +6,8 @@ import subprocess
 from collections import Counter
 
 import pytest
-from support import synthetic_records, tampering
+from support import tampering
+from support.project import ROOT
 from support.tampering import edit_csv, edit_json, edit_lines, edit_record, flip, replace
 
 from reweigh.provenance import audit
@@ -22,12 +23,12 @@ def clone(tmp_path_factory):
     """What git has of the results and of what they are made from, and what an audit says of it."""
     root = tmp_path_factory.mktemp("clone")
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *KEPT]
-    done = subprocess.run(command, cwd=synthetic_records.REPOSITORY, capture_output=True, text=True, check=True)
-    files = [name for name in done.stdout.split() if (synthetic_records.REPOSITORY / name).is_file()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    files = [name for name in done.stdout.split() if (ROOT / name).is_file()]
     for name in files:
         target = root / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(synthetic_records.REPOSITORY / name, target)
+        shutil.copy(ROOT / name, target)
     return root
 
 
@@ -57,7 +58,7 @@ TAMPERED = {
     ("record", f"{TDR}/rho0.1/none/seed2"): ("broken", "confusion matrix gives"),
     ("record", f"{ADULT}/none/seed1"): ("broken", "ended"),
     ("trace", f"{TDR}/rho0.005/tdr/seed0"): ("broken", "sha256"),
-    ("trace", f"{TDR}/rho0.005/tdr/seed1"): ("missing", "seed1.npz is not there"),
+    ("trace", f"{TDR}/rho0.005/tdr/seed1"): ("missing", "seed1.npz does not exist"),
     ("figure", "figures/paper/tdr/fig3.csv"): ("broken", "line 2: mean 0.123, should be 0.5"),
     ("figure", "figures/paper/tdr/fig4.csv"): ("broken", "its sha256 is"),
     ("figure", "figures/paper/absgd/fig1.csv"): ("broken", "its sha256 is"),

@@ -9,6 +9,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support import project, synthetic_records
+from support.project import ROOT
 
 from reweigh.config import grid as config
 from reweigh.digest import digest
@@ -19,7 +20,7 @@ from reweigh.training.checkpoint import Clock, OutOfTime
 from reweigh.training.run import Job
 
 CPU = torch.device("cpu")
-COMMITTED = sorted((synthetic_records.REPOSITORY / "results" / "paper").glob("*/*/*/*/seed*.json"))
+COMMITTED = sorted((ROOT / "results" / "paper").glob("*/*/*/*/seed*.json"))
 TDR = "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0"
 TRAINED = (
     TDR,
@@ -104,7 +105,7 @@ def test_every_method_trains_records_that_hold_together(tmp_path, raw_root, monk
     monkeypatch.chdir(project.make(tmp_path, raw_root))
     seen, heads = set(), ("absgd_head", "crt", "joint", "lws", "ncm", "tau_norm")
     optional = [f"smoke/absgd/two-stage/lt-rho100/{method}/seed0" for method in heads]
-    for run in [*optional, *runs_of(config.load(synthetic_records.REPOSITORY), "smoke")]:
+    for run in [*optional, *runs_of(config.load(ROOT), "smoke")]:
         spec = config.resolve(run)
         kind = spec["uses"], spec["data"]["split"]["kind"], json.dumps(spec["method_options"].get("loss"))
         if kind not in seen and (raw_root / spec["data"]["dataset"]).is_dir():
@@ -145,7 +146,7 @@ FORGERIES = [
     ({"trace.file": "seed1.npz"}, "trace.file is seed1.npz"),
     ({"started": "2030-01-01T00:00:00Z"}, "before it started"),
     ({"ended": "2020-01-01T00:00:00Z"}, "before it started"),
-    ({"started": "2019-01-01T00:00:00Z"}, "before anything could train it"),
+    ({"started": "2019-01-01T00:00:00Z"}, "before any version of torch"),
     ({"ended": "2999-01-01T00:00:00Z"}, "in the future"),
     ({"ended": "yesterday"}, "times cannot be checked"),
     ({"seconds": 1e6, "curves.train_seconds": [1e6]}, "do not fit between started and ended"),
@@ -156,9 +157,9 @@ FORGERIES = [
     ({"peak_bytes": 0}, "peak_bytes is 0"),
     ({"group_sizes": {"test": [1, 2]}}, "group_sizes does not go with"),
     ({"split.sizes.target": [24, 25]}, "split.sizes.target sums to 49"),
-    ({"metrics.per_group_accuracy": [0.5, 0.5]}, "does not go with how its split is made"),
+    ({"metrics.per_group_accuracy": [0.5, 0.5]}, "does not go with the kind of its split"),
     ({"metrics.confusion": [[1, 0], [0, 1]]}, "do not sum to split.sizes.test"),
-    ({"metrics.per_class_accuracy": [0.5]}, "not one entry for each class"),
+    ({"metrics.per_class_accuracy": [0.5]}, "does not have one entry for each class"),
     ({"curves.epoch": [2]}, "curves.epoch is not"),
     ({"curves.epoch": []}, "curves differ in length"),
     ({"curves.train_loss": [None]}, "was not finite"),
@@ -170,7 +171,7 @@ FORGERIES = [
     ({"steps": 10**15, "stages": [{**STAGE, "epochs": 10**15 // 5}]}, "curves.epoch is not"),
     ({"metrics": {}}, "metrics cannot be checked: KeyError"),
     ({"record_version": 3}, "record_version is 3"),
-    ({"record_version": 1}, "which says nothing of energy_joules"),
+    ({"record_version": 1}, "which does not have energy_joules"),
 ]
 
 
@@ -190,7 +191,7 @@ def test_a_forgery_is_found(trained, changes, says):
     ("key", "value", "says"),
     [
         ("train_loss", -0.1, "curves.train_loss is -0.1, which no train loss of tdr can be"),
-        ("train_loss", float("inf"), "curves.train_loss has what is no number"),
+        ("train_loss", float("inf"), "curves.train_loss has values that are not finite"),
         ("effective_weight", -1.0, "curves.effective_weight is -1.0, which no effective weight of tdr can be"),
     ],
 )

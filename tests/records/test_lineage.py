@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.project import ROOT
 
 from reweigh.digest import digest
 from reweigh.records import lineage, record
 
-ROOT = Path(__file__).parents[2]
 RUN = "paper/tdr/mnist-4v9/rho0.005/tdr/seed1"
 
 

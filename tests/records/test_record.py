@@ -5,12 +5,13 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from support.synthetic_records import REPOSITORY
+from support.project import ROOT
 from typer.testing import CliRunner
 
 from reweigh import canonical_json, cli
 from reweigh.artifacts import receipt
 from reweigh.config import grid as config
+from reweigh.config.names import RunName
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest, file_digest
 from reweigh.errors import RecordError
@@ -19,7 +20,7 @@ from reweigh.records import attestations, record
 
 RUN = "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0"
 RESULTS = {"run": RUN, "metrics": {"test_accuracy": 0.25}, "steps": 10}
-COMMITTED = sorted((REPOSITORY / "results" / "paper").glob("*/*/*/*/seed*.json"))
+COMMITTED = sorted((ROOT / "results" / "paper").glob("*/*/*/*/seed*.json"))
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_golden_records_are_read_and_written_again_as_they_were(tmp_path, versio
 
 
 def test_golden_digest_of_a_committed_record():
-    path = REPOSITORY / "results/paper/tdr/mnist-4v9/rho0.005/tdr/seed0.json"
+    path = ROOT / "results/paper/tdr/mnist-4v9/rho0.005/tdr/seed0.json"
     body = record.read(path)
     assert body["digest"] == "2ca0c028347195280e896f8f9c7593cfc2ba7be01fbc7be5342b5453d4c866b0"
     assert body["record_version"] == 1
@@ -118,9 +119,9 @@ def test_a_missing_record_names_the_command(tmp_path):
     [
         (lambda text: text.replace(": null", ":null", 1), "its values are as they were, but not its text"),
         (lambda text: text + "\n", "not its text"),
-        (lambda text: text.replace(' "steps": 10', ' "steps": 11,\n "steps": 10'), "it says 'steps' twice"),
-        (lambda text: text.replace(":0.25", ":NaN"), "NaN is no number of JSON"),
-        (lambda text: text.replace(":0.25", ":-Infinity"), "-Infinity is no number of JSON"),
+        (lambda text: text.replace(' "steps": 10', ' "steps": 11,\n "steps": 10'), "it has 'steps' twice"),
+        (lambda text: text.replace(":0.25", ":NaN"), "NaN is not a number in JSON"),
+        (lambda text: text.replace(":0.25", ":-Infinity"), "-Infinity is not a number in JSON"),
         (lambda text: text.replace(":0.25", ":1e999"), "it holds what has no digest"),
         (lambda text: text.replace(":0.25", ":" + "[" * 10**5 + "]" * 10**5), "nested too deeply"),
         (lambda text: text.replace(":0.25", ":" + "1" * 5000), "not a readable record"),
@@ -143,7 +144,7 @@ def test_one_spelling_only_is_a_record(written, change, said):
     [("figures/paper/tdr/fig3.json", receipt.read), ("results/paper/attestations/*.json", attestations.read)],
 )
 def test_receipts_and_attestations_have_one_spelling_too(tmp_path, place, reader):
-    (source, *_) = sorted(REPOSITORY.glob(place))
+    (source, *_) = sorted(ROOT.glob(place))
     path = tmp_path / source.name
     path.write_bytes(source.read_bytes())
     assert reader(path) == json.loads(source.read_text())
@@ -209,7 +210,7 @@ def test_stale_says_why():
 
 def test_names_and_paths_agree(tmp_path):
     spec = config.resolve(RUN)
-    assert record.run_name(spec) == RUN
+    assert str(RunName.of_spec(spec)) == RUN
     assert record.record_path(RUN, tmp_path) == tmp_path / "results" / f"{RUN}.json"
     assert json.loads(json.dumps(spec)) == spec
 
@@ -256,6 +257,6 @@ def test_every_key_has_a_meaning_and_the_versions_differ_as_stated():
 
 
 def test_the_schema_in_git_is_current():
-    stored = Path(REPOSITORY / "config/record.schema.json").read_text()
+    stored = Path(ROOT / "config/record.schema.json").read_text()
     assert stored == record_schema.text()
     assert CliRunner().invoke(cli.app, ["schema", "--records"]).output == stored

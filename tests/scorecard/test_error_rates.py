@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate
 from scipy import stats as scipy_stats
+from support.project import ROOT
 from typer.testing import CliRunner
 
 from reweigh import stats
@@ -19,7 +20,6 @@ from reweigh.errors import ReweighError
 from reweigh.scorecard import error_rates
 from reweigh.scorecard.error_rates import POINT, VERDICTS, Case, exact, simulate
 
-ROOT = Path(__file__).parents[2]
 DRAWS = 200_000
 CASES = [
     Case(0.0, 0.005, 3),
@@ -180,7 +180,7 @@ def test_the_command_prints_them_and_writes_only_where_told(tmp_path: Path, monk
     monkeypatch.setattr(error_rates, "markdown_tables", lambda config: {"perfect": "| a |"})
     done = CliRunner().invoke(app, ["scorecard", "--error-rates"])
     assert done.exit_code == 0
-    assert done.stdout.startswith(error_rates.SHOWS["perfect"])
+    assert done.stdout.startswith(error_rates.CAPTIONS["perfect"])
     document = tmp_path / "verdicts.md"
     document.write_text("before\n<!-- perfect -->\nold\n<!-- /perfect -->\nafter\n")
     done = CliRunner().invoke(app, ["scorecard", "--error-rates", "--to", str(tmp_path)])

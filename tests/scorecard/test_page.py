@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 from support import synthetic_records
+from support.project import ROOT
 
 from reweigh import scorecard
 from reweigh.analysis import tables
@@ -57,7 +58,7 @@ class Reader(HTMLParser):
 @pytest.fixture(scope="module")
 def paper() -> tuple[pd.DataFrame, dict[str, Any], str]:
     """Lines, records and page of scale paper, from the records that are in the repository."""
-    config = load(synthetic_records.REPOSITORY)
+    config = load(ROOT)
     known = scorecard.scored_records(config, "paper")
     lines = scorecard.score(config, "paper", records=known)
     return lines, known, page(config, "paper", lines, known)
@@ -83,7 +84,7 @@ def test_every_line_is_in_the_text_and_every_number_in_a_heat_map(paper: Any, re
         assert f"{number:.4f}".replace("-", "−") in read.text
     for claim in lines[lines["kind"] == "claim"]["text"]:
         assert claim in read.text
-    config = load(synthetic_records.REPOSITORY)
+    config = load(ROOT)
     for finding in (one for name in config.project.papers for one in config.paper(name).findings):
         assert finding.text.replace("`", "") in read.text and finding.evidence in read.text
 
@@ -173,7 +174,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
 
 def test_the_same_input_gives_the_same_bytes_and_other_records_others(paper: Any, tmp_path: Path) -> None:
     lines, known, html = paper
-    config = load(synthetic_records.REPOSITORY)
+    config = load(ROOT)
     assert page(config, "paper", lines.copy(), dict(reversed(known.items()))) == html
     card = scorecard.write("paper", synthetic_records.project(tmp_path / "project"), ["tdr"])
     assert card.page.read_text() != html
@@ -184,7 +185,7 @@ def test_a_run_without_a_record_is_named_and_nothing_is_made_up(paper: Any) -> N
     lines, known, _ = paper
     gone = next(iter(tables.unpack(lines[lines["n"] > 0]["runs"].iloc[0])))
     rest = {run: body for run, body in known.items() if run != gone}
-    data = Reader(page(load(synthetic_records.REPOSITORY), "paper", lines, rest)).data
+    data = Reader(page(load(ROOT), "paper", lines, rest)).data
     assert [run for run in data["runs"] if "digest" not in run] == [{"run": gone}]
 
 
@@ -203,7 +204,7 @@ def test_ids_that_two_papers_share_are_told_apart(paper: Any) -> None:
     lines = paper[0].copy()
     first, last = lines.index[0], lines.index[-1]
     lines.loc[last, "id"] = lines.loc[first, "id"] = "the-same"
-    keys = [row["key"] for row in rows_of(load(synthetic_records.REPOSITORY), lines)]
+    keys = [row["key"] for row in rows_of(load(ROOT), lines)]
     assert (keys[first], keys[last]) == ("tdr/the-same", "absgd/the-same")
     assert len(set(keys)) == len(keys)
 

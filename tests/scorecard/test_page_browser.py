@@ -11,20 +11,19 @@ from urllib.parse import quote
 
 import pandas as pd
 import pytest
-from support import synthetic_records
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.select import Select
+from support import needs, synthetic_records
+from support.browser import ACCESS, CONTRAST, press, resize, start, visit
+from support.project import ROOT
 
 from reweigh import scorecard
 from reweigh.analysis import tables
 from reweigh.config.grid import load
 
-pytest.importorskip("selenium", reason="the browser tests need selenium: pip install 'reweigh[dev]'")
-from selenium import webdriver
-from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.select import Select
-from support.browser import ACCESS, BROWSER, CONTRAST, DRIVER, press, resize, start, visit
-
-pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="no chromium and chromedriver on this machine")
+pytestmark = needs.BROWSER
 TDR = "Table3/adult/sex/tdr/test_accuracy"
 
 
@@ -32,7 +31,7 @@ TDR = "Table3/adult/sex/tdr/test_accuracy"
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The folder of the repository's own records at scale paper, and one with made-up records at scale quick."""
     folder = tmp_path_factory.mktemp("page")
-    config = load(synthetic_records.REPOSITORY)
+    config = load(ROOT)
     known = scorecard.scored_records(config, "paper")
     lines = scorecard.score(config, "paper", records=known)
     for kind, text in scorecard.texts(config, "paper", lines, known).items():
@@ -103,7 +102,7 @@ def test_every_number_has_a_square_and_every_line_a_row(
 
 def expected(folder: Path) -> pd.DataFrame:
     """The csv's lines with what the filters go by, from the config and the published files and not from the page."""
-    config, lines = load(synthetic_records.REPOSITORY), lines_of(folder)
+    config, lines = load(ROOT), lines_of(folder)
     stated = pd.concat([tables.published(config, paper) for paper in config.project.papers], ignore_index=True)
     stated.index = lines.index[lines["kind"] == "number"]
     lines["methods"] = [set(text.split()) for text in lines["method"]]
@@ -183,7 +182,7 @@ def test_filters_combine_stand_in_the_address_and_are_undone(driver: webdriver.C
 def test_a_click_on_a_number_opens_its_chain_down_to_bytes_and_addresses(
     driver: webdriver.Chrome, pages: dict[str, Path]
 ) -> None:
-    known = scorecard.scored_records(load(synthetic_records.REPOSITORY), "paper")
+    known = scorecard.scored_records(load(ROOT), "paper")
     lines = lines_of(pages["paper"])
     visit(driver, pages["paper"])
     links = driver.find_elements(By.CSS_SELECTOR, 'tr[data-line] a[href^="#number="]')

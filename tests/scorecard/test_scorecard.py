@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from support import synthetic_records
+from support.project import ROOT
 
 from reweigh import scorecard, stats
 from reweigh.analysis import tables
@@ -65,7 +66,7 @@ def test_a_number_by_hand(lines: pd.DataFrame) -> None:
 
 def test_gaps_are_told_apart(lines: pd.DataFrame) -> None:
     assert number(lines, "Figure8").verdict == "not run"
-    assert number(lines, "Figure8").note == load(synthetic_records.REPOSITORY).experiment("tdr", "nexrad").reason
+    assert number(lines, "Figure8").note == load(ROOT).experiment("tdr", "nexrad").reason
     unreported = lines[(lines["kind"] == "number") & lines["published"].isna()]
     assert len(unreported) == 6
     assert set(unreported["verdict"]) == {"not reported"}

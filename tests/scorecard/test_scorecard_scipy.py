@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from scipy import stats as scipy_stats
 from support import synthetic_records
+from support.project import ROOT
 from typer.testing import CliRunner
 
 from reweigh import scorecard
 from reweigh.cli import app
-from reweigh.config.grid import load
+from reweigh.config import files
+from reweigh.config.grid import load, written_out
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.scorecard import readme
 
-ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results/paper"
 with open(RESULTS / "scorecard.csv", newline="") as file:
     LINES = list(csv.DictReader(file))
@@ -32,7 +32,7 @@ NUMBERS = [line for line in LINES if line["kind"] == "number"]
 CLAIMS = [line for line in LINES if line["kind"] == "claim"]
 TESTED = [line for line in CLAIMS if line["verdict"] != "not run"]
 PAPERS = list(dict.fromkeys(line["paper"] for line in LINES))
-CONFIG = {paper: yaml.safe_load((ROOT / f"config/papers/{paper}.yaml").read_text()) for paper in PAPERS}
+CONFIG = {paper: files.plain(written_out(ROOT, paper)) for paper in PAPERS}
 
 Side = dict[str, Any]  # effect, low, high, statistic, n, for, against
 
@@ -250,6 +250,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = synthetic_records.project(tmp_path_factory.mktemp("project"))
     synthetic_records.fill(root, "paper", "tdr", "table3")
     (root / "README.md").write_text("before\n<!-- scorecard -->\n<!-- /scorecard -->\nafter\n")
+    (root / "docs").mkdir()
+    (root / "docs/found.md").write_text("before\n<!-- decided -->\n<!-- /decided -->\nafter\n")
     return root
 
 
@@ -267,6 +269,10 @@ def test_the_command_prints_counts_and_writes_the_readme(project: Path, monkeypa
     text = (project / "README.md").read_text()
     assert text.startswith("before\n<!-- scorecard -->\nVerdicts on published numbers")
     assert text.endswith("<!-- /scorecard -->\nafter\n")
+    assert done.stdout.splitlines()[-2:] == ["README.md", "docs/found.md"]
+    found = (project / "docs/found.md").read_text()
+    decided = [line for line in lines if line["kind"] == "claim" and line["verdict"] in readme.DECIDED]
+    assert found.count("| `tdr` |") == len(decided) and found.endswith("<!-- /decided -->\nafter\n")
     counts = counts_of(lines)
     for kind, words in (("number", readme.NUMBER_VERDICTS), ("claim", readme.CLAIM_VERDICTS)):
         row = next(
@@ -287,15 +293,21 @@ def test_the_readme_shows_scale_paper_only_and_needs_its_markers(project: Path) 
     with pytest.raises(ReweighError, match="<!-- /scorecard -->"):
         readme.write(lines, project)
     with pytest.raises(ReweighError, match="no column for the verdicts odd"):
-        readme.summary(load(project), lines.assign(verdict="odd"))
+        readme.summary(lines.assign(verdict="odd"))
 
 
-def test_the_readme_gives_decided_claims_with_their_evidence(project: Path) -> None:
+def test_without_a_decided_claim_that_is_said(project: Path) -> None:
+    config = load(project)
+    lines = scorecard.score(config, "paper", ["tdr"])
+    assert readme.decided(config, lines.assign(verdict="not run")) == "No claim is decided yet."
+
+
+def test_found_gives_decided_claims_with_their_evidence(project: Path) -> None:
     config = load(project)
     lines = scorecard.score(config, "paper", ["tdr"])
     name = "table3-tdr-beats-a-constant"
     lines.loc[lines["id"] == name, ["effect", "effect_low", "effect_high", "n", "p_holm", "verdict"]] = (
         0.0835, 0.0802, 0.0868, 5, 0.00002, "holds")  # fmt: skip
-    row = next(row for row in readme.summary(config, lines).split("\n") if "always naming the more frequent" in row)
+    row = next(row for row in readme.decided(config, lines).split("\n") if "always naming the more frequent" in row)
     assert row.startswith("| `tdr` | TDR predicts income better than always naming the more frequent label. *(ours)* |")
     assert row.endswith("| paired t test | +8.3 points | +8.0 to +8.7 points | 5 | < 0.0001 | **holds** |")

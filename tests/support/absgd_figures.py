@@ -14,8 +14,9 @@ from reweigh.digest import file_digest
 from reweigh.plots.figure import Figure
 from reweigh.records import record
 from support import synthetic_records
+from support.project import ROOT
 
-NOTEBOOKS = {path.stem: path for path in sorted((synthetic_records.REPOSITORY / "notebooks/absgd").glob("*.ipynb"))}
+NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "notebooks/absgd").glob("*.ipynb"))}
 
 
 def cell(experiment: str, setting: str, method: str) -> str:

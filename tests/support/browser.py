@@ -5,20 +5,18 @@ visit(driver, folder, "#paper=tdr")                        # folder/scorecard.ht
 driver.execute_script(ACCESS), driver.execute_script(CONTRAST)     # what is wrong for readers; both empty if nothing is
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
+from support.needs import CHROMEDRIVER, CHROMIUM
 
 
 def start(*more: str) -> webdriver.Chrome:
     """A browser without a window that notes every request and every line of its console."""
     options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER or ""
+    options.binary_location = CHROMIUM or ""
     for argument in (
         "--headless=new",
         "--no-sandbox",
@@ -29,7 +27,7 @@ def start(*more: str) -> webdriver.Chrome:
     ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
     resize(driver, 1280)
     return driver
 

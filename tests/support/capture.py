@@ -5,11 +5,14 @@ what Python decides while it records stays as it was, and whatever the device si
 tensors is wrong from the second step on. A step that asks for a value is refused, as CUDA refuses it.
 """
 
+import functools
+
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 WAITS = {"_local_scalar_dense", "nonzero", "item", "is_nonzero", "equal"}
+HIDDEN_WAITS = ("tolist", "numpy", "__array__")  # on a CPU they read the memory without an operation
 
 
 class Recording(TorchDispatchMode):
@@ -19,13 +22,28 @@ class Recording(TorchDispatchMode):
         super().__init__()
         self.operations = []
 
+    def __enter__(self):
+        self.hidden = {name: getattr(torch.Tensor, name) for name in HIDDEN_WAITS}
+        for name in HIDDEN_WAITS:
+            setattr(torch.Tensor, name, functools.partialmethod(waits, name))
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        for name, method in self.hidden.items():
+            setattr(torch.Tensor, name, method)
+        return super().__exit__(*error)
+
     def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
         name = function.overloadpacket.__name__
         if name in WAITS:
-            raise RuntimeError(f"{name} waits for a value: not permitted while a step is captured")
+            waits(None, name)
         results = function(*arguments, **(keywords or {}))
         self.operations.append((function, tree_map(same, arguments), tree_map(same, keywords or {}), results))
         return results
+
+
+def waits(tensor, name, *arguments):
+    raise RuntimeError(f"{name} waits for a value: not permitted while a step is captured")
 
 
 def same(value):
@@ -75,3 +93,13 @@ def replay(function, arguments, keywords, results):
     for old, new in zip(tree_flatten(results)[0], tree_flatten(found)[0], strict=True):
         if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
             old.copy_(new)
+
+
+def use_optimiser_of_a_gpu(monkeypatch):
+    """On a GPU the learning rate is a tensor, read by one fused kernel; have it so on a CPU, as a replay needs."""
+    plain = torch.optim.SGD
+
+    def fused(parameters, lr, foreach, fused, **options):
+        return plain(parameters, lr=torch.tensor(lr), fused=True, **options)
+
+    monkeypatch.setattr(torch.optim, "SGD", fused)

@@ -7,11 +7,10 @@ crates use. A word that is not in that part is an error, since for the validator
 import json
 import shutil
 import zipfile
-from pathlib import Path
 
 from support import tampering
+from support.project import ROOT
 
-ROOT = Path(__file__).parents[2]
 CONTEXT_URL = "https://w3id.org/ro/crate/1.1/context"
 PROFILE = "provenance-run-crate"  # and all that it builds on
 SCHEMA_ORG = """

@@ -18,10 +18,9 @@ from reweigh.data.obtain import recipe_digest, split_path
 from reweigh.digest import digest, file_digest
 from reweigh.records import record
 from reweigh.streams import rng
+from support.project import ROOT
 
 NAMES = ("paper", "experiment", "setting", "method")
-REPOSITORY = Path(__file__).parents[2]
-
 # Roughly where each method ends at the mildest ratio, and what it loses per decade of imbalance.
 LEVELS = {
     "tdr": (0.985, 0.05),
@@ -37,9 +36,9 @@ LEVELS = {
 def project(root: Path) -> Path:
     """A copy of the parts of the project that results are made from, without any record."""
     for name in ("config", "data/published", "notebooks", "workflow/report"):
-        shutil.copytree(REPOSITORY / name, root / name)
-    shutil.copy(REPOSITORY / "data/manifest.yaml", root / "data/manifest.yaml")
-    (root / "data/embedded").symlink_to(REPOSITORY / "data/embedded")
+        shutil.copytree(ROOT / name, root / name)
+    shutil.copy(ROOT / "data/manifest.yaml", root / "data/manifest.yaml")
+    (root / "data/embedded").symlink_to(ROOT / "data/embedded")
     return root
 
 

@@ -11,9 +11,7 @@ from reweigh.config.grid import load
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest
 from reweigh.records import record
-
-ROOT = Path(__file__).parents[2]
-
+from support.project import ROOT
 
 COPIED = ("Snakefile", "config", "workflow", "profiles", "notebooks", "src", "data/manifest.yaml", "data/published")
 

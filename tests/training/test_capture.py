@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-from support import absgd_methods, capture, two_stages
-from support.mnist_runs import outcome, spec_of
+from support import capture, two_stages
+from support.mnist_runs import outcome
 
 from reweigh.config import grid as config
 from reweigh.data import load
@@ -14,18 +14,11 @@ from reweigh.training.engine import Run
 from reweigh.training.graph import WARM_UP_STEPS, CapturedSteps
 
 CPU = torch.device("cpu")
-METHODS = ["none", "hard", "rand", "rand_class", "er", "er_mean", "tdr", "tdr_p"]
 
 
 @pytest.fixture(autouse=True)
 def optimiser_of_a_gpu(monkeypatch):
-    """On a GPU the learning rate is a tensor, read by one fused kernel; here so on a CPU, for both sides."""
-
-    def fused(parameters, lr, foreach, fused, **options):
-        return SGD(parameters, lr=torch.tensor(lr), fused=True, **options)
-
-    SGD = torch.optim.SGD
-    monkeypatch.setattr(torch.optim, "SGD", fused)
+    capture.use_optimiser_of_a_gpu(monkeypatch)
 
 
 def executed(spec, raw, executor):
@@ -33,22 +26,6 @@ def executed(spec, raw, executor):
     run = Run(spec, raw, draw(raw, spec["data"]["split"], spec["seed"]), CPU, executor)
     run.finish()
     return outcome(run)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_recorded_and_replayed_run_is_identical_to_the_last_bit(method, mnist):
-    spec = spec_of(method)
-    executor = capture.Replayed()
-    assert executed(spec, mnist, executor) == executed(spec, mnist, capture.observed)
-    assert executor.replays >= 16
-
-
-@pytest.mark.parametrize("method", absgd_methods.METHODS)
-def test_losses_with_memory_moving_averages_and_switches_of_programs_replay_too(method, mnist):
-    spec = absgd_methods.spec_of(method)
-    executor = capture.Replayed()
-    assert executed(spec, mnist, executor) == executed(spec, mnist, capture.observed)
-    assert executor.replays >= 12  # of 20 steps; two of each program are taken as they come
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,25 @@
 """A protocol of ABSGD on all of CIFAR-10, from the mirror, for a tenth of its epochs: that it runs and learns."""
 
 import os
-from pathlib import Path
 
 import pytest
 import torch
+from support import needs
+from support.needs import MIRROR_FOLDER
+from support.project import ROOT
 
 from reweigh.config import grid as config
 from reweigh.data import load, manifest
 from reweigh.data.split import draw
 from reweigh.training.engine import Run
 
-MIRROR = Path(os.environ.get("REWEIGH_MIRROR", "no mirror"))
-MANIFEST = Path(__file__).parents[2] / "data/manifest.yaml"
+MANIFEST = ROOT / "data/manifest.yaml"
 
 
 @pytest.mark.minutes
-@pytest.mark.skipif(not (MIRROR / "cifar-10").exists(), reason="all of CIFAR-10 is not at hand; set REWEIGH_MIRROR")
+@needs.mirror("cifar-10")
 def test_cross_entropy_learns_long_tailed_cifar_in_a_tenth_of_the_epochs(tmp_path):
-    manifest.ensure("cifar10", tmp_path, mirror=str(MIRROR), manifest=MANIFEST)
+    manifest.ensure("cifar10", tmp_path, mirror=str(MIRROR_FOLDER), manifest=MANIFEST)
     raw = load.read("cifar10", root=tmp_path)
     spec = config.resolve("paper/absgd/cifar10/lt-rho100/sgd_ce/seed0")
     training = spec["training"]

@@ -4,6 +4,7 @@ import io
 
 import pytest
 import torch
+from support import needs
 from support.gpu_runs import CELLS, bits, on_a_stream, run_of, spec_of
 
 from reweigh.data import load
@@ -13,7 +14,7 @@ from reweigh.training.graph import CapturedSteps
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+    needs.GPU,
 ]
 
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from support import needs
 from support.project import environment
 
 PROBE = """
@@ -32,11 +33,11 @@ def probe(mode):
     return set_ == "True", computed, int(faults)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+@needs.LINUX
 def test_freed_memory_is_kept_and_can_be_returned_again():
     could, kept, faults = probe("kept")
     if not could:
-        pytest.skip("this C library has no mallopt")
+        pytest.skip("wants glibc")
     _, returned, more = probe("returned")
     assert kept == returned
     assert faults < 1000 < 20_000 < more

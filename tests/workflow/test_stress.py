@@ -1,4 +1,4 @@
-"""A short version of tests/stress.py: real Snakemake, killed a few times, leaves the records of an undisturbed run."""
+"""A short version of tools/stress.py: real Snakemake, killed a few times, leaves the records of an undisturbed run."""
 
 import pytest
 import stress

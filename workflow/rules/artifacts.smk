@@ -4,7 +4,7 @@
 for artifact in flow.artifacts():
 
     rule:
-        """Render one figure or table from its records: picture, numbers, the executed notebook and a receipt."""
+        """Render one figure or table from its records: the numbers that it shows, the executed notebook, a receipt."""
         name:
             f"render_{artifact.name}"
         input:

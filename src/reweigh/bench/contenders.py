@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from reweigh.config import cards
 from reweigh.data import load, manifest
 from reweigh.data.arrays import RawData, Split
 from reweigh.data.split import draw
@@ -23,44 +24,6 @@ from reweigh.methods import base
 from reweigh.training.engine import Run, eagerly
 
 MOMENTS = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2470, 0.2435, 0.2616]}
-OPTIONS = {
-    "none": {"scale": "mean"},
-    "hard": {"scale": "simplex"},
-    "random_weights": {"per": "example", "every": 1},
-    "er": {"scale": "sum"},
-    "tdr": {
-        "outer_every": 10,
-        "outer_learning_rate": 0.1,
-        "clip_max": 100.0,
-        "normalisation": "class",
-        "hypergradient_batch": "fresh",
-        "look_ahead_decay": True,
-        "target_mode": "eval",
-        "target_augment": True,
-    },
-    "absgd": {
-        "lambda_": 5.0,
-        "from_epoch": 0,
-        "first_lambda": None,
-        "gamma": 0.5,
-        "alpha": 1.0,
-        "uniform": False,
-        "loss": None,
-        "class_balance": None,
-        "log_weights": False,
-    },
-    "meta": {
-        "from_epoch": 0,
-        "beta": 0.9999,
-        "weight_rate": 0.01,
-        "meta_learning_rate": 0.001,
-        "meta_milestones": [],
-        "meta_factor": 1.0,
-        "meta_loss": "cross_entropy",
-        "target_augment": True,
-        "loss": None,
-    },
-}
 MODELS = {"resnet32": ("ResNet-32", 128), "lenet": ("LeNet", 50)}  # title, batch size
 
 
@@ -78,8 +41,14 @@ def raw_data(dataset: str) -> RawData:
     return load.read(dataset)
 
 
-def spec_of(model: str, uses: str = "none", precision: str = "fp32", dataset: str = "", **training: Any) -> dict:
-    """A spec of `model` ("resnet32", "lenet") under the method `uses`; `training` says what else differs."""
+def spec_of(model: str, uses: str = "", precision: str = "fp32", dataset: str = "", **training: Any) -> dict:
+    """A spec of `model` ("resnet32", "lenet") under a method that has a bench entry on its card, or plain training.
+
+    `training` says what else differs.
+    """
+    uses = uses or cards.plain()
+    entry = cards.card_of(uses).bench
+    assert entry, f"the card of {uses} has no bench entry"
     size = MODELS[model][1]
     splits = {
         "mnist": {"kind": "two-class", "classes": [4, 9], "total": 5000, "imbalance_ratio": 10.0, "target_size": 50},
@@ -91,7 +60,7 @@ def spec_of(model: str, uses: str = "none", precision: str = "fp32", dataset: st
     return {
         "seed": 0,
         "uses": uses,
-        "method_options": OPTIONS.get(uses, {}),
+        "method_options": dict(entry.options),
         "model": {"name": model, "options": {}},
         "data": {
             "dataset": dataset,
@@ -147,8 +116,9 @@ def plain_loop() -> ModuleType | None:
 
 def images_of(dataset: str) -> tuple[np.ndarray, np.ndarray]:
     """The training images of the bench's split as torchvision gives them, uint8 (N, 32, 32, 3), and labels (N,)."""
-    train = split_of(dataset).train
-    return np.ascontiguousarray(raw_data(dataset).train_inputs[train.index].transpose(0, 2, 3, 1)), train.label
+    train, images = split_of(dataset).train, raw_data(dataset).train_inputs
+    assert isinstance(images, np.ndarray)
+    return np.ascontiguousarray(images[train.index].transpose(0, 2, 3, 1)), train.label
 
 
 class WeightNetwork(base.Method):
@@ -163,6 +133,8 @@ class WeightNetwork(base.Method):
 
     def __init__(self, options: dict[str, Any], setting: base.Setting) -> None:
         super().__init__(options, setting)
+        assert setting.target is not None
+        self.target = setting.target
         generator = torch.Generator().manual_seed(setting.seed)
         device = setting.class_counts.device
         shapes = {"hidden": (100, 1), "hidden_bias": (100,), "out": (1, 100), "out_bias": (1,)}
@@ -173,13 +145,13 @@ class WeightNetwork(base.Method):
     def prepare(self, number: int) -> str:
         if number % self.EVERY:
             return "inner"
-        self.setting.target.seek(number // self.EVERY)
+        self.target.seek(number // self.EVERY)
         return "outer"
 
     def learn(self, step: base.Step) -> None:
         if step.program == "inner":
             return
-        target = self.setting.target.current()
+        target = self.target.current()
         at = base.parameters_of(step.model)
         gradient = loss_weight_hypergradient(
             losses=lambda at: self.losses_at(step, step.batch, at, training=True, name="train"),

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from reweigh.bench.table import Line
-from reweigh.plots.style import INK, MUTED, RC, SMALL, sheet
+from reweigh.plots.style import INK, MUTED, RC, SMALL, is_last_row, sheet
 
 ROW, HEAD = 0.19, 0.27  # inches: of a line, of a group's title
 DOT = "#0072B2"
@@ -47,7 +47,8 @@ def _panel(axes: Axes, name: str, rows: list[Line]) -> None:
     axes.set_title(name, loc="left", fontsize=8, weight="bold", pad=3)
     axes.axvline(1, color=MUTED, linewidth=0.8, zorder=1)
     for place, line in enumerate(rows):
-        if line.q1 is not None:
+        assert line.ratio is not None
+        if line.q1 is not None and line.q3 is not None:
             axes.plot([line.q1, line.q3], [place, place], color=DOT, linewidth=2.4, alpha=0.55, zorder=2)
         axes.plot(line.ratio, place, "o", color=DOT, markersize=4, zorder=3)
         axes.annotate(
@@ -63,7 +64,7 @@ def _panel(axes: Axes, name: str, rows: list[Line]) -> None:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="x", labelbottom=axes.get_subplotspec().is_last_row())
+    axes.tick_params(axis="x", labelbottom=is_last_row(axes))
 
 
 def _scale(axes: Axes, shown: list[Line]) -> None:

@@ -1,6 +1,7 @@
 """What only a GPU has: steps captured as graphs, runs on streams of their own, a memory whose bandwidth binds."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,18 +29,19 @@ def graphs(bench: Bench) -> list[Line]:
     for precision in ("fp32", "bf16"):
         spec = make.spec_of("resnet32", precision=precision)
         eager, captured = make.run_of(spec, bench.device), _captured(spec, bench)
-        pack = [Lane(lambda spec=spec: _Passenger(_captured(spec, bench)), bench.device) for _ in range(PACK)]
+        pack = [Lane(partial(_passenger, spec, bench), bench.device) for _ in range(PACK)]
         for lane in pack:
-            lane.inside(lambda lane=lane: advance(lane.job.run, WARM))
+            lane.inside(partial(advance, lane.job.run, WARM))
         advance(eager, WARM)
         advance(captured, WARM)
+        assert isinstance(captured.execute, CapturedSteps)
         note = str(captured.execute.report()["eager"] or "")
         taken = {
             f"eager step, {precision}": Contender(bench.steps_of(eager, 20), precision),
             f"captured step, {precision}": Contender(bench.steps_of(captured, 20), precision, note=note),
         }
         lines += bench.compare(group, taken)
-        beside = Contender(bench.timed(lambda pack=pack: _in_turn(pack, 20), 20 * PACK), precision)
+        beside = Contender(bench.timed(partial(_in_turn, pack, 20), 20 * PACK), precision)
         alone = taken[f"captured step, {precision}"]
         lines += bench.compare(
             group, {f"one captured run, {precision}": alone, f"a step of {PACK} packed runs, {precision}": beside}
@@ -53,6 +55,10 @@ class _Passenger:
 
     def __init__(self, run: Run) -> None:
         self.run, self.keeper = run, lambda run: None
+
+
+def _passenger(spec: dict[str, Any], bench: Bench) -> _Passenger:
+    return _Passenger(_captured(spec, bench))
 
 
 def _captured(spec: dict[str, Any], bench: Bench) -> Run:

@@ -156,7 +156,8 @@ def resident_peak(work: Callable[[], Any]) -> float | None:
 
 
 def _kibibytes(status: Path, name: str) -> int:
-    return int(re.search(rf"^{name}:\s+(\d+) kB$", status.read_text(), re.MULTILINE)[1])
+    (count,) = re.findall(rf"^{name}:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
+    return int(count)
 
 
 class Stopwatch:

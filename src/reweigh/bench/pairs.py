@@ -48,11 +48,11 @@ class Problem:
 
     def by_example(self) -> Pair:
         """The derivatives by the weights of the examples, from zero: example reweighting."""
-        known = {"losses": self.losses, "outer_loss": self.target_loss, "parameters": self.parameters, "step_size": 1.0}
+        given: dict[str, Any] = {"losses": self.losses, "outer_loss": self.target_loss, "parameters": self.parameters}
         zero = torch.zeros(len(self.batch), device=self.device)
         return (
-            lambda: lookahead.example_hypergradient(weights=None, **known),
-            lambda: double_backprop.example_hypergradient(weights=zero, **known),
+            lambda: lookahead.example_hypergradient(weights=None, step_size=1.0, **given),
+            lambda: double_backprop.example_hypergradient(weights=zero, step_size=1.0, **given),
         )
 
     def by_network(self) -> Pair:
@@ -62,7 +62,7 @@ class Problem:
         network = {name: torch.randn(shape, generator=generator).to(self.device) for name, shape in shapes.items()}
         with torch.no_grad():
             losses = self.losses(self.parameters)
-        known = {
+        given: dict[str, Any] = {
             "losses": self.losses,
             "outer_loss": self.target_loss,
             "parameters": self.parameters,
@@ -71,8 +71,8 @@ class Problem:
             "step_size": 0.01,
         }
         return (
-            lambda: lookahead.weight_hypergradient(**known),
-            lambda: double_backprop.weight_hypergradient(**known),
+            lambda: lookahead.weight_hypergradient(**given),
+            lambda: double_backprop.weight_hypergradient(**given),
         )
 
     def by_design(self) -> Pair:
@@ -113,7 +113,7 @@ def hypergradients(bench: Bench) -> list[Line]:
     """Every pair on ResNet-32, those of plain losses on LeNet too."""
     rounds, lines = max(2, bench.rounds // 2), []
     torch.set_num_threads(all_cores())
-    run = make.run_of(make.spec_of("resnet32", "er"), bench.device)
+    run = make.run_of(make.spec_of("resnet32"), bench.device)
     title, size = make.MODELS["resnet32"]
     whole, small = Problem(run, size), Problem(run, SMALL)
     lines += _pair(bench, f"{title}, B = {size}: by example", whole.by_example(), rounds)
@@ -122,7 +122,7 @@ def hypergradients(bench: Bench) -> list[Line]:
     plain = "the loss alone"
     lines += _pair(bench, f"{title}, B = {SMALL}: gradient-norm penalty", small.penalised(), rounds, plain)
     torch.set_num_threads(1)
-    small = Problem(make.run_of(make.spec_of("lenet", "er", target_batch_size=50), bench.device), 50)
+    small = Problem(make.run_of(make.spec_of("lenet", target_batch_size=50), bench.device), 50)
     lines += _pair(bench, "LeNet, B = 50: by example", small.by_example(), bench.rounds, repeat=10)
     lines += _pair(bench, "LeNet, B = 50: by weight network", small.by_network(), bench.rounds, repeat=10)
     return lines

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from reweigh.config.cards import methods
+
 CSV = Path("results") / "bench" / "bench.csv"
 
 
@@ -42,8 +44,9 @@ class Line:
 
 
 def method_key(uses: str, options: dict[str, Any]) -> str:
-    """What decides the cost of a method's step: its module and how often it learns. `tdr 10`, `er 1`."""
-    return f"{uses} {options.get('outer_every', 1)}"
+    """What decides the cost of a method's step: its module, and how often it learns by its card, as in `NAME 10`."""
+    card = methods().get(uses)  # an old record may name a method that is no longer there
+    return f"{uses} {card.cycle(options) if card else 1}"
 
 
 def write(lines: Iterable[Line], path: Path) -> None:
@@ -70,13 +73,11 @@ def read(path: Path) -> list[Line]:
 
 
 def _line(row: dict[str, str]) -> Line:
-    numbers = {name: float(row[name]) if row[name] else None for name in ("ratio", "q1", "q3", "peak_mebibytes")}
-    return Line(
-        **row
-        | numbers
-        | {"milliseconds": float(row["milliseconds"]), "rounds": int(row["rounds"]), "threads": int(row["threads"])}
-        | {"batch_size": int(row["batch_size"]) if row["batch_size"] else None}
-    )
+    values: dict[str, Any] = dict(row)
+    values |= {name: float(row[name]) if row[name] else None for name in ("ratio", "q1", "q3", "peak_mebibytes")}
+    values |= {"milliseconds": float(row["milliseconds"]), "rounds": int(row["rounds"]), "threads": int(row["threads"])}
+    values["batch_size"] = int(row["batch_size"]) if row["batch_size"] else None
+    return Line(**values)
 
 
 def report(lines: list[Line]) -> str:

@@ -1,16 +1,14 @@
-"""What a paper's file must hold beyond its shape: names that exist, a source for every value, sizes that can be had."""
+"""What a paper must hold beyond its shape: names that exist, a source for every value, sizes that can be had."""
 
 import ast
 import functools
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import reweigh.config.references as judged
-import reweigh.config.sizes as sizes
-from reweigh.config.knobs import KNOBS
+from reweigh.config import references, sizes
+from reweigh.config.cards import check_options
 from reweigh.config.models import Artifact, Experiment, Paper
 from reweigh.config.sources import leaves, source_of
-from reweigh.config.validation import lookup, validated
+from reweigh.config.validation import lookup
 from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
 
@@ -18,71 +16,26 @@ if TYPE_CHECKING:
     from reweigh.config.grid import Config
 
 # Values that decide results and so must say where they come from.
-SOURCED = ("split", "scale_inputs", "augment", "dataset_options", "model", "training", "method_options", "seeds")
-
-# Which values an option of a loss may have, by the type that its constructor names.
-KINDS: dict[str, set[type]] = {"float": {int, float}, "int": {int}, "bool": {bool}, "str": {str}, "None": {type(None)}}
+SOURCED = ("split", "scale_inputs", "augment", "dataset_options", "model", "training", "options", "seeds")
 
 
 def check(config: "Config", paper: str) -> None:
-    """Raise ConfigError at the first thing in a paper's file that cannot be."""
-    file, content = f"config/papers/{paper}.yaml", config.papers[paper]
-    for name in content.methods:
-        _check_method(f"{file}: methods.{name}", content, name)
+    """Raise ConfigError at the first thing in a paper that cannot be."""
+    content = config.papers[paper]
+    for name, method in content.methods.items():
+        check_options(method.uses, method.options, _where(config, paper, "methods", name, "options"))
     for name, experiment in content.experiments.items():
-        _check_experiment(f"{file}: experiments.{name}", content, experiment)
+        _check_experiment(_where(config, paper, "experiments", name), content, experiment)
     for name, artifact in content.artifacts.items():
-        _check_artifact(f"{file}: artifacts.{name}", content, artifact)
-    judged.check(config, paper)
+        _check_artifact(_where(config, paper, "artifacts", name), content, artifact)
+    references.check(config, paper)
     _check_sources(config, paper)
     _check_specs(config, paper)
 
 
-def _check_method(where: str, paper: Paper, name: str) -> None:
-    """A method must exist as a module and state all of the knobs that are known of it, and no others."""
-    method = paper.methods[name]
-    lookup("module of reweigh.methods", method.uses, sorted(_modules("methods", "Method")), where)
-    if knobs := KNOBS.get(method.uses):
-        validated(knobs, method.options, f"{where}.options")
-        _check_loss(method.options, f"{where}.options.loss")
-
-
-def _check_loss(options: dict[str, Any], where: str) -> None:
-    """A loss that a method's options name must have its file, and be given all that its constructor asks for."""
-    if (said := options.get("loss")) is None:
-        return
-    if "name" not in said:
-        raise ConfigError(f"{where}: has no name; known: {', '.join(_losses())}")
-    takes = lookup("loss", said["name"], _losses(), where)
-    for option, value in said.items():
-        if option != "name":
-            kind, _ = lookup(f"option of loss {said['name']}", option, takes, where)
-            if not any(type(value) in KINDS.get(word, {type(value)}) for word in kind.split(" | ")):
-                raise ConfigError(f"{where}.{option}: must be {kind}, is {value!r}")
-    for option, (_, required) in takes.items():
-        if required and option not in said:
-            raise ConfigError(f"{where}: {option!r} of loss {said['name']} is missing")
-
-
-@functools.cache
-def _losses() -> dict[str, dict[str, tuple[str, bool]]]:
-    """The losses that there are -> their options: the type, and whether it must be stated. Read, not imported."""
-    paths = {path.stem: path for path in sorted((PACKAGE / "losses").glob("[a-z]*.py"))}
-    shared = _keywords(paths.pop("base"))
-    return {name: _keywords(path) | shared for name, path in paths.items()}
-
-
-def _keywords(path: Path) -> dict[str, tuple[str, bool]]:
-    """What the constructor of a file's class `Loss` takes by keyword alone: name -> (type, has it no default)."""
-    defined = {node.name: node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)}
-    functions = {node.name: node for node in defined["Loss"].body if isinstance(node, ast.FunctionDef)}
-    if "__init__" not in functions:
-        return {}
-    said = functions["__init__"].args
-    return {
-        argument.arg: (ast.unparse(argument.annotation) if argument.annotation else "Any", default is None)
-        for argument, default in zip(said.kwonlyargs, said.kw_defaults, strict=True)
-    }
+def _where(config: "Config", paper: str, *keys: str) -> str:
+    """File, line and path of a key."""
+    return f"{config.place(paper, *keys)}: {'.'.join(keys)}"
 
 
 # Arguments that are no options: how many come first in what makes a model, and in what reads a data set.
@@ -90,23 +43,19 @@ GIVEN = {"build": 3, "read": 1}
 
 
 @functools.cache
-def _modules(room: str, defines: str) -> dict[str, dict[str, bool]]:
-    """The modules of a package that define a class or function `defines`, and its options: must they be stated?
+def _modules(package: str, defines: str) -> dict[str, dict[str, bool]]:
+    """The modules of a package that define a function `defines`, and its options: must they be stated?
 
     They are read, not imported: most of them import torch, which takes seconds.
     """
-    found = {}
-    for path in sorted((PACKAGE / room).glob("*.py")):
+    modules = {}
+    for path in sorted((PACKAGE / package).glob("*.py")):
         for node in ast.parse(path.read_text()).body:
-            if (
-                isinstance(node, ast.ClassDef | ast.FunctionDef)
-                and node.name == defines
-                and path.stem not in ("base", "__init__")
-            ):
-                arguments = [] if isinstance(node, ast.ClassDef) else node.args.args[GIVEN[defines] :]
-                without = 0 if isinstance(node, ast.ClassDef) else len(arguments) - len(node.args.defaults)
-                found[path.stem] = {one.arg: place < without for place, one in enumerate(arguments)}
-    return found
+            if isinstance(node, ast.FunctionDef) and node.name == defines and path.stem != "__init__":
+                options = node.args.args[GIVEN[defines] :]
+                required = len(options) - len(node.args.defaults)
+                modules[path.stem] = {option.arg: place < required for place, option in enumerate(options)}
+    return modules
 
 
 def _check_modules(spec: dict[str, Any], where: str) -> None:
@@ -173,10 +122,8 @@ def _check_sources(config: "Config", paper: str) -> None:
     for where, said in blocks:
         for path in leaves(said):
             if said[path[0]] not in ({}, None) and not source_of(sources, where + path):
-                key = ".".join(where + path)
-                raise ConfigError(
-                    f'config/papers/{paper}.yaml: {key} has no source; write {{value: ..., source: "..."}}'
-                )
+                key = _where(config, paper, *where, *path)
+                raise ConfigError(f'{key} has no source; write {{value: ..., source: "..."}}')
 
 
 def _check_specs(config: "Config", paper: str) -> None:
@@ -186,7 +133,6 @@ def _check_specs(config: "Config", paper: str) -> None:
             for setting in experiment.settings if scale == "paper" else config.settings_of(scale, paper, name):
                 for method in experiment.with_extensions if scale == "paper" else config.methods_of(scale, paper, name):
                     spec = config.resolve(f"{scale}/{paper}/{name}/{setting}/{method}/seed0")
-                    where = f"config/papers/{paper}.yaml: experiments.{name}, {setting}, scale {scale}"
-                    _check_loss(spec["method_options"], f"{where}, {method}: loss")
+                    where = f"{_where(config, paper, 'experiments', name)}, {setting}, scale {scale}"
                     _check_modules(spec, where)
                 sizes.check(spec["data"], where)

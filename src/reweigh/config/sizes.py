@@ -76,7 +76,12 @@ def check(data: dict[str, Any], where: str) -> None:
 
 
 def training_size(data: dict[str, Any]) -> int:
-    """Examples that a spec's `data` block trains on; of a data set whose classes are not known here, all that it has.
+    """Examples that a spec's `data` block trains on; see `training_sizes`."""
+    return sum(training_sizes(data))
+
+
+def training_sizes(data: dict[str, Any]) -> list[int]:
+    """Examples of each class that a spec's `data` block trains on; one entry where the classes are not known here.
 
     With noise and `validation_share` it may be a few off: the share is taken of each class of noisy labels.
     """
@@ -85,7 +90,7 @@ def training_size(data: dict[str, Any]) -> int:
     split, drawn = data["split"], _drawn(data)
     total = TRAINING_ROWS.get(data["dataset"], 0)
     sizes = list(drawn.values()) or [max(total - _reserved(split), 1)]
-    return sum(size - part_of(size, split.get("validation_share") or 0) for size in sizes)
+    return [size - part_of(size, split.get("validation_share") or 0) for size in sizes]
 
 
 def _drawn(data: dict[str, Any]) -> dict[int, int]:

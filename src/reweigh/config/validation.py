@@ -1,7 +1,7 @@
 """Errors of the config that name the file, the key and the nearest valid word."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -12,7 +12,12 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def lookup(what: str, name: str, known: Any, where: str = "") -> Any:
-    """`known[name]` (or `name` where `known` is a list); a ConfigError with the nearest name if it is not there."""
+    """`known[name]` (or `name` where `known` is a list); a ConfigError with the nearest name if it is not there.
+
+    >>> lookup("method", "tdrr", ["tdr", "er"], "config.yaml")
+    Traceback (most recent call last):
+    reweigh.errors.ConfigError: config.yaml: unknown method 'tdrr'; did you mean 'tdr'?
+    """
     if name in known:
         return known[name] if isinstance(known, Mapping) else name
     prefix = f"{where}: " if where else ""
@@ -24,19 +29,23 @@ def _suggestion(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known) or 'none'}"
 
 
-def validated(model: type[M], content: dict[str, Any], where: str) -> M:
-    """`content` as a model; a ConfigError, in one line that begins with `where`, if it is not one."""
+def validated(model: type[M], content: dict[str, Any], where: str | Callable[[Sequence[str]], str]) -> M:
+    """`content` as a model; a ConfigError, in one line that begins with `where`, if it is not one.
+
+    `where` may be a function: given the path of the key that is wrong, it says where that stands.
+    """
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_first(model, error)}") from None
+        # A misspelt key is a missing one too; the spelling says more.
+        first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
+        loc = tuple(str(part) for part in first["loc"])
+        place = where if isinstance(where, str) else where(loc)
+        raise ConfigError(f"{place}: {_first(model, error, first, loc)}") from None
 
 
-def _first(model: type[BaseModel], error: ValidationError) -> str:
+def _first(model: type[BaseModel], error: ValidationError, first: Any, loc: tuple[str, ...]) -> str:
     """The first thing wrong, in one line: the key's path, what is wrong with it, and the nearest valid word."""
-    # A misspelt key is a missing one too; the spelling says more.
-    first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
-    loc = tuple(str(part) for part in first["loc"])
     path = ".".join(part for part in loc if part != "[key]")
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
@@ -44,8 +53,33 @@ def _first(model: type[BaseModel], error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{path!r} is missing{more}"
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    found = f", is {first['input']!r}" if not isinstance(first["input"], dict | list) else ""
-    return f"{path}: {message}{found}{more}" if path else f"{message}{more}"
+    value = f", is {first['input']!r}" if not isinstance(first["input"], dict | list) else ""
+    if isinstance(first["input"], int | float) and (bounds := _range_at(model, loc)):
+        value += f" (valid: {bounds})"
+    return f"{path}: {message}{value}{more}" if path else f"{message}{more}"
+
+
+_BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+
+
+def _range_at(annotation: Any, loc: Sequence[str], metadata: Iterable[Any] = ()) -> str:
+    """The bounds of the number at `loc` inside a value of type `annotation`, `> 0, <= 1`; empty if it has none."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        field = annotation.model_fields.get(loc[0]) if loc else None
+        return _range_at(field.annotation, loc[1:], field.metadata) if field else ""
+    found = [(sign, _bound(one, key)) for one in metadata for key, sign in _BOUNDS.items()]
+    if bounds := [f"{sign} {value:g}" for sign, value in found if value is not None]:
+        return ", ".join(bounds)
+    inside = getattr(annotation, "__metadata__", ())
+    options = (_range_at(option, loc, inside) for option in get_args(annotation) if option is not type(None))
+    return next((bounds for bounds in options if bounds), "")
+
+
+def _bound(constraint: Any, key: str) -> float | None:
+    """A bound that a constraint states: one of annotated_types, or pydantic's `Field`, which holds some."""
+    if hasattr(constraint, "metadata"):
+        return next((value for one in constraint.metadata if (value := getattr(one, key, None)) is not None), None)
+    return getattr(constraint, key, None)
 
 
 def _words_at(annotation: Any, loc: Sequence[str]) -> list[str]:

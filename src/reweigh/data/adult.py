@@ -60,7 +60,7 @@ def read(raw: Path, drop_sex: bool = False) -> RawData:
         parts[f"{part}_inputs"] = np.stack(scaled + hot, axis=1).astype(np.float32)
         parts[f"{part}_labels"] = np.array([INCOMES.index(value.rstrip(".")) for value in rows["income"]], np.int64)
         parts[f"{part}_groups"] = np.array([SEXES.index(value) for value in rows["sex"]], np.int64)
-    return RawData(**parts, class_names=INCOMES, group_names=tuple(sex.lower() for sex in SEXES))
+    return RawData(**parts, class_names=INCOMES, group_names=tuple(sex.lower() for sex in SEXES))  # type: ignore[arg-type]
 
 
 def _rows(path: Path) -> dict[str, np.ndarray]:

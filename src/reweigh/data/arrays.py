@@ -119,7 +119,7 @@ class Split:
                 for part in PARTS
             }
             names = (tuple(arrays[f"{what}_names"].tolist()) for what in ("class", "group"))
-            return cls(**parts, **dict(zip(("class_names", "group_names"), names, strict=True)))
+            return cls(**parts, **dict(zip(("class_names", "group_names"), names, strict=True)))  # type: ignore[arg-type]
 
 
 def _arrays(split: Split) -> dict[str, np.ndarray]:

@@ -1,8 +1,8 @@
 """Data on the device, and streams of batches whose k-th batch is a pure function of (seed, stream, k).
 
-Because a batch depends on nothing but its number, a run resumes exactly from a counter, and a run in a pack draws what
-it would have drawn alone. A stream draws an epoch at a time on the host and keeps it on the device, at addresses that
-never change: a CUDA graph of a training step needs no more than the place of its batch.
+Because a batch depends on nothing but its number, a run resumes exactly from a counter, and a run beside others draws
+what it would have drawn alone. A stream draws an epoch at a time on the host and keeps it on the device, at addresses
+that never change: a CUDA graph of a training step needs no more than the place of its batch.
 """
 
 from collections.abc import Iterator, Mapping
@@ -135,7 +135,7 @@ class DevicePart:
         """The examples of `rows` (B,) as float32, augmented by their draws if there are any, scaled."""
         inputs = self.inputs[rows]
         if draws is not None:
-            inputs = augment.apply(inputs, self.augmentation, draws)
+            inputs = augment.apply(inputs, self.augmentation, draws)  # type: ignore[arg-type]
         return Batch(self.scaled(inputs), self.labels[rows], self.groups[rows], rows)
 
     def stream(
@@ -197,7 +197,7 @@ class BatchStream:
             )
             if self.augmentation:
                 generator = rng(self.seed, "augment", self.name, cycle)
-                self._draws.copy_(augment.draw(self.augmentation, self.length, generator))
+                self._draws.copy_(augment.draw(self.augmentation, self.length, generator))  # type: ignore[union-attr]
             self._cycle = cycle
         self._short = place == self.whole
         self._place.fill_(place)

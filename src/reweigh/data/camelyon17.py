@@ -38,4 +38,4 @@ def read(raw: Path, side: int = 96, resize: int | None = None, test: str = "test
         kept = np.flatnonzero(parts == PARTS.index(part))
         listed.append(lists.Listed([paths[k] for k in kept], labels[kept], hospitals[kept]))
     names = (("no tumour", "tumour"), [f"hospital {k}" for k in range(HOSPITALS)])
-    return lists.raw_data(path.parent, *listed, names, side, side if resize is None else resize)
+    return lists.raw_data(path.parent, *listed, names, side, side if resize is None else resize)  # type: ignore[arg-type, call-arg]

@@ -14,11 +14,11 @@ def read(raw: Path) -> RawData:
 
     Raises DataError if a file is missing or holds something else.
     """
-    parts = {}
+    parts = {}  # type: ignore[var-annotated]
     for part in ("train", "test"):
         batch = pickled.load(raw_file(raw, part))
         labels = np.array(batch.get("fine_labels", ()), np.int64)
-        if len(labels) == 0 or np.shape(batch.get("data")) != (len(labels), 3072):
+        if len(labels) == 0 or np.shape(batch.get("data")) != (len(labels), 3072):  # type: ignore[arg-type]
             raise DataError(f"{Path(raw) / part}: not a part of CIFAR-100; delete it and fetch it again")
         parts |= {f"{part}_inputs": batch["data"].reshape(-1, 3, 32, 32), f"{part}_labels": labels}
     return RawData(**parts, class_names=tuple(pickled.load(raw_file(raw, "meta"))["fine_label_names"]))

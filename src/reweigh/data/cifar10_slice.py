@@ -20,4 +20,4 @@ def read(raw: Path, scrambled: bool = False) -> RawData:
     plain = slices.raw_data(raw, ("images.npy",), CLASSES)
     if not scrambled:
         return plain
-    return replace(plain, train_inputs=scramble(plain.train_inputs), test_inputs=scramble(plain.test_inputs))
+    return replace(plain, train_inputs=scramble(plain.train_inputs), test_inputs=scramble(plain.test_inputs))  # type: ignore[arg-type]

@@ -102,7 +102,7 @@ class FilePart:
         """The whole part in its own order, never augmented: what evaluation sees."""
         starts = range(0, len(self), batch_size)
         asked = ([(row, None) for row in range(start, min(start + batch_size, len(self)))] for start in starts)
-        for rows, images in self.loaded(asked):
+        for rows, images in self.loaded(asked):  # type: ignore[arg-type]
             there = (ready(values, self.device).to(self.device, non_blocking=True) for values in (rows, images))
             yield self.batch_of(*there)
 
@@ -203,7 +203,7 @@ class FileStream:
 
     def current(self) -> Batch:
         """The batch that the stream stands at, from buffers on the device that stay where they are."""
-        return self.part.batch_of(self._rows[: self.size], self._images[: self.size])
+        return self.part.batch_of(self._rows[: self.size], self._images[: self.size])  # type: ignore[index]
 
     def batch(self, number: int) -> Batch:
         """`seek` and `current`."""

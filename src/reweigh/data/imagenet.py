@@ -24,5 +24,5 @@ def read(raw: Path, side: int = 224, resize: int | None = None) -> RawData:
             f"\"from torchvision.datasets import ImageNet as I; I('{raw}', 'train'); I('{raw}', 'val')\""
         )
     test = "val" if (raw / "val").is_dir() else "test"
-    train, test = (lists.folder(raw, part, classes) for part in ("train", test))
-    return lists.raw_data(raw, train, test, (classes, ()), side, resize)
+    train, test = (lists.folder(raw, part, classes) for part in ("train", test))  # type: ignore[assignment]
+    return lists.raw_data(raw, train, test, (classes, ()), side, resize)  # type: ignore[arg-type]

@@ -10,6 +10,9 @@ def two_class_sizes(total: int, imbalance_ratio: float) -> tuple[int, int]:
 
     With rho = 1 / imbalance_ratio: majority = total / (1 + rho), minority = rho * majority (TDR, section 4.1.1).
     Raises ConfigError for an impossible ratio, or one that leaves the minority without an example.
+
+    >>> two_class_sizes(1000, 9.0)
+    (100, 900)
     """
     rho = 1 / _checked(imbalance_ratio)
     majority = int(_counted(total, "total") / (1 + rho))
@@ -27,6 +30,9 @@ def long_tail_sizes(largest: int, imbalance_ratio: float, classes: int, exact: b
     and its rounding error may cost a class whose size is whole an example: 49 for 50 at 500, ratio 10, 100 classes.
 
     Raises ConfigError for an impossible ratio, fewer than two classes, or a class left without an example.
+
+    >>> long_tail_sizes(5000, 100, 10, exact=True)
+    [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
     """
     if classes < 2:
         raise ConfigError(f"a long tail needs at least 2 classes, not {classes}")
@@ -42,6 +48,9 @@ def step_sizes(largest: int, imbalance_ratio: float, classes: int) -> list[int]:
 
     The step imbalance of Buda et al. (2018) as Cao et al. (2019) build it, with half of the classes in the minority.
     Raises ConfigError for an impossible ratio, fewer than two classes, or a class left without an example.
+
+    >>> step_sizes(5000, 100, 4)
+    [5000, 5000, 50, 50]
     """
     if classes < 2:
         raise ConfigError(f"a step needs at least 2 classes, not {classes}")

@@ -31,7 +31,7 @@ def read(raw: Path, side: int = 224, resize: int | None = None, test: str = "tes
         kept = np.flatnonzero(parts == part)
         listed.append(lists.Listed([f"train/{rows['filename'][k]}" for k in kept], labels[kept], traps[kept]))
     names = (_species(path.parent / "categories.csv", labels), [f"trap {k}" for k in range(int(traps.max()) + 1)])
-    return lists.raw_data(path.parent, *listed, names, side, resize)
+    return lists.raw_data(path.parent, *listed, names, side, resize)  # type: ignore[arg-type, call-arg]
 
 
 def _species(path: Path, labels: np.ndarray) -> list[str]:

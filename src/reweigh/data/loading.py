@@ -101,7 +101,7 @@ class _Pictures(Dataset[torch.Tensor]):
                 images[place] = image
         except DataError as error:
             return error  # raised here, it would reach the user as a worker's traceback
-        return np.array([row for row, _ in asked]), images
+        return np.array([row for row, _ in asked]), images  # type: ignore[return-value]
 
 
 def _room(count: int, image: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ def read(raw: Path) -> RawData:
     for part, prefix in (("train", "train"), ("test", "t10k")):
         parts[f"{part}_inputs"] = _idx(raw_file(raw, f"{prefix}-images-idx3-ubyte"), dimensions=3)[:, None]
         parts[f"{part}_labels"] = _idx(raw_file(raw, f"{prefix}-labels-idx1-ubyte"), dimensions=1).astype(np.int64)
-    return RawData(**parts, class_names=tuple(str(digit) for digit in range(10)))
+    return RawData(**parts, class_names=tuple(str(digit) for digit in range(10)))  # type: ignore[arg-type]
 
 
 def _idx(path: Path, dimensions: int) -> np.ndarray:

@@ -34,7 +34,7 @@ def read(raw: Path) -> RawData:
         images = [_reduced(Path(raw) / name) for name, _ in mine]
         parts[f"{part}_inputs"] = np.array(images, np.uint8).reshape(-1, 1, *SIZE)
         parts[f"{part}_labels"] = np.array([label for _, label in mine], np.int64)
-    return RawData(**parts, class_names=("no bow echo", "bow echo"))
+    return RawData(**parts, class_names=("no bow echo", "bow echo"))  # type: ignore[arg-type]
 
 
 def _listed(path: Path) -> list[tuple[str, int]]:

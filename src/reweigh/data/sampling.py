@@ -15,7 +15,11 @@ AT_ONCE = 4  # examples that a class gives when it is its turn
 
 
 def epoch_size(sampling: str, labels: np.ndarray) -> int:
-    """How many examples an epoch has. labels int64 (N,). Raises ConfigError for a sampling that does not exist."""
+    """How many examples an epoch has. labels int64 (N,). Raises ConfigError for a sampling that does not exist.
+
+    >>> epoch_size("class-aware", np.array([0, 0, 0, 1]))  # the largest class, times the classes
+    6
+    """
     if sampling not in SAMPLINGS:
         raise ConfigError(f"no sampling {sampling!r}; use one of: {', '.join(SAMPLINGS)}")
     if sampling != "class-aware":

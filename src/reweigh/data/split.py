@@ -47,7 +47,7 @@ def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
     kept, names = _kept(raw, recipe)
     seed = seed if recipe.get("fixed_seed") is None else recipe["fixed_seed"]
     order = recipe.get("order", "random")
-    pools = members(raw.train_groups if recipe["kind"] == "groups" else raw.train_labels, kept)
+    pools = members(raw.train_groups if recipe["kind"] == "groups" else raw.train_labels, kept)  # type: ignore[arg-type]
     if order == "legacy":
         pools = _shuffled(pools, seed)
     target_size = even_share(recipe["target_size"], len(kept), "target_size")
@@ -67,7 +67,7 @@ def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
     sizes = _train_sizes(recipe, [len(pool) for pool in pools], [len(part) for part in reserved])
     trains = [pick("subsample", sizes[k], k, reserved[k], pool) for k, pool in enumerate(pools)]
 
-    test_pools = members(raw.test_groups if recipe["kind"] == "groups" else raw.test_labels, kept)
+    test_pools = members(raw.test_groups if recipe["kind"] == "groups" else raw.test_labels, kept)  # type: ignore[arg-type]
     test_size = _test_size(recipe, [len(pool) for pool in test_pools])
     tests = [pick("test", test_size, k, nothing, pool) for k, pool in enumerate(test_pools)]
 
@@ -181,7 +181,7 @@ def _part(
     """The picked examples of all classes as one part, sorted by index; without groups, the group is the label."""
     index = np.sort(np.concatenate(picked))
     if grouped:
-        return Part(index.astype(np.int32), labels[index], groups[index])
+        return Part(index.astype(np.int32), labels[index], groups[index])  # type: ignore[index]
     place = {value: k for k, value in enumerate(kept)}
     label = np.array([place[value] for value in labels[index].tolist()], np.int64)
     return Part(index.astype(np.int32), label, label)

@@ -1,6 +1,6 @@
 """The textbook way to the same hypergradients: keep the graph of every step and differentiate through it.
 
-Slower and hungrier than `lookahead` and `implicit`, and the yardstick that they are tested and timed against. No
+Slower and hungrier than `lookahead` and `implicit`, and what they are tested and timed against. No
 method uses it. Arguments and results are those of the functions of the same name there.
 """
 

@@ -1,4 +1,7 @@
-"""Softmax cross-entropy. With class weights it is averaged as PyTorch does it: Σ_i w_{y_i} ℓ_i / Σ_i w_{y_i}."""
+"""Softmax cross-entropy (Bridle 1990): ℓ = −log softmax(s)_y.
+
+With class weights it is averaged as PyTorch does it: Σ_i w_{y_i} ℓ_i / Σ_i w_{y_i}.
+"""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Attentional-biased SGD (ABSGD, TMLR, algorithm 1): weights ∝ exp(loss/λ), normalised by a moving average.
+"""Attentional-biased SGD (ABSGD, TMLR 2022, algorithm 1): weights ∝ exp(loss/λ), normalised by a moving average.
 
 For each batch of B examples with losses ℓ_i, s_0 = 0:
 
@@ -8,9 +8,9 @@ For each batch of B examples with losses ℓ_i, s_0 = 0:
 λ > 0 raises the weight of large losses (imbalance), λ < 0 of small ones (label noise), and |λ| = ∞, here null, is plain
 SGD: w_i = 1/B, and s stays as it is. The weights are constants to the gradient, as in the engine all weights are.
 
-Paper and public code disagree; each difference is a knob.
+Paper and public code disagree; each difference is an option.
 
-| knob          | paper                         | public code                                                          |
+| option        | paper                         | public code                                                          |
 |---------------|-------------------------------|----------------------------------------------------------------------|
 | lambda_       | 1 … 10, or −0.1 … −3          | 5, 3, or −0.5 … −5                                                   |
 | from_epoch,   | two stages (§3.6): λ is       | switches at epoch 160 (label noise: 80), counted from 0; its default |
@@ -57,7 +57,7 @@ class Method(base.Method):
     def balance_of(self, batch: Batch) -> torch.Tensor | None:
         weights = self.class_weights
         if self.balance and self.balance["normalisation"] == "batch":
-            return weights / weights[batch.labels].mean()
+            return weights / weights[batch.labels].mean()  # type: ignore[arg-type, index, operator]
         return weights
 
     def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
@@ -96,6 +96,6 @@ class Method(base.Method):
 
     def load_state(self, state: dict[str, object]) -> None:
         super().load_state(state)
-        self.log_s.copy_(state["log_s"])
+        self.log_s.copy_(state["log_s"])  # type: ignore[arg-type]
         for name, total in self.seen.items():
-            total.copy_(state[name])
+            total.copy_(state[name])  # type: ignore[arg-type]

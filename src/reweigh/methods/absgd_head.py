@@ -1,10 +1,10 @@
-"""ABSGD as a second stage: the head alone, after a shared stage one (ABSGD §4.2, "FC" in Tables 3 to 5).
+"""ABSGD as a second stage: the head alone, after a shared stage one (ABSGD, TMLR 2022, §4.2, "FC" in Tables 3 to 5).
 
     stage one:  θ ← SGD on the mean cross-entropy                              as joint training
     after it:   W, b ← SGD along Σ_i w_i ∇ℓ_i, with the weights w_i of ABSGD   from the head of stage one, s_0 = 0
 
-The knobs `lambda_`, `gamma`, `alpha` and `uniform` are those of `absgd`; `second_stage` says epochs, sampling, rate and
-schedule. The tables that tune the last block too ("FC + LB") are not covered.
+The options `lambda_`, `gamma`, `alpha` and `uniform` are those of `absgd`; `second_stage` says epochs, sampling, rate
+and schedule. The tables that tune the last block too ("FC + LB") are not covered.
 """
 
 import torch

@@ -102,7 +102,7 @@ class Method:
     def begin_epoch(self, epoch: int, model: nn.Module) -> None:
         """Before the first step of epoch `epoch`, counted from 0 over the whole run. Writes tensors in place."""
         if self.balance and epoch >= self.balance["from_epoch"]:
-            self.class_weights.copy_(effective_number(self.setting.class_counts, self.balance["beta"]))
+            self.class_weights.copy_(effective_number(self.setting.class_counts, self.balance["beta"]))  # type: ignore[union-attr]
         with torch.no_grad(), without_trace(model, training=False):
             self.loss.refresh(epoch, lambda inputs: self.predict(model, inputs), self.setting.train)
 

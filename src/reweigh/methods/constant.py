@@ -1,6 +1,9 @@
 """The constant predictor: always the most frequent label of the training set. Trains nothing.
 
-TDR's Table 3 needs it: the published accuracy of "normal training" on Adult is that of a constant (sheet, finding 7).
+    logit_c(x) = 1 for c = argmax_k n_k, 0 for the other classes
+
+Table 3 of TDR (KDD 2020) needs it: the published accuracy of "normal training" on Adult is that of a constant (sheet,
+finding 7).
 """
 
 import torch

@@ -37,4 +37,4 @@ class Method(base.Method):
 
     def load_state(self, state: dict[str, object]) -> None:
         super().load_state(state)
-        self.log_v.copy_(state["log_v"])
+        self.log_v.copy_(state["log_v"])  # type: ignore[arg-type]

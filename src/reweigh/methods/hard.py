@@ -1,4 +1,4 @@
-"""Hard weighting: fixed weights, inverse to the size of the class or group (TDR §4, "inverse of class frequency").
+"""Hard weighting: fixed weights, inverse to the size of the class or group ("of class frequency" in TDR, KDD 2020, §4).
 
     w_c = (1/n_c) / Σ_k (1/n_k),    w_i = w_{y_i} / B
 

@@ -28,7 +28,7 @@ class Method(base.Method):
         super().__init__(options, setting)
         if options["meta_loss"] == "own" and self.loss.by_row:
             raise ConfigError("meta: this loss remembers training examples; set meta_loss to cross_entropy")
-        self.prior = effective_number(setting.class_counts, options["beta"])
+        self.prior = effective_number(setting.class_counts, options["beta"])  # type: ignore[arg-type]
 
     def prepare(self, number: int) -> str:
         epoch = number // self.setting.steps_per_epoch
@@ -36,7 +36,7 @@ class Method(base.Method):
             return "plain"
         decays = sum(epoch >= milestone for milestone in self.options["meta_milestones"])
         self.step_size = self.options["meta_learning_rate"] * self.options["meta_factor"] ** decays
-        self.setting.target.seek(number)
+        self.setting.target.seek(number)  # type: ignore[union-attr]
         return f"meta {self.step_size}"
 
     def example_losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -53,7 +53,7 @@ class Method(base.Method):
             name: value - self.step_size * slope
             for (name, value), slope in zip(parameters.items(), gradients, strict=True)
         }
-        target = self.setting.target.current()
+        target = self.setting.target.current()  # type: ignore[union-attr]
         towards = gradient(lambda at: self.meta_loss(self.logits_at(step, target, at, True, "target"), target), ahead)
         derivatives = -self.step_size * directional_derivatives(
             lambda at: self.loss(self.logits_at(step, step.batch, at, True, "train"), step.batch), parameters, towards

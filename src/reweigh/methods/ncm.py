@@ -26,17 +26,17 @@ class NearestMean(nn.Module):
         directions = self.direction(features)
         # One class at a time: on a GPU, sums by index would be made in no fixed order.
         centres = [directions[labels == label].mean(0, dtype=torch.float64) for label in range(classes)]
-        centres = torch.stack(centres).float()
-        centres[torch.bincount(labels, minlength=classes) == 0] = torch.inf
-        self.register_buffer("centres", centres)
+        centres = torch.stack(centres).float()  # type: ignore[assignment]
+        centres[torch.bincount(labels, minlength=classes) == 0] = torch.inf  # type: ignore[call-overload]
+        self.register_buffer("centres", centres)  # type: ignore[arg-type]
 
     def direction(self, features: torch.Tensor) -> torch.Tensor:
         """Features centred and brought to length 1. (B, F) -> (B, F)."""
-        return F.normalize(features.float() - self.mean)
+        return F.normalize(features.float() - self.mean)  # type: ignore[operator]
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         exact = "donot_use_mm_for_euclid_dist"
-        return -torch.cdist(self.direction(features), self.centres, compute_mode=exact).square()
+        return -torch.cdist(self.direction(features), self.centres, compute_mode=exact).square()  # type: ignore[arg-type]
 
 
 class Method(two_stage.Method):

@@ -1,4 +1,4 @@
-"""No reweighting: empirical risk minimisation, the baseline that every gain is measured against.
+"""No reweighting: empirical risk minimisation (Vapnik 1991), the baseline that every gain is measured against.
 
 w_i = 1/B           scale "mean", the mean loss (config name `none`)
 w_i = 1/(C·B)       scale "1c": what TDR's public code trains with when its weights are never updated (`none_1c`).

@@ -1,10 +1,12 @@
 """Plain training with any loss: momentum SGD on the mean loss, and what published comparisons add to it.
 
+Class weights as in LDAM-DRW (Cao et al., NeurIPS 2019):
+
 w_i = 1/B                       and with `class_balance`, whose weights v_c multiply the losses,
 w_i = 1/Σ_j v_{y_j}             for losses that PyTorch averages by their class weights: CB-CE and CB-LDAM (LDAM-DRW)
 w_i = 1/B                       for the others: CB-Focal, as in the public code
 
-| knob          |                                                                                                    |
+| option        |                                                                                                    |
 |---------------|----------------------------------------------------------------------------------------------------|
 | loss          | one of `reweigh.losses` with its options; null: cross-entropy                                      |
 | class_balance | effective-number weights with `beta`, from epoch `from_epoch` on; null: none                       |

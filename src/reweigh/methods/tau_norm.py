@@ -22,18 +22,18 @@ class Method(two_stage.Method):
         super().__init__(options, setting)
         if setting.validation is None:
             raise ConfigError("tau_norm chooses τ on validation examples; set validation_size or validation_share")
-        count = round(options["tau_max"] / options["tau_step"])
-        self.taus = [round(options["tau_step"] * number, 10) for number in range(count + 1)]
+        count = round(options["tau_max"] / options["tau_step"])  # type: ignore[operator]
+        self.taus = [round(options["tau_step"] * number, 10) for number in range(count + 1)]  # type: ignore[operator]
 
     def begin_second(self, model: nn.Module) -> None:
-        features, labels = two_stage.head_inputs(model, self.setting.validation), self.setting.validation.labels
+        features, labels = two_stage.head_inputs(model, self.setting.validation), self.setting.validation.labels  # type: ignore[arg-type, union-attr]
         with torch.no_grad():
-            weights = [normalised(model.head.weight, tau) for tau in self.taus]
+            weights = [normalised(model.head.weight, tau) for tau in self.taus]  # type: ignore[arg-type, union-attr]
             recalls = torch.stack([mean_recall(F.linear(features, weight), labels) for weight in weights])
             best = int(recalls.argmax())
-            model.head.weight.copy_(weights[best])
+            model.head.weight.copy_(weights[best])  # type: ignore[operator, union-attr]
             if getattr(model.head, "bias", None) is not None:
-                model.head.bias.zero_()
+                model.head.bias.zero_()  # type: ignore[operator, union-attr]
         self.log(tau=torch.tensor(self.taus[best]), validation_recall=recalls)
 
 

@@ -9,9 +9,9 @@ One weight for each class (or group) is learned, together with the model, from a
     every step:
         θ ← step along Σ_i w̃_i ∇ℓ_i(θ)
 
-Paper and public code disagree; each difference is a knob, and the config sets two named variants.
+Paper and public code disagree; each difference is an option, and the config sets two named variants.
 
-| knob                | `tdr`: the code (C)                       | `tdr_p`: the paper's words (P)               |
+| option              | `tdr`: the code (C)                       | `tdr_p`: the paper's words (P)               |
 |---------------------|-------------------------------------------|----------------------------------------------|
 | normalisation       | class: Σ_c w_c = 1 after each update,     | batch: w̃_i = w_{y_i} / Σ_j w_{y_j}           |
 |                     | w̃_i = w_{y_i} / B                         | (eq. 6 and 7)                                |
@@ -44,7 +44,7 @@ class Method(base.Method):
         every, fresh = self.options["outer_every"], self.options["hypergradient_batch"] == "fresh"
         if number % every != (0 if fresh else every - 1):
             return "inner"
-        self.setting.target.seek(number // every)
+        self.setting.target.seek(number // every)  # type: ignore[union-attr]
         if fresh:
             self.setting.fresh.seek(number // every)
         return "outer"
@@ -72,7 +72,7 @@ class Method(base.Method):
 
     def updated(self, step: base.Step, batch: Batch) -> torch.Tensor:
         """One outer step from the batch: the class weights after it. -> (groups,)."""
-        target = self.setting.target.current()
+        target = self.setting.target.current()  # type: ignore[union-attr]
         training_target = self.options["target_mode"] == "train"
         derivatives = example_hypergradient(
             losses=lambda at: self.losses_at(step, batch, at, training=True, name="look-ahead"),
@@ -101,5 +101,5 @@ class Method(base.Method):
 
     def load_state(self, state: dict[str, object]) -> None:
         super().load_state(state)
-        self.weights.copy_(state["weights"])
-        self.next_weights.copy_(state["next_weights"])
+        self.weights.copy_(state["weights"])  # type: ignore[arg-type]
+        self.next_weights.copy_(state["next_weights"])  # type: ignore[arg-type]

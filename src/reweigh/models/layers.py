@@ -27,21 +27,21 @@ def truncated_fan_in_(layer: nn.Conv2d, generator: torch.Generator) -> None:
 
 def kaiming_(layer: nn.Module, generator: torch.Generator) -> None:
     """Kaiming-normal kernel by fan-in (variance 2 / fan_in); a bias as PyTorch draws it by default."""
-    nn.init.kaiming_normal_(layer.weight, generator=generator)
+    nn.init.kaiming_normal_(layer.weight, generator=generator)  # type: ignore[arg-type]
     _default_bias_(layer, generator)
 
 
 def default_(layer: nn.Module, generator: torch.Generator) -> None:
     """PyTorch's own default, from a generator: kernel and bias uniform in ±1/√fan_in."""
-    bound = 1 / math.sqrt(layer.weight[0].numel())
-    nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+    bound = 1 / math.sqrt(layer.weight[0].numel())  # type: ignore[index]
+    nn.init.uniform_(layer.weight, -bound, bound, generator=generator)  # type: ignore[arg-type]
     _default_bias_(layer, generator)
 
 
 def _default_bias_(layer: nn.Module, generator: torch.Generator) -> None:
     if getattr(layer, "bias", None) is not None:
-        bound = 1 / math.sqrt(layer.weight[0].numel())
-        nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+        bound = 1 / math.sqrt(layer.weight[0].numel())  # type: ignore[index]
+        nn.init.uniform_(layer.bias, -bound, bound, generator=generator)  # type: ignore[arg-type]
 
 
 class CosineHead(nn.Module):

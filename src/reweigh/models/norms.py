@@ -30,10 +30,10 @@ class BatchNorm2d(nn.BatchNorm2d):
             self.num_batches_tracked.add_(1)
         running = (self.running_mean, self.running_var) if kept else (None, None)
         outputs, mean, scale = torch.native_batch_norm(
-            inputs, weight, bias, *running, by_batch, self.momentum, self.eps
-        )
+            inputs, weight, bias, *running, by_batch, self.momentum, self.eps  # type: ignore[arg-type]
+        )  # fmt: skip
         if not by_batch:
-            mean, scale = self.running_mean, (self.running_var + self.eps).rsqrt()
+            mean, scale = self.running_mean, (self.running_var + self.eps).rsqrt()  # type: ignore[assignment, operator, union-attr]
         centred = inputs - _wide(mean)
         along_centred = weight_tangent * scale if weight_tangent is not None else torch.zeros_like(scale)
         constant = bias_tangent if bias_tangent is not None else torch.zeros_like(scale)

@@ -34,7 +34,7 @@ class Block(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         if self.project is not None:
-            shortcut = self.project_norm(self.project(inputs))
+            shortcut = self.project_norm(self.project(inputs))  # type: ignore[misc]
         elif self.extra or self.stride > 1:
             before = self.extra // 2
             sparse = inputs[:, :, :: self.stride, :: self.stride]

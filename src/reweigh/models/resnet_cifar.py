@@ -31,7 +31,7 @@ class Block(nn.Module):
         self.project_norm = BatchNorm2d(filters) if projects else None
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        shortcut = inputs if self.project is None else self.project_norm(self.project(inputs))
+        shortcut = inputs if self.project is None else self.project_norm(self.project(inputs))  # type: ignore[misc]
         hidden = F.relu(self.norm1(self.conv1(inputs)), inplace=True)
         return F.relu(self.norm2(self.conv2(hidden)).add_(shortcut), inplace=True)
 

@@ -33,11 +33,11 @@ class ResNet(nn.Module):
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """What the head sees. images (B, 3, H, W) -> (B, 512), or (B, 2048) from depth 50 on."""
-        hidden = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        return self.avgpool(self.layer4(self.layer3(self.layer2(self.layer1(hidden))))).flatten(1)
+        hidden = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # type: ignore[operator]
+        return self.avgpool(self.layer4(self.layer3(self.layer2(self.layer1(hidden))))).flatten(1)  # type: ignore[operator]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.head(self.features(images))
+        return self.head(self.features(images))  # type: ignore[operator]
 
 
 def build(
@@ -66,7 +66,7 @@ def build(
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu", generator=generator)
-    default_(model.head, generator)
+    default_(model.head, generator)  # type: ignore[arg-type]
     if weights is not None:
         _load(model, Path(weights), weights_sha256)
     return model

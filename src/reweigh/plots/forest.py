@@ -11,7 +11,7 @@ from reweigh.analysis.rows import Row, cell_names, paired_row
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text, missing_notes
-from reweigh.plots.style import INK, MUTED, SMALL, data_title, finish, sheet
+from reweigh.plots.style import INK, MUTED, SMALL, data_title, finish, is_last_row, sheet
 
 LINE, HEAD = 0.165, 0.28  # inches: of a line, of a group's title
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C510A", "#5E3C99")
@@ -106,8 +106,7 @@ def _panel(axes: Axes, name: str, lines: list[dict[Hashable, Any]], colour: str)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
-    place_in_grid = axes.get_subplotspec()
-    axes.tick_params(axis="x", labelbottom=place_in_grid is not None and place_in_grid.is_last_row())
+    axes.tick_params(axis="x", labelbottom=is_last_row(axes))
 
 
 def _points(value: float) -> str:

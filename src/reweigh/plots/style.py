@@ -1,8 +1,8 @@
 """The house style: one colour and marker a method, legible type, panel letters, and the scale on every figure."""
 
 import textwrap
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,6 +10,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from reweigh.analysis.tables import Material
+from reweigh.config.cards import Look, card_of
+from reweigh.config.models import Method
 
 WIDTH = 7.0  # inches: two columns
 SMALL = 6.5  # points
@@ -48,52 +50,33 @@ INK, MUTED, WARNING = "#222222", "#6b6b6b", "#b35900"
 Legend = Iterable[tuple[Any, str]]  # handle and text
 
 
-class Look(NamedTuple):
-    """How a method looks in every figure. Variants of a method share its colour and have a hollow marker."""
-
-    colour: str
-    marker: str
-    hollow: bool = False
-
-
-# Colours of Okabe and Ito, which people with any colour vision tell apart; grey levels differ too.
-LOOKS = {
-    "tdr": Look("#0072B2", "o"),
-    "tdr_p": Look("#0072B2", "o", hollow=True),
-    "er": Look("#D55E00", "s"),
-    "er_mean": Look("#D55E00", "s", hollow=True),
-    "hard": Look("#009E73", "^"),
-    "hard_mean": Look("#009E73", "^", hollow=True),
-    "rand": Look("#CC79A7", "v"),
-    "rand_class": Look("#CC79A7", "v", hollow=True),
-    "none": Look("#555555", "D"),
-    "none_1c": Look("#555555", "D", hollow=True),
-    "constant": Look("#56B4E9", "X"),
-    "sgd_ce": Look("#555555", "o"),
-    "sgd_focal": Look("#555555", "s"),
-    "sgd_ldam": Look("#555555", "^"),
-    "sgd_sce": Look("#555555", "v"),
-    "sgd_tce": Look("#555555", "P"),
-    "absgd_ce": Look("#D55E00", "o"),
-    "absgd_focal": Look("#D55E00", "D"),
-    "absgd_ldam": Look("#D55E00", "^"),
-    "absgd_sce": Look("#D55E00", "v"),
-    "eg_sce": Look("#009E73", "v"),
-}
+# The first of a paper's methods to which a card gives a look has it; the others get one of these. All colours are Okabe
+# and Ito's or as far apart: people with any colour vision can tell them apart, and grey levels differ too.
 SPARE = [Look(colour, marker) for marker in "P*hd<>" for colour in ("#E69F00", "#8C510A", "#5E3C99", "#B2182B")]
 
 
-def look(method: str, known: Iterable[str] = ()) -> Look:
-    """The look of a method; one that is not in the list gets a spare one by its place among the `known` methods."""
-    if method in LOOKS:
-        return LOOKS[method]
-    others = [name for name in known if name not in LOOKS]
-    return SPARE[others.index(method) % len(SPARE) if method in others else 0]
+def looks(methods: Mapping[str, Method]) -> dict[str, Look]:
+    """The look of each of a paper's methods, no two alike as long as there are spare ones."""
+    chosen: dict[str, Look] = {}
+    spare = 0
+    for name, method in methods.items():
+        own = card_of(method.uses).look(method.options)
+        if own is None or own in chosen.values():
+            own, spare = SPARE[spare % len(SPARE)], spare + 1
+        chosen[name] = own
+    return chosen
 
 
 def look_in(material: Material, method: str) -> Look:
     """The look of a method of a paper."""
-    return look(method, material.config.paper(material.paper).methods)
+    return looks(material.config.paper(material.paper).methods)[method]
+
+
+def look_of(module: str) -> Look:
+    """The look of a method as the card of its module has it first; for figures of the method's own paper."""
+    card = card_of(module)
+    look = card.look(card.examples[0])
+    return SPARE[0] if look is None else look
 
 
 def marker_style(chosen: Look) -> dict[str, Any]:
@@ -220,6 +203,12 @@ def empty(axes: Axes, text: str) -> None:
     )
 
 
+def is_last_row(axes: Axes) -> bool:
+    """Whether axes stand at the foot of their figure."""
+    place = axes.get_subplotspec()
+    return place is None or place.is_last_row()
+
+
 def data_title(dataset: str | None) -> str:
-    """How figures write a data set's name: `cifar10` -> `CIFAR-10`; empty for an experiment that has none here."""
+    """How figures write a data set's name: `cifar10` -> `CIFAR-10`; nothing for an experiment that has none."""
     return (dataset or "").replace("cifar", "CIFAR-").replace("mnist", "MNIST")

@@ -176,8 +176,8 @@ def _typeset(axes: Axes, grid: Grid, write: Write) -> None:
         shown = ("", *words[1:]) if block is not None and block == previous else words
         for place, ((x, _), word) in enumerate(zip(grid.left, shown, strict=True)):
             begins = place == 0 and block is not None  # the block's words may need more than this line
-            y, align = (line + 0.18, "top") if begins else (line + 0.5, "center")
-            axes.text(x, y, word, va=align, fontsize=7.5, linespacing=1.15)
+            down, align = (0.18, "top") if begins else (0.5, "center")
+            axes.text(x, line + down, word, va=align, fontsize=7.5, linespacing=1.15)
         previous = block
         for column, x in enumerate(columns):
             _cell(axes, x, line, grid.cells.get((line - 1, column)), write)

@@ -186,7 +186,7 @@ class Run:
             self.steps_per_epoch,
             self.stages[self.stage].epochs,
         )
-        for group in self.optimiser.param_groups:
+        for group in self.optimiser.param_groups:  # type: ignore[union-attr]
             if isinstance(group["lr"], torch.Tensor):
                 group["lr"].fill_(rate)
             else:
@@ -207,11 +207,11 @@ class Run:
         losses = self.method.example_losses(self.model(batch.inputs).float(), batch)
         weights = self.method.example_weights(step, losses.detach())
         loss = weights @ losses
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad(set_to_none=True)  # type: ignore[union-attr]
         loss.backward()
         if (limit := self.training["gradient_clip"]) is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        self.optimiser.step()
+        self.optimiser.step()  # type: ignore[union-attr]
         self._watch(losses.detach(), self.method.total_weight(batch, weights), loss.detach())
         return self.method.logged
 
@@ -226,7 +226,7 @@ class Run:
         mean_loss, mean_weight = (self.sums / self.steps_per_epoch).tolist()
         self.sums.zero_()
         first_bad = int(self.first_bad_step)
-        self.diverged_at = first_bad if first_bad >= 0 else None
+        self.diverged_at = first_bad if first_bad >= 0 else None  # type: ignore[assignment]
         last = self.step == self.total_steps or self.diverged_at is not None
         if last or epoch % self.spec["training"]["evaluate_every"] == 0:
             found = self._evaluate()
@@ -243,8 +243,8 @@ class Run:
     def _evaluate(self) -> dict[str, Any]:
         self.model.eval()
         self.counts = confusion(
-            lambda inputs: self.method.predict(self.model, inputs), self.held_out, self.classes, self.groups
-        )
+            lambda inputs: self.method.predict(self.model, inputs), self.held_out, self.classes, self.groups  # type: ignore[arg-type]
+        )  # fmt: skip
         self._set_mode()
         return metrics(self.counts, self.two_class, self.group_is_label)
 
@@ -294,7 +294,7 @@ class Run:
         head_only = self.stage < len(self.stages) and self.stages[self.stage].train != "all"
         self.model.train(not head_only)
         if head_only:
-            self.model.head.train()
+            self.model.head.train()  # type: ignore[union-attr]
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """What is trained, by weight decay: that of the stage, biases too, but for layers that the spec names."""
@@ -321,7 +321,7 @@ class Run:
         """What the record says of the run: status, curves, metrics on the test set after the last epoch, cost."""
         if self.counts is None:  # a method that trains nothing
             self._evaluate()
-        found = metrics(self.counts, self.two_class, self.group_is_label)
+        found = metrics(self.counts, self.two_class, self.group_is_label)  # type: ignore[arg-type]
         curve = self.curves["test_accuracy"]
         found["best_epoch_test_accuracy"] = max(curve) if curve else found["test_accuracy"]
         found, curves = (
@@ -352,7 +352,7 @@ class Run:
         for name, part in (("train", self.train), ("test", self.test)):
             rows = np.sort(rng(self.seed, "features", name).permutation(len(part))[:wanted])
             with torch.no_grad():
-                features = [self.model.features(batch.inputs).to(torch.float16) for batch in part.in_order(500)]
+                features = [self.model.features(batch.inputs).to(torch.float16) for batch in part.in_order(500)]  # type: ignore[operator]
             found[f"{name}_features"] = torch.cat(features).cpu().numpy()[rows]
             found[f"{name}_labels"] = part.labels.cpu().numpy()[rows]
         self._set_mode()
@@ -384,7 +384,7 @@ class Run:
         self.model.load_state_dict(state["model"])
         if self.stage < len(self.stages):
             self._set_up()
-            self.optimiser.load_state_dict(state["optimiser"])
+            self.optimiser.load_state_dict(state["optimiser"])  # type: ignore[union-attr]
         self.method.load_state(state["method"])
         self.rows = {name: list(torch.from_numpy(rows).to(self.device)) for name, rows in state["trace"].items()}
         self.seconds, self.diverged_at, self.counts = state["seconds"], state["diverged_at"], state["counts"]

@@ -10,6 +10,10 @@ def learning_rate(schedule: dict[str, Any], base: float, step: int, steps_per_ep
     schedule["name"] is `constant`, `step` (times `factor` at each of `milestones`, in epochs) or `cosine` (to 0 at the
     end, a value a step). With `warmup_epochs` W > 0 the rate rises linearly over the first W epochs, reaching `base` on
     the last step of them; decay counts epochs from the start, cosine from the end of the warm-up.
+
+    >>> step = {"name": "step", "milestones": [10, 20], "factor": 0.1, "warmup_epochs": 0}
+    >>> [round(learning_rate(step, 0.1, epoch * 100, 100, 30), 6) for epoch in (0, 9, 10, 20)]
+    [0.1, 0.1, 0.01, 0.001]
     """
     warmup_steps = schedule.get("warmup_epochs", 0) * steps_per_epoch
     if step < warmup_steps:

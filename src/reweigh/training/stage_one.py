@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from reweigh.canonical_json import atomic_file
 from reweigh.digest import digest
 from reweigh.records import record
-from reweigh.training.checkpoint import atomic
 from reweigh.training.engine import Run
 
 FOLDER = Path(".reweigh") / "stages"
@@ -26,7 +26,7 @@ FOLDER = Path(".reweigh") / "stages"
 def key_of(spec: dict[str, Any], options: tuple[str, ...], split_digest: str, device: str, device_name: str) -> str:
     """The digest of all that stage one of a run depends on. `options` names the method's options among that."""
     said = {name: spec["method_options"][name] for name in options}
-    alone = {**spec, "uses": "joint", "method_options": said}  # the run that is stage one and nothing else
+    alone = {**spec, "uses": "two_stage", "method_options": said}  # what all these methods have in common, and no more
     asked = {part: alone[part] for part in ("data", "model", "training", "seed", "method_options")}
     made_by = [record.code_digest(alone), device, device_name, torch.__version__, np.__version__]
     return digest([asked, split_digest, *made_by])
@@ -63,7 +63,7 @@ class StageOne:
         content = io.BytesIO()
         taken = {"peak_bytes": self.peak(), "energy_joules": self.joules()}
         torch.save({"state": self.run.state(), **taken}, content)
-        with atomic(self.path) as file:
+        with atomic_file(self.path) as file:
             file.write(self._digest(content.getvalue()))
             file.write(content.getvalue())
 

@@ -15,11 +15,12 @@ from reweigh.analysis.tables import fingerprint, published, unpack
 from reweigh.artifacts import receipt
 from reweigh.artifacts.render import MADE
 from reweigh.config.grid import Config
+from reweigh.config.names import ArtifactName
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.provenance import recompute
-from reweigh.provenance.audit.completeness import incomplete
-from reweigh.provenance.audit.links import Link, watched
+from reweigh.provenance.audit.completeness import incompleteness
+from reweigh.provenance.audit.links import Link, with_progress
 from reweigh.provenance.audit.notebook_rows import unlike_its_notebook
 
 Records = dict[str, dict[str, Any]]
@@ -100,7 +101,7 @@ def check_figures(config: Config, scale: str, root: Path, records: Records) -> I
     files = [path for ending in (*MADE, "json") for path in folder.glob(f"*/[!.]*.{ending}")]
     stems = {path.with_suffix("") for path in files if not path.name.endswith(".failed.ipynb")}
     numbers: dict[str, Numbers] = {}
-    for stem in watched(sorted(stems), "figures"):
+    for stem in with_progress(sorted(stems), "figures"):
         paper = stem.parent.name
         if paper not in numbers:
             numbers[paper] = _published(config, paper) if paper in config.papers else {}
@@ -171,8 +172,8 @@ def _lines(path: Path, view: View, made: Receipt | None) -> Verdict:
             worst = state, f"line {place}: {detail}"
     if worst != GOOD or made is None or view.paper not in view.config.papers:
         return worst
-    artifact = view.scale, view.paper, view.name
-    wrong = incomplete(lines, view.config, artifact, view.records, made.runs)
+    artifact = ArtifactName(view.scale, view.paper, view.name)
+    wrong = incompleteness(lines, view.config, artifact, view.records, made.runs)
     if not wrong and made.state in ("intact", "stale"):
         wrong = unlike_its_notebook(lines, view.config, artifact, view.records)
     return ("broken", wrong) if wrong else GOOD

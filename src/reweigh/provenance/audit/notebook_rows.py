@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from reweigh.analysis.rows import Row, write_csv
 from reweigh.analysis.tables import material_of
 from reweigh.config.grid import Config
+from reweigh.config.names import ArtifactName
 from reweigh.provenance import recompute
 
 Line = dict[str, str]
@@ -39,9 +40,9 @@ class Call(NamedTuple):
 
 
 def unlike_its_notebook(
-    lines: list[Line], config: Config, artifact: tuple[str, str, str], records: dict[str, dict[str, Any]]
+    lines: list[Line], config: Config, artifact: ArtifactName, records: dict[str, dict[str, Any]]
 ) -> str:
-    """How the csv of an artifact (scale, paper, name) differs from what its notebook gives now; empty if it does not.
+    """How the csv of an artifact differs from what its notebook gives now; empty if it does not.
 
     Also empty where that cannot be said: the notebook does not call a kind of figure as above, or the kind gives other
     bits on other machines. `records` are the sound ones, by run.

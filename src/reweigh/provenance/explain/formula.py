@@ -23,7 +23,7 @@ class Formula:
     """What a line was computed from. `again`: its numbers, computed anew; `unchecked`: why that was not done."""
 
     how: str
-    key: str  # where the config says what it depends on
+    keys: tuple[str, ...]  # where the config says what it depends on
     code: str  # the file that computes it, below src/reweigh
     again: dict[str, Any] = field(default_factory=dict)
     raw: list[dict[str, Any]] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Formula:
     def fact(self) -> dict[str, Any]:
         """As plain values; the digest of the code is today's."""
         where = {"file": f"src/reweigh/{self.code}", "digest": _code_digest(self.code)}
-        return {"how": self.how, "key": self.key, "code": where, "raw": self.raw}
+        return {"how": self.how, "key": ".".join(self.keys), "code": where, "raw": self.raw}
 
 
 def of_line(config: Config, scale: str, paper: str, name: str, line: dict[str, str]) -> Formula | None:
@@ -43,7 +43,7 @@ def of_line(config: Config, scale: str, paper: str, name: str, line: dict[str, s
         options = config.artifact(paper, name).options
         return Formula(
             f"computed from the config's options alone; random points by seed {options['seed']}",
-            f"artifacts.{name}.options",
+            ("artifacts", name, "options"),
             "plots/papers/absgd/toy.py",
             _of_options(options, line),
         )
@@ -79,10 +79,10 @@ def _sizes(config: Config, paper: str, line: dict[str, str]) -> Formula:
     if follows_formula(data):
         how = f"the formula of the split, {split['kind']}; what it is drawn from:"
         raw = _raw(manifest, data["dataset"], lambda file: bool(file.sha256))
-        key = f"experiments.{experiment}.settings.{setting}"
-        return Formula(how, key, "data/imbalance.py", {"y": _of_rank(sizes_by_formula(data), line)}, raw)
+        keys = ("experiments", experiment, "settings", setting)
+        return Formula(how, keys, "data/imbalance.py", {"y": _of_rank(sizes_by_formula(data), line)}, raw)
     raw = _raw(manifest, data["dataset"], lambda file: is_training_list(file.name) and bool(file.sha256))
-    found = Formula("counted in the training list", f"experiments.{experiment}", "plots/sizes.py", raw=raw)
+    found = Formula("counted in the training list", ("experiments", experiment), "plots/sizes.py", raw=raw)
     if (sizes := _counted(config.root, data["dataset"])) is None:
         found.unchecked = f"not computed again: the training list is not at hand: reweigh fetch {data['dataset']}"
     else:

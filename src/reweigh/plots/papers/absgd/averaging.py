@@ -13,11 +13,11 @@ from reweigh.analysis.rows import SIDES, Row, cell_names, mean_row, of_cells, of
 from reweigh.analysis.tables import Material, fingerprint, majority_and_minority_weights, pack
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text, missing_notes
-from reweigh.plots.style import data_title, empty, finish, letter, look, sheet
+from reweigh.plots.style import data_title, empty, finish, letter, look_of, sheet
 
 DASHED = (0, (4, 2))
 STYLES: dict[str, tuple[str, Any]] = dict(zip(SIDES, (("#0072B2", "-"), ("#D55E00", (0, (5, 1.2)))), strict=True))
-SWEPT, PLAIN = look("absgd_ce"), look("sgd_ce")
+SWEPT, PLAIN = look_of("absgd"), look_of("sgd")
 PANELS = "abcdefgh"
 
 

@@ -1,0 +1,162 @@
+"""Cards: what the rest of the program must know of a method or a loss, in one place each, found by being there.
+
+    card_of("tdr").options          # the pydantic model of its options, with their ranges
+    check_options("tdr", {...}, "config/papers/tdr/methods.yaml:4: methods.tdr.options")
+    methods(), losses()             # every card, by the name of its module
+
+The card of `reweigh/methods/NAME.py` is `CARD` in `reweigh/config/methods/NAME.py`; losses alike. No other module names
+a method or a loss. Cards import no torch: planning reads them. A module here without a `CARD` holds what several share.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from reweigh.config.specs import Frozen
+from reweigh.config.validation import lookup, validated
+from reweigh.digest import PACKAGE
+from reweigh.errors import ConfigError
+
+Options = Mapping[str, Any]  # the options of a method or a loss, as a spec states them
+Sign = int  # -1, 0 or 1
+TEMPLATE = "template"  # shows how a method or a loss is written; tested like any, but no config may name it
+
+
+class PlannedStage(NamedTuple):
+    """A stage of training as far as its cost goes (compare `reweigh.methods.base.Stage`)."""
+
+    epochs: int
+    sampling: str = "uniform"  # one of reweigh.data.sampling
+    batch_size: int | None = None  # None: that of the spec's training block
+
+
+class Look(NamedTuple):
+    """How a method looks in every figure: colour, matplotlib's marker, and whether that is hollow."""
+
+    colour: str
+    marker: str
+    hollow: bool = False
+
+
+class BenchEntry(NamedTuple):
+    """What `reweigh bench` gives a method: the title of its line, and the options that its step is timed with."""
+
+    title: str
+    options: Options
+
+
+def one_stage(options: Options, epochs: int) -> list[PlannedStage]:
+    """The stages of a method that trains the whole model once."""
+    return [PlannedStage(epochs)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What the rest must know of a method. Functions take the method's options as a spec states them.
+
+    `follows` says which way the weight of an example goes, as a share of its batch's: 1 up, -1 down, 0 (or left out)
+    not at all; tests/methods/test_every_method.py measures it.
+
+    "loss"      as its own loss grows
+    "rarity"    as its class (or group) gets rarer in the training set; class weights in the loss count
+    "target"    as its class takes the place of another in the target set
+    """
+
+    options: type[Frozen]
+    examples: tuple[Options, ...]  # complete options to test it with: one for each thing that its step can do
+    follows: Callable[[Options], Mapping[str, Sign]] = lambda options: {}
+    stages: Callable[[Options, int], list[PlannedStage]] = one_stage  # of a run of so many `training.epochs`
+    traces: Callable[[Options, int], set[str]] = lambda options, steps: set()  # arrays that a finished run has logged
+    signed_weights: bool = False  # whether the weights of a batch may sum to less than 0
+    plain: bool = False  # whether it is plain training, which costs are measured against; of one method alone
+    cycle: Callable[[Options], int] = lambda options: 1  # it learns every so many steps, which decides their mean cost
+    cost: float = 1.0  # assumed time of its step, in plain steps, where nothing was measured
+    bench: BenchEntry | None = None
+    look: Callable[[Options], Look | None] = lambda options: None  # None: a spare colour, chosen by its paper's list
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossCard:
+    """What the rest must know of a loss: its options, examples of them to test it with, whether it may be below 0."""
+
+    options: type[Frozen]
+    examples: tuple[Options, ...]
+    signed: bool = False
+
+
+# --- finding ---------------------------------------------------------------------------------------------------------
+
+
+def methods() -> dict[str, Card]:
+    """The cards of all methods, by module, in alphabetical order; without the template's."""
+    return {name: card for name, card in _cards("methods").items() if name != TEMPLATE}
+
+
+def losses() -> dict[str, LossCard]:
+    """The cards of all losses, by module, in alphabetical order; without the template's."""
+    return {name: card for name, card in _cards("losses").items() if name != TEMPLATE}
+
+
+def card_of(method: str, where: str = "") -> Card:
+    """The card of a method. Raises ConfigError, beginning with `where`, if there is no such method or no card of it."""
+    found: Card = _card("method", method, methods(), where)
+    return found
+
+
+def loss_card_of(loss: str, where: str = "") -> LossCard:
+    """The card of a loss. Raises ConfigError, beginning with `where`, if there is no such loss, or no card of it."""
+    found: LossCard = _card("loss", loss, losses(), where)
+    return found
+
+
+@functools.cache
+def plain() -> str:
+    """The method that is plain training."""
+    return next(name for name, card in methods().items() if card.plain)
+
+
+def _card(what: str, name: str, cards: Mapping[str, Any], where: str) -> Any:
+    package = {"method": "methods", "loss": "losses"}[what]
+    code, card = PACKAGE / package / f"{name}.py", PACKAGE / "config" / package / f"{name}.py"
+    if name.isidentifier() and code.is_file() and not card.is_file():
+        raise ConfigError(
+            f"{where}{': ' if where else ''}{what} {name!r} has no card: write src/reweigh/config/{package}/{name}.py, "
+            f"its options with their ranges in `CARD`, as {TEMPLATE}.py beside it shows"
+        )
+    return lookup(what, name, cards, where)
+
+
+@functools.cache
+def _cards(package: str) -> dict[str, Any]:
+    """Every `CARD` of a package of cards, of which the code is there too."""
+    cards = {}
+    for path in sorted((PACKAGE / "config" / package).glob("[a-z]*.py")):
+        module = importlib.import_module(f"reweigh.config.{package}.{path.stem}")
+        if hasattr(module, "CARD") and (PACKAGE / package / path.name).is_file():
+            cards[path.stem] = module.CARD
+    return cards
+
+
+# --- checking --------------------------------------------------------------------------------------------------------
+
+
+def check_options(method: str, options: Options, where: str) -> dict[str, Any]:
+    """All options of a method, as a spec states them. Raises ConfigError, beginning with `where`, at what cannot be."""
+    checked = validated(card_of(method, where).options, dict(options), where).model_dump()
+    check_loss(checked.get("loss"), f"{where}.loss")
+    return checked
+
+
+def check_loss(loss: Options | None, where: str) -> None:
+    """A loss in a method's options, {"name": ..., its options}, must exist and state what its card asks for.
+
+    A spec holds exactly what the config says of a loss: no default is filled in, no number converted.
+    """
+    if loss is None:
+        return
+    if "name" not in loss:
+        raise ConfigError(f"{where}: has no name; known: {', '.join(losses())}")
+    options = {key: value for key, value in loss.items() if key != "name"}
+    validated(loss_card_of(str(loss["name"]), where).options, options, where)

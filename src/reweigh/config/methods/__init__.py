@@ -1,0 +1,1 @@
+"""The cards of the methods, one a module of `reweigh.methods`; see `reweigh.config.cards`."""

@@ -1,0 +1,20 @@
+"""The card of example reweighting."""
+
+from typing import Literal
+
+from reweigh.config.cards import BenchEntry, Card, Look
+from reweigh.config.specs import Frozen
+
+
+class Options(Frozen):
+    scale: Literal["sum", "mean"]
+
+
+CARD = Card(
+    options=Options,
+    examples=({"scale": "sum"}, {"scale": "mean"}),
+    follows=lambda options: {"target": 1},
+    cost=2.8,
+    bench=BenchEntry("example reweighting", {"scale": "sum"}),
+    look=lambda options: Look("#D55E00", "s", hollow=options["scale"] == "mean"),
+)

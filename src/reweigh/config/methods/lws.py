@@ -1,0 +1,6 @@
+"""The card of learnable weight scaling."""
+
+from reweigh.config.cards import Card
+from reweigh.config.methods.two_stage import SECOND, STAGE_ONE, TwoStageOptions, stages
+
+CARD = Card(options=TwoStageOptions, examples=({"stage_one": STAGE_ONE, "second_stage": SECOND},), stages=stages)

@@ -1,0 +1,21 @@
+"""The card of τ-normalisation."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from reweigh.config.cards import Card
+from reweigh.config.methods.two_stage import STAGE_ONE, StageOneOptions, stages
+
+
+class Options(StageOneOptions):
+    tau_max: Annotated[float, Field(gt=0)]
+    tau_step: Annotated[float, Field(gt=0)]
+
+
+CARD = Card(
+    options=Options,
+    examples=({"stage_one": STAGE_ONE, "tau_max": 2.0, "tau_step": 0.5},),
+    stages=stages,
+    traces=lambda options, steps: {"tau"},
+)
