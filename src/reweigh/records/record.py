@@ -47,7 +47,7 @@ def _closure(*modules: str) -> dict[str, str]:
 
 
 def code_files(spec: dict[str, Any]) -> dict[str, str]:
-    """The source files that a run of `spec` executes -> their digests: engine, method, loss, model, reader and imports."""
+    """The source files that a run of `spec` executes -> their digests: engine, method, loss, model, reader."""
     loss = spec["method_options"].get("loss")
     return _closure(
         ENGINE,
