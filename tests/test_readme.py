@@ -4,6 +4,7 @@ import csv
 import re
 
 import pytest
+from support import config_files
 from support.project import ROOT
 from support.readme import CONTRIBUTING, README, blocks, page, reweigh, table
 
@@ -26,14 +27,8 @@ def means(path):
 def test_the_new_method_of_contributing_trains_as_it_is_written_there(copy):
     code = next(block for block in blocks(CONTRIBUTING, "python") if "class Method" in block)
     (copy / "src/reweigh/methods/sqrt.py").write_text(code)
-    paper = copy / "config/papers/tdr.yaml"
-    entry = blocks(CONTRIBUTING, "yaml")[0]
-    text = paper.read_text().replace("methods:\n", f"methods:\n{entry}", 1)
-    paper.write_text(
-        text.replace("methods: [tdr, er]", "methods: [tdr, er, sqrt]", 1).replace(
-            "methods: [tdr, er, none, hard]", "methods: [tdr, er, none, hard, sqrt]", 1
-        )
-    )
+    config_files.add_to_methods(copy, blocks(CONTRIBUTING, "yaml")[0])
+    config_files.give_method(copy, "sqrt")
     done = reweigh(copy, "train", "smoke/tdr/mnist-4v9/rho0.1/sqrt")
     assert done.returncode == 0, done.stderr
     assert len(list((copy / "results/smoke/tdr/mnist-4v9/rho0.1/sqrt").glob("seed*.json"))) == 2
@@ -116,7 +111,7 @@ def shown_counts(text):
 
 
 # Of these a folder with more history (raw files, renderings, Snakemake's metadata) has more, or other ones.
-BY_HISTORY = {"commit", "raw", "drawing", "witness"}
+BY_HISTORY = {"commit", "raw", "drawing", "snakemake"}
 
 
 def test_the_audit_that_is_shown_is_what_audit_finds(counts):
@@ -138,9 +133,9 @@ def test_the_lines_of_the_audit_in_the_readme_are_among_them(counts):
     assert told["raw"] == shown_counts(page("docs/audit.md"))["raw"]
 
 
-def test_the_runs_that_are_trained_again_are_those_that_the_seed_draws():
+def test_the_runs_that_are_trained_again_are_those_that_the_seed_chooses():
     shown = next(block for block in blocks(page("docs/audit.md"), "console") if "--rerun" in block)
     count, seed = map(int, re.search(r"--rerun (\d+) --seed (\d+)", shown).groups())
     records = (path.relative_to(ROOT / "results") for path in (ROOT / "results/paper").glob("*/*/*/*/seed*.json"))
-    drawn = rerun.draw([path.with_suffix("").as_posix() for path in records], count, seed)
-    assert re.findall(r"^intact: (\S+): bit for bit$", shown, flags=re.MULTILINE) == drawn
+    chosen = rerun.choose([path.with_suffix("").as_posix() for path in records], count, seed)
+    assert re.findall(r"^intact: (\S+): bit for bit$", shown, flags=re.MULTILINE) == chosen

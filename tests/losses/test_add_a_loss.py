@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from support import config_files
 from support.absgd_methods import batch_of
 from support.readme import CONTRIBUTING, reweigh
 
@@ -21,11 +22,8 @@ def said(language):
 def with_loss(copy):
     """A copy of the project with the file and the entry of the section, which an experiment then has."""
     (copy / "src/reweigh/losses/poly1.py").write_text(said("python"))
-    paper = copy / "config/papers/tdr.yaml"
-    text = paper.read_text().replace("methods:\n", f"methods:\n{said('yaml')}", 1)
-    for names in ("[tdr, er]", "[tdr, er, none, hard]"):
-        text = text.replace(f"methods: {names}", f"methods: {names[:-1]}, poly1]", 1)
-    paper.write_text(text)
+    config_files.add_to_methods(copy, said("yaml"))
+    config_files.give_method(copy, "poly1")
     return copy
 
 
@@ -41,8 +39,7 @@ def test_the_new_loss_trains_as_it_is_written_there(with_loss):
 
 
 def test_a_slip_in_its_entry_is_refused_with_the_nearest_word(with_loss):
-    paper = with_loss / "config/papers/tdr.yaml"
-    paper.write_text(paper.read_text().replace("epsilon: 1.0", "epsilom: 1.0", 1))
+    config_files.replace(with_loss, "epsilon: 1.0", "epsilom: 1.0")
     done = reweigh(with_loss, "train", RUN)
     assert done.returncode != 0 and "did you mean 'epsilon'?" in done.stderr and "Traceback" not in done.stderr
 

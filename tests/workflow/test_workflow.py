@@ -127,7 +127,7 @@ def test_the_records_in_git_redraw_the_figures(tmp_path):
     ],
 )
 def test_a_mistake_in_the_config_stops_before_any_job(clone, old, new, said):
-    file = clone / "config/papers/tdr.yaml"
+    file = clone / "config/papers/tdr/experiments/mnist.yaml"
     before = file.read_text()
     file.write_text(before.replace(old, new, 1))
     try:
@@ -135,7 +135,7 @@ def test_a_mistake_in_the_config_stops_before_any_job(clone, old, new, said):
     finally:
         file.write_text(before)
     assert said in printed
-    assert "config/papers/tdr.yaml" in printed
+    assert "config/papers/tdr/experiments/mnist.yaml:" in printed
     assert not (clone / "data/raw").exists()
 
 

@@ -112,7 +112,7 @@ def _artifact(config: Config, target: str) -> ArtifactName | None:
     if artifact.name in experiments:
         return None
     names = artifacts if target.startswith("figures/") else [*experiments, *artifacts]
-    lookup("target", artifact.name, names, f"config/papers/{artifact.paper}.yaml")
+    lookup("target", artifact.name, names, f"config/papers/{artifact.paper}")
     return artifact
 
 
