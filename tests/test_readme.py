@@ -116,7 +116,7 @@ def shown_counts(text):
 
 
 # Of these a folder with more history (raw files, renderings, Snakemake's metadata) has more, or other ones.
-BY_HISTORY = {"commit", "raw", "drawing", "witness"}
+BY_HISTORY = {"commit", "raw", "rendering", "snakemake"}
 
 
 def test_the_audit_that_is_shown_is_what_audit_finds(counts):
@@ -126,7 +126,7 @@ def test_the_audit_that_is_shown_is_what_audit_finds(counts):
         kind: counts[kind] for kind in counts if kind not in BY_HISTORY
     }
     assert set(told["raw"]) == set(counts["raw"]) == {"intact"}
-    assert told["drawing"] == {"intact": counts["figure"]["intact"], "unverifiable": 2 * counts["figure"]["intact"]}
+    assert told["rendering"] == {"intact": counts["figure"]["intact"], "unverifiable": 2 * counts["figure"]["intact"]}
 
 
 def test_the_lines_of_the_audit_in_the_readme_are_among_them(counts):
