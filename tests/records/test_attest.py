@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support import project
+from support.config_files import replace
 
 from reweigh.config.grid import load
 from reweigh.config.names import RunName
@@ -276,10 +277,8 @@ def test_a_long_sample_begins_with_its_cheapest_run(edited, monkeypatch, capsys)
 
 
 def test_another_spec_is_never_attested(edited, capsys):
-    path = edited.root / "config/papers/tdr.yaml"
-    text = path.read_text()
-    assert text.count("learning_rate: { value: 0.01,") == 1
-    path.write_text(text.replace("learning_rate: { value: 0.01,", "learning_rate: { value: 0.02,"))
+    old, new = "learning_rate: { value: 0.01,", "learning_rate: { value: 0.02,"
+    assert replace(edited.root, old, new, "config/protocols") == "config/protocols/mnist-lenet.yaml"
     assert edited.attest() == 1
     assert f"stays stale: {RUNS[2]} and 2 more: its spec differs from the config" in capsys.readouterr().out
     assert edited.written() == edited.trained == [] and edited.stale(TDR[0]) == ["spec", "code"]

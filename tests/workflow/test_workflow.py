@@ -127,7 +127,7 @@ def test_the_records_in_git_redraw_the_figures(tmp_path):
     ],
 )
 def test_a_mistake_in_the_config_stops_before_any_job(clone, old, new, said):
-    file = clone / "config/papers/tdr.yaml"
+    file = clone / "config/papers/tdr/experiments/mnist.yaml"
     before = file.read_text()
     file.write_text(before.replace(old, new, 1))
     try:
@@ -135,7 +135,7 @@ def test_a_mistake_in_the_config_stops_before_any_job(clone, old, new, said):
     finally:
         file.write_text(before)
     assert said in printed
-    assert "config/papers/tdr.yaml" in printed
+    assert "config/papers/tdr/experiments/mnist.yaml:" in printed
     assert not (clone / "data/raw").exists()
 
 
@@ -189,6 +189,25 @@ def test_each_edit_runs_what_depends_on_it(made):
     assert after("src/reweigh/methods/tdr.py", "\nCHANGED = True\n") == {"train": 1, "render": 1}
     assert after("src/reweigh/methods/er.py", "\nCHANGED = True\n") == {}
     assert after("src/reweigh/data/adult.py", "\nCHANGED = True\n") == {"split": 1, "train": 3, "render": 1}
+
+
+def test_the_text_of_a_rule_and_the_names_of_its_wildcards_make_nothing_run_again(made):
+    """Else an update of this project would train again what its users have."""
+    target = ("--config", "scale=smoke", "--", "tdr_table3")
+    files = [made / "workflow/rules" / name for name in ("data.smk", "train.smk")]
+    files.append(made / "src/reweigh/planning/jobs.py")
+    before = [file.read_text() for file in files]
+    for file, text in zip(files, before, strict=True):
+        renamed = text.replace("{experiment}", "{place}").replace("experiment=", "place=")
+        file.write_text(
+            renamed.replace("wildcards.experiment", "wildcards.place").replace('"reweigh train', '"exec reweigh train')
+        )
+    try:
+        assert planned(made, *target).get("total", 0) <= 1  # the shorthand itself
+        assert planned(made, "--rerun-triggers", "code", *target)["train"] == 3  # the text is another one
+    finally:
+        for file, text in zip(files, before, strict=True):
+            file.write_text(text)
 
 
 def test_how_runs_are_trained_makes_nothing_run_again(made):

@@ -1,14 +1,12 @@
-"""The shapes of config.yaml and of a paper's file; the parts that they share with a spec are in `specs`.
+"""The shapes of a paper; the parts that it shares with a spec are in `specs`.
 
-A value in a paper's file may be written plainly or as `{value: 0.01, source: "paper §4.1"}`; the loader takes the
-sources out first (`reweigh.config`), so that the models here see plain values.
+A value of a paper may be written plainly or as `{value: 0.01, source: "paper §4.1"}`. Sources are taken out (`files`),
+and `like` and `grid` written out (`inherit`), before the models here see plain values.
 """
 
-import os
-import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, create_model, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from reweigh.config.specs import (
     AllSplit,
@@ -19,7 +17,6 @@ from reweigh.config.specs import (
     Model,
     Name,
     Positive,
-    Scale,
     Scaling,
     Status,
     StepSplit,
@@ -58,7 +55,7 @@ else:
 
 
 class Patch(Frozen):
-    """One layer of a run's spec: what an experiment, a setting or a scale says about it."""
+    """One layer of a run's spec: what an experiment, a setting or a scale says of it. `options` are every method's."""
 
     dataset: Name | None = None
     dataset_options: dict[str, Any] = {}
@@ -67,7 +64,7 @@ class Patch(Frozen):
     split: SplitPatch | None = None
     model: ModelPatch | None = None
     training: TrainingPatch | None = None
-    method_options: dict[str, Any] = {}
+    options: dict[str, Any] = {}
 
 
 class MethodPatch(Frozen):
@@ -86,8 +83,24 @@ class Setting(Patch):
     by_method: dict[Name, MethodPatch] = {}
 
 
+class CutWords(Frozen):
+    """Other words for parts of what a scale leaves out; see `reweigh.config.cut`. Null leaves a part out."""
+
+    settings: str | None = None
+    methods: str | None = None
+    classes: str | None = None
+    images: str | None = None
+    layers: str | None = None
+    channels: str | None = None
+    epochs: str | None = None
+    batches: str | None = None
+    seeds: str | None = None
+    test_images: str | None = None
+    points: str | None = None
+
+
 class ScaleBlock(Patch):
-    """What a smaller scale changes, and which part of the grid it keeps. `cut` says it in words, on every figure.
+    """What a smaller scale changes, and which part of the grid it keeps; figures say it in the words of its `cut`.
 
     `from_epoch` is when methods begin with what they put off: it replaces each of their DEFERRALS that is above 0.
     """
@@ -97,7 +110,7 @@ class ScaleBlock(Patch):
     methods: list[Name] | None = None
     by_method: dict[Name, MethodPatch] = {}
     from_epoch: Positive | None = None
-    cut: str
+    cut: str | CutWords = CutWords()
 
 
 # Options, at any depth, that name the epoch from which a method weighs, balances or prunes.
@@ -127,6 +140,12 @@ class Experiment(Patch):
     extensions: list[Extension] = []
     seeds: Positive
     scales: dict[Literal["smoke", "quick"], ScaleBlock] = {}
+
+    @field_validator("scales", mode="before")
+    @classmethod
+    def _without_null(cls, value: Any) -> Any:
+        """The scales without those that are null: the experiment that it is `like` has them, this one does not."""
+        return {key: block for key, block in value.items() if block is not None} if isinstance(value, dict) else value
 
     @property
     def with_extensions(self) -> list[str]:
@@ -326,7 +345,7 @@ class Finding(Frozen):
 
 
 class Paper(Frozen):
-    """A paper's file, config/papers/{paper}.yaml."""
+    """A paper: the files of config/papers/{paper} taken together."""
 
     title: str
     citation: str
@@ -338,50 +357,3 @@ class Paper(Frozen):
     published: Published | None = None
     tuned: dict[Name, Tuned] = {}
     findings: list[Finding] = []
-
-
-def _at_once(value: Any) -> Any:
-    """How many runs share a device: "auto", or a whole number from 1 on."""
-    if value == "auto" or (type(value) is int and value >= 1):
-        return value
-    raise ValueError("must be auto or a whole number from 1 on")
-
-
-AtOnce = Annotated[
-    Literal["auto"] | int,
-    BeforeValidator(_at_once),
-    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),
-]
-
-
-def _duration(value: Any) -> Any:
-    """A duration such as 90s, 9m or 1.5h, as it stands."""
-    if isinstance(value, str) and re.fullmatch(_DURATION, value):
-        return value
-    raise ValueError("must be a duration such as 90s, 9m or 1.5h")
-
-
-_DURATION = r"^[0-9]+([.][0-9]+)?[smh]$"
-Duration = Annotated[str, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": _DURATION})]
-
-
-class ProjectConfig(Frozen):
-    """config/config.yaml: what a call of Snakemake without further words does."""
-
-    scale: Scale = "quick"
-    papers: Annotated[list[Name], Field(min_length=1)]
-    seeds_per_job: Positive = 5
-    runs_at_once: AtOnce = "auto"
-    time_budget: Duration | None = None
-    extensions: bool = False
-    missing: Literal["train", "skip"] = "train"
-    stale: Literal["train", "keep"] = "train"
-    device: Literal["auto", "cpu", "gpu"] = "auto"
-    mirror: str | None = None
-
-    def apply(self) -> None:
-        """Hand on to the processes that are started what they take from their environment: the mirror, no GPU."""
-        if self.mirror:
-            os.environ.setdefault("REWEIGH_MIRROR", self.mirror)
-        if self.device == "cpu":
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""

@@ -112,7 +112,7 @@ def _artifact(config: Config, target: str) -> ArtifactName | None:
     if artifact.name in experiments:
         return None
     names = artifacts if target.startswith("figures/") else [*experiments, *artifacts]
-    lookup("target", artifact.name, names, f"config/papers/{artifact.paper}.yaml")
+    lookup("target", artifact.name, names, f"config/papers/{artifact.paper}")
     return artifact
 
 
@@ -246,10 +246,10 @@ def show(planned: Iterable[Planned]) -> None:
     if not console.is_terminal:
         console.width = 120
     table = Table(box=None, pad_edge=False)
-    for name in ("experiment", "method"):
-        table.add_column(name, overflow="fold")
-    for name in ("runs", "of these", "steps each", "to do", "by"):
-        table.add_column(name, justify="right")
+    for header in ("experiment", "method"):
+        table.add_column(header, overflow="fold")
+    for header in ("runs", "of these", "steps each", "to do", "by"):
+        table.add_column(header, justify="right")
     groups: dict[tuple[str, str], list[Planned]] = defaultdict(list)
     for run in planned:
         name = RunName.parse(run.run)

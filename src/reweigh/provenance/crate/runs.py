@@ -181,7 +181,7 @@ class Runs:
             is_same = digest(self.config.resolve(run["run"])) == run["spec_digest"]
         except ConfigError:
             is_same = False
-        return values + (self.graph.files([f"config/papers/{spec['paper']}.yaml"]) if is_same else [])
+        return values + (self.graph.files(self.config.files_of(run["run"])) if is_same else [])
 
     # --- its costs, and where it ran ---
 

@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from reweigh.analysis.tables import fingerprint, unpack
-from reweigh.config.grid import Config, load
+from reweigh.config import files
+from reweigh.config.grid import Config, load, written_out
 from reweigh.config.names import ArtifactName, NotAName, RunName
+from reweigh.config.sources import place_of
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError
 from reweigh.provenance import recompute
@@ -86,16 +86,26 @@ class Table:
 
     def has_paper(self, paper: str) -> bool:
         """Whether the config has a paper."""
-        return bool(paper) and (self.root / f"config/papers/{paper}.yaml").is_file()
+        return bool(paper) and paper in files.paper_names(self.root)
 
-    def config_of(self, paper: str) -> dict[str, Any]:
-        """The file that names experiments, settings and methods of a paper; read alone, without checking all papers."""
+    def config_of(self, paper: str, *keys: str) -> dict[str, Any]:
+        """File and line where a paper's config says something; read alone, without checking all papers.
+
+        An element of a list may be asked for by its `id`; of what is not there the block around it is given.
+        """
         if ("config", paper) not in self._cache:
-            file = f"config/papers/{paper}.yaml"
-            body = yaml.load((self.root / file).read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-            source = {"sha256": file_digest(self.root / file), "paper": body["citation"], "url": body["url"]}
-            self._cache["config", paper] = {"file": file, **source}
-        return self._cache["config", paper]
+            content = written_out(self.root.resolve(), paper)
+            source = {"paper": content.value["citation"].value, "url": content.value["url"].value}
+            self._cache["config", paper] = (files.places(content, by_id=True), source)
+        places, source = self._cache["config", paper]
+        place = place_of(places, keys)
+        return {"file": place.file, "line": place.line, "sha256": self._digest_of(place.file), **source}
+
+    def _digest_of(self, file: str) -> str:
+        if ("digest", file) not in self._cache:
+            self._cache["digest", file] = file_digest(self.root / file)
+        digest: str = self._cache["digest", file]
+        return digest
 
 
 def cell(number: int, line: Line, table: Table, column: str | None = None) -> dict[str, Any]:
@@ -136,10 +146,17 @@ class _Evidence:
             check, fault = self._of_column(columns.get(column), parts)
             kept = {name: value for name, value in kept.items() if name in columns or not recompute.is_number(value)}
         if any("config" in field["from"] for field in columns.values()) and self.table.has_paper(self.paper):
-            parts["config"] = self.table.config_of(self.paper)
+            parts["config"] = self.table.config_of(self.paper, *self._named())
         asked = {} if column is None else {"column": column}
         return {"number": self.number, **asked, "line": kept, "check": check, "fault": fault,
                 "columns": columns, **parts}  # fmt: skip
+
+    def _named(self) -> tuple[str, ...]:
+        """Where the config names what the line is of: its method, or else its setting or experiment."""
+        line = self.line
+        if line.get("method"):
+            return "methods", line["method"]
+        return "experiments", line.get("experiment", ""), "settings", line.get("setting", "")
 
     def _column(self, name: str, source: Source) -> dict[str, Any]:
         """One field: how it was made, from which parts of the evidence, and whether it would come out the same."""
@@ -275,7 +292,8 @@ class _Evidence:
             self.recomputed["id"] = ""  # the config has no such claim now
             return
         rule = {"text": claim.text, "where": claim.source, "rule": claim.rule, "test": claim.test}
-        self.parts["claim"] = {"id": claim.id, **rule, "margin": claim.margin, **self.table.config_of(self.paper)}
+        self.parts["claim"] = {"id": claim.id, **rule, "margin": claim.margin}
+        self.parts["claim"] |= self.table.config_of(self.paper, "claims", claim.id)
         if bodies:
             self.parts["family"] = rescore.family_of(line, self.table.lines)
             fields = rescore.claim_line(self.table.config, line, claim, bodies)
@@ -294,7 +312,7 @@ class _Evidence:
         except ConfigError as error:  # the line names something that the config does not have
             raise ValueError(str(error)) from None
         if result:
-            self.parts["formula"] = {**result.fact(), **self.table.config_of(self.paper)}
+            self.parts["formula"] = {**result.fact(), **self.table.config_of(self.paper, *result.keys)}
             self.recomputed |= result.again
             self.check = result.unchecked
 

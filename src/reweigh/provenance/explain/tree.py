@@ -129,7 +129,8 @@ def _add_formula(branch: Node, formula: dict[str, Any]) -> None:
 
 
 def _config(source: dict[str, Any]) -> str:
-    return f"{source['file']}, sha256 {source['sha256']}, of {source['paper']}, {source['url']}"
+    place = f"{source['file']}, line {source['line']}"
+    return f"{place}, sha256 {source['sha256']}, of {source['paper']}, {source['url']}"
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------
