@@ -273,11 +273,21 @@ def plan(
         Path | None, typer.Option(metavar="DIR", help="Write the resolved specs there, one JSON a run.")
     ] = None,
     pending: Annotated[bool, typer.Option(help="With --specs: only runs whose record is missing or stale.")] = False,
+    why: Annotated[
+        bool, typer.Option("--why", help="Of one run: every value of its spec, where it stands and its source.")
+    ] = False,
 ) -> None:
     """Say what would run and what it would cost, and which records are missing or stale, before anything runs.
 
     [dim]reweigh plan figures/paper/tdr/fig5.pdf --specs specs/[/dim]
+
+    [dim]reweigh plan paper/tdr/mnist-4v9/rho0.005/tdr/seed0 --why[/dim]
     """
+    if why:
+        from reweigh.planning import why as reasons
+
+        reasons.show(targets or [])
+        return
     from reweigh.planning import plan as room
 
     planned = room.make(targets or [], _scale(scale))
@@ -303,7 +313,7 @@ def tune(
 
     rows = tuning.lines(load(), paper, str(lookup("scale", scale, SCALES)))
     if not rows:
-        raise ConfigError(f"config/papers/{paper}.yaml has no rules of tuning")
+        raise ConfigError(f"config/papers/{paper} has no rules of tuning (`tuned`)")
     table(rows)
 
 

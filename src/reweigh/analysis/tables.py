@@ -329,7 +329,9 @@ def published(config: Config, paper: str) -> pd.DataFrame:
         return pd.DataFrame(columns=[*PUBLISHED, "experiment", "setting_name", "method_name", "excluded"])
     path = config.root / mapping.file
     if not path.is_file():
-        raise ConfigError(f"{path} is missing, though config/papers/{paper}.yaml names it as the published numbers")
+        raise ConfigError(
+            f"{path} is missing, though {config.place(paper, 'published', 'file')} names it as the published numbers"
+        )
     rows = pd.read_csv(path, dtype={"mean": float, "std": float})
     stated = rows.to_dict("records")
     targets = [mapping.target(row) or (None, None, None, mapping.metric(row)) for row in stated]

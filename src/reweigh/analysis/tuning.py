@@ -1,6 +1,6 @@
 """What the tuning runs of a paper would choose, by the rules in its file, beside what is in use. Nothing is changed.
 
-A rule (`tuned` in config/papers/{paper}.yaml) names an experiment that is measured on held-out training data, and whose
+A rule (`tuned` of config/papers/PAPER) names an experiment that is measured on held-out training data, and whose
 settings are the values in question. The best mean over seeds at the last epoch wins; of equals the first in the config.
 A value that was chosen is then written into the config by hand, with the source "chosen by RULE".
 """
@@ -44,7 +44,7 @@ def choices(config: Config, paper: str, scale: str = "paper") -> list[Choice]:
 
 def choose(config: Config, paper: str, rule: str, scale: str = "paper") -> Choice:
     """What one rule says of the records at a scale. Of part of the runs it says nothing; a diverged run counts as 0."""
-    one = lookup("rule of tuning", rule, config.paper(paper).tuned, f"config/papers/{paper}.yaml")
+    one = lookup("rule of tuning", rule, config.paper(paper).tuned, f"config/papers/{paper}")
     there = config.settings_of(scale, paper, one.experiment)
     scores = {name: _score(config, paper, one, name, scale) for name in there if one.over is None or name in one.over}
     known = {name: score for name, score in scores.items() if score is not None}

@@ -56,9 +56,8 @@ def render(target: str, root: str | Path = ".") -> list[Path]:
     stem = Path("figures", scale, paper, name)
     source = root / config.artifact(paper, name).notebook
     if not source.is_file():
-        raise ConfigError(
-            f"{source.relative_to(root)} is missing, though config/papers/{paper}.yaml names it for {name}"
-        )
+        where = config.place(paper, "artifacts", name, "notebook")
+        raise ConfigError(f"{source.relative_to(root)} is missing, though {where} names it for {name}")
     (root / stem).parent.mkdir(parents=True, exist_ok=True)
     failed = root / f"{stem}.failed.ipynb"
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=(root / stem).parent) as work:

@@ -22,7 +22,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from reweigh.config.grid import Config, load
+from reweigh.config import files
+from reweigh.config.grid import Config, load, written_out
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import PACKAGE, digest
 from reweigh.records import record
@@ -64,14 +65,15 @@ class DryRun:
 def write(folder: str | Path, runs: int = 5000, repository: str | Path = ".") -> Config:
     """A project in `folder` whose grid at scale `paper` has at least `runs` runs; its config.
 
-    It has papers enough, each of them config/papers/tdr.yaml with ten methods in every experiment that varies anything.
+    It has papers enough, each of them the paper of config/papers/tdr with ten methods in every experiment that varies
+    anything.
     """
     folder, repository = Path(folder), Path(repository)
     for name in BORROWED:
         source, target = repository / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
-    paper = _widened(yaml.safe_load((repository / f"config/papers/{MODEL}.yaml").read_text()))
+    paper = _widened(files.with_sources(written_out(repository.resolve(), MODEL)))
     config = _with_papers(folder, paper, 1)
     return _with_papers(folder, paper, math.ceil(runs / len(runs_of(config))))
 
@@ -82,7 +84,7 @@ def runs_of(config: Config) -> list[str]:
 
 
 def _widened(paper: dict[str, Any]) -> dict[str, Any]:
-    """A paper's file with more methods in its experiments."""
+    """A paper with more methods in its experiments."""
     for experiment in paper["experiments"].values():
         settings = experiment["settings"].get("value", experiment["settings"])
         if experiment.get("status") != "not run" and "extension" not in experiment and len(settings) > 1:
@@ -92,10 +94,11 @@ def _widened(paper: dict[str, Any]) -> dict[str, Any]:
 
 def _with_papers(folder: Path, paper: dict[str, Any], count: int) -> Config:
     """Write config/ with so many copies of a paper, and load it."""
-    (folder / "config/papers").mkdir(parents=True, exist_ok=True)
     names = [f"{MODEL}_{number + 1}" for number in range(count)]
     for name in names:
-        (folder / f"config/papers/{name}.yaml").write_text(yaml.safe_dump(paper, sort_keys=False, allow_unicode=True))
+        file = folder / f"{files.PAPERS}/{name}/paper.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump(paper, sort_keys=False, allow_unicode=True))
     (folder / "config/config.yaml").write_text(yaml.safe_dump({"scale": "paper", "papers": names}))
     return load(folder)
 

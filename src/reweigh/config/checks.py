@@ -1,4 +1,4 @@
-"""What a paper's file must hold beyond its shape: names that exist, a source for every value, sizes that can be had."""
+"""What a paper must hold beyond its shape: names that exist, a source for every value, sizes that can be had."""
 
 import ast
 import functools
@@ -17,21 +17,26 @@ if TYPE_CHECKING:
     from reweigh.config.grid import Config
 
 # Values that decide results and so must say where they come from.
-SOURCED = ("split", "scale_inputs", "augment", "dataset_options", "model", "training", "method_options", "seeds")
+SOURCED = ("split", "scale_inputs", "augment", "dataset_options", "model", "training", "options", "seeds")
 
 
 def check(config: "Config", paper: str) -> None:
-    """Raise ConfigError at the first thing in a paper's file that cannot be."""
-    file, content = f"config/papers/{paper}.yaml", config.papers[paper]
+    """Raise ConfigError at the first thing in a paper that cannot be."""
+    content = config.papers[paper]
     for name, method in content.methods.items():
-        check_options(method.uses, method.options, f"{file}: methods.{name}.options")
+        check_options(method.uses, method.options, f"{_where(config, paper, 'methods', name)}.options")
     for name, experiment in content.experiments.items():
-        _check_experiment(f"{file}: experiments.{name}", content, experiment)
+        _check_experiment(_where(config, paper, "experiments", name), content, experiment)
     for name, artifact in content.artifacts.items():
-        _check_artifact(f"{file}: artifacts.{name}", content, artifact)
+        _check_artifact(_where(config, paper, "artifacts", name), content, artifact)
     judged.check(config, paper)
     _check_sources(config, paper)
     _check_specs(config, paper)
+
+
+def _where(config: "Config", paper: str, *keys: str) -> str:
+    """File, line and path of a key."""
+    return f"{config.place(paper, *keys)}: {'.'.join(keys)}"
 
 
 # Arguments that are no options: how many come first in what makes a model, and in what reads a data set.
@@ -118,10 +123,8 @@ def _check_sources(config: "Config", paper: str) -> None:
     for where, said in blocks:
         for path in leaves(said):
             if said[path[0]] not in ({}, None) and not source_of(sources, where + path):
-                key = ".".join(where + path)
-                raise ConfigError(
-                    f'config/papers/{paper}.yaml: {key} has no source; write {{value: ..., source: "..."}}'
-                )
+                key = _where(config, paper, *where, *path)
+                raise ConfigError(f'{key} has no source; write {{value: ..., source: "..."}}')
 
 
 def _check_specs(config: "Config", paper: str) -> None:
@@ -131,6 +134,6 @@ def _check_specs(config: "Config", paper: str) -> None:
             for setting in experiment.settings if scale == "paper" else config.settings_of(scale, paper, name):
                 for method in experiment.with_extensions if scale == "paper" else config.methods_of(scale, paper, name):
                     spec = config.resolve(f"{scale}/{paper}/{name}/{setting}/{method}/seed0")
-                    where = f"config/papers/{paper}.yaml: experiments.{name}, {setting}, scale {scale}"
+                    where = f"{_where(config, paper, 'experiments', name)}, {setting}, scale {scale}"
                     _check_modules(spec, where)
                 sizes.check(spec["data"], where)

@@ -4,46 +4,35 @@
     config.cells("quick", "tdr")                                   # every cell of a paper at a scale
     config.cells_of("paper", "tdr", "fig5")                        # the cells that one artifact needs
     config.resolve("paper/tdr/mnist-4v9/rho0.005/tdr/seed0")       # the spec of a run, a plain dict
+    config.origins("paper/tdr/mnist-4v9/rho0.005/tdr/seed0")       # file, line and source of each of its values
 
-A spec is laid over itself in layers: experiment, setting, method, scale. What experiment and setting say of one method
-(`by_method`) comes after it, what the scale says of it last. Each layer replaces the keys that it names.
+How files become a config: `files` reads them, `inherit` writes out `like` and `grid`, `models` has their shapes,
+`checks` and `references` what they must hold, `resolve` makes a spec.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-from pydantic import BaseModel
-
-from reweigh.config import checks
-from reweigh.config.cards import check_options
-from reweigh.config.models import (
-    DEFERRALS,
-    Artifact,
-    Experiment,
-    Method,
-    MethodPatch,
-    Paper,
-    Patch,
-    ProjectConfig,
-)
+from reweigh.config import checks, cut, files
+from reweigh.config.files import CONFIG, PAPERS, Keys, Node, Place
+from reweigh.config.inherit import Scope, without_grids
+from reweigh.config.models import Artifact, Experiment, Paper, ProjectConfig
 from reweigh.config.names import CellName, NotAName, RunName, SplitName
-from reweigh.config.sources import Path_, leaves, source_of, without_sources
-from reweigh.config.specs import SCALES, SPEC_VERSION, Spec
+from reweigh.config.resolve import layers, spec_of
+from reweigh.config.sources import leaves, place_of, source_of
+from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup, validated
 from reweigh.errors import ConfigError
 
-CONFIG = "config/config.yaml"
 
+class Origin(NamedTuple):
+    """Where a value of a spec comes from: file and line, and its source, or what its scale leaves out."""
 
-class Layer(NamedTuple):
-    """One layer of a spec: where it stands in the paper's file, and what it says in the spec's own shape."""
-
-    where: Path_
-    says: dict[str, Any]
+    place: Place
+    source: str
 
 
 @dataclass(frozen=True)
@@ -52,17 +41,18 @@ class Config:
 
     project: ProjectConfig
     papers: dict[str, Paper]
-    sources: dict[str, dict[Path_, str]] = field(repr=False)
+    sources: dict[str, dict[Keys, str]] = field(repr=False)
+    places: dict[str, dict[Keys, Place]] = field(repr=False)
     root: Path = Path()
 
     def paper(self, name: str) -> Paper:
         return lookup("paper", name, self.papers)
 
     def experiment(self, paper: str, name: str) -> Experiment:
-        return lookup("experiment", name, self.paper(paper).experiments, f"config/papers/{paper}.yaml")
+        return lookup("experiment", name, self.paper(paper).experiments, f"{PAPERS}/{paper}")
 
     def artifact(self, paper: str, name: str) -> Artifact:
-        return lookup("artifact", name, self.paper(paper).artifacts, f"config/papers/{paper}.yaml")
+        return lookup("artifact", name, self.paper(paper).artifacts, f"{PAPERS}/{paper}")
 
     def with_options(self, **changes: Any) -> "Config":
         """This config with other values of config.yaml's keys, as `snakemake --config key=value` gives them."""
@@ -154,7 +144,7 @@ class Config:
         if name.scale != "paper":
             lookup("scale", name.scale, [*one.scales, "paper"], f"experiment {name.experiment} of {name.paper}")
         lookup("setting", name.setting, one.settings, f"experiment {name.experiment} of {name.paper}")
-        lookup("method", name.method, self.paper(name.paper).methods, f"config/papers/{name.paper}.yaml")
+        lookup("method", name.method, self.paper(name.paper).methods, f"{PAPERS}/{name.paper}")
         return name
 
     def runs_named(self, name: str) -> list[str]:
@@ -175,55 +165,38 @@ class Config:
 
     def resolve(self, run: str) -> dict[str, Any]:
         """The complete, validated spec of a run. Its digest is what its record carries."""
-        parts = self.run_name(run)
-        merged: dict[str, Any] = {}
-        for layer in self._layers(parts):
-            merged = _laid_over(merged, layer.says)
-        spec = {**parts._asdict(), "spec_version": SPEC_VERSION, **merged}
-        where = f"config/papers/{parts.paper}.yaml: {parts.cell}"
-        spec["method_options"] = check_options(merged["uses"], merged["method_options"], f"{where}: options")
-        return validated(Spec, spec, where).model_dump()
+        name = self.run_name(run)
+        where = f"{self.place(name.paper, 'experiments', name.experiment)}: {name.cell}"
+        return spec_of(self.papers[name.paper], name, where)
+
+    def place(self, paper: str, *keys: str) -> Place:
+        """File and line of a key of a paper, `place("tdr", "methods", "er")`, or of the nearest block around it."""
+        return place_of(self.places[paper], keys)
+
+    def origins(self, run: str) -> dict[str, Origin]:
+        """Where each value of a run's spec that the config states comes from, by its path: `training.epochs`."""
+        name = self.run_name(run)
+        sources, cut_here, origins = self.sources[name.paper], "", {}
+        if name.scale != "paper":
+            cut_here = f"scale {name.scale}: {self.cut(name.scale, name.paper, name.experiment)}"
+        for layer in layers(self.papers[name.paper], name):
+            for path in leaves(layer.says):
+                keys = layer.place_of(path)
+                source = source_of(sources, keys) or (cut_here if keys[2:3] == ("scales",) else "")
+                origins[".".join(path)] = Origin(self.place(name.paper, *keys), source)
+        return origins
+
+    def files_of(self, run: str) -> list[str]:
+        """The files of the config that a run's spec is made from."""
+        return sorted({origin.place.file for origin in self.origins(run).values()})
 
     def sources_of(self, run: str) -> dict[str, str]:
         """Where each value of a run's spec comes from, `training.epochs` -> "paper §4.1"; for a scale, its cut."""
-        parts = self.run_name(run)
-        found: dict[str, str] = {}
-        for layer in self._layers(parts):
-            for path in leaves(layer.says):
-                source = source_of(self.sources[parts.paper], layer.where + _own_path(path, layer.where))
-                if source or layer.where[2:3] == ("scales",):
-                    found[".".join(path)] = source or self._cut(parts)
-        return found
+        return {path: origin.source for path, origin in self.origins(run).items() if origin.source}
 
     def cut(self, scale: str, paper: str, experiment: str) -> str:
         """What a scale leaves out of an experiment, in words for its figures; empty at scale `paper`."""
-        block = self.experiment(paper, experiment).block(scale)
-        return block.cut if block else ""
-
-    def _cut(self, run: RunName) -> str:
-        return f"scale {run.scale}: {self.cut(run.scale, run.paper, run.experiment)}" if run.scale != "paper" else ""
-
-    def _layers(self, run: RunName) -> list[Layer]:
-        paper = self.papers[run.paper]
-        experiment, method = paper.experiments[run.experiment], paper.methods[run.method]
-        setting, block = experiment.settings[run.setting], experiment.block(run.scale)
-        base = ("experiments", run.experiment)
-        here = (*base, "settings", run.setting)
-        layers = [
-            Layer(base, _spec_shape(experiment)),
-            Layer(here, _spec_shape(setting)),
-            Layer(("methods", run.method), {"uses": method.uses, **_method_shape(method)}),
-            _of_method(base, experiment.by_method, run.method),
-            # A setting may vary a knob of the method itself (an ablation): it speaks after the method.
-            Layer(here, _set_in(setting, "method_options")),
-            _of_method(here, setting.by_method, run.method),
-        ]
-        if block:
-            where = (*base, "scales", run.scale)
-            layers += [Layer(where, _spec_shape(block)), _of_method(where, block.by_method, run.method)]
-            if block.from_epoch:
-                layers.append(Layer(where, {"method_options": _deferred(layers, block.from_epoch)}))
-        return layers
+        return cut.text(self, scale, paper, experiment)
 
 
 # --- loading ---------------------------------------------------------------------------------------------------------
@@ -234,8 +207,8 @@ def load(root: str | Path = ".") -> Config:
     root = Path(root)
     if not (root / CONFIG).is_file():
         raise ConfigError(f"no {CONFIG} in {root.resolve()}; run this in the project's own folder")
-    files = [root / CONFIG, *sorted((root / "config/papers").glob("*.yaml"))]
-    return _load(root.resolve(), tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+    root = root.resolve()
+    return _load(root, files.stamp(root))
 
 
 def resolve(run: str, root: str | Path = ".") -> dict[str, Any]:
@@ -243,91 +216,54 @@ def resolve(run: str, root: str | Path = ".") -> dict[str, Any]:
     return load(root).resolve(run)
 
 
+def written_out(root: Path, paper: str) -> Node:
+    """The files of a paper as one block, with what `like` and `grid` stand for; not checked further."""
+    return _written_out(root, paper, files.stamp(root))
+
+
 @functools.lru_cache(maxsize=4)
-def _load(root: Path, files: tuple[tuple[Path, int, int], ...]) -> Config:
-    project = validated(ProjectConfig, _read_yaml(files[0][0]), CONFIG)
-    papers, sources = {}, {}
-    for file, _, _ in files[1:]:
-        label = f"config/papers/{file.name}"
-        plain, sources[file.stem] = without_sources(_read_yaml(file))
-        papers[file.stem] = validated(Paper, plain, label)
+def _load(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> Config:
+    project = validated(ProjectConfig, files.plain(files.read(root / CONFIG, CONFIG)), CONFIG)
+    papers, sources, places = {}, {}, {}
+    for name in files.paper_names(root):
+        content = _written_out(root, name, stamp)
+        sources[name], places[name] = files.sources(content), files.places(content)
+        papers[name] = validated(Paper, files.plain(content), functools.partial(_where, places[name]))
     for name in project.papers:
         lookup("paper", name, papers, CONFIG)
-    config = Config(project, papers, sources, root)
+    config = Config(project, papers, sources, places, root)
     for name in papers:
         checks.check(config, name)
     return config
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{file}: must hold keys and values, holds {type(content).__name__}")
-    return content
+def _where(places: dict[Keys, Place], loc: Sequence[str]) -> str:
+    """File and line of what is wrong; steps of pydantic's path that are not keys (the tag of a union) are left out."""
+    keys: Keys = ()
+    for step in loc:
+        keys = (*keys, step) if (*keys, step) in places else keys
+    return str(places[keys])
 
 
-# --- layers ----------------------------------------------------------------------------------------------------------
-_DATA_KEYS = {"dataset": "dataset", "dataset_options": "options", "split": "split", "scale_inputs": "scale_inputs",
-              "augment": "augment"}  # fmt: skip
+@functools.lru_cache(maxsize=32)
+def _written_out(root: Path, paper: str, stamp: tuple[tuple[str, int, int], ...]) -> Node:
+    content = without_grids(files.paper(root, paper))
+    blocks = content.value.pop("blocks", None)
+    scope = Scope(_shared(root, stamp), blocks.value if blocks else {})
+    return scope.written_out(content)
 
 
-def _set_in(model: BaseModel, *keys: str) -> dict[str, Any]:
-    """What `model` sets itself among `keys`, as plain values."""
-    return model.model_dump(include=set(keys), exclude_unset=True)
-
-
-def _spec_shape(patch: Patch) -> dict[str, Any]:
-    """A layer in the shape of a spec: the keys about data go below `data`."""
-    says = _set_in(patch, *_DATA_KEYS, "model", "training", "method_options")
-    data = {_DATA_KEYS[key]: says.pop(key) for key in _DATA_KEYS if key in says}
-    return {**says, **({"data": data} if data else {})}
-
-
-def _method_shape(said: Method | MethodPatch) -> dict[str, Any]:
-    """What a method, or a patch of one, says, in the shape of a spec."""
-    shape = _set_in(said, "options", "model", "training")
-    return {"method_options" if key == "options" else key: value for key, value in shape.items()}
-
-
-def _of_method(where: Path_, patches: Mapping[str, MethodPatch], method: str) -> Layer:
-    """The layer of a setting or scale that is for one method alone; it says nothing if there is none."""
-    return Layer((*where, "by_method", method), _method_shape(patches[method]) if method in patches else {})
-
-
-def _deferred(layers: list[Layer], epoch: int) -> dict[str, Any]:
-    """The options of the method, with what begins later than at once beginning at `epoch`."""
-
-    def shifted(tree: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in tree.items():
-            if isinstance(value, dict) and (below := shifted(value)):
-                found[key] = below
-            elif key in DEFERRALS and value:
-                found[key] = epoch
-        return found
-
-    options: dict[str, Any] = {}
-    for layer in layers:
-        options = _laid_over(options, layer.says.get("method_options", {}))
-    return shifted(options)
-
-
-def _own_path(path: Path_, where: Path_) -> Path_:
-    """Where the value at `path` of a spec stands in its block of a paper's file; the inverse of the shapes above."""
-    if path[0] == "data":
-        own = next(key for key, name in _DATA_KEYS.items() if name == path[1])
-        return (own, *path[2:])
-    of_method = where[0] == "methods" or where[-2] == "by_method"
-    return ("options", *path[1:]) if of_method and path[0] == "method_options" else path
-
-
-def _laid_over(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` over `below`, key by key; a schedule is replaced whole, as its keys depend on its name."""
-    merged = dict(below)
-    for key, value in above.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict) and key != "schedule"
-        merged[key] = _laid_over(merged[key], value) if both else value
-    return merged
+@functools.lru_cache(maxsize=4)
+def _shared(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> dict[str, dict[str, Node]]:
+    """What several papers share, by the kind of block that may be like it."""
+    content = without_grids(files.shared(root))
+    for key, child in content.value.items():
+        lookup("key of what papers share", key, files.SHARED, str(child.place))
+    blocks = content.value.pop("blocks", None)
+    scope = Scope(blocks=blocks.value if blocks else {})
+    written = scope.written_out(content).value
+    return {
+        "methods": written["methods"].value if "methods" in written else {},
+        "experiments": written["protocols"].value if "protocols" in written else {},
+        "blocks": scope.written_out(blocks, "blocks").value if blocks else {},
+    }

@@ -1,14 +1,14 @@
-"""The shapes of config.yaml and of a paper's file; the parts that they share with a spec are in `specs`.
+"""The shapes of config.yaml and of a paper; the parts that they share with a spec are in `specs`.
 
-A value in a paper's file may be written plainly or as `{value: 0.01, source: "paper §4.1"}`; the loader takes the
-sources out first (`reweigh.config`), so that the models here see plain values.
+A value of a paper may be written plainly or as `{value: 0.01, source: "paper §4.1"}`. Sources are taken out (`files`),
+and `like` and `grid` written out (`inherit`), before the models here see plain values.
 """
 
 import os
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, create_model, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, create_model, field_validator, model_validator
 
 from reweigh.config.specs import (
     AllSplit,
@@ -58,7 +58,7 @@ else:
 
 
 class Patch(Frozen):
-    """One layer of a run's spec: what an experiment, a setting or a scale says about it."""
+    """One layer of a run's spec: what an experiment, a setting or a scale says of it. `options` are every method's."""
 
     dataset: Name | None = None
     dataset_options: dict[str, Any] = {}
@@ -67,7 +67,7 @@ class Patch(Frozen):
     split: SplitPatch | None = None
     model: ModelPatch | None = None
     training: TrainingPatch | None = None
-    method_options: dict[str, Any] = {}
+    options: dict[str, Any] = {}
 
 
 class MethodPatch(Frozen):
@@ -86,8 +86,24 @@ class Setting(Patch):
     by_method: dict[Name, MethodPatch] = {}
 
 
+class CutWords(Frozen):
+    """Other words for parts of what a scale leaves out; see `reweigh.config.cut`. Null leaves a part out."""
+
+    settings: str | None = None
+    methods: str | None = None
+    classes: str | None = None
+    images: str | None = None
+    layers: str | None = None
+    channels: str | None = None
+    epochs: str | None = None
+    batches: str | None = None
+    seeds: str | None = None
+    test_images: str | None = None
+    points: str | None = None
+
+
 class ScaleBlock(Patch):
-    """What a smaller scale changes, and which part of the grid it keeps. `cut` says it in words, on every figure.
+    """What a smaller scale changes, and which part of the grid it keeps; figures say it in the words of its `cut`.
 
     `from_epoch` is when methods begin with what they put off: it replaces each of their DEFERRALS that is above 0.
     """
@@ -97,7 +113,7 @@ class ScaleBlock(Patch):
     methods: list[Name] | None = None
     by_method: dict[Name, MethodPatch] = {}
     from_epoch: Positive | None = None
-    cut: str
+    cut: str | CutWords = CutWords()
 
 
 # Options, at any depth, that name the epoch from which a method weighs, balances or prunes.
@@ -128,6 +144,12 @@ class Experiment(Patch):
     seeds: Positive
     scales: dict[Literal["smoke", "quick"], ScaleBlock] = {}
 
+    @field_validator("scales", mode="before")
+    @classmethod
+    def _without_null(cls, value: Any) -> Any:
+        """The scales without those that are null: the experiment that it is `like` has them, this one does not."""
+        return {key: block for key, block in value.items() if block is not None} if isinstance(value, dict) else value
+
     @property
     def with_extensions(self) -> list[str]:
         """Its methods, then those that only extensions have."""
@@ -140,7 +162,7 @@ class Experiment(Patch):
 
 
 class Method(Frozen):
-    """What trains: a module of reweigh.methods with all of its knobs."""
+    """What trains: a module of reweigh.methods with all of its options."""
 
     title: str
     uses: str
@@ -326,7 +348,7 @@ class Finding(Frozen):
 
 
 class Paper(Frozen):
-    """A paper's file, config/papers/{paper}.yaml."""
+    """A paper: the files of config/papers/{paper} taken together."""
 
     title: str
     citation: str

@@ -1,4 +1,4 @@
-"""What a paper's file says of results must speak of what exists: claims, published numbers, rules of tuning."""
+"""What a paper says of results must speak of what exists: claims, published numbers, rules of tuning."""
 
 import csv
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 def check(config: "Config", paper: str) -> None:
     """Raise ConfigError at the first claim, published row or rule that names what is not there."""
-    file, content = f"config/papers/{paper}.yaml", config.papers[paper]
-    for claim in content.claims:
-        _check_claim(f"{file}: claim {claim.id}", content, claim)
+    content = config.papers[paper]
+    for number, claim in enumerate(content.claims):
+        _check_claim(f"{config.place(paper, 'claims', str(number))}: claim {claim.id}", content, claim)
     for name, rule in content.tuned.items():
-        _check_tuned(f"{file}: tuned.{name}", content, rule)
-    _check_published(file, config, content)
+        _check_tuned(f"{config.place(paper, 'tuned', name)}: tuned.{name}", content, rule)
+    _check_published(config, paper, content)
 
 
 def _check_claim(where: str, paper: Paper, claim: Claim) -> None:
@@ -48,22 +48,23 @@ def _check_tuned(where: str, paper: Paper, rule: Tuned) -> None:
             lookup("method", method, paper.methods, f"{where}.used_by")
 
 
-def _check_published(file: str, config: "Config", paper: Paper) -> None:
+def _check_published(config: "Config", name: str, paper: Paper) -> None:
     if paper.published is None:
         return
     for method in paper.published.methods.values():
-        lookup("method", method, paper.methods, f"{file}: published.methods")
-    for row in paper.published.rows:
-        where = f"{file}: published row {row.table} {row.published_setting or row.dataset or ''}".rstrip()
+        lookup("method", method, paper.methods, f"{config.place(name, 'published', 'methods')}: published.methods")
+    for number, row in enumerate(paper.published.rows):
+        what = f"published row {row.table} {row.published_setting or row.dataset or ''}".rstrip()
+        where = f"{config.place(name, 'published', 'rows', str(number))}: {what}"
         experiment = lookup("experiment", row.experiment, paper.experiments, where)
         lookup("setting", row.setting, experiment.settings, where)
         for method in (row.methods or {}).values():
             lookup("method", method, paper.methods, where)
-    if paper.published.excluded:
-        rows = _rows(config, paper.published.file)
-        for one in paper.published.excluded:
-            if rows and not any(one.has(row) for row in rows):
-                raise ConfigError(f"{file}: published.excluded: {paper.published.file} has no {one.table} {one.method}")
+    rows = _rows(config, paper.published.file) if paper.published.excluded else []
+    for number, one in enumerate(paper.published.excluded):
+        if rows and not any(one.has(row) for row in rows):
+            place = config.place(name, "published", "excluded", str(number))
+            raise ConfigError(f"{place}: published.excluded: {paper.published.file} has no {one.table} {one.method}")
 
 
 def _rows(config: "Config", file: str) -> list[dict[str, Any]]:

@@ -1,4 +1,8 @@
-"""The JSON schema of config.yaml and config/papers/*.yaml, for editors, made from `reweigh.config.models`."""
+"""The JSON schema of the files below config/, for editors, made from `reweigh.config.models`.
+
+A file of a paper holds a part of it, and a block may be `like` another, so nothing is required there; the loader asks
+for what is missing when all files have been read.
+"""
 
 import json
 from typing import Any
@@ -7,31 +11,75 @@ from pydantic import TypeAdapter
 
 from reweigh.config.models import Paper, ProjectConfig
 
+NOTATION = {
+    "WithField": {
+        "type": "string",
+        "description": "With a field of a grid around it.",
+        "pattern": r"\{\w+(\[\w+\])?\}",
+    },
+    "Like": {"type": "object", "properties": {"like": {"$ref": "#/$defs/Parent"}}, "required": ["like"]},
+    "Parent": {"type": "string", "description": "The block over which this one is laid, key by key."},
+    "Grid": {
+        "type": "object",
+        "description": "One entry for each combination: a list of values for each name in {}.",
+        "additionalProperties": {"type": "array"},
+    },
+}
+BLOCKS = {"type": "object", "description": "Blocks that others may be like."}
+
 
 def text() -> str:
-    """The schema as it lies in config/schema.json: one file for both kinds of config."""
-    both = TypeAdapter(Paper | ProjectConfig).json_schema()
-    definitions = {name: _sourced(one) for name, one in sorted(both["$defs"].items())}
+    """The schema as it lies in config/schema.json: one file for all kinds of config."""
+    definitions = TypeAdapter(Paper | ProjectConfig).json_schema()["$defs"]
+    scales = definitions["Experiment"]["properties"]["scales"]
+    scales["additionalProperties"] = {
+        "anyOf": [scales["additionalProperties"], {"type": "null"}]
+    }  # null: not at this scale
+    project, paper = definitions.pop("ProjectConfig"), _as_written(definitions.pop("Paper"))
+    del paper["properties"]["like"], paper["properties"]["grid"]
+    paper["properties"]["blocks"] = BLOCKS
+    files = {
+        "PaperFile": {**paper, "title": "A file of a paper"},
+        "ProjectConfig": project,
+        "SharedFile": {
+            "title": "What papers share",
+            "type": "object",
+            "properties": {
+                "methods": paper["properties"]["methods"],
+                "protocols": paper["properties"]["experiments"],
+                "blocks": BLOCKS,
+            },
+            "additionalProperties": False,
+        },
+    }
+    written = {name: _as_written(one) for name, one in definitions.items()}
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "reweigh config",
-        "oneOf": both["anyOf"],
-        "$defs": definitions,
+        "anyOf": _refs(*files),
+        "$defs": dict(sorted({**written, **files, **NOTATION}.items())),
     }
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
-def _sourced(definition: dict[str, Any]) -> dict[str, Any]:
-    """A model's schema in which each value may also be written as `{value: ..., source: ...}`."""
-    if definition.get("title") == "ProjectConfig" or "properties" not in definition:
+def _refs(*names: str) -> list[dict[str, Any]]:
+    return [{"$ref": f"#/$defs/{name}"} for name in names]
+
+
+def _as_written(definition: dict[str, Any]) -> dict[str, Any]:
+    """A model's schema as files have it: values with sources, `like` and `grid`, and so nothing required."""
+    if "properties" not in definition:
         return definition
-    properties = {key: _with_source(one) for key, one in definition["properties"].items()}
-    return {**definition, "properties": properties}
+    properties = {key: _value(one) for key, one in definition["properties"].items()}
+    kept = {key: value for key, value in definition.items() if key != "required"}
+    return {**kept, "properties": {**properties, **dict(zip(("like", "grid"), _refs("Parent", "Grid"), strict=True))}}
 
 
-def _with_source(plain: dict[str, Any]) -> dict[str, Any]:
-    if "additionalProperties" in plain and isinstance(plain["additionalProperties"], dict):
-        plain = {**plain, "additionalProperties": _with_source(plain["additionalProperties"])}
+def _value(plain: dict[str, Any]) -> dict[str, Any]:
+    """A value: bare, with its source, with the field of a grid, or like a block."""
+    if isinstance(plain.get("additionalProperties"), dict):
+        plain = {**plain, "additionalProperties": _value(plain["additionalProperties"])}
+        plain.pop("propertyNames", None)  # a name may have the field of a grid
     about: dict[str, Any] = {key: plain[key] for key in ("title", "default") if key in plain}
     bare = {key: value for key, value in plain.items() if key not in about}
     sourced = {
@@ -40,4 +88,4 @@ def _with_source(plain: dict[str, Any]) -> dict[str, Any]:
         "required": ["value", "source"],
         "additionalProperties": False,
     }
-    return {**about, "anyOf": [bare, sourced]}
+    return {**about, "anyOf": [bare, sourced, *_refs("WithField", "Like")]}

@@ -1,7 +1,7 @@
 """Errors of the config that name the file, the key and the nearest valid word."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -29,19 +29,23 @@ def _suggestion(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known) or 'none'}"
 
 
-def validated(model: type[M], content: dict[str, Any], where: str) -> M:
-    """`content` as a model; a ConfigError, in one line that begins with `where`, if it is not one."""
+def validated(model: type[M], content: dict[str, Any], where: str | Callable[[Sequence[str]], str]) -> M:
+    """`content` as a model; a ConfigError, in one line that begins with `where`, if it is not one.
+
+    `where` may be a function: given the path of the key that is wrong, it says where that stands.
+    """
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_first(model, error)}") from None
+        # A misspelt key is a missing one too; the spelling says more.
+        first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
+        loc = tuple(str(part) for part in first["loc"])
+        place = where if isinstance(where, str) else where(loc)
+        raise ConfigError(f"{place}: {_first(model, error, first, loc)}") from None
 
 
-def _first(model: type[BaseModel], error: ValidationError) -> str:
+def _first(model: type[BaseModel], error: ValidationError, first: Any, loc: tuple[str, ...]) -> str:
     """The first thing wrong, in one line: the key's path, what is wrong with it, and the nearest valid word."""
-    # A misspelt key is a missing one too; the spelling says more.
-    first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
-    loc = tuple(str(part) for part in first["loc"])
     path = ".".join(part for part in loc if part != "[key]")
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":

@@ -89,7 +89,7 @@ def runs_of_target(config: Config, target: str) -> list[str]:
     if figure and figure["artifact"] not in (experiments := config.paper(figure["paper"]).experiments):
         artifacts = config.paper(figure["paper"]).artifacts
         known = artifacts if name.startswith("figures/") else [*experiments, *artifacts]
-        lookup("target", figure["artifact"], known, f"config/papers/{figure['paper']}.yaml")
+        lookup("target", figure["artifact"], known, f"config/papers/{figure['paper']}")
         cells = config.cells_of(figure["scale"], figure["paper"], figure["artifact"])
         return [run for cell in cells for run in config.runs_of(cell)]
     if len(parts) not in (2, 3, 4):

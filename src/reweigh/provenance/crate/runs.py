@@ -179,7 +179,7 @@ class Runs:
             is_asked = digest(self.config.resolve(run["run"])) == run["spec_digest"]
         except ConfigError:
             is_asked = False
-        return values + (self.graph.files([f"config/papers/{spec['paper']}.yaml"]) if is_asked else [])
+        return values + (self.graph.files(self.config.files_of(run["run"])) if is_asked else [])
 
     # --- what it took, and where ---
 

@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from reweigh.analysis.tables import fingerprint, unpack
-from reweigh.config.grid import Config, load
+from reweigh.config import files
+from reweigh.config.grid import Config, load, written_out
+from reweigh.config.sources import place_of
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError
 from reweigh.provenance import recompute
@@ -84,16 +84,27 @@ class Table:
 
     def knows(self, paper: str) -> bool:
         """Whether the config has a paper."""
-        return bool(paper) and (self.root / f"config/papers/{paper}.yaml").is_file()
+        return bool(paper) and paper in files.paper_names(self.root)
 
-    def config_of(self, paper: str) -> dict[str, Any]:
-        """The file that names experiments, settings and methods of a paper; read alone, without checking all papers."""
+    def config_of(self, paper: str, *keys: str) -> dict[str, Any]:
+        """File and line where a paper's config says something; read alone, without checking all papers.
+
+        An element of a list may be asked for by its `id`; of what is not there the block around it is given.
+        """
         if ("config", paper) not in self._memory:
-            file = f"config/papers/{paper}.yaml"
-            body = yaml.load((self.root / file).read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-            said = {"sha256": file_digest(self.root / file), "paper": body["citation"], "url": body["url"]}
-            self._memory["config", paper] = {"file": file, **said}
-        return self._memory["config", paper]
+            content = written_out(self.root.resolve(), paper)
+            told = {"paper": content.value["citation"].value, "url": content.value["url"].value}
+            self._memory["config", paper] = (files.places(content, by_id=True), told)
+        places, told = self._memory["config", paper]
+        place = place_of(places, keys)
+        file = {"file": place.file, "line": place.line, "sha256": self._digest_of(place.file)}
+        return {**file, **told}
+
+    def _digest_of(self, file: str) -> str:
+        if ("digest", file) not in self._memory:
+            self._memory["digest", file] = file_digest(self.root / file)
+        digest: str = self._memory["digest", file]
+        return digest
 
 
 def cell(number: int, line: Line, table: Table, column: str | None = None) -> dict[str, Any]:
@@ -128,10 +139,17 @@ class _Cell:
             check, fault = self._of_column(columns.get(column), parts)
             kept = {name: value for name, value in kept.items() if name in columns or not recompute.is_number(value)}
         if any("config" in one["from"] for one in columns.values()) and self.table.knows(self.paper):
-            parts["config"] = self.table.config_of(self.paper)
+            parts["config"] = self.table.config_of(self.paper, *self._named())
         asked = {} if column is None else {"column": column}
         return {"number": self.number, **asked, "line": kept, "check": check, "fault": fault,
                 "columns": columns, **parts}  # fmt: skip
+
+    def _named(self) -> tuple[str, ...]:
+        """Where the config names what the line is of: its method, or else its setting or experiment."""
+        line = self.line
+        if line.get("method"):
+            return "methods", line["method"]
+        return "experiments", line.get("experiment", ""), "settings", line.get("setting", "")
 
     def _column(self, name: str, source: Source) -> dict[str, Any]:
         """One field: how it was made, from which parts of the evidence, and whether it would come out the same."""
@@ -262,7 +280,8 @@ class _Cell:
             self.again["id"] = ""  # the config has no such claim now
             return
         rule = {"text": claim.text, "where": claim.source, "rule": claim.rule, "test": claim.test}
-        self.parts["claim"] = {"id": claim.id, **rule, "margin": claim.margin, **self.table.config_of(self.paper)}
+        self.parts["claim"] = {"id": claim.id, **rule, "margin": claim.margin}
+        self.parts["claim"] |= self.table.config_of(self.paper, "claims", claim.id)
         if bodies:
             self.parts["family"] = rescore.family_of(line, self.table.lines)
             again = rescore.claim_line(self.table.config, line, claim, bodies)
@@ -279,7 +298,7 @@ class _Cell:
         except ConfigError as error:  # the line names what the config does not have
             raise ValueError(str(error)) from None
         if found:
-            self.parts["formula"] = {**found.fact(), **self.table.config_of(self.paper)}
+            self.parts["formula"] = {**found.fact(), **self.table.config_of(self.paper, *found.keys)}
             self.again |= found.again
             self.check = found.unchecked
 

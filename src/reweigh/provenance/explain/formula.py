@@ -25,7 +25,7 @@ class Formula:
     """What a line was computed from. `again`: its numbers, computed anew; `unchecked`: why that was not done."""
 
     how: str
-    key: str  # where the config says what it depends on
+    keys: tuple[str, ...]  # where the config says what it depends on
     code: str  # the file that computes it, below src/reweigh
     again: dict[str, Any] = field(default_factory=dict)
     raw: list[dict[str, Any]] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Formula:
     def fact(self) -> dict[str, Any]:
         """As plain values; the digest of the code is today's."""
         where = {"file": f"src/reweigh/{self.code}", "digest": _code_digest(self.code)}
-        return {"how": self.how, "key": self.key, "code": where, "raw": self.raw}
+        return {"how": self.how, "key": ".".join(self.keys), "code": where, "raw": self.raw}
 
 
 def of_line(config: Config, scale: str, paper: str, name: str, line: dict[str, str]) -> Formula | None:
@@ -45,7 +45,7 @@ def of_line(config: Config, scale: str, paper: str, name: str, line: dict[str, s
         options = config.artifact(paper, name).options
         return Formula(
             f"computed from the config's options alone; random points by seed {options['seed']}",
-            f"artifacts.{name}.options",
+            ("artifacts", name, "options"),
             "plots/toy.py",
             _toy(options, line),
         )
@@ -86,9 +86,9 @@ def _sizes(config: Config, paper: str, line: dict[str, str]) -> Formula:
         sizes = sorted((_size(split, label, classes) for label in range(classes)), reverse=True)
         how = f"the formula of the split, {split['kind']}; what it is drawn from:"
         raw = _raw(manifest, data["dataset"], lambda file: bool(file.sha256))
-        key = f"experiments.{experiment}.settings.{setting}"
-        return Formula(how, key, "data/imbalance.py", {"y": _ranked(sizes, line)}, raw)
-    found = Formula("counted in the training list", f"experiments.{experiment}", "plots/sizes.py")
+        keys = ("experiments", experiment, "settings", setting)
+        return Formula(how, keys, "data/imbalance.py", {"y": _ranked(sizes, line)}, raw)
+    found = Formula("counted in the training list", ("experiments", experiment), "plots/sizes.py")
     found.raw = _raw(manifest, data["dataset"], _is_training_list)
     if sizes := _counted(config.root, config.root / "data/manifest.yaml", data["dataset"]):
         found.again = {"y": _ranked(sizes, line)}

@@ -128,7 +128,7 @@ def _add_formula(branch: Node, formula: dict[str, Any]) -> None:
 
 
 def _config(said: dict[str, Any]) -> str:
-    return f"{said['file']}, sha256 {said['sha256']}, of {said['paper']}, {said['url']}"
+    return f"{said['file']}, line {said['line']}, sha256 {said['sha256']}, of {said['paper']}, {said['url']}"
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,208 @@
+"""The YAML files below config/: each value with the file and line where it stands, and with its source.
+
+    read(root / "config/config.yaml", "config/config.yaml")     # a Node
+    paper(root, "tdr")                                          # the files of a folder as one Node
+
+`reweigh.config.inherit` then writes out what `like` and `grid` stand for.
+"""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from reweigh.errors import ConfigError
+
+CONFIG = "config/config.yaml"
+METHODS, PROTOCOLS, PAPERS = "config/methods", "config/protocols", "config/papers"
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+SHARED = ("methods", "protocols", "blocks")
+TEXT, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+
+Keys = tuple[str, ...]
+
+
+class Place(NamedTuple):
+    """Where something stands: a file below the project's folder, and a line of it, from 1 on."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value of a file: a plain scalar, a list of nodes or a dictionary of nodes; where it stands; its source.
+
+    `apart` is set where a block has a parent of its own (`like`): it is not laid over another block.
+    """
+
+    value: Any
+    place: Place
+    source: str | None = None
+    apart: bool = False
+
+    @property
+    def is_block(self) -> bool:
+        """Whether it holds keys and values."""
+        return isinstance(self.value, dict)
+
+    def with_value(self, value: Any) -> "Node":
+        """The same place and source with another value."""
+        return replace(self, value=value)
+
+
+def stamp(root: Path) -> tuple[tuple[str, int, int], ...]:
+    """Every file of the config, with the time and size by which a change is seen: the cheap key of a cache."""
+    paths = [root / CONFIG]
+    for folder in (METHODS, PROTOCOLS, PAPERS):
+        paths += sorted((root / folder).rglob("*.yaml"))
+    return tuple((str(path.relative_to(root)), *_stamp(path)) for path in paths)
+
+
+def paper_names(root: Path) -> list[str]:
+    """The papers that have a folder."""
+    return sorted(path.parent.name for path in (root / PAPERS).glob("*/paper.yaml"))
+
+
+def paper(root: Path, name: str) -> Node:
+    """All files of a paper's folder as one block: first those of the folder itself, then those of its subfolders."""
+    folder = root / PAPERS / name
+    nested = sorted(folder.rglob("*.yaml"))
+    return _together(
+        root, sorted(nested, key=lambda path: len(path.relative_to(folder).parts)), f"{PAPERS}/{name}/paper.yaml"
+    )
+
+
+def shared(root: Path) -> Node:
+    """All files of config/methods and config/protocols as one block; empty if there is none."""
+    paths = [path for folder in (METHODS, PROTOCOLS) for path in sorted((root / folder).glob("*.yaml"))]
+    return _together(root, paths, "config")
+
+
+def read(path: Path, label: str) -> Node:
+    """The content of a file, as a block. Raises ConfigError with file and line where it is not one."""
+    return _read(path, label, _stamp(path))
+
+
+def plain(node: Node) -> Any:
+    """The values alone, without places and sources."""
+    if isinstance(node.value, dict):
+        return {key: plain(child) for key, child in node.value.items()}
+    if isinstance(node.value, list):
+        return [plain(child) for child in node.value]
+    return node.value
+
+
+def with_sources(node: Node) -> Any:
+    """The values as a file would have them: with their sources, `{value: ..., source: ...}`."""
+    value = node.value
+    if isinstance(value, dict):
+        value = {key: with_sources(child) for key, child in value.items()}
+    elif isinstance(value, list):
+        value = [with_sources(child) for child in value]
+    return value if node.source is None else {"value": value, "source": node.source}
+
+
+def places(node: Node, by_id: bool = False) -> dict[Keys, Place]:
+    """Where each key stands, by its path; an element of a list has its number as key, or its `id` if it has one."""
+    return {keys: one.place for keys, one in _walk(node, (), by_id)}
+
+
+def sources(node: Node) -> dict[Keys, str]:
+    """The sources by path; one covers everything below it that has none of its own."""
+    return {keys: one.source for keys, one in _walk(node, ()) if one.source is not None}
+
+
+def _walk(node: Node, keys: Keys, by_id: bool = False) -> Iterator[tuple[Keys, Node]]:
+    yield keys, node
+    if isinstance(node.value, dict):
+        for key, child in node.value.items():
+            yield from _walk(child, (*keys, key), by_id)
+    elif isinstance(node.value, list):
+        for number, child in enumerate(node.value):
+            named = by_id and child.is_block and "id" in child.value
+            yield from _walk(child, (*keys, child.value["id"].value if named else str(number)), by_id)
+
+
+def _is_list(node: Node) -> bool:
+    return isinstance(node.value, list)
+
+
+# --- one file ---
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    about = path.stat()
+    return about.st_mtime_ns, about.st_size
+
+
+@functools.lru_cache(maxsize=512)
+def _read(path: Path, label: str, stamp: tuple[int, int]) -> Node:
+    loader = LOADER(path.read_text())
+    try:
+        root = loader.get_single_node()
+        if not isinstance(root, yaml.MappingNode):
+            what = "nothing" if root is None else root.tag.rpartition(":")[2]
+            raise ConfigError(f"{label}: must hold keys and values, holds {what}")
+        return _node(root, loader, label)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{label}: not valid YAML: {' '.join(str(error).split())}") from None
+    finally:
+        loader.dispose()
+
+
+def _node(raw: yaml.Node, loader: Any, label: str) -> Node:
+    place = Place(label, raw.start_mark.line + 1)
+    if isinstance(raw, yaml.MappingNode):
+        return _block(raw, place, loader)
+    if isinstance(raw, yaml.SequenceNode):
+        return Node([_node(item, loader, label) for item in raw.value], place)
+    return Node(raw.value if raw.tag == TEXT else loader.construct_object(raw), place)
+
+
+def _block(raw: yaml.MappingNode, place: Place, loader: Any) -> Node:
+    """A mapping; `{value: ..., source: ...}` is taken apart."""
+    children: dict[str, Node] = {}
+    for key_node, value_node in raw.value:
+        key, where = str(key_node.value), Place(place.file, key_node.start_mark.line + 1)
+        if key_node.tag == MERGE:
+            raise ConfigError(f"{where}: `<<` is not read here; write `like: NAME`")
+        if key in children:
+            raise ConfigError(f"{where}: {key!r} stands here twice, first in line {children[key].place.line}")
+        child = _node(value_node, loader, place.file)
+        children[key] = replace(child, place=where)
+    if set(children) == {"value", "source"}:
+        return replace(children["value"], place=place, source=str(children["source"].value))
+    return Node(children, place)
+
+
+# --- several files ---
+
+
+def _together(root: Path, paths: list[Path], label: str) -> Node:
+    """Files as one block. Each may hold any of its keys; entries and list items of one key come from several files."""
+    merged = Node({}, Place(label, 1))
+    for path in paths:
+        merged = _joined(merged, read(path, str(path.relative_to(root))), "")
+    return merged
+
+
+def _joined(first: Node, second: Node, key: str) -> Node:
+    joined = dict(first.value)
+    for name, child in second.value.items():
+        here = f"{key}.{name}" if key else name
+        if name not in joined:
+            joined[name] = child
+        elif not key and joined[name].is_block and child.is_block:
+            joined[name] = _joined(joined[name], child, here)
+        elif not key and _is_list(joined[name]) and _is_list(child):
+            joined[name] = joined[name].with_value([*joined[name].value, *child.value])
+        else:
+            raise ConfigError(f"{child.place}: {here!r} stands in {joined[name].place} too; keep one of them")
+    return first.with_value(joined)
