@@ -23,22 +23,6 @@ def means(path):
     return {(row.get("value", ""), row["method"]): float(row["mean"]) for row in rows}
 
 
-def test_the_new_method_of_contributing_trains_as_it_is_written_there(copy):
-    code = next(block for block in blocks(CONTRIBUTING, "python") if "class Method" in block)
-    (copy / "src/reweigh/methods/sqrt.py").write_text(code)
-    paper = copy / "config/papers/tdr.yaml"
-    entry = blocks(CONTRIBUTING, "yaml")[0]
-    text = paper.read_text().replace("methods:\n", f"methods:\n{entry}", 1)
-    paper.write_text(
-        text.replace("methods: [tdr, er]", "methods: [tdr, er, sqrt]", 1).replace(
-            "methods: [tdr, er, none, hard]", "methods: [tdr, er, none, hard, sqrt]", 1
-        )
-    )
-    done = reweigh(copy, "train", "smoke/tdr/mnist-4v9/rho0.1/sqrt")
-    assert done.returncode == 0, done.stderr
-    assert len(list((copy / "results/smoke/tdr/mnist-4v9/rho0.1/sqrt").glob("seed*.json"))) == 2
-
-
 def test_the_readme_is_five_minutes():
     assert len(README.splitlines()) <= 200
 
