@@ -16,7 +16,8 @@ from support.readme import CONTRIBUTING, reweigh
 from reweigh.errors import ConfigError
 from reweigh.planning.new import write
 
-SECTIONS = {"Add a method": "sqrt", "Add a loss": "poly1"}
+WALKS = ("tests/methods/test_every_method.py", "tests/losses/test_every_loss.py")
+CELLS = {"sqrt": "smoke/tdr/mnist-4v9/rho0.1/sqrt", "poly1": "smoke/tdr/mnist-lt/rho0.1/poly1"}
 PLACES = {
     "Add a method": {
         "src/reweigh/methods/sqrt.py",
@@ -84,62 +85,56 @@ def walk(folder, *arguments):
     shutil.copytree(ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "data/embedded").symlink_to(ROOT / "data/embedded")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    command = [sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", *arguments]
     where = environment(PYTHONPATH=f"{folder / 'src'}:{folder / 'tests'}")
     return subprocess.run(command, cwd=folder, env=where, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("section", SECTIONS)
-def test_what_is_written_there_touches_what_it_names_trains_and_passes_the_walk(section, copy):
-    """Exactly these files; a record for each seed; and the automatic tests, which find it by its being there."""
-    name = SECTIONS[section]
-    assert set(follow(section, copy)) == PLACES[section] == changed(copy)
-    run = f"smoke/tdr/mnist-4v9/rho0.1/{name}"
-    done = reweigh(copy, "train", run)
+def trained(folder, *cells):
+    """Train cells in one process; their records."""
+    done = reweigh(folder, "train", *cells)
     assert done.returncode == 0, done.stderr
-    records = sorted((copy / "results" / run).glob("seed*.json"))
-    assert len(records) == 2
-    if section == "Add a loss":
-        record = json.loads(records[0].read_text())
-        assert record["spec"]["method_options"]["loss"] == {"name": "poly1", "epsilon": 1.0}
-        losses = {name for name in record["code"]["files"] if name.startswith("losses/")}
-        assert losses == {"losses/__init__.py", "losses/base.py", "losses/cross_entropy.py", "losses/poly1.py"}
-    file = {"Add a method": "tests/methods/test_every_method.py", "Add a loss": "tests/losses/test_every_loss.py"}[
-        section
-    ]
-    tested = walk(copy, file, "-k", f"{name} or has_a_card")
+    return [sorted((folder / "results" / cell).glob("seed*.json")) for cell in cells]
+
+
+def test_what_is_written_there_touches_what_it_names_trains_and_passes_the_walks(copy):
+    """Exactly these files; a record for each seed; and the automatic tests, which find both by their being there."""
+    touched = set()
+    for section, places in PLACES.items():
+        assert set(follow(section, copy)) == places
+        touched |= places
+        assert changed(copy) == touched
+    methods, losses = trained(copy, *CELLS.values())
+    assert len(methods) == 2 and len(losses) == 1
+    record = json.loads(losses[0].read_text())
+    assert record["spec"]["method_options"]["loss"] == {"name": "poly1", "epsilon": 1.0}
+    files = {name for name in record["code"]["files"] if name.startswith("losses/")}
+    assert files == {"losses/__init__.py", "losses/base.py", "losses/cross_entropy.py", "losses/poly1.py"}
+    tested = walk(copy, *WALKS, "-k", "sqrt or poly1 or has_a_card")
     assert tested.returncode == 0, tested.stdout
-    assert int(re.search(r"(\d+) passed", tested.stdout)[1]) >= 5
+    for name in ("sqrt", "poly1"):
+        assert len(re.findall(rf"\[{name}.*PASSED", tested.stdout)) >= 4, tested.stdout
 
 
-@pytest.mark.parametrize(
-    ("section", "path", "old", "new", "says"),
-    [
-        (
-            "Add a loss",
-            "config/papers/tdr/methods/poly1.yaml",
-            "epsilon: 1.0",
-            "epsilom: 1.0",
-            "did you mean 'epsilon'?",
-        ),
-        ("Add a loss", "config/papers/tdr/methods/poly1.yaml", "epsilon: 1.0", "epsilon: .nan", "(valid: >= -1)"),
-        ("Add a method", "config/papers/tdr/methods/sqrt.yaml", "options: {}", "options: { power: 1 }", "unknown key"),
-    ],
-)
-def test_a_slip_in_an_entry_is_refused(section, path, old, new, says, copy):
-    follow(section, copy)
-    (copy / path).write_text((copy / path).read_text().replace(old, new, 1))
-    done = reweigh(copy, "train", f"smoke/tdr/mnist-4v9/rho0.1/{SECTIONS[section]}")
-    assert done.returncode == 2 and says in done.stderr and path in done.stderr and "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("section", SECTIONS)
-def test_a_card_that_is_forgotten_is_asked_for(section, copy):
-    follow(section, copy)
-    card = next(path for path in PLACES[section] if path.startswith("src/reweigh/config/"))
-    (copy / card).unlink()
-    done = reweigh(copy, "train", f"smoke/tdr/mnist-4v9/rho0.1/{SECTIONS[section]}")
-    assert done.returncode == 2 and f"write {card}" in done.stderr
+def test_a_slip_in_an_entry_and_a_forgotten_card_are_refused(copy):
+    for section in PLACES:
+        follow(section, copy)
+    poly1, sqrt = (f"config/papers/tdr/methods/{name}.yaml" for name in ("poly1", "sqrt"))
+    for path, old, new, says in (
+        (poly1, "epsilon: 1.0", "epsilom: 1.0", "did you mean 'epsilon'?"),
+        (poly1, "epsilon: 1.0", "epsilon: .nan", "(valid: >= -1)"),
+        (sqrt, "options: {}", "options: { power: 1 }", "unknown key"),
+        ("src/reweigh/config/methods/sqrt.py", None, None, "write src/reweigh/config/methods/sqrt.py"),
+        ("src/reweigh/config/losses/poly1.py", None, None, "write src/reweigh/config/losses/poly1.py"),
+    ):
+        whole = (copy / path).read_text()
+        if old:
+            (copy / path).write_text(whole.replace(old, new, 1))
+        else:
+            (copy / path).unlink()
+        done = reweigh(copy, "plan", "smoke/tdr")
+        assert done.returncode == 2 and says in done.stderr and path in done.stderr and "Traceback" not in done.stderr
+        (copy / path).write_text(whole)
 
 
 def test_the_loss_is_what_it_says():
@@ -156,66 +151,60 @@ def test_the_loss_is_what_it_says():
 # --- reweigh new -----------------------------------------------------------------------------------------------------
 
 
-def tested_files(written):
-    return [path for path in written if path.startswith("tests/")]
-
-
-@pytest.mark.parametrize(("kind", "folder"), [("method", "methods"), ("loss", "losses")])
-def test_new_writes_what_trains_and_passes_its_tests(kind, folder, copy):
-    done = reweigh(copy, "new", kind, "fresh", "--paper", "tdr")
-    assert done.returncode == 0, done.stderr
-    written = re.findall(r"^wrote (\S+)$", done.stdout, re.MULTILINE)
-    assert set(written) == {
-        f"src/reweigh/{folder}/fresh.py",
-        f"src/reweigh/config/{folder}/fresh.py",
-        f"tests/{folder}/test_fresh.py",
-        "config/papers/tdr/methods/fresh.yaml",
-    }
-    assert changed(copy) == set(written) - set(tested_files(written))
-    assert "NAME" not in "".join((copy / path).read_text() for path in written)
-    assert "smoke/tdr/EXPERIMENT/SETTING/fresh" in done.stdout
-    trained = reweigh(copy, "train", "smoke/tdr/mnist-4v9/rho0.1/fresh")
-    assert trained.returncode == 0, trained.stderr
-    tested = walk(copy, *tested_files(written), f"tests/{folder}/test_every_{kind}.py", "-k", "fresh or has_a_card")
+def test_new_writes_what_trains_and_passes_its_tests(copy):
+    written = set()
+    for kind, folder in (("method", "methods"), ("loss", "losses")):
+        done = reweigh(copy, "new", kind, f"fresh_{kind}", "--paper", "tdr")
+        assert done.returncode == 0, done.stderr
+        assert f"smoke/tdr/EXPERIMENT/SETTING/fresh_{kind}" in done.stdout
+        paths = set(re.findall(r"^wrote (\S+)$", done.stdout, re.MULTILINE))
+        assert paths == {
+            f"src/reweigh/{folder}/fresh_{kind}.py",
+            f"src/reweigh/config/{folder}/fresh_{kind}.py",
+            f"tests/{folder}/test_fresh_{kind}.py",
+            f"config/papers/tdr/methods/fresh_{kind}.yaml",
+        }
+        assert "NAME" not in "".join((copy / path).read_text() for path in paths)
+        written |= paths
+    stubs = {path for path in written if path.startswith("tests/")}
+    assert changed(copy) == written - stubs
+    trained(copy, *(f"smoke/tdr/mnist-4v9/rho0.1/fresh_{kind}" for kind in ("method", "loss")))
+    tested = walk(copy, *stubs, *WALKS, "-k", "fresh or has_a_card")
     assert tested.returncode == 0, tested.stdout
+    assert tested.stdout.count(" PASSED") >= 14
 
 
 def test_new_without_a_paper_says_what_to_add(copy):
-    done = reweigh(copy, "new", "method", "fresh")
-    assert done.returncode == 0 and "\n  fresh:\n    title: fresh\n    uses: fresh\n" in done.stdout
-    assert not any(path.startswith("config/") for path in changed(copy))
+    written = write("method", "fresh", copy)
+    assert any("\n  fresh:\n    title: fresh\n    uses: fresh\n" in step for step in written.next)
+    assert not any(path.startswith("config/") for path in written.files)
 
 
 def test_a_new_paper_loads_trains_and_draws(copy):
-    done = reweigh(copy, "new", "paper", "sixth")
-    assert done.returncode == 0, done.stderr
-    written = set(re.findall(r"^wrote (\S+)$", done.stdout, re.MULTILINE))
-    assert changed(copy, ("config", "src", "notebooks", "workflow", "data/published")) == written
-    planned = reweigh(copy, "plan", "smoke/sixth")
-    assert planned.returncode == 0 and "1 of 1 runs to train" in planned.stdout, planned.stderr
-    for command in (["train", "smoke/sixth/first/rho0.1/none"], ["render", "figures/smoke/sixth/fig1"]):
-        finished = reweigh(copy, *command)
-        assert finished.returncode == 0, finished.stderr
+    written = write("paper", "sixth", copy)
+    assert changed(copy, ("config", "src", "notebooks", "workflow", "data/published")) == set(written.files)
+    (records,) = trained(copy, "smoke/sixth/first/rho0.1/none")
+    assert len(records) == 1
+    rendered = reweigh(copy, "render", "figures/smoke/sixth/fig1")
+    assert rendered.returncode == 0, rendered.stderr
     assert (copy / "figures/smoke/sixth/fig1.pdf").is_file()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["method", "tdr"], "src/reweigh/methods/tdr.py is there already; nothing was written"),
-        (["method", "template"], "is there already"),
-        (["loss", "Focal"], "'Focal' is no name of a loss; use small letters"),
-        (["method", "two-words"], "no name of a method"),
-        (["method", "lambda"], "no name of a method"),
-        (["method", "../up"], "no name of a method"),
-        (["paper", "tdr"], "config/papers/tdr/paper.yaml is there already"),
-        (["methd", "x"], "unknown kind 'methd'; did you mean 'method'?"),
-        (["method", "fresh", "--paper", "tdrr"], "did you mean 'tdr'?"),
-    ],
-)
-def test_new_refuses_bad_names_and_overwrites_nothing(arguments, says, copy):
-    done = reweigh(copy, "new", *arguments)
-    assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+def test_new_refuses_bad_names_and_overwrites_nothing(copy):
+    for kind, name, paper, says in (
+        ("method", "tdr", None, "src/reweigh/methods/tdr.py is there already; nothing was written"),
+        ("method", "template", None, "is there already"),
+        ("loss", "Focal", None, "'Focal' is no name of a loss; use small letters"),
+        ("method", "two-words", None, "no name of a method"),
+        ("method", "lambda", None, "no name of a method"),
+        ("method", "../up", None, "no name of a method"),
+        ("paper", "tdr", None, "config/papers/tdr/paper.yaml is there already"),
+        ("methd", "x", None, "unknown kind 'methd'; did you mean 'method'?"),
+        ("method", "fresh", "tdrr", "did you mean 'tdr'?"),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            write(kind, name, copy, paper)
+        assert says in str(refused.value)
     assert changed(copy) == set()
 
 

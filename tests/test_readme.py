@@ -5,7 +5,7 @@ import re
 
 import pytest
 from support.project import ROOT
-from support.readme import CONTRIBUTING, README, blocks, page, reweigh, table
+from support.readme import README, blocks, page, reweigh, table
 
 from reweigh.config.grid import load
 from reweigh.provenance import audit

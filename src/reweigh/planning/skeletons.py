@@ -62,13 +62,13 @@ def test_it_is_its_formula():
 }
 
 NEXT_OF_METHOD = [
-    "write the method in src/reweigh/methods/NAME.py, its options and their ranges in src/reweigh/config/methods/NAME.py",
+    "write the method in src/reweigh/methods/NAME.py, its options with ranges in src/reweigh/config/methods/NAME.py",
     "name it in the `methods` of an experiment of config/papers/PAPER/experiments",
     "test it: python -m pytest tests/methods/test_NAME.py tests/methods/test_every_method.py -k NAME",
     "train it: reweigh train smoke/PAPER/EXPERIMENT/SETTING/NAME",
 ]
 NEXT_OF_LOSS = [
-    "write the loss in src/reweigh/losses/NAME.py, its options and their ranges in src/reweigh/config/losses/NAME.py",
+    "write the loss in src/reweigh/losses/NAME.py, its options with ranges in src/reweigh/config/losses/NAME.py",
     "name its entry in the `methods` of an experiment of config/papers/PAPER/experiments",
     "test it: python -m pytest tests/losses/test_NAME.py tests/losses/test_every_loss.py -k NAME",
     "train it: reweigh train smoke/PAPER/EXPERIMENT/SETTING/NAME",
