@@ -1,4 +1,4 @@
-# The workflow is in workflow/Snakefile. An included file never supplies the default target, so this one names it.
+# The workflow is in workflow/Snakefile. The default target must stand here: Snakemake takes none from an included file.
 
 
 include: "workflow/Snakefile"

@@ -1,6 +1,5 @@
 """Digests: golden values (a change of these makes every record stale), what counts in source code, closures."""
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -90,87 +89,6 @@ def test_a_closure_holds_what_a_run_executes_and_no_other_method():
 def test_an_unknown_module_is_refused():
     with pytest.raises(ModuleNotFoundError, match=r"reweigh\.methods\.tdrr"):
         digest.closure(["reweigh.methods.tdrr"])
-
-
-# Imports run one way: a package may import from its own floor and from those below it.
-FLOORS = [
-    {"errors", "streams", "digest", "terminal", "stats", "weights", "canonical_json"},
-    {"data", "models"},
-    {"losses", "hypergrad", "config", "evaluate"},
-    {"methods", "records"},
-    {"training", "analysis"},
-    {"plots", "artifacts"},
-    {"scorecard", "bench"},
-    {"planning", "provenance"},
-    {"cli"},
-]
-# Training gets its specs resolved, so that an edit of the config's code makes no record stale.
-TRAINS = {"data", "losses", "weights", "models", "hypergrad", "methods", "training", "evaluate", "records.record"}
-
-
-def is_module(name):
-    return name.startswith("reweigh.") and digest.module_file(name) is not None
-
-
-def imports_of(path):
-    """Modules of this package that a file imports, by the part after `reweigh.`."""
-    tree = ast.parse(path.read_text())
-    for_types = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        names = []
-        if node in for_types:
-            continue
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            # `from package import module` is about the module; its own package imports a module while it is made
-            names = [name if is_module(name) else node.module for name in inner]
-        yield from (name.split(".", 1)[1] for name in names if is_module(name))
-
-
-def test_imports_run_one_way():
-    floor = {package: level for level, packages in enumerate(FLOORS) for package in packages}
-    there = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
-    assert there - {"__init__"} == set(floor)
-    wrong = []
-    for path in PACKAGE.rglob("*.py"):
-        module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-        package = module.split(".")[0]
-        for name in imports_of(path):
-            below = name.split(".")[0]
-            upwards = package in floor and floor[below] > floor[package]
-            if upwards or (TRAINS & {package, module} and below == "config"):
-                wrong.append(f"{module} imports {name}")
-    assert wrong == []
-
-
-def test_imports_have_no_circles():
-    graph = {
-        path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): set(
-            imports_of(path)
-        )
-        for path in PACKAGE.rglob("*.py")
-    }
-    done, trail = set(), []
-
-    def visit(module):
-        assert module not in trail, f"circle: {' -> '.join([*trail[trail.index(module) :], module])}"
-        if module in done:
-            return
-        trail.append(module)
-        for name in graph.get(module, ()):
-            visit(name)
-        trail.pop()
-        done.add(module)
-
-    for module in graph:
-        visit(module)
 
 
 def test_what_builds_the_dag_does_not_import_torch():

@@ -15,7 +15,7 @@ from support.readme import PAGES, blocks, page
 
 from reweigh import __version__
 from reweigh.cli import app
-from reweigh.config.models import ProjectConfig
+from reweigh.config.project import ProjectConfig
 from reweigh.training import __main__ as training
 
 COMMANDS = typer.main.get_command(app).commands

@@ -29,7 +29,8 @@ import psutil
 import yaml
 from support import project
 
-from reweigh.config.grid import Config, load
+from reweigh.config import files
+from reweigh.config.grid import Config, load, written_out
 from reweigh.data import manifest
 from reweigh.digest import digest
 from reweigh.errors import RecordError
@@ -87,11 +88,13 @@ class Replication:
         for name in ("Snakefile", "workflow", "profiles", "notebooks", "data/published"):
             source = project.ROOT / name
             shutil.copytree(source, folder / name) if source.is_dir() else shutil.copy(source, folder / name)
-        file = folder / "config/papers/tdr.yaml"
-        paper = yaml.safe_load(file.read_text())
+        paper = files.with_sources(written_out(folder.resolve(), "tdr"))
         for name, experiment in paper["experiments"].items():
             experiment["scales"] = {"smoke": {**grid[name], "cut": "as the test needs"}} if name in grid else {}
-        file.write_text(yaml.safe_dump(paper, allow_unicode=True))
+        shutil.rmtree(folder / files.PAPERS / "tdr")
+        file = folder / files.PAPERS / "tdr/paper.yaml"
+        file.parent.mkdir()
+        file.write_text(yaml.safe_dump(paper, allow_unicode=True, sort_keys=False))
         (folder / "tmp").mkdir()  # the lock files of leases
         changes = {"TMPDIR": f"{folder}/tmp", "REWEIGH_CHECKPOINT_SECONDS": "0.2", "CUDA_VISIBLE_DEVICES": devices}
         return cls(folder, project.environment(**changes), load(folder))

@@ -1,15 +1,26 @@
-"""Files that are whole or not there, and JSON that states the digest of itself.
+"""Files that are whole or not there, and JSON that states its own digest.
 
-Such a JSON has one text only, that of `text_of`: any other spelling of the same values is a file that was changed.
+    write(path, text_or_bytes)             # a small file in one go
+    with atomic_file(path) as file: ...    # a large one, piece by piece
+    put_in_place(made, path)               # one that another program made
+
+A sealed JSON has one text only, that of `text_of`. The same values in another spelling are a file that was changed.
 """
 
+import contextlib
+import glob
 import hashlib
 import json
 import os
+import secrets
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from reweigh.digest import canonical, digest
+
+LEFTOVER_SECONDS = 3600  # a temporary file that nobody wrote to for so long belongs to a process that was killed
 
 
 def seal(body: dict[str, Any]) -> dict[str, Any]:
@@ -28,7 +39,7 @@ def digest_of(body: dict[str, Any]) -> str:
 
 
 def text_of(body: dict[str, Any]) -> str:
-    """JSON with one key a line, so that a diff shows what moved; long lists stay on theirs.
+    """JSON with one key per line, so that a diff shows what changed; a long list stays on one line.
 
     >>> print(text_of({"run": "a/seed0", "curve": [0.5, 0.25]}), end="")
     {
@@ -40,35 +51,34 @@ def text_of(body: dict[str, Any]) -> str:
 
 
 def parse(content: bytes) -> dict[str, Any]:
-    """The object that a JSON text holds. Raises ValueError for anything that RFC 8259 leaves open or forbids.
+    """The object in a JSON text. Raises ValueError for what RFC 8259 forbids or leaves open, and if it is no object.
 
-    That is: NaN and the infinities, a name twice in one object, nesting deeper than Python follows, another value than
-    an object.
+    That is: NaN and the infinities, the same name twice in one object, nesting that is deeper than Python can follow.
 
     >>> parse(b'{"a": 1, "a": 2}')
     Traceback (most recent call last):
-    ValueError: it says 'a' twice
+    ValueError: it has 'a' twice
     """
     try:
         body = json.loads(content, parse_constant=_refuse, object_pairs_hook=_once)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(body, dict):
-        raise ValueError(f"it is no object but {str(body)[:20]!r}")
+        raise ValueError(f"it is not an object but {str(body)[:20]!r}")
     return body
 
 
 def altered(body: dict[str, Any], content: bytes) -> str:
-    """How a file with this content and body differs from what `write` left; empty if it does not. Never raises."""
+    """How a file with this content and body differs from what was written; empty if it does not. Never raises."""
     try:
         parts = _parts(body)
     except (ValueError, RecursionError) as error:
         return f"it holds what has no digest ({error})"
-    # The canonical text of the rest, put together here: thousands of records are read, and this takes half the time.
+    # The canonical text of the other keys, joined here: planning reads thousands of records, and this halves the time.
     rest = ",".join(f"{key}:{value}" for key, value in parts.items() if key != '"digest"')
-    found = hashlib.sha256(f"{{{rest}}}".encode()).hexdigest()
-    if found != body.get("digest"):
-        return f"its content has digest {found[:12]} but it says {str(body.get('digest'))[:12]}"
+    actual = hashlib.sha256(f"{{{rest}}}".encode()).hexdigest()
+    if actual != body.get("digest"):
+        return f"its content has digest {actual[:12]} but it says {str(body.get('digest'))[:12]}"
     return "" if _lined(parts).encode() == content else "its values are as they were, but not its text"
 
 
@@ -82,22 +92,70 @@ def _lined(parts: dict[str, str]) -> str:
 
 
 def _refuse(word: str) -> None:
-    raise ValueError(f"{word} is no number of JSON")
+    raise ValueError(f"{word} is not a number in JSON")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     body = dict(pairs)
     if len(body) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"it says {next(name for name in body if names.count(name) > 1)[:20]!r} twice")
+        raise ValueError(f"it has {next(name for name in body if names.count(name) > 1)[:20]!r} twice")
     return body
 
 
+# --- files that are whole or not there -------------------------------------------------------------------------------
+
+
 def write(path: str | Path, content: str | bytes) -> Path:
-    """Write a file, and the folders above it; who reads it meanwhile finds the old content or the new. Its path."""
+    """Write a whole file (see `atomic_file`); its path."""
+    with atomic_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+    return Path(path)
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
+    """A binary file to write, that gets its name only when it is whole and on the disk. Makes the folders above it.
+
+    Whoever reads `path` meanwhile finds the old content; after a kill or a power cut it is the old content or the new.
+    If the block raises, `path` is left as it was. The temporary file lies beside it as `.NAME.RANDOM.tmp`; one that a
+    killed process left is removed when the file is next written, an hour later or more.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(partial, path)
-    return path
+    _remove_leftovers(path)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")  # processes of several machines may share it
+    try:
+        with open(partial, "wb") as file:
+            yield file
+        put_in_place(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def put_in_place(made: str | Path, path: str | Path) -> None:
+    """Give a finished file its name, in one step, with its content and its name on the disk. Both on one file system.
+
+    Without the first sync a power cut could leave the name with no content, without the second the old file.
+    """
+    _sync(made)
+    os.replace(made, path)
+    with contextlib.suppress(OSError):  # some network file systems sync no folders
+        _sync(Path(path).parent)
+
+
+def _sync(path: str | Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of `path` that a killed process left; younger ones may still be written."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
+                leftover.unlink()

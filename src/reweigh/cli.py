@@ -1,6 +1,6 @@
-"""The command line. Every command is a door to a function elsewhere; nothing heavy is imported before it is needed.
+"""The command line. Each command calls a function elsewhere, and imports what is heavy only when it needs it.
 
-Ends with 0 if all is well, 2 for a mistake in the config or on the command line, 75 if time ran out, else 1.
+Exit codes: 0 if all is well, 2 for a mistake in the config or on the command line, 75 if time ran out, else 1.
 """
 
 import sys
@@ -11,7 +11,7 @@ import typer
 
 from reweigh import __version__
 from reweigh.errors import ConfigError, ReweighError
-from reweigh.terminal import shelf, table
+from reweigh.terminal import dataset_rows, print_table
 
 app = typer.Typer(
     name="reweigh",
@@ -25,10 +25,10 @@ app = typer.Typer(
 
 Runs = Annotated[
     list[str],
-    typer.Argument(metavar="RUN...", help="SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN; without seedN all its seeds"),
+    typer.Argument(metavar="RUN...", help="SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN; all seeds without /seedN"),
 ]
 ScaleOption = Annotated[
-    str | None, typer.Option("--scale", help="smoke, quick or paper; that of config.yaml if not given")
+    str | None, typer.Option("--scale", help="smoke, quick or paper; by default that of config.yaml")
 ]
 
 
@@ -50,9 +50,11 @@ def _options(
 @app.command()
 def fetch(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="data sets")] = None,
-    show: Annotated[bool, typer.Option("--list", help="What is where, what is missing, how to get it.")] = False,
+    show: Annotated[
+        bool, typer.Option("--list", help="List what is there, what is missing, and how to get it.")
+    ] = False,
 ) -> None:
-    """Put the raw files of data sets in place, checked: from here, embedded, $REWEIGH_MIRROR, or their official sites.
+    """Get the raw files of data sets, and check them: embedded, from $REWEIGH_MIRROR, or from their official sites.
 
     [dim]reweigh fetch mnist adult[/dim]
     """
@@ -61,16 +63,16 @@ def fetch(
 
     load().project.apply()
     if show or not names:
-        table(shelf(manifest.status()))
+        print_table(dataset_rows(manifest.status()))
         return
     for name in names:
-        receipt = manifest.ensure(name)
-        typer.echo(f"{name}: {len(receipt['files'])} files, {receipt['edition']} edition, in data/raw/{name}")
+        source = manifest.ensure(name)
+        typer.echo(f"{name}: {len(source['files'])} files, {source['edition']} edition, in data/raw/{name}")
 
 
 @app.command()
 def split(runs: Runs) -> None:
-    """Draw the splits of runs: which examples train, guide and test. A split may be named without its method.
+    """Draw the splits of runs: which examples train, guide and test. The method may be left out of the name.
 
     [dim]reweigh split quick/tdr/mnist-4v9/rho0.005/seed0[/dim]
     """
@@ -89,39 +91,42 @@ def split(runs: Runs) -> None:
 def train(
     runs: Runs,
     time_budget: Annotated[
-        str | None, typer.Option(metavar="T", help="Stop at a checkpoint after T, e.g. 9m; ends with 75.")
+        str | None, typer.Option(metavar="T", help="Save and stop after T, e.g. 9m; exit code 75.")
     ] = None,
     at_once: Annotated[
-        str, typer.Option(metavar="N", help="Runs side by side on the device; auto: as many as gain from it.")
+        str, typer.Option(metavar="N", help="Runs side by side on the device; auto: as many as it pays for.")
     ] = "auto",
-    again: Annotated[bool, typer.Option(help="Also train runs whose record is current.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also train runs whose record is current.")] = False,
 ) -> None:
-    """Train runs, or all seeds of cells; those whose record is current stay. A killed run goes on from its checkpoint.
+    """Train runs, or all seeds of cells, unless their record is current. A killed run resumes from its checkpoint.
 
     [dim]reweigh train quick/tdr/mnist-4v9/rho0.005/tdr[/dim]
+
+    [dim]reweigh train paper/tdr/adult/sex/er/seed0 --time-budget 9m[/dim]
     """
     from reweigh.config.grid import load
-    from reweigh.training import __main__ as training
+    from reweigh.training.__main__ import at_once_of, seconds
+    from reweigh.training.__main__ import train as train_specs
 
     config = load()
     config.project.apply()
     specs = [config.resolve(run) for name in runs for run in config.runs_named(name)]
-    budget = None if time_budget is None else training.seconds(time_budget)
-    raise typer.Exit(training.train(specs, budget, again, training.at_once_of(at_once)))
+    budget = None if time_budget is None else seconds(time_budget)
+    raise typer.Exit(train_specs(specs, budget, again, at_once_of(at_once)))
 
 
 @app.command()
 def render(
     artifacts: Annotated[list[str], typer.Argument(metavar="ARTIFACT...", help="figures/SCALE/PAPER/ARTIFACT")],
 ) -> None:
-    """Draw figures and tables from their records: pdf, png, csv of every number shown, and the executed notebook.
+    """Render figures and tables from their records: pdf, png, csv of every number shown, and the executed notebook.
 
     [dim]reweigh render figures/quick/tdr/fig5[/dim]
     """
-    from reweigh.artifacts.render import render as draw
+    from reweigh.artifacts.render import render as render_artifact
 
     for artifact in artifacts:
-        draw(artifact)
+        render_artifact(artifact)
         typer.echo(f"{artifact}.pdf")
 
 
@@ -135,29 +140,29 @@ def scorecard(
         bool, typer.Option("--error-rates", help="Instead, print how often the rules for verdicts err.")
     ] = False,
     to: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write those into DIR/verdicts.md, with a figure.")
+        Path | None, typer.Option(metavar="DIR", help="Write the error rates to DIR/verdicts.md, with a figure.")
     ] = None,
 ) -> None:
     """Compare records with the published numbers and decide the claims: results/SCALE/scorecard.csv, .md and .html.
 
     [dim]reweigh scorecard --scale quick[/dim]
     """
-    from reweigh import scorecard as room
-
     if error_rates or to is not None:
         from reweigh.scorecard import error_rates as rates
 
         typer.echo(rates.text() if to is None else "\n".join(map(str, rates.write(to))))
         return
-    card = room.write(_scale(scale))
+    from reweigh.scorecard import write as write_scorecard
+
+    card = write_scorecard(_scale(scale))
     for kind, counts in card.counts.items():
         typer.echo(f"{kind}s: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     for path in card:
         typer.echo(path)
     if readme:
-        from reweigh.scorecard import readme as table
+        from reweigh.scorecard.readme import write as write_readme
 
-        for path in table.write(card.lines):
+        for path in write_readme(card.lines):
             typer.echo(path)
 
 
@@ -165,17 +170,19 @@ def scorecard(
 def explain(
     target: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="a figure, csv or scorecard; a record, split, raw file; published numbers"),
+        typer.Argument(metavar="FILE", help="a figure, csv, scorecard, record, split, raw file or published csv"),
     ],
-    row: Annotated[str | None, typer.Option(help="Method, experiment, metric or id; several, divided by /.")] = None,
-    column: Annotated[str | None, typer.Option(help="Setting or value, a csv's column, or both: 0.005/sd.")] = None,
-    where: Annotated[list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Exact; may be repeated.")] = None,
-    line: Annotated[int | None, typer.Option(metavar="N", help="A line of the csv by its number.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    row: Annotated[str | None, typer.Option(help="Method, experiment, metric or id; several with / between.")] = None,
+    column: Annotated[str | None, typer.Option(help="Setting or value, column of the csv, or both: 0.005/sd.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="A column and its exact value; may be repeated.")
+    ] = None,
+    line: Annotated[int | None, typer.Option(metavar="N", help="A line of the csv, by number.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Walk a number back to runs, splits and raw files with digests and URLs.
+    """Trace a number back to its runs, splits and raw files, with digests and URLs.
 
-    Ends with 1 if it is not what they give, with 2 if nothing there answers what was asked.
+    Exit code 1 if the records give another number, 2 if nothing in the file matches the question.
 
     [dim]reweigh explain figures/paper/tdr/fig5.csv --row TDR --column 0.005[/dim]
 
@@ -183,9 +190,9 @@ def explain(
 
     [dim]reweigh explain results/paper/scorecard.html --row Table3/TDR --column gain[/dim]
     """
-    from reweigh.provenance import explain as room
+    from reweigh.provenance.explain import main as run_explain
 
-    raise typer.Exit(room.main(target, row, column, where or [], as_json, line))
+    raise typer.Exit(run_explain(target, row, column, where or [], as_json, line))
 
 
 @app.command()
@@ -193,72 +200,72 @@ def audit(
     scale: ScaleOption = None,
     report: Annotated[Path | None, typer.Option(help="Also write the verdicts to this JSON file.")] = None,
     rerun: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Also train N runs again, drawn at random, and compare.")
+        int | None, typer.Option(metavar="N", min=1, help="Also train N randomly chosen runs again, and compare.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(metavar="S", help="Which runs --rerun draws; without it a new one.")
+        int | None, typer.Option(metavar="S", help="Seed of the choice of --rerun; a new one by default.")
     ] = None,
 ) -> None:
-    """Recompute every digest from figures to raw bytes; fails if a link is broken, stale or missing.
+    """Recompute every digest from figures to raw bytes; exit code 1 if a link is broken, stale or missing.
 
-    With --rerun it ends with 75 if it was stopped: the same command goes on.
+    With --rerun, exit code 75 means that it was stopped: the same command goes on.
 
     [dim]reweigh audit --scale paper --rerun 2[/dim]
     """
-    from reweigh.provenance import audit as room
+    from reweigh.provenance.audit import main as run_audit
 
     if seed is not None and rerun is None:
-        raise ConfigError("--seed says which runs --rerun draws; without --rerun N it does nothing")
+        raise ConfigError("--seed chooses the runs of --rerun; without --rerun N it does nothing")
     if report is not None and (report.is_dir() or not _nearest(report.parent).is_dir()):
-        raise ConfigError(f"--report {report}: a report is a file, in a folder that can be made; name another one")
-    raise typer.Exit(room.main(_scale(scale), report, rerun, seed))
+        raise ConfigError(f"--report {report}: a report is a file, in a folder that exists or can be made")
+    raise typer.Exit(run_audit(_scale(scale), report, rerun, seed))
 
 
 @app.command()
 def attest(
     targets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TARGET...", help="as for plan; without any, every record of the scale"),
+        typer.Argument(metavar="TARGET...", help="as for plan; by default every record of the scale"),
     ] = None,
     scale: ScaleOption = None,
     sample: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Runs to train again; at least one for each edit of a run's code.")
+        int, typer.Option(metavar="N", min=1, help="Runs to train again; at least one for each edited code.")
     ] = 12,
-    seed: Annotated[int, typer.Option(metavar="S", help="Which runs the sample takes.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="S", help="Seed of the choice of the sample.")] = 0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be attested, sampled, and what it would cost.")
+        bool, typer.Option("--dry-run", help="Print what would be attested, the sample, and its cost.")
     ] = False,
 ) -> None:
-    """After an edit of the code that changes no number: train a sample of the stale records again, keep them all.
+    """After an edit of the code that changes no number: train a sample of the stale runs again, and keep all records.
 
-    Each run and each split must come out bit for bit, on the same kind of device.
-    Then a file in results/SCALE/attestations/ (for git) keeps them current.
-    One difference, and nothing is attested. Ends with 1 if a record stays stale,
-    with 75 if it was stopped: the same command goes on.
+    Each run and each split must come out bit for bit the same, on the same kind of device.
+    Then a file in results/SCALE/attestations/ (commit it) keeps the records current.
+    A single difference, and nothing is attested. Exit code 1 if a record stays stale,
+    75 if it was stopped: the same command goes on.
 
     [dim]reweigh attest --scale paper --dry-run[/dim]
 
     [dim]reweigh attest paper/tdr/mnist-4v9 --sample 20 --seed 1[/dim]
     """
-    from reweigh.provenance import attest as room
+    from reweigh.provenance.attest import main as run_attest
 
-    raise typer.Exit(room.main(targets or [], _scale(scale), sample, seed, dry_run))
+    raise typer.Exit(run_attest(targets or [], _scale(scale), sample, seed, dry_run))
 
 
 @app.command()
 def crate(
     scale: ScaleOption = None,
     to: Annotated[
-        Path | None, typer.Option("--to", metavar="PLACE", help="A folder or a .zip; crates/SCALE.zip if not given.")
+        Path | None, typer.Option("--to", metavar="PLACE", help="A folder or a .zip; crates/SCALE.zip by default.")
     ] = None,
 ) -> None:
-    """Pack what has been run as a Workflow Run RO-Crate: records, figures, code, config, and where the data are from.
+    """Pack all that has been run as a Workflow Run RO-Crate: records, figures, code, config and sources of the data.
 
     [dim]reweigh crate --scale paper --to crates/paper.zip[/dim]
     """
-    from reweigh.provenance import crate as room
+    from reweigh.provenance.crate import write as write_crate
 
-    place, what = room.write(_scale(scale), to)
+    place, what = write_crate(_scale(scale), to)
     typer.echo(f"{place}: {what}")
 
 
@@ -266,18 +273,24 @@ def crate(
 def plan(
     targets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TARGET...", help="SCALE/PAPER, with /EXPERIMENT, /SETTING, ... for fewer; or a figure"),
+        typer.Argument(
+            metavar="TARGET...", help="SCALE/PAPER, with /EXPERIMENT/SETTING/... for fewer runs, or a figure"
+        ),
     ] = None,
     scale: ScaleOption = None,
     specs: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the resolved specs there, one JSON a run.")
+        Path | None, typer.Option(metavar="DIR", help="Write the resolved specs to DIR, one JSON per run.")
     ] = None,
-    pending: Annotated[bool, typer.Option(help="With --specs: only runs whose record is missing or stale.")] = False,
+    pending: Annotated[
+        bool, typer.Option("--pending", help="With --specs: only runs whose record is missing or stale.")
+    ] = False,
     why: Annotated[
         bool, typer.Option("--why", help="Of one run: every value of its spec, where it stands and its source.")
     ] = False,
 ) -> None:
-    """Say what would run and what it would cost, and which records are missing or stale, before anything runs.
+    """Print what would run and what it would cost, and which records are missing or stale. Runs nothing.
+
+    [dim]reweigh plan paper/tdr/mnist-4v9[/dim]
 
     [dim]reweigh plan figures/paper/tdr/fig5.pdf --specs specs/[/dim]
 
@@ -288,21 +301,21 @@ def plan(
 
         reasons.show(targets or [])
         return
-    from reweigh.planning import plan as room
+    from reweigh.planning.plan import make, show, write_specs
 
-    planned = room.make(targets or [], _scale(scale))
-    room.show(planned)
+    planned = make(targets or [], _scale(scale))
+    show(planned)
     if specs is not None:
-        count = room.write_specs(planned, specs, pending)
+        count = write_specs(planned, specs, pending)
         typer.echo(f"{count} specs in {specs}; train them with: python -m reweigh.training {specs}/*.json")
 
 
 @app.command()
 def tune(
-    paper: Annotated[str, typer.Argument(metavar="PAPER", help="a paper whose file has rules of tuning")],
+    paper: Annotated[str, typer.Argument(metavar="PAPER", help="a paper whose config has rules of tuning")],
     scale: Annotated[str, typer.Option("--scale", help="smoke, quick or paper")] = "paper",
 ) -> None:
-    """Say which values the tuning runs choose, by the rules in the paper's file, and which are in use. Changes nothing.
+    """Print the values that the tuning runs choose, by the rules in the paper's config, and those in use.
 
     [dim]reweigh tune absgd[/dim]
     """
@@ -314,7 +327,7 @@ def tune(
     rows = tuning.lines(load(), paper, str(lookup("scale", scale, SCALES)))
     if not rows:
         raise ConfigError(f"config/papers/{paper} has no rules of tuning (`tuned`)")
-    table(rows)
+    print_table(rows)
 
 
 @app.command()
@@ -326,15 +339,15 @@ def bench(
             help="packed, throughput, steps, hypergradients, bookkeeping, graphs (GPU), grid; all if none is named",
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=2, help="Rounds in which the contenders of a group take turns.")] = 7,
+    rounds: Annotated[int, typer.Option(min=2, help="Rounds; in each, the contenders of a group take turns.")] = 7,
 ) -> None:
-    """Time training on this machine, minutes; all groups together are written to results/bench: csv and figure.
+    """Time training on this machine (minutes). If all groups run, a csv and a figure are written to results/bench.
 
     [dim]reweigh bench steps --rounds 5[/dim]
     """
-    from reweigh import bench as room
+    from reweigh.bench import main as run_bench
 
-    room.main(groups, rounds)
+    run_bench(groups, rounds)
 
 
 @app.command()
@@ -357,26 +370,28 @@ def new(
 
 @app.command()
 def doctor() -> None:
-    """Say what this machine has: versions, devices and who holds them, data sets, disk space.
+    """Print what this machine has: versions, devices and who holds them, data sets, disk space.
 
     [dim]reweigh doctor[/dim]
     """
     from reweigh.data import manifest
     from reweigh.planning.doctor import facts
 
-    table([{"what": what, "found": found} for what, found in facts()])
+    print_table([{"what": what, "found": value} for what, value in facts()])
     typer.echo()
-    table(shelf(manifest.status()))
+    print_table(dataset_rows(manifest.status()))
 
 
 @app.command()
 def schema(
-    records: Annotated[bool, typer.Option("--records", help="That of records, kept in record.schema.json.")] = False,
+    records: Annotated[
+        bool, typer.Option("--records", help="The schema of records (config/record.schema.json).")
+    ] = False,
     check: Annotated[
-        bool, typer.Option(help="Compare with the file in config/ instead; fails if they differ.")
+        bool, typer.Option("--check", help="Compare with the file in config/ instead; fails if they differ.")
     ] = False,
 ) -> None:
-    """Print the JSON schema of config.yaml and of the papers' files (kept in config/schema.json), or of records.
+    """Print the JSON schema of config.yaml and of the papers' files (as in config/schema.json), or that of records.
 
     [dim]reweigh schema > config/schema.json[/dim]
     """
@@ -388,18 +403,20 @@ def schema(
     if not check:
         typer.echo(text, nl=False)
     elif not Path(path).is_file():
-        raise ConfigError(f"{path} is not here; ask in the project's own folder, or write it: reweigh schema{option}")
+        raise ConfigError(
+            f"no {path} here; run this in the project's folder, or write it: reweigh schema{option} > {path}"
+        )
     elif Path(path).read_text() != text:
-        raise ConfigError(f"{path} is not what the models say; write it again: reweigh schema{option} > {path}")
+        raise ConfigError(f"{path} does not match the models; write it again: reweigh schema{option} > {path}")
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder itself, or the nearest thing above it that exists."""
-    return next(one for one in (folder, *folder.parents) if one.exists())
+    """The folder, or the nearest path above it that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def _scale(name: str | None) -> str:
-    """A scale that exists; without a name that of config.yaml."""
+    """The scale of that name, or that of config.yaml. Raises ConfigError if there is no such scale."""
     from reweigh.config.grid import load
     from reweigh.config.specs import SCALES
     from reweigh.config.validation import lookup
@@ -408,7 +425,7 @@ def _scale(name: str | None) -> str:
 
 
 def main() -> None:
-    """Entry point: errors that a user can act on are one line, without a traceback."""
+    """Entry point. An error that the user can act on is printed in one line, without a traceback."""
     try:
         app()
     except ReweighError as error:

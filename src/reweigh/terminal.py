@@ -1,15 +1,15 @@
-"""What several commands print: tables of plain rows."""
+"""Tables that several commands print."""
 
 from typing import Any
 
 
-def shelf(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """The rows of `manifest.status`, short enough for a terminal."""
+def dataset_rows(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """The rows of `manifest.status`, shortened for a terminal."""
     return [
         {
             "data set": row["dataset"],
             "edition": row["edition"] or "",
-            "lies": row["where"],
+            "where": row["where"],
             "MiB": f"{row['bytes'] / 2**20:,.0f}" if row["bytes"] else "",
             "missing": f"{len(row['missing'])} files" if len(row["missing"]) > 1 else "".join(row["missing"]),
             "to get it": "" if row["where"] == "raw" else row["how"],
@@ -18,8 +18,8 @@ def shelf(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
     ]
 
 
-def table(rows: list[dict[str, str]]) -> None:
-    """Print rows, dicts with the same keys, as a table; its last column may wrap."""
+def print_table(rows: list[dict[str, str]]) -> None:
+    """Print rows (dicts with the same keys) as a table. Only the last column may wrap."""
     from rich.console import Console
     from rich.table import Table
 

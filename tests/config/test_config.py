@@ -4,28 +4,21 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
+from support.config_files import replace
 from support.project import ROOT
 
+from reweigh.config import files
 from reweigh.config.grid import load, resolve
 from reweigh.config.schema import text as schema_text
-from reweigh.config.sources import source_of, without_sources
+from reweigh.config.sources import source_of
 from reweigh.data.imbalance import long_tail_sizes, two_class_sizes
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
-
-TDR = "config/papers/tdr.yaml"
-
-
-def change(project, file, old, new):
-    path = project / file
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
-
 
 # --- what it resolves to ---
 
@@ -96,14 +89,14 @@ def test_every_value_of_a_spec_has_a_source(config):
     assert config.sources_of("quick/tdr/adult/sex/tdr/seed0")["training.epochs"].startswith("scale quick: 5 of 50")
 
 
-def test_sources_are_taken_out_and_cover_what_is_below():
-    plain, sources = without_sources({"a": {"value": {"b": 1, "c": {"value": 2, "source": "x"}}, "source": "y"}})
-    assert plain == {"a": {"b": 1, "c": 2}}
-    assert (source_of(sources, ("a", "b")), source_of(sources, ("a", "c")), source_of(sources, ("d",))) == (
-        "y",
-        "x",
-        "",
-    )
+def test_sources_are_taken_out_and_cover_what_is_below(tmp_path):
+    path = tmp_path / "some.yaml"
+    path.write_text("a: { value: { b: 1, c: { value: 2, source: x } }, source: y }\nd: 3\n")
+    node = files.read(path, "some.yaml")
+    assert files.plain(node) == {"a": {"b": 1, "c": 2}, "d": 3}
+    sources = files.sources(node)
+    assert [source_of(sources, keys) for keys in (("a", "b"), ("a", "c"), ("d",))] == ["y", "x", ""]
+    assert files.with_sources(node)["a"] == {"value": {"b": 1, "c": {"value": 2, "source": "x"}}, "source": "y"}
 
 
 def test_the_grid(config):
@@ -144,7 +137,7 @@ def test_loading_asks_for_no_torch_and_happens_once():
 
 def test_a_changed_file_is_loaded_again(project):
     before = load(project)
-    change(project, "config/config.yaml", "scale: quick", "scale: smoke")
+    replace(project, "scale: quick", "scale: smoke", "config/config.yaml")
     assert (before.project.scale, load(project).project.scale) == ("quick", "smoke")
 
 
@@ -168,7 +161,7 @@ REFUSED = {
     "unknown knob": ("outer_every: { value: 10,", "outer_evry: { value: 10,", "did you mean 'outer_every'?"),
     "forgotten knob": ('scale: { value: sum, source: "Ren', 'sc: { value: sum, source: "Ren', "methods.er.options"),
     "impossible knob": ("outer_every: { value: 10,", "outer_every: { value: 0,", "is 0"),
-    "unknown word": ("augment: { value: crop-flip", "augment: { value: crop", "'crop-flip'"),
+    "unknown word": ("augment: { value: crop-flip, source: TDR", "augment: { value: crop, source: TDR", "'crop-flip'"),
     "unknown model": ("{ value: lenet,", "{ value: lennet,", "did you mean 'lenet'?"),
     "unknown option of a model": ("options: { width: 0.25 }", "options: { widht: 0.25 }", "did you mean 'width'?"),
     "unknown data set": ("dataset: adult", "dataset: adlut", "did you mean 'adult'?"),
@@ -185,7 +178,7 @@ REFUSED = {
     "one class twice": ("classes: { value: [4, 9]", "classes: { value: [4, 4]", "two classes"),
     "wrong type": ("epochs: { value: 100,", 'epochs: { value: "100",', "training.epochs"),
     "falling milestones": ("milestones: [91, 136, 182]", "milestones: [136, 91]", "must rise"),
-    "no source": ('batch_size: { value: 50, source: "paper §4.1 and code" }', "batch_size: 50", "has no source"),
+    "no source": ('batch_size: { value: 50, source: "TDR §4.1 and code" }', "batch_size: 50", "has no source"),
     "too large a test set": (
         "split: { total: 800, test_size: 400 }",
         "split: { total: 800, test_size: 2000 }",
@@ -213,12 +206,12 @@ REFUSED = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_refused_in_one_line_that_helps(project, what):
     old, new, said = REFUSED[what]
-    change(project, TDR, old, new)
+    changed = replace(project, old, new, "config")
     with pytest.raises(ConfigError) as refused:
         load(project)
     message = str(refused.value)
     assert said in message
-    assert TDR in message
+    assert message.startswith(("config/papers/tdr/", changed))
     assert "\n" not in message
 
 
@@ -231,8 +224,8 @@ def test_refused_in_one_line_that_helps(project, what):
         ("papre/tdr/mnist-4v9/rho0.05/tdr/seed0", "unknown scale 'papre'; did you mean 'paper'?"),
         ("paper/tdt/mnist-4v9/rho0.05/tdr/seed0", "unknown paper 'tdt'"),
         ("quick/tdr/cifar10-4v9-convnet-scrambled/rho0.3/tdr/seed0", "unknown scale 'quick'"),
-        ("paper/tdr/mnist-4v9/rho0.05/tdr", "is no run"),
-        ("paper/tdr/mnist-4v9/rho0.05/tdr/seed-1", "is no run"),
+        ("paper/tdr/mnist-4v9/rho0.05/tdr", "is not the name of a run"),
+        ("paper/tdr/mnist-4v9/rho0.05/tdr/seed-1", "is not the name of a run"),
     ],
 )
 def test_a_run_that_does_not_exist(run, said):
@@ -242,9 +235,9 @@ def test_a_run_that_does_not_exist(run, said):
 
 
 def test_config_yaml_is_checked_too(project, config):
-    change(project, "config/config.yaml", "seeds_per_job", "seed_per_job")
+    replace(project, "seeds_per_job", "seed_per_job", "config/config.yaml")
     with pytest.raises(
-        ConfigError, match=r"config/config.yaml: unknown key 'seed_per_job'; did you mean 'seeds_per_job'"
+        ConfigError, match=r"config/config.yaml:6: unknown key 'seed_per_job'; did you mean 'seeds_per_job'"
     ):
         load(project)
     with pytest.raises(ConfigError, match="--config: scale: must be 'smoke', 'quick' or 'paper', is 'papre'"):
@@ -264,12 +257,36 @@ def test_the_schema_on_disk_is_the_models(config):
     assert written == schema_text(), "write it again: reweigh schema > config/schema.json"
 
 
-@pytest.mark.parametrize("file", ["config/config.yaml", TDR])
+def kind_of(file):
+    """The definition of the schema that a file of config/ has to fit."""
+    return {"config.yaml": "ProjectConfig", "methods": "SharedFile", "protocols": "SharedFile"}.get(
+        Path(file).parts[1], "PaperFile"
+    )
+
+
+FILES = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "config").rglob("*.yaml")) if path.name != "costs.yaml"]
+
+
+@pytest.mark.parametrize("file", FILES)
 def test_the_config_files_fit_the_schema(file):
     schema = json.loads((ROOT / "config/schema.json").read_text())
     content = json.loads(json.dumps(yaml.safe_load((ROOT / file).read_text())))
-    kind = {**schema, "$ref": "#/$defs/Settings" if file.endswith("config.yaml") else "#/$defs/Paper"}
-    kind.pop("oneOf")
+    kind = {**schema, "$ref": f"#/$defs/{kind_of(file)}"}
+    kind.pop("anyOf")
     jsonschema.validate(content, kind)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**content, "colour": "red"}, kind)
+
+
+@pytest.mark.parametrize(
+    "keys", [("methods", "tdr"), ("experiments", "mnist-4v9"), ("experiments", "mnist-4v9", "training")]
+)
+def test_the_schema_refuses_a_key_that_does_not_exist(keys):
+    schema = json.loads((ROOT / "config/schema.json").read_text())
+    kind = {**schema, "$ref": "#/$defs/PaperFile"}
+    kind.pop("anyOf")
+    content = {"colour": "red"}
+    for key in reversed(keys):
+        content = {key: content}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(content, kind)

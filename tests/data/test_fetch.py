@@ -133,16 +133,16 @@ def test_nearest_source_wins(project, server):
     assert project.ensure()["files"][0]["source"] == "present"
 
 
-def test_receipt_says_where_from_and_stays(project):
+def test_the_source_file_says_where_from_and_stays(project):
     project.write(mirror="a.bin", urls=["https://toy.org/a.bin"]).put(project.mirror / "a.bin", CONTENT)
-    receipt = project.ensure()
-    assert receipt == json.loads((project.home / "SOURCE.json").read_text())
-    assert (receipt["dataset"], receipt["edition"]) == ("toy", "official")
+    source = project.ensure()
+    assert source == json.loads((project.home / "SOURCE.json").read_text())
+    assert (source["dataset"], source["edition"]) == ("toy", "official")
     expected = {"name": "a.bin", "bytes": len(CONTENT), "sha256": SHA256, "source": "mirror"}
-    assert receipt["files"] == [expected | {"url": "https://toy.org/a.bin"}]
+    assert source["files"] == [expected | {"url": "https://toy.org/a.bin"}]
     stamp = (project.home / "SOURCE.json").stat().st_mtime_ns
     (project.mirror / "a.bin").unlink()
-    assert project.ensure() == receipt
+    assert project.ensure() == source
     assert (project.home / "SOURCE.json").stat().st_mtime_ns == stamp
     assert project.lies() == ["SOURCE.json", "a.bin"]
 
@@ -184,7 +184,7 @@ def test_nothing_works_is_one_line_that_says_what_would(project, server):
     text = one_line(caught)
     assert all(word in text for word in ("404", SHA256, "REWEIGH_MIRROR", "reweigh fetch toy"))
     assert project.lies() == []
-    with pytest.raises(DataError, match="nowhere is no directory"):
+    with pytest.raises(DataError, match="nowhere is not a folder"):
         project.ensure(mirror=str(project.mirror / "nowhere"))
 
 
@@ -274,15 +274,15 @@ def test_members_come_out_of_an_archive_that_is_fetched_once(project, server, wh
         project.put(project.mirror / "toy.tar.gz", packed)
     else:
         server["files"]["/toy.tar.gz"] = packed
-    receipt = project.ensure()
-    assert [file["source"] for file in receipt["files"]] == [where, where]
-    assert [file["url"] for file in receipt["files"]] == [f"{server['url']}/toy.tar.gz"] * 2
+    source = project.ensure()
+    assert [file["source"] for file in source["files"]] == [where, where]
+    assert [file["url"] for file in source["files"]] == [f"{server['url']}/toy.tar.gz"] * 2
     assert project.lies() == ["SOURCE.json", "one", "two"]
     assert len(server["requests"]) == (0 if where == "mirror" else 1)
     files[0]["member"] = "toy-batches/three"
     project.write(editions={"official": {"archives": [archive], "files": files}})
     (project.home / "one").unlink()
-    with pytest.raises(DataError, match="holds no toy-batches/three"):
+    with pytest.raises(DataError, match="contains no toy-batches/three"):
         project.ensure()
 
 
@@ -309,7 +309,7 @@ def test_half_an_edition_is_not_begun(project):
 def test_a_file_without_a_published_digest_must_stay_what_it_was(project, caplog):
     project.write(bytes=None, sha256=None, mirror="a.bin").put(project.mirror / "a.bin", CONTENT)
     assert project.ensure()["files"][0]["sha256"] == SHA256
-    assert "nobody published its digest" in caplog.text
+    assert "no digest of it was published" in caplog.text
     project.target.write_bytes(b"changed")
     with pytest.raises(DataError, match=f"expected {SHA256}"):
         project.ensure()
@@ -324,12 +324,12 @@ def test_leftovers_of_killed_processes_are_swept(project):
 
 def test_processes_that_fetch_at_once_get_the_same(project):
     project.write(mirror="a.bin.gz").put(project.mirror / "a.bin.gz", gzip.compress(CONTENT))
-    receipts = []
-    threads = [threading.Thread(target=lambda: receipts.append(project.ensure())) for _ in range(4)]
+    sources = []
+    threads = [threading.Thread(target=lambda: sources.append(project.ensure())) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(receipts) == 4
-    assert all(receipt["files"] == receipts[0]["files"] for receipt in receipts)
+    assert len(sources) == 4
+    assert all(source["files"] == sources[0]["files"] for source in sources)
     assert project.lies() == ["SOURCE.json", "a.bin"]

@@ -36,7 +36,7 @@ def test_every_data_set_says_what_it_is_and_how_to_have_it(name):
             assert all(url.startswith("https://") for url in file.urls)
             assert file.sha256 or file.md5 or file.note, f"{file.name}: no digest, and no word why"
             had = file.embedded or file.mirror or file.urls or file.archive
-            assert had or entry.how, f"{file.name}: not to be had, and no word how"
+            assert had or entry.how, f"{file.name}: not available, and no word on how to get it"
             assert not (entry.click_through and name == "imagenet" and file.urls)
 
 
@@ -63,7 +63,7 @@ def test_content_digest_ignores_urls_but_not_content(tmp_path):
 def test_unknown_names_and_broken_manifests_are_one_line(tmp_path):
     with pytest.raises(DataError, match=r"no data set 'mnits'; did you mean 'mnist'\?$"):
         CATALOGUE["mnits"]
-    with pytest.raises(DataError, match=r"is missing; run this where the project lies$"):
+    with pytest.raises(DataError, match=r"is missing; run this in the project's own folder$"):
         manifest.Manifest.load(tmp_path / "manifest.yaml")
     for text in ("datasets: [", "datasets: {a: 3}", "{}", "datasets: {a: {titel: x, papers: []}}"):
         (tmp_path / "manifest.yaml").write_text(text)
@@ -126,8 +126,8 @@ def test_the_manifest_loads_without_torch_or_pooch():
 @needs.MIRROR
 @pytest.mark.parametrize("name", ["mnist", "adult", "cifar10n", "cifar100n", "imagenet-lt", "places-lt"])
 def test_the_mirror_has_what_the_manifest_says(name, tmp_path):
-    receipt = manifest.ensure(name, tmp_path, MIRROR_FOLDER, _without_embedded(tmp_path))
-    assert {file["source"] for file in receipt["files"]} == {"mirror"}
+    source = manifest.ensure(name, tmp_path, MIRROR_FOLDER, _without_embedded(tmp_path))
+    assert {file["source"] for file in source["files"]} == {"mirror"}
 
 
 @needs.MIRROR

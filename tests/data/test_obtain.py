@@ -60,7 +60,7 @@ def test_a_split_needs_its_raw_data_only_once(project, monkeypatch):
     assert obtain.obtain(spec(), project).digest() == drawn
     monkeypatch.setenv("REWEIGH_MIRROR", "")
     monkeypatch.setattr(manifest, "SOURCES", ("embedded",))
-    with pytest.raises(DataError, match="data set mnist is not to be had"):
+    with pytest.raises(DataError, match="data set mnist is not available"):
         obtain.obtain(spec(seed=1), project)
 
 

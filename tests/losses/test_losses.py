@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from support.absgd_methods import GCE, batch_of, part
+from support.config_files import replace
 from support.project import ROOT
 
 from reweigh import losses
@@ -248,10 +249,11 @@ def test_a_loss_that_cannot_be_is_refused_with_the_nearest_word(said, says):
 
 def test_a_loss_in_the_config_is_checked_before_anything_runs(tmp_path):
     shutil.copytree(ROOT / "config", tmp_path / "config")
-    paper = tmp_path / "config/papers/tdr.yaml"
     options = "{ loss: { name: focal, gama: 1.0 }, class_balance: null, sampling: uniform, rate_factor: null }"
     said = f"title: Focal\n    uses: sgd\n    options: {{ value: {options}, source: ours }}\n"
     entry = f"methods:\n  sgd_focal:\n    {said}"
-    paper.write_text(paper.read_text().replace("methods:\n", entry, 1))
-    with pytest.raises(ConfigError, match=r"tdr\.yaml: methods\.sgd_focal\.options\.loss: .*did you mean 'gamma'"):
+    replace(tmp_path, "methods:\n", entry, "config/papers/tdr/methods.yaml")
+    with pytest.raises(
+        ConfigError, match=r"tdr/methods\.yaml:4: methods\.sgd_focal\.options\.loss: .*did you mean 'gamma'"
+    ):
         config.load(tmp_path)

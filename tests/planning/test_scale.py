@@ -127,7 +127,7 @@ def test_a_record_is_stale_by_what_differs_and_can_be_kept(grid):
     body = {"spec_digest": now["spec"], "code": {"digest": now["code"]}, "split": {"recipe_digest": now["split"]}}
     kept = grid.with_options(stale="keep")
     try:
-        assert Dependencies(grid).then(run) == {} and Dependencies(grid).stale(run) == []
+        assert Dependencies(grid).recorded(run) == {} and Dependencies(grid).stale(run) == []
         for change, parts in (
             ({}, []),
             ({"spec_digest": "0"}, ["spec"]),

@@ -190,10 +190,16 @@ def test_a_png_is_shown_in_notebooks(root: Path) -> None:
     assert struct.unpack(">II", picture[16:24])[0] > 500
 
 
-def test_runs_pack_into_a_word_and_back() -> None:
-    runs = ["a/b/seed0", "a/b/seed1", "c/d/seed7"]
-    assert tables.pack(runs) == "a/b/seed{0,1} c/d/seed7"
+def test_runs_pack_into_a_text_and_back() -> None:
+    runs = ["quick/a/b/c/d/seed0", "quick/a/b/c/d/seed1", "quick/a/b/c/e/seed7"]
+    assert tables.pack(runs) == "quick/a/b/c/d/seed{0,1} quick/a/b/c/e/seed7"
     assert tables.unpack(tables.pack(runs)) == runs
+
+
+@pytest.mark.parametrize("text", ["nonsense", "quick/a/b/c/d", "quick/a/b/c/d/seed{}", "a/b/seed{0,1}", "seed1"])
+def test_what_is_no_packed_run_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not the name of a"):
+        tables.unpack(text)
 
 
 def test_the_project_is_found_from_below_and_its_absence_is_said(root: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from reweigh.digest import digest
 from reweigh.errors import ConfigError
 from reweigh.provenance import audit
 from reweigh.provenance.audit import Link, Report, lockfile
-from reweigh.provenance.audit.links import KINDS, MENDS, STATES, mend
+from reweigh.provenance.audit.links import KINDS, REMEDIES, STATES, remedy
 from reweigh.provenance.audit.report import grouped
 from reweigh.records import record
 
@@ -62,7 +62,7 @@ def test_a_clone_has_no_pdf_and_no_notebook_and_that_is_no_fault(root: Path) -> 
         f"{FIGURE}.pdf": "unverifiable", f"{FIGURE}.png": "intact", f"{FIGURE}.ipynb": "unverifiable",
     }  # fmt: skip
     link = next(link for link in report.faults if link.name == f"{FIGURE}.pdf")
-    assert link.detail == "not kept in git" and mend(link) == f"draw it again: reweigh render {FIGURE}"
+    assert link.detail == "not kept in git" and remedy(link) == f"render it again: reweigh render {FIGURE}"
     assert report.exit_code == 0
 
 
@@ -141,7 +141,7 @@ def test_pins_are_those_of_the_records_python() -> None:
 def test_versions_against_the_lock_of_then_and_of_now(tmp_path: Path) -> None:
     from hashlib import sha256
 
-    assert _locked(tmp_path, _body("2.15.0", "1" * 64)) == [("missing", "envs/requirements.lock is not there")]
+    assert _locked(tmp_path, _body("2.15.0", "1" * 64)) == [("missing", "envs/requirements.lock does not exist")]
     path = tmp_path / lockfile.LOCK
     path.parent.mkdir()
     path.write_text(PINNED)
@@ -179,15 +179,15 @@ def test_the_report_is_written_and_shown(
     shown = capsys.readouterr().out
     assert f"missing: trace {TDR}" in shown and "restore it from git, or delete its record" in shown
     body = json.loads((root / "results/smoke/audit.json").read_text())
-    assert body["report_version"] == 1 and body["scale"] == "smoke"
+    assert body["report_version"] == 2 and body["scale"] == "smoke"
     assert body["verdict"] == "broken, stale or missing links"
     assert body["faults"] == [
         {
             "kind": "trace",
             "name": TDR,
             "state": "missing",
-            "detail": "seed0.npz is not there",
-            "mend": "restore it from git, or delete its record and train again",
+            "detail": "seed0.npz does not exist",
+            "remedy": "restore it from git, or delete its record and train again",
         }
     ]
     assert body["counts"]["record"] == {"intact": 4}
@@ -200,18 +200,18 @@ def test_two_audits_of_one_state_give_the_same_bytes(sound_project: Path, root: 
     assert said(sound_project) == said(sound_project) == said(root)
 
 
-def test_what_is_not_drawn_is_said_and_no_fault(root: Path, capsys: pytest.CaptureFixture) -> None:
+def test_what_is_not_rendered_is_said_and_no_fault(root: Path, capsys: pytest.CaptureFixture) -> None:
     before = check(root)
-    assert "tdr/fig3" not in before.not_drawn and "tdr/fig4" in before.not_drawn  # of the same runs
-    assert not any(name.startswith("absgd/") for name in before.not_drawn)  # nothing of it was run
+    assert "tdr/fig3" not in before.not_rendered and "tdr/fig4" in before.not_rendered  # of the same runs
+    assert not any(name.startswith("absgd/") for name in before.not_rendered)  # nothing of it was run
     for file in (root / "figures/smoke/tdr").iterdir():
         file.unlink()
     report = check(root)
-    assert report.not_drawn == sorted([*before.not_drawn, "tdr/fig3"]) and report.exit_code == 0
-    assert report.as_dict()["not_drawn"] == report.not_drawn
+    assert report.not_rendered == sorted([*before.not_rendered, "tdr/fig3"]) and report.exit_code == 0
+    assert report.as_dict()["not_rendered"] == report.not_rendered
     audit.show(report)
     shown = capsys.readouterr().out
-    assert f"{len(report.not_drawn)} artifacts of the config are not drawn: tdr/" in shown
+    assert f"{len(report.not_rendered)} artifacts of the config are not rendered: tdr/" in shown
 
 
 def test_without_anything_there_is_no_empty_table(capsys: pytest.CaptureFixture) -> None:
@@ -232,9 +232,9 @@ def test_faults_of_one_reason_are_shown_as_one() -> None:
 
 
 def test_every_advice_is_for_a_fault_that_there_is() -> None:
-    for kind, state in MENDS:
+    for kind, state in REMEDIES:
         assert kind in KINDS and state in STATES
-        assert "{" not in mend(Link(kind, "results/paper/scorecard.md", state))
+        assert "{" not in remedy(Link(kind, "results/paper/scorecard.md", state))
 
 
 def test_a_scale_that_does_not_exist_is_refused(root: Path) -> None:
@@ -253,6 +253,8 @@ def test_the_command_says_by_its_exit_code_what_it_found(root: Path) -> None:
 
 
 def test_another_title_in_the_config_makes_figures_stale_and_not_broken(root: Path) -> None:
-    tampering.replace(root / "config/papers/tdr.yaml", "    title: TDR\n", "    title: Targeted regularisation\n")
+    tampering.replace(
+        root / "config/papers/tdr/methods.yaml", "    title: TDR\n", "    title: Targeted regularisation\n"
+    )
     faults = {link.kind: link.state for link in check(root).faults if link.kind in ("figure", "receipt", "record")}
     assert faults == {"figure": "stale", "receipt": "stale"}

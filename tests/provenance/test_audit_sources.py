@@ -56,7 +56,7 @@ def test_each_record_is_held_to_the_manifest_not_the_first_alone(root, change, s
     edit_record(root, ER, lambda body: change(body["raw"]))
     (fault,) = (link for link in faults(root) if link.name.startswith("results/"))
     assert (fault.kind, fault.name, fault.state) == ("raw", f"results/{ER}.json", state) and said in fault.detail
-    assert links.mend(fault) == f"restore it from git, or train again: results/{ER}.json"
+    assert links.remedy(fault) == f"restore it from git, or delete it and train it again: snakemake results/{ER}.json"
 
 
 @pytest.mark.parametrize(("there", "redraw"), [(True, False), (False, True)])
@@ -67,7 +67,7 @@ def test_a_changed_manifest_is_what_has_to_be_restored(root, there, redraw):
     found = [link for link in faults(root, redraw) if link.kind in ("raw", "embedded")]
     kinds = {link.kind for link in found if link.name == f"data/manifest.yaml ({LABELS})"}
     assert kinds == ({"raw", "embedded"} if redraw else {"raw"})
-    assert {links.mend(link) for link in found if link.name.startswith("data/")} == {"restore it from git"}
+    assert {links.remedy(link) for link in found if link.name.startswith("data/")} == {"restore it from git"}
     assert all(LABELS.partition("/")[2] not in link.name or "manifest" in link.name for link in found)
 
 
@@ -99,7 +99,7 @@ DEEP = "[" * 100_000 + "]" * 100_000
 def test_whatever_lies_there_is_a_fault_and_no_end(root, file, content):
     tampering.write(root / file, content)
     (fault,) = faults(root)
-    assert fault.state == "broken" and "not what" in fault.detail
+    assert fault.state == "broken" and "does not have the form of" in fault.detail
 
 
 @pytest.mark.parametrize("odd", [{"odd": [1]}, [None], -1])
@@ -119,7 +119,7 @@ def test_a_lock_that_cannot_be_read_is_a_fault_and_no_end(root):
     assert len(list(lockfile.check_lock({TDR: body, ER: odd}, root))) == 2
     tampering.write(root / LOCK, b"\xff\xfe")
     (found,) = lockfile.check_lock({TDR: body}, root)
-    assert found.state == "broken" and "cannot be compared" in found.detail and "restore" in links.mend(found)
+    assert found.state == "broken" and "cannot be compared" in found.detail and "restore" in links.remedy(found)
 
 
 # --- commits ---------------------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def test_code_of_today_at_a_commit_of_then_is_found(history):
 def test_a_forged_digest_of_code_is_named(history):
     root, (then, _) = history
     (found,) = commits.check_commits({TDR: said(then, weights="0" * 64)}, root)
-    assert f"weights.py ({TDR})" in found.detail and "train again" in links.mend(found)
+    assert f"weights.py ({TDR})" in found.detail and "train again" in links.remedy(found)
 
 
 def test_a_raw_receipt_has_each_name_once(root):

@@ -83,6 +83,7 @@ EDITS = [
     (FIG5, CELL, {"high": ""}, "high empty, should be 0.925067"),
     (FIG5, CELL, {"records": "0123456789ab"}, "made from other records"),
     (FIG5, CELL, {"runs": "paper/tdr/mnist-4v9/rho0.005/tdr/seed{0,1,2,3}"}, "made from other records"),
+    (FIG5, CELL, {"runs": "nonsense"}, "cannot be computed again: 'nonsense' is not the name of a run"),
     (FIG5, {**CELL, "method": "none", "setting": "rho0.1"}, {"runs": ""}, "a number that no run feeds"),
     (FIG5, CELL, {"title": "ER"}, "title ER, should be TDR"),
     (FIG5, CELL, {"value": "0.1"}, "value 0.1, should be 0.005"),
@@ -176,7 +177,7 @@ def test_an_altered_record_of_plain_training_shows_in_the_gain_and_not_in_the_me
 
 
 def test_a_claim_that_the_config_no_longer_makes_is_named(copy: Copy) -> None:
-    paper = "config/papers/tdr.yaml"
+    paper = "config/papers/tdr/claims.yaml"
     copy.put(paper, (copy.root / paper).read_bytes().replace(b"accuracy-at-0.005", b"accuracy-at-0.0050"))
     assert "id accuracy-at-0.005, should be empty" in explain(CARD, where=CLAIM, root=copy.root)["fault"]
 
@@ -222,7 +223,7 @@ def test_a_raw_file_that_is_not_what_the_manifest_says_is_named(copy: Copy) -> N
     [
         (lambda text: b"", "or no line"),
         (lambda text: text.splitlines()[0], "or no line"),
-        (lambda text: text.replace(b",runs,", b",runz,", 1), "it has not the columns"),
+        (lambda text: text.replace(b",runs,", b",runz,", 1), "it lacks columns"),
         (lambda text: text.rstrip(b"\n") + b",more\n", "line 106 has more fields than the header"),
         (lambda text: text + b"\xff\xfe", "not a readable csv"),
     ],

@@ -108,11 +108,11 @@ MUTATIONS = [
      {*BROKEN, ("recipe", "stale")}, f"its results are those of {ER}, bit for bit"),
     ("a deleted record", lambda root: path(root, ER).unlink(),
      {("record", "missing"), *RESTING} - {("scorecard", "unverifiable"), ("page", "unverifiable")}
-     | {("scorecard", "stale"), ("page", "stale")}, "it is not there, and figures/smoke/tdr/fig3.json names it"),
+     | {("scorecard", "stale"), ("page", "stale")}, "it does not exist, but figures/smoke/tdr/fig3.json names it"),
     ("one bit of a trace", lambda root: flip(trace(root)), {("trace", "broken")}, "sha256"),
     ("a trace of another seed", lambda root: tampering.swap(trace(root), trace(root, TDR.replace("seed0", "seed1"))),
      {("trace", "broken")}, "sha256"),
-    ("a deleted trace", lambda root: trace(root).unlink(), {("trace", "missing")}, "seed0.npz is not there"),
+    ("a deleted trace", lambda root: trace(root).unlink(), {("trace", "missing")}, "seed0.npz does not exist"),
     ("shapes of a trace, digest anew", other_shapes, {("trace", "broken"), *ANOTHER},
      "its arrays are {'class_weights'"),
     # figures
@@ -179,7 +179,7 @@ MUTATIONS = [
     ("a deleted attestation that nothing needs", lambda root: shutil.rmtree(root / "results/smoke/attestations"),
      set(), ""),
     ("another code, digest anew", lambda root: attestation(root, lambda body: body["code"][0].update(then="0" * 64)),
-     {("attestation", "broken")}, "was not made by the code that it speaks of"),
+     {("attestation", "broken")}, "was not made by the code that it names"),
 ]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from support.tampering import ANOTHER, BROKEN, ER, FIGURE, TDR, attestation, edi
 from reweigh.digest import file_digest
 from reweigh.provenance import audit
 from reweigh.provenance.audit import traces
-from reweigh.provenance.audit.duplicates import copies
+from reweigh.provenance.audit.duplicates import duplicate_results
 from reweigh.records import record
 
 CSV = {("figure", "broken")}
@@ -145,6 +145,7 @@ MUTATIONS = [
      "line 2: setting rho0.1, but its runs are of rho0.005"),
     ("another experiment", said(experiment="mnist-lt", setting="rho0.02", value="0.02"), CSV,
      "line 2: experiment mnist-lt, but its runs are of mnist-4v9"),
+    ("runs that are none", said(runs="nonsense"), CSV, "'nonsense' is not the name of a run"),
     ("no such setting", said(setting="rho0.3"), CSV, "line 2: the config has no mnist-4v9/rho0.3/tdr"),
     ("another value", said(value="0.05"), CSV, "line 2: value 0.05, the config says 0.005"),
     ("another title", said(title="TDR+"), CSV, "line 2: title TDR+, the config says TDR"),
@@ -155,7 +156,8 @@ MUTATIONS = [
     ("an epoch beyond numbers", said(epoch="inf"), CSV, "line 2"),
     ("two methods exchanged", forged(methods_exchanged), CSV, "line 2: method er, but its runs are of tdr"),
     # what a csv lacks or has twice
-    ("no line of a seed", without(first_single), CSV, f"of {TDR}, test_accuracy after epoch 1, it has not both"),
+    ("no line of a seed", without(first_single), CSV,
+     f"of {TDR}, test_accuracy after epoch 1, it lacks a line of its own"),
     ("no line of a method", without(lambda line: line["method"] == "er"), CSV,
      f"it has no line of {ER.rpartition('/')[0]}"),
     ("no line at all of a seed", forged(a_seed_left_out), CSV, f"line 2: it leaves out {SEED1}"),
@@ -168,7 +170,7 @@ MUTATIONS = [
     ("half a trace", cut_off, {*TRACE, *ANOTHER}, ""),
     ("a garbled trace", garbled, {*TRACE, *ANOTHER}, ""),
     ("a trace without a record", lambda root: trace_of_nobody(root, TDR.replace("seed0", "seed7")),
-     {("trace", "stale")}, "seed7.npz is there without its record"),
+     {("trace", "stale")}, "seed7.npz has no record"),
     ("a trace of a method that logs none", lambda root: trace_of_nobody(root, ER), TRACE, "its record names no trace"),
     # records and attestations
     ("a folder in the place of a record", a_folder, BROKEN, ""),
@@ -221,13 +223,13 @@ def test_a_method_that_logs_must_have_left_its_trace(committed):
 
 
 def test_no_two_committed_records_are_copies(committed):
-    assert len(committed) >= 120 and copies(committed) == {}
+    assert len(committed) >= 120 and duplicate_results(committed) == {}
 
 
 def test_the_losses_of_another_method_and_seed_are_found_in_both(committed):
     altered = {**committed, HARD: copy.deepcopy(committed[HARD])}
     altered[HARD]["curves"]["train_loss"] = committed[NONE]["curves"]["train_loss"]
-    found = copies(altered)
+    found = duplicate_results(altered)
     assert sorted(found) == [HARD, NONE]
     assert found[HARD] == f"its results are those of {NONE}, bit for bit: one of the two is a copy"
 
@@ -237,9 +239,9 @@ def test_one_training_under_two_names_is_no_copy(committed):
     twin["spec"] |= {"experiment": "another", "method": "plain"}
     twin["spec"]["training"]["keep_features"] = 100
     both = {**committed, "paper/tdr/another/rho0.1/plain/seed0": twin}
-    assert copies(both) == {}
+    assert duplicate_results(both) == {}
     twin["spec"]["training"]["learning_rate"] *= 2
-    assert len(copies(both)) == 2
+    assert len(duplicate_results(both)) == 2
 
 
 def test_runs_that_share_all_that_was_trained_are_no_copies(committed):
@@ -248,6 +250,6 @@ def test_runs_that_share_all_that_was_trained_are_no_copies(committed):
     for name, body in ends.items():
         body |= {"stage_one": {"key": "1" * 64, "reused": True}, "stages": stages}
         body["spec"]["uses"] = name
-    assert copies(ends) == {}
+    assert duplicate_results(ends) == {}
     ends["ncm"] |= {"stages": [*stages, {"epochs": 5}]}
-    assert sorted(copies(ends)) == ["joint", "ncm"]
+    assert sorted(duplicate_results(ends)) == ["joint", "ncm"]

@@ -58,7 +58,7 @@ TAMPERED = {
     ("record", f"{TDR}/rho0.1/none/seed2"): ("broken", "confusion matrix gives"),
     ("record", f"{ADULT}/none/seed1"): ("broken", "ended"),
     ("trace", f"{TDR}/rho0.005/tdr/seed0"): ("broken", "sha256"),
-    ("trace", f"{TDR}/rho0.005/tdr/seed1"): ("missing", "seed1.npz is not there"),
+    ("trace", f"{TDR}/rho0.005/tdr/seed1"): ("missing", "seed1.npz does not exist"),
     ("figure", "figures/paper/tdr/fig3.csv"): ("broken", "line 2: mean 0.123, should be 0.5"),
     ("figure", "figures/paper/tdr/fig4.csv"): ("broken", "its sha256 is"),
     ("figure", "figures/paper/absgd/fig1.csv"): ("broken", "its sha256 is"),

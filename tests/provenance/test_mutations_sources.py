@@ -50,7 +50,7 @@ MUTATIONS = [
     ("the lock", lambda root: replace(root / LOCK, "torch==2.11.0", "torch==2.12.0"), {("lock", "stale")},
      "the lock pins numpy 2.0.0, torch 2.12.0 now"),
     ("another library in the lock", lambda root: replace(root / LOCK, "0.26.0", "0.27.0"), set(), ""),
-    ("a deleted lock", lambda root: (root / LOCK).unlink(), {("lock", "missing")}, "is not there"),
+    ("a deleted lock", lambda root: (root / LOCK).unlink(), {("lock", "missing")}, "does not exist"),
     # published numbers
     ("a published number", lambda root: edit_csv(root / "data/published/tdr.csv", 0, mean="0.5"),
      {("receipt", "stale"), ("scorecard", "stale"), ("page", "stale")}, "changed since: data/published/tdr.csv"),
@@ -59,20 +59,21 @@ MUTATIONS = [
     # raw files
     ("one bit of a raw file", lambda root: flip(root / LABELS), RAW, f"records say {SHA256[:12]}"),
     ("a truncated raw file", lambda root: tampering.truncate(root / LABELS), RAW, "records say"),
-    ("a raw digest in its receipt", lambda root: source(root, lambda body: body["files"][3].update(sha256="0" * 64)),
+    ("a raw digest in SOURCE.json", lambda root: source(root, lambda body: body["files"][3].update(sha256="0" * 64)),
      {("raw", "broken")}, "the manifest does not"),
-    ("a file in its receipt", lambda root: source(root, lambda body: body["files"].pop()), {("raw", "broken")},
+    ("a file in SOURCE.json", lambda root: source(root, lambda body: body["files"].pop()), {("raw", "broken")},
      "does not name the files of edition official"),
-    ("the edition in its receipt", lambda root: source(root, lambda body: body.update(edition="mine")),
+    ("the edition in SOURCE.json", lambda root: source(root, lambda body: body.update(edition="mine")),
      {("raw", "broken")}, "edition mine"),
-    ("a URL in its receipt", lambda root: source(root, lambda body: body["files"][0].update(url="http://mine/x")),
-     {("raw", "stale")}, "the manifest does not know http://mine/x"),
-    ("a deleted receipt", lambda root: (root / SOURCE).unlink(), {("raw", "missing")}, "though raw files are"),
-    ("a truncated receipt", lambda root: tampering.truncate(root / SOURCE), {("raw", "broken")}, "not what a receipt"),
+    ("a URL in SOURCE.json", lambda root: source(root, lambda body: body["files"][0].update(url="http://mine/x")),
+     {("raw", "stale")}, "the manifest does not have the address http://mine/x"),
+    ("a deleted SOURCE.json", lambda root: (root / SOURCE).unlink(), {("raw", "missing")}, "though raw files do"),
+    ("a truncated SOURCE.json", lambda root: tampering.truncate(root / SOURCE), {("raw", "broken")},
+     "form of a source file"),
     ("a sha256 in the manifest", lambda root: replace(root / "data/manifest.yaml", SHA256, SHA256[::-1]),
      {*RAW, ("recipe", "stale")}, f"records say sha256 {SHA256[:12]}, the manifest {SHA256[:-13:-1]}"),
     ("a sha256 less in the manifest", lambda root: replace(root / "data/manifest.yaml", f"sha256: {SHA256}", "note: x"),
-     {("recipe", "stale")}, "the manifest's promise has changed"),
+     {("recipe", "stale")}, "digests in the manifest have changed"),
     # splits
     ("an index of a split", lambda root: tampering.edit_split(root / f"{SPLIT}.npz", "index", change_first),
      {("split", "broken")}, "records say"),
@@ -85,19 +86,19 @@ MUTATIONS = [
      lambda root: tampering.swap(root / f"{SPLIT}.npz", root / f"{SPLIT[:-1]}1.npz"), {("split", "broken")}, "digest"),
     ("sizes in a split's report",
      lambda root: edit_json(root / f"{SPLIT}.json", lambda body: body["sizes"].update(train=[1, 2])),
-     {("split", "broken")}, "seed0.json says otherwise: sizes"),
+     {("split", "broken")}, "seed0.json contradicts the records: sizes"),
     ("a raw digest in a split's report",
      lambda root: edit_json(root / f"{SPLIT}.json", lambda body: body["raw"][0].update(sha256="0" * 64)),
-     {("split", "broken")}, "seed0.json says otherwise: raw"),
+     {("split", "broken")}, "seed0.json contradicts the records: raw"),
     ("a deleted report of a split", lambda root: (root / f"{SPLIT}.json").unlink(), {("split", "missing")},
-     "seed0.json is not there"),
+     "seed0.json does not exist"),
 ]  # fmt: skip
 
 EDITS = [
     ("a method", "methods/tdr.py", {("code", "stale")}, "changed since: methods/tdr.py"),
     ("a loss", "losses/cross_entropy.py", {("code", "stale")}, "changed since: losses/cross_entropy.py"),
     ("the engine", "training/engine.py", {("code", "stale")}, "changed since: training/engine.py"),
-    ("how splits are drawn", "data/split.py", {("recipe", "stale")}, "its code"),
+    ("how splits are drawn", "data/split.py", {("recipe", "stale")}, "the code that draws it"),
     ("how figures are drawn", "plots/curves.py", {("receipt", "stale")}, "the code that makes it"),
     ("how claims are decided", "scorecard/claims.py", {("receipt", "stale")}, "the code that makes it"),
     ("a template of the scorecard", "scorecard/page.css", {("receipt", "stale")}, "the code that makes it"),
@@ -160,7 +161,7 @@ def test_one_bit_of_what_is_embedded(sound, tmp_path):
     ]
 
 
-def test_a_raw_receipt_is_not_mended_by_the_audit_that_finds_it(sound, tmp_path):
+def test_a_source_file_is_not_repaired_by_the_audit_that_finds_it(sound, tmp_path):
     root = tampering.copy(sound.root, tmp_path / "project")
     source(root, lambda body: body["files"][3].update(sha256="0" * 64))
     first, second = (json.dumps(audit.audit("smoke", root, redraw=False).as_dict()) for _ in range(2))

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from support import project, workflow
 
+from reweigh.config.names import RunName
 from reweigh.digest import digest
 from reweigh.provenance import retraining
 from reweigh.provenance.audit import rerun
@@ -30,10 +31,12 @@ TDR = RUNS[:2]
 
 def test_each_run_is_as_likely_as_any_other():
     runs = [f"run{number}" for number in range(12)]
-    counted = Counter(run for seed in range(1200) for run in rerun.draw(runs, 3, seed))
+    counted = Counter(run for seed in range(1200) for run in rerun.choose(runs, 3, seed))
     assert set(counted) == set(runs) and all(240 < count < 360 for count in counted.values())  # 300, sd 15
-    assert rerun.draw(runs, 3, 7) == rerun.draw(runs[::-1], 3, 7) == sorted(runs, key=lambda run: digest([7, run]))[:3]
-    assert len(rerun.draw(runs, 99, 0)) == 12
+    assert (
+        rerun.choose(runs, 3, 7) == rerun.choose(runs[::-1], 3, 7) == sorted(runs, key=lambda run: digest([7, run]))[:3]
+    )
+    assert len(rerun.choose(runs, 99, 0)) == 12
 
 
 def test_only_what_is_sound_is_drawn(tmp_path, monkeypatch):
@@ -44,7 +47,7 @@ def test_only_what_is_sound_is_drawn(tmp_path, monkeypatch):
     for seed, state in enumerate(("attested", "stale", "broken", "missing", "unverifiable")):
         links[5 * seed + seed] = links[5 * seed + seed]._replace(state=state)
     links += [Link("split", "s/p/e/s/seed5", "broken"), Link("raw", "adult/adult.data", "unverifiable")]
-    assert sorted(rerun.drawable(links, tmp_path)) == ["s/p/e/s/mnist/seed0", "s/p/e/s/mnist/seed5"]
+    assert sorted(rerun.eligible(links, tmp_path)) == ["s/p/e/s/mnist/seed0", "s/p/e/s/mnist/seed5"]
 
 
 # --- the comparison ---
@@ -86,8 +89,8 @@ def test_on_the_same_device_and_versions_every_bit_counts():
     [
         (body(0.9, "2.12.0"), [], "intact", "bit for bit, though made on one (cpu) with torch 2.11.0, numpy 2.0.0, tr"),
         (body(0.9099, "2.12.0"), [], "intact", "test_accuracy 0.9000 -> 0.9099, tolerance 0.0100; made on one"),
-        (body(0.9101, "2.12.0"), [], "unverifiable", "with 0 other seeds the spread is not known"),
-        (body(0.9101, "2.12.0"), OTHERS[:2], "unverifiable", "with 2 other seeds the spread is not known"),
+        (body(0.9101, "2.12.0"), [], "unverifiable", "0 other seeds are too few to know the spread"),
+        (body(0.9101, "2.12.0"), OTHERS[:2], "unverifiable", "2 other seeds are too few to know the spread"),
         (body(0.9 + SPREAD - 1e-6, "2.12.0"), OTHERS, "intact", "tolerance 0.0775"),
         (body(0.9 - SPREAD - 1e-6, "2.12.0"), OTHERS, "broken", "0.8225, tolerance 0.0775 (3 sd of 4 other seeds)"),
         (body(0.95, "2.12.0"), [body(0.9)] * 3, "broken", "tolerance 0.0100"),
@@ -155,11 +158,11 @@ def test_honest_forged_and_from_elsewhere(root, capsys):
     assert links[RUNS[2]].state == "intact" and "with torch 2.0.0" in links[RUNS[2]].detail
     assert report.exit_code == 1 and report.counts["rerun"] == {"intact": 2, "broken": 1}
     printed = capsys.readouterr().out
-    assert "3 of 3 runs, drawn with seed 5, are trained again; their records say" in printed
+    assert "training 3 of 3 runs again, chosen with seed 5; the first time took" in printed
     assert not list(root.glob(".reweigh/rerun/*/"))
     said = report.as_dict()["rerun"]
     assert said | {"asked": 3, "seed": 5, "of": 3, "left_out": 0} == said and "torch" in said["environment"]
-    assert [one["run"] for one in said["runs"]] == rerun.draw(RUNS, 3, 5)
+    assert [one["run"] for one in said["runs"]] == rerun.choose(RUNS, 3, 5)
     compared = {one["run"]: one["compared"] for one in said["runs"]}
     assert compared == dict.fromkeys(TDR, "bit for bit") | {RUNS[2]: rerun.TOLERANCE}
     for one in said["runs"]:
@@ -182,11 +185,11 @@ def test_a_wish_to_stop_ends_with_75_and_the_same_command_keeps_its_sample(root,
     asked = []
 
     def stopped(place, specs):
-        asked.append([record.run_name(spec) for spec in specs])
-        return retraining.TRY_AGAIN
+        asked.append([str(RunName.of_spec(spec)) for spec in specs])
+        return retraining.STOPPED
 
     def trains(place, specs):
-        asked.append([record.run_name(spec) for spec in specs])
+        asked.append([str(RunName.of_spec(spec)) for spec in specs])
         for run in asked[-1]:
             path = record.record_path(run, place.folder)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -195,18 +198,18 @@ def test_a_wish_to_stop_ends_with_75_and_the_same_command_keeps_its_sample(root,
 
     seeds = iter(range(100, 200))
     monkeypatch.setattr(rerun.secrets, "randbelow", lambda _: next(seeds))
-    monkeypatch.setattr(retraining.Place, "train", stopped)
+    monkeypatch.setattr(retraining.Workspace, "train", stopped)
     report = report_of()
     assert rerun.rerun(report, root, 1) == 75 and report.rerun is None
-    assert "the same command goes on from here" in capsys.readouterr().out
+    assert "the same command continues" in capsys.readouterr().out
     assert rerun.rerun(report_of(), root, 1) == 75
     assert rerun.rerun(report_of(), root, 2) == 75  # another command
     assert rerun.rerun(report_of(), root, 1, seed=9) == 75
-    monkeypatch.setattr(retraining.Place, "train", trains)
+    monkeypatch.setattr(retraining.Workspace, "train", trains)
     assert rerun.rerun(report, root, 1) == 0 and report.rerun["seed"] == 100
     assert rerun.rerun(report_of(), root, 1) == 0
     drawn = [
-        rerun.draw(RUNS, count, seed) for count, seed in ((1, 100), (1, 100), (2, 101), (1, 9), (1, 100), (1, 102))
+        rerun.choose(RUNS, count, seed) for count, seed in ((1, 100), (1, 100), (2, 101), (1, 9), (1, 100), (1, 102))
     ]
     assert asked == drawn
     assert len(list(root.glob(".reweigh/rerun/*/"))) == 2  # of the two commands that were not called again
@@ -216,19 +219,19 @@ def test_nothing_to_draw(root, capsys):
     report = Report("smoke", [Link("record", TDR[0], "broken", "altered")])
     assert rerun.rerun(report, root, 2, seed=0) == 0 and report.rerun["runs"] == []
     printed = capsys.readouterr().out
-    assert "1 records are left out: stale or broken" in printed and "0 of 0 runs" in printed
+    assert "1 records are left out: they are stale or broken" in printed and "0 of 0 runs" in printed
 
 
 # --- the command ---
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A copy of the project, in which three runs were trained."""
-    folder = workflow.copy(tmp_path_factory.mktemp("made"))
+@pytest.fixture
+def made(tmp_path, trained_project):
+    """A copy of the project with the three records, and the raw data and splits that they came from."""
+    folder = workflow.copy(tmp_path)
     shutil.copytree(workflow.ROOT / "envs", folder / "envs")
-    code, said = ended(reweigh(folder, "train", *RUNS))
-    assert code == 0, said
+    for name in ("results", "data/splits", "data/raw"):
+        shutil.copytree(trained_project / name, folder / name, symlinks=True)
     return folder
 
 
@@ -265,12 +268,11 @@ def test_killed_in_the_middle_and_called_again(made, ends_by):
     else:
         process.terminate()
         code, said = ended(process)
-        assert code == 75 and "the same command goes on from here" in said, said
+        assert code == 75 and "the same command continues" in said, said
         assert "rerun" not in json.loads((made / "report.json").read_text())
     code, said = ended(reweigh(made, *command))
-    assert code == 0 and f"2 of 3 runs, drawn with seed {seed}, are trained again" in said, said
+    assert code == 0 and f"training 2 of 3 runs again, chosen with seed {seed}" in said, said
     report = json.loads((made / "report.json").read_text())
     assert report["counts"]["rerun"] == {"intact": 2} and report["rerun"]["seed"] == int(seed)
     assert [one["detail"] for one in report["rerun"]["runs"]] == ["bit for bit"] * 2
     assert not list(made.glob(".reweigh/rerun/*/"))
-    (made / "report.json").unlink()

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from support import project
+from support.config_files import replace
 
 from reweigh.config.grid import load
+from reweigh.config.names import RunName
 from reweigh.data import obtain
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
@@ -68,7 +70,7 @@ class Edited:
 
     def train_again(self, place, specs):
         for spec in specs:
-            run = record.run_name(spec)
+            run = str(RunName.of_spec(spec))
             body = self.outcome(record.read(record.record_path(run, self.root)))
             files = record.code_files(spec)
             record.write(
@@ -85,7 +87,7 @@ def edited(trained_project, tmp_path, monkeypatch):
     body = record.read(record.record_path(TDR[0], root))
     device = {key: body["device"][key] for key in ("kind", "name")}
     monkeypatch.setattr(retraining, "here", lambda: {**body["environment"], **device, "git": body["git"]})
-    monkeypatch.setattr(retraining.Place, "train", lambda place, specs: made.train_again(place, specs))
+    monkeypatch.setattr(retraining.Workspace, "train", lambda place, specs: made.train_again(place, specs))
     monkeypatch.chdir(root)
     made.edit("tidier")
     return made
@@ -95,7 +97,7 @@ def edited(trained_project, tmp_path, monkeypatch):
 
 
 def test_what_comes_out_the_same_is_current_again(edited, capsys):
-    then = {run: Dependencies(load(edited.root)).then(run) for run in RUNS}
+    then = {run: Dependencies(load(edited.root)).recorded(run) for run in RUNS}
     assert [edited.stale(run) for run in RUNS] == [["code"]] * 3
     assert edited.links("code") == {"stale": 3}
     assert edited.attest() == 0
@@ -109,7 +111,10 @@ def test_what_comes_out_the_same_is_current_again(edited, capsys):
     faults = audit.audit("smoke", edited.root).faults
     assert {link.kind for link in faults} <= {"lock", "embedded"}  # which this small project does not have
     assert not list(edited.root.glob(".reweigh/attest/*/"))
-    assert edited.attest() == 0 and "0 records are stale by the code alone, 3 are current" in capsys.readouterr().out
+    assert (
+        edited.attest() == 0
+        and "0 records are stale only because of the code, 3 are current" in capsys.readouterr().out
+    )
     assert len(edited.written()) == 1
 
 
@@ -145,7 +150,7 @@ def test_explain_says_attested_and_how(edited):
 def test_a_dry_run_says_what_it_would_do_and_does_nothing(edited, capsys):
     assert edited.attest(dry_run=True) == 0
     said = capsys.readouterr().out
-    assert "3 records are stale by the code alone" in said
+    assert "3 records are stale only because of the code" in said
     assert "(tdr): 1 of 2 runs again\n" in said and "(er): 1 of 1 runs again\n" in said
     assert "  changed since they were trained: training/engine.py\n" in said
     assert "2 of 3 runs to train again, about " in said and f"  {RUNS[2]} (" in said
@@ -190,7 +195,7 @@ def test_splits_drawn_by_other_code_are_all_drawn_again(edited, capsys):
     assert [edited.stale(run) for run in RUNS] == [["split"]] * 3
     assert edited.links("recipe") == {"stale": 3}
     assert edited.attest() == 0
-    assert "splits drawn by another code: 2, all drawn again" in capsys.readouterr().out
+    assert "splits drawn by other code: 2, all drawn again" in capsys.readouterr().out
     assert edited.trained == [] and [edited.stale(run) for run in RUNS] == [[]] * 3
     assert edited.links("recipe") == {"attested": 3} and edited.links("code") == {"intact": 3}
 
@@ -272,12 +277,10 @@ def test_a_long_sample_begins_with_its_cheapest_run(edited, monkeypatch, capsys)
 
 
 def test_another_spec_is_never_attested(edited, capsys):
-    path = edited.root / "config/papers/tdr.yaml"
-    text = path.read_text()
-    assert text.count("learning_rate: { value: 0.01,") == 1
-    path.write_text(text.replace("learning_rate: { value: 0.01,", "learning_rate: { value: 0.02,"))
+    old, new = "learning_rate: { value: 0.01,", "learning_rate: { value: 0.02,"
+    assert replace(edited.root, old, new, "config/protocols") == "config/protocols/mnist-lenet.yaml"
     assert edited.attest() == 1
-    assert f"stays stale: {RUNS[2]} and 2 more: its spec is not what the config says now" in capsys.readouterr().out
+    assert f"stays stale: {RUNS[2]} and 2 more: its spec differs from the config" in capsys.readouterr().out
     assert edited.written() == edited.trained == [] and edited.stale(TDR[0]) == ["spec", "code"]
 
 
@@ -316,8 +319,8 @@ def test_targets_of_two_scales_and_unknown_ones(edited):
 
 
 def test_a_wish_to_stop_ends_with_75_and_leaves_the_place(edited, monkeypatch, capsys):
-    monkeypatch.setattr(retraining.Place, "train", lambda place, specs: retraining.TRY_AGAIN)
-    assert edited.attest() == 75 and "the same command goes on from here" in capsys.readouterr().out
+    monkeypatch.setattr(retraining.Workspace, "train", lambda place, specs: retraining.STOPPED)
+    assert edited.attest() == 75 and "the same command continues" in capsys.readouterr().out
     assert edited.written() == [] and len(list(edited.root.glob(".reweigh/attest/*/"))) == 1
 
 

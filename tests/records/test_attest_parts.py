@@ -32,7 +32,7 @@ def test_reading_attestations_needs_nothing_heavy():
 
 
 def stale_run(number, edit):
-    return attest.Stale(f"run{number}", {}, {}, {"code": edit})
+    return attest.StaleRun(f"run{number}", {}, {}, {"code": edit})
 
 
 def test_a_sample_takes_every_edit_and_the_same_runs_for_the_same_seed():
@@ -99,10 +99,10 @@ def test_one_at_a_time_and_what_is_left_there_stays(tmp_path, raw_root, monkeypa
     root, order = project.make(tmp_path, raw_root), []
 
     def second():
-        with retraining.scratch(root) as place:
+        with retraining.workspace(root) as place:
             order.append(("second", (place.folder / "left").exists()))
 
-    with retraining.scratch(root) as place:
+    with retraining.workspace(root) as place:
         (place.folder / "left").touch()
         assert sorted(path.name for path in (place.folder / "data").iterdir()) == ["manifest.yaml", "raw"]
         other = threading.Thread(target=second)
@@ -111,14 +111,14 @@ def test_one_at_a_time_and_what_is_left_there_stays(tmp_path, raw_root, monkeypa
         order.append(("first", True))
     other.join(timeout=10)
     assert order == [("first", True), ("second", True)]
-    assert "waiting for another attest" in capsys.readouterr().err
+    assert "waiting for another `reweigh attest`" in capsys.readouterr().err
 
 
 def test_a_wish_to_stop_is_handed_on():
     trains = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(75)); print(); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-u", "-c", trains], stdout=subprocess.PIPE) as process:
         process.stdout.readline()
-        with retraining._stopping(process):
+        with retraining._signals_to(process):
             os.kill(os.getpid(), signal.SIGTERM)
             assert process.wait(timeout=30) == 75
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

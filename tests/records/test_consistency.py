@@ -146,7 +146,7 @@ FORGERIES = [
     ({"trace.file": "seed1.npz"}, "trace.file is seed1.npz"),
     ({"started": "2030-01-01T00:00:00Z"}, "before it started"),
     ({"ended": "2020-01-01T00:00:00Z"}, "before it started"),
-    ({"started": "2019-01-01T00:00:00Z"}, "before anything could train it"),
+    ({"started": "2019-01-01T00:00:00Z"}, "before any version of torch"),
     ({"ended": "2999-01-01T00:00:00Z"}, "in the future"),
     ({"ended": "yesterday"}, "times cannot be checked"),
     ({"seconds": 1e6, "curves.train_seconds": [1e6]}, "do not fit between started and ended"),
@@ -157,9 +157,9 @@ FORGERIES = [
     ({"peak_bytes": 0}, "peak_bytes is 0"),
     ({"group_sizes": {"test": [1, 2]}}, "group_sizes does not go with"),
     ({"split.sizes.target": [24, 25]}, "split.sizes.target sums to 49"),
-    ({"metrics.per_group_accuracy": [0.5, 0.5]}, "does not go with how its split is made"),
+    ({"metrics.per_group_accuracy": [0.5, 0.5]}, "does not go with the kind of its split"),
     ({"metrics.confusion": [[1, 0], [0, 1]]}, "do not sum to split.sizes.test"),
-    ({"metrics.per_class_accuracy": [0.5]}, "not one entry for each class"),
+    ({"metrics.per_class_accuracy": [0.5]}, "does not have one entry for each class"),
     ({"curves.epoch": [2]}, "curves.epoch is not"),
     ({"curves.epoch": []}, "curves differ in length"),
     ({"curves.train_loss": [None]}, "was not finite"),
@@ -171,7 +171,7 @@ FORGERIES = [
     ({"steps": 10**15, "stages": [{**STAGE, "epochs": 10**15 // 5}]}, "curves.epoch is not"),
     ({"metrics": {}}, "metrics cannot be checked: KeyError"),
     ({"record_version": 3}, "record_version is 3"),
-    ({"record_version": 1}, "which says nothing of energy_joules"),
+    ({"record_version": 1}, "which does not have energy_joules"),
 ]
 
 
@@ -191,7 +191,7 @@ def test_a_forgery_is_found(trained, changes, says):
     ("key", "value", "says"),
     [
         ("train_loss", -0.1, "curves.train_loss is -0.1, which no train loss of tdr can be"),
-        ("train_loss", float("inf"), "curves.train_loss has what is no number"),
+        ("train_loss", float("inf"), "curves.train_loss has values that are not finite"),
         ("effective_weight", -1.0, "curves.effective_weight is -1.0, which no effective weight of tdr can be"),
     ],
 )

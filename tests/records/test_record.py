@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from reweigh import canonical_json, cli
 from reweigh.artifacts import receipt
 from reweigh.config import grid as config
+from reweigh.config.names import RunName
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest, file_digest
 from reweigh.errors import RecordError
@@ -118,9 +119,9 @@ def test_a_missing_record_names_the_command(tmp_path):
     [
         (lambda text: text.replace(": null", ":null", 1), "its values are as they were, but not its text"),
         (lambda text: text + "\n", "not its text"),
-        (lambda text: text.replace(' "steps": 10', ' "steps": 11,\n "steps": 10'), "it says 'steps' twice"),
-        (lambda text: text.replace(":0.25", ":NaN"), "NaN is no number of JSON"),
-        (lambda text: text.replace(":0.25", ":-Infinity"), "-Infinity is no number of JSON"),
+        (lambda text: text.replace(' "steps": 10', ' "steps": 11,\n "steps": 10'), "it has 'steps' twice"),
+        (lambda text: text.replace(":0.25", ":NaN"), "NaN is not a number in JSON"),
+        (lambda text: text.replace(":0.25", ":-Infinity"), "-Infinity is not a number in JSON"),
         (lambda text: text.replace(":0.25", ":1e999"), "it holds what has no digest"),
         (lambda text: text.replace(":0.25", ":" + "[" * 10**5 + "]" * 10**5), "nested too deeply"),
         (lambda text: text.replace(":0.25", ":" + "1" * 5000), "not a readable record"),
@@ -209,7 +210,7 @@ def test_stale_says_why():
 
 def test_names_and_paths_agree(tmp_path):
     spec = config.resolve(RUN)
-    assert record.run_name(spec) == RUN
+    assert str(RunName.of_spec(spec)) == RUN
     assert record.record_path(RUN, tmp_path) == tmp_path / "results" / f"{RUN}.json"
     assert json.loads(json.dumps(spec)) == spec
 

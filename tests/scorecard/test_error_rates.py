@@ -180,7 +180,7 @@ def test_the_command_prints_them_and_writes_only_where_told(tmp_path: Path, monk
     monkeypatch.setattr(error_rates, "markdown_tables", lambda config: {"perfect": "| a |"})
     done = CliRunner().invoke(app, ["scorecard", "--error-rates"])
     assert done.exit_code == 0
-    assert done.stdout.startswith(error_rates.SHOWS["perfect"])
+    assert done.stdout.startswith(error_rates.CAPTIONS["perfect"])
     document = tmp_path / "verdicts.md"
     document.write_text("before\n<!-- perfect -->\nold\n<!-- /perfect -->\nafter\n")
     done = CliRunner().invoke(app, ["scorecard", "--error-rates", "--to", str(tmp_path)])

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from scipy import stats as scipy_stats
 from support import synthetic_records
 from support.project import ROOT
@@ -21,7 +20,8 @@ from typer.testing import CliRunner
 
 from reweigh import scorecard
 from reweigh.cli import app
-from reweigh.config.grid import load
+from reweigh.config import files
+from reweigh.config.grid import load, written_out
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.scorecard import readme
 
@@ -32,7 +32,7 @@ NUMBERS = [line for line in LINES if line["kind"] == "number"]
 CLAIMS = [line for line in LINES if line["kind"] == "claim"]
 TESTED = [line for line in CLAIMS if line["verdict"] != "not run"]
 PAPERS = list(dict.fromkeys(line["paper"] for line in LINES))
-CONFIG = {paper: yaml.safe_load((ROOT / f"config/papers/{paper}.yaml").read_text()) for paper in PAPERS}
+CONFIG = {paper: files.plain(written_out(ROOT, paper)) for paper in PAPERS}
 
 Side = dict[str, Any]  # effect, low, high, statistic, n, for, against
 

@@ -13,6 +13,7 @@ import torch
 from support import needs, project
 from support.two_stages import CPU, EPOCHS, METHODS, SECOND, THAT_TRAIN, spec_of
 
+from reweigh.config.names import RunName
 from reweigh.records import record
 from reweigh.training import stage_one
 from reweigh.training.checkpoint import Clock, OutOfTime
@@ -159,18 +160,18 @@ class Dying:
             os.kill(os.getpid(), signal.SIGKILL)
         self.file.write(content)
 
-atomic = stage_one.atomic
+atomic_file = stage_one.atomic_file
 
 class dying:
     def __init__(self, path):
-        self.inner = atomic(path)
+        self.inner = atomic_file(path)
     def __enter__(self):
         return Dying(self.inner.__enter__())
     def __exit__(self, *error):
         {at_the_end}
         return self.inner.__exit__(*error)
 
-stage_one.atomic = dying
+stage_one.atomic_file = dying
 main(["spec.json", "--at-once", "1"])
 """
 MOMENTS = {
@@ -230,7 +231,7 @@ def test_runs_at_the_same_time_may_all_train_it(alone, folder):
     done = project.train(folder, *paths, "--at-once", "2")
     assert done.returncode == 0, done.stderr
     for method in ("joint", "ncm"):
-        body = record.read(record.record_path(record.run_name(spec_of(method))))
+        body = record.read(record.record_path(str(RunName.of_spec(spec_of(method)))))
         assert outcome(body) == alone[method][1]
     assert len(list(STAGES.iterdir())) == 1
 

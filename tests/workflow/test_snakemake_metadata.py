@@ -1,4 +1,4 @@
-"""Snakemake's memory as a witness: silent or in agreement where all is well, and what contradicts it is named."""
+"""Snakemake's metadata: no fault where all is well, and what contradicts them is named."""
 
 import base64
 import json
@@ -15,8 +15,9 @@ from support import workflow
 
 from reweigh.config.grid import load
 from reweigh.digest import digest, file_digest
-from reweigh.planning.jobs import Drawn, Flow
-from reweigh.provenance.audit.snakemake_metadata import UNFINISHED, check_witness
+from reweigh.planning.jobs import ArtifactJob, Flow
+from reweigh.provenance.audit.links import remedy
+from reweigh.provenance.audit.snakemake_metadata import UNFINISHED, check_snakemake_metadata
 from reweigh.records import record
 
 CELL = "smoke/tdr/adult/sex/tdr"
@@ -81,7 +82,7 @@ class Project:
             self.save(run, START + 60)
             remember(root, self.path(run), START, START + 60, params=params, shellcmd=command)
         seen = {self.path(run): f"sha256:{file_digest(root / self.path(run))}" for run in RUNS}
-        drawing = Drawn(Flow(CONFIG), "tdr", "table3").drawing_digest(SimpleNamespace(scale="smoke"))
+        drawing = ArtifactJob(Flow(CONFIG), "tdr", "table3").rendering_digest(SimpleNamespace(scale="smoke"))
         for path in (FIGURE, CARD):
             write(root, path, "numbers", START + 180)
             remember(root, path, START + 120, START + 180, params=[repr(drawing)], input_checksums=seen)
@@ -108,8 +109,8 @@ class Project:
         self.save(run, written)
 
     def states(self):
-        found = list(check_witness(CONFIG, self.records, self.root))
-        assert all(link.kind == "witness" for link in found)
+        found = list(check_snakemake_metadata(CONFIG, self.records, self.root))
+        assert all(link.kind == "snakemake" for link in found)
         return {link.name: (link.state, link.detail) for link in found}
 
     def faults(self):
@@ -125,7 +126,7 @@ def test_agreement(made):
     assert made.states() == dict.fromkeys([*RUNS, FIGURE, CARD], ("intact", ""))
 
 
-def test_a_clone_has_no_witness(made):
+def test_a_clone_has_no_metadata(made):
     shutil.rmtree(made.root / ".snakemake")
     assert made.states() == {}
     made.records = {}
@@ -156,7 +157,7 @@ def test_a_record_written_since_by_something_else(made):
     made.change(RUNS[0], START + 500, ended=date(START + 499))
     faults = made.faults()
     assert faults.pop(RUNS[0])[0] == "unverifiable"
-    stale = f"made from other bytes of results/{RUNS[0]}.json than those there now; make it again"
+    stale = f"changed since it was made: results/{RUNS[0]}.json"
     assert faults == {FIGURE: ("stale", stale), CARD: ("stale", stale)}
 
 
@@ -174,9 +175,8 @@ def test_an_altered_record_that_says_it_is_older_than_the_figure(made):
     made.change(RUNS[1], START + 900, metrics={"test_accuracy": 1.0})
     faults = made.faults()
     assert set(faults) == {FIGURE, CARD} and {state for state, _ in faults.values()} == {"broken"}
-    assert (
-        f"results/{RUNS[1]}.json with sha256 " in faults[FIGURE][1] and "that record was altered" in faults[FIGURE][1]
-    )
+    detail = faults[FIGURE][1]
+    assert f"made from results/{RUNS[1]}.json, which had sha256 " in detail and "it was altered" in detail
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_record_of_something_else_than_was_asked_for(made, part, changed):
     made.change(RUNS[0], START + 60, **changed)
     faults = made.faults()
     assert {faults[run][0] for run in RUNS} == {"broken"}
-    assert f"is of another {part} than Snakemake asked the job for" in faults[RUNS[0]][1]
+    assert f"has another {part} than the job that made it" in faults[RUNS[0]][1]
     del made.records[RUNS[1]]  # broken, say: then the sum of both digests is not known, and nobody is accused
     assert RUNS[0] not in made.faults()
 
@@ -199,12 +199,12 @@ def test_swapped_records(made):
     assert made.faults()[RUNS[0]][0] == "broken"
 
 
-def test_the_memory_of_another_job(made):
+def test_the_metadata_of_another_job(made):
     command = "reweigh train --at-once 1 smoke/tdr/adult/sex/none/seed0 > logs/some.log 2>&1"
     remember(made.root, made.path(RUNS[0]), START, START + 60, shellcmd=command)
     assert made.faults()[RUNS[0]] == (
         "broken",
-        "the job that made it, ended at 2026-11-21T12:01:00Z, trained other runs",
+        "the job that made it, which ended at 2026-11-21T12:01:00Z, trained other runs",
     )
 
 
@@ -223,16 +223,15 @@ def test_inputs_that_are_others_now_or_gone(made):
     seen = {"notebooks/some.ipynb": "sha256:0", "published.csv": "1"}
     remember(made.root, CARD, START + 120, START + 180, input_checksums=seen)
     write(made.root, "notebooks/some.ipynb", "new", START)
-    assert made.faults() == {CARD: ("missing", "made from published.csv, which is not there")}
+    assert made.faults() == {CARD: ("missing", "made from published.csv, which does not exist")}
     write(made.root, "published.csv", "new", START)
-    said = "made from other bytes of notebooks/some.ipynb and 1 more than those there now; make it again"
-    assert made.faults() == {CARD: ("stale", said)}
+    assert made.faults() == {CARD: ("stale", "changed since it was made: notebooks/some.ipynb and 1 more")}
 
 
 def test_another_drawing(made):
     remember(made.root, FIGURE, START + 120, START + 180, params=[repr("another")])
     assert made.faults() == {
-        FIGURE: ("stale", "Snakemake had it drawn by other code, config or records than today's; make it again")
+        FIGURE: ("stale", "Snakemake had it rendered by other code, config or records than today's")
     }
     shutil.move(made.root / FIGURE, made.root / "figures/smoke/tdr/gone.csv")
     assert made.faults() == {}
@@ -244,7 +243,7 @@ def test_a_figure_drawn_since_by_something_else(made):
     assert FIGURE not in made.states()
 
 
-# Jobs that did not end, and memories that are not understood.
+# Jobs that did not end, and metadata that cannot be read.
 
 
 def test_an_incomplete_flag(made):
@@ -265,13 +264,14 @@ def test_formats_that_are_not_known(made):
     remember(made.root, made.path(RUNS[0]), START, START, record_format_version=7)
     remember(made.root, made.path(RUNS[1]), START, START, params=None)
     (made.root / ".snakemake/metadata" / name_of(CARD)).write_text('{"rule": ')
-    found = list(check_witness(CONFIG, made.records, made.root))
+    found = list(check_snakemake_metadata(CONFIG, made.records, made.root))
     said = sorted(link.detail for link in found if link.name == ".snakemake/metadata")
     assert [link.name for link in found if link.state == "intact"] == [FIGURE]
     assert said == [
-        "1 of 4 files are no witness: they have Snakemake's record format 7, known here is 6",
-        "2 of 4 files are no witness: they cannot be read",
+        "1 of 4 files cannot be used: they have Snakemake's record format 7; the audit reads format 6",
+        "2 of 4 files cannot be used: they are damaged",
     ]
+    assert all(remedy(link) == "" for link in found if link.name.startswith(".snakemake/"))  # no target makes them
 
 
 def test_a_database(made):
@@ -309,15 +309,15 @@ ASK = """
 import json, pathlib
 from reweigh.records import record
 from reweigh.config.grid import load
-from reweigh.provenance.audit.snakemake_metadata import check_witness
+from reweigh.provenance.audit.snakemake_metadata import check_snakemake_metadata
 root = pathlib.Path(".")
 paths = sorted((root / "results/smoke").glob("*/*/*/*/seed*.json"))
 bodies = {path.relative_to(root / "results").with_suffix("").as_posix(): record.read(path) for path in paths}
-print(json.dumps({link.name: link[2:] for link in check_witness(load(root), bodies, root)}))
+print(json.dumps({link.name: link[2:] for link in check_snakemake_metadata(load(root), bodies, root)}))
 """
 
 
-def witnessed(root):
+def recorded(root):
     """States and details by name, as an audit would ask; asked of the copy's own code."""
     environment = {**os.environ, "PYTHONPATH": str(root / "src")}
     done = subprocess.run([sys.executable, "-c", ASK], cwd=root, env=environment, capture_output=True, text=True)
@@ -326,12 +326,12 @@ def witnessed(root):
 
 
 def at_fault(root):
-    return {name: state for name, (state, _) in witnessed(root).items() if state != "intact"}
+    return {name: state for name, (state, _) in recorded(root).items() if state != "intact"}
 
 
 @pytest.mark.slow
-def test_what_snakemake_made_is_witnessed(root):
-    found = witnessed(root)
+def test_what_snakemake_made_is_recorded(root):
+    found = recorded(root)
     config = load(root)
     runs = [run for cell in config.cells_of("smoke", "tdr", "table3") for run in config.runs_of(cell)]
     splits = {f"data/splits/{run.rsplit('/', 2)[0]}/{run.rpartition('/')[2]}.npz" for run in runs}
@@ -371,7 +371,7 @@ def test_snakemakes_own_memory_altered(root):
     file.write_text(json.dumps(said | {"incomplete": True}))
     assert at_fault(root) == {RUNS[0]: "unverifiable"}
     file.unlink()
-    assert at_fault(root) == {} and RUNS[0] not in witnessed(root)  # as after --cleanup-metadata
+    assert at_fault(root) == {} and RUNS[0] not in recorded(root)  # as after --cleanup-metadata
     split = root / "data/splits/smoke/tdr/adult/sex/seed0.npz"
     file = root / ".snakemake/metadata" / name_of(str(split.relative_to(root)))
     file.write_text(json.dumps(json.loads(file.read_text()) | {"params": []}))
@@ -386,5 +386,5 @@ def test_touching_and_what_snakemake_does_later_is_no_fault(root):
     (root / f"results/{RUNS[0]}.json").unlink()
     assert at_fault(root) == {FIGURE: "missing"}
     workflow.snakemake(root, *target, f"results/{RUNS[0]}.json")
-    found = witnessed(root)
+    found = recorded(root)
     assert found[RUNS[0]] == ("intact", "") and set(found.values()) == {("intact", "")}, found

@@ -4,7 +4,7 @@
 for artifact in flow.artifacts():
 
     rule:
-        """Draw one figure or table from its records, with the numbers that it shows and the notebook that drew it."""
+        """Render one figure or table from its records: the numbers that it shows, the executed notebook, a receipt."""
         name:
             f"render_{artifact.name}"
         input:
@@ -22,7 +22,7 @@ for artifact in flow.artifacts():
         resources:
             mem_mb=2000,
         params:
-            drawing=artifact.drawing_digest,
+            rendering=artifact.rendering_digest,
             stem=artifact.stem,
         shell:
             "reweigh render {params.stem} > {log} 2>&1"

@@ -1,13 +1,13 @@
-# What has been run, packed for others: a Workflow Run RO-Crate.
+# All that has been run, packed for others: a Workflow Run RO-Crate.
 # OUTPUTS: crates/SCALE.zip
 # TARGETS: crate
 
 
-# No output, so that each call packs what is there now: most of what is packed (code, config) is nobody's input.
+# Without an output every call packs again: most of what is packed (code, config) is no input.
 rule crate:
-    """Pack records, figures, scorecard, code and config of the configured scale, and where its data are from."""
+    """Pack records, figures, scorecard, code and config of the configured scale, and the sources of its data."""
     input:
-        made=flow.audited(),
+        files=flow.everything(),
     log:
         f"logs/crate/{flow.scale}.log",
     resources:

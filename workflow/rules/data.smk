@@ -1,11 +1,12 @@
 # Raw data and splits.
-# OUTPUTS: data/raw/{dataset}/SOURCE.json, data/splits/{scale}/{paper}/{experiment}/{setting}/seedN.{npz,json}
+# OUTPUTS: data/raw/{dataset}/SOURCE.json, data/splits/{experiment}/{setting}/seedN.{npz,json}
+# The wildcard `experiment` is SCALE/PAPER/EXPERIMENT.
 
 
 rule fetch:
-    """Put the raw files of a data set in place and check their digests; the receipt is written last."""
+    """Get the raw files of a data set and check their digests; the source file is written last."""
     output:
-        receipt=update("data/raw/{dataset}/SOURCE.json"),
+        source=update("data/raw/{dataset}/SOURCE.json"),
     log:
         "logs/fetch/{dataset}.log",
     wildcard_constraints:
@@ -20,25 +21,25 @@ rule fetch:
         "reweigh fetch {wildcards.dataset} > {log} 2>&1"
 
 
-for pack in flow.packs():
+for batch in flow.seed_batches():
 
     rule:
-        """Draw the splits of one setting: which examples train, guide and test, for each seed."""
+        """Draw the splits of one setting, one for each seed: which examples train, guide and test."""
         name:
-            f"split_{pack.name}"
+            f"split_{batch.name}"
         input:
-            raw=pack.drawing_inputs,
+            raw=batch.split_inputs,
         output:
-            splits=update(pack.splits),
-            reports=update(pack.split_reports),
+            splits=update(batch.splits),
+            reports=update(batch.split_reports),
         log:
-            f"logs/split/{{protocol}}/{{setting}}/{pack.name}.log",
+            f"logs/split/{{experiment}}/{{setting}}/{batch.name}.log",
         wildcard_constraints:
-            protocol=pack.pattern,
+            experiment=batch.pattern,
         resources:
             mem_mb=2000,
         params:
-            split=pack.recipe_digest,
-            runs=pack.split_names,
+            split=batch.recipe_digest,
+            names=batch.split_names,
         shell:
-            "reweigh split {params.runs} > {log} 2>&1"
+            "reweigh split {params.names} > {log} 2>&1"

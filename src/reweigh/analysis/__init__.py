@@ -1,1 +1,1 @@
-"""Records as tables, and the choices that tuning runs make."""
+"""Records as tables, and what tuning runs choose."""

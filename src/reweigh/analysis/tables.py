@@ -1,7 +1,7 @@
-"""Records as tables: the runs of some cells, one row a run, and the material that an artifact is drawn from.
+"""Records as tables: the runs of some cells, one row a run, and the material that an artifact is rendered from.
 
-A run that has no record is not in the table; nothing stands in for it. Which seeds a cell has is the config's word, so
-that a record which an older config left behind is not counted.
+A run without a record has no row; nothing stands in for it. The config says which seeds a cell has, so a record that an
+older config left behind is not counted.
 """
 
 import functools
@@ -17,16 +17,16 @@ import pandas as pd
 from reweigh import stats
 from reweigh.config.grid import CONFIG, Config, load
 from reweigh.config.models import Artifact, Experiment
+from reweigh.config.names import CellName, RunName
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
 from reweigh.records import record
 
-NAMES = ("scale", "paper", "experiment", "setting", "method")
 METRICS = (
     "test_accuracy", "balanced_accuracy", "minority_recall", "minority_precision", "best_epoch_test_accuracy",
     "validation_accuracy",
 )  # fmt: skip
-PERCENT = "_pct"  # how published metrics end that are given in percent
+PERCENT = "_pct"  # the ending of a published metric that is given in percent
 COSTS = ("seconds", "gpu_seconds", "peak_bytes", "steps")
 
 
@@ -44,12 +44,12 @@ def find_root(start: str | Path = ".") -> Path:
 
 def records_of(runs: Iterable[str], root: str | Path = ".") -> dict[str, dict[str, Any]]:
     """The records of those runs that have one, by run. Raises RecordError for one that was altered."""
-    found = {}
+    records = {}
     for run in runs:
         path = record.record_path(run, root)
         if path.is_file():
-            found[run] = _read(path, path.stat().st_mtime_ns, path.stat().st_size)
-    return found
+            records[run] = _read(path, path.stat().st_mtime_ns, path.stat().st_size)
+    return records
 
 
 @functools.lru_cache(maxsize=8192)
@@ -62,7 +62,7 @@ def table(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
     rows = [
         {
             "run": run,
-            **dict(zip((*NAMES, "seed"), (*run.split("/")[:5], int(run.rpartition("seed")[2])), strict=True)),
+            **RunName.parse(run)._asdict(),
             "status": body["status"],
             **{name: body["metrics"].get(name) for name in METRICS},
             **{name: body.get(name) for name in COSTS},
@@ -72,7 +72,7 @@ def table(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
         }
         for run, body in records.items()
     ]
-    columns = ["run", *NAMES, "seed", "status", *METRICS, *COSTS, "device", "collapsed", "digest"]
+    columns = ["run", *RunName._fields, "status", *METRICS, *COSTS, "device", "collapsed", "digest"]
     return pd.DataFrame(rows, columns=columns).astype({**dict.fromkeys(METRICS, float), "collapsed": bool})
 
 
@@ -108,8 +108,8 @@ def logged(body: dict[str, Any], *names: str, root: str | Path = ".") -> list[np
 
 def class_weights(body: dict[str, Any], root: str | Path = ".") -> np.ndarray | None:
     """The class weights of one run at every outer step, float64 (steps, classes); None if it logged none."""
-    found = logged(body, "class_weights", root=root)
-    return found[0].astype(float) if found else None
+    arrays = logged(body, "class_weights", root=root)
+    return arrays[0].astype(float) if arrays else None
 
 
 def majority_and_minority_weights(body: dict[str, Any], root: str | Path = ".") -> pd.DataFrame | None:
@@ -118,10 +118,10 @@ def majority_and_minority_weights(body: dict[str, Any], root: str | Path = ".") 
     Columns epoch (from 1), majority (labels below C/2), minority (the others). Weights are in units of plain SGD's:
     1 is the weight 1/N that every example has there.
     """
-    found = logged(body, "mean_weights", "weighted_examples", root=root)
-    if not found:
+    arrays = logged(body, "mean_weights", "weighted_examples", root=root)
+    if not arrays:
         return None
-    means, counts = (array.astype(float) for array in found)  # (epochs, C)
+    means, counts = (array.astype(float) for array in arrays)  # (epochs, C)
     sums, half = means * counts, means.shape[1] / 2
     sides = {"majority": np.arange(means.shape[1]) < half, "minority": np.arange(means.shape[1]) >= half}
     with np.errstate(invalid="ignore"):
@@ -135,40 +135,42 @@ def inverse_frequency_correlation(weights: np.ndarray, counts: Iterable[float]) 
     return stats.pearson(average, inverse), stats.spearman(average, inverse)
 
 
-# --- names of several runs in one word, as they stand in a csv --------------------------------------------------------
+# --- the names of several runs in one field of a csv -----------------------------------------------------------------
 
 
 def pack(runs: Iterable[str]) -> str:
-    """`a/seed0`, `a/seed1` -> `a/seed{0,1}`, which a shell understands too; several cells are divided by spaces.
+    """The names of runs in one text: seeds of a cell in braces, as a shell expands them, and a space between cells.
 
-    >>> pack(["a/tdr/seed0", "a/tdr/seed1", "a/er/seed0"])
-    'a/tdr/seed{0,1} a/er/seed0'
+    >>> pack(["quick/tdr/adult/sex/tdr/seed0", "quick/tdr/adult/sex/tdr/seed1", "quick/tdr/adult/sex/er/seed0"])
+    'quick/tdr/adult/sex/tdr/seed{0,1} quick/tdr/adult/sex/er/seed0'
     """
-    cells: dict[str, list[str]] = {}
-    for run in runs:
-        cell, _, seed = run.rpartition("/seed")
-        cells.setdefault(cell, []).append(seed)
+    seeds_of: dict[CellName, list[int]] = {}
+    for run in map(RunName.parse, runs):
+        seeds_of.setdefault(run.cell, []).append(run.seed)
     return " ".join(
-        f"{cell}/seed{seeds[0]}" if len(seeds) == 1 else f"{cell}/seed{{{','.join(seeds)}}}"
-        for cell, seeds in cells.items()
+        str(cell.run(seeds[0])) if len(seeds) == 1 else f"{cell}/seed{{{','.join(map(str, seeds))}}}"
+        for cell, seeds in seeds_of.items()
     )
 
 
 def unpack(packed: str) -> list[str]:
-    """The runs of a word that `pack` made.
+    """The runs of a text that `pack` made. Raises NotAName, a ConfigError, for any other text.
 
-    >>> unpack("a/tdr/seed{0,1} a/er/seed0")
-    ['a/tdr/seed0', 'a/tdr/seed1', 'a/er/seed0']
+    >>> unpack("quick/tdr/adult/sex/tdr/seed{0,1}")
+    ['quick/tdr/adult/sex/tdr/seed0', 'quick/tdr/adult/sex/tdr/seed1']
     """
     runs = []
-    for part in packed.split():
-        cell, _, seeds = part.rpartition("/seed")
-        runs += [f"{cell}/seed{seed}" for seed in re.findall(r"\d+", seeds)]
-    return runs
+    for word in packed.split():
+        if several := re.fullmatch(r"(.+)/seed\{(\d+(?:,\d+)+)\}", word):
+            cell = CellName.parse(several[1])
+            runs += [cell.run(int(seed)) for seed in several[2].split(",")]
+        else:
+            runs.append(RunName.parse(word))
+    return [str(run) for run in runs]
 
 
 def fingerprint(digests: Iterable[str]) -> str:
-    """One short word for the records that feed a number: it changes when any of them does."""
+    """A short digest of the records that feed a number: it changes when any of them does."""
     return digest(list(digests))[:12]
 
 
@@ -177,7 +179,7 @@ def fingerprint(digests: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Material:
-    """Everything that one artifact is drawn from. `runs` has a row for each run with a record, needed or optional."""
+    """All that one artifact is rendered from. `runs` has a row for each run with a record, needed or optional."""
 
     config: Config
     scale: str
@@ -195,7 +197,7 @@ class Material:
 
     @property
     def trains(self) -> bool:
-        """Whether any run feeds it."""
+        """Whether it shows any run."""
         return any(reads.methods or reads.optional for reads in self.artifact.reads)
 
     def experiment(self, name: str) -> Experiment:
@@ -207,17 +209,17 @@ class Material:
 
     def methods(self, experiment: str, setting: str | None = None) -> list[str]:
         """The methods that it must show, whether or not they were run, then the optional ones that have records."""
-        mine = [reads for reads in self.artifact.reads if reads.experiment == experiment]
-        needed = [method for reads in mine for method in reads.methods]
-        optional = [method for reads in mine for method in reads.optional]
+        sources = [reads for reads in self.artifact.reads if reads.experiment == experiment]
+        needed = [method for reads in sources for method in reads.methods]
+        optional = [method for reads in sources for method in reads.optional]
         rows = self.runs[self.runs["experiment"] == experiment]
         if setting is not None:
             rows = rows[rows["setting"] == setting]
-        there = set(rows["method"])
-        return list(dict.fromkeys([*needed, *(method for method in optional if method in there)]))
+        recorded = set(rows["method"])
+        return list(dict.fromkeys([*needed, *(method for method in optional if method in recorded)]))
 
     def is_optional(self, experiment: str, method: str) -> bool:
-        """Whether a method of an experiment is only drawn where its records happen to exist."""
+        """Whether a method of an experiment is only shown where it has records."""
         return all(method not in reads.methods for reads in self.artifact.reads if reads.experiment == experiment)
 
     def of(self, experiment: str, setting: str, method: str) -> pd.DataFrame:
@@ -230,21 +232,21 @@ class Material:
         return self.experiment(experiment).settings[setting].value
 
     def label(self, experiment: str, setting: str) -> str:
-        """What stands on the axis for a setting."""
-        one = self.experiment(experiment).settings[setting]
-        return one.label or (one.value if isinstance(one.value, str) else f"{one.value:g}")
+        """The text on the axis for a setting."""
+        entry = self.experiment(experiment).settings[setting]
+        return entry.label or (entry.value if isinstance(entry.value, str) else f"{entry.value:g}")
 
     def title(self, method: str) -> str:
         """A method's name as figures write it."""
         return self.config.paper(self.paper).methods[method].title
 
     def cuts(self) -> list[str]:
-        """What this scale leaves out of the paper's protocol; where experiments differ in it, after their names."""
-        names: dict[str, list[str]] = {}
+        """What this scale leaves out of the paper's experiments; where they differ in it, after their names."""
+        by_cut: dict[str, list[str]] = {}
         for name in self.experiments:
             if cut := self.config.cut(self.scale, self.paper, name):
-                names.setdefault(cut, []).append(name)
-        return list(names) if len(names) < 2 else [f"{', '.join(known)}: {cut}" for cut, known in names.items()]
+                by_cut.setdefault(cut, []).append(name)
+        return list(by_cut) if len(by_cut) < 2 else [f"{', '.join(names)}: {cut}" for cut, names in by_cut.items()]
 
     def why_not(self, experiment: str, setting: str, method: str) -> str:
         """Why a cell has no records."""
@@ -253,7 +255,7 @@ class Material:
     def published_value(
         self, experiment: str, setting: str, method: str, metric: str
     ) -> tuple[float | None, float | None]:
-        """The paper's mean and sd of one cell; None where it gives none.."""
+        """The paper's mean and sd of one cell; None where it gives none."""
         rows = self._published_rows(experiment, setting, method, metric)
         if rows.empty:
             return None, None
@@ -262,9 +264,9 @@ class Material:
 
     @property
     def stated(self) -> pd.DataFrame:
-        """The published numbers of the table of the same name; all of the paper's where none has it."""
-        mine = self.published[self.published["table_or_figure"].str.lower() == self.name]
-        return self.published if mine.empty else mine
+        """The published numbers of the paper's table of the same name; without such a table, all of the paper's."""
+        of_table = self.published[self.published["table_or_figure"].str.lower() == self.name]
+        return self.published if of_table.empty else of_table
 
     def excluded_because(self, experiment: str, setting: str, method: str, metric: str) -> str:
         """Why the paper's number of a cell is not judged; empty if it is."""
@@ -281,25 +283,25 @@ class Material:
             rows = rows[rows[column] == name]
         return rows
 
-    def _chosen(self, experiment: str, key: str, known: list[str]) -> list[str]:
-        named = [getattr(reads, key) for reads in self.artifact.reads if reads.experiment == experiment]
-        return [name for name in known if any(names is None or name in names for names in named)]
+    def _chosen(self, experiment: str, key: str, names: list[str]) -> list[str]:
+        choices = [getattr(reads, key) for reads in self.artifact.reads if reads.experiment == experiment]
+        return [name for name in names if any(chosen is None or name in chosen for chosen in choices)]
 
 
 def why_not(config: Config, scale: str, paper: str, experiment: str, setting: str, method: str) -> str:
     """Why a cell has no records."""
-    one = config.experiment(paper, experiment)
-    if one.status != "ready":
-        return one.reason or "not run"
+    entry = config.experiment(paper, experiment)
+    if entry.status != "ready":
+        return entry.reason or "not run"
     if setting not in config.settings_of(scale, paper, experiment):
         return f"not part of scale {scale}"
     if method not in config.methods_of(scale, paper, experiment):
-        return f"not part of scale {scale}" if method in one.methods else "not part of the paper's protocol"
+        return f"not part of scale {scale}" if method in entry.methods else "not part of the paper's protocol"
     return "not trained yet"
 
 
 def of_artifact(scale: str, paper: str, artifact: str, root: str | Path | None = None) -> Material:
-    """What an artifact is drawn from at a scale. Without `root`, the project around the current folder."""
+    """What an artifact is rendered from at a scale. Without `root`, the project around the current folder."""
     config = load(find_root() if root is None else root)
     cells = [*config.cells_of(scale, paper, artifact), *config.cells_of(scale, paper, artifact, optional=True)]
     records = records_of([run for cell in cells for run in config.runs_of(cell)], config.root)
@@ -321,8 +323,8 @@ PUBLISHED = ("paper", "table_or_figure", "dataset", "setting", "method", "metric
 def published(config: Config, paper: str) -> pd.DataFrame:
     """The paper's numbers, each with what it belongs to: experiment, setting_name, method_name (or None), metric.
 
-    They are verbatim, but for those in percent, which become fractions, as ours are. `excluded` says why a number is
-    not judged, and is None for those that are.
+    They are as printed, except that percentages become fractions, as ours are. `excluded` says why a number is not
+    judged; it is None for a number that is.
     """
     mapping = config.paper(paper).published
     if mapping is None:
@@ -333,13 +335,13 @@ def published(config: Config, paper: str) -> pd.DataFrame:
             f"{path} is missing, though {config.place(paper, 'published', 'file')} names it as the published numbers"
         )
     rows = pd.read_csv(path, dtype={"mean": float, "std": float})
-    stated = rows.to_dict("records")
-    targets = [mapping.target(row) or (None, None, None, mapping.metric(row)) for row in stated]
+    printed = rows.to_dict("records")
+    targets = [mapping.target(row) or (None, None, None, mapping.metric(row)) for row in printed]
     percent = rows["metric"].str.endswith(PERCENT)
     rows.loc[percent, ["mean", "std"]] = (rows.loc[percent, ["mean", "std"]] / 100).round(10)
     for place, column in enumerate(("experiment", "setting_name", "method_name", "metric")):
         rows[column] = pd.Series([target[place] for target in targets], dtype=object)  # so that None stays None
-    return rows.assign(excluded=pd.Series([mapping.excluded_because(row) for row in stated], dtype=object))
+    return rows.assign(excluded=pd.Series([mapping.excluded_because(row) for row in printed], dtype=object))
 
 
 def cell_names(material: Material, experiment: str, setting: str, method: str) -> dict[str, Any]:
@@ -356,14 +358,8 @@ def cell_names(material: Material, experiment: str, setting: str, method: str) -
 def single_row(run: Mapping[str, Any], metric: str) -> dict[str, Any]:
     """The numbers of one run as a csv line states them."""
     status = "run" if run["status"] == "finished" else run["status"]
-    return {
-        "metric": metric,
-        "mean": run[metric],
-        "n": 1,
-        "status": status,
-        "runs": run["run"],
-        "records": fingerprint([run["digest"]]),
-    }
+    return {"metric": metric, "mean": run[metric], "n": 1, "status": status,
+            "runs": run["run"], "records": fingerprint([run["digest"]])}  # fmt: skip
 
 
 def summary_row(rows: pd.DataFrame, metric: str) -> dict[str, Any]:
@@ -371,40 +367,37 @@ def summary_row(rows: pd.DataFrame, metric: str) -> dict[str, Any]:
 
     Runs whose metric is not defined (precision where nothing was predicted positive) do not count in n.
     """
-    known = rows[rows[metric].notna()]
-    ours = stats.summarise(known[metric].tolist())
-    diverged = int((known["status"] == "diverged").sum())
-    return {
-        "metric": metric,
-        "mean": ours.mean,
-        "sd": ours.sd,
-        "n": ours.n,
-        "low": ours.low,
-        "high": ours.high,
-        "status": "not run" if ours.n == 0 else f"{diverged} diverged" if diverged else "run",
-        "runs": pack(known["run"]),
-        "records": fingerprint(known["digest"]) if ours.n else "",
-    }
+    defined = rows[rows[metric].notna()]
+    diverged = int((defined["status"] == "diverged").sum())
+    return _summary(metric, defined[metric].tolist(), diverged, defined["run"], defined["digest"])
 
 
 def paired_row(ours: pd.DataFrame, others: pd.DataFrame, metric: str) -> dict[str, Any]:
     """The difference `ours` minus `others` of two cells, seed by seed, as a csv line states it.
 
-    As in `summary_row`; the seeds that only one side has do not count. Metric: `metric`_difference.
+    The keys are those of `summary_row`; the metric is named `METRIC_difference`. A seed that one side lacks does not
+    count.
     """
     pairs = ours.merge(others, on="seed", suffixes=("", "_other"))
     pairs = pairs[pairs[metric].notna() & pairs[f"{metric}_other"].notna()]
-    found = stats.summarise((pairs[metric] - pairs[f"{metric}_other"]).tolist())
-    digests = [*pairs["digest"], *pairs["digest_other"]]
+    differences = (pairs[metric] - pairs[f"{metric}_other"]).tolist()
     diverged = int((pairs[["status", "status_other"]] == "diverged").any(axis=1).sum())
+    runs, digests = ([*pairs[column], *pairs[f"{column}_other"]] for column in ("run", "digest"))
+    return _summary(f"{metric}_difference", differences, diverged, runs, digests)
+
+
+def _summary(
+    metric: str, values: list[float], diverged: int, runs: Iterable[str], digests: Iterable[str]
+) -> dict[str, Any]:
+    summary = stats.summarise(values)
     return {
-        "metric": f"{metric}_difference",
-        "mean": found.mean,
-        "sd": found.sd,
-        "n": found.n,
-        "low": found.low,
-        "high": found.high,
-        "status": "not run" if found.n == 0 else f"{diverged} diverged" if diverged else "run",
-        "runs": pack([*pairs["run"], *pairs["run_other"]]),
-        "records": fingerprint(digests) if found.n else "",
+        "metric": metric,
+        "mean": summary.mean,
+        "sd": summary.sd,
+        "n": summary.n,
+        "low": summary.low,
+        "high": summary.high,
+        "status": "not run" if summary.n == 0 else f"{diverged} diverged" if diverged else "run",
+        "runs": pack(runs),
+        "records": fingerprint(digests) if summary.n else "",
     }

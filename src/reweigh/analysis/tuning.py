@@ -1,8 +1,8 @@
-"""What the tuning runs of a paper would choose, by the rules in its file, beside what is in use. Nothing is changed.
+"""What the tuning runs of a paper would choose by its rules, beside what the config uses. Nothing is changed.
 
-A rule (`tuned` of config/papers/PAPER) names an experiment that is measured on held-out training data, and whose
-settings are the values in question. The best mean over seeds at the last epoch wins; of equals the first in the config.
-A value that was chosen is then written into the config by hand, with the source "chosen by RULE".
+A rule (`tuned` in a paper's config) names an experiment that is measured on held-out training data and whose settings
+are the candidate values. The best mean over seeds at the last epoch wins; among equals, the first in the config. A
+chosen value is then written into the config by hand, with the source "chosen by RULE".
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,13 @@ from typing import Any
 from reweigh.analysis import tables
 from reweigh.config.grid import Config
 from reweigh.config.models import Tuned
+from reweigh.config.names import CellName
 from reweigh.config.validation import lookup
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What one rule says at one scale: the values it takes from the best setting, or why it says nothing yet."""
+    """What one rule chooses at one scale: the values of the best setting, or nothing while runs are missing."""
 
     rule: str
     experiment: str
@@ -38,26 +39,27 @@ class Choice:
 
 
 def choices(config: Config, paper: str, scale: str = "paper") -> list[Choice]:
-    """What each rule of a paper says of the records at a scale, in the config's order."""
+    """What each rule of a paper chooses from the records at a scale, in the config's order."""
     return [choose(config, paper, name, scale) for name in config.paper(paper).tuned]
 
 
 def choose(config: Config, paper: str, rule: str, scale: str = "paper") -> Choice:
-    """What one rule says of the records at a scale. Of part of the runs it says nothing; a diverged run counts as 0."""
-    one = lookup("rule of tuning", rule, config.paper(paper).tuned, f"config/papers/{paper}")
-    there = config.settings_of(scale, paper, one.experiment)
-    scores = {name: _score(config, paper, one, name, scale) for name in there if one.over is None or name in one.over}
-    known = {name: score for name, score in scores.items() if score is not None}
-    best = max(known, key=lambda name: known[name]) if known and len(known) == len(scores) else None
+    """What one rule chooses from the records at a scale: nothing while a run is missing. A diverged run counts as 0."""
+    tuned = lookup("rule of tuning", rule, config.paper(paper).tuned, f"config/papers/{paper}")
+    settings = config.settings_of(scale, paper, tuned.experiment)
+    candidates = [name for name in settings if tuned.over is None or name in tuned.over]
+    scores = {name: _score(config, paper, tuned, name, scale) for name in candidates}
+    complete = {name: score for name, score in scores.items() if score is not None}
+    best = max(complete, key=lambda name: complete[name]) if complete and len(complete) == len(scores) else None
     taken = {}
     if best:
-        options = config.resolve(f"{scale}/{paper}/{one.experiment}/{best}/{one.method}/seed0")["method_options"]
-        taken = {name: _option(options, name) for name in one.takes}
-    return Choice(rule, one.experiment, one.metric, scores, best, taken, _in_use(config, paper, one))
+        options = _options(config, CellName(scale, paper, tuned.experiment, best, tuned.method))
+        taken = {name: _option(options, name) for name in tuned.takes}
+    return Choice(rule, tuned.experiment, tuned.metric, scores, best, taken, _in_use(config, paper, tuned))
 
 
 def _score(config: Config, paper: str, rule: Tuned, setting: str, scale: str) -> float | None:
-    runs = config.runs_of(f"{scale}/{paper}/{rule.experiment}/{setting}/{rule.method}")
+    runs = config.runs_of(str(CellName(scale, paper, rule.experiment, setting, rule.method)))
     records = tables.records_of(runs, config.root)
     if len(records) < len(runs):
         return None
@@ -66,43 +68,50 @@ def _score(config: Config, paper: str, rule: Tuned, setting: str, scale: str) ->
 
 
 def _in_use(config: Config, paper: str, rule: Tuned) -> dict[str, list[Any]]:
-    """The values that the users of a rule have at scale `paper`."""
-    found: dict[str, list[Any]] = {name: [] for name in rule.takes}
+    """The values that the users of a rule have at scale `paper`, by option, each once."""
+    values_of: dict[str, list[Any]] = {name: [] for name in rule.takes}
     for use in rule.used_by:
         for setting in use.settings or config.experiment(paper, use.experiment).settings:
             for method in use.methods:
-                options = config.resolve(f"paper/{paper}/{use.experiment}/{setting}/{method}/seed0")["method_options"]
-                for name, values in found.items():
+                options = _options(config, CellName("paper", paper, use.experiment, setting, method))
+                for name, values in values_of.items():
                     if (value := _option(options, name)) not in values:
                         values.append(value)
-    return found
+    return values_of
+
+
+def _options(config: Config, cell: CellName) -> dict[str, Any]:
+    """The options of a method, which are those of any seed."""
+    options: dict[str, Any] = config.resolve(str(cell.run(0)))["method_options"]
+    return options
 
 
 def _option(options: dict[str, Any], name: str) -> Any:
-    """An option by its name, `loss.alpha` inside others."""
-    found: Any = options
+    """The value of an option; `loss.alpha` is the option `alpha` of the option `loss`."""
+    value: Any = options
     for part in name.split("."):
-        found = lookup("option", part, found)
-    return found
+        value = lookup("option", part, value)
+    return value
 
 
 def lines(config: Config, paper: str, scale: str) -> list[dict[str, str]]:
-    """The choices as rows of a table, in words."""
+    """The choices as the rows of a table that `reweigh tune` prints."""
     rows = []
-    for one in choices(config, paper, scale):
-        best = f"{one.scores[one.setting]:.4f}" if one.setting else ""
-        gap = f"{len(one.missing)} of {len(one.scores)} not run" if one.scores else f"not part of scale {scale}"
+    for choice in choices(config, paper, scale):
+        best = f"{choice.scores[choice.setting]:.4f}" if choice.setting else ""
+        missing = f"{len(choice.missing)} of {len(choice.scores)} not run"
         rows.append(
             {
-                "rule": one.rule,
+                "rule": choice.rule,
                 "best": best,
-                "chosen": _said({name: [value] for name, value in one.taken.items()}) or gap,
-                "in use": _said(one.in_use),
-                "": "" if not one.taken else "as chosen" if one.followed else "differs",
+                "chosen": _text({name: [value] for name, value in choice.taken.items()})
+                or (missing if choice.scores else f"not part of scale {scale}"),
+                "in use": _text(choice.in_use),
+                "": "" if not choice.taken else "as chosen" if choice.followed else "differs",
             }
         )
     return rows
 
 
-def _said(values: dict[str, list[Any]]) -> str:
-    return ", ".join(f"{name.rstrip('_')} {' or '.join(map(str, found))}" for name, found in values.items())
+def _text(values_of: dict[str, list[Any]]) -> str:
+    return ", ".join(f"{name.rstrip('_')} {' or '.join(map(str, values))}" for name, values in values_of.items())

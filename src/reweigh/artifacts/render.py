@@ -17,30 +17,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reweigh import canonical_json
 from reweigh.artifacts import receipt
 from reweigh.config.grid import load
+from reweigh.config.names import ARTIFACT_ENDINGS as ENDINGS
+from reweigh.config.names import ArtifactName
 from reweigh.errors import ConfigError, ReweighError
 
 KERNEL = "reweigh-render"
 MADE = ("pdf", "png", "csv", "ipynb")
-ENDINGS = (*MADE, "json")  # the receipt: what was made, from what (reweigh/receipt.py)
 START_SECONDS = 60
 TRIES = 2  # a kernel that does not start is started once more
-
-
-def parse(target: str) -> tuple[str, str, str]:
-    """Scale, paper and artifact of `figures/quick/tdr/fig5`, with or without an ending. Raises ConfigError."""
-    stem = target.removesuffix("/")
-    for ending in ENDINGS:
-        stem = stem.removesuffix(f".{ending}")
-    parts = [part for part in Path(stem).parts if part != "."]
-    if parts[:1] == ["figures"]:
-        parts = parts[1:]
-    if len(parts) != 3:
-        raise ConfigError(
-            f"{target!r} is no artifact; an artifact is figures/SCALE/PAPER/NAME, e.g. figures/quick/tdr/fig5"
-        )
-    return parts[0], parts[1], parts[2]
 
 
 def render(target: str, root: str | Path = ".") -> list[Path]:
@@ -50,10 +37,11 @@ def render(target: str, root: str | Path = ".") -> list[Path]:
     then lies beside the figure as `NAME.failed.ipynb`, and the figure that was there before is left as it was.
     """
     root = Path(root).resolve()
-    scale, paper, name = parse(target)
+    artifact = ArtifactName.parse(target)
+    scale, paper, name = artifact
     config = load(root)
     config.cells_of(scale, paper, name)  # refuses an unknown scale, paper or artifact with the nearest name
-    stem = Path("figures", scale, paper, name)
+    stem = Path(artifact.stem)
     source = root / config.artifact(paper, name).notebook
     if not source.is_file():
         where = config.place(paper, "artifacts", name, "notebook")
@@ -79,7 +67,7 @@ def render(target: str, root: str | Path = ".") -> list[Path]:
                 raise ReweighError(f"{stem}: {source.relative_to(root)} wrote no .{ending}; it must call save(out)")
         receipt.write(made.with_suffix(".json"), basis, files, root)
         for ending in ENDINGS:
-            os.replace(made.with_suffix(f".{ending}"), root / f"{stem}.{ending}")
+            canonical_json.put_in_place(made.with_suffix(f".{ending}"), root / f"{stem}.{ending}")
     failed.unlink(missing_ok=True)
     return [Path(f"{stem}.{ending}") for ending in ENDINGS]
 
@@ -143,7 +131,7 @@ def _own_kernel() -> Iterator[None]:
         spec.mkdir(parents=True)
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=40"]
         (spec / "kernel.json").write_text(json.dumps({"argv": command, "display_name": KERNEL, "language": "python"}))
-        package = str(Path(__file__).parents[1])
+        package = str(Path(__file__).parents[2])
         ours = {
             "JUPYTER_PATH": str(Path(folder, "jupyter")),
             "JUPYTER_RUNTIME_DIR": str(Path(folder, "runtime")),

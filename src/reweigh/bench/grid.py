@@ -1,8 +1,8 @@
-"""What planning and asking cost: a made-up grid of thousands of runs, Snakemake's dry run of it, `reweigh explain`.
+"""What planning and explaining cost: Snakemake's dry runs of a made-up grid of thousands of runs, `reweigh explain`.
 
-    measure(show=print)     # nothing built, every record there: the whole grid, one figure; then some numbers explained
+    measure(show=print)     # with no record and with every record: everything, one figure; then some numbers explained
 
-Run it in the project's own folder, whose papers, workflow and notebooks the grid borrows.
+Run it in the project's own folder: the grid copies its papers, workflow and notebooks.
 """
 
 import math
@@ -22,6 +22,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from reweigh import canonical_json
 from reweigh.config import files
 from reweigh.config.grid import Config, load, written_out
 from reweigh.data.obtain import recipe_digest
@@ -47,13 +48,13 @@ QUESTIONS = {
     "a claim's corrected p": (SCORECARD, "--row", f"{MODEL}_1/accuracy-at-every-ratio", "--column", "p_holm"),
 }
 
-# The arrays of a record of a hundred epochs; dry runs read records, so these have a true size.
+# The curves of a record of a hundred epochs: dry runs read records, so theirs must have a realistic size.
 CURVES = {name: [0.123456789012345] * 100 for name in ("train_loss", "test_accuracy", "train_seconds")}
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """One dry run: what was asked for, the jobs that it planned, seconds that passed, seconds of processor time."""
+    """One dry run: the case, the target, the jobs that it planned, seconds of wall clock and of processor time."""
 
     case: str
     target: str
@@ -63,10 +64,9 @@ class DryRun:
 
 
 def write(folder: str | Path, runs: int = 5000, repository: str | Path = ".") -> Config:
-    """A project in `folder` whose grid at scale `paper` has at least `runs` runs; its config.
+    """Make a project in `folder` whose grid at scale `paper` has at least `runs` runs; its config.
 
-    It has papers enough, each of them the paper of config/papers/tdr with ten methods in every experiment that varies
-    anything.
+    Its papers are copies of MODEL with ten methods in every experiment that varies something.
     """
     folder, repository = Path(folder), Path(repository)
     for name in BORROWED:
@@ -104,10 +104,12 @@ def _with_papers(folder: Path, paper: dict[str, Any], count: int) -> Config:
 
 
 def leave_records(config: Config) -> int:
-    """A record for every run of the grid, current and of true size, with made-up numbers; how many there are."""
+    """Write a record for every run of the grid, current, of realistic size, with made-up numbers; their number."""
     runs = runs_of(config)
     for run in runs:
-        record.write(record.record_path(run, config.root), _body(config, run))
+        path = record.record_path(run, config.root)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(canonical_json.text_of(canonical_json.seal(_body(config, run))))  # no need to sync thousands
     return len(runs)
 
 
@@ -116,6 +118,7 @@ def _body(config: Config, run: str) -> dict[str, Any]:
     spec = config.resolve(run)
     accuracy = float(rng(spec["seed"], "made-up", spec["setting"], spec["method"]).uniform(0.8, 0.9))
     return {
+        "record_version": record.RECORD_VERSION,
         "run": run,
         "spec": spec,
         "spec_digest": digest(spec),
@@ -147,7 +150,7 @@ def _body(config: Config, run: str) -> dict[str, Any]:
 
 
 def leave_tables(config: Config) -> None:
-    """The csv of a figure, and a scorecard of the whole grid, from the records that are there."""
+    """Write the csv of a figure, and a scorecard of the whole grid, from the records that are there."""
     from reweigh import scorecard
     from reweigh.analysis import tables
 
@@ -161,17 +164,17 @@ def leave_tables(config: Config) -> None:
     ]
     rows = [tables.cell_names(material, *one) | tables.summary_row(material.of(*one), "test_accuracy") for one in cells]
     for file, text in (
-        (Path(FIGURE).with_suffix(".csv"), scorecard.text_of(pd.DataFrame(rows))),
-        (Path(SCORECARD), scorecard.text_of(scorecard.score(config, "paper"))),
+        (Path(FIGURE).with_suffix(".csv"), scorecard.csv_text(pd.DataFrame(rows))),
+        (Path(SCORECARD), scorecard.csv_text(scorecard.score(config, "paper"))),
     ):
         (config.root / file).parent.mkdir(parents=True, exist_ok=True)
         (config.root / file).write_text(text)
 
 
 def dry_run(folder: str | Path, case: str, *target: str) -> DryRun:
-    """Let Snakemake plan in `folder`, in a process of its own with this package; raises CalledProcessError if it fails.
+    """A dry run of Snakemake in `folder`, in a process of its own, with this package. Without a target, of everything.
 
-    Without a target it plans everything. Processor time is what tells where the machine has other work.
+    Raises CalledProcessError if it fails. Compare processor time if the machine has other work.
     """
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--cores", "1", "--", *target]
     done, seconds, spent = _timed(command, folder)
@@ -180,13 +183,13 @@ def dry_run(folder: str | Path, case: str, *target: str) -> DryRun:
 
 
 def explained(folder: str | Path, *question: str) -> tuple[float, float]:
-    """Seconds, and seconds of processor time, of one `reweigh explain` in `folder`, the start of Python included."""
+    """Wall-clock and processor seconds of one `reweigh explain` in `folder`, with the start of Python."""
     _, seconds, spent = _timed([sys.executable, "-m", "reweigh.cli", "explain", *question], folder)
     return seconds, spent
 
 
 def _timed(command: list[str], folder: str | Path) -> tuple[subprocess.CompletedProcess[str], float, float]:
-    """Run a command in `folder` with this package: what it said, seconds that passed, seconds of processor time."""
+    """Run a command in `folder` with this package: the finished process, wall-clock seconds, processor seconds."""
     path = os.pathsep.join((str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])))
     environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""}
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -198,16 +201,16 @@ def _timed(command: list[str], folder: str | Path) -> tuple[subprocess.Completed
 
 
 def measure(runs: int = 5000, repository: str | Path = ".", show: Callable[[str], None] = print) -> list[DryRun]:
-    """Time the dry runs of a grid: with nothing built and with every record there, of everything and of one figure.
+    """Time the dry runs of a grid, with no record and with every record, of everything and of one figure.
 
-    What explaining some of its numbers takes is shown only.
+    The times of explaining some of its numbers are shown, not returned.
     """
-    found: list[DryRun] = []
+    dry_runs: list[DryRun] = []
 
     def take(folder: str, case: str) -> None:
         for target in ((), (FIGURE,)):
-            found.append(one := dry_run(folder, case, *target))
-            show(f"{case:18} {one.target:30} {one.jobs:6} jobs {one.seconds:8.2f} s {one.cpu_seconds:8.2f} s of a core")
+            dry_runs.append(run := dry_run(folder, case, *target))
+            show(f"{case:18} {run.target:30} {run.jobs:6} jobs {run.seconds:8.2f} s {run.cpu_seconds:8.2f} s of a core")
 
     with tempfile.TemporaryDirectory(prefix="reweigh-grid-") as folder:
         config = write(folder, runs, repository)
@@ -217,7 +220,7 @@ def measure(runs: int = 5000, repository: str | Path = ".", show: Callable[[str]
         for name, question in QUESTIONS.items():
             seconds, spent = explained(folder, *question)
             show(f"{case:18} explain {name:27} {seconds:8.2f} s {spent:8.2f} s of a core")
-    return found
+    return dry_runs
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""What is compared with what. Each room measures one group and gives its lines; on a device that it does not fit, none.
+"""The groups: what is compared with what. Each function measures one group and returns its lines, none on a device
+that the group is not for.
 
 ResNet-32 runs with all cores, as does what it is compared with; LeNet with one thread, as its runs do.
 """
@@ -25,6 +26,7 @@ from reweigh.bench.pairs import hypergradients
 from reweigh.bench.table import Line, method_key
 from reweigh.config.cards import methods
 from reweigh.config.grid import resolve
+from reweigh.config.names import CellName
 from reweigh.data import manifest
 from reweigh.training import run as training
 from reweigh.training import workers
@@ -33,7 +35,8 @@ from reweigh.training.checkpoint import Clock, Keeper
 from reweigh.training.memory import keep_freed_memory, return_freed_memory
 
 PACKED = "packed, LeNet, B = 50"
-CELL, SEEDS, EPOCHS = "paper/tdr/mnist-4v9/rho0.005/none", 5, 8  # as many epochs as at scale quick
+CELL = CellName.parse("paper/tdr/mnist-4v9/rho0.005/none")
+SEEDS, EPOCHS = 5, 8  # as many epochs as at scale quick
 
 
 # --- throughput ------------------------------------------------------------------------------------------------------
@@ -96,9 +99,8 @@ def _spoken(line: Line, dataset: str) -> Line:
 
 def benched() -> list[tuple[str, str, int]]:
     """The methods whose cards have a bench entry, plain training first: module, title, and how often it learns."""
-    entries = [(name, card, card.bench) for name, card in methods().items() if card.bench]
-    entries.sort(key=lambda one: not one[1].plain)
-    return [(name, entry.title, card.cycle(entry.options)) for name, card, entry in entries]
+    cards = sorted(methods().items(), key=lambda item: not item[1].plain)
+    return [(name, card.bench.title, card.cycle(card.bench.options)) for name, card in cards if card.bench]
 
 
 def steps(bench: Bench) -> list[Line]:
@@ -107,10 +109,10 @@ def steps(bench: Bench) -> list[Line]:
     for model, (title, size) in make.MODELS.items():
         torch.set_num_threads(1 if model == "lenet" else all_cores())
         taken = {}
-        for uses, title, cycle in benched():
+        for uses, name, cycle in benched():
             run = make.run_of(spec := make.spec_of(model, uses), bench.device)
             key = method_key(uses, spec["method_options"])
-            taken[title] = _stepping(bench, run, 10 if model == "lenet" else max(4, cycle), model, key)
+            taken[name] = _stepping(bench, run, 10 if model == "lenet" else max(4, cycle), model, key)
         network = make.with_method(make.run_of(make.spec_of(model), bench.device), make.WeightNetwork)
         taken["weight network, Q = 5"] = _stepping(bench, network, 5, model)
         lines += bench.compare(f"steps, {title}, B = {size}", taken)
@@ -118,7 +120,7 @@ def steps(bench: Bench) -> list[Line]:
 
 
 def _stepping(bench: Bench, run: Any, steps_: int, model: str, key: str = "") -> Contender:
-    """A run that takes so many steps a turn, warm: past its first turn."""
+    """A run that takes so many steps per turn, after a first turn that is not timed."""
     advance(run, steps_)
     size = make.MODELS[model][1]
     return Contender(
@@ -162,7 +164,7 @@ def _bookkeeping(bench: Bench, model: str, dataset: str, epochs: int) -> Line:
 
 
 def _epochs(bench: Bench, run: Any, keeper: Keeper, epochs: int) -> tuple[float, float]:
-    """Take epochs of a run: the share that is bookkeeping, and the milliseconds of a step, evaluation apart."""
+    """Train epochs of a run: the share of bookkeeping, and the milliseconds of a step, both without evaluation."""
     taken = epochs * run.steps_per_epoch
 
     def work() -> None:
@@ -188,7 +190,7 @@ def packed(bench: Bench) -> list[Line]:
     if bench.device.type == "cuda":
         return []
     torch.set_num_threads(1)
-    specs = [resolve(f"{CELL}/seed{seed}") for seed in range(SEEDS)]
+    specs = [resolve(str(CELL.run(seed))) for seed in range(SEEDS)]
     for spec in specs:
         spec["training"]["epochs"] = EPOCHS
     manifest.ensure("mnist")
@@ -208,13 +210,13 @@ def packed(bench: Bench) -> list[Line]:
             )
             taken = {"five runs, one after the other": Contender(alone), "five runs side by side": Contender(beside)}
             lines = bench.compare(PACKED, taken, rounds=rounds)
-    notes = [f"{said}{statistics.median(seconds):.1f} s of processors" for said, seconds in spent.items()]
+    notes = [f"{label}{statistics.median(seconds):.1f} s of processors" for label, seconds in spent.items()]
     lines = [replace(line, note=note) for line, note in zip(lines, notes, strict=True)]
     return lines + _threads(bench, rounds)
 
 
 def _metered(work: Callable[[], None], seconds: list[float]) -> Callable[[], None]:
-    """`work`, noting its processor time, here and in processes that have ended; waiting takes none."""
+    """`work`, which appends its processor time, in this process and in children that have ended, to `seconds`."""
 
     def metered() -> None:
         before = os.times()
@@ -225,7 +227,7 @@ def _metered(work: Callable[[], None], seconds: list[float]) -> Callable[[], Non
 
 
 def _borrow(folder: Path) -> None:
-    """Make a folder in which runs find the raw data; what they write stays in it."""
+    """Make a folder in which runs find the raw data, and write their records."""
     (folder / "data").mkdir()
     for name in ("raw", "embedded", "manifest.yaml"):
         (folder / "data" / name).symlink_to(Path("data", name).resolve())
@@ -279,18 +281,18 @@ def dry_runs(bench: Bench) -> list[Line]:
     """The seconds of Snakemake's dry runs (see `bench.grid`): one figure's against that of everything."""
     torch.set_num_threads(1)
     lines: list[Line] = []
-    found = grid.measure(show=lambda text: bench.progress(f"grid: {' '.join(text.split())}"))
-    whole = {one.case: one for one in found if one.target == "everything"}
-    for one in found:
-        base = whole[one.case]
-        said = "everything" if one is base else "one figure"
-        party = Contender(lambda: 0.0, note=f"{one.jobs} jobs, {one.cpu_seconds:.1f} s of a core")
-        name, other = f"{one.case}: {said}", f"{one.case}: everything"
-        lines.append(bench.line("dry run", name, party, [1000 * one.seconds], other, [1000 * base.seconds]))
+    runs = grid.measure(show=lambda text: bench.progress(f"grid: {' '.join(text.split())}"))
+    baselines = {run.case: run for run in runs if run.target == "everything"}
+    for run in runs:
+        base = baselines[run.case]
+        target = "everything" if run is base else "one figure"
+        contender = Contender(lambda: 0.0, note=f"{run.jobs} jobs, {run.cpu_seconds:.1f} s of a core")
+        name, other = f"{run.case}: {target}", f"{run.case}: everything"
+        lines.append(bench.line("dry run", name, contender, [1000 * run.seconds], other, [1000 * base.seconds]))
     return lines
 
 
-ROOMS: dict[str, Callable[[Bench], list[Line]]] = {
+MEASUREMENTS: dict[str, Callable[[Bench], list[Line]]] = {
     "packed": packed,
     "throughput": throughput,
     "steps": steps,

@@ -1,7 +1,7 @@
 """Cards: what the rest of the program must know of a method or a loss, in one place each, found by being there.
 
     card_of("tdr").options          # the pydantic model of its options, with their ranges
-    check_options("tdr", {...}, "config/papers/tdr.yaml: methods.tdr.options")
+    check_options("tdr", {...}, "config/papers/tdr/methods.yaml:4: methods.tdr.options")
     methods(), losses()             # every card, by the name of its module
 
 The card of `reweigh/methods/NAME.py` is `CARD` in `reweigh/config/methods/NAME.py`; losses alike. No other module names

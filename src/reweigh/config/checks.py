@@ -4,8 +4,7 @@ import ast
 import functools
 from typing import TYPE_CHECKING, Any
 
-import reweigh.config.references as judged
-import reweigh.config.sizes as sizes
+from reweigh.config import references, sizes
 from reweigh.config.cards import check_options
 from reweigh.config.models import Artifact, Experiment, Paper
 from reweigh.config.sources import leaves, source_of
@@ -24,12 +23,12 @@ def check(config: "Config", paper: str) -> None:
     """Raise ConfigError at the first thing in a paper that cannot be."""
     content = config.papers[paper]
     for name, method in content.methods.items():
-        check_options(method.uses, method.options, f"{_where(config, paper, 'methods', name)}.options")
+        check_options(method.uses, method.options, _where(config, paper, "methods", name, "options"))
     for name, experiment in content.experiments.items():
         _check_experiment(_where(config, paper, "experiments", name), content, experiment)
     for name, artifact in content.artifacts.items():
         _check_artifact(_where(config, paper, "artifacts", name), content, artifact)
-    judged.check(config, paper)
+    references.check(config, paper)
     _check_sources(config, paper)
     _check_specs(config, paper)
 

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 from reweigh.config import checks, cut, files
 from reweigh.config.files import CONFIG, PAPERS, Keys, Node, Place
 from reweigh.config.inherit import Scope, without_grids
-from reweigh.config.models import Artifact, Experiment, Paper, ProjectConfig
+from reweigh.config.models import Artifact, Experiment, Paper
 from reweigh.config.names import CellName, NotAName, RunName, SplitName
+from reweigh.config.project import ProjectConfig
 from reweigh.config.resolve import layers, spec_of
 from reweigh.config.sources import leaves, place_of, source_of
 from reweigh.config.specs import SCALES
@@ -223,7 +224,9 @@ def written_out(root: Path, paper: str) -> Node:
 
 @functools.lru_cache(maxsize=4)
 def _load(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> Config:
-    project = validated(ProjectConfig, files.plain(files.read(root / CONFIG, CONFIG)), CONFIG)
+    of_project = files.read(root / CONFIG, CONFIG)
+    where = functools.partial(_where, files.places(of_project))
+    project = validated(ProjectConfig, files.plain(of_project), where)
     papers, sources, places = {}, {}, {}
     for name in files.paper_names(root):
         content = _written_out(root, name, stamp)

@@ -1,14 +1,12 @@
-"""The shapes of config.yaml and of a paper; the parts that they share with a spec are in `specs`.
+"""The shapes of a paper; the parts that it shares with a spec are in `specs`.
 
 A value of a paper may be written plainly or as `{value: 0.01, source: "paper §4.1"}`. Sources are taken out (`files`),
 and `like` and `grid` written out (`inherit`), before the models here see plain values.
 """
 
-import os
-import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, create_model, field_validator, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from reweigh.config.specs import (
     AllSplit,
@@ -19,7 +17,6 @@ from reweigh.config.specs import (
     Model,
     Name,
     Positive,
-    Scale,
     Scaling,
     Status,
     StepSplit,
@@ -360,50 +357,3 @@ class Paper(Frozen):
     published: Published | None = None
     tuned: dict[Name, Tuned] = {}
     findings: list[Finding] = []
-
-
-def _at_once(value: Any) -> Any:
-    """How many runs share a device: "auto", or a whole number from 1 on."""
-    if value == "auto" or (type(value) is int and value >= 1):
-        return value
-    raise ValueError("must be auto or a whole number from 1 on")
-
-
-AtOnce = Annotated[
-    Literal["auto"] | int,
-    BeforeValidator(_at_once),
-    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),
-]
-
-
-def _duration(value: Any) -> Any:
-    """A duration such as 90s, 9m or 1.5h, as it stands."""
-    if isinstance(value, str) and re.fullmatch(_DURATION, value):
-        return value
-    raise ValueError("must be a duration such as 90s, 9m or 1.5h")
-
-
-_DURATION = r"^[0-9]+([.][0-9]+)?[smh]$"
-Duration = Annotated[str, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": _DURATION})]
-
-
-class ProjectConfig(Frozen):
-    """config/config.yaml: what a call of Snakemake without further words does."""
-
-    scale: Scale = "quick"
-    papers: Annotated[list[Name], Field(min_length=1)]
-    seeds_per_job: Positive = 5
-    runs_at_once: AtOnce = "auto"
-    time_budget: Duration | None = None
-    extensions: bool = False
-    missing: Literal["train", "skip"] = "train"
-    stale: Literal["train", "keep"] = "train"
-    device: Literal["auto", "cpu", "gpu"] = "auto"
-    mirror: str | None = None
-
-    def apply(self) -> None:
-        """Hand on to the processes that are started what they take from their environment: the mirror, no GPU."""
-        if self.mirror:
-            os.environ.setdefault("REWEIGH_MIRROR", self.mirror)
-        if self.device == "cpu":
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""

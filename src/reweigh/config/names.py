@@ -1,8 +1,10 @@
-"""The names of runs, cells and splits, with their parts. Nothing here imports more than the standard library.
+"""The names of runs, cells, splits, experiments and artifacts, with their parts. Imports only the standard library.
 
-A name is a path: that of a run's record below results/, and of a split's files below data/splits/.
+A name is a path: that of a run's record below results/, of a split's files below data/splits/, of an artifact's files
+below figures/. As a key, in JSON and in Snakemake's wildcards it is written as a string.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -19,6 +21,33 @@ _SEED = r"seed(?P<seed>0|[1-9][0-9]*)"
 _EXPERIMENT = rf"(?P<scale>{_PART})/(?P<paper>{_PART})/(?P<experiment>{_PART})"
 _SETTING = rf"{_EXPERIMENT}/(?P<setting>{_PART})"
 _CELL = rf"{_SETTING}/(?P<method>{_PART})"
+_ARTIFACT = rf"(?P<scale>{_PART})/(?P<paper>{_PART})/(?P<name>{_PART})"
+ARTIFACT_ENDINGS = ("pdf", "png", "csv", "ipynb", "json")  # of an artifact's files; the json is its receipt
+_MANY = 2**16  # names kept parsed: planning asks several times for those of a large grid
+
+
+class ExperimentName(NamedTuple):
+    """An experiment at a scale. `SCALE/PAPER/EXPERIMENT`."""
+
+    scale: str
+    paper: str
+    experiment: str
+
+    @classmethod
+    def parse(cls, text: str) -> "ExperimentName":
+        """The experiment of that name. Raises NotAName, a ConfigError, if the text is no name of an experiment."""
+        return cls(**_parts(text, _EXPERIMENT, "an experiment", "SCALE/PAPER/EXPERIMENT"))
+
+    def cell(self, setting: str, method: str) -> "CellName":
+        """The cell of a method at a setting of this experiment."""
+        return CellName(*self, setting, method)
+
+    def split(self, setting: str, seed: int) -> "SplitName":
+        """The split of a setting of this experiment with a seed."""
+        return SplitName(*self, setting, seed)
+
+    def __str__(self) -> str:
+        return f"{self.scale}/{self.paper}/{self.experiment}"
 
 
 class SplitName(NamedTuple):
@@ -33,10 +62,14 @@ class SplitName(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> "SplitName":
         """The split of that name. Raises NotAName, a ConfigError, if the text is no name of a split."""
-        return cls(**_parts(text, rf"{_SETTING}/{_SEED}", "split", "SCALE/PAPER/EXPERIMENT/SETTING/seedN"))
+        return cls(**_parts(text, rf"{_SETTING}/{_SEED}", "a split", "SCALE/PAPER/EXPERIMENT/SETTING/seedN"))
+
+    def run(self, method: str) -> "RunName":
+        """The run of a method that trains on this split."""
+        return RunName(self.scale, self.paper, self.experiment, self.setting, method, self.seed)
 
     def __str__(self) -> str:
-        return f"{self.scale}/{self.paper}/{self.experiment}/{self.setting}/seed{self.seed}"
+        return f"{self.scale}/{self.paper}/{self.experiment}/{self.setting}/{seed_part(self.seed)}"
 
 
 class CellName(NamedTuple):
@@ -51,7 +84,7 @@ class CellName(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> "CellName":
         """The cell of that name. Raises NotAName, a ConfigError, if the text is no name of a cell."""
-        return cls(**_parts(text, _CELL, "cell", "SCALE/PAPER/EXPERIMENT/SETTING/METHOD"))
+        return cls(**_parts(text, _CELL, "a cell", "SCALE/PAPER/EXPERIMENT/SETTING/METHOD"))
 
     def run(self, seed: int) -> "RunName":
         """The run of this cell with a seed."""
@@ -79,7 +112,7 @@ class RunName(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> "RunName":
         """The run of that name. Raises NotAName, a ConfigError, if the text is no name of a run."""
-        return cls(**_parts(text, rf"{_CELL}/{_SEED}", "run", "SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN"))
+        return _run(text)
 
     @classmethod
     def of_spec(cls, spec: Mapping[str, Any]) -> "RunName":
@@ -96,13 +129,61 @@ class RunName(NamedTuple):
         """The split that it trains on: its name without the method."""
         return SplitName(self.scale, self.paper, self.experiment, self.setting, self.seed)
 
+    @property
+    def of_experiment(self) -> ExperimentName:
+        """The experiment that it belongs to, at its scale."""
+        return ExperimentName(self.scale, self.paper, self.experiment)
+
     def __str__(self) -> str:
-        return f"{self.scale}/{self.paper}/{self.experiment}/{self.setting}/{self.method}/seed{self.seed}"
+        return f"{self.scale}/{self.paper}/{self.experiment}/{self.setting}/{self.method}/{seed_part(self.seed)}"
+
+
+def seed_part(seed: int) -> str:
+    """The last part of the name of a run or split, and the stem of their files: `seed0`."""
+    return f"seed{seed}"
+
+
+@functools.lru_cache(maxsize=_MANY)
+def _run(text: str) -> RunName:
+    return RunName(**_parts(text, rf"{_CELL}/{_SEED}", "a run", "SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN"))
+
+
+class ArtifactName(NamedTuple):
+    """A figure or table of a paper, at a scale. `SCALE/PAPER/NAME`; its files are `figures/SCALE/PAPER/NAME.*`."""
+
+    scale: str
+    paper: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> "ArtifactName":
+        """The artifact of that name; `figures/` before it and the ending of one of its files after it may be given.
+
+        Raises NotAName, a ConfigError, if the text is no name of an artifact.
+        """
+        stem = text.strip("/").removeprefix("./").removeprefix("figures/")
+        ending = stem.rpartition(".")[2]
+        if ending in ARTIFACT_ENDINGS:
+            stem = stem.removesuffix(f".{ending}")
+        match = re.fullmatch(_ARTIFACT, stem)
+        if match is None:
+            raise NotAName(
+                f"{text!r} is not the name of an artifact; write figures/SCALE/PAPER/NAME, e.g. figures/quick/tdr/fig5"
+            )
+        return cls(**match.groupdict())
+
+    @property
+    def stem(self) -> str:
+        """Its files' path below the project, without their endings: `figures/SCALE/PAPER/NAME`."""
+        return f"figures/{self}"
+
+    def __str__(self) -> str:
+        return f"{self.scale}/{self.paper}/{self.name}"
 
 
 def _parts(text: str, pattern: str, what: str, form: str) -> dict[str, Any]:
     match = re.fullmatch(pattern, text)
     if match is None:
-        raise NotAName(f"{text!r} is not the name of a {what}; write {form}")
+        raise NotAName(f"{text!r} is not the name of {what}; write {form}")
     parts: dict[str, Any] = match.groupdict()
     return {**parts, "seed": int(parts["seed"])} if "seed" in parts else parts

@@ -1,4 +1,4 @@
-"""The JSON schema of the files below config/, for editors, made from `reweigh.config.models`.
+"""The JSON schema of the files below config/, for editors, made from the models of `reweigh.config`.
 
 A file of a paper holds a part of it, and a block may be `like` another, so nothing is required there; the loader asks
 for what is missing when all files have been read.
@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from reweigh.config.models import Paper, ProjectConfig
+from reweigh.config.models import Paper
+from reweigh.config.project import ProjectConfig
 
 NOTATION = {
     "WithField": {

@@ -1,4 +1,4 @@
-"""The catalogue: what `data/manifest.yaml` says of every data set of the five papers."""
+"""The catalogue: what `data/manifest.yaml` says of each data set of the five papers."""
 
 import re
 from dataclasses import dataclass, field
@@ -19,8 +19,8 @@ PATH = "data/manifest.yaml"
 class Source:
     """A file as it lies in `data/raw`, or an archive that holds such files.
 
-    `bytes`, `sha256`, `md5` are those of the content; `download` those of the packed file (.gz) that the URLs give.
-    `archive` and `member` say in which archive a file is, under which path.
+    `bytes`, `sha256`, `md5` describe the content, `download` the packed file (.gz) that the URLs give. `archive` and
+    `member` name the archive that holds a file, and its path there.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Edition:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set: what it is, what may be done with it, and its editions, the preferred one first.
+    """A data set: what it is, its licence, and its editions, the preferred one first.
 
     `needs` names the data sets whose files its reader reads too.
     """
@@ -70,7 +70,7 @@ class Dataset:
     needs: tuple[str, ...] = ()
 
     def digest(self) -> str:
-        """Digest of the content of all files of all editions; where it lies and what it is packed in is left out."""
+        """Digest of the content of all files of all editions, wherever they are and however they are packed."""
         content = {
             edition.name: {file.name: file.sha256 or file.md5 for file in edition.files} for edition in self.editions
         }
@@ -92,7 +92,7 @@ class Manifest:
             body = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
             datasets = {name: _dataset(name, entry) for name, entry in body["datasets"].items()}
         except FileNotFoundError:
-            raise DataError(f"{path} is missing; run this where the project lies") from None
+            raise DataError(f"{path} is missing; run this in the project's own folder") from None
         except (yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError) as error:
             raise DataError(f"{path}: malformed manifest ({' '.join(str(error).split())})") from None
         return cls(datasets, path.parent)
@@ -106,13 +106,13 @@ class Manifest:
         return self.datasets[name]
 
     def content_digest(self, name: str) -> str:
-        """Digest of what a data set contains, with what it needs of others, wherever it is had from."""
+        """Digest of the content of a data set and of those that it needs."""
         own, needed = self[name].digest(), self[name].needs
         return digest([own, *map(self.content_digest, needed)]) if needed else own
 
 
 def content_digest(name: str, path: str | Path = PATH) -> str:
-    """Digest of what a data set contains, by the manifest at `path`."""
+    """Digest of the content of a data set and of those that it needs, by the manifest at `path`."""
     return Manifest.load(path).content_digest(name)
 
 
@@ -128,7 +128,7 @@ def _edition(name: str, body: dict[str, Any]) -> Edition:
     files = tuple(_source(entry) for entry in body["files"])
     for file in files:
         if file.archive is not None and file.archive not in archives:
-            raise KeyError(f"{file.name} is said to be in the archive {file.archive}, which is not listed")
+            raise KeyError(f"{file.name} names the archive {file.archive}, which is not listed")
     return Edition(name, files, archives, body.get("note", ""))
 
 

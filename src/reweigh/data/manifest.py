@@ -1,8 +1,8 @@
-"""Fetching what the manifest lists, and telling what is where.
+"""Fetch the raw files that the manifest lists, and list what is where.
 
-`ensure` puts a data set into `data/raw` from the first source that has it whole: it is there already, it is embedded in
-the project, it lies in a mirror (`REWEIGH_MIRROR`, a directory or the beginning of a URL), it can be downloaded from
-its official place. Whatever the source, bytes are checked; a good file is never overwritten and a bad one never kept.
+`ensure` puts a data set into `data/raw` from the first source that has all of it: already there, embedded in the
+project, a mirror (`REWEIGH_MIRROR`, a folder or the beginning of a URL), the official site. Bytes from any source are
+checked. A good file is never overwritten, and a bad one never kept.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reweigh import canonical_json
 from reweigh.data import transfer
 from reweigh.data.catalogue import PATH, Dataset, Edition, Manifest, Source, content_digest
 from reweigh.data.transfer import Expected, Found
@@ -28,20 +29,20 @@ __all__ = ["PATH", "Manifest", "content_digest", "ensure", "status"]
 
 SOURCES = ("embedded", "mirror", "official")
 PLACES = ("raw", *SOURCES, "by hand")  # nearest first
-RECEIPT = "SOURCE.json"
+SOURCE_FILE = "SOURCE.json"  # beside the raw files of a data set: where each came from
 PARTIAL = ".part-"
 
 
 def ensure(
     dataset: str, root: str | Path = "data/raw", mirror: str | None = None, manifest: str | Path = PATH
 ) -> dict[str, Any]:
-    """Put a data set into `root/dataset`, checked; return its receipt, which also lies there as `SOURCE.json`.
+    """Put a data set into `root/dataset` and check it; return the content of its source file, `SOURCE.json`.
 
-    The receipt: `{dataset, edition, files: [{name, bytes, sha256, source, url}], fetched}`; `source` is "embedded",
-    "mirror", "official" or "present" (it lay there already), `url` is where anyone can get the same content, or `None`.
-    `mirror` is a directory or URL prefix; `None` means the environment's REWEIGH_MIRROR, "" none at all.
-    Data sets that this one needs are put beside it. Raises DataError if a file that is there is not what it should be,
-    or if no source has the data set.
+    That is `{dataset, edition, files: [{name, bytes, sha256, source, url}], fetched}`. `source` is "embedded",
+    "mirror", "official" or "present" (it was there already); `url` is where anyone can get the same content, or `None`.
+    `mirror` is a folder or the beginning of a URL; `None` means $REWEIGH_MIRROR, "" means no mirror.
+    The data sets that this one needs are fetched too. Raises DataError if a file that is there has other bytes than the
+    manifest says, or if no source has the data set.
     """
     catalogue = Manifest.load(manifest)
     for needed in catalogue[dataset].needs:
@@ -49,21 +50,21 @@ def ensure(
     job = _Fetch(catalogue[dataset], Path(root) / dataset, catalogue.directory / "embedded", _mirror(mirror))
     try:
         if edition := job.complete_edition():
-            return job.receipt(edition)
+            return job.write_source_file(edition)
         with _alone(job.home):
-            return job.receipt(job.complete_edition() or job.fetch())
+            return job.write_source_file(job.complete_edition() or job.fetch())
     except OSError as error:
-        raise DataError(f"data set {dataset}: {error}; make room or give write permission, then fetch again") from None
+        raise DataError(f"data set {dataset}: {error}; free disk space or allow writing, then fetch again") from None
 
 
 def status(
     root: str | Path = "data/raw", mirror: str | None = None, manifest: str | Path = PATH
 ) -> list[dict[str, Any]]:
-    """One row a data set: `{dataset, title, edition, where, bytes, missing, note, how}`; opens nothing, asks nobody.
+    """One row per data set: `{dataset, title, edition, where, bytes, missing, note, how}`. Opens no file, no network.
 
-    `where` is "raw" (fetched), "embedded", "mirror", "official" (a download) or "by hand" (nobody may pass it on, or it
-    was never published), of the data sets that it needs too, whichever is farthest; `missing` lists the files that are
-    not in raw; `how` says what to do to have all of it.
+    `where` is "raw" (fetched), "embedded", "mirror", "official" (a download) or "by hand" (it may not be redistributed,
+    or was never published); if a data set needs others, the farthest of theirs and its own. `missing` lists the files
+    that are not in raw; `how` says how to get the data set.
     """
     catalogue, place = Manifest.load(manifest), _mirror(mirror)
     jobs = {
@@ -75,19 +76,20 @@ def status(
 
 @dataclass(frozen=True)
 class _Offer:
-    """One place that may have a file: a local path or a URL, and what should be found there."""
+    """One place that may have a file: a local path or a URL, and the file or archive that should be there."""
 
     kind: str
     location: Path | str
     packed: Source
 
-    def there(self) -> bool:
+    def exists(self) -> bool:
+        """Whether it may be there; URLs are not asked."""
         return isinstance(self.location, str) or self.location.is_file()
 
 
 @dataclass
 class _Fetch:
-    """Getting one data set: where from, where to, and what went wrong on the way."""
+    """The fetching of one data set: from where, to where, and what went wrong."""
 
     entry: Dataset
     home: Path
@@ -98,10 +100,10 @@ class _Fetch:
     found: dict[str, Found] = field(default_factory=dict)
 
     def complete_edition(self) -> Edition | None:
-        """The first edition whose files are all there. Raises DataError if one of them is not what it should be."""
-        return next((edition for edition in self.entry.editions if edition.files and self._all_right(edition)), None)
+        """The first edition whose files are all there. Raises DataError if one of them has the wrong bytes."""
+        return next((edition for edition in self.entry.editions if edition.files and self._is_complete(edition)), None)
 
-    def _all_right(self, edition: Edition) -> bool:
+    def _is_complete(self, edition: Edition) -> bool:
         present = [file for file in edition.files if (self.home / file.name).is_file()]
         for file in present:
             path, expected = self.home / file.name, self._expected(file)
@@ -111,22 +113,22 @@ class _Fetch:
         return len(present) == len(edition.files)
 
     def _expected(self, file: Source) -> Expected:
-        """What a file must be; where nobody published a digest, what it was when it was fetched."""
+        """What a file must be. If no digest of it was published, what it was when it was fetched."""
         if file.sha256 or file.md5:
             return file.expected
-        before = {known["name"]: known["sha256"] for known in _read_receipt(self.home / RECEIPT).get("files", [])}
-        return Expected(file.bytes, before.get(file.name))
+        fetched = {entry["name"]: entry["sha256"] for entry in _read_source_file(self.home).get("files", [])}
+        return Expected(file.bytes, fetched.get(file.name))
 
     def fetch(self) -> Edition:
-        """Get the first edition that the nearest sources have whole. Raises DataError, in one line, if none has."""
+        """Get the first edition that the nearest sources have in full. Raises DataError, in one line, if none has."""
         for nearest in range(1, len(SOURCES) + 1):
             for edition in self.entry.editions:
                 if edition.files and self._fetch_edition(edition, SOURCES[:nearest]):
                     return edition
-        raise DataError(self._nowhere())
+        raise DataError(self._no_source())
 
     def _fetch_edition(self, edition: Edition, kinds: tuple[str, ...]) -> bool:
-        """Get what an edition lacks, if sources of these kinds may have every file of it; whether it is whole now."""
+        """Get the missing files of an edition, if sources of these kinds may have all; whether it is complete."""
         missing = self._missing(edition)
         offers = [self._offers(edition, file, kinds) for file in missing]
         if not (all(offers) and all(map(self._take_first, missing, offers))):
@@ -139,7 +141,7 @@ class _Fetch:
         return [file for file in edition.files if not (self.home / file.name).is_file()]
 
     def _offers(self, edition: Edition, file: Source, kinds: tuple[str, ...]) -> list[_Offer]:
-        """Where a file may be had, itself or in its archive, nearest first, without local places that do not exist."""
+        """The places that may have a file, itself or in its archive, nearest first; local ones only if they exist."""
         sources = (file, edition.archives[file.archive]) if file.archive else (file,)
         places = [
             _Offer(kind, location, packed)
@@ -147,7 +149,7 @@ class _Fetch:
             for packed in sources
             for location in self._places(packed, kind)
         ]
-        return [offer for offer in places if offer.there()]
+        return [offer for offer in places if offer.exists()]
 
     def _places(self, packed: Source, kind: str) -> list[Path | str]:
         """The paths or URLs at which one kind of source keeps a file or an archive."""
@@ -158,7 +160,7 @@ class _Fetch:
         return list(packed.urls) if kind == "official" else []
 
     def _take_first(self, file: Source, offers: list[_Offer]) -> bool:
-        """Take a file from the first place that really has it; one that fails is warned about and not asked again."""
+        """Take a file from the first place that has it. A place that fails is logged and not tried again."""
         for offer in offers:
             if (key := (file.name, str(offer.location))) in self.failures:
                 continue
@@ -169,13 +171,13 @@ class _Fetch:
                 log.warning("%s; trying the next source", error)
                 continue
             if not (file.sha256 or file.md5):
-                log.warning("%s: nobody published its digest, so nothing but its arrival was checked", file.name)
+                log.warning("%s: no digest of it was published, so its content was not checked", file.name)
             self.taken[file.name] = (offer.kind, str(offer.location) if offer.kind == "official" else None)
             return True
         return False
 
     def _take(self, file: Source, offer: _Offer) -> None:
-        """Get one file from one place into its own. Raises DataError if the place fails or holds something else."""
+        """Put one file from one place into raw. Raises DataError if the place fails or has something else."""
         in_archive = offer.packed is not file
         local = offer.location if isinstance(offer.location, Path) else self._downloaded(offer)
         try:
@@ -193,7 +195,7 @@ class _Fetch:
             raise
 
     def _check_archive(self, path: Path, archive: Source) -> None:
-        """Raise DataError if an archive is not what it should be; each is read through once."""
+        """Raise DataError if an archive is not what it should be; each is read once."""
         if str(path) not in self.found:
             found = transfer.measure(path, archive.expected)
             if wrong := transfer.fault(found, archive.expected):
@@ -201,7 +203,7 @@ class _Fetch:
             self.found[str(path)] = found
 
     def _downloaded(self, offer: _Offer) -> Path:
-        """The packed file behind a URL, downloaded beside its goal under a name that belongs to this URL."""
+        """The file behind a URL, downloaded into the data set's folder under a name that belongs to this URL."""
         name = str(offer.location).partition("?")[0].rsplit("/", 1)[-1]
         partial = self.home / f"{PARTIAL}{digest(offer.location)[:8]}-{name}"
         expected = offer.packed.expected
@@ -209,16 +211,15 @@ class _Fetch:
             expected = (offer.packed.download if offer.kind == "official" else None) or Expected()
         return transfer.download(str(offer.location), partial, expected)
 
-    def receipt(self, edition: Edition) -> dict[str, Any]:
-        """The receipt of an edition that is there whole; written again only if it says something new."""
-        path = self.home / RECEIPT
-        before = _read_receipt(path)
-        known = {(file["name"], file["sha256"]): file for file in before.get("files", [])}
+    def write_source_file(self, edition: Edition) -> dict[str, Any]:
+        """Write the source file of a complete edition, unless it is as before; its content."""
+        before = _read_source_file(self.home)
+        entries = {(file["name"], file["sha256"]): file for file in before.get("files", [])}
         files = []
         for file in edition.files:
             found = self.found[file.name]
-            old = known.get((file.name, found.sha256), {})
-            source, url = self.taken.get(file.name, (old.get("source", "present"), old.get("url")))
+            entry = entries.get((file.name, found.sha256), {})
+            source, url = self.taken.get(file.name, (entry.get("source", "present"), entry.get("url")))
             files.append(
                 {
                     "name": file.name,
@@ -232,13 +233,11 @@ class _Fetch:
         if body == {key: before.get(key) for key in body}:
             return before
         body["fetched"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        partial = path.with_name(f".{RECEIPT}.{os.getpid()}.tmp")
-        partial.write_text(json.dumps(body, indent=1) + "\n")
-        os.replace(partial, path)
+        canonical_json.write(self.home / SOURCE_FILE, json.dumps(body, indent=1) + "\n")
         return body
 
     def where(self) -> tuple[str, Edition | None]:
-        """The nearest place that has a whole edition, by what exists, without checking it; a URL mirror is believed."""
+        """The nearest place that has a complete edition. Looks at what exists, not into it; a URL is taken to exist."""
         for edition in self.entry.editions:
             if edition.files and all((self.home / file.name).is_file() for file in edition.files):
                 return "raw", edition
@@ -249,7 +248,7 @@ class _Fetch:
         return "by hand", next(iter(self.entry.editions), None)
 
     def row(self, needed: Sequence[str] = ()) -> dict[str, Any]:
-        """This data set's row of `status`; `needed` are the places of the data sets that it needs."""
+        """The row of this data set in `status`; `needed` are the places of the data sets that it needs."""
         own, edition = self.where()
         where = max((own, *needed), key=PLACES.index)
         sizes = [file.bytes for file in edition.files] if edition else [None]
@@ -265,23 +264,23 @@ class _Fetch:
             "how": "; ".join(filter(None, (fetch, self.entry.how))),
         }
 
-    def _nowhere(self) -> str:
-        """Why no source had the data set, and what to do about it, in one line."""
+    def _no_source(self) -> str:
+        """Why no source had the data set, and what to do, in one line."""
         reasons = "; ".join(dict.fromkeys(self.failures.values()))
-        wholes = [
+        mirrored = [
             [source.mirror for source in (edition.archives.values() or edition.files)]
             for edition in self.entry.editions
         ]
-        in_mirror = [" and ".join(map(str, whole)) for whole in wholes if whole and None not in whole]
+        in_mirror = [" and ".join(map(str, paths)) for paths in mirrored if paths and None not in paths]
         advice = [self.entry.how] if self.entry.how else []
         if isinstance(self.mirror, Path) and not self.mirror.is_dir():
-            advice.append(f"correct REWEIGH_MIRROR: {self.mirror} is no directory")
+            advice.append(f"correct REWEIGH_MIRROR: {self.mirror} is not a folder")
         if in_mirror:
-            advice.append(f"set REWEIGH_MIRROR to a directory or URL that has {', or '.join(in_mirror)}")
+            advice.append(f"set REWEIGH_MIRROR to a folder or URL that has {', or '.join(in_mirror)}")
         if any(file.urls for edition in self.entry.editions for file in (*edition.files, *edition.archives.values())):
             advice.append(f"with a network connection run: reweigh fetch {self.entry.name}")
         return (
-            f"data set {self.entry.name} is not to be had{f' ({reasons})' if reasons else ''}: {'; or '.join(advice)}"
+            f"data set {self.entry.name} is not available{f' ({reasons})' if reasons else ''}: {'; or '.join(advice)}"
         )
 
 
@@ -299,10 +298,10 @@ def _public_url(edition: Edition, file: Source) -> str | None:
     return urls[0] if urls else None
 
 
-def _read_receipt(path: Path) -> dict[str, Any]:
-    """The receipt at `path`, empty if there is none that can be read."""
+def _read_source_file(home: Path) -> dict[str, Any]:
+    """The content of the source file in a data set's folder; empty if there is none, or it cannot be read."""
     try:
-        body = json.loads(path.read_bytes())
+        body = json.loads((home / SOURCE_FILE).read_bytes())
     except (OSError, ValueError):
         return {}
     return body if isinstance(body, dict) else {}
@@ -310,7 +309,7 @@ def _read_receipt(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _alone(home: Path) -> Iterator[None]:
-    """Wait until no other process fetches into `home`; the lock goes when its process does."""
+    """Wait until no other process fetches into `home`. The lock ends with its process."""
     home.mkdir(parents=True, exist_ok=True)
     with open(home / ".lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -6,12 +6,12 @@ A split is two files: `data/splits/{scale}/{paper}/{experiment}/{setting}/seedN.
 
 import functools
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from reweigh import canonical_json
 from reweigh.data import load, manifest
 from reweigh.data.arrays import RawData, Split
 from reweigh.data.noise import realised
@@ -29,7 +29,7 @@ def split_path(spec: dict[str, Any], root: str | Path = "data") -> Path:
 
 
 def recipe(spec: dict[str, Any]) -> dict[str, Any]:
-    """What a split is drawn by: data set, reader options, the split block, and the seed."""
+    """What decides a split: data set, options of its reader, the split block of the spec, and the seed."""
     data = spec["data"]
     return {"dataset": data["dataset"], "options": data["options"], "split": data["split"], "seed": spec["seed"]}
 
@@ -44,7 +44,7 @@ def recipe_digest(spec: dict[str, Any], root: str | Path = "data") -> str:
 def obtain(spec: dict[str, Any], root: str | Path = "data") -> Split:
     """The split of a run: read from its files if they are current, else drawn from raw data and written.
 
-    Raises DataError if a current split was altered, or if the raw data are not to be had.
+    Raises DataError if a current split was altered, or if the raw data are not available.
     """
     described = describe(spec, root)
     split = _read(split_path(spec, root))
@@ -54,9 +54,9 @@ def obtain(spec: dict[str, Any], root: str | Path = "data") -> Split:
 
 
 def describe(spec: dict[str, Any], root: str | Path = "data") -> dict[str, Any]:
-    """What the `.json` of a run's split says: `{digest, recipe_digest, recipe, sizes, group_sizes, raw, ...}`.
+    """The report of a run's split, its `.json`: `{digest, recipe_digest, recipe, sizes, group_sizes, raw, ...}`.
 
-    Where labels were given noise, also `noise`: its kind and rate, and what came of them in each noisy part.
+    Where labels were given noise, also `noise`: its kind and rate, and the realised noise of each noisy part.
     Draws and writes the split first if it is not there or no longer current.
     """
     path = split_path(spec, root)
@@ -70,7 +70,7 @@ def _draw_and_write(spec: dict[str, Any], root: str | Path) -> dict[str, Any]:
     dataset, options = spec["data"]["dataset"], spec["data"]["options"]
     path_of_manifest = Path(root, "manifest.yaml")
     names = (dataset, *manifest.Manifest.load(path_of_manifest)[dataset].needs)
-    receipts = [manifest.ensure(name, Path(root, "raw"), manifest=path_of_manifest) for name in names]
+    sources = [manifest.ensure(name, Path(root, "raw"), manifest=path_of_manifest) for name in names]
     raw = load.read(dataset, options, Path(root, "raw"))
     split = draw(raw, spec["data"]["split"], spec["seed"])
     described = {
@@ -83,21 +83,21 @@ def _draw_and_write(spec: dict[str, Any], root: str | Path) -> dict[str, Any]:
         "sizes": split.sizes(),
         "group_sizes": split.group_sizes(),
         "raw": [
-            {"dataset": said["dataset"], "edition": said["edition"], **file}
-            for said in receipts
-            for file in said["files"]
+            {"dataset": source["dataset"], "edition": source["edition"], **file}
+            for source in sources
+            for file in source["files"]
         ],
     }
     if noise := spec["data"]["split"].get("noise"):
         described["noise"] = {**noise, **_realised(raw, split)}
     path = split_path(spec, root)
-    _write(path, split.to_bytes())
-    _write(path.with_suffix(".json"), _one_key_a_line(described).encode())
+    canonical_json.write(path, split.to_bytes())
+    canonical_json.write(path.with_suffix(".json"), _one_key_per_line(described))
     return described
 
 
 def _realised(raw: RawData, split: Split) -> dict[str, Any]:
-    """What noise did to each part that is drawn from training data, by the labels that the reader gives."""
+    """The realised noise of each part that is drawn from training data, against the labels that the reader gives."""
     label_of = {name: label for label, name in enumerate(split.class_names)}
     clean = np.array([label_of.get(name, -1) for name in raw.class_names])[raw.train_labels]
     parts, classes = {"train": split.train, "validation": split.validation}, len(split.class_names)
@@ -105,7 +105,7 @@ def _realised(raw: RawData, split: Split) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Split | None:
-    """The split in a file; `None` if it is not one."""
+    """The split in a file; `None` if the file is not a split."""
     try:
         return Split.from_bytes(path.read_bytes())
     except (OSError, ValueError, KeyError):
@@ -120,15 +120,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    partial.write_bytes(content)
-    os.replace(partial, path)
-
-
-def _one_key_a_line(body: dict[str, Any]) -> str:
+def _one_key_per_line(body: dict[str, Any]) -> str:
     return (
         "{\n" + ",\n".join(f" {json.dumps(key)}: {canonical(value).decode()}" for key, value in body.items()) + "\n}\n"
     )

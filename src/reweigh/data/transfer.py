@@ -1,4 +1,4 @@
-"""Moving bytes: check, unpack, download them; a file appears under its name only when it is whole and right."""
+"""Check, unpack and download files. A file gets its name only when it is whole and has the expected bytes."""
 
 import contextlib
 import gzip
@@ -6,7 +6,6 @@ import hashlib
 import importlib.util
 import io
 import lzma
-import os
 import sys
 import tarfile
 import time
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from reweigh.canonical_json import atomic_file
 from reweigh.errors import DataError
 
 CHUNK = 1 << 20
@@ -28,7 +28,7 @@ TIMEOUT_SECONDS = 30
 
 @dataclass(frozen=True)
 class Expected:
-    """What a file must be: its length in bytes, sha256, md5; `None` where nobody knows it."""
+    """What a file must be: its length in bytes, sha256, md5; `None` where it is not known."""
 
     bytes: int | None = None
     sha256: str | None = None
@@ -37,7 +37,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Found:
-    """What a file is; its md5 is only computed where no sha256 is expected."""
+    """What a file is. Its md5 is only computed if no sha256 is expected."""
 
     bytes: int
     sha256: str
@@ -45,7 +45,7 @@ class Found:
 
 
 def measure(path: Path, expected: Expected) -> Found:
-    """Length and digests of a file, by one pass over it."""
+    """Length and digests of a file, read once."""
     with open(path, "rb") as file:
         return _pump(file, None, expected)
 
@@ -60,7 +60,7 @@ def fault(found: Found, expected: Expected) -> str | None:
 
 
 def place(source: Path, destination: Path, expected: Expected) -> Found:
-    """Unpack `source` into `destination`, if and only if the content is as expected.
+    """Unpack `source` to `destination`, if and only if the content is as expected.
 
     Raises DataError if it is not, or cannot be read; `destination` is then as it was.
     """
@@ -72,31 +72,23 @@ def place(source: Path, destination: Path, expected: Expected) -> Found:
 
 
 def write(stream: IO[bytes], destination: Path, expected: Expected, origin: str) -> Found:
-    """Write a stream to `destination` through a temporary file beside it, checked before it gets its name."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    partial = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
-    try:
-        with open(partial, "wb") as file:
-            found = _pump(stream, file, expected)
-            file.flush()
-            os.fsync(file.fileno())
+    """Write a stream to `destination`, which gets its name only if the content is as expected, else DataError."""
+    with atomic_file(destination) as file:
+        found = _pump(stream, file, expected)
         if wrong := fault(found, expected):
             raise DataError(f"{origin}: {wrong}")
-        os.replace(partial, destination)
-    finally:
-        partial.unlink(missing_ok=True)
     return found
 
 
 def packing(packed: str, name: str) -> str | None:
-    """How a file called `packed` packs the one called `name`: ".gz", ".xz" or ".webp"; `None` if it is that file."""
+    """How the file `packed` packs the file `name`: ".gz", ".xz" or ".webp"; `None` if it is not packed."""
     suffix = Path(packed).suffix
     return suffix if suffix in (".gz", ".xz", ".webp") and not name.endswith(suffix) else None
 
 
 @contextlib.contextmanager
 def unpacked(source: Path, name: str) -> Iterator[IO[bytes]]:
-    """The content of `source` as it should lie under `name`: what is packed as .gz, .xz or .webp comes out unpacked."""
+    """The content of `source` for the file `name`, unpacked if `source` is its .gz, .xz or .webp."""
     openers: dict[str | None, Any] = {".gz": gzip.open, ".xz": lzma.open, ".webp": _decoded, None: open}
     with openers[packing(source.name, name)](source, "rb") as stream:
         yield stream
@@ -111,7 +103,7 @@ def _decoded(source: Path, mode: str) -> IO[bytes]:
 
 @contextlib.contextmanager
 def opened_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
-    """One file inside a .zip or .tar archive, packed or not. Raises DataError if it is not there."""
+    """One file in a .zip or .tar archive, compressed or not. Raises DataError if it is not there."""
     with contextlib.ExitStack() as stack:
         try:
             if zipfile.is_zipfile(archive):
@@ -122,24 +114,24 @@ def opened_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
                     raise KeyError(member)
                 yield stack.enter_context(stream)
         except KeyError:
-            raise DataError(f"{archive}: holds no {member}") from None
+            raise DataError(f"{archive}: contains no {member}") from None
         except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error) as error:
             raise DataError(f"{archive}: cannot be read ({error})") from None
 
 
 def download(url: str, partial: Path, expected: Expected) -> Path:
-    """Download `url` to `partial`, going on where an earlier attempt was cut, and check it against `expected`.
+    """Download `url` to `partial`, resuming an earlier attempt, and check it against `expected`; the path `partial`.
 
-    Each of three attempts goes on where the last one stopped; a server that cannot resume sends the whole again. What
-    was received stays in `partial` for the next time, unless it is whole and wrong, which removes it. Raises DataError.
+    Each of three attempts resumes where the last one stopped, or starts again if the server cannot resume. An
+    incomplete file stays for the next call; a complete one with the wrong bytes is removed. Raises DataError.
     """
     partial.parent.mkdir(parents=True, exist_ok=True)
     trouble = "nothing was tried"
     for attempt in range(ATTEMPTS):
         time.sleep(PAUSE_SECONDS * attempt)
         had = partial.stat().st_size if partial.exists() else 0
-        if trouble_now := _receive(url, partial, expected):
-            trouble = trouble_now
+        if problem := _receive(url, partial, expected):
+            trouble = problem
             continue
         found = measure(partial, expected)
         if expected.bytes is not None and found.bytes < expected.bytes:
@@ -155,9 +147,9 @@ def download(url: str, partial: Path, expected: Expected) -> Path:
 
 
 def _receive(url: str, partial: Path, expected: Expected) -> str | None:
-    """One request for what is still missing from `partial`; what went wrong if it may go better next time.
+    """One request for the missing part of `partial`. Returns what went wrong, if another attempt may succeed.
 
-    Raises DataError if it will not: the server says that there is no such file, or the library for it is missing.
+    Raises DataError if none can: the server has no such file, or the library for downloads is not installed.
     """
     try:
         import pooch
@@ -196,7 +188,7 @@ def _receive(url: str, partial: Path, expected: Expected) -> str | None:
 
 
 def _progress_bar() -> bool:
-    """Whether a progress bar can be drawn: tqdm is there, and someone sits at a terminal."""
+    """Whether to show a progress bar: on a terminal, if tqdm is installed."""
     return sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
 
 
@@ -207,7 +199,7 @@ def _brief(error: Exception) -> str:
 
 
 def _pump(stream: IO[bytes], file: IO[bytes] | None, expected: Expected) -> Found:
-    """Read a stream to its end, into `file` if there is one, counting and hashing on the way."""
+    """Read a stream to its end, copy it to `file` if there is one, and count and hash its bytes."""
     length, sha256 = 0, hashlib.sha256()
     md5 = hashlib.md5(usedforsecurity=False) if expected.sha256 is None else None
     while chunk := stream.read(CHUNK):

@@ -1,1 +1,1 @@
-"""What the Snakefiles ask, what would run and at what cost, and what this machine has."""
+"""What the Snakefiles need, what would run and at what cost, and what this machine has."""

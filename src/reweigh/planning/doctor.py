@@ -1,4 +1,4 @@
-"""What this machine has: versions, devices and who holds them, space. Asks nothing of the network."""
+"""What this machine has: versions, devices and who holds them, disk space. Uses no network."""
 
 import importlib.metadata
 import os
@@ -15,30 +15,30 @@ LIBRARIES = ("torch", "torchvision", "numpy", "snakemake", "papermill", "pydanti
 
 
 def facts() -> Iterator[tuple[str, str]]:
-    """Pairs of what was looked at and what was found, in the order in which a person would ask."""
+    """Pairs of a name and what was found: software first, then hardware."""
     yield "python", f"{platform.python_version()} on {platform.platform()}"
     locked = _locked()
     for name in LIBRARIES:
         yield name, _version(name, locked.get(name))
     yield "lock", file_digest(LOCK)[:12] if LOCK.is_file() else f"{LOCK} is missing"
     yield "cores", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-    slots = holders()
-    for device, process in slots:
+    leases = holders()
+    for device, process in leases:
         yield f"GPU {device}", "free" if process is None else f"held by process {process}"
-    if not slots:
-        yield "GPU", "none; training takes the CPU"
+    if not leases:
+        yield "GPU", "none; training uses the CPU"
     yield "free space here", f"{shutil.disk_usage('.').free / 2**30:.0f} GiB"
     mirror = os.environ.get("REWEIGH_MIRROR")
     yield "REWEIGH_MIRROR", _mirror(mirror) if mirror else "not set"
 
 
 def _locked() -> dict[str, str]:
-    """Versions that the lock names, by package (those for this Python, where the lock has several)."""
-    found: dict[str, str] = {}
+    """The versions in the lock file by package; the first, where the lock has several."""
+    versions: dict[str, str] = {}
     for line in LOCK.read_text().splitlines() if LOCK.is_file() else ():
         name, _, rest = line.partition("==")
-        found.setdefault(name, rest.partition(" ")[0])
-    return found
+        versions.setdefault(name, rest.partition(" ")[0])
+    return versions
 
 
 def _version(name: str, locked: str | None) -> str:
@@ -50,5 +50,5 @@ def _version(name: str, locked: str | None) -> str:
 
 
 def _mirror(mirror: str) -> str:
-    there = mirror.startswith(("http://", "https://")) or Path(mirror.removeprefix("file://")).is_dir()
-    return mirror if there else f"{mirror}, which is no folder"
+    exists = mirror.startswith(("http://", "https://")) or Path(mirror.removeprefix("file://")).is_dir()
+    return mirror if exists else f"{mirror}, which is not a folder"

@@ -1,10 +1,11 @@
-"""What would run, what it would cost, and which records are missing or stale: asked before anything runs.
+"""What would run, what it would cost, and which records are missing or stale, before anything runs.
 
-The cost of a run is its number of steps times the time of one. The best source for that is taken (`SOURCES`): records
+The cost of a run is its number of steps times the time of one. The best source for that is used (`SOURCES`): records
 of the same method, model and batch size made on this machine, at any scale; figures of `reweigh bench` from this
 machine; records made elsewhere; else what config/costs.yaml and the method's card assume. The table says which it was.
 """
 
+import contextlib
 import functools
 import json
 import math
@@ -20,6 +21,7 @@ import yaml
 from reweigh.bench.table import CSV, devices, method_key, processor, read
 from reweigh.config.cards import PlannedStage, card_of, plain
 from reweigh.config.grid import Config, load
+from reweigh.config.names import ArtifactName, NotAName, RunName
 from reweigh.config.sizes import training_sizes
 from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup
@@ -28,15 +30,13 @@ from reweigh.errors import ConfigError, RecordError
 from reweigh.records import attestations, record
 
 COSTS = "config/costs.yaml"
-SOURCES = ("records", "bench", "records made elsewhere", "assumed")  # of the time of a step, the best first
-FIGURE = re.compile(
-    r"(?:figures/)?(?P<scale>smoke|quick|paper)/(?P<paper>[^/]+)/(?P<artifact>[^/]+?)(\.(pdf|png|csv|ipynb|json))?"
-)
+SOURCES = ("records", "bench", "records made elsewhere", "assumed")  # of the time of a step; the best first
+BLOCK = re.compile(r"(?P<scale>[^/]+)/(?P<paper>[^/]+)(/(?P<experiment>[^/]+)(/(?P<setting>[^/]+))?)?")  # of the grid
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A run, the state of its record ("current", "missing" or "stale: ..."), its steps, their cost, how it is known."""
+    """A run, the state of its record ("current", "missing" or "stale: ..."), its steps, their cost and its source."""
 
     run: str
     spec: dict[str, Any]
@@ -47,6 +47,7 @@ class Planned:
 
     @property
     def pending(self) -> bool:
+        """Whether it would be trained."""
         return self.state != "current"
 
 
@@ -72,7 +73,7 @@ def everything(config: Config, scale: str) -> list[str]:
 
 
 def _of_paper(config: Config, scale: str, paper: str) -> list[str]:
-    """The runs of a paper's grid, and those that its artifacts need beyond it: of extensions, which no paper has."""
+    """The runs of a paper's grid, and those of extensions that its artifacts need beyond the grid."""
     needed = [cell for name in config.paper(paper).artifacts for cell in config.cells_of(scale, paper, name)]
     return list(dict.fromkeys([*config.runs(scale, paper), *(run for cell in needed for run in config.runs_of(cell))]))
 
@@ -80,28 +81,39 @@ def _of_paper(config: Config, scale: str, paper: str) -> list[str]:
 def runs_of_target(config: Config, target: str) -> list[str]:
     """The runs behind a run, a record, a cell, an experiment, a paper, or a figure with or without its ending."""
     name = target.strip("/").removeprefix("results/").removesuffix(".json")
-    parts = name.split("/")
-    if len(parts) == 6:
-        return [str(config.run_name(name))]
-    if len(parts) == 5:
+    with contextlib.suppress(NotAName):
         return config.runs_named(name)
-    figure = FIGURE.fullmatch(name)
-    if figure and figure["artifact"] not in (experiments := config.paper(figure["paper"]).experiments):
-        artifacts = config.paper(figure["paper"]).artifacts
-        known = artifacts if name.startswith("figures/") else [*experiments, *artifacts]
-        lookup("target", figure["artifact"], known, f"config/papers/{figure['paper']}")
-        cells = config.cells_of(figure["scale"], figure["paper"], figure["artifact"])
-        return [run for cell in cells for run in config.runs_of(cell)]
-    if len(parts) not in (2, 3, 4):
-        raise ConfigError(f"{target!r} is no target; write SCALE/PAPER[/EXPERIMENT[/SETTING[/METHOD]]] or a figure")
-    scale, paper = lookup("scale", parts[0], SCALES), parts[1]
-    if len(parts) == 2:
+    if artifact := _artifact(config, name):
+        return [run for cell in config.cells_of(*artifact) for run in config.runs_of(cell)]
+    block = BLOCK.fullmatch(name)
+    if block is None:
+        raise ConfigError(
+            f"{target!r} is not a target; write SCALE/PAPER[/EXPERIMENT[/SETTING[/METHOD[/seedN]]]] or a figure"
+        )
+    scale, paper, experiment, setting = block["scale"], block["paper"], block["experiment"], block["setting"]
+    lookup("scale", scale, SCALES)
+    if experiment is None:
         return _of_paper(config, scale, paper)
-    runs = config.runs(scale, paper, parts[2])
-    if len(parts) == 4:
-        lookup("setting", parts[3], config.experiment(paper, parts[2]).settings)
-        runs = [run for run in runs if run.split("/")[3] == parts[3]]
+    runs = config.runs(scale, paper, experiment)
+    if setting is not None:
+        lookup("setting", setting, config.experiment(paper, experiment).settings)
+        runs = [run for run in runs if RunName.parse(run).setting == setting]
     return runs
+
+
+def _artifact(config: Config, target: str) -> ArtifactName | None:
+    """The artifact that a target names; None if it names none. Raises ConfigError for one that does not exist."""
+    try:
+        artifact = ArtifactName.parse(target)
+    except NotAName:
+        return None
+    lookup("scale", artifact.scale, SCALES)
+    experiments, artifacts = config.paper(artifact.paper).experiments, config.paper(artifact.paper).artifacts
+    if artifact.name in experiments:
+        return None
+    names = artifacts if target.startswith("figures/") else [*experiments, *artifacts]
+    lookup("target", artifact.name, names, f"config/papers/{artifact.paper}")
+    return artifact
 
 
 # --- one run ---------------------------------------------------------------------------------------------------------
@@ -125,7 +137,7 @@ def _batches(stage: PlannedStage, training: dict[str, Any], sizes: list[int]) ->
 
 
 def state_of(run: str, spec: dict[str, Any], root: Path) -> str:
-    """The state of a run's record: "current", "missing", or "stale: ..." with the parts that changed."""
+    """The state of a run's record: "current", "missing", or "stale: ..." with what changed."""
     path = record.record_path(run, root)
     if not path.is_file():
         return "missing"
@@ -138,7 +150,7 @@ def state_of(run: str, spec: dict[str, Any], root: Path) -> str:
 
 
 class Costs:
-    """Seconds of one training step on this machine, or of a processor with as many threads as a run asks for."""
+    """Seconds of one training step on this machine."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -147,7 +159,7 @@ class Costs:
         self.assumed = yaml.safe_load((root / COSTS).read_text())
 
     def per_step(self, spec: dict[str, Any]) -> tuple[float, str]:
-        """Seconds of a step of `spec`, and which of SOURCES says so."""
+        """Seconds of a step of `spec`, and their source, one of SOURCES."""
         if not card_of(spec["uses"]).stages(spec["method_options"], spec["training"]["epochs"]):
             return 0.0, "records"
         key = _kind(spec)
@@ -163,9 +175,10 @@ class Costs:
         return base * self._factor(spec) * share / 1000, "assumed"
 
     def _benched(self, spec: dict[str, Any]) -> float | None:
-        """Seconds of a step from the bench: measured as it is, or a plain step of its model times the method's ratio.
+        """Seconds of a step by the bench: as measured, or a plain step of the model times the method's factor.
 
-        Only for the model and batch size that were measured. On a processor, time goes with the threads.
+        None for a model, batch size or precision that was not measured. On a processor, the time of a step is taken to
+        be inversely proportional to the number of threads.
         """
         model, training = spec["model"], spec["training"]
         asked = (model["name"], training["batch_size"], training["precision"])
@@ -183,24 +196,28 @@ class Costs:
         return line.milliseconds * factor * threads / 1000
 
     def _factor(self, spec: dict[str, Any]) -> float:
-        """A method's step in plain steps: as measured with another model here, else assumed."""
+        """The cost of a method's step in plain steps: as measured here with another model, else as assumed."""
         method = method_key(spec["uses"], spec["method_options"])
         ratios = [line.ratio for line in self.bench if line.method == method and line.ratio is not None]
         return max(ratios) if ratios else card_of(spec["uses"]).cost
 
     def _records(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Seconds of a step by kind of run, the mean over records: of this machine's devices, and of others."""
-        found: tuple[dict[str, list[float]], dict[str, list[float]]] = (defaultdict(list), defaultdict(list))
+        """Mean seconds of a step by kind of run, from the records of this machine's devices, and from all others."""
+        times_here: dict[str, list[float]] = defaultdict(list)
+        times_elsewhere: dict[str, list[float]] = defaultdict(list)
         for path in (self.root / "results").glob("*/*/*/*/*/seed*.json"):
             for kind, device, seconds in _seconds_per_step(path, path.stat().st_mtime_ns):
-                found[device not in devices()][kind].append(seconds)
-        here, elsewhere = ({kind: math.fsum(times) / len(times) for kind, times in side.items()} for side in found)
-        return here, elsewhere
+                (times_here if device in devices() else times_elsewhere)[kind].append(seconds)
+        return _means(times_here), _means(times_elsewhere)
+
+
+def _means(times: dict[str, list[float]]) -> dict[str, float]:
+    return {kind: math.fsum(values) / len(values) for kind, values in times.items()}
 
 
 @functools.lru_cache(maxsize=100_000)
 def _seconds_per_step(path: Path, stamp: int) -> tuple[tuple[str, str, float], ...]:
-    """What a record says of a step: (kind of run, device, seconds); nothing if it cannot be read or took no step."""
+    """(kind of run, device, seconds of a step) from a record; empty if it cannot be read or took no step."""
     try:
         body = json.loads(path.read_bytes())
         return ((_kind(body["spec"]), body["device"]["name"], body["seconds"] / body["steps"]),)
@@ -209,17 +226,18 @@ def _seconds_per_step(path: Path, stamp: int) -> tuple[tuple[str, str, float], .
 
 
 def _kind(spec: dict[str, Any]) -> str:
-    """Runs of the same kind have steps of the same cost."""
+    """A key that is the same for runs whose steps cost the same: cifar10, cifar100 and their slices count as one."""
     model, training = spec["model"], spec["training"]
     method = method_key(spec["uses"], spec["method_options"])
-    return f"{method} {model['name']} {model['options']} {spec['data']['dataset'][:5]} {training['batch_size']}"
+    family = re.split(r"[^a-z]", spec["data"]["dataset"], maxsplit=1)[0]
+    return f"{method} {model['name']} {model['options']} {family} {training['batch_size']}"
 
 
-# --- telling ---------------------------------------------------------------------------------------------------------
+# --- printing ---------------------------------------------------------------------------------------------------------
 
 
 def show(planned: Iterable[Planned]) -> None:
-    """Print a table: a line for each experiment and method, then what is stale and how to train what is pending."""
+    """Print a line for each experiment and method, then the stale records and the command that trains them again."""
     from rich.console import Console
     from rich.table import Table
 
@@ -228,13 +246,14 @@ def show(planned: Iterable[Planned]) -> None:
     if not console.is_terminal:
         console.width = 120
     table = Table(box=None, pad_edge=False)
-    for name in ("experiment", "method"):
-        table.add_column(name, overflow="fold")
-    for name in ("runs", "of these", "steps each", "to do", "by"):
-        table.add_column(name, justify="right")
+    for header in ("experiment", "method"):
+        table.add_column(header, overflow="fold")
+    for header in ("runs", "of these", "steps each", "to do", "by"):
+        table.add_column(header, justify="right")
     groups: dict[tuple[str, str], list[Planned]] = defaultdict(list)
-    for one in planned:
-        groups[one.run.rsplit("/", 3)[0], one.spec["method"]].append(one)
+    for run in planned:
+        name = RunName.parse(run.run)
+        groups[str(name.of_experiment), name.method].append(run)
     shown = ""
     for (experiment, method), runs in groups.items():
         table.add_row("" if experiment == shown else experiment, method, *_cells(runs))
@@ -244,43 +263,42 @@ def show(planned: Iterable[Planned]) -> None:
 
 
 def _cells(runs: list[Planned]) -> list[str]:
-    """The columns about the runs of one method: how many, their states, steps, and the cost of what is pending."""
-    states = [one.state.split(":")[0] for one in runs]
+    """The columns of the runs of one method: how many, their states, steps, the cost of what is pending, its source."""
+    states = [run.state.partition(":")[0] for run in runs]
     counts = [f"{states.count(state)} {state}" for state in ("current", "stale", "missing") if state in states]
-    steps = sorted({one.steps for one in runs})
-    pending = [one for one in runs if one.pending]
-    worst = max((one.source for one in pending), key=SOURCES.index, default=SOURCES[0])
-    cost = duration(sum(one.seconds for one in pending)) if pending else ""
+    steps = sorted({run.steps for run in runs})
+    pending = [run for run in runs if run.pending]
+    worst = max((run.source for run in pending), key=SOURCES.index, default=SOURCES[0])
+    cost = duration(sum(run.seconds for run in pending)) if pending else ""
     span = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
     return [str(len(runs)), ", ".join(counts), span, cost, worst if pending else ""]
 
 
 def summary(planned: list[Planned]) -> str:
-    """How much there is to do, what is stale and why, and the command that does it."""
-    pending = [one for one in planned if one.pending]
-    total = duration(sum(one.seconds for one in pending))
+    """What there is to train and its cost, the stale records with reasons, the command that trains them again."""
+    pending = [run for run in planned if run.pending]
+    total = duration(sum(run.seconds for run in pending))
     lines = [f"{len(pending)} of {len(planned)} runs to train: about {total} of one core or device, evaluation apart."]
-    for one in planned:
-        if one.state.startswith("stale"):
-            lines.append(f"{one.run}: {one.state}")
-    if any(one.state.startswith("stale") for one in planned):
-        cells = dict.fromkeys(one.run.rpartition("/")[0] for one in planned if one.state.startswith("stale"))
+    stale = [run for run in planned if run.state.startswith("stale")]
+    lines += [f"{run.run}: {run.state}" for run in stale]
+    if stale:
+        cells = dict.fromkeys(str(RunName.parse(run.run).cell) for run in stale)
         lines.append(f"Train the stale ones again with: reweigh train {' '.join(cells)}")
     return "\n".join(lines)
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words that a person plans with: `40 s`, `12 min`, `3.5 h`."""
+    """Seconds in a unit to plan with: `40 s`, `12 min`, `3.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def write_specs(planned: Iterable[Planned], folder: Path, pending_only: bool = False) -> int:
-    """Write the resolved specs to `folder`, named after their runs with `__` for slashes; how many there are."""
+    """Write the resolved specs to `folder`, each named after its run with `__` for slashes; returns their number."""
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = [one for one in planned if one.pending or not pending_only]
-    for one in chosen:
-        path = folder / f"{one.run.replace('/', '__')}.json"
-        path.write_text(json.dumps(one.spec, indent=1) + "\n")
+    chosen = [run for run in planned if run.pending or not pending_only]
+    for run in chosen:
+        path = folder / f"{run.run.replace('/', '__')}.json"
+        path.write_text(json.dumps(run.spec, indent=1) + "\n")
     return len(chosen)

@@ -1,5 +1,5 @@
-"""Where numbers come from, and whether it is so.
+"""Where each number comes from, and whether that still holds.
 
-`explain` walks one of them back to the raw bytes; `audit` checks the whole chain; `attest` shows that an edit changed
-no number; `crate` packs it all for others.
+`explain` follows one number back to the raw bytes; `audit` checks the whole chain; `attest` shows that an edit of the
+code changed no number; `crate` packs everything for others.
 """

@@ -1,13 +1,14 @@
-"""Whether a record holds together: what it says twice must agree, also where somebody has made its digest anew.
+"""Whether a record agrees with itself: what it states twice must match, even if its digest was computed again.
 
     contradictions(body)     # one line each; [] for a sound record of version 1 or 2
 
-All is recomputed from the confusion matrix, the split's sizes and the spec, in plain Python and by none of the code
-that wrote the record (the definitions are those of `reweigh.evaluate` and `reweigh.data.batches`). What nothing else in
-a record says again can be altered unseen here: training losses, effective weights, seconds between the first and the
-last epoch, an accuracy on the way to another share of whole examples, sizes of parts that were not measured, a span
-that is longer than its training, bytes, parameters, versions. Losses and weights have a sign, but no upper bound that a
-record would state.
+Everything is recomputed from the confusion matrix, the split's sizes and the spec, in plain Python and without the code
+that wrote the record (the definitions are those of `reweigh.evaluate` and `reweigh.data.batches`).
+
+What a record states only once can be altered unnoticed here: training losses, effective weights, seconds between the
+first and the last epoch, an accuracy before the last epoch (if it stays a share of whole examples), sizes of parts that
+were not measured, a span longer than its training, bytes, parameters and versions. Losses and weights are only checked
+for their sign.
 """
 
 import math
@@ -17,29 +18,30 @@ from typing import Any
 
 from reweigh.config.cards import card_of, loss_card_of
 from reweigh.config.methods.base import loss_name
+from reweigh.config.names import RunName
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
 from reweigh.records import record
 
 Body = dict[str, Any]
-NEWER = {"energy_joules", "group_sizes", "resumed", "stages"}  # keys that version 2 brought
+NEWER = {"energy_joules", "group_sizes", "resumed", "stages"}  # keys that version 2 added
 EARLIEST = datetime(2024, 1, 1, tzinfo=UTC)  # no version of torch that can train these methods is older
-CLOCK_SKEW = timedelta(days=1)  # between the machine that trained and this one
-CLOCK_RATE = 0.02  # two clocks of one machine may differ by as much over a run
-MOST_WATTS = 3000.0  # no card takes as much
-WITHIN = 1e-9  # of shares that are computed in another order
-WHOLE = 1e-5  # of counts that are computed from shares
+CLOCK_SKEW = timedelta(days=1)  # allowed between the machine that trained and this one
+CLOCK_RATE = 0.02  # the share by which two clocks of one machine may differ over a run
+MOST_WATTS = 3000.0  # more than any card draws
+SHARE_TOLERANCE = 1e-9  # for shares that are computed in another order
+COUNT_TOLERANCE = 1e-5  # for counts that are computed from shares
 
 
 def contradictions(body: Body) -> list[str]:
-    """What a record says that something else in it denies, one line each; a key that is missing or garbled is named."""
-    found: list[str] = []
+    """Where a record contradicts itself, one line each. A missing or malformed key has a line too."""
+    lines: list[str] = []
     for check in CHECKS:
         try:
-            found += check(body)
+            lines += check(body)
         except (ConfigError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            found.append(f"{check.__name__.strip('_')} cannot be checked: {type(error).__name__} {error}")
-    return found
+            lines.append(f"{check.__name__.strip('_')} cannot be checked: {type(error).__name__} {error}")
+    return lines
 
 
 # --- names and digests -----------------------------------------------------------------------------------------------
@@ -50,9 +52,9 @@ def _names(body: Body) -> Iterator[str]:
     if body["record_version"] not in record.READABLE:
         yield f"record_version is {body['record_version']}"
     if body["record_version"] == 1 and (newer := NEWER & body.keys()):
-        yield f"record_version is 1, which says nothing of {', '.join(sorted(newer))}"
-    if run != record.run_name(spec):
-        yield f"run is {run}, but its spec is that of {record.run_name(spec)}"
+        yield f"record_version is 1, which does not have {', '.join(sorted(newer))}"
+    if run != str(RunName.of_spec(spec)):
+        yield f"run is {run}, but its spec is that of {RunName.of_spec(spec)}"
     if body["spec_digest"] != digest(spec):
         yield "spec_digest is not the digest of the spec"
     if body["code"]["digest"] != digest(body["code"]["files"]):
@@ -61,8 +63,7 @@ def _names(body: Body) -> Iterator[str]:
     for name in ("training/engine.py", f"methods/{spec['uses']}.py", f"models/{spec['model']['name']}.py", reader):
         if name not in body["code"]["files"]:
             yield f"code.files lacks {name}, which its spec names"
-    place = "/".join(str(spec[key]) for key in ("scale", "paper", "experiment", "setting"))
-    if body["split"]["path"] != f"data/splits/{place}/seed{spec['seed']}.npz":
+    if body["split"]["path"] != f"data/splits/{RunName.of_spec(spec).split}.npz":
         yield f"split.path is {body['split']['path']}, which is not that of its spec"
     if spec["data"]["dataset"] not in {file["dataset"] for file in body["raw"]}:
         yield f"raw names no file of {spec['data']['dataset']}, the data set of its spec"
@@ -81,24 +82,24 @@ def _times(body: Body) -> Iterator[str]:
     if ended < started:
         yield f"ended {body['ended']}, before it started at {body['started']}"
     if started < EARLIEST:
-        yield f"started {body['started']}, before anything could train it"
+        yield f"started {body['started']}, before any version of torch that could train it"
     if ended > datetime.now(UTC) + CLOCK_SKEW:
         yield f"ended {body['ended']}, which is in the future"
     on_gpu = body["device"]["kind"] == "cuda"
     span = (ended - started).total_seconds() + 1  # both are cut to whole seconds
     here, cores = body["seconds"] - _taken_over(body), 1 if on_gpu else body["device"]["threads"]
-    # In version 1, a run that was stopped and went on says when its last part started.
+    # In version 1, `started` of a run that was stopped and continued is when its last part started.
     if body["record_version"] > 1 and here > span * cores * (1 + CLOCK_RATE):
         yield f"{here:.1f} s of training do not fit between started and ended, {span - 1:.0f} s apart"
     joules = body.get("energy_joules")
     if joules is not None and not on_gpu:
         yield f"energy_joules is {joules} on a CPU, which has no counter"
     if joules is not None and not 0 <= joules <= (span + _taken_over(body)) * MOST_WATTS:
-        yield f"energy_joules is {joules}, more than a card can take in {span - 1:.0f} s"
+        yield f"energy_joules is {joules}, more than a card can draw in {span - 1:.0f} s"
 
 
 def _taken_over(body: Body) -> float:
-    """At most how many seconds of training another run had spent: those up to the first epoch after stage one."""
+    """An upper bound of the seconds of training taken over from another run: up to the first epoch after stage one."""
     stage_one, epochs = body.get("stage_one"), body["spec"]["training"]["epochs"]
     if not stage_one or not stage_one["reused"]:
         return 0.0
@@ -113,45 +114,45 @@ def _costs(body: Body) -> Iterator[str]:
         yield f"gpu_seconds is {body['gpu_seconds']} on a {body['device']['kind']} after {body['seconds']} seconds"
     if body["device"].get("graph") is not None and not on_gpu:
         yield "device.graph reports CUDA graphs on a CPU"
-    for key, least in (("seconds", 0), ("peak_bytes", 1), ("parameters", 1), ("steps", 0)):
-        if not body[key] >= least:
+    for key, minimum in (("seconds", 0), ("peak_bytes", 1), ("parameters", 1), ("steps", 0)):
+        if not body[key] >= minimum:
             yield f"{key} is {body[key]}"
     for key in ("cuda", "cudnn", "driver") if not on_gpu else ():
         if body["environment"].get(key) is not None:
             yield f"environment.{key} is {body['environment'][key]} on a CPU"
     curve = body["curves"]["train_seconds"]
     if any(later < earlier for earlier, later in zip([0, *curve], curve, strict=False)):
-        yield "curves.train_seconds goes back"
+        yield "curves.train_seconds decreases"
     if curve and (curve[-1] != body["seconds"] if _ends_with_an_epoch(body) else curve[-1] > body["seconds"]):
         yield f"seconds is {body['seconds']}, but curves.train_seconds ends with {curve[-1]}"
     if body["seconds"] and not _stages(body):
-        yield f"seconds is {body['seconds']}, but there was no stage to spend them on"
+        yield f"seconds is {body['seconds']}, but there was no stage to train"
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
 def _sizes(body: Body) -> Iterator[str]:
-    said, sizes, classes = body["spec"]["data"]["split"], body["split"]["sizes"], len(body["metrics"]["confusion"])
+    recipe, sizes, classes = body["spec"]["data"]["split"], body["split"]["sizes"], len(body["metrics"]["confusion"])
     for part, counts in sizes.items():
         if len(counts) != classes:
             yield f"split.sizes.{part} has {len(counts)} classes, the confusion matrix {classes}"
     total = {part: sum(counts) for part, counts in sizes.items()}
-    expected = {"target": said["target_size"], "test": said.get("test_size")}
-    if said.get("validation_share") is None:
-        expected["validation"] = said.get("validation_size", 0)
+    expected = {"target": recipe["target_size"], "test": recipe.get("test_size")}
+    if recipe.get("validation_share") is None:
+        expected["validation"] = recipe.get("validation_size", 0)
     for part, size in expected.items():
         if size is not None and total[part] != size:
             yield f"split.sizes.{part} sums to {total[part]}, but its spec asks for {size}"
-    if said["kind"] == "two-class":
-        drawn = total["train"] + (total["validation"] if said.get("validation_share") else 0)
-        if not said["total"] - 2 <= drawn <= said["total"]:
-            yield f"split.sizes.train sums to {drawn}, but its spec asks for {said['total']}"
-    if said.get("test") == "balanced" and len(set(sizes["test"])) > 1:
+    if recipe["kind"] == "two-class":
+        drawn = total["train"] + (total["validation"] if recipe.get("validation_share") else 0)
+        if not recipe["total"] - 2 <= drawn <= recipe["total"]:
+            yield f"split.sizes.train sums to {drawn}, but its spec asks for {recipe['total']}"
+    if recipe.get("test") == "balanced" and len(set(sizes["test"])) > 1:
         yield "split.sizes.test has classes of several sizes, but its spec asks for a balanced test set"
     groups = body.get("group_sizes")
-    if body["record_version"] > 1 and (groups is None) != (said["kind"] != "groups"):
-        yield f"group_sizes does not go with a split of kind {said['kind']}"
+    if body["record_version"] > 1 and (groups is None) != (recipe["kind"] != "groups"):
+        yield f"group_sizes does not go with a split of kind {recipe['kind']}"
     for part, counts in (groups or {}).items():
         if sum(counts) != total[part]:
             yield f"group_sizes.{part} sums to {sum(counts)}, but split.sizes.{part} to {total[part]}"
@@ -161,41 +162,41 @@ def _sizes(body: Body) -> Iterator[str]:
 
 
 def _metrics(body: Body) -> Iterator[str]:
-    found, measured = body["metrics"], _measured(body)
-    table, kind = found["confusion"], body["spec"]["data"]["split"]["kind"]
+    metrics, measured = body["metrics"], _measured(body)
+    table, kind = metrics["confusion"], body["spec"]["data"]["split"]["kind"]
     rows, right = [sum(row) for row in table], [row[label] for label, row in enumerate(table)]
     if any(len(row) != len(table) for row in table) or not all(
         type(count) is int and count >= 0 for row in table for count in row
     ):
-        yield "metrics.confusion is no square of counts"
+        yield "metrics.confusion is not a square matrix of counts"
     if rows != body["split"]["sizes"][measured]:
         yield f"the rows of metrics.confusion do not sum to split.sizes.{measured}"
-    recalls = [_share(one, whole) for one, whole in zip(right, rows, strict=True)]
-    known = [recall for recall in recalls if recall is not None]
+    recalls = [_share(hits, size) for hits, size in zip(right, rows, strict=True)]
+    defined = [recall for recall in recalls if recall is not None]
     two_class = kind == "two-class"
     expected = {
         f"{measured}_size": sum(rows),
         f"{measured}_accuracy": _share(sum(right), sum(rows)),
-        "balanced_accuracy": math.fsum(known) / len(known) if known else None,
+        "balanced_accuracy": math.fsum(defined) / len(defined) if defined else None,
         "minority_recall": recalls[0] if two_class else None,
         "minority_precision": _share(right[0], sum(row[0] for row in table)) if two_class else None,
     }
     for key, value in expected.items():
-        if not _same(found[key], value):
-            yield f"metrics.{key} is {found[key]}, but its confusion matrix gives {value}"
-    if len(recalls) != len(found["per_class_accuracy"]):
-        yield "metrics.per_class_accuracy has not one entry for each class"
-    for label, (said, value) in enumerate(zip(found["per_class_accuracy"], recalls, strict=False)):
-        if not _same(said, value):
-            yield f"metrics.per_class_accuracy of class {label} is {said}, but its confusion matrix gives {value}"
+        if not _same(metrics[key], value):
+            yield f"metrics.{key} is {metrics[key]}, but its confusion matrix gives {value}"
+    if len(recalls) != len(metrics["per_class_accuracy"]):
+        yield "metrics.per_class_accuracy does not have one entry for each class"
+    for label, (stated, value) in enumerate(zip(metrics["per_class_accuracy"], recalls, strict=False)):
+        if not _same(stated, value):
+            yield f"metrics.per_class_accuracy of class {label} is {stated}, but its confusion matrix gives {value}"
     yield from _groups(body, sum(right), sum(rows))
 
 
 def _groups(body: Body, right: int, size: int) -> Iterator[str]:
-    """Accuracies of groups must be shares of whole counts that add up to all right answers."""
+    """Accuracies of groups must be shares of whole numbers of examples, and add up to all right answers."""
     shares, grouped = body["metrics"]["per_group_accuracy"], body["spec"]["data"]["split"]["kind"] == "groups"
     if (shares is not None) != grouped:
-        yield f"metrics.per_group_accuracy is {shares}, which does not go with how its split is made"
+        yield f"metrics.per_group_accuracy is {shares}, which does not go with the kind of its split"
     if not grouped or shares is None:
         return
     counts = (body.get("group_sizes") or {}).get(_measured(body)) or _two_groups(shares, right, size)
@@ -207,7 +208,7 @@ def _groups(body: Body, right: int, size: int) -> Iterator[str]:
 
 
 def _two_groups(shares: list[float], right: int, size: int) -> list[int] | None:
-    """The sizes of two groups, from their accuracies and the whole; None where these do not say."""
+    """The sizes of two groups, from their accuracies and that of all; None if these do not determine them."""
     if len(shares) != 2 or None in shares or shares[0] == shares[1]:
         return None
     first = (right - size * shares[1]) / (shares[0] - shares[1])
@@ -218,49 +219,50 @@ def _two_groups(shares: list[float], right: int, size: int) -> list[int] | None:
 
 
 def _curves(body: Body) -> Iterator[str]:
-    curves, found, measured = body["curves"], body["metrics"], _measured(body)
+    curves, metrics, measured = body["curves"], body["metrics"], _measured(body)
     if len({len(values) for values in curves.values()}) != 1:
         yield "curves differ in length"
         return
     accuracy = curves[f"{measured}_accuracy"]
-    best = max([*accuracy], default=found[f"{measured}_accuracy"])
-    if found[f"best_epoch_{measured}_accuracy"] != best:
+    best = max([*accuracy], default=metrics[f"{measured}_accuracy"])
+    if metrics[f"best_epoch_{measured}_accuracy"] != best:
         yield f"metrics.best_epoch_{measured}_accuracy is not {best}, the highest of its curve"
     for key in (f"{measured}_accuracy", "minority_recall", "minority_precision"):
-        if accuracy and _ends_with_an_epoch(body) and curves[key][-1] != found[key]:
-            yield f"curves.{key} ends with {curves[key][-1]}, but metrics says {found[key]}"
+        if accuracy and _ends_with_an_epoch(body) and curves[key][-1] != metrics[key]:
+            yield f"curves.{key} ends with {curves[key][-1]}, but metrics says {metrics[key]}"
     sizes = body["split"]["sizes"][measured]
     two_class = body["spec"]["data"]["split"]["kind"] == "two-class"
     columns = (curves[key] for key in ("epoch", f"{measured}_accuracy", "minority_recall", "minority_precision"))
     for epoch, share, recall, precision in zip(*columns, strict=True):
         right, hits = share * sum(sizes), (recall or 0) * sizes[0]
-        others = sizes[-1] - (right - hits)  # of the majority, taken for the minority
+        false_hits = sizes[-1] - (right - hits)  # examples of the majority that were predicted as the minority
         if not (_is_whole(right) and 0 <= share <= 1 and _is_whole(hits) and 0 <= hits <= sizes[0]):
-            yield f"after epoch {epoch}: no share of {sum(sizes)} examples"
+            yield f"after epoch {epoch}: not a share of {sum(sizes)} examples"
         elif two_class != (recall is not None) or (precision is not None and not two_class):
-            yield f"after epoch {epoch}: minority_recall and minority_precision go with two classes"
+            yield f"after epoch {epoch}: minority_recall and minority_precision are for two classes only"
         elif two_class and not (
-            0 <= round(others) <= sizes[-1] and _same(precision, _share(round(hits), round(hits + others)), WHOLE)
+            0 <= round(false_hits) <= sizes[-1]
+            and _same(precision, _share(round(hits), round(hits + false_hits)), COUNT_TOLERANCE)
         ):
             yield f"after epoch {epoch}: minority_precision does not follow from accuracy and minority_recall"
     yield from _means(body)
 
 
 def _means(body: Body) -> Iterator[str]:
-    """Means over an epoch: finite where the run finished, and not negative where nothing that they average is."""
+    """Means over an epoch: finite if the run finished, and not negative if no averaged value can be."""
     spec, curves = body["spec"], body["curves"]
     if body["status"] == "finished" and None in curves["train_loss"]:
-        yield "curves.train_loss was not finite, but the run is said to have finished"
+        yield "curves.train_loss was not finite, but the status is finished"
     signed = {
         "train_loss": loss_card_of(loss_name(spec["method_options"])).signed,
         "effective_weight": card_of(spec["uses"]).signed_weights,
     }
     for key, may_be in signed.items():
-        known = [value for value in curves[key] if value is not None]
-        if not all(map(math.isfinite, known)):
-            yield f"curves.{key} has what is no number"
-        elif not may_be and min(known, default=0) < 0:
-            yield f"curves.{key} is {min(known)}, which no {key.replace('_', ' ')} of {spec['uses']} can be"
+        values = [value for value in curves[key] if value is not None]
+        if not all(map(math.isfinite, values)):
+            yield f"curves.{key} has values that are not finite"
+        elif not may_be and min(values, default=0) < 0:
+            yield f"curves.{key} is {min(values)}, which no {key.replace('_', ' ')} of {spec['uses']} can be"
 
 
 def _steps(body: Body) -> Iterator[str]:
@@ -276,15 +278,15 @@ def _steps(body: Body) -> Iterator[str]:
     done, first, after = _last_epoch(stages, steps)
     if after != steps:
         yield f"steps is {steps}, which is not the end of an epoch"
-    found, every = body["curves"]["epoch"], training["evaluate_every"]
-    # Counted first: a forged number of epochs may be of any size.
-    if len(found) != -(-done // every) or found != [min(every * (place + 1), done) for place in range(len(found))]:
+    epochs, every = body["curves"]["epoch"], training["evaluate_every"]
+    # The length is compared first: `done` may be forged, and a list of that many epochs may not fit into memory.
+    if len(epochs) != -(-done // every) or epochs != [min(every * (place + 1), done) for place in range(len(epochs))]:
         yield f"curves.epoch is not every {every} epochs, and the last, of {done}"
     yield from _divergence(body, first)
 
 
 def _last_epoch(stages: list[dict[str, Any]], steps: int) -> tuple[int, int, int]:
-    """How many epochs are over after so many steps; the first step of the last of them, and the step after it."""
+    """How many epochs are complete after so many steps; the first step of the last of them, and the step after it."""
     done, first, after = 0, 0, 0
     for stage in stages:
         length = stage["steps_per_epoch"]
@@ -324,16 +326,16 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _same(one: float | None, other: float | None, within: float = WITHIN) -> bool:
-    return one is other or (one is not None and other is not None and abs(one - other) <= within)
+def _same(first: float | None, second: float | None, tolerance: float = SHARE_TOLERANCE) -> bool:
+    return first is second or (first is not None and second is not None and abs(first - second) <= tolerance)
 
 
 def _is_whole(value: float) -> bool:
-    return abs(value - round(value)) <= WHOLE
+    return abs(value - round(value)) <= COUNT_TOLERANCE
 
 
 def _stages(body: Body) -> list[dict[str, Any]]:
-    """The stages of a run: as a record says them, or for version 1 as its methods made them."""
+    """The stages of a run: those that its record states, or for version 1 those that its method's options imply."""
     if body["record_version"] > 1:
         return list(body["stages"])
     spec, training = body["spec"], body["spec"]["training"]
@@ -346,13 +348,13 @@ def _stages(body: Body) -> list[dict[str, Any]]:
 
 
 def _steps_per_epoch(sampling: str, batch_size: int, drop_last: bool, sizes: list[int]) -> int:
-    """Batches of one pass: class-aware sampling draws as many of each class as the largest has."""
+    """Batches of one epoch. Class-aware sampling draws as many examples of each class as the largest class has."""
     drawn = max(sizes) * sum(size > 0 for size in sizes) if sampling == "class-aware" else sum(sizes)
     size = min(batch_size, drawn)
     return drawn // size if drop_last else -(-drawn // size)
 
 
 def _ends_with_an_epoch(body: Body) -> bool:
-    """Whether the last epoch on the curves is what the metrics measure; a last stage of no epochs comes after it."""
+    """Whether the metrics measure the last epoch on the curves; a last stage without epochs would come after it."""
     stages = _stages(body)
     return bool(stages) and (body["status"] == "diverged" or stages[-1]["epochs"] > 0)

@@ -1,10 +1,10 @@
-"""Making again what a record says: its split from the raw bytes, its training in a folder of its own; and comparing.
+"""Training runs again to compare them with their records: from raw bytes, in a folder of their own.
 
-    with scratch(root, "attest") as place:  # a folder of its own
+    with workspace(root, "attest") as place:
         code = place.train(specs)  # 0 if all are trained
         differences(outcome(then), outcome(place.record(run)))  # [] if it is the same, bit for bit
 
-A place that was left in the middle is gone on from.
+If it is stopped, the same call continues from what the workspace holds.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reweigh.config.names import RunName
 from reweigh.data import load, manifest
 from reweigh.data.arrays import RawData
 from reweigh.data.split import draw
@@ -28,13 +29,13 @@ from reweigh.digest import PACKAGE, digest
 from reweigh.errors import DataError, TrainingError
 from reweigh.records import record
 
-TRY_AGAIN = 75  # the exit code of a training that was stopped and goes on if called again
-# What must be the same, bit for bit. Times, memory and who else was on the device may differ.
+STOPPED = 75  # the exit code of a training that was stopped; the same call continues it
+# What must be the same, bit for bit. Times, memory and the other runs on the device may differ.
 COMPARED = ("status", "diverged_at_step", "steps", "parameters", "metrics", "curves", "trace", "split")
 PROBE = (
     "import json; from reweigh.training import run; device = run.pick_device(); "
-    "found = run.device_facts(device, {'training': {'threads': None, 'precision': None}}); "
-    "print(json.dumps({**run.environment(), 'kind': found['kind'], 'name': found['name'], 'git': run.git_state()}))"
+    "facts = run.device_facts(device, {'training': {'threads': None, 'precision': None}}); "
+    "print(json.dumps({**run.environment(), 'kind': facts['kind'], 'name': facts['name'], 'git': run.git_state()}))"
 )
 
 
@@ -43,9 +44,9 @@ PROBE = (
 
 @functools.cache
 def here() -> dict[str, Any]:
-    """The device that training would take now (kind, name), the versions of its libraries, git's state.
+    """The device that training would take now (kind, name), the versions of its libraries, and git's state.
 
-    Asked in a process of its own: CUDA reads the visible devices once, and training takes its lease later.
+    A process of its own finds out, because CUDA reads the visible devices only once and training takes its lease later.
     """
     done = subprocess.run([sys.executable, "-c", PROBE], env=_environment(), capture_output=True, text=True)
     if done.returncode:
@@ -53,33 +54,34 @@ def here() -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def maker(body: dict[str, Any]) -> dict[str, Any]:
-    """The device and the libraries that made a record: what its bits depend on beside spec, code and data."""
-    return _maker({**body["environment"], **body["device"]})
+def platform(body: dict[str, Any]) -> dict[str, Any]:
+    """The device and the libraries that made a record: what its bits depend on besides spec, code and data."""
+    return _platform({**body["environment"], **body["device"]})
 
 
-def maker_here() -> dict[str, Any]:
+def platform_here() -> dict[str, Any]:
     """The device and the libraries that would make a record now."""
-    return _maker(here())
+    return _platform(here())
 
 
-def _maker(facts: dict[str, Any]) -> dict[str, Any]:
+def _platform(facts: dict[str, Any]) -> dict[str, Any]:
     return {key: facts[key] for key in ("kind", "name", "torch", "numpy")}
 
 
-def described(one: dict[str, Any]) -> str:
-    return f"{one['name']} ({one['kind']}) with torch {one['torch']}, numpy {one['numpy']}"
+def described(platform: dict[str, Any]) -> str:
+    """A platform in words."""
+    return f"{platform['name']} ({platform['kind']}) with torch {platform['torch']}, numpy {platform['numpy']}"
 
 
 # --- splits ----------------------------------------------------------------------------------------------------------
 
 
 def check_raw(files: list[dict[str, Any]], dataset: str, root: Path) -> None:
-    """Put a data set in place, and check that its files are those that a record was made from; DataError if not."""
-    receipt = manifest.ensure(dataset, root / "data/raw", manifest=root / "data/manifest.yaml")
-    found = {(receipt["edition"], file["name"], file["sha256"]) for file in receipt["files"]}
-    named = {(file["edition"], file["name"], file["sha256"]) for file in files}
-    if found != named:
+    """Put a data set in place. Raises DataError if its files are not those that a record was made from."""
+    source = manifest.ensure(dataset, root / "data/raw", manifest=root / "data/manifest.yaml")
+    present = {(source["edition"], file["name"], file["sha256"]) for file in source["files"]}
+    recorded = {(file["edition"], file["name"], file["sha256"]) for file in files}
+    if present != recorded:
         raise DataError(f"it came from other raw files of {dataset} than those in data/raw; train it again")
 
 
@@ -97,27 +99,30 @@ def split_digest(raw: RawData, spec: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A folder in which runs are trained again, away from the project's own records, splits and checkpoints."""
+class Workspace:
+    """A folder in which runs are trained again, apart from the project's own records, splits and checkpoints.
+
+    `lock` is the descriptor of a locked file: only one process uses the folder at a time.
+    """
 
     folder: Path
     lock: int
 
     def train(self, specs: list[dict[str, Any]]) -> int:
-        """Train the runs that are not finished here yet: 0, or 75 if it was asked to stop and its state is saved.
+        """Train the runs that are not finished here yet. Returns 0, or 75 if it was stopped and its state is saved.
 
-        Raises TrainingError if it fails otherwise; what it said is on stderr.
+        Raises TrainingError if it fails otherwise; its messages are on stderr.
         """
-        paths = [self.folder / "specs" / f"{record.run_name(spec).replace('/', '__')}.json" for spec in specs]
+        paths = [self.folder / "specs" / f"{str(RunName.of_spec(spec)).replace('/', '__')}.json" for spec in specs]
         for path, spec in zip(paths, specs, strict=True):
             path.write_text(json.dumps(spec))
         command = [sys.executable, "-m", "reweigh.training", "--at-once", "auto", *map(str, paths)]
-        # The lock goes along: if this process is killed, the next one waits for what is left of it.
+        # The child inherits the lock: if this process is killed, the next one waits until the child has ended too.
         process = subprocess.Popen(command, cwd=self.folder, env=_environment(), pass_fds=[self.lock])
-        with _stopping(process):
+        with _signals_to(process):
             code = process.wait()
-        if code not in (0, TRY_AGAIN):
-            raise TrainingError(f"training again ended with code {code}; the same command goes on from its checkpoints")
+        if code not in (0, STOPPED):
+            raise TrainingError(f"training ended with code {code}; the same command continues from its checkpoints")
         return code
 
     def record(self, run: str) -> dict[str, Any]:
@@ -129,27 +134,27 @@ class Place:
 
 
 @contextlib.contextmanager
-def scratch(root: Path, purpose: str = "attest", about: Any = None) -> Iterator[Place]:
-    """The place below `root` for this device, these libraries and what it is `about`; what is there is gone on from.
+def workspace(root: Path, purpose: str = "attest", key: Any = None) -> Iterator[Workspace]:
+    """The workspace below `root` for a purpose, this device, these libraries and a `key`, with what it holds already.
 
-    Of one purpose, one process at a time trains with a device and libraries.
+    For one purpose, device and set of libraries, one process trains at a time; others wait.
     """
-    above = (root / ".reweigh" / purpose).absolute()
-    above.mkdir(parents=True, exist_ok=True)
-    maker = digest(maker_here())[:12]
-    with open(above / f"{maker}.lock", "a") as lock:
+    parent = (root / ".reweigh" / purpose).absolute()
+    parent.mkdir(parents=True, exist_ok=True)
+    name = digest(platform_here())[:12]
+    with open(parent / f"{name}.lock", "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"waiting for another {purpose} that trains in {above}", file=sys.stderr)
+            print(f"waiting for another `reweigh {purpose}` that trains in {parent}", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        folder = above / (maker if about is None else f"{maker}-{digest(about)[:12]}")
-        _furnish(folder, root.absolute())
-        yield Place(folder, lock.fileno())
+        folder = parent / (name if key is None else f"{name}-{digest(key)[:12]}")
+        _link_inputs(folder, root.absolute())
+        yield Workspace(folder, lock.fileno())
 
 
-def _furnish(folder: Path, root: Path) -> None:
-    """What training reads, but for splits: they are drawn again too."""
+def _link_inputs(folder: Path, root: Path) -> None:
+    """Link all that training reads, except splits: they are drawn again too."""
     (folder / "specs").mkdir(parents=True, exist_ok=True)
     (folder / "data").mkdir(exist_ok=True)
     (root / "data/raw").mkdir(parents=True, exist_ok=True)
@@ -162,17 +167,17 @@ def _furnish(folder: Path, root: Path) -> None:
 def _environment() -> dict[str, str]:
     """This process's environment for a child in another folder, with this very package."""
     path = os.pathsep.join((str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])))
-    found = {**os.environ, "PYTHONPATH": path}
-    if (mirror := found.get("REWEIGH_MIRROR")) and Path(mirror).is_dir():
-        found["REWEIGH_MIRROR"] = str(Path(mirror).absolute())
-    return found
+    environment = {**os.environ, "PYTHONPATH": path}
+    if (mirror := environment.get("REWEIGH_MIRROR")) and Path(mirror).is_dir():
+        environment["REWEIGH_MIRROR"] = str(Path(mirror).absolute())
+    return environment
 
 
 @contextlib.contextmanager
-def _stopping(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """While this lasts, SIGTERM and Ctrl-C ask the child to save and end, and are not heard here."""
-    asked = (signal.SIGTERM, signal.SIGINT)
-    previous = {number: signal.signal(number, lambda *_: process.terminate()) for number in asked}
+def _signals_to(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Within this context SIGTERM and Ctrl-C stop the child, which saves its state, and not this process."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    previous = {number: signal.signal(number, lambda *_: process.terminate()) for number in numbers}
     try:
         yield
     finally:
@@ -184,16 +189,16 @@ def _stopping(process: "subprocess.Popen[bytes]") -> Iterator[None]:
 
 
 def outcome(body: dict[str, Any]) -> dict[str, Any]:
-    """What a record says that must come out again, bit for bit."""
-    said = {key: body[key] for key in COMPARED}
-    said["curves"] = {name: values for name, values in said["curves"].items() if name != "train_seconds"}
-    said["split"] = body["split"]["digest"]
-    said["trace"] = body["trace"] and {key: body["trace"][key] for key in ("sha256", "arrays")}
-    return said
+    """The part of a record that must come out again, bit for bit."""
+    compared = {key: body[key] for key in COMPARED}
+    compared["curves"] = {name: values for name, values in compared["curves"].items() if name != "train_seconds"}
+    compared["split"] = body["split"]["digest"]
+    compared["trace"] = body["trace"] and {key: body["trace"][key] for key in ("sha256", "arrays")}
+    return compared
 
 
 def differences(then: Any, now: Any, path: str = "") -> list[str]:
-    """Where two outcomes differ: `metrics.test_accuracy 0.9 -> 0.91`; of a list the first place only."""
+    """Where two outcomes differ: `metrics.test_accuracy 0.9 -> 0.91`; in a list, only the first place."""
     if isinstance(then, dict) and isinstance(now, dict):
         keys = [*then, *(key for key in now if key not in then)]
         nothing = "nothing"
@@ -204,13 +209,13 @@ def differences(then: Any, now: Any, path: str = "") -> list[str]:
         ]
     if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
         pairs = enumerate(zip(then, now, strict=True))
-        found = (differences(a, b, f"{path}[{place}]") for place, (a, b) in pairs)
-        return next((some for some in found if some), [])
+        by_place = (differences(a, b, f"{path}[{place}]") for place, (a, b) in pairs)
+        return next((lines for lines in by_place if lines), [])
     return [] if _same(then, now) else [f"{path} {_short(then)} -> {_short(now)}"]
 
 
 def _same(then: Any, now: Any) -> bool:
-    """As JSON writes them: 1 is not 1.0, 0.0 is not -0.0."""
+    """Whether JSON writes both in the same way: 1 is not 1.0, and 0.0 is not -0.0."""
     return json.dumps(then, sort_keys=True) == json.dumps(now, sort_keys=True)
 
 

@@ -62,6 +62,10 @@ class Attestations:
         for name, body in sorted(bodies, key=lambda one: (one[1]["date"], one[0])):
             self._add(name, body)
 
+    def of_scale(self, scale: str) -> list[str]:
+        """The files of one scale, below the root."""
+        return [name for name in self.files if name.startswith(f"results/{scale}/")]
+
     def chain(self, record: str, part: str, then: str) -> list[Step]:
         """The steps that lead on from `then` for the record with that digest, each after the one that it needs."""
         waiting, reached, chain = list(self._steps.get((record, part), ())), {then}, []

@@ -31,16 +31,19 @@ KEYS = {
 }  # fmt: skip
 
 
-def run_name(spec: dict[str, Any]) -> str:
-    """`SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN`: the path of a run below results/, and its name everywhere else."""
-    return "/".join(
-        (spec["scale"], spec["paper"], spec["experiment"], spec["setting"], spec["method"], f"seed{spec['seed']}")
-    )
-
-
 def record_path(run: str, root: str | Path = ".") -> Path:
     """Where the record of a run lies, below the project's root."""
     return Path(root) / "results" / f"{run}.json"
+
+
+def files_of(scale: str, root: str | Path = ".", ending: str = "json") -> dict[str, Path]:
+    """The files that runs of a scale left, by run, sorted: records, or with the ending npz traces.
+
+    A file that somebody put among them is there too, under a name that is perhaps no run's.
+    """
+    results = Path(root) / "results"
+    paths = sorted((results / scale).glob(f"*/*/*/*/seed*.{ending}"))
+    return {path.relative_to(results).with_suffix("").as_posix(): path for path in paths}
 
 
 def reader_module(dataset: str) -> str:

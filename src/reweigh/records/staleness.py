@@ -1,8 +1,8 @@
 """What each run depends on today, what its record was made from, and so which records are stale.
 
-A grid has thousands of runs, and planning asks these questions several times of each. Every answer is worked out once:
-the spec of a cell (its runs differ in nothing but the seed), the recipe of a split (the methods of a setting share it).
-Where an attestation says that an edit of the code changed no number, a record is as good as today's.
+A grid has thousands of runs, and planning asks for each of them several times. So every answer is computed once: the
+spec of a cell (its runs differ only in the seed), the recipe of a split (the methods of a setting share it). Where an
+attestation says that an edit of the code changed no number, a record counts as current.
 """
 
 import functools
@@ -12,49 +12,48 @@ from pathlib import Path
 from typing import Any
 
 from reweigh.config.grid import Config
+from reweigh.config.names import CellName, RunName
 from reweigh.digest import digest, file_digest
 from reweigh.records import attestations, record
 
 
 @dataclass(frozen=True, eq=False)
 class Dependencies:
-    """The digests of spec, code and split of the runs of a config, as they are at the first time of asking."""
+    """The digests of spec, code and split of the runs of a config, as they are when they are first asked for."""
 
     config: Config
 
     @functools.cache  # noqa: B019 - lives as long as the one process that plans
     def of(self, run: str) -> dict[str, str]:
-        """Digests of what a run depends on today; with `--config stale=keep`, of what its record was made from.
+        """Digests of spec, code and split that a run depends on today.
 
-        So too for the parts of which an attestation says that today's code gives the same: a record keeps its own
-        digest of them, and with it what Snakemake remembers.
+        With `--config stale=keep`, those that its record was made from. So too for a part of which an attestation says
+        that today's code gives the same: its digest stays that of the record, which is the one that Snakemake stored.
         """
-        if self.config.project.stale == "keep" and "spec" in (then := self.then(run)):
-            return then
-        cell, _, seed = run.rpartition("/")
-        spec, code = self._cell(cell)
-        split = self.recipe(f"{cell.rpartition('/')[0]}/{seed}")
-        now = {"spec": digest({**spec, "seed": _number(seed)}), "code": code, "split": split}
-        return {part: self._standing(run, part, today) for part, today in now.items()}
+        if self.config.project.stale == "keep" and "spec" in (before := self.recorded(run)):
+            return before
+        name = RunName.parse(run)
+        spec, code = self._cell(name.cell)
+        now = {"spec": digest({**spec, "seed": name.seed}), "code": code, "split": self.recipe(str(name.split))}
+        return {part: self._accepted(run, part, today) for part, today in now.items()}
 
     @functools.cache  # noqa: B019
     def recipe(self, split: str) -> str:
         """The digest of a split's recipe; a split is named SCALE/PAPER/EXPERIMENT/SETTING/seedN."""
         from reweigh.data.obtain import recipe_digest
 
-        run = self.config.run_with_split(split)
-        spec, _ = self._cell(run.rpartition("/")[0])
-        return recipe_digest({**spec, "seed": _number(run)}, self.config.root / "data")
+        name = RunName.parse(self.config.run_with_split(split))
+        spec, _ = self._cell(name.cell)
+        return recipe_digest({**spec, "seed": name.seed}, self.config.root / "data")
 
-    @functools.cache  # noqa: B019
-    def then(self, run: str) -> dict[str, str]:
+    def recorded(self, run: str) -> dict[str, str]:
         """The digests of spec, code and split that a run's record was made from; empty if there is no record."""
-        return self._found(run)[0]
+        return self._read(run)[0]
 
     def stale(self, run: str) -> list[str]:
-        """Which of "spec", "code" and "split" a run's record was not made from today's; none if it has no record."""
-        then = self.then(run)
-        return [part for part, now in self.of(run).items() if now != then.get(part)] if then else []
+        """The parts ("spec", "code", "split") that changed since a run's record was made; none if it has no record."""
+        before = self.recorded(run)
+        return [part for part, now in self.of(run).items() if now != before.get(part)] if before else []
 
     @functools.cache  # noqa: B019
     def content(self, run: str) -> str:
@@ -62,6 +61,7 @@ class Dependencies:
         return file_digest(self.record(run)) if self.record(run).is_file() else ""
 
     def record(self, run: str) -> Path:
+        """The path of a run's record."""
         return record.record_path(run, self.config.root)
 
     @functools.cached_property
@@ -69,45 +69,41 @@ class Dependencies:
         """The attestations of the project."""
         return attestations.load(self.config.root)
 
-    def _standing(self, run: str, part: str, today: str) -> str:
-        """The digest of a run's record for which today's stands by an attestation; else today's."""
+    def _accepted(self, run: str, part: str, today: str) -> str:
+        """The digest in a run's record, if an attestation says that today's gives the same; else today's."""
         if not self.attested.files:
             return today
-        then, stated = self._found(run)
-        before = then.get(part, today)
-        return before if self.attested.step(stated, part, before, today) else today
+        digests, own_digest = self._read(run)
+        before = digests.get(part, today)
+        return before if self.attested.step(own_digest, part, before, today) else today
 
     @functools.cache  # noqa: B019
-    def _found(self, run: str) -> tuple[dict[str, str], str]:
-        """What a run's record says that it was made from, and the digest that it states of itself."""
+    def _read(self, run: str) -> tuple[dict[str, str], str]:
+        """The digests of what a run's record was made from, and the digest of the record itself."""
         try:
             body = json.loads(self.record(run).read_bytes())
-            then = {
+            digests = {
                 "spec": body["spec_digest"],
                 "code": body["code"]["digest"],
                 "split": body["split"]["recipe_digest"],
             }
-            return then, body.get("digest", "")
+            return digests, body.get("digest", "")
         except FileNotFoundError:
             return {}, ""
         except (ValueError, KeyError, TypeError):
             return {"unreadable": ""}, ""
 
     @functools.cache  # noqa: B019
-    def _cell(self, cell: str) -> tuple[dict[str, Any], str]:
-        """The spec of a cell's first run, and the digest of the code that all of its runs execute."""
-        spec = self.config.resolve(f"{cell}/seed0")
+    def _cell(self, cell: CellName) -> tuple[dict[str, Any], str]:
+        """The spec of a cell's run with seed 0, and the digest of the code that all of its runs execute."""
+        spec = self.config.resolve(str(cell.run(0)))
         return spec, record.code_digest(spec)
 
 
 def drawn_by(report: Path) -> str:
-    """The digest of the recipe that a split's report says it was drawn by; empty if its files are not there."""
+    """The digest of the recipe in the report of a split; empty if one of the split's files is missing."""
     try:
         recipe = json.loads(report.read_bytes())["recipe_digest"]
     except (OSError, ValueError, KeyError):
         return ""
     return str(recipe) if report.with_suffix(".npz").is_file() else ""
-
-
-def _number(run: str) -> int:
-    return int(run.rpartition("seed")[2])

@@ -1,9 +1,9 @@
 """The scorecard of a scale: every published number and every claim beside ours, with a verdict by the declared rules.
 
-`results/{scale}/scorecard.csv` has one line a number and one a claim; `scorecard.md` shows the same to a reader, with
-the papers' own slips, and `scorecard.html` also what is behind each line. Verdicts are counted, never averaged. At
-scales other than `paper` every verdict begins with the name of the scale (`quick: worse`), because runs that were cut
-short replicate nothing.
+`results/{scale}/scorecard.csv` has one line for each number and each claim. `scorecard.md` shows the same to readers,
+with the inconsistencies found in the papers; `scorecard.html` also shows what is behind each line. Verdicts are
+counted, never averaged. At scales other than `paper` every verdict begins with the name of the scale (`quick: worse`),
+because runs that were cut short replicate nothing.
 """
 
 from collections import Counter
@@ -18,6 +18,7 @@ from reweigh import canonical_json
 from reweigh.analysis import tables
 from reweigh.artifacts import receipt
 from reweigh.config.grid import Config, load
+from reweigh.config.names import CellName, RunName
 from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup
 from reweigh.scorecard.claims import claim_rows
@@ -30,14 +31,14 @@ COLUMNS = [
     "published_gain", "effect", "effect_low", "effect_high", "statistic", "p", "p_holm", "verdict", "scale",
     "scale_note", "status", "note", "runs", "records",
 ]  # fmt: skip
-ENDINGS = ("csv", "md", "html")  # of its files, each a text that `texts` makes from the lines
+ENDINGS = ("csv", "md", "html")  # of its files; `texts` makes the content of each from the lines
 Records = dict[str, dict[str, Any]]
-UNDECIDED = ("not run", "not reported", "not judged")  # verdicts that no scale qualifies
+UNDECIDED = ("not run", "not reported", "not judged")  # verdicts that do not begin with a scale
 
 
 @dataclass(frozen=True)
 class Scorecard:
-    """What was written: the three files, the lines, and how many lines of each kind have which verdict."""
+    """What was written: the three files, and the lines that they show."""
 
     csv: Path
     text: Path
@@ -49,20 +50,20 @@ class Scorecard:
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """`{"number": {"replicated": 3, ...}, "claim": {...}}`."""
+        """Lines by kind and verdict: `{"number": {"replicated": 3, ...}, "claim": {...}}`."""
         return {kind: dict(Counter(group["verdict"])) for kind, group in self.lines.groupby("kind", sort=False)}
 
 
 def score(config: Config, scale: str, papers: list[str] | None = None, records: Records | None = None) -> pd.DataFrame:
-    """The lines of the scorecard, from the records that are there, or from those given (see `scored_records`)."""
+    """The lines of the scorecard, from `records` (see `scored_records`), which are read unless they are given."""
     lookup("scale", scale, SCALES)
     rows: list[dict[str, Any]] = []
     for paper in papers or config.project.papers:
         config.paper(paper)
-        known = scored_records(config, scale, [paper]) if records is None else _of_paper(records, paper)
-        frame = tables.table(known)
-        rows += number_rows(config, scale, paper, frame, known)
-        rows += claim_rows(config, scale, paper, frame, known)
+        of_paper = scored_records(config, scale, [paper]) if records is None else _of_paper(records, paper)
+        runs = tables.table(of_paper)
+        rows += number_rows(config, scale, paper, runs, of_paper)
+        rows += claim_rows(config, scale, paper, runs, of_paper)
     lines = pd.DataFrame(rows).reindex(columns=COLUMNS)
     lines["scale"] = scale
     if scale != "paper":
@@ -72,54 +73,54 @@ def score(config: Config, scale: str, papers: list[str] | None = None, records: 
 
 
 def write(scale: str, root: str | Path = ".", papers: list[str] | None = None) -> Scorecard:
-    """Write `results/{scale}/scorecard.csv`, `.md` and `.html` for the config's papers (or those given)."""
+    """Write `results/{scale}/scorecard.{csv,md,html,json}` for the config's papers or those given."""
     config = load(root)
     lookup("scale", scale, SCALES)
     records = scored_records(config, scale, papers)
     lines = score(config, scale, papers, records)
     folder = Path(root) / "results" / scale
-    made = {kind: folder / f"scorecard.{kind}" for kind in ENDINGS}
-    for kind, text in texts(config, scale, lines, records).items():
-        canonical_json.write(made[kind], text)
-    receipt.write(folder / "scorecard.json", basis(config, scale, records), made, root)
-    return Scorecard(made["csv"], made["md"], made["html"], lines)
+    files = {ending: folder / f"scorecard.{ending}" for ending in ENDINGS}
+    for ending, text in texts(config, scale, lines, records).items():
+        canonical_json.write(files[ending], text)
+    receipt.write(folder / "scorecard.json", basis(config, scale, records), files, root)
+    return Scorecard(files["csv"], files["md"], files["html"], lines)
 
 
 def texts(config: Config, scale: str, lines: pd.DataFrame, records: Records | None = None) -> dict[str, str]:
     """The content of each file of a scorecard, by its ending. Records are read unless they are given."""
-    from reweigh.scorecard.page import page  # its template engine, which planning and scoring do without
+    from reweigh.scorecard.page import page  # imports a template engine, which planning and scoring do not need
 
-    known = scored_records(config, scale) if records is None else records
-    return {"csv": text_of(lines), "md": markdown(config, scale, lines), "html": page(config, scale, lines, known)}
+    records = scored_records(config, scale) if records is None else records
+    return {"csv": csv_text(lines), "md": markdown(config, scale, lines), "html": page(config, scale, lines, records)}
 
 
-def text_of(lines: pd.DataFrame) -> str:
+def csv_text(lines: pd.DataFrame) -> str:
     """The lines as csv."""
     return lines.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def scored_runs(config: Config, scale: str, paper: str) -> list[str]:
-    """The runs of all cells that a number or a claim speaks of: the grid, with methods that only extensions have."""
+    """The runs of all cells that a number or a claim may be about: the grid, and the methods of extensions."""
     runs = []
     for name, experiment in config.paper(paper).experiments.items():
-        extra = [method for one in experiment.extensions for method in one.methods]
+        extra = [method for extension in experiment.extensions for method in extension.methods]
         for setting in config.settings_of(scale, paper, name):
             for method in dict.fromkeys([*experiment.methods, *extra]):
-                runs += config.runs_of(f"{scale}/{paper}/{name}/{setting}/{method}")
+                runs += config.runs_of(str(CellName(scale, paper, name, setting, method)))
     return runs
 
 
 def scored_records(config: Config, scale: str, papers: list[str] | None = None) -> Records:
-    """The records of these runs that are there, by run, of the config's papers (or those given)."""
-    known = papers or config.project.papers
-    return tables.records_of([run for name in known for run in scored_runs(config, scale, name)], config.root)
+    """The records of `scored_runs`, as far as they exist, by run, for the config's papers or those given."""
+    runs = [run for paper in papers or config.project.papers for run in scored_runs(config, scale, paper)]
+    return tables.records_of(runs, config.root)
 
 
 def _of_paper(records: Records, paper: str) -> Records:
-    return {run: body for run, body in records.items() if run.split("/")[1] == paper}
+    return {run: body for run, body in records.items() if RunName.parse(run).paper == paper}
 
 
 def basis(config: Config, scale: str, records: receipt.Records | None = None) -> dict[str, Any]:
-    """What the scorecard of a scale is made from, as its receipt says. Records are read unless they are given."""
+    """What the scorecard of a scale is made from, as its receipt states it. Records are read unless they are given."""
     runs = [run for paper in config.project.papers for run in scored_runs(config, scale, paper)]
     return receipt.scorecard_basis(config, runs, records)

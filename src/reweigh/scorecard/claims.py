@@ -1,7 +1,7 @@
-"""One line for each claim of a paper, decided by paired seeds and corrected over all claims of the paper.
+"""The scorecard's lines about claims: one for each claim, decided by paired seeds, corrected over the paper's claims.
 
 Each kind of test is a function from a claim's evidence to comparisons, one for each place (a setting and a rival) at
-which the claim must be true. `stats` says how comparisons become one p value, and p values a verdict.
+which the claim must be true. `stats` turns comparisons into one p value, and p values into a verdict.
 """
 
 from collections.abc import Callable, Iterator
@@ -51,11 +51,11 @@ class Evidence:
         return rows.set_index("seed", drop=False)
 
     def used(self) -> pd.DataFrame:
-        """All runs that the claim speaks of."""
+        """All runs that the claim is about."""
         return self.runs[self.runs["setting"].isin(self.settings) & self.runs["method"].isin(self.methods)]
 
     def pairs(self) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
-        """Every place: its label, and the runs of both with the seeds that both have."""
+        """Every place: its label, and the runs of both sides with the seeds that both have."""
         several = len({better for better, _ in self.claim.contests}) > 1
         for setting in self.settings:
             for better, rival in self.claim.contests:
@@ -79,14 +79,14 @@ def greater(evidence: Evidence) -> list[Comparison]:
 
 
 def greater_on_average(evidence: Evidence) -> list[Comparison]:
-    """The gain of `better` over `worse`, averaged over all settings and pairs, above the margin: one test for all."""
+    """The gain of `better` over `worse`, averaged over all settings and pairs, above the margin: a single test."""
     metric = evidence.claim.metric
     cells = [(ours[metric] - theirs[metric]).dropna().tolist() for _, ours, theirs in evidence.pairs()]
     return [stats.average_above(cells, evidence.claim.margin, f"{len(cells)} places on average")]
 
 
 def smaller_spread(evidence: Evidence) -> list[Comparison]:
-    """The sd over seeds of `better` below that of each rival, pooled over the settings: few seeds tell little alone."""
+    """The sd over seeds of `better` below that of each rival, pooled over settings because each has few seeds."""
     metric = evidence.claim.metric
     cells = {
         method: [evidence.cell(setting, method)[metric].dropna().tolist() for setting in evidence.settings]
@@ -105,56 +105,57 @@ def within(evidence: Evidence) -> list[Comparison]:
 
 
 def grows(evidence: Evidence) -> list[Comparison]:
-    """What `better` gains over `worse` is more at the second setting than at the first, by more than the margin."""
+    """The gain of `better` over `worse` at the second setting exceeds that at the first by more than the margin."""
     if len(evidence.settings) != 2:
         return []
-    found = []
+    comparisons = []
     for better, rival in evidence.claim.contests:
         first, second = (evidence.values(name, better) - evidence.values(name, rival) for name in evidence.settings)
-        found.append(stats.above((second - first).dropna().tolist(), evidence.claim.margin, f"{better} over {rival}"))
-    return found
+        growth = (second - first).dropna().tolist()
+        comparisons.append(stats.above(growth, evidence.claim.margin, f"{better} over {rival}"))
+    return comparisons
 
 
 def explained_by(evidence: Evidence) -> list[Comparison]:
     """`better` gains over `worse`, and `by` alone gains at least the share `margin` of that: at each setting."""
-    claim, found = evidence.claim, []
+    claim, comparisons = evidence.claim, []
     for setting in evidence.settings:
         for better, rival in claim.contests:
-            whole, part = (
+            gain, gain_by = (
                 evidence.values(setting, name) - evidence.values(setting, rival) for name in (better, claim.by or "")
             )
-            rest = (part - claim.margin * whole).dropna().tolist()
-            found.append(stats.above(whole.dropna().tolist(), 0.0, f"{setting}: {better} over {rival}"))
-            found.append(stats.above(rest, 0.0, f"{setting}: {claim.by} beyond {claim.margin:g} of that"))
-    return found
+            excess = (gain_by - claim.margin * gain).dropna().tolist()
+            comparisons.append(stats.above(gain.dropna().tolist(), 0.0, f"{setting}: {better} over {rival}"))
+            comparisons.append(stats.above(excess, 0.0, f"{setting}: {claim.by} beyond {claim.margin:g} of that"))
+    return comparisons
 
 
 def costs_more(evidence: Evidence) -> list[Comparison]:
-    """Seconds a step of `better` over those of each rival above the margin; pairs of runs on the same device only."""
-    found = []
+    """Seconds a step of `better` over those of each rival above the margin; only pairs of runs on the same device."""
+    comparisons = []
     for label, ours, theirs in evidence.pairs():
-        same = (ours["device"] == theirs["device"]) & (ours["seconds"] > 0) & (theirs["seconds"] > 0)
-        mine, others = ((rows["seconds"] / rows["steps"])[same].tolist() for rows in (ours, theirs))
-        found.append(stats.cost_ratio(mine, others, evidence.claim.margin or 1.0, label))
-    return found
+        comparable = (ours["device"] == theirs["device"]) & (ours["seconds"] > 0) & (theirs["seconds"] > 0)
+        our_costs, their_costs = ((rows["seconds"] / rows["steps"])[comparable].tolist() for rows in (ours, theirs))
+        comparisons.append(stats.cost_ratio(our_costs, their_costs, evidence.claim.margin or 1.0, label))
+    return comparisons
 
 
 def costs_at_most(evidence: Evidence) -> list[Comparison]:
-    """Seconds a step of `better` over those of each rival below the margin: the mirror image of `costs_more`."""
-    return [stats.opposite(one) for one in costs_more(evidence)]
+    """Seconds a step of `better` over those of each rival below the margin: the opposite of `costs_more`."""
+    return [stats.opposite(comparison) for comparison in costs_more(evidence)]
 
 
 def minority_weighs_more(evidence: Evidence) -> list[Comparison]:
     """The mean weight of an example of the rare half of the classes over that of the others, above the margin.
 
-    From the weights by class and epoch that a method logged: a value a seed, the mean ratio over weighted epochs.
+    A seed's value is the mean ratio over weighted epochs, from the weights by class and epoch that its run logged.
     """
-    found = []
+    comparisons = []
     for setting in evidence.settings:
         bodies = [evidence.records[run] for run in evidence.cell(setting, evidence.claim.better or "")["run"]]
         ratios = [ratio for body in bodies if (ratio := _minority_ratio(body, evidence.config)) is not None]
-        found.append(stats.above(ratios, evidence.claim.margin or 1.0, setting))
-    return found
+        comparisons.append(stats.above(ratios, evidence.claim.margin or 1.0, setting))
+    return comparisons
 
 
 def _minority_ratio(body: dict[str, Any], config: Config) -> float | None:
@@ -167,7 +168,7 @@ def _minority_ratio(body: dict[str, Any], config: Config) -> float | None:
 
 
 def weights_not_inverse_frequency(evidence: Evidence) -> list[Comparison]:
-    """Pearson's correlation of time-averaged class weights with 1/n, a value a seed, below the margin."""
+    """Pearson's correlation of time-averaged class weights with 1/n, one value for each seed, below the margin."""
     return [
         stats.below([pearson for pearson, _ in _correlations(evidence, setting)], evidence.claim.margin, setting)
         for setting in evidence.settings
@@ -175,13 +176,14 @@ def weights_not_inverse_frequency(evidence: Evidence) -> list[Comparison]:
 
 
 def _correlations(evidence: Evidence, setting: str) -> list[tuple[float, float]]:
-    found = []
+    """Pearson's and Spearman's correlation of each run that logged class weights."""
+    correlations = []
     for run in evidence.cell(setting, evidence.claim.better or "")["run"]:
         body = evidence.records[run]
         weights = class_weights(body, evidence.config.root)
         if weights is not None and len(weights):
-            found.append(inverse_frequency_correlation(weights, body["split"]["sizes"]["train"]))
-    return found
+            correlations.append(inverse_frequency_correlation(weights, body["split"]["sizes"]["train"]))
+    return correlations
 
 
 DIFFERENCES = ("greater", "greater_on_average", "grows", "within", "explained_by")  # tests whose effect is a difference
@@ -209,30 +211,27 @@ def claim_rows(
     evidence = [
         Evidence(config, claim, scale, paper, runs[runs["experiment"] == claim.experiment], records) for claim in claims
     ]
-    missing = [_missing(one) for one in evidence]
-    tested = [[] if gap else TESTS[one.claim.test](one) for one, gap in zip(evidence, missing, strict=True)]
-    sides = [stats.claim_p(comparisons) for comparisons in tested]
+    gaps = [_missing(part) for part in evidence]
+    tested = [[] if gap else TESTS[part.claim.test](part) for part, gap in zip(evidence, gaps, strict=True)]
+    sides = [stats.claim_p(comparisons) for comparisons in tested]  # p for each claim, and p against it
     p_values = [stats.two_sided(*side) for side in sides]
     corrected = stats.holm(p_values)
-    rows = []
-    for one, gap, comparisons, side, p, p_holm in zip(
-        evidence, missing, tested, sides, p_values, corrected, strict=True
-    ):
-        verdict = "not run" if gap else stats.claim_verdict(side[0], side[1], p_holm)
-        rows.append(
-            {
-                **_row(one, comparisons),
-                "p": p,
-                "p_holm": p_holm,
-                "verdict": verdict,
-                "note": gap or _note(one, comparisons),
-            }
+    return [
+        {
+            **_row(part, comparisons),
+            "p": p,
+            "p_holm": p_holm,
+            "verdict": "not run" if gap else stats.claim_verdict(side[0], side[1], p_holm),
+            "note": gap or _note(part, comparisons),
+        }
+        for part, gap, comparisons, side, p, p_holm in zip(
+            evidence, gaps, tested, sides, p_values, corrected, strict=True
         )
-    return rows
+    ]
 
 
 def _missing(evidence: Evidence) -> str:
-    """Which cells a claim lacks, and why; empty if it has a record for all of them. Part of a claim is not decided."""
+    """Which cells of a claim have no record, and why; empty if all have one. A claim is never decided in part."""
     config, paper, name = evidence.config, evidence.paper, evidence.claim.experiment
     experiment = config.experiment(paper, name)
     if experiment.status != "ready":
@@ -240,7 +239,7 @@ def _missing(evidence: Evidence) -> str:
     if not evidence.settings:
         return f"not part of scale {evidence.scale}"
     if evidence.claim.test == "grows" and len(evidence.settings) < 2:
-        return f"scale {evidence.scale} has one of its two settings only"
+        return f"scale {evidence.scale} has only one of its two settings"
     cells = [(setting, method) for setting in evidence.settings for method in evidence.methods]
     gaps = [cell for cell in cells if evidence.cell(*cell).empty]
     if not gaps:
@@ -254,7 +253,7 @@ def _missing(evidence: Evidence) -> str:
 
 def _row(evidence: Evidence, comparisons: list[Comparison]) -> dict[str, Any]:
     claim, used = evidence.claim, evidence.used()
-    weakest = max(comparisons, key=lambda one: 2.0 if one.p_for is None else one.p_for, default=None)
+    weakest = max(comparisons, key=lambda place: 2.0 if place.p_for is None else place.p_for, default=None)
     return {
         "paper": evidence.paper,
         "kind": "claim",
@@ -265,7 +264,7 @@ def _row(evidence: Evidence, comparisons: list[Comparison]) -> dict[str, Any]:
         "setting": " ".join(evidence.settings),
         "method": " ".join(evidence.methods),
         "metric": claim.metric,
-        "n": min((one.n for one in comparisons), default=0),
+        "n": min((place.n for place in comparisons), default=0),
         "effect": weakest.effect if weakest else None,
         "effect_low": weakest.low if weakest else None,
         "effect_high": weakest.high if weakest else None,
@@ -278,11 +277,12 @@ def _row(evidence: Evidence, comparisons: list[Comparison]) -> dict[str, Any]:
 
 
 def _note(evidence: Evidence, comparisons: list[Comparison]) -> str:
-    """The rule, and the effect at every place: the line itself shows the weakest one."""
+    """The rule, the effect at every place (the line itself shows the weakest), and runs that diverged or collapsed."""
     notes = [f"rule: {evidence.claim.rule}"]
     if len(comparisons) > 1:
         sign = "+" if evidence.claim.test in DIFFERENCES else ""  # ratios and correlations have none
-        notes.append("effects: " + ", ".join(f"{_figure(one.effect, sign)} at {one.label}" for one in comparisons))
+        effects = (f"{_effect(place.effect, sign)} at {place.label}" for place in comparisons)
+        notes.append(f"effects: {', '.join(effects)}")
     if evidence.claim.test == "weights_not_inverse_frequency":
         ranks = [spearman for setting in evidence.settings for _, spearman in _correlations(evidence, setting)]
         if ranks:
@@ -294,5 +294,5 @@ def _note(evidence: Evidence, comparisons: list[Comparison]) -> str:
     return "; ".join(notes)
 
 
-def _figure(effect: float | None, sign: str) -> str:
+def _effect(effect: float | None, sign: str) -> str:
     return "unknown" if effect is None else f"{effect:{sign}.4f}"

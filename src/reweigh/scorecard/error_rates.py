@@ -1,10 +1,11 @@
-"""How often the rules of `reweigh.stats` err: how often a perfect replication is called worse, a true gap replicated.
+"""How often the rules of `reweigh.stats` err: how often they call a perfect replication worse, or a gap replicated.
 
-Two independent ways. `simulate` draws runs and gives them to the rule. `exact` integrates: the mean and the sd of a
-normal sample are independent, so that given the sd s of n runs a verdict's probability is that of a normal mean in an
-interval, and s √(n-1) / σ is chi distributed. Both take and return fractions; tables are in points (1 point = 0.01).
+It is computed in two independent ways. `simulate` draws runs and applies the rule to them. `exact` integrates: the mean
+and the sd of a normal sample are independent. So, given the sd s of n runs, a verdict's probability is that of a normal
+mean in an interval, and s √(n-1) / σ is chi distributed. Both take and return fractions; tables are in points (1 point
+= 0.01).
 
-`markdown_tables` gives what docs/verdicts.md shows, as Markdown.
+`markdown_tables` returns the tables of docs/verdicts.md.
 """
 
 import itertools
@@ -32,11 +33,11 @@ POINT = 0.01
 DRAWS = 50_000
 QUANTILES = {"10 %": 0.1, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "90 %": 0.9}
 ANY_SD = np.geomspace(0.05, 10, 60) * POINT
-SHOWS = {
+CAPTIONS = {
     "perfect": "A perfect replication of a true mean, in %: replicated / better or worse / inconclusive",
     "noisy": "A perfect replication of a mean over few runs, in %: replicated / better or worse / inconclusive",
     "gaps": "Ours is worse by a true gap, τ = 1 point, in %: replicated / worse / inconclusive",
-    "spreads": "Standard deviations over seeds that are met in practice, in points",
+    "spreads": "Standard deviations over seeds that occur in practice, in points",
     "claims": "How often a claim of a gain is decided, in %: without a gain either way, else `holds`",
     "others": "Other claims, and runs that are not normal, in %",
 }
@@ -47,11 +48,13 @@ Rates = dict[str, float]
 
 @dataclass(frozen=True)
 class Case:
-    """What is true where a published number is compared with n runs of ours; sd is that of one run, on both sides.
+    """What is true when a published number is compared with n runs of ours.
 
-    gap              our true mean minus theirs
-    published_runs   theirs is the mean of so many runs; None: it is the true mean
-    prints_sd        the paper prints its sd: the sample sd of its runs, or the true one if the mean is true
+    gap              our true mean minus the published one's
+    sd               the true standard deviation of one run, theirs or ours
+    n                our runs
+    published_runs   the published number is the mean of so many runs; None: it is the true mean
+    prints_sd        the paper prints an sd: the sample sd of its runs, or the true sd if its mean is the true one
     """
 
     gap: float
@@ -62,7 +65,7 @@ class Case:
 
 
 def verdicts(published: np.ndarray | float, published_sd: np.ndarray | float, values: np.ndarray) -> np.ndarray:
-    """`stats.verdict` for many samples at once: values (draws, n), n at least 2; words (draws,)."""
+    """`stats.verdict` for many samples at once: values (draws, n), n at least 2; returns verdicts (draws,)."""
     n = values.shape[1]
     mean, sd = values.mean(1), values.std(1, ddof=1)
     half = stats.t_quantile(n - 1) * sd / math.sqrt(n)
@@ -92,14 +95,14 @@ def exact(case: Case) -> Rates:
         def given(printed: np.ndarray) -> np.ndarray:
             return np.stack([_given(case, stats.tolerance(sd)) for sd in printed], axis=1)
 
-        found = expect(given, case.sd, runs - 1, stats.SMALLEST_TOLERANCE)
+        probabilities = expect(given, case.sd, runs - 1, stats.SMALLEST_TOLERANCE)
     else:
-        found = _given(case, stats.tolerance(case.sd if case.prints_sd else None))
-    return dict(zip(VERDICTS, found.tolist(), strict=True))
+        probabilities = _given(case, stats.tolerance(case.sd if case.prints_sd else None))
+    return dict(zip(VERDICTS, probabilities.tolist(), strict=True))
 
 
 def _given(case: Case, tau: float) -> np.ndarray:
-    """Probabilities of VERDICTS where the tolerance is known."""
+    """Probabilities of VERDICTS, given the tolerance."""
     runs, widening = case.published_runs, stats.t_quantile(case.n - 1) / math.sqrt(case.n)
     error = case.sd * math.sqrt(1 / case.n + (1 / runs if runs else 0.0))  # of our mean minus theirs
 
@@ -113,9 +116,10 @@ def _given(case: Case, tau: float) -> np.ndarray:
 
 
 def expect(function: Callable[[np.ndarray], np.ndarray], sd: float, degrees: int, kink: float) -> np.ndarray:
-    """E[function(s)] for the sample sd s of normal values with the true `sd`; smooth but for a kink.
+    """E[function(s)] for the sample sd s of normal values with the true `sd`; `function` is smooth except at a kink.
 
-    `function` takes sds (k,) and gives (..., k). Gauss-Legendre on both sides of the kink, times chi's density.
+    `function` takes sds (k,) and returns (..., k). Gauss-Legendre quadrature on both sides of the kink, weighted by the
+    density of chi.
     """
     end = sd * math.sqrt(chdtri(degrees, 1e-15) / degrees)
     bounds = [0.0, *([kink] if 0 < kink < end else []), end]
@@ -151,23 +155,23 @@ def within_rate(difference: float, sd: float, n: int, margin: float, tests: int 
     bound = stats.t_quantile(n - 1, 1 - stats.ALPHA / tests) / math.sqrt(n)
 
     def given(s: np.ndarray) -> np.ndarray:
-        room = np.maximum(0.0, margin - bound * s)
-        return ndtr((room - difference) * math.sqrt(n) / sd) - ndtr((-room - difference) * math.sqrt(n) / sd)
+        reach = np.maximum(0.0, margin - bound * s)
+        return ndtr((reach - difference) * math.sqrt(n) / sd) - ndtr((-reach - difference) * math.sqrt(n) / sd)
 
     return float(expect(given, sd, n - 1, margin / bound))
 
 
 def simulate_spreads(n: int, settings: int = 4, draws: int = 3000, seed: int = 0) -> float:
-    """How often two methods of equal spread are told apart by `smaller_spread`, normal values, spreads pooled."""
+    """How often `smaller_spread` decides between two methods of equal spread: normal values, spreads pooled."""
     values = rng(seed, "spreads", n, settings).standard_normal((draws, 2, settings, n))
     tests = [stats.spread_ratio(ours, others) for ours, others in values]
-    return sum((stats.two_sided(one.p_for, one.p_against) or 0.0) < stats.ALPHA for one in tests) / draws
+    return sum((stats.two_sided(test.p_for, test.p_against) or 0.0) < stats.ALPHA for test in tests) / draws
 
 
 def simulate_collapses(n: int, sd: float, share: float, loss: float, draws: int = DRAWS) -> tuple[Rates, float]:
-    """Runs of which a share collapses and loses so much: verdicts on the true mean, and false claims of a difference.
+    """Runs of which a share collapses and loses so much: rates of verdicts, and how often a claim is falsely decided.
 
-    The claim compares two such methods without any true difference, by pairs.
+    The published number is the true mean. The claim compares two such methods by pairs; there is no true difference.
     """
     random = rng(0, "collapses", n)
     values = sd * random.standard_normal((2, draws, n)) - loss * (random.random((2, draws, n)) < share)
@@ -176,49 +180,53 @@ def simulate_collapses(n: int, sd: float, share: float, loss: float, draws: int 
     return _shares(verdicts(-loss * share, 0.0, values[0])), float((abs(t) > stats.t_quantile(n - 1)).mean())
 
 
-def _shares(words: np.ndarray) -> Rates:
-    return {word: float((words == word).mean()) for word in VERDICTS}
+def _shares(decided: np.ndarray) -> Rates:
+    return {verdict: float((decided == verdict).mean()) for verdict in VERDICTS}
 
 
 # --- what docs/verdicts.md shows -------------------------------------------------------------------------------------
 
 
 def spreads(config: Config) -> pd.DataFrame:
-    """Sds over seeds that are met in practice, in points: columns sd of, number (of sds), and quantiles.
+    """Sds over seeds that occur in practice, in points: columns sd of, number (of sds), and quantiles.
 
-    A line for the test accuracy in the records at scale paper, one for differences to plain training, seed by seed, and
-    one for what each paper prints. Cells in which every run predicts one class only are left out: nothing varies there.
+    There is a row for the test accuracy in the records at scale paper, one for differences to plain training, seed by
+    seed, and one for what each paper prints. Cells in which every run predicts one class only are left out, because
+    nothing varies there.
     """
-    cell = ["paper", "experiment", "setting", "method"]
-    known = tables.table(scored_records(config, "paper"))
-    alive = known[~known.groupby(cell)["collapsed"].transform("all")]
-    values = {name: rows.set_index("seed")["test_accuracy"] for name, rows in alive.groupby(cell)}
-    pairs, kinds = [], {"one run of ours": [one.std(ddof=1) for one in values.values()]}
-    for name, ours in values.items():
-        published = config.paper(name[0]).published
-        plain = (*name[:3], published.baseline if published else "")
-        if name != plain and plain in values:
-            pairs.append((ours - values[plain]).std(ddof=1))
-    kinds["our difference to plain training, by seed"] = pairs
+    columns = ["paper", "experiment", "setting", "method"]
+    runs = tables.table(scored_records(config, "paper"))
+    kept = runs[~runs.groupby(columns)["collapsed"].transform("all")]
+    accuracies = {cell: rows.set_index("seed")["test_accuracy"] for cell, rows in kept.groupby(columns)}
+    differences = []
+    for cell, ours in accuracies.items():
+        published = config.paper(cell[0]).published
+        plain = (*cell[:3], published.baseline if published else "")
+        if cell != plain and plain in accuracies:
+            differences.append((ours - accuracies[plain]).std(ddof=1))
+    sds_of = {
+        "one run of ours": [values.std(ddof=1) for values in accuracies.values()],
+        "our difference to plain training, by seed": differences,
+    }
     for paper in config.project.papers:
-        kinds[f"what {paper} prints"] = tables.published(config, paper)["std"].tolist()
+        sds_of[f"what {paper} prints"] = tables.published(config, paper)["std"].tolist()
     rows = []
-    for kind, found in kinds.items():
-        sds = 100 * pd.Series(found, dtype=float).dropna()
+    for kind, fractions in sds_of.items():
+        sds = 100 * pd.Series(fractions, dtype=float).dropna()
         quantiles = {name: sds.quantile(level) for name, level in QUANTILES.items()}
         rows.append({"sd of": kind, "number": len(sds), **quantiles})
     return pd.DataFrame(rows)
 
 
 def curves() -> pd.DataFrame:
-    """What the figure shows: columns sd, n, gap (points, ours minus published) and the probability of each verdict."""
+    """The figure's data: columns sd, n, gap (points, ours minus published) and the probability of each verdict."""
     gaps = np.linspace(-5, 5, 101)
     rows = [(sd, n, gap, Case(gap * POINT, sd * POINT, n)) for sd in (0.5, 1.0) for n in SEEDS for gap in gaps]
     return pd.DataFrame([{"sd": sd, "n": n, "gap": gap, **exact(case)} for sd, n, gap, case in rows])
 
 
 def markdown_tables(config: Config) -> dict[str, str]:
-    """Every table of docs/verdicts.md, by the name of its place there: per cent, sds and gaps in points."""
+    """Every table of docs/verdicts.md, by its name there: rates in per cent, sds and gaps in points."""
     return {
         "perfect": _perfect(),
         "noisy": _noisy(),
@@ -230,8 +238,8 @@ def markdown_tables(config: Config) -> dict[str, str]:
 
 
 def text(root: str | Path = ".") -> str:
-    """All tables, each under what it shows."""
-    return "\n\n".join(f"{SHOWS[name]}\n\n{body}" for name, body in markdown_tables(load(root)).items())
+    """All tables, each under its caption."""
+    return "\n\n".join(f"{CAPTIONS[name]}\n\n{body}" for name, body in markdown_tables(load(root)).items())
 
 
 def write(folder: Path, root: str | Path = ".") -> list[Path]:
@@ -265,18 +273,18 @@ def _gaps() -> str:
     rows = []
     for gap in (1, 2, 3, 5):
         for sd in (0.2, 0.5, 1, 2):
-            found = [exact(Case(-gap * POINT, sd * POINT, n)) for n in SEEDS]
-            cells = [_triple(one["replicated"], one["worse"], one["inconclusive"]) for one in found]
-            rows.append([str(gap), f"{sd:g}", *cells])
+            rates = [exact(Case(-gap * POINT, sd * POINT, n)) for n in SEEDS]
+            fields = [_triple(rate["replicated"], rate["worse"], rate["inconclusive"]) for rate in rates]
+            rows.append([str(gap), f"{sd:g}", *fields])
         worst = [max(exact(Case(-gap * POINT, sd, n))["replicated"] for sd in ANY_SD) for n in SEEDS]
         rows.append([str(gap), "any", *(f"at most {_percent(rate)}" for rate in worst)])
     return table(["true gap", "sd of a run", *HEADS], rows)
 
 
 def _spreads(config: Config) -> str:
-    found = spreads(config)
-    rows = [[kind, str(count), *(f"{sd:.2f}" for sd in sds)] for kind, count, *sds in found.itertuples(index=False)]
-    return table([*found.columns], rows)
+    frame = spreads(config)
+    rows = [[kind, str(count), *(f"{sd:.2f}" for sd in sds)] for kind, count, *sds in frame.itertuples(index=False)]
+    return table([*frame.columns], rows)
 
 
 def _claims() -> str:
@@ -286,8 +294,8 @@ def _claims() -> str:
         for sd in (0.5, 1, 2):
             rates = [claim_rates(gain * POINT, sd * POINT, n, tests) for n in SEEDS for tests in (1, 10)]
             if gain or sd == 1:  # without a gain the sd does not matter
-                kept = [_percent(one["holds"] + (0 if gain else one["fails"])) for one in rates]
-                rows.append([str(gain), f"{sd:g}" if gain else "any", *kept])
+                fields = [_percent(rate["holds"] + (0 if gain else rate["fails"])) for rate in rates]
+                rows.append([str(gain), f"{sd:g}" if gain else "any", *fields])
     return table(head, rows)
 
 
@@ -295,7 +303,7 @@ def _others() -> str:
     collapses = [simulate_collapses(n, 0.5 * POINT, 0.1, 40 * POINT) for n in SEEDS]
     four = [claim_rates(0, POINT, n, places=4) for n in SEEDS]
     rows = {
-        "`greater` at four places at once, no difference at any: decided": [sum(one.values()) for one in four],
+        "`greater` at four places at once, no difference at any: decided": [sum(rates.values()) for rates in four],
         "`greater` at four places at once, a gain of 1 point at each, sd 1: `holds`": [
             claim_rates(POINT, POINT, n, places=4)["holds"] for n in SEEDS
         ],
@@ -307,9 +315,9 @@ def _others() -> str:
         ],
         "`smaller_spread` over four settings, equal spreads: decided (simulated)": [simulate_spreads(n) for n in SEEDS],
         "1 run of 10 collapses by 40 points, sd 0.5 else; a perfect replication: better or worse (simulated)": [
-            found["better"] + found["worse"] for found, _ in collapses
+            rates["better"] + rates["worse"] for rates, _ in collapses
         ],
-        "the same; a perfect replication: `replicated` (simulated)": [found["replicated"] for found, _ in collapses],
+        "the same; a perfect replication: `replicated` (simulated)": [rates["replicated"] for rates, _ in collapses],
         "two such methods without a difference, `greater`: decided (simulated)": [claim for _, claim in collapses],
     }
     body = [[text, *map(_percent, rates)] for text, rates in rows.items()]
@@ -318,8 +326,8 @@ def _others() -> str:
 
 def _wrong_side(case: Case) -> str:
     """replicated / better or worse / inconclusive"""
-    found = exact(case)
-    return _triple(found["replicated"], found["better"] + found["worse"], found["inconclusive"])
+    rates = exact(case)
+    return _triple(rates["replicated"], rates["better"] + rates["worse"], rates["inconclusive"])
 
 
 def _triple(*rates: float) -> str:
@@ -327,7 +335,7 @@ def _triple(*rates: float) -> str:
 
 
 def _percent(rate: float) -> str:
-    """Per cent: whole from 10 on, one decimal below; what rounds to nothing or everything is not said to be it."""
+    """Per cent: whole from 10 on, else one decimal; never 0 or 100, which a rate only comes close to."""
     percent = 100 * rate
     if percent < 0.05:
         return "< 0.1"

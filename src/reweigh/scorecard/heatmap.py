@@ -1,4 +1,4 @@
-"""Which published numbers stand together in one heat map, and where: methods down, settings across."""
+"""Which published numbers share a heat map of the page, and where they stand: methods down, settings across."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +9,7 @@ Place = tuple[str, str]  # the titles of a row and a column
 
 @dataclass
 class Panel:
-    """One heat map. `cells` has a line for each number; `note` is what a table says of all of them."""
+    """One heat map. `cells` has the lines at each place; `note` is the note that all its lines share."""
 
     title: str
     dataset: str
@@ -28,7 +28,7 @@ class Panel:
         return list(dict.fromkeys(setting for _, setting in self.cells))
 
     def add(self, rows: list[Row], metrics: bool) -> None:
-        """Put lines in their places; `metrics`: columns name the metric too."""
+        """Put lines in their places. With `metrics`, the titles of columns name the metric too."""
         for row in rows:
             self.rows.append(row)
             self.cells.setdefault(_place(row, metrics), []).append(row)
@@ -37,31 +37,32 @@ class Panel:
 def panels(rows: list[Row]) -> list[Panel]:
     """The heat maps of one table of a paper.
 
-    Each experiment has its own, but for those of one data set whose numbers fill different places of one map, which is
-    how the paper has them.
+    Each experiment has its own. Experiments on the same data set share one, as in the paper, if their numbers have
+    different places in it.
     """
     metrics = len({row["metric"] for row in rows}) > 1
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["dataset"], row["experiment"] or ""), []).append(row)
-    made: list[Panel] = []
-    for (dataset, _), group in sorted(groups.items(), key=lambda one: not one[0][1]):  # those with runs first
-        mine = {_place(row, metrics) for row in group}
-        fits = [panel for panel in made if panel.dataset == dataset and not mine & set(panel.cells)]
-        if not fits:
-            made.append(Panel(group[0]["panel"], dataset))
-        (fits or made[-1:])[0].add(_settled(group, fits), metrics)
-    for panel in made:
+    maps: list[Panel] = []
+    with_runs_first = sorted(groups.items(), key=lambda item: not item[0][1])
+    for (dataset, _), group in with_runs_first:
+        places = {_place(row, metrics) for row in group}
+        fitting = [panel for panel in maps if panel.dataset == dataset and not places & set(panel.cells)]
+        if not fitting:
+            maps.append(Panel(group[0]["panel"], dataset))
+        (fitting or maps[-1:])[0].add(_with_settings(group, fitting), metrics)
+    for panel in maps:
         panel.rows.sort(key=lambda row: row["place"])
-    return made
+    return maps
 
 
-def _settled(group: list[Row], fits: list[Panel]) -> list[Row]:
-    """Lines whose setting is ours under no name take the only one that their map has."""
+def _with_settings(group: list[Row], fitting: list[Panel]) -> list[Row]:
+    """The lines; those whose setting is none of ours take the setting of their map if it has only one."""
     for row in group:
         if row["value"] is None:
-            there = fits[0].across if fits else []
-            row["value"] = there[0] if len(there) == 1 else "other"
+            settings = fitting[0].across if fitting else []
+            row["value"] = settings[0] if len(settings) == 1 else "other"
     return group
 
 

@@ -1,4 +1,4 @@
-"""One line for each number that a paper publishes, ours beside it."""
+"""The scorecard's lines about published numbers: one for each number that a paper prints, with ours beside it."""
 
 from typing import Any
 
@@ -6,54 +6,68 @@ import pandas as pd
 
 from reweigh import stats
 from reweigh.analysis.tables import published, summary_row, why_not
-from reweigh.config.cards import card_of
 from reweigh.config.grid import Config
 
 
 def number_rows(
     config: Config, scale: str, paper: str, runs: pd.DataFrame, records: dict[str, dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The lines of a paper's published numbers, in the file's order; numbers that belong to no run of ours included."""
-    known = published(config, paper)
-    return [_row(config, scale, paper, row, known, runs, records) for row in known.to_dict("records")]
+    """The lines of a paper's published numbers, in the file's order, including those that no run of ours answers."""
+    numbers = published(config, paper)
+    return [
+        _ours(config, scale, paper, row, numbers, runs, records) if row["experiment"] else _without_runs(paper, row)
+        for row in numbers.to_dict("records")
+    ]
 
 
-def _row(
+def _base(paper: str, row: dict[str, Any]) -> dict[str, Any]:
+    """What a line takes from the file of published numbers."""
+    cell = ("experiment", "setting_name", "method_name") if row["experiment"] else ("dataset", "setting", "method")
+    return {
+        "paper": paper,
+        "kind": "number",
+        "id": "/".join(str(row[column]) for column in ("table_or_figure", *cell, "metric")),
+        "source": row["table_or_figure"],
+        "text": f"{row['dataset']}, {row['setting']}",
+        "metric": row["metric"],
+        "published": _number(row["mean"]),
+        "published_sd": _number(row["std"]),
+    }
+
+
+def _without_runs(paper: str, row: dict[str, Any]) -> dict[str, Any]:
+    """The line of a number that belongs to no cell of ours."""
+    base, excluded = _base(paper, row), row["excluded"]
+    verdict = "not reported" if base["published"] is None else "not judged" if excluded else "not run"
+    note = excluded or "no run of ours belongs to it"
+    return {**base, "n": 0, "verdict": verdict, "status": "not run", "note": note}
+
+
+def _ours(
     config: Config,
     scale: str,
     paper: str,
     row: dict[str, Any],
-    known: pd.DataFrame,
+    numbers: pd.DataFrame,
     runs: pd.DataFrame,
     records: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
+    """The line of a number that belongs to a cell of ours."""
     experiment, setting, method, metric = row["experiment"], row["setting_name"], row["method_name"], row["metric"]
-    mean, sd = _known(row["mean"]), _known(row["std"])
-    why = row["excluded"]
-    base = {
-        "paper": paper,
-        "kind": "number",
-        "id": "/".join(str(part) for part in (row["table_or_figure"], experiment, setting, method, metric)),
-        "source": row["table_or_figure"],
-        "text": f"{row['dataset']}, {row['setting']}",
-        "metric": metric,
-        "published": mean,
-        "published_sd": sd,
-    }
-    if experiment is None:
-        verdict = "not reported" if mean is None else "not judged" if why else "not run"
-        name = "/".join(str(row[column]) for column in ("table_or_figure", "dataset", "setting", "method", "metric"))
-        note = why or "no run of ours belongs to it"
-        return {**base, "id": name, "n": 0, "verdict": verdict, "status": "not run", "note": note}
+    base, excluded = _base(paper, row), row["excluded"]
+    mean, sd = base["published"], base["published_sd"]
     listed = config.paper(paper).published
-    assert listed is not None  # it was read from there
+    assert listed is not None  # the row was read from there
     plain = listed.baseline
-    one = config.experiment(paper, experiment)
-    mine = _cell(runs, experiment, setting, method)
-    ours = summary_row(mine, metric) if metric in runs else summary_row(mine.iloc[:0], "test_accuracy")
-    values = mine[metric].dropna().tolist() if metric in runs else []
-    value = one.settings[setting].value
-    verdict = stats.verdict(mean, sd, values)
+    value = config.experiment(paper, experiment).settings[setting].value
+    cell = _cell(runs, experiment, setting, method)
+    ours = summary_row(cell, metric) if metric in runs else summary_row(cell.iloc[:0], "test_accuracy")
+    values = cell[metric].dropna().tolist() if metric in runs else []
+    notes = [
+        *([excluded] if excluded else []),
+        *_notes(config, scale, paper, cell, records, (experiment, setting, method)),
+        *_trivial(runs, experiment, setting, metric),
+    ]
     return {
         **base,
         "experiment": experiment,
@@ -63,18 +77,12 @@ def _row(
         "title": config.paper(paper).methods[method].title,
         **ours,
         "metric": metric,
-        "difference": None if mean is None or not values or why else ours["mean"] - mean,
+        "difference": None if mean is None or not values or excluded else ours["mean"] - mean,
         **_gain(runs, experiment, setting, (method, plain), metric),
-        "published_gain": None if why else _published_gain(known, row, plain),
-        "verdict": "not judged" if why else verdict,
+        "published_gain": None if excluded else _published_gain(numbers, row, plain),
+        "verdict": "not judged" if excluded else stats.verdict(mean, sd, values),
         "scale_note": config.cut(scale, paper, experiment),
-        "note": "; ".join(
-            [
-                *([why] if why else []),
-                *_notes(config, scale, paper, mine, records, (experiment, setting, method)),
-                *_trivial(config, paper, runs, experiment, setting, metric),
-            ]
-        ),
+        "note": "; ".join(notes),
     }
 
 
@@ -92,50 +100,47 @@ def _gain(runs: pd.DataFrame, experiment: str, setting: str, methods: tuple[str,
     return {"gain": gains.mean, "gain_low": gains.low, "gain_high": gains.high}
 
 
-def _published_gain(known: pd.DataFrame, row: dict[str, Any], plain: str) -> float | None:
-    """The same by the paper's own numbers for that setting, of the same table if it has plain training, or another."""
-    same = known[(known["method_name"] == plain) & known["excluded"].isna()]
+def _published_gain(numbers: pd.DataFrame, row: dict[str, Any], plain: str) -> float | None:
+    """The same difference between the paper's own numbers of that setting, whichever of its tables has them."""
+    same = numbers[(numbers["method_name"] == plain) & numbers["excluded"].isna()]
     for column in ("experiment", "setting_name", "metric"):
         same = same[same[column] == row[column]]
     if same.empty or row["method_name"] == plain:
         return None
-    return _known(row["mean"] - same.iloc[0]["mean"])
+    return _number(row["mean"] - same.iloc[0]["mean"])
 
 
 def _notes(
     config: Config,
     scale: str,
     paper: str,
-    mine: pd.DataFrame,
+    cell: pd.DataFrame,
     records: dict[str, dict[str, Any]],
-    cell: tuple[str, str, str],
+    names: tuple[str, str, str],
 ) -> list[str]:
-    """What a reader of the line must know: why nothing was run, missing seeds, divergence, an unofficial edition."""
-    experiment, setting, method = cell
-    one = config.experiment(paper, experiment)
-    if mine.empty:
-        return [why_not(config, scale, paper, experiment, setting, method)]
-    notes, wanted = [], len(config.seeds(scale, paper, experiment))
-    if len(mine) < wanted:
-        notes.append(f"{len(mine)} of {wanted} seeds")
-    if diverged := int((mine["status"] == "diverged").sum()):
+    """What a reader must know of a cell (`names`: experiment, setting, method) and its runs.
+
+    Why nothing was run, missing seeds, divergence, predictions of one class, data that are not the official ones.
+    """
+    if cell.empty:
+        return [why_not(config, scale, paper, *names)]
+    notes, expected = [], len(config.seeds(scale, paper, names[0]))
+    if len(cell) < expected:
+        notes.append(f"{len(cell)} of {expected} seeds")
+    if diverged := int((cell["status"] == "diverged").sum()):
         notes.append(f"{diverged} diverged")
-    if collapsed := int(mine["collapsed"].sum()):
-        notes.append(f"{collapsed} of {len(mine)} runs predict one class only")
-    editions = {file["edition"] for run in mine["run"] for file in records[run]["raw"]} - {"official"}
-    notes += [f"data: {edition} of {one.dataset}" for edition in sorted(editions)]
+    if collapsed := int(cell["collapsed"].sum()):
+        notes.append(f"{collapsed} of {len(cell)} runs predict one class only")
+    editions = {file["edition"] for run in cell["run"] for file in records[run]["raw"]} - {"official"}
+    notes += [f"data: {edition} of {config.experiment(paper, names[0]).dataset}" for edition in sorted(editions)]
     return notes
 
 
-def _trivial(config: Config, paper: str, runs: pd.DataFrame, experiment: str, setting: str, metric: str) -> list[str]:
-    """What always naming the more frequent label scores, where that was measured: a method that trains nothing."""
-    methods = config.paper(paper).methods.items()
-    untrained = [name for name, method in methods if not card_of(method.uses).stages(method.options, 1)]
-    cells = [_cell(runs, experiment, setting, name) for name in untrained]
-    return [
-        f"a constant prediction scores {rows[metric].mean():.4f}" for rows in cells if not rows.empty and metric in rows
-    ]
+def _trivial(runs: pd.DataFrame, experiment: str, setting: str, metric: str) -> list[str]:
+    """What a method scores that takes no step and always predicts the more frequent label, where one was run."""
+    rows = runs[(runs["experiment"] == experiment) & (runs["setting"] == setting) & (runs["steps"] == 0)]
+    return [] if rows.empty or metric not in rows else [f"a constant prediction scores {rows[metric].mean():.4f}"]
 
 
-def _known(value: Any) -> float | None:
+def _number(value: Any) -> float | None:
     return None if value is None or pd.isna(value) else float(value)

@@ -1,8 +1,8 @@
-"""The scorecard as one HTML page that needs nothing else: no network, no other file, and JavaScript for comfort only.
+"""The scorecard as one HTML page without dependencies: no network and no other file; JavaScript only adds comfort.
 
-The tables are in the HTML itself. Beside them stands a JSON object with the chain behind every line, from which the
-page's script shows the runs, splits and raw files of a number that a reader asks for; what runs share is in it once.
-The page says only what lines, config and records say, so the same of them give the same bytes.
+The tables are plain HTML. A JSON object in the page holds the chain behind every line. The page's script reads it to
+show the runs, splits and raw files behind a number that a reader selects; what runs share is stored once. The page
+depends on nothing but lines, config and records, so the same of them give the same bytes.
 """
 
 import base64
@@ -25,35 +25,43 @@ from reweigh.config.grid import Config
 from reweigh.config.specs import SCALES
 from reweigh.records import lineage
 from reweigh.scorecard.heatmap import panels
-from reweigh.scorecard.text import RULE, TEST_NAMES
+from reweigh.scorecard.text import RULE, TEST_NAMES, p_value
 
 FOLDER = Path(__file__).parent
 
-# Every verdict: a symbol, as colours alone do not tell, and what it means in half a sentence.
+# Every verdict: a symbol, because not everyone can tell colours apart, and its meaning in half a sentence.
 NUMBER_VERDICTS = {
-    "replicated": ("=", "the published value is within reach of our interval, and that is narrow"),
+    "replicated": (
+        "=",
+        "the published value lies within our interval widened by its tolerance, and the interval is narrow",
+    ),
     "better": ("↑", "our interval lies wholly above the published value and its tolerance"),
-    "worse": ("↓", "our interval lies wholly below it"),
-    "inconclusive": ("?", "our runs are too few, or scatter too much, to say"),
-    "not run": ("·", "nothing of ours to compare; the note says why"),
+    "worse": ("↓", "our interval lies wholly below the published value and its tolerance"),
+    "inconclusive": ("?", "we have too few runs, or they scatter too much, to decide"),
+    "not run": ("·", "we have no runs to compare; the note says why"),
     "not reported": ("–", "the paper leaves the cell empty"),
-    "not judged": ("×", "a misprint, or a method that is not here; the note says which"),
+    "not judged": ("×", "a misprint, or a method that is not implemented; the note says which"),
 }
 CLAIM_VERDICTS = {
     "holds": ("✓", "our runs show it, corrected p below 0.05"),
     "fails": ("✗", "our runs show the opposite, corrected p below 0.05"),
     "inconclusive": ("?", "our runs show neither"),
-    "not run": ("·", "runs that it speaks of are missing"),
+    "not run": ("·", "runs that it needs are missing"),
 }
 VERDICTS = {**CLAIM_VERDICTS, **NUMBER_VERDICTS}
-SILENT = ("not run", "not reported", "not judged")  # verdicts that need no run: tables of nothing else start folded
+SILENT = ("not run", "not reported", "not judged")  # verdicts without runs: tables of nothing else are folded at first
 AXIS = 50  # half the width of a small plot, in its own units
+KEPT = (  # the columns of a line that the page's script reads
+    "paper", "kind", "id", "key", "where", "text", "title", "panel", "value", "metric", "dataset", "methods", "verdict",
+    "published", "published_sd", "mean", "sd", "low", "high", "difference", "gain", "gain_low", "gain_high",
+    "published_gain", "effect", "effect_low", "effect_high", "n", "p", "p_holm", "note", "records",
+)  # fmt: skip
 
 Row = dict[str, Any]
 
 
 def page(config: Config, scale: str, lines: pd.DataFrame, records: dict[str, dict[str, Any]]) -> str:
-    """The page of a scale. `lines` are those of `score`, `records` those that they were scored from, by run."""
+    """The page of a scale. `lines` are those of `score`; `records` are those that they were scored from, by run."""
     rows = rows_of(config, lines)
     papers = [_paper(config, name, [row for row in rows if row["paper"] == name]) for name in _distinct(rows, "paper")]
     style, script = ((FOLDER / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
@@ -78,20 +86,21 @@ def page(config: Config, scale: str, lines: pd.DataFrame, records: dict[str, dic
 
 
 def rows_of(config: Config, lines: pd.DataFrame) -> list[Row]:
-    """The lines with what the page needs to know besides.
+    """The lines with what the page needs besides.
 
     place (in the csv, from 0), key (the id, after the paper's name where two papers share it), plain (the verdict
-    without its scale), dataset, methods and titles (all that the line speaks of), values (run and metric of each run;
-    the metric is filled in from its record).
+    without its scale), dataset, methods and titles (of everything in the line), values (run and metric of each run;
+    the metric's value is filled in from its record).
     """
     shared = {name for name, count in Counter(lines["id"]).items() if count > 1}
     rows = [
         {name: _plain(value) for name, value in zip(lines.columns, values, strict=True)}
         for values in lines.itertuples(index=False)
     ]
-    mine = [row for row in reversed(rows) if row["kind"] == "number" and row["experiment"]]
-    known = {(row["paper"], said): row for row in mine for said in (row["text"], _dataset(row))}
-    for place, row in sorted(enumerate(rows), key=lambda one: not one[1]["experiment"]):  # those that `known` has first
+    with_runs = [row for row in reversed(rows) if row["kind"] == "number" and row["experiment"]]
+    similar = {(row["paper"], text): row for row in with_runs for text in (row["text"], _dataset(row))}
+    lines_with_runs_first = sorted(enumerate(rows), key=lambda numbered: not numbered[1]["experiment"])
+    for place, row in lines_with_runs_first:
         row["place"], row["n"] = place, int(row["n"] or 0)
         row["key"] = f"{row['paper']}/{row['id']}" if row["id"] in shared else row["id"]
         row["fragment"] = "number=" + quote(row["key"], safe="/,:@§'()*!~")
@@ -99,14 +108,14 @@ def rows_of(config: Config, lines: pd.DataFrame) -> list[Row]:
         row["values"] = [(run, row["metric"]) for run in unpack(row["runs"] or "")]
         row["where"] = _spaced(row["source"])
         row["note"] = row["note"] or ""
-        _place(config, row, known)
+        _place(config, row, similar)
     return rows
 
 
-def _place(config: Config, row: Row, known: dict[Any, Row]) -> None:
-    """Add data set, methods and the place of a line; a number that no run belongs to keeps the paper's own names.
+def _place(config: Config, row: Row, similar: dict[tuple[str, str], Row]) -> None:
+    """Add data set, methods and the place of a line; a number without runs keeps the names that the paper prints.
 
-    `known` has a line with an experiment by its paper and what that prints: data set and setting, or data set alone.
+    `similar` has lines with an experiment, by paper and what that prints: data set and setting, or the data set alone.
     """
     if row["experiment"]:
         paper, experiment = config.paper(row["paper"]), config.experiment(row["paper"], row["experiment"])
@@ -116,12 +125,13 @@ def _place(config: Config, row: Row, known: dict[Any, Row]) -> None:
         return
     start, end = f"{row['source']}/{row['text'].replace(', ', '/', 1)}/", f"/{row['metric']}"
     printed = row["id"].removeprefix(start).removesuffix(end)
-    ours = {one.title.replace(" ", ""): (name, one.title) for name, one in config.paper(row["paper"]).methods.items()}
-    name, row["title"] = ours.get(printed.replace(" ", ""), (printed, printed))
+    methods = config.paper(row["paper"]).methods
+    by_title = {method.title.replace(" ", ""): (name, method.title) for name, method in methods.items()}
+    name, row["title"] = by_title.get(printed.replace(" ", ""), (printed, printed))
     row["methods"], row["titles"] = [name], [row["title"]]
-    same = known.get((row["paper"], row["text"]))
+    same = similar.get((row["paper"], row["text"]))
     row["value"] = same["value"] if same else None
-    twin = same or known.get((row["paper"], _dataset(row)))
+    twin = same or similar.get((row["paper"], _dataset(row)))
     row["dataset"], row["panel"] = (twin["dataset"], twin["panel"]) if twin else (_dataset(row),) * 2
 
 
@@ -131,7 +141,7 @@ def _dataset(row: Row) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value of a data frame as JSON knows it: None for what is missing, six digits as in the csv."""
+    """A value of a data frame as JSON has it: None for a missing one, six digits as in the csv."""
     if value is None or pd.isna(value):
         return None
     if isinstance(value, str):
@@ -162,32 +172,32 @@ def _paper(config: Config, name: str, rows: list[Row]) -> dict[str, Any]:
     return {
         "name": name,
         "paper": paper,
-        "counts": {kind: Counter(row["plain"] for row in some) for kind, some in _kinds(numbers, claims)},
-        "totals": {kind: len(some) for kind, some in _kinds(numbers, claims)},
-        "cuts": {config.experiment(name, one).title: " ".join(cut.split()) for one, cut in cuts.items()},
+        "counts": {"number": _verdict_counts(numbers), "claim": _verdict_counts(claims)},
+        "totals": {"number": len(numbers), "claim": len(claims)},
+        "cuts": {config.experiment(name, key).title: " ".join(cut.split()) for key, cut in cuts.items()},
         "claims": claims,
         "claims_folded": _silent(claims),
         "tables": [_table(source, numbers) for source in _distinct(numbers, "source")],
     }
 
 
-def _kinds(numbers: list[Row], claims: list[Row]) -> tuple[tuple[str, list[Row]], ...]:
-    return ("number", numbers), ("claim", claims)
+def _verdict_counts(rows: list[Row]) -> Counter[str]:
+    return Counter(row["plain"] for row in rows)
 
 
 def _table(source: str, numbers: list[Row]) -> dict[str, Any]:
-    """One table or figure of a paper: its heat maps, and its lines in the same groups, with a note that all share."""
+    """One table or figure of a paper: its heat maps, and its lines in the same groups, each with its common note."""
     rows = [row for row in numbers if row["source"] == source]
-    shown = panels(rows)
-    reach = 1.2 * max((abs(end) for row in rows for end in _wanted(row)), default=0.0)
+    maps = panels(rows)
+    reach = 1.2 * max((abs(length) for row in rows for length in _lengths(row)), default=0.0)
     for row in rows:
         row["plot"] = _plot(row, reach)
-    for panel in shown:
+    for panel in maps:
         notes = {row["note"] for row in panel.rows}
         panel.note = notes.pop() if len(notes) == 1 else ""
     return {
         "title": _spaced(source),
-        "panels": shown,
+        "panels": maps,
         "reach": reach,
         "counts": Counter(row["verdict"] for row in rows),
         "folded": _silent(rows),
@@ -199,19 +209,19 @@ def _silent(rows: list[Row]) -> bool:
 
 
 def _notes(note: str, rule: str) -> tuple[list[str], list[str]]:
-    """A claim's note without its rule: the remarks, and the effects at every place."""
+    """A claim's note without its rule, in two parts: the remarks, and the effects at every place."""
     parts = [part for part in note.removeprefix(f"rule: {rule}").split("; ") if part]
     effects = [part.removeprefix("effects: ") for part in parts if part.startswith("effects: ")]
     return [part for part in parts if not part.startswith("effects: ")], effects
 
 
-def _wanted(row: Row) -> list[float]:
-    """What the small plots of a table must reach: each difference and tolerance, but not the ends of wide intervals."""
+def _lengths(row: Row) -> list[float]:
+    """What the axis of a small plot must cover: the difference and the tolerance, but not a wide interval."""
     return [] if row["difference"] is None else [row["difference"], stats.tolerance(row["published_sd"])]
 
 
 def _plot(row: Row, reach: float) -> dict[str, float] | None:
-    """The small plot of one line: our mean and interval less the published value, and ± the tolerance around 0."""
+    """The small plot of one line: our mean and interval minus the published value, and ± the tolerance around 0."""
     if row["difference"] is None or not reach:
         return None
     low, high = (row["difference"] if row[end] is None else row[end] - row["published"] for end in ("low", "high"))
@@ -220,13 +230,13 @@ def _plot(row: Row, reach: float) -> dict[str, float] | None:
 
 
 def _filters(rows: list[Row]) -> dict[str, list[tuple[str, str]]]:
-    """What can be chosen: value and text of each paper, data set, method and verdict that some line has."""
+    """The filters' choices: value and text of each paper, kind, data set, method and verdict that some line has."""
     methods = {name: title for row in rows for name, title in zip(row["methods"], row["titles"], strict=True)}
     return {
         "paper": [(name, name.upper()) for name in _distinct(rows, "paper")],
         "kind": [(name, f"{name}s") for name in _distinct(rows, "kind")],
         "dataset": [(name, name) for name in sorted(_distinct(rows, "dataset"))],
-        "method": sorted(methods.items(), key=lambda one: one[1].casefold()),
+        "method": sorted(methods.items(), key=lambda method: method[1].casefold()),
         "verdict": [(name, name) for name in sorted(_distinct(rows, "verdict"), key=_order)],
     }
 
@@ -239,7 +249,7 @@ def _order(verdict: str) -> int:
 
 
 class _Pool:
-    """Values that many runs share, each kept once; `add` says at which place."""
+    """Values that many runs share, each kept once; `add` returns its place."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
@@ -254,47 +264,40 @@ class _Pool:
 
 
 def data_of(scale: str, rows: list[Row], records: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What the page's script reads: `lines`, and the `runs` behind them; what runs share, by its place in a list.
+    """What the page's script reads: `lines`, the `runs` behind them, and lists of what runs share.
 
-    A line's `runs` are pairs: the place of a run, and what the line's metric is in it (None if it is no metric of one
-    run). A run that has no record has only its name.
+    A line's `runs` are pairs: the place of a run in `runs`, and its value of the line's metric (None if single runs
+    have no such metric). A run that has no record has only its name.
     """
     pools = {name: _Pool() for name in ("made", "splits", "files")}
     runs: dict[str, int] = {}
     bodies: list[Any] = []
     lines = []
     for row in rows:
-        found = []
+        pairs = []
         for run, metric in row["values"]:
             if run not in runs:
                 runs[run] = len(bodies)
                 bodies.append(_run(records[run], pools) if run in records else {"run": run})
             value = lineage.value_of(records[run], metric) if run in records else None
-            found.append([runs[run], value])
-        lines.append({**{name: row[name] for name in KEPT if row.get(name) is not None}, "runs": found})
+            pairs.append([runs[run], value])
+        lines.append({**{name: row[name] for name in KEPT if row.get(name) is not None}, "runs": pairs})
     shared = {name: pool.values for name, pool in pools.items()}
     return {"scale": scale, "csv": f"results/{scale}/scorecard.csv", "lines": lines, "runs": bodies, **shared}
 
 
-KEPT = (
-    "paper", "kind", "id", "key", "where", "text", "title", "panel", "value", "metric", "dataset", "methods", "verdict",
-    "published", "published_sd", "mean", "sd", "low", "high", "difference", "gain", "gain_low", "gain_high",
-    "published_gain", "effect", "effect_low", "effect_high", "n", "p", "p_holm", "note", "records",
-)  # fmt: skip
-
-
 def _run(body: dict[str, Any], pools: dict[str, _Pool]) -> dict[str, Any]:
-    """What a record says of its run, as the page keeps it."""
-    said = lineage.facts(body)
-    split = said.pop("split")
+    """What a record states about its run, in the form that the page's script reads."""
+    facts = lineage.facts(body)
+    split = facts.pop("split")
     sizes = {part: [sum(counts), len(counts), min(counts), max(counts)] for part, counts in split["sizes"].items()}
     sizes = {part: size for part, size in sizes.items() if size[0]}
     kept = {name: split[name] for name in ("path", "digest", "recipe_digest", "seed")}
-    made = {name: said.pop(name) for name in ("code", "git", "environment", "device")}
-    files = [pools["files"].add(file) for file in said.pop("raw")]
-    said.pop("value", None)
+    made = {name: facts.pop(name) for name in ("code", "git", "environment", "device")}
+    files = [pools["files"].add(file) for file in facts.pop("raw")]
+    facts.pop("value", None)
     return {
-        **said,
+        **facts,
         "made": pools["made"].add(made),
         "split": pools["splits"].add({**kept, "kind": split["recipe"]["kind"], "sizes": sizes}),
         "files": files,
@@ -310,7 +313,7 @@ def _template() -> Any:
         "number": _number,
         "signed": partial(_number, sign="+"),
         "short": partial(_number, digits=3),
-        "p": _p,
+        "p": p_value,
         "symbol": lambda verdict: VERDICTS[verdict][0],
         "css": lambda verdict: "v-" + verdict.replace(" ", "-"),
         "words": lambda name: name.replace("_", " "),
@@ -323,23 +326,19 @@ def _number(value: Any, digits: int = 4, sign: str = "") -> str:
     return "" if value is None else f"{value:{sign}.{digits}f}".replace("-", "−")
 
 
-def _p(value: Any) -> str:
-    return "" if value is None else "< 0.0001" if value < 1e-4 else f"{value:.2g}"
-
-
 def _ticks(text: str) -> Markup:
-    """Text in which `code` stands between ticks, as in notes and findings."""
+    """A text, such as a note, with `code` between backticks, as HTML."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _markdown(text: str) -> Markup:
-    """The little Markdown that the rule is written in: `code`, *emphasis* and [links](address)."""
+    """The subset of Markdown that the rule is written in: `code`, *emphasis* and [links](address)."""
     html = re.sub(r"\*([^*]+)\*", r"<em>\1</em>", str(_ticks(text)))
     return Markup(re.sub(r"\[([^\]]+)\]\(([^)]+)\)", r'<a href="\2">\1</a>', html))
 
 
 def _json(value: Any) -> str:
-    """JSON that can stand in a script element: nothing in it ends the element or opens a comment."""
+    """JSON that is safe inside a script element: it can neither end the element nor open a comment."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

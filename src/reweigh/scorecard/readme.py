@@ -1,4 +1,4 @@
-"""Verdicts in prose: how many of each, for the README, and the claims that were decided, for docs/found.md."""
+"""Verdicts as Markdown: the counts, for the README, and the claims that were decided, for docs/found.md."""
 
 from collections import Counter
 from pathlib import Path
@@ -8,16 +8,16 @@ import pandas as pd
 from reweigh import canonical_json
 from reweigh.config.grid import Config, load
 from reweigh.errors import ConfigError, ReweighError
+from reweigh.scorecard.claims import DIFFERENCES
 from reweigh.scorecard.text import TEST_NAMES, p_value, table
 
 NUMBER_VERDICTS = ("replicated", "better", "worse", "inconclusive", "not run")
 CLAIM_VERDICTS = ("holds", "fails", "inconclusive", "not run")
 DECIDED = ("holds", "fails")
-POINTS = ("greater", "greater_on_average", "grows", "within", "explained_by")  # tests of differences of metrics
 
 
 def summary(lines: pd.DataFrame) -> str:
-    """Markdown for the README: verdicts on numbers and on claims, counted by paper."""
+    """Markdown for the README: the verdicts on numbers and on claims, counted by paper."""
     numbers, claims = lines[lines["kind"] == "number"], lines[lines["kind"] == "claim"]
     rest = "not judged or not reported"
     parts = [
@@ -37,13 +37,13 @@ def decided(config: Config, lines: pd.DataFrame) -> str:
 
 
 def write(lines: pd.DataFrame, root: str | Path = ".") -> list[Path]:
-    """Put both between their markers in README.md and docs/found.md; the paths of the two.
+    """Put both between their markers in README.md and docs/found.md, and return the paths of these files.
 
     Raises ConfigError for another scale than paper, ReweighError if a marker is missing.
     """
     scales = set(lines["scale"])
     if scales != {"paper"}:
-        raise ConfigError(f"the README shows scale paper, not {', '.join(sorted(scales))}; call it with --scale paper")
+        raise ConfigError(f"the README shows scale paper, not {', '.join(sorted(scales))}; use --scale paper")
     root = Path(root)
     return [
         put(root / "README.md", "scorecard", summary(lines)),
@@ -52,32 +52,32 @@ def write(lines: pd.DataFrame, root: str | Path = ".") -> list[Path]:
 
 
 def put(path: Path, name: str, body: str) -> Path:
-    """Replace what stands between `<!-- name -->` and `<!-- /name -->` in a file. Raises ReweighError without them."""
+    """Replace the text between `<!-- name -->` and `<!-- /name -->` in a file. Raises ReweighError without these."""
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     text = path.read_text() if path.is_file() else ""
-    head, found, rest = text.partition(start)
+    head, opened, rest = text.partition(start)
     _, closed, tail = rest.partition(end)
-    if not (found and closed):
+    if not (opened and closed):
         raise ReweighError(f"{path} has no place for a table: put the lines {start} and {end} where it belongs")
     return canonical_json.write(path, f"{head}{start}\n{body}\n{end}{tail}")
 
 
 def _counted(lines: pd.DataFrame, verdicts: tuple[str, ...], rest: str = "") -> list[list[str]]:
-    """A row a paper: how many lines have each of the verdicts, and any other one."""
+    """A row for each paper: how many lines have each of the verdicts, and, under the heading `rest`, any other."""
     rows = []
     for paper, group in lines.groupby("paper", sort=False):
-        counts = Counter(group["verdict"])
-        found = [counts.pop(verdict, 0) for verdict in verdicts]
-        others = sum(counts.values())
+        left = Counter(group["verdict"])
+        counts = [left.pop(verdict, 0) for verdict in verdicts]
+        others = sum(left.values())
         if others and not rest:
-            raise ReweighError(f"the README's table has no column for the verdicts {', '.join(counts)}")
-        rows.append([f"`{paper}`", *map(str, [*found, others] if rest else found)])
+            raise ReweighError(f"the README's table has no column for the verdicts {', '.join(left)}")
+        rows.append([f"`{paper}`", *map(str, [*counts, others] if rest else counts)])
     return rows
 
 
 def _claim(config: Config, row: object) -> list[str]:
     line = row._asdict()  # type: ignore[attr-defined]
-    claim = next(one for one in config.paper(line["paper"]).claims if one.id == line["id"])
+    claim = next(claim for claim in config.paper(line["paper"]).claims if claim.id == line["id"])
     ours = " *(ours)*" if claim.source.startswith("ours") else ""
     return [
         f"`{line['paper']}`",
@@ -92,7 +92,7 @@ def _claim(config: Config, row: object) -> list[str]:
 
 
 def _effect(test: str, *values: float | None) -> str:
-    """A value or an interval: differences in points, ratios and correlations as they are."""
-    known = [value for value in values if value is not None and not pd.isna(value)]
-    shown = [f"{100 * value:+.1f}" if test in POINTS else f"{value:.3g}" for value in known]
-    return " to ".join(shown) + (" points" if known and test in POINTS else "")
+    """A value or an interval: differences in points, ratios and correlations unchanged."""
+    defined = [value for value in values if value is not None and not pd.isna(value)]
+    shown = [f"{100 * value:+.1f}" if test in DIFFERENCES else f"{value:.3g}" for value in defined]
+    return " to ".join(shown) + (" points" if defined and test in DIFFERENCES else "")

@@ -8,17 +8,17 @@ import pandas as pd
 from reweigh.config.grid import Config
 
 RULE = """
-A published number p with standard deviation s has the tolerance τ = max(0.01, s). With the 95 % Student interval of our
-mean over seeds: `better` or `worse` where the interval lies wholly beyond p ± τ, `replicated` where p lies within the
-interval widened by τ and the interval is at most 2τ wide, else `inconclusive`. A number that its note shows to be a
-misprint, or that belongs to a method which is not here, is `not judged`. Claims: paired seeds, two-sided tests,
-p values corrected by Holm's method over the paper's claims; `holds` or `fails` below 0.05; a claim about several places
-holds if it does at each. *Gain* is the mean difference to our own plain training at equal budget, seed by seed. Ours is
-always the last epoch; nothing is selected on the test set. Why this rule, and how often it errs:
-[docs/verdicts.md](../../docs/verdicts.md).
+A published number p with standard deviation s has the tolerance τ = max(0.01, s). It is compared with the 95 % Student
+interval of our mean over seeds. The verdict is `better` or `worse` if the interval lies wholly beyond p ± τ;
+`replicated` if p lies within the interval widened by τ and the interval is at most 2τ wide; else `inconclusive`.
+A number is `not judged` if it is a misprint or belongs to a method that is not implemented; its note says which. Claims
+are decided by two-sided tests on paired seeds. Their p values are corrected by Holm's method over the paper's claims,
+and a claim `holds` or `fails` below 0.05. A claim about several places holds if it holds at each of them. *Gain* is the
+mean difference to our own plain training at equal budget, seed by seed. Our numbers are always those of the last epoch;
+nothing is selected on the test set. Why this rule, and how often it errs: [docs/verdicts.md](../../docs/verdicts.md).
 """.strip()
 
-# What decides a claim, by the name of its test in the config.
+# The statistical test behind each `test` that a claim may name in the config.
 TEST_NAMES = {
     "greater": "paired t test",
     "greater_on_average": "paired t test of the average, one variance for all places",
@@ -34,11 +34,11 @@ TEST_NAMES = {
 
 
 def markdown(config: Config, scale: str, lines: pd.DataFrame) -> str:
-    """The whole text."""
+    """The scorecard's lines as a Markdown page."""
     parts = [f"# Scorecard at scale `{scale}`"]
     if scale != "paper":
         parts.append(
-            f"> **This is no replication.** Scale `{scale}` cuts the papers' protocols short so that everything runs "
+            f"> **This is no replication.** Scale `{scale}` cuts the papers' experiments short so that everything runs "
             f"in minutes. Each verdict begins with `{scale}:` and only says how such runs compare with the paper's."
         )
     parts.append(RULE)
@@ -65,8 +65,8 @@ def _paper(config: Config, scale: str, name: str, lines: pd.DataFrame) -> list[s
 
 
 def _cuts(lines: pd.DataFrame) -> str:
-    known = lines[lines["scale_note"].fillna("") != ""].drop_duplicates("experiment")
-    return "\n".join(f"- {row.experiment}: {row.scale_note}" for row in known.itertuples())
+    cut = lines[lines["scale_note"].fillna("") != ""].drop_duplicates("experiment")
+    return "\n".join(f"- {row.experiment}: {row.scale_note}" for row in cut.itertuples())
 
 
 def _counts(numbers: pd.DataFrame, claims: pd.DataFrame) -> str:
@@ -120,7 +120,9 @@ def _claims(group: pd.DataFrame, tests: dict[str, str]) -> str:
 
 
 def _findings(findings: list[Any]) -> str:
-    return "\n".join(f"- **{one.where}.** {' '.join(one.text.split())} Evidence: {one.evidence}." for one in findings)
+    return "\n".join(
+        f"- **{finding.where}.** {' '.join(finding.text.split())} Evidence: {finding.evidence}." for finding in findings
+    )
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -148,7 +150,7 @@ def _signed(value: Any) -> str:
 
 
 def p_value(value: Any) -> str:
-    """A p value as it is read: two digits, and a bound for the smallest."""
+    """A p value to two digits; below 0.0001 only that bound."""
     if value is None or pd.isna(value):
         return ""
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}"

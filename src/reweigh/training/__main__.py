@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reweigh.config.names import RunName
 from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.records import attestations, record
 from reweigh.training.device import take_lease
@@ -51,11 +52,12 @@ def is_current(spec: dict[str, Any]) -> bool:
     from reweigh.data.obtain import recipe_digest
 
     try:
-        found = record.read(record.record_path(record.run_name(spec)))
-        record.trace_path(record.record_path(record.run_name(spec)), found)
+        path = record.record_path(str(RunName.of_spec(spec)))
+        body = record.read(path)
+        record.trace_path(path, body)
     except RecordError:
         return False
-    return not record.stale_because(found, spec, recipe_digest(spec), attestations.load())
+    return not record.stale_because(body, spec, recipe_digest(spec), attestations.load())
 
 
 def train(
@@ -70,7 +72,7 @@ def train(
     the device (None: see `automatic`). SIGTERM and Ctrl-C save and end like a budget.
     """
     deadline = None if time_budget is None else time.monotonic() + time_budget
-    names = [record.run_name(spec) for spec in specs]
+    names = [str(RunName.of_spec(spec)) for spec in specs]
     before = {name: record.stamp(record.record_path(name)) for name in names}  # another process may write them from now
     waiting = [spec for spec in specs if again or not is_current(spec)]
     if kept := len(specs) - len(waiting):
@@ -152,7 +154,7 @@ class Progress:
     """A progress bar over the steps of all runs, on a terminal; silent elsewhere, or without tqdm."""
 
     def __init__(self, specs: list[dict[str, Any]]) -> None:
-        self.title = record.run_name(specs[0]) if len(specs) == 1 else f"{len(specs)} runs"
+        self.title = str(RunName.of_spec(specs[0])) if len(specs) == 1 else f"{len(specs)} runs"
         self.steps = 0
         self.bar: Any = None
 

@@ -10,12 +10,13 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
+from reweigh.canonical_json import atomic_file
 from reweigh.records.record import Stamp, stamp
 
 FOLDER = Path(".reweigh") / "checkpoints"
@@ -39,18 +40,6 @@ class Clock:
 
     def is_up(self) -> bool:
         return self.stopping or (self.deadline is not None and time.monotonic() >= self.deadline)
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which has its name and its content on the disk only once it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}")
-    with open(partial, "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 class Keeper:
@@ -92,7 +81,7 @@ class Keeper:
     def save(self, run: Any) -> None:
         """Write the run's state atomically: a checkpoint is whole or it is not there."""
         self.measure()
-        with atomic(self.path) as file:
+        with atomic_file(self.path) as file:
             torch.save({**run.state(), "facts": self.facts}, file)
         self.saved_at = time.monotonic()
         if self.record and stamp(self.record) != self.before:

@@ -16,11 +16,13 @@ import numpy as np
 import torch
 
 from reweigh import canonical_json
+from reweigh.config.names import RunName
 from reweigh.data import load, manifest
 from reweigh.data.arrays import RawData, npz_bytes
 from reweigh.data.obtain import describe, obtain, recipe_digest, split_path
 from reweigh.digest import canonical, digest, file_digest
 from reweigh.records import record
+from reweigh.training import snakemake_backups
 from reweigh.training.checkpoint import Clock, Keeper
 from reweigh.training.energy import EnergyMeter, driver_version
 from reweigh.training.engine import Run, eagerly
@@ -133,7 +135,7 @@ class Job:
         before: Mapping[str, record.Stamp | None] | None = None,
     ) -> None:
         self.spec, self.device, self.at_once = spec, device, at_once
-        self.name = record.run_name(spec)
+        self.name = str(RunName.of_spec(spec))
         started, self.git = now(), git_state()
         if device.type == "cpu":
             torch.set_num_threads(spec["training"]["threads"])
@@ -211,6 +213,7 @@ class Job:
             **run.results(),
         }
         written = record.write(path, body)
+        snakemake_backups.replace_backup(path)  # before the checkpoint goes: a kill in between costs nothing
         self.keeper.done()
         return written
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from reweigh.canonical_json import atomic_file
 from reweigh.digest import digest
 from reweigh.records import record
-from reweigh.training.checkpoint import atomic
 from reweigh.training.engine import Run
 
 FOLDER = Path(".reweigh") / "stages"
@@ -63,7 +63,7 @@ class StageOne:
         content = io.BytesIO()
         taken = {"peak_bytes": self.peak(), "energy_joules": self.joules()}
         torch.save({"state": self.run.state(), **taken}, content)
-        with atomic(self.path) as file:
+        with atomic_file(self.path) as file:
             file.write(self._digest(content.getvalue()))
             file.write(content.getvalue())
 

@@ -1,70 +1,74 @@
-"""Records that look at each other: no two trainings that differ learn the same, so one of two that are equal is a copy.
+"""Records that are copies: two different trainings never learn the same, so of two equal results one is a copy.
 
-What was learned is the curve of the training loss, in full precision, and what a method logged. Two runs may agree in
-them honestly where they are one training under two names: the same experiment in two parts of a paper, or methods that
-share a first stage and train no second.
+Results are compared by the curve of the training loss, in full precision, and by what a method logged. Two runs may
+rightly agree if they are the same training under two names: an experiment that stands in two parts of a paper, or
+methods that share their first stage and train no second one.
 """
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
+from reweigh.config.names import RunName
 from reweigh.digest import canonical
 
 Body = dict[str, Any]
-NAMES = ("scale", "paper", "experiment", "setting", "method", "seed")
-ONLY_WATCHES = ("log_weights", "keep_features")  # what is kept of a training, which it does not change
+ONLY_LOGGING = ("log_weights", "keep_features")  # options that decide what is logged and do not change the training
 
 
-def copies(records: dict[str, Body]) -> dict[str, str]:
-    """Runs, of one scale, whose results are those of another training, each with what is wrong."""
+def duplicate_results(records: dict[str, Body]) -> dict[str, str]:
+    """The runs, of one scale, whose results are those of another training; each with what is wrong."""
     results = {run: list(_results(run, body)) for run, body in records.items()}
-    return copied(records, results, "its results are those of")
+    return duplicates(records, results, "its results are those of")
 
 
-def copied(records: dict[str, Body], learned: Mapping[str, Sequence[Hashable]], what: str) -> dict[str, str]:
-    """Runs that share one of the things that each `learned` with a run of another training, and what is wrong."""
-    groups: dict[Hashable, list[str]] = {}
-    for run, things in learned.items():
-        for thing in things:
-            groups.setdefault(thing, []).append(run)
-    found: dict[str, str] = {}
-    for runs in groups.values():
+def duplicates(records: dict[str, Body], fingerprints: Mapping[str, Sequence[Hashable]], fault: str) -> dict[str, str]:
+    """The runs that share a fingerprint with a run of another training; each with what is wrong (`fault` OTHER RUN).
+
+    `fingerprints` are values, for each run, that no two trainings have in common.
+    """
+    runs_with: dict[Hashable, list[str]] = {}
+    for run, values in fingerprints.items():
+        for value in values:
+            runs_with.setdefault(value, []).append(run)
+    faults: dict[str, str] = {}
+    for runs in runs_with.values():
         for run in runs if len(runs) > 1 else ():
-            other = next((one for one in runs if one != run and not _one_training(records[run], records[one])), None)
-            if other:
-                found.setdefault(run, f"{what} {other}, bit for bit: one of the two is a copy")
-    return found
+            others = (other for other in runs if other != run and not _same_training(records[run], records[other]))
+            if other := next(others, None):
+                faults.setdefault(run, f"{fault} {other}, bit for bit: one of the two is a copy")
+    return faults
 
 
 def _results(run: str, body: Body) -> Iterator[Hashable]:
-    """What of a record can only be equal if it was learned by one training."""
+    """The parts of a record that can only be equal if they come from the same training."""
     losses = body["curves"].get("train_loss")
     if not body["steps"] or body["status"] != "finished" or not losses:
         return
     if len(set(losses)) > 1:
         yield "losses", *losses
     curves = {name: values for name, values in body["curves"].items() if name != "train_seconds"}
-    yield run.rpartition("/")[0], canonical([curves, body["metrics"]])  # of few epochs: all, and within a cell
+    # Short curves may agree by chance, so here everything is compared, and only within a cell.
+    yield RunName.parse(run).cell, canonical([curves, body["metrics"]])
 
 
-def _one_training(one: Body, other: Body) -> bool:
-    """Whether two records may state one training under two names."""
-    if one["spec"]["seed"] != other["spec"]["seed"]:
+def _same_training(first: Body, second: Body) -> bool:
+    """Whether two records may be of the same training under two names."""
+    if first["spec"]["seed"] != second["spec"]["seed"]:
         return False
-    shared = _only_stage_one(one)
-    return _trained(one) == _trained(other) or (shared is not None and shared == _only_stage_one(other))
+    shared = _only_stage_one(first)
+    return _determinants(first) == _determinants(second) or (shared is not None and shared == _only_stage_one(second))
 
 
-def _trained(body: Body) -> Body:
-    """What decides a training: the spec without names, and without what only watches it; the examples."""
-    spec = {key: value for key, value in body["spec"].items() if key not in NAMES}
+def _determinants(body: Body) -> Body:
+    """What determines a training: its examples, and its spec without names and without options of logging."""
+    spec = {key: value for key, value in body["spec"].items() if key not in RunName._fields}
     for part in ("training", "method_options"):
-        said = spec[part].items()
-        spec[part] = {key: value for key, value in said if key not in ONLY_WATCHES and value is not None}
+        options = spec[part].items()
+        spec[part] = {key: value for key, value in options if key not in ONLY_LOGGING and value is not None}
     return {**spec, "examples": body["split"]["digest"]}
 
 
 def _only_stage_one(body: Body) -> str | None:
-    """The first stage of a run that trained no second; None for any other run."""
+    """The key of stage one for a run that trained no second stage; None for any other run."""
     shared = body.get("stage_one")
     return shared["key"] if shared and not sum(stage["epochs"] for stage in body["stages"][1:]) else None

@@ -14,11 +14,12 @@ from reweigh.analysis.tables import fingerprint, published, unpack
 from reweigh.artifacts import receipt
 from reweigh.artifacts.render import MADE
 from reweigh.config.grid import Config
+from reweigh.config.names import ArtifactName
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.provenance import recompute
-from reweigh.provenance.audit.completeness import incomplete
-from reweigh.provenance.audit.links import Link, watched
+from reweigh.provenance.audit.completeness import incompleteness
+from reweigh.provenance.audit.links import Link, with_progress
 
 Records = dict[str, dict[str, Any]]
 Numbers = dict[tuple[str, ...], tuple[Any, Any]] | None  # None: they cannot be read
@@ -96,7 +97,7 @@ def check_figures(config: Config, scale: str, root: Path, records: Records) -> I
     files = [path for ending in (*MADE, "json") for path in folder.glob(f"*/[!.]*.{ending}")]
     stems = {path.with_suffix("") for path in files if not path.name.endswith(".failed.ipynb")}
     numbers: dict[str, Numbers] = {}
-    for stem in watched(sorted(stems), "figures"):
+    for stem in with_progress(sorted(stems), "figures"):
         paper = stem.parent.name
         if paper not in numbers:
             numbers[paper] = _published(config, paper) if paper in config.papers else {}
@@ -167,7 +168,7 @@ def _lines(path: Path, view: View, made: Receipt | None) -> Verdict:
             worst = state, f"line {place}: {detail}"
     if worst != GOOD or made is None or view.paper not in view.config.papers:
         return worst
-    lacks = incomplete(lines, view.config, (view.scale, view.paper, view.name), view.records, made.runs)
+    lacks = incompleteness(lines, view.config, ArtifactName(view.scale, view.paper, view.name), view.records, made.runs)
     return ("broken", lacks) if lacks else GOOD
 
 

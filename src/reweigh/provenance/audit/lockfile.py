@@ -1,4 +1,4 @@
-"""The libraries that made the records, against what the lock file pinned then and pins now."""
+"""The libraries that made the records, against the versions that the lock file pinned then and pins now."""
 
 import subprocess
 from collections import Counter
@@ -10,7 +10,7 @@ from typing import Any
 from reweigh.provenance.audit.links import Link
 
 LOCK = "envs/requirements.lock"
-DECIDING = ("torch", "numpy")  # what a record's bits depend on
+DECIDING = ("torch", "numpy")  # the libraries that a record's bits depend on
 
 
 def check_lock(records: dict[str, dict[str, Any]], root: Path) -> Iterator[Link]:
@@ -24,7 +24,7 @@ def check_lock(records: dict[str, dict[str, Any]], root: Path) -> Iterator[Link]
         used = dict(zip(DECIDING, versions, strict=True))
         try:
             state, detail = _state(stated, python, used, root)
-        except (ValueError, OSError) as error:  # no version of a Python, no text, no file
+        except (ValueError, OSError) as error:  # a record may state anything as a version; a lock may be no text
             state, detail = "broken", f"it cannot be compared: {' '.join(str(error).split())}"
         lock = f"lock {stated[:12]}" if stated else "no lock"
         yield Link("lock", f"{LOCK} ({lock}, Python {python}, {_text(used)})", state, detail)
@@ -33,30 +33,33 @@ def check_lock(records: dict[str, dict[str, Any]], root: Path) -> Iterator[Link]
 def _state(stated: str, python: str, used: dict[str, str], root: Path) -> tuple[str, str]:
     path = root / LOCK
     if not path.is_file():
-        return "missing", f"{LOCK} is not there"
+        return "missing", f"{LOCK} does not exist"
     content = path.read_bytes()
     now = pins(content.decode(), python)
     if not stated:
-        return "unverifiable", f"made where no lock file was; the lock pins {_text(now)} now"
+        return "unverifiable", f"made without a lock file; the lock pins {_text(now)} now"
     same = sha256(content).hexdigest() == stated
-    then = now if same else _pins_of_then(stated, python, root)
+    then = now if same else _earlier_pins(stated, python, root)
     if then is not None and not _meets(used, then):
-        return "unverifiable", f"made with other versions than its own lock pinned ({_text(then)}): nothing says why"
+        return (
+            "unverifiable",
+            f"made with other versions than its own lock pinned ({_text(then)}), for no stated reason",
+        )
     if same or _meets(used, now):
         return "intact", ""
     return "stale", f"the lock pins {_text(now)} now"
 
 
-def _pins_of_then(stated: str, python: str, root: Path) -> dict[str, str] | None:
-    """What the lock with that digest pinned, by git's history of it; None if git has no such lock."""
+def _earlier_pins(stated: str, python: str, root: Path) -> dict[str, str] | None:
+    """What the lock with that digest pinned, from git's history; None if git has no such lock."""
     commits = _git(root, "log", "--format=%H", "--", LOCK).decode().split()
     contents = (_git(root, "show", f"{commit}:./{LOCK}") for commit in commits)
-    found = next((content for content in contents if sha256(content).hexdigest() == stated), None)
-    return None if found is None else pins(found.decode(errors="replace"), python)
+    lock = next((content for content in contents if sha256(content).hexdigest() == stated), None)
+    return None if lock is None else pins(lock.decode(errors="replace"), python)
 
 
 def _git(root: Path, *arguments: str) -> bytes:
-    """What git says; nothing where there is no git or no repository."""
+    """The output of git; empty without git or a repository."""
     try:
         return subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
@@ -67,22 +70,22 @@ def pins(text: str, python: str) -> dict[str, str]:
     """The versions that a lock file pins for a Python, of the libraries that decide a record's bits."""
     from packaging.requirements import InvalidRequirement, Requirement
 
-    where = {"python_full_version": python, "python_version": ".".join(python.split(".")[:2])}
-    found = {}
+    environment = {"python_full_version": python, "python_version": ".".join(python.split(".")[:2])}
+    versions = {}
     for line in text.splitlines():
         if not line.lower().startswith(DECIDING):
             continue
         try:
-            one = Requirement(line.split(" --hash")[0].rstrip(" \\"))
+            pin = Requirement(line.split(" --hash")[0].rstrip(" \\"))
         except InvalidRequirement:
             continue
-        if one.name.lower() in DECIDING and (one.marker is None or one.marker.evaluate(where)):
-            found[one.name.lower()] = str(one.specifier).removeprefix("==")
-    return found
+        if pin.name.lower() in DECIDING and (pin.marker is None or pin.marker.evaluate(environment)):
+            versions[pin.name.lower()] = str(pin.specifier).removeprefix("==")
+    return versions
 
 
 def _meets(used: dict[str, str], pinned: dict[str, str]) -> bool:
-    """Whether versions are those pinned; a build's own label (`+cu132`) does not count."""
+    """Whether versions are those pinned; the label of a build (`+cu132`) does not count."""
     return all(version.partition("+")[0] == pinned.get(name) for name, version in used.items())
 
 

@@ -1,4 +1,4 @@
-"""The middle of the chain, as an audit checks it: what each record says of itself, and what it was made by."""
+"""Records and attestations: whether each agrees with itself, with today's config and with today's code."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from reweigh.config.grid import Config
+from reweigh.config.names import RunName
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest
 from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.provenance import record_schema, retraining
 from reweigh.provenance.audit import traces
-from reweigh.provenance.audit.duplicates import copies
-from reweigh.provenance.audit.links import Link, watched
+from reweigh.provenance.audit.duplicates import duplicate_results
+from reweigh.provenance.audit.links import Link, with_progress
 from reweigh.provenance.consistency import CLOCK_SKEW, contradictions
 from reweigh.records import attestations, record
 
@@ -23,45 +24,44 @@ UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 def check_records(
     config: Config, scale: str, root: Path, attested: attestations.Attestations
 ) -> tuple[Records, list[Link]]:
-    """The sound records of a scale by run, and the links of all of them. A broken record is no evidence of anything."""
+    """The sound records of a scale by run, and the links of all. A broken record cannot show that others are sound."""
     sound: Records = {}
     links: list[Link] = []
-    for path in watched(sorted((root / "results" / scale).glob("*/*/*/*/seed*.json")), "records"):
-        run = path.relative_to(root / "results").with_suffix("").as_posix()
+    for run, path in with_progress(record.files_of(scale, root).items(), "records"):
         try:
             body = record.read(path)
         except RecordError as error:
             links.append(Link("record", run, "broken", str(error)))
             continue
         try:
-            wrong = _moved_here(run, body) or "; ".join(contradictions(body) or record_schema.faults(body))
-            found = [] if wrong else list(_of_one(config, run, body, root, attested))
-        except Exception as error:  # of a file that is no record, whatever it holds: no end of the audit
-            wrong, found = f"it is not what a record holds ({error!r})", []
-        if not wrong:
+            fault = _misplaced(run, body) or "; ".join(contradictions(body) or record_schema.faults(body))
+            parts = [] if fault else list(_parts(config, run, body, root, attested))
+        except Exception as error:  # the file may hold anything; the audit must go on
+            fault, parts = f"it does not have the form of a record ({error!r})", []
+        if not fault:
             sound[run] = body
-        links += [Link("record", run, "broken" if wrong else "intact", wrong), *found]
-    copied = {"record": copies(sound), "trace": traces.copies(sound, root)}
-    links = [_unless_copied(link, copied) for link in links]
-    links += traces.left_over(scale, root)
-    return {run: body for run, body in sound.items() if run not in copied["record"]}, links
+        links += [Link("record", run, "broken" if fault else "intact", fault), *parts]
+    duplicates = {"record": duplicate_results(sound), "trace": traces.duplicate_traces(sound, root)}
+    links = [_unless_duplicate(link, duplicates.get(link.kind, {})) for link in links]
+    links += traces.without_record(scale, root)
+    return {run: body for run, body in sound.items() if run not in duplicates["record"]}, links
 
 
-def _unless_copied(link: Link, copied: dict[str, dict[str, str]]) -> Link:
-    why = copied.get(link.kind, {}).get(link.name)
-    return link._replace(state="broken", detail=why) if why and link.state == "intact" else link
+def _unless_duplicate(link: Link, duplicates: dict[str, str]) -> Link:
+    fault = duplicates.get(link.name)
+    return link._replace(state="broken", detail=fault) if fault and link.state == "intact" else link
 
 
-def _moved_here(run: str, body: dict[str, Any]) -> str:
-    """A record that was copied to another run's place says another name than its path."""
-    same = body["run"] == run and record.run_name(body["spec"]) == run
+def _misplaced(run: str, body: dict[str, Any]) -> str:
+    """What is wrong with a record that states another run than its path does; empty if it is where it belongs."""
+    same = body["run"] == run and str(RunName.of_spec(body["spec"])) == run
     return "" if same else f"it is the record of {body['run']}, moved here"
 
 
-def _of_one(
+def _parts(
     config: Config, run: str, body: dict[str, Any], root: Path, attested: attestations.Attestations
 ) -> Iterator[Link]:
-    """What one record states about its spec, code, split recipe and trace, against what is there now."""
+    """What one record states about its spec, code, split recipe and trace, against those of today."""
     yield _spec(config, run, body)
     yield _code(run, body, attested)
     yield _recipe(run, body, root, attested)
@@ -74,7 +74,7 @@ def _spec(config: Config, run: str, body: dict[str, Any]) -> Link:
     except ConfigError as error:
         return Link("spec", run, "stale", f"the config has no such run now ({error})")
     if changed:
-        return Link("spec", run, "stale", f"the config says otherwise now: {', '.join(changed)}")
+        return Link("spec", run, "stale", f"the config has changed: {', '.join(changed)}")
     return Link("spec", run, "intact")
 
 
@@ -96,15 +96,16 @@ def _recipe(run: str, body: dict[str, Any], root: Path, attested: attestations.A
         now = recipe_digest(body["spec"], root / "data")
     except (ReweighError, OSError, ValueError, LookupError, ImportError) as error:
         return Link("recipe", run, "unverifiable", f"{type(error).__name__}: {error}")
-    then, why = body["split"]["recipe_digest"], "the split's recipe, its code or the manifest's promise has changed"
+    then = body["split"]["recipe_digest"]
     if now == then:
         return Link("recipe", run, "intact")
-    return _moved("recipe", run, why, attested.step(body["digest"], "split", then, now))
+    reason = "the split's recipe, the code that draws it or the raw files' digests in the manifest have changed"
+    return _moved("recipe", run, reason, attested.step(body["digest"], "split", then, now))
 
 
-def _moved(kind: str, run: str, why: str, step: attestations.Step | None) -> Link:
-    """A link whose digest is not today's: attested by a step that leads there, else stale."""
-    return Link(kind, run, "attested", f"{why}; {step.text}") if step else Link(kind, run, "stale", why)
+def _moved(kind: str, run: str, reason: str, step: attestations.Step | None) -> Link:
+    """A link whose digest is not today's: attested if an attestation leads from it to today's, else stale."""
+    return Link(kind, run, "attested", f"{reason}; {step.text}") if step else Link(kind, run, "stale", reason)
 
 
 def changes(then: Any, now: Any, path: str = "") -> list[str]:
@@ -123,38 +124,37 @@ def changes(then: Any, now: Any, path: str = "") -> list[str]:
 
 
 def check_attestations(attested: attestations.Attestations, scale: str, root: Path, records: Records) -> Iterator[Link]:
-    """One link for each attestation of a scale: that it is what was written, and fits itself and its records."""
-    for name in attested.files:
-        if name.split("/")[1] != scale:
-            continue
+    """One link for each attestation of a scale: whether it is unaltered, and agrees with itself and its records."""
+    for name in attested.of_scale(scale):
         if name in attested.refused:
             yield Link("attestation", name, "broken", attested.refused[name])
             continue
         try:
             body = attestations.read(root / name)
-            wrong = [*_unlike_itself(name, body), *_unlike_its_records(body, records, attested)]
-            stale = [] if wrong else _older_records(body, records)
+            faults = [*_contradicts_itself(name, body), *_contradicts_records(body, records, attested)]
+            outdated = [] if faults else _other_records(body, records)
         except (RecordError, *UNREADABLE) as error:
-            wrong, stale = [f"it is not what an attestation holds ({error!r})"], []
-        yield Link("attestation", name, "broken" if wrong else "stale" if stale else "intact", "; ".join(wrong + stale))
+            faults, outdated = [f"it does not have the form of an attestation ({error!r})"], []
+        state = "broken" if faults else "stale" if outdated else "intact"
+        yield Link("attestation", name, state, "; ".join(faults + outdated))
 
 
-def _unlike_itself(name: str, body: dict[str, Any]) -> Iterator[str]:
+def _contradicts_itself(name: str, body: dict[str, Any]) -> Iterator[str]:
     """What in an attestation contradicts the rest of it."""
     expected = f"{body['date'][:10]}-{body['digest'][:12]}.json"
-    if name.rpartition("/")[2] != expected:
-        yield f"by its date and digest it should be called {expected}"
+    if Path(name).name != expected:
+        yield f"by its date and digest its name should be {expected}"
     if datetime.fromisoformat(body["date"]) > datetime.now(UTC) + CLOCK_SKEW:
         yield f"its date, {body['date']}, is in the future"
     if same := [edit["then"][:12] for part in attestations.PARTS for edit in body[part] if edit["then"] == edit["now"]]:
-        yield f"it speaks of an edit that left the digest {same[0]} as it was"
+        yield f"it names an edit that did not change the digest {same[0]}"
     sample = body["sample"]
     covered = {run for edit in body["code"] for run in edit["covers"]}
-    again_ = {run for edit in body["code"] for run in edit["again"]}
-    if other := sorted(again_ - covered):
-        yield f"{other[0]} was trained again, but is not covered"
-    if len(again_) != sample["runs"]:
-        yield f"it states a sample of {sample['runs']} runs and names {len(again_)}"
+    retrained = {run for edit in body["code"] for run in edit["again"]}
+    if uncovered := sorted(retrained - covered):
+        yield f"{uncovered[0]} was trained again, but is not covered"
+    if len(retrained) != sample["runs"]:
+        yield f"it states a sample of {sample['runs']} runs and names {len(retrained)}"
     if len(covered) != sample["of"]:
         yield f"it states {sample['of']} records stale by code and covers {len(covered)}"
     if sample["runs"] < min(sample["asked"], sample["of"]) or sample["runs"] > sample["of"]:
@@ -165,8 +165,8 @@ def _unlike_itself(name: str, body: dict[str, Any]) -> Iterator[str]:
         yield f"its outcome is {sample['outcome']!r}"
 
 
-def _unlike_its_records(body: dict[str, Any], records: Records, attested: attestations.Attestations) -> Iterator[str]:
-    """What in an attestation contradicts the records that it covers, as far as they are there."""
+def _contradicts_records(body: dict[str, Any], records: Records, attested: attestations.Attestations) -> Iterator[str]:
+    """What in an attestation contradicts the records that it covers, as far as these exist."""
     date = datetime.fromisoformat(body["date"])
     for part, edits in (("code", body["code"]), ("split", body["split"])):
         for edit in edits:
@@ -176,18 +176,16 @@ def _unlike_its_records(body: dict[str, Any], records: Records, attested: attest
                 then = records[run]["code"]["digest"] if part == "code" else records[run]["split"]["recipe_digest"]
                 reached = {then, *(step.now for step in attested.chain(stated, part, then))}
                 if edit["then"] not in reached:
-                    yield f"{run} was not made by the {part} that it speaks of"
+                    yield f"{run} was not made by the {part} that it names"
                 if datetime.fromisoformat(records[run]["ended"]) > date:
                     yield f"it is older than the record of {run}"
-                if (
-                    part == "code"
-                    and edit["again"].get(run, outcome := digest(retraining.outcome(records[run]))) != outcome
-                ):
+                outcome = digest(retraining.outcome(records[run]))
+                if part == "code" and edit["again"].get(run, outcome) != outcome:
                     yield f"{run} did not come out as its record says"
 
 
-def _older_records(body: dict[str, Any], records: Records) -> list[str]:
-    """Records that were there when it was written, and are not those that it covers."""
+def _other_records(body: dict[str, Any], records: Records) -> list[str]:
+    """What is wrong if it covers other records than those that exist and are older than it."""
     others = [
         run
         for part in ("code", "split")
@@ -195,4 +193,4 @@ def _older_records(body: dict[str, Any], records: Records) -> list[str]:
         for run, stated in edit["covers"].items()
         if run in records and records[run]["digest"] != stated and records[run]["ended"] <= body["date"]
     ]
-    return [f"it covers another record of {others[0]} than the one that is there"] if others else []
+    return [f"it covers another record of {others[0]} than the one that exists"] if others else []

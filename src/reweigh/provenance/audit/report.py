@@ -1,9 +1,12 @@
 """What an audit says: counts and faults, on the terminal and as JSON.
 
 The JSON (`reweigh audit --report FILE`) has `report_version`, `scale`, `verdict`, `counts` (`{kind: {state: n}}`),
-`faults` (each with `kind`, `name`, `state`, `detail`, and `mend`, what to do about it, where there is such a thing),
-`runs_without_record` and `not_drawn`; after `--rerun` also `rerun`, how the runs were drawn. The audit writes no dates
-into it: the same state of the project gives the same bytes.
+`faults` (each with `kind`, `name`, `state`, `detail` and, if there is one, `remedy`), `runs_without_record` (their
+number) and `not_rendered` (names of artifacts); after `--rerun` also `rerun`, how the runs were chosen and what came
+out. The audit writes no dates into it: the same state of the project gives the same bytes.
+
+Version 2 renamed the keys `mend` and `not_rendered` and the kind `witness`, which are now `remedy`, `not_rendered` and
+`snakemake`.
 """
 
 import json
@@ -13,24 +16,23 @@ from pathlib import Path
 from typing import Any
 
 from reweigh import canonical_json
-from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link, mend
+from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link, remedy
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass
 class Report:
     """What an audit of one scale found.
 
-    `absent` are runs of the grid that nobody has made, `not_drawn` artifacts (`PAPER/NAME`) whose records are there and
-    whose files are not: no links, so no faults. `rerun` says how runs were drawn and trained again, where that was
-    asked for.
+    `absent` are runs of the grid without a record; `not_rendered` are artifacts (`PAPER/NAME`) that have records but no
+    files. Neither is a fault. `rerun` says how runs were chosen and trained again, if that was asked for.
     """
 
     scale: str
     links: list[Link] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
-    not_drawn: list[str] = field(default_factory=list)
+    not_rendered: list[str] = field(default_factory=list)
     rerun: dict[str, Any] | None = None
 
     @property
@@ -47,7 +49,8 @@ class Report:
     def faults(self) -> list[Link]:
         """Every link that is neither intact nor attested, in the order of the chain."""
         order = {kind: place for place, kind in enumerate(KINDS)}
-        return sorted((link for link in self.links if link.state not in SOUND), key=lambda one: (order[one.kind], one))
+        faults = (link for link in self.links if link.state not in SOUND)
+        return sorted(faults, key=lambda link: (order[link.kind], link))
 
     @property
     def exit_code(self) -> int:
@@ -61,9 +64,11 @@ class Report:
             "scale": self.scale,
             "verdict": "unbroken" if self.exit_code == 0 else "broken, stale or missing links",
             "counts": self.counts,
-            "faults": [{**link._asdict(), **({"mend": how} if (how := mend(link)) else {})} for link in self.faults],
+            "faults": [
+                {**link._asdict(), **({"remedy": action} if (action := remedy(link)) else {})} for link in self.faults
+            ],
             "runs_without_record": len(self.absent),
-            "not_drawn": self.not_drawn,
+            "not_rendered": self.not_rendered,
             **({"rerun": self.rerun} if self.rerun else {}),
         }
 
@@ -74,7 +79,7 @@ def write(report: Report, path: str | Path) -> Path:
 
 
 def show(report: Report, most: int = 30) -> None:
-    """Print the counts, and the faults: the worst first, those of the same kind for the same reason as one."""
+    """Print the counts, then the faults, the worst first; faults of the same kind and reason share one line."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -90,30 +95,28 @@ def show(report: Report, most: int = 30) -> None:
         first, others = links[0], f" and {len(links) - 1} more" if len(links) > 1 else ""
         text = f"{first.state}: {first.kind} {first.name}{others}: {first.detail}"
         console.print(escape(printable(text)), soft_wrap=True)
-        if how := mend(first):
-            console.print(escape(printable(f"    {how}")), style="dim", soft_wrap=True)
+        if action := remedy(first):
+            console.print(escape(printable(f"    {action}")), style="dim", soft_wrap=True)
     if left := sum(map(len, groups[most:])):
         console.print(f"... and {left} more; all are in the report (--report FILE)", soft_wrap=True)
     if report.absent:
-        console.print(
-            f"{len(report.absent)} runs of the grid have no record; nothing is claimed of them", soft_wrap=True
-        )
-    if report.not_drawn:
-        names = ", ".join(report.not_drawn)
-        console.print(f"{len(report.not_drawn)} artifacts of the config are not drawn: {names}", soft_wrap=True)
-    holds = "the chain is unbroken" if report.links else "there is nothing at this scale to audit"
-    console.print(holds if report.exit_code == 0 else "the chain does not hold everywhere", soft_wrap=True)
+        console.print(f"{len(report.absent)} runs of the grid have no record", soft_wrap=True)
+    if report.not_rendered:
+        names = ", ".join(report.not_rendered)
+        console.print(f"{len(report.not_rendered)} artifacts of the config are not rendered: {names}", soft_wrap=True)
+    unbroken = "the chain is unbroken" if report.links else "there is nothing at this scale to audit"
+    console.print(unbroken if report.exit_code == 0 else "the chain has faults", soft_wrap=True)
 
 
 def printable(text: str) -> str:
-    """A text whose control characters, which came out of somebody's file, do nothing to a terminal."""
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+    """A text from a file with its control characters escaped, so that a terminal shows them and does not obey them."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def grouped(faults: list[Link]) -> list[list[Link]]:
-    """Faults of the same kind, state and reason together; what is altered first, what cannot be checked last."""
+    """Faults of the same kind, state and reason together: broken links first, unverifiable ones last."""
     worst = ("broken", "missing", "stale", "unverifiable")
     groups: dict[tuple[str, str, str], list[Link]] = {}
-    for link in sorted(faults, key=lambda one: worst.index(one.state)):
+    for link in sorted(faults, key=lambda link: worst.index(link.state)):
         groups.setdefault((link.kind, link.state, link.detail), []).append(link)
     return list(groups.values())

@@ -1,19 +1,19 @@
-"""Snakemake's own memory as a witness: does what it remembers of its jobs agree with what the project's files say?
+"""Snakemake's metadata, compared with the project's files: a second account of each job, which reweigh never writes.
 
-Snakemake keeps a JSON for each file that a job of it made, in `.snakemake/metadata`: the params of the job, its times,
-and the sha256 of what it read. Nothing here writes there, so that a record altered with its digests is found out by it:
+For each file that a job made, Snakemake keeps a JSON in `.snakemake/metadata` with the job's params, its times, and the
+sha256 of its inputs. So a record that was altered together with its own digests still contradicts the metadata:
 
-- `.snakemake/incomplete` names files whose job did not end: `unverifiable`, until Snakemake makes them again;
-- a record that says it ended within its job's time must be of the spec, code and split that Snakemake asked for, and
-  none can have ended after Snakemake saw it finished, if nothing was written since: else `broken`;
-- a split, if it is as its job left it, must be of the recipe that Snakemake asked for: else `broken`;
-- a figure or scorecard, if it is as its job left it, read the bytes that are there now, and was drawn as it would be
-  today: else `stale`, or `missing`; `broken` where a record is another than was read and yet says that it is older,
-  unless it is the one that git has checked out.
+- a file that `.snakemake/incomplete` names is `unverifiable`: its job has not ended;
+- a record that ended during its job must have the spec, code and split of the job's params, and no record can have
+  ended after Snakemake saw it finished, unless it was written again since. Otherwise it is `broken`;
+- a split that is as its job left it must have the recipe of the job's params, or it is `broken`;
+- a figure or scorecard that is as its job left it must have been made from the bytes that its inputs have now, and by
+  today's code and config. Otherwise it is `stale`, or `missing` if an input is. It is `broken` if a record has changed
+  but states that it is older than the job, unless the record is the one that git has at the checked-out commit.
 
-It is a witness, no judge. It says nothing of what another process made or a job found current and kept (times of
-before the job, which is what a failed update leaves too), nor in a clone, where it is not; `--cleanup-metadata` makes
-it forget, and files that were touched are no longer as the job left them. No link stands where it says nothing.
+The metadata cover only what Snakemake did. There is no link for a file that another process made, or that a job found
+current and kept; nor in a clone, which has no metadata; nor after `--cleanup-metadata`. A file that was touched no
+longer counts as its job left it.
 """
 
 import base64
@@ -29,46 +29,48 @@ from types import SimpleNamespace
 from typing import Any
 
 from reweigh.config.grid import Config
+from reweigh.config.names import ArtifactName, RunName
 from reweigh.digest import digest, file_digest
 from reweigh.errors import ReweighError
-from reweigh.planning.jobs import Drawn, Flow
+from reweigh.planning.jobs import ArtifactJob, Flow
 from reweigh.provenance.audit.links import Link
 from reweigh.records.staleness import drawn_by
 
-FORMAT = 6  # of Snakemake's records, that of Snakemake 9
-CLOCKS_SECONDS = 60  # by which the clocks of two machines, and of a file server, may differ
+FORMAT = 6  # `record_format_version` of the metadata that Snakemake 9 writes
+CLOCKS_SECONDS = 60  # the clocks of two machines, or of a file server, may differ by this much
 ROUNDING_SECONDS = 1  # records state whole seconds
 STORE = ".snakemake/metadata"
-UNFINISHED = ("unverifiable", "Snakemake began to make it anew, and that job did not end")
+UNFINISHED = ("unverifiable", "Snakemake started to make it again, and that job has not ended")
 
 Records = dict[str, dict[str, Any]]
 
 
-def check_witness(config: Config, records: Records, root: Path) -> Iterator[Link]:
-    """Links of kind `witness`, for what Snakemake remembers of the scales of `records` (sound ones, by run)."""
-    scales = {run.partition("/")[0] for run in records}
-    memory = Memory(root, tuple(f"{top}/{scale}/" for top in ("results", "figures", "data/splits") for scale in scales))
-    for name, why in memory.unread:
-        yield Link("witness", name, "unverifiable", why)
+def check_snakemake_metadata(config: Config, records: Records, root: Path) -> Iterator[Link]:
+    """Links of kind `snakemake`, for the files of the scales of `records` (the sound ones, by run)."""
+    scales = {RunName.parse(run).scale for run in records}
+    folders = tuple(f"{top}/{scale}/" for top in ("results", "figures", "data/splits") for scale in scales)
+    metadata = Metadata(root, folders)
+    for name, reason in metadata.unread:
+        yield Link("snakemake", name, "unverifiable", reason)
     for run in records:
-        if verdict := _record(run, records, memory):
-            yield Link("witness", run, *verdict)
-    for path in sorted({*memory.jobs, *memory.unfinished}):
+        if verdict := _record(run, records, metadata):
+            yield Link("snakemake", run, *verdict)
+    for path in sorted({*metadata.jobs, *metadata.unfinished}):
         verdict = None
         if path.startswith("data/splits/") and path.endswith(".npz"):
-            verdict = _split(path, memory)
+            verdict = _split(path, metadata)
         elif path.endswith(".csv"):
-            verdict = _drawn(path, memory, records, config)
+            verdict = _rendered(path, metadata, records, config)
         if verdict:
-            yield Link("witness", path, *verdict)
+            yield Link("snakemake", path, *verdict)
 
 
-# --- what Snakemake remembers ----------------------------------------------------------------------------------------
+# --- reading the metadata --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Job:
-    """What Snakemake remembers of the job that made a file. Times are seconds since 1970; `ended`: the file's time."""
+    """The job that made a file. Times are seconds since 1970; `ended` is the file's time of modification."""
 
     params: tuple[str, ...]  # reprs, without names
     command: str
@@ -77,19 +79,20 @@ class Job:
     checksums: dict[str, str]
 
     def arguments(self, command: str) -> list[str]:
-        """What the job's command asked for: the names after `reweigh train`, or `reweigh split`."""
+        """The names of runs or splits after `reweigh train` or `reweigh split` in the job's shell command."""
         words = self.command.partition(f"reweigh {command} ")[2].partition(" > ")[0].split()
         return [word for word in words if "/" in word]
 
     def asked_for(self, digests: list[str]) -> bool:
-        """Whether the digest of some digests was among the job's params."""
+        """Whether the digest of these digests is among the job's params."""
         return repr(digest(digests)) in self.params
 
 
-class Memory:
-    """The part of Snakemake's memory of a project that is about files below some folders (`results/paper/`, ...).
+class Metadata:
+    """Snakemake's metadata of a project, for the files below some folders (`results/paper/`, ...).
 
-    `unfinished` are files whose job has begun and not ended; `unread` names what is not understood here, and says why.
+    `jobs` are by file. `unfinished` are files whose job has started and not ended; `unread` names metadata that could
+    not be read, each with the reason.
     """
 
     def __init__(self, root: Path, below: tuple[str, ...]) -> None:
@@ -99,39 +102,44 @@ class Memory:
         self.unread: list[tuple[str, str]] = []
         self._digests: dict[str, str] = {}
         reasons: Counter[str] = Counter()
-        found = self._files(root / STORE)
-        for path, file in found.items():
+        files = self._files(root / STORE)
+        for path, file in files.items():
             try:
-                said = json.loads(file.read_bytes())
-                self.jobs[path] = _job(said)
-                if said["incomplete"]:
+                entry = json.loads(file.read_bytes())
+                self.jobs[path] = _job(entry)
+                if entry["incomplete"]:
                     self.unfinished.add(path)
             except OSError:
-                continue  # Snakemake is at work, and has just forgotten it
+                continue  # Snakemake is running and has just deleted it
             except (ValueError, KeyError, TypeError) as error:
-                reasons[str(error) if isinstance(error, _UnknownFormat) else "they cannot be read"] += 1
-        for why, count in reasons.items():
-            self.unread.append((STORE, f"{count} of {len(found)} files are no witness: {why}"))
-        if not found and (root / f"{STORE}.db").is_file():
-            self.unread.append((f"{STORE}.db", "Snakemake keeps its memory in a database, which is not read here"))
+                reasons[str(error) if isinstance(error, _UnknownFormat) else "they are damaged"] += 1
+        for reason, count in reasons.items():
+            self.unread.append((STORE, f"{count} of {len(files)} files cannot be used: {reason}"))
+        if not files and (root / f"{STORE}.db").is_file():
+            self.unread.append(
+                (f"{STORE}.db", "Snakemake keeps its metadata in a database, which the audit cannot read")
+            )
 
     def as_left(self, path: str) -> bool:
-        """Whether a file was not written, nor touched, since its job ended."""
+        """Whether a file was neither written nor touched since its job ended."""
         try:
             return abs((self.root / path).stat().st_mtime - self.jobs[path].ended) < 1e-3
         except (FileNotFoundError, KeyError):
             return False
 
     def digest_of(self, path: str) -> str:
-        """The sha256 of a file, worked out once; empty if it is not there."""
+        """The sha256 of a file, computed once; empty if it does not exist."""
         if path not in self._digests:
-            there = self.root / path
-            self._digests[path] = file_digest(there) if there.is_file() else ""
+            file = self.root / path
+            self._digests[path] = file_digest(file) if file.is_file() else ""
         return self._digests[path]
 
     def _files(self, folder: Path) -> dict[str, Path]:
-        """Snakemake's files in a folder by what they are about; long names are cut into folders that begin with @."""
-        found = {}
+        """The metadata files in a folder, by the file that each is about.
+
+        Their names are that file's path in base64; long ones are cut into folders whose names begin with @.
+        """
+        files = {}
         for file in folder.rglob("*"):
             try:
                 name = "".join(part.removeprefix("@") for part in file.relative_to(folder).parts)
@@ -139,59 +147,59 @@ class Memory:
             except (binascii.Error, UnicodeDecodeError):
                 continue
             if path.startswith(self.below) and file.is_file():
-                found[path] = file
-        return found
+                files[path] = file
+        return files
 
 
 class _UnknownFormat(ValueError):
-    pass
+    """Metadata of a version of Snakemake that this module cannot read."""
 
 
-def _job(said: dict[str, Any]) -> Job:
-    if said["record_format_version"] != FORMAT:
-        version = said["record_format_version"]
-        raise _UnknownFormat(f"they have Snakemake's record format {version}, known here is {FORMAT}")
+def _job(entry: dict[str, Any]) -> Job:
+    if entry["record_format_version"] != FORMAT:
+        version = entry["record_format_version"]
+        raise _UnknownFormat(f"they have Snakemake's record format {version}; the audit reads format {FORMAT}")
     return Job(
-        params=tuple(said["params"]),
-        command=said["shellcmd"] or "",
-        started=float(said["starttime"]),
-        ended=float(said["endtime"]),
-        checksums=dict(said["input_checksums"] or {}),
+        params=tuple(entry["params"]),
+        command=entry["shellcmd"] or "",
+        started=float(entry["starttime"]),
+        ended=float(entry["endtime"]),
+        checksums=dict(entry["input_checksums"] or {}),
     )
 
 
-# --- what the files say ----------------------------------------------------------------------------------------------
+# --- comparing it with the files -------------------------------------------------------------------------------------
 
 
-def _record(run: str, records: Records, memory: Memory) -> tuple[str, str] | None:
-    """What the witness says of a record; None if nothing."""
+def _record(run: str, records: Records, metadata: Metadata) -> tuple[str, str] | None:
+    """Whether a record agrees with the metadata: state and detail; None if they do not cover it."""
     path = f"results/{run}.json"
-    if path in memory.unfinished:
+    if path in metadata.unfinished:
         return UNFINISHED
-    if (job := memory.jobs.get(path)) is None:
+    if (job := metadata.jobs.get(path)) is None:
         return None
-    ended, seen = _ended(records[run]), _date(job.ended)
-    if ended > job.ended + (CLOCKS_SECONDS if memory.as_left(path) else ROUNDING_SECONDS):
-        says = f"it says that it ended at {records[run]['ended']}; Snakemake saw it finished at {seen}"
-        if memory.as_left(path):
-            return "broken", f"{says}, and nothing was written since"
-        return "unverifiable", f"{says}: something else has written it since"
-    if _before(records[run], job):
+    ended, job_ended = _ended(records[run]), _date(job.ended)
+    if ended > job.ended + (CLOCKS_SECONDS if metadata.as_left(path) else ROUNDING_SECONDS):
+        times = f"it says that it ended at {records[run]['ended']}; Snakemake saw it finished at {job_ended}"
+        if metadata.as_left(path):
+            return "broken", f"{times}, and nothing has written it since"
+        return "unverifiable", f"{times}: something else has written it since"
+    if _is_older(records[run], job):
         return None
     runs = job.arguments("train")
     if run not in runs:
-        return "broken", f"the job that made it, ended at {seen}, trained other runs"
-    if any(one not in records for one in runs):
+        return "broken", f"the job that made it, which ended at {job_ended}, trained other runs"
+    if any(name not in records for name in runs):
         return "intact", ""
-    wrong = [part for part, of in PARTS.items() if not job.asked_for([of(records[one]) for one in runs])]
-    if not wrong:
+    different = [part for part, of in PARTS.items() if not job.asked_for([of(records[name]) for name in runs])]
+    if not different:
         return "intact", ""
-    if any(_before(records[one], job) or _ended(records[one]) > job.ended + ROUNDING_SECONDS for one in runs):
-        return None  # it asked for something else of a record that it kept, or that was made since
-    others = f" (or one of the {len(runs)} of its job)" if len(runs) > 1 else ""
+    if any(_is_older(records[name], job) or _ended(records[name]) > job.ended + ROUNDING_SECONDS for name in runs):
+        return None  # the job kept one of these records, or one was made since: the params are not about them all
+    others = f" (or one of the {len(runs)} records of its job)" if len(runs) > 1 else ""
     return "broken", (
-        f"it{others} is of another {' and '.join(wrong)} than Snakemake asked the job for that ended at {seen}; "
-        "if that was edited while Snakemake ran, call Snakemake again, else train it again"
+        f"it{others} has another {' and '.join(different)} than the job that made it, which ended at {job_ended}; "
+        "if something was edited while Snakemake ran, call Snakemake again, else train it again"
     )
 
 
@@ -202,61 +210,61 @@ PARTS = {
 }
 
 
-def _split(path: str, memory: Memory) -> tuple[str, str] | None:
-    """What the witness says of a split: of its .json, which says by which recipe it was drawn."""
-    if path in memory.unfinished:
-        return UNFINISHED if (memory.root / path).is_file() else None
-    job = memory.jobs[path]
+def _split(path: str, metadata: Metadata) -> tuple[str, str] | None:
+    """Whether a split's .json, which names the recipe that it was drawn by, agrees with the metadata."""
+    if path in metadata.unfinished:
+        return UNFINISHED if (metadata.root / path).is_file() else None
+    job = metadata.jobs[path]
     reports = [f"data/splits/{name}.json" for name in job.arguments("split")]
-    if not all(memory.as_left(report) for report in reports):
+    if not all(metadata.as_left(report) for report in reports):
         return None
-    if job.asked_for([drawn_by(memory.root / report) for report in reports]):
+    if job.asked_for([drawn_by(metadata.root / report) for report in reports]):
         return "intact", ""
-    others = f" (or one of the {len(reports)} of its job)" if len(reports) > 1 else ""
-    return "broken", f"it{others} is of another recipe than Snakemake asked for; delete it, and it is drawn again"
+    others = f" (or one of the {len(reports)} splits of its job)" if len(reports) > 1 else ""
+    return "broken", f"it{others} has another recipe than the job that made it"
 
 
-def _drawn(path: str, memory: Memory, records: Records, config: Config) -> tuple[str, str] | None:
-    """What the witness says of a figure or the scorecard, by its csv."""
-    if path in memory.unfinished:
-        return UNFINISHED if (memory.root / path).is_file() else None
-    job = memory.jobs[path]
-    if not memory.as_left(path):
+def _rendered(path: str, metadata: Metadata, records: Records, config: Config) -> tuple[str, str] | None:
+    """Whether a figure or the scorecard, by its csv, agrees with the metadata."""
+    if path in metadata.unfinished:
+        return UNFINISHED if (metadata.root / path).is_file() else None
+    job = metadata.jobs[path]
+    if not metadata.as_left(path):
         return None
-    moved = []
-    for read, stated in job.checksums.items():
-        algorithm, _, seen = stated.rpartition(":")
-        now = memory.digest_of(read)
-        if algorithm not in ("", "sha256") or now == seen:
+    changed = []
+    for input_path, checksum in job.checksums.items():
+        algorithm, _, then = checksum.rpartition(":")
+        now = metadata.digest_of(input_path)
+        if algorithm not in ("", "sha256") or now == then:
             continue
-        moved.append(read)
-        run = read.removeprefix("results/").removesuffix(".json")
-        if now and run in records and _ended(records[run]) <= job.started and not _of_the_commit(read, memory.root):
-            says = f"with sha256 {seen[:12]} at {_date(job.started)}; now it is {now[:12]}, and says that it is older"
-            return "broken", f"made from {read} {says}: that record was altered, or is another's"
-    if gone := [read for read in moved if not memory.digest_of(read)]:
-        return "missing", f"made from {gone[0]}, which is not there"
-    if moved:
-        more = f" and {len(moved) - 1} more" if len(moved) > 1 else ""
-        return "stale", f"made from other bytes of {moved[0]}{more} than those there now; make it again"
-    if path.startswith("figures/") and not _drawn_as_today(path, job, config):
-        return "stale", "Snakemake had it drawn by other code, config or records than today's; make it again"
+        changed.append(input_path)
+        run = input_path.removeprefix("results/").removesuffix(".json")
+        if now and run in records and _ended(records[run]) <= job.started and not _committed(input_path, metadata.root):
+            digests = f"which had sha256 {then[:12]} at {_date(job.started)} and now has {now[:12]}"
+            return "broken", f"made from {input_path}, {digests}, though it states that it is older: it was altered"
+    if absent := [input_path for input_path in changed if not metadata.digest_of(input_path)]:
+        return "missing", f"made from {absent[0]}, which does not exist"
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        return "stale", f"changed since it was made: {changed[0]}{more}"
+    if path.startswith("figures/") and not _rendered_as_today(path, job, config):
+        return "stale", "Snakemake had it rendered by other code, config or records than today's"
     return "intact", ""
 
 
-def _drawn_as_today(path: str, job: Job, config: Config) -> bool:
-    """Whether a figure's job was asked to draw as Snakemake would ask today. (What a scorecard is asked for depends on
-    the settings of that call.)"""
-    _, scale, paper, name = path.removesuffix(".csv").split("/")
+def _rendered_as_today(path: str, job: Job, config: Config) -> bool:
+    """Whether the params of a figure's job are those of today. (A scorecard's depend on the options of the call.)"""
+    artifact = ArtifactName.parse(path)
     try:
-        today = Drawn(Flow(config), paper, name).drawing_digest(SimpleNamespace(scale=scale))
+        job_today = ArtifactJob(Flow(config), artifact.paper, artifact.name)
+        today = job_today.rendering_digest(SimpleNamespace(scale=artifact.scale))
     except ReweighError:
         return False
     return repr(today) in job.params
 
 
-def _of_the_commit(path: str, root: Path) -> bool:
-    """Whether a file is as the checked out commit has it: then git put back an older one, and answers for it."""
+def _committed(path: str, root: Path) -> bool:
+    """Whether a file is the one in the checked-out commit: then git may have restored an older one."""
     blobs = []
     for command in (("rev-parse", "--verify", "--quiet", f"HEAD:./{path}"), ("hash-object", "--", path)):
         try:
@@ -267,13 +275,13 @@ def _of_the_commit(path: str, root: Path) -> bool:
     return blobs[0] != "" and blobs[0] == blobs[1]
 
 
-def _before(body: dict[str, Any], job: Job) -> bool:
-    """Whether a record is older than the job, which then kept it (or, failing, was given it back)."""
+def _is_older(body: dict[str, Any], job: Job) -> bool:
+    """Whether a record is older than the job: the job kept it, or failed and Snakemake restored it."""
     return _ended(body) < job.started - ROUNDING_SECONDS
 
 
 def _ended(body: dict[str, Any]) -> float:
-    """When a record says that it ended."""
+    """When a run ended, by its record: seconds since 1970."""
     return datetime.strptime(body["ended"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
 
 

@@ -1,4 +1,4 @@
-"""What runs logged beside their records, as an audit checks it: there, as the record says, finite, and their own."""
+"""Traces, the arrays that runs logged beside their records: whether they exist, are unaltered, finite and no copies."""
 
 import hashlib
 import zipfile
@@ -11,14 +11,14 @@ import numpy as np
 
 from reweigh.config.cards import card_of
 from reweigh.errors import RecordError
-from reweigh.provenance.audit.duplicates import copied
+from reweigh.provenance.audit.duplicates import duplicates
 from reweigh.provenance.audit.links import Link
 from reweigh.records import record
 
 Body = dict[str, Any]
 UNREADABLE = (RecordError, OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError)
-LEARNED = ("class_weights", "mean_weights", "train_features", "test_features")  # that no two trainings have in common
-FEWEST_VALUES = 8  # weights that never moved may be equal
+LEARNED = ("class_weights", "mean_weights", "train_features", "test_features")  # no two trainings have these in common
+FEWEST_VALUES = 8  # an array of fewer different values, as of weights that never moved, may be equal by chance
 
 
 def check_trace(run: str, body: Body, root: Path) -> Iterator[Link]:
@@ -29,16 +29,16 @@ def check_trace(run: str, body: Body, root: Path) -> Iterator[Link]:
         if lacks:
             yield Link("trace", run, "broken", f"its method logs {', '.join(lacks)}, but its record names no trace")
         elif path.with_suffix(".npz").exists():
-            yield Link("trace", run, "broken", "it is there, but its record names no trace")
+            yield Link("trace", run, "broken", "it exists, but its record names no trace")
         return
     file = path.with_name(body["trace"]["file"])
     if not file.is_file():
-        yield Link("trace", run, "missing", f"{file.name} is not there")
+        yield Link("trace", run, "missing", f"{file.name} does not exist")
     elif file != path.with_suffix(".npz"):
         yield Link("trace", run, "broken", f"it names {file.name}, which is another run's")
     else:
-        wrong = _wrong(body, path) or (f"it lacks {', '.join(lacks)}, which its method logs" if lacks else "")
-        yield Link("trace", run, "broken" if wrong else "intact", wrong)
+        fault = _fault(body, path) or (f"it lacks {', '.join(lacks)}, which its method logs" if lacks else "")
+        yield Link("trace", run, "broken" if fault else "intact", fault)
 
 
 def logs(body: Body) -> set[str]:
@@ -50,8 +50,8 @@ def logs(body: Body) -> set[str]:
     return features | card_of(spec["uses"]).traces(spec["method_options"], body["steps"])
 
 
-def _wrong(body: Body, path: Path) -> str:
-    """What in a trace is not as its record says, or not finite though its run is said to have finished."""
+def _fault(body: Body, path: Path) -> str:
+    """How a trace differs from what its record says, or what is not finite in it although its run finished."""
     try:
         file = record.trace_path(path, body)
         with np.load(file, allow_pickle=False) as stored:  # type: ignore[arg-type]
@@ -59,29 +59,30 @@ def _wrong(body: Body, path: Path) -> str:
         shapes = {name: list(array.shape) for name, array in arrays.items()}
         if shapes != body["trace"]["arrays"]:
             return f"its arrays are {shapes}, the record says {body['trace']['arrays']}"
-        odd = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+        infinite = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     except (*UNREADABLE, TypeError) as error:
         return str(error) or type(error).__name__
-    return f"{', '.join(odd)}: not finite, but its run has finished" if odd and body["status"] == "finished" else ""
+    if infinite and body["status"] == "finished":
+        return f"{', '.join(infinite)}: not finite, although its run finished"
+    return ""
 
 
-def left_over(scale: str, root: Path) -> Iterator[Link]:
-    """Traces without a record: a run that was stopped between the two, or a record that was taken away."""
-    for path in sorted((root / "results" / scale).glob("*/*/*/*/seed*.npz")):
+def without_record(scale: str, root: Path) -> Iterator[Link]:
+    """Traces without a record: their run was killed between writing the two, or the record was deleted."""
+    for run, path in record.files_of(scale, root, "npz").items():
         if not path.with_suffix(".json").exists():
-            run = path.relative_to(root / "results").with_suffix("").as_posix()
-            yield Link("trace", run, "stale", f"{path.name} is there without its record")
+            yield Link("trace", run, "stale", f"{path.name} has no record")
 
 
-def copies(records: dict[str, Body], root: Path) -> dict[str, str]:
-    """Runs of which a logged array is that of another training, each with what is wrong. Broken traces are left out."""
-    learned: dict[str, list[tuple[str, str]]] = {}
+def duplicate_traces(records: dict[str, Body], root: Path) -> dict[str, str]:
+    """The runs with a logged array of another training; each with what is wrong. Broken traces are left out."""
+    digests: dict[str, list[tuple[str, str]]] = {}
     for run, body in records.items():
-        if body["trace"] is not None and not _wrong(body, path := record.record_path(run, root)):
+        if body["trace"] is not None and not _fault(body, path := record.record_path(run, root)):
             with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
-                kept = [(name, stored[name]) for name in LEARNED if name in stored.files]
-            learned[run] = [(name, _digest(array)) for name, array in kept if len(np.unique(array)) > FEWEST_VALUES]
-    return copied(records, learned, "its trace is that of")
+                arrays = [(name, stored[name]) for name in LEARNED if name in stored.files]
+            digests[run] = [(name, _digest(array)) for name, array in arrays if len(np.unique(array)) > FEWEST_VALUES]
+    return duplicates(records, digests, "its trace is that of")
 
 
 def _digest(array: np.ndarray) -> str:

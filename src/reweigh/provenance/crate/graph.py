@@ -1,4 +1,4 @@
-"""The graph of a crate while it is made: entities that are added once, files with digests, the words of the profile.
+"""The graph of a crate while it is built: entities that are added once, files with digests, the profile's terms.
 
 The profile is Provenance Run Crate 0.5 of Workflow Run RO-Crate, on RO-Crate 1.1:
 https://w3id.org/ro/wfrun/provenance/0.5 and https://w3id.org/ro/crate/1.1.
@@ -31,14 +31,14 @@ MEDIA = {
     ".png": "image/png", ".py": "text/x-python", ".rst": "text/x-rst", ".smk": "text/x-python",
     ".toml": "application/toml", ".yaml": "application/yaml", ".yml": "application/yaml",
 }  # fmt: skip
-# What goes into programs and comes out: name -> type, description.
+# The inputs and outputs of programs: name -> type, description.
 PARAMETERS = {
     "raw": ("File", "A raw file of a data set."),
-    "config": ("File", "What there is to train, draw and claim."),
+    "config": ("File", "What there is to train, to render and to claim."),
     "published": ("File", "The numbers that a paper printed."),
-    "notebook": ("File", "What draws one figure or table."),
-    "split": ("Dataset", "Which examples train, guide and test, drawn from raw files for one seed."),
-    "spec": ("Text", "Everything that a run is asked to do, as canonical JSON."),
+    "notebook": ("File", "The notebook that renders one figure or table."),
+    "split": ("Dataset", "The examples to train, guide and test with, drawn from raw files for one seed."),
+    "spec": ("Text", "Everything that a run depends on, as canonical JSON."),
     "seed": ("Integer", "The seed of every random stream of a run."),
     "record": ("File", "What a run leaves: metrics, curves, cost, and where they come from."),
     "trace": ("File", "Arrays that a run logged beside its record."),
@@ -48,31 +48,31 @@ PARAMETERS = {
 
 
 class Graph:
-    """An RO-Crate in the making. What is added a second time under the same name is the first."""
+    """An RO-Crate that is being built. Adding an identity a second time returns the entity that was added first."""
 
     def __init__(self, contents: Contents) -> None:
         self.contents = contents
         self.crate = ROCrate(version="1.1")
         self.crate.metadata.extra_terms |= {name: TERMS + name for name in ("md5", "resourceUsage", "sha256")}
         self.authors: list[Entity] = []
-        # Kept here because the crate's own look-up passes over all its entities where it finds nothing.
-        self._known: dict[str, Entity] = {}
+        # Indexed here because the crate's own look-up is linear in its entities.
+        self._entities: dict[str, Entity] = {}
         self._packed: dict[str, Entity] = {}
 
     def files(self, paths: Iterable[str]) -> list[Entity]:
-        """Those of some files of the project that are packed."""
+        """The entities of those of these files that are packed."""
         return [self._packed[path] for path in paths if path in self._packed]
 
     def add(self, identity: str, kind: str, /, **properties: Any) -> Entity:
         """An entity that is no packed file. Properties without a value are left out."""
-        if identity not in self._known:
-            said = {"@type": kind, **tidy(properties)}
-            self._known[identity] = self.crate.add(ContextEntity(self.crate, identity, properties=said))
-        return self._known[identity]
+        if identity not in self._entities:
+            entity = ContextEntity(self.crate, identity, properties={"@type": kind, **tidy(properties)})
+            self._entities[identity] = self.crate.add(entity)
+        return self._entities[identity]
 
     def add_web(self, url: str, **properties: Any) -> Entity:
-        """A file that is part of the crate where it lies on the web."""
-        is_new = url not in self._known
+        """A file on the web that is part of the crate."""
+        is_new = url not in self._entities
         entity = self.add(url, "File", **properties)
         if is_new:
             self.crate.root_dataset.append_to("hasPart", entity)
@@ -85,7 +85,7 @@ class Graph:
     def add_file(self, path: str, **properties: Any) -> Entity:
         """A file of the project, packed under its own path, with its sha256 and size in bytes."""
         source = self.contents.root / path
-        said = {
+        all_properties = {
             "name": path,
             "contentSize": str(source.stat().st_size),
             "sha256": file_digest(source),
@@ -95,15 +95,15 @@ class Graph:
         if path == WORKFLOW:
             version = self.contents.pins.get("snakemake")
             language = {"lang": "snakemake", "lang_version": version}
-            entity = self.crate.add_workflow(source, path, properties=said, main=True, **language)
+            entity = self.crate.add_workflow(source, path, properties=all_properties, main=True, **language)
         else:
-            entity = self.crate.add_file(source, path, properties=said)
+            entity = self.crate.add_file(source, path, properties=all_properties)
         self._packed[path] = entity
         return entity
 
     def library(self, name: str, version: str) -> Entity:
-        """A library, or Python, at a version, named by its page."""
-        release, _, build = version.partition("+")  # torch 2.15.0+cu132 has the page of 2.15.0
+        """A version of a library, or of Python, identified by its page on the web."""
+        release, _, build = version.partition("+")  # the page of torch 2.15.0+cu132 is that of 2.15.0
         page = f"https://pypi.org/project/{name}/{release}/"
         if name == "python":
             page = f"https://www.python.org/downloads/release/python-{release.replace('.', '')}/"
@@ -123,23 +123,23 @@ class Graph:
         )
 
     def act(self, identity: str, /, **properties: Any) -> Entity:
-        """Something that was done and came to its end, mentioned by the crate's root."""
+        """A completed action, mentioned by the crate's root."""
         action = self.add(identity, "CreateAction", agent=self.authors, actionStatus=COMPLETED, **properties)
         self.crate.root_dataset.append_to("mentions", action)
         return action
 
 
 def media_type(path: str) -> str:
-    """The media type of a file by its ending; that of plain bytes for an unknown one."""
+    """The media type of a file by its ending; application/octet-stream for an unknown one."""
     return MEDIA.get(Path(path).suffix, "application/octet-stream")
 
 
 def moment(utc: str) -> str:
-    """A record's time as the profile writes it: `2026-11-21T15:00:42Z` -> `2026-11-21T15:00:42+00:00`."""
+    """A record's time in the profile's format: `2026-11-21T15:00:42Z` -> `2026-11-21T15:00:42+00:00`."""
     return utc.removesuffix("Z") + "+00:00" if utc.endswith("Z") else utc
 
 
 def tidy(properties: dict[str, Any]) -> dict[str, Any]:
-    """Properties as RO-Crate 1.1 wants them: none without a value, and a list of one is its only member."""
+    """Properties as RO-Crate 1.1 requires them: none without a value, and the only member in place of a list of one."""
     kept = {name: value for name, value in properties.items() if value is not None and value not in ("", [])}
     return {name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in kept.items()}

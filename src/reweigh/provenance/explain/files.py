@@ -1,7 +1,7 @@
-"""What else can be asked than a csv: one record, one split, one raw file.
+"""Explaining a single record, split or raw file, instead of a csv.
 
-A record's answer has its chain in `runs`; a split's the chains of the runs that read it; a raw file's says which data
-set it belongs to and, in `used_by`, which runs name its sha256 (several seeds of a cell in one word).
+The answer for a record has its chain in `runs`; that for a split the chains of the runs that read it; that for a raw
+file its data set and, in `used_by`, the runs that name its sha256 (the seeds of a cell in one text, as `pack` does).
 """
 
 import re
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from reweigh.analysis.tables import pack
+from reweigh.config.names import NotAName, RunName, SplitName
+from reweigh.config.specs import SCALES
 from reweigh.data.catalogue import Manifest
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, DataError
@@ -18,34 +20,35 @@ from reweigh.records import record
 READS = (
     "the csv of a figure, a table or a scorecard, a record, a split, a raw file, the csv of published numbers or bench"
 )
-RUN = r"(?:results/|data/splits/)?(?P<run>(?:[^/]+/){4,5}seed\d+)(?:\.(?P<ending>json|npz))?"
+RECORD_OR_SPLIT = r"(?:results/|data/splits/)?(?P<name>(?:[^/]+/){4,5}seed\d+)(?:\.(?:json|npz))?"
 RAW = r"data/raw/(?P<dataset>[^/]+)/(?P<name>.+)"
 
 
 def of_path(path: Path, root: Path, asked: dict[str, str]) -> dict[str, Any] | None:
     """The answer for a record, a run's name, a split or a raw file; None for any other path. `path` is below `root`.
 
-    Of a record, `asked` may hold `column`, the metric that is shown, and `epoch`, a point of its curve; nothing else,
-    and nothing for the others. Raises ConfigError for what does not apply and for what is not there.
+    For a record, `asked` may hold `column`, the metric to show, and `epoch`, a point of its curve. Raises ConfigError
+    for options that do not apply, and for files that do not exist.
     """
     text = path.as_posix()
     if raw := re.fullmatch(RAW, text):
         _refuse_others(text, "a raw file", asked)
         return _raw(raw["dataset"], raw["name"], root)
-    found = re.fullmatch(RUN, text)
-    if found is None:
+    match = re.fullmatch(RECORD_OR_SPLIT, text)
+    if match is None:
         return None
-    if text.startswith("data/splits/") or found["run"].count("/") == 4:
+    if text.startswith("data/splits/") or match["name"].count("/") == 4:
         _refuse_others(text, "a split", asked)
-        return _split(found["run"], root)
+        return _split(SplitName.parse(match["name"]), root)
     _refuse_others(text, "a record", asked, ("column", "epoch"))
-    return _record(found["run"], root, asked.get("column", "test_accuracy"), asked.get("epoch"))
+    return _record(str(RunName.parse(match["name"])), root, asked.get("column", "test_accuracy"), asked.get("epoch"))
 
 
-def _refuse_others(text: str, what: str, asked: dict[str, str], known: tuple[str, ...] = ()) -> None:
-    takes = "takes --column METRIC and --where epoch=N" if known else "takes no options"
+def _refuse_others(text: str, what: str, asked: dict[str, str], allowed: tuple[str, ...] = ()) -> None:
+    """Raise ConfigError for an option that does not apply."""
+    takes = "takes --column METRIC and --where epoch=N" if allowed else "takes no options"
     for name in asked:
-        if name not in known:
+        if name not in allowed:
             option = f"--{name}" if name in ("row", "column", "line") else f"--where {name}={asked[name]}"
             raise ConfigError(f"{text}: {option} does not apply; {what} {takes}")
 
@@ -62,8 +65,8 @@ def _record(run: str, root: Path, metric: str, epoch: str | None) -> dict[str, A
         facts["metric"] = metric if epoch is None else f"{metric} after epoch {epoch}"
         facts["value"] = facts["value"] if isinstance(facts["value"], int | float) else None
         if facts["value"] is None:
-            known = [name for name, value in body["metrics"].items() if isinstance(value, int | float)]
-            raise ConfigError(f"{facts['record']}: no {facts['metric']}; metrics: {', '.join(known)}; "
+            metrics = [name for name, value in body["metrics"].items() if isinstance(value, int | float)]
+            raise ConfigError(f"{facts['record']}: no {facts['metric']}; metrics: {', '.join(metrics)}; "
                               f"on curves: {', '.join(body['curves'])}")  # fmt: skip
         fault = _misplaced(run, body)
     else:
@@ -77,7 +80,7 @@ def _record(run: str, root: Path, metric: str, epoch: str | None) -> dict[str, A
 
 
 def _misplaced(run: str, body: dict[str, Any]) -> str:
-    """What is wrong with a record that is whole, but not that of its place."""
+    """What is wrong with an unaltered record that is at the place of another run."""
     if body["run"] == run:
         return ""
     return (
@@ -85,70 +88,72 @@ def _misplaced(run: str, body: dict[str, Any]) -> str:
     )
 
 
-def _split(split: str, root: Path) -> dict[str, Any]:
-    """The runs of a setting and seed whose records are there: each says which split it read."""
-    folder, _, seed = split.rpartition("/")
-    paths = sorted((root / "results" / folder).glob(f"*/{seed}.json"))
+def _split(split: SplitName, root: Path) -> dict[str, Any]:
+    """The runs of a setting and seed that have a record: each states the split that it read."""
+    folder = Path("results", str(split)).parent
+    paths = sorted((root / folder).glob(f"*/seed{split.seed}.json"))
     runs = [path.relative_to(root / "results").with_suffix("").as_posix() for path in paths]
     file = f"data/splits/{split}.npz"
     if not runs:
-        raise ConfigError(
-            f"{file}: no record in results/{folder} was made from it; draw it with: reweigh split {split}"
-        )
+        raise ConfigError(f"{file}: no record in {folder} was made from it; draw it with: reweigh split {split}")
     chains = [formula.chain_of(run, root)[0] for run in runs]
-    digests = {one["split"]["digest"] for one in chains if "digest" in one}
-    gone = [one["state"] for one in chains if "digest" not in one]
-    several = (
-        f"its records name {len(digests)} different splits; audit them: reweigh audit --scale {split.split('/')[0]}"
-    )
-    fault = several if len(digests) > 1 else gone[0] if gone else ""
+    digests = {chain["split"]["digest"] for chain in chains if "digest" in chain}
+    bad_records = [chain["state"] for chain in chains if "digest" not in chain]
+    several = f"its records name {len(digests)} different splits; audit them: reweigh audit --scale {split.scale}"
+    fault = several if len(digests) > 1 else bad_records[0] if bad_records else ""
     return {"kind": "split", **_file(file, root), "fault": fault, "runs": chains}
 
 
 def _raw(dataset: str, name: str, root: Path) -> dict[str, Any]:
-    """A raw file by the manifest: its address and digests, and the runs that name it."""
+    """A raw file: its address and digests by the manifest, and the runs that name it."""
     catalogue = Manifest.load(root / "data/manifest.yaml")
     try:
         editions = catalogue[dataset].editions
     except DataError as error:
         raise ConfigError(str(error)) from None
-    known: dict[str, dict[str, Any]] = {}
+    entries: dict[str, dict[str, Any]] = {}
     for edition in editions:
         for file in edition.files:
-            known.setdefault(file.name, formula.stated(dataset, edition, file))
-    if name not in known:
-        raise ConfigError(f"data/raw/{dataset} has no {name!r} by data/manifest.yaml; known: {', '.join(known)}")
-    shown, said = _file(f"data/raw/{dataset}/{name}", root), known[name]
-    found, right = shown["sha256"], said["sha256"]
-    wrong = f"sha256 {str(found)[:12]}, the manifest says {str(right)[:12]}"
-    fault = (
-        f"{wrong}; move it away and get it again: reweigh fetch {dataset}"
-        if found and right not in (None, found)
-        else ""
-    )
+            entries.setdefault(file.name, formula.stated(dataset, edition, file))
+    if name not in entries:
+        raise ConfigError(f"data/raw/{dataset} has no {name!r} by data/manifest.yaml; known: {', '.join(entries)}")
+    shown, entry = _file(f"data/raw/{dataset}/{name}", root), entries[name]
+    actual, stated = shown["sha256"], entry["sha256"]
+    fault = ""
+    if actual and stated not in (None, actual):
+        difference = f"sha256 {str(actual)[:12]}, the manifest says {str(stated)[:12]}"
+        fault = f"{difference}; move it away and get it again: reweigh fetch {dataset}"
     return {
         "kind": "raw",
         **shown,
         "fault": fault,
         "dataset": dataset,
-        "what": said["what"],
-        "stated_sha256": right,
-        "bytes": said["bytes"],
-        "url": said["url"],
-        "used_by": _users(right, root),
+        "what": entry["what"],
+        "stated_sha256": stated,
+        "bytes": entry["bytes"],
+        "url": entry["url"],
+        "used_by": _users(stated, root),
     }
 
 
 def _users(sha256: str | None, root: Path) -> list[str]:
-    """The runs whose records name a raw file's sha256, without parsing them: there may be thousands."""
+    """The runs whose records name a raw file's sha256; they are searched and not parsed, as there may be thousands."""
     if sha256 is None:
         return []
     wanted = f'"sha256":"{sha256}"'.encode()
-    paths = sorted((root / "results").glob("*/*/*/*/*/seed*.json"))
-    runs = [
-        path.relative_to(root / "results").with_suffix("").as_posix() for path in paths if wanted in path.read_bytes()
-    ]
-    return pack(runs).split()
+    runs = []
+    for scale in sorted(SCALES):
+        runs += [run for run, path in record.files_of(scale, root).items() if wanted in path.read_bytes()]
+    return pack(filter(_is_name, runs)).split()
+
+
+def _is_name(run: str) -> bool:
+    """Whether it is the name of a run, and not that of another file among the records."""
+    try:
+        RunName.parse(run)
+    except NotAName:
+        return False
+    return True
 
 
 def _file(shown: str, root: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where a published number comes from: the line of data/published/PAPER.csv, the paper's table, the paper's address."""
+"""Where a published number comes from: the line of data/published/PAPER.csv, the paper's table, and the paper's URL."""
 
 import csv
 from functools import cached_property
@@ -25,7 +25,7 @@ class PublishedNumbers:
         return self.paper.published.baseline if self.paper.published else ""
 
     def of_line(self, line: dict[str, str]) -> Row | None:
-        """The number that a csv line shows: by its id in a scorecard, else the first one of its cell."""
+        """The number that a csv line shows: the one with its id in a scorecard, else the first of its cell."""
         if line.get("id"):
             return next((row for row in self._rows if row["id"] == line["id"]), None)
         return self._first((line["experiment"], line["setting"], line["method"], line["metric"]))
@@ -35,20 +35,20 @@ class PublishedNumbers:
         return next((row for row in self._rows if row["line"] == line), None)
 
     def of_baseline(self, row: Row) -> Row | None:
-        """The paper's own number of plain training in the same cell; None if there is none, or it is that itself."""
+        """The paper's number for plain training in the same place; None if it has none, or `row` is that number."""
         experiment, setting, method, metric = row["cell"]
         return None if method == self.baseline else self._first((experiment, setting, self.baseline, metric), True)
 
     def fact(self, row: Row) -> Row:
-        """The chain of a published number, as plain values: file, its sha256, the line in it, table, paper, address."""
+        """Where a published number comes from, as plain values: file, its sha256, the line in it, table, paper, URL."""
         return {
             "file": self.file,
             "sha256": self._sha256,
             "line": row["line"],
-            "says": {key: value for key, value in row["says"].items() if value not in ("", "NA")},
-            "in_percent": row["says"]["metric"].endswith(PERCENT),
+            "says": {key: value for key, value in row["printed"].items() if value not in ("", "NA")},
+            "in_percent": row["printed"]["metric"].endswith(PERCENT),
             "not_judged": row["excluded"] or "",
-            "table": row["says"]["table_or_figure"],
+            "table": row["printed"]["table_or_figure"],
             "paper": self.paper.citation,
             "url": self.paper.url,
         }
@@ -72,26 +72,26 @@ class PublishedNumbers:
             return []
         with open(Path(self.config.root, mapping.file), newline="") as file:
             reader = csv.DictReader(file)
-            for said in reader:
-                cell = mapping.target(said)
-                named = [said["table_or_figure"], said["dataset"], said["setting"], said["method"]]
-                place = [named[0], *cell] if cell else [*named, mapping.metric(said)]
-                share = said["metric"].endswith(PERCENT)
+            for printed in reader:
+                cell = mapping.target(printed)
+                names = [printed["table_or_figure"], printed["dataset"], printed["setting"], printed["method"]]
+                parts = [names[0], *cell] if cell else [*names, mapping.metric(printed)]
+                percent = printed["metric"].endswith(PERCENT)
                 rows.append(
                     {
                         "line": reader.line_num,
-                        "says": said,
+                        "printed": printed,
                         "cell": cell,
-                        "id": "/".join(place),
-                        "excluded": mapping.excluded_because(said),
-                        "mean": _fraction(said["mean"], share),
-                        "sd": _fraction(said["std"], share),
+                        "id": "/".join(parts),
+                        "excluded": mapping.excluded_because(printed),
+                        "mean": _fraction(printed["mean"], percent),
+                        "sd": _fraction(printed["std"], percent),
                     }
                 )
         return rows
 
 
 def _fraction(text: str, percent: bool) -> float | None:
-    """A number of the file as a fraction; None where the paper gives none."""
+    """A number of the file as a fraction; None if the paper gives none."""
     value = number(text)
     return round(value / 100, 10) if percent and value is not None else value

@@ -1,13 +1,13 @@
-"""A chain as a tree on the terminal: what several runs share is written once, digests are cut to twelve characters.
+"""A chain as a tree on the terminal: what several runs share is shown once, and digests are cut to twelve characters.
 
-Only the sha256 of raw and published files stand in full: they are there to be compared with those of others.
+Only the sha256 of raw and published files are shown in full, to be compared with the digests of other sources.
 """
 
 from typing import Any
 
 Node = Any  # a branch of rich's tree, which is imported only to print
 HEAD = ("mean", "sd", "low", "high", "n", "difference", "gain", "effect", "p", "p_holm", "published", "verdict")
-WIDE = 400  # characters a line where nothing is a terminal: a file or a pipe has no edge to break lines at
+WIDE = 400  # characters of a line where stdout is a file or a pipe, which have no width
 
 
 def show(tree: dict[str, Any]) -> None:
@@ -21,29 +21,30 @@ def show(tree: dict[str, Any]) -> None:
 
 
 def as_tree(tree: dict[str, Any]) -> Node:
-    """A chain, as `explain` gives it, as rich's tree. A fault stands in its first line, with what to do."""
+    """A chain, as `explain` returns it, as a tree of rich. A fault is its first line, with what to do."""
     from rich.text import Text
     from rich.tree import Tree
 
     head = Text.assemble((f"AT FAULT: {tree['fault']}\n", "bold red")) if tree["fault"] else Text()
-    head.append(tree["file"], "bold").append(f" sha256 {_short(tree['sha256'])}" if tree["sha256"] else " (not here)")
+    head.append(tree["file"], "bold").append(
+        f" sha256 {_short(tree['sha256'])}" if tree["sha256"] else " (does not exist)"
+    )
     if made := tree.get("receipt"):
         versions = ", ".join(f"{name} {version}" for name, version in made["environment"].items())
         head.append(f", made by code {_short(made['drawing'])} with {versions}")
-    top, shared = Tree(head), set[str]()
+    top, shown = Tree(head), set[str]()
     if tree["kind"] == "table":
         for cell in tree["cells"]:
-            _add_cell(_add(top, _headline(cell)), cell, shared)
+            _add_cell(_add(top, _headline(cell)), cell, shown)
     elif tree["kind"] == "raw":
-        _add(top, f"{tree['what']} of {tree['dataset']}: sha256 {tree['stated_sha256'] or 'not known'}, {_url(tree)}")
-        used = _add(
-            top, f"named by the records of {len(tree['used_by'])} cells" if tree["used_by"] else "no record names it"
-        )
-        for cell in tree["used_by"]:
-            _add(used, cell)
+        _add(top, f"{tree['what']} of {tree['dataset']}: sha256 {tree['stated_sha256'] or 'unknown'}, {_url(tree)}")
+        cells = tree["used_by"]
+        users = _add(top, f"named by the records of {len(cells)} cells" if cells else "no record names it")
+        for cell in cells:
+            _add(users, cell)
     else:
         for run in tree["runs"]:
-            _add_run(top, run, shared)
+            _add_run(top, run, shown)
     return top
 
 
@@ -54,21 +55,21 @@ def _add(branch: Node, text: str) -> Node:
 
 
 def _headline(cell: dict[str, Any]) -> str:
-    """What the line is, and the numbers in it, or the one that was asked for."""
+    """What the line is about, and its numbers, or the one that was asked for."""
     line, column = cell["line"], cell.get("column")
     name = line.get("title") or line.get("id") or line.get("contender") or line.get("method", "")
     place = " ".join(filter(None, (line.get("experiment"), line.get("setting"))))
     epoch = f" after epoch {line['epoch']}" if line.get("epoch") else ""
     metric = line.get("metric", line.get("group", "")).replace("_", " ")
-    known = HEAD if column is None else (column,)
-    numbers = ", ".join(f"{key} {line[key]}" for key in known if key in line)
-    fields = ((key, one["value"]) for key, one in cell["columns"].items() if key not in ("value", "rounds"))
+    keys = HEAD if column is None else (column,)
+    numbers = ", ".join(f"{key} {line[key]}" for key in keys if key in line)
+    fields = ((key, field["value"]) for key, field in cell["columns"].items() if key not in ("value", "rounds"))
     numbers = numbers or ", ".join(f"{key} {value}" for key, value in fields)
     return f"{', '.join(filter(None, (name, place, f'{metric}{epoch}')))}: {numbers or 'no number'}"
 
 
-def _add_cell(branch: Node, cell: dict[str, Any], seen: set[str]) -> None:
-    """The evidence of one line, part by part."""
+def _add_cell(branch: Node, cell: dict[str, Any], shown: set[str]) -> None:
+    """Add the evidence of one line, part by part."""
     if (column := cell.get("column")) in cell["columns"]:
         _add(branch, f"{column}: {cell['columns'][column]['how']}")
     _add(branch, cell["check"])
@@ -79,11 +80,11 @@ def _add_cell(branch: Node, cell: dict[str, Any], seen: set[str]) -> None:
     if "claim" in cell:
         _add_claim(branch, cell)
     for run in cell["runs"]:
-        _add_run(branch, run, seen)
+        _add_run(branch, run, shown)
     if cell.get("baseline"):
         plain = _add(branch, "the runs of plain training" if column else _gain(cell["line"]))
         for run in cell["baseline"]:
-            _add_run(plain, run, seen)
+            _add_run(plain, run, shown)
     for part, what in (("published", "published"), ("published_baseline", "published, plain training")):
         if part in cell:
             _add_published(branch, cell[part], what)
@@ -103,18 +104,18 @@ def _add_claim(branch: Node, cell: dict[str, Any]) -> None:
     node = _add(branch, f"claim {claim['id']} ({claim['where']}): {claim['text']}")
     _add(node, f"rule: {claim['rule']} (test {claim['test']}, margin {claim['margin']:g})")
     _add(node, _config(claim))
-    if tested := [one for one in family if one["p"] is not None]:
-        told = ", ".join(f"{one['id']} {one['p']:g} (line {one['line']})" for one in tested)
-        _add(node, f"p corrected among {len(tested)} tested claims of the paper: {told}")
+    if tested := [member for member in family if member["p"] is not None]:
+        values = ", ".join(f"{member['id']} {member['p']:g} (line {member['line']})" for member in tested)
+        _add(node, f"p corrected among {len(tested)} tested claims of the paper: {values}")
 
 
 def _add_published(branch: Node, fact: dict[str, Any], what: str) -> None:
-    said = fact["says"]
-    sd = f" ± {said['std']}" if "std" in said else ""
-    cell = ", ".join(said[key] for key in ("dataset", "setting", "method") if key in said)
+    printed = fact["says"]
+    sd = f" ± {printed['std']}" if "std" in printed else ""
+    cell = ", ".join(printed[key] for key in ("dataset", "setting", "method") if key in printed)
     judged = f"; not judged: {fact['not_judged']}" if fact["not_judged"] else ""
-    number = said.get("mean", "no number")
-    node = _add(branch, f"{what}: {number}{sd} ({said['metric']}; {fact['table']}: {cell}{judged})")
+    number = printed.get("mean", "no number")
+    node = _add(branch, f"{what}: {number}{sd} ({printed['metric']}; {fact['table']}: {cell}{judged})")
     _add(node, f"{fact['file']}, line {fact['line']}, sha256 {fact['sha256']}")
     _add(node, f"{fact['paper']}, {fact['url']}")
 
@@ -127,38 +128,39 @@ def _add_formula(branch: Node, formula: dict[str, Any]) -> None:
         _add(node, _raw_file(file))
 
 
-def _config(said: dict[str, Any]) -> str:
-    return f"{said['file']}, line {said['line']}, sha256 {said['sha256']}, of {said['paper']}, {said['url']}"
+def _config(source: dict[str, Any]) -> str:
+    place = f"{source['file']}, line {source['line']}"
+    return f"{place}, sha256 {source['sha256']}, of {source['paper']}, {source['url']}"
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 
-def _add_run(branch: Node, run: dict[str, Any], seen: set[str]) -> None:
-    """One run: its value, record, what made it, split and raw files; what was said before is not repeated."""
+def _add_run(branch: Node, run: dict[str, Any], shown: set[str]) -> None:
+    """Add one run: its value, record, what made it, split and raw files; what was shown before is not repeated."""
     if "digest" not in run:
         _add(branch, f"{run['run']}: {run['state']}")
         return
     value = "" if run["value"] is None else f" = {run['value']:.6g}"
-    if run["run"] in seen:
+    if run["run"] in shown:
         _add(branch, f"{run['run']}{value}, as above")
         return
     metric = f"{run['metric']}, " if "metric" in run else ""
     node = _add(branch, f"{run['run']}{value} ({metric}{run['status']})")
     digests = f"digest {_short(run['digest'])}, spec {_short(run['spec_digest'])}"
     _add(node, f"record {run['record']}, intact, {digests}")
-    if (made := _made(run)) not in seen:
+    if (made := _made(run)) not in shown:
         _add(node, made)
     split = run["split"]
     sizes = ", ".join(f"{part} {sum(counts)} {counts}" for part, counts in split["sizes"].items() if sum(counts))
     place = _add(node, f"split {split['path']}, digest {_short(split['digest'])}, seed {split['seed']}: {sizes}")
     files = [_raw_file(file) for file in run["raw"]]
-    if (everything := "".join(files)) in seen:
+    if (everything := "".join(files)) in shown:
         _add(place, "from the same raw files, read and trained as above")
     else:
         for text in files:
             _add(place, text)
-    seen |= {run["run"], made, everything}
+    shown |= {run["run"], made, everything}
 
 
 def _raw_file(file: dict[str, Any]) -> str:
@@ -173,7 +175,7 @@ def _url(file: dict[str, Any]) -> str:
 
 
 def _made(run: dict[str, Any]) -> str:
-    """One line on what made the run: code, commit, versions, device."""
+    """In one line, what made the run: code, commit, versions, device."""
     commit, changed = run["git"]["commit"], run["code"]["changed_since"]
     since = run["code"]["attested"] or (f"changed since: {', '.join(changed)}" if changed else "as today")
     code = f"code {_short(run['code']['digest'])} ({run['code']['files']} files, {since})"

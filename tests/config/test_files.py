@@ -1,0 +1,117 @@
+"""The files of the config: short, without anchors, none unused; errors that name file, line and the nearest word."""
+
+import re
+
+import pytest
+import yaml
+from support.config_files import line_of, replace
+from support.project import ROOT
+
+from reweigh.config import files
+from reweigh.config.grid import load
+from reweigh.errors import ConfigError
+
+FILES = sorted((ROOT / "config").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT / "config")))
+def test_a_file_is_short_and_has_no_anchors(path):
+    assert len(path.read_text().splitlines()) <= 200
+    assert max(len(line) for line in path.read_text().splitlines()) <= 140
+    events = list(yaml.parse(path.read_text()))
+    assert not [event for event in events if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None)]
+
+
+def test_every_shared_entry_is_used():
+    """What is written for several papers is named by a `like`: of a paper, or of something that is shared too."""
+    shared = files.shared(ROOT)
+    entries = {name for kind in shared.value.values() for name in kind.value}
+    named = {name for path in FILES for name in re.findall(r"like: ([\w.-]+)", path.read_text())}
+    grids = {"joint", "ncm", "crt", "tau_norm", "lws"}  # like: "{name}"
+    assert entries - named - grids == set()
+
+
+STEPS = 'value: 10, source: "paper §4 (t_in) and code"'
+REFUSED = {  # file: (old, new, the text at whose line it is said, what is said)
+    "experiments/adult.yaml": (
+        "varies: group",
+        "vareis: group",
+        "vareis",
+        "unknown key 'experiments.adult.vareis'; did you mean 'varies'?",
+    ),
+    "methods.yaml": (
+        f"outer_every: {{ {STEPS}",
+        f"outer_evry: {{ {STEPS}",
+        "  tdr:",
+        "did you mean 'outer_every'?",
+    ),
+    "artifacts.yaml": (
+        "caption: workflow/report/tdr/fig9",
+        "captoin: workflow/report/tdr/fig9",
+        "captoin",
+        "'artifacts.fig9.captoin'; did you mean 'caption'?",
+    ),
+    "claims.yaml": ("test: smaller_spread", "test: smaler_spread", "smaler_spread", "claims.4.test: must be 'greater'"),
+    "published.yaml": ("experiment: nexrad", "experiment: nexrat", "nexrat", "did you mean 'nexrad'?"),
+    "findings.yaml": (
+        'evidence: "0.6564',
+        'evidense: "0.6564',
+        "evidense",
+        "unknown key 'findings.5.evidense'; did you mean 'evidence'?",
+    ),
+    "experiments/mnist.yaml": (
+        "like: mnist-lenet",
+        "like: mnist-lennet",
+        "mnist-lennet",
+        "unknown parent of mnist-4v9 'mnist-lennet'; did you mean 'mnist-lenet'?",
+    ),
+    "paper.yaml": ("url: https", "title: https", "title: https", "'title' stands here twice"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_error_names_file_and_line_and_the_nearest_word(project, name):
+    old, new, at, said = REFUSED[name]
+    file = replace(project, old, new, f"config/papers/tdr/{name}")
+    with pytest.raises(ConfigError) as refused:
+        load(project)
+    assert str(refused.value).startswith(f"{file}:{line_of(project, file, at)}: ")
+    assert said in str(refused.value)
+
+
+def test_a_fault_in_what_is_shared_is_named_there(project):
+    file = replace(project, "largest_class: { value: 500,", "largest_clas: { value: 500,", "config/protocols")
+    with pytest.raises(ConfigError) as refused:
+        load(project)
+    assert str(refused.value).startswith(f"{file}:{line_of(project, file, 'largest_clas:')}: unknown key")
+    replace(project, "largest_clas:", "largest_class:", file)
+    replace(project, "protocols:\n", "protocol:\n", file)
+    with pytest.raises(ConfigError, match=r"cifar-resnet32.yaml:\d+: .* 'protocol'; did you mean 'protocols'"):
+        load(project)
+
+
+def test_one_entry_in_two_files_is_refused_with_both_places(project):
+    path = project / "config/papers/tdr/more.yaml"
+    path.write_text("methods:\n  er: { like: er }\n")
+    with pytest.raises(
+        ConfigError, match=r"more.yaml:2: 'methods.er' stands in config/papers/tdr/methods.yaml:\d+ too"
+    ):
+        load(project)
+    path.write_text("methods:\n  other: { like: er, title: Another }\n")
+    assert load(project).paper("tdr").methods["other"].uses == "er"
+
+
+def test_a_changed_shared_file_is_read_again(project):
+    run = "paper/tdr/mnist-4v9/rho0.1/tdr/seed0"
+    assert load(project).resolve(run)["training"]["epochs"] == 100
+    replace(project, "epochs: { value: 100,", "epochs: { value: 101,", "config/protocols/mnist-lenet.yaml")
+    assert load(project).resolve(run)["training"]["epochs"] == 101
+
+
+def test_a_value_of_every_spec_stands_where_it_is_said_to(config):
+    """The line that an origin names holds the value, or begins the block that does."""
+    for run in ("paper/tdr/mnist-4v9/rho0.005/er_ren/seed0", "quick/absgd/noise-cifar10/asym0.4/absgd_sce/seed0"):
+        for path, origin in config.origins(run).items():
+            line = (ROOT / origin.place.file).read_text().splitlines()[origin.place.line - 1]
+            key = path.split(".")[-1]
+            assert key in line or "{" in line or line.strip().startswith(path.split(".")[-2]), (path, origin, line)

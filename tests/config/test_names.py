@@ -1,0 +1,46 @@
+"""Names of runs, cells, splits and artifacts: their parts, back to the same text, and what is no name."""
+
+import pytest
+
+from reweigh.artifacts.render import ENDINGS
+from reweigh.config.names import ArtifactName, CellName, NotAName, RunName, SplitName
+from reweigh.errors import ConfigError
+
+RUN = "paper/tdr/mnist-4v9/rho0.005/absgd-ldam/seed12"
+
+
+def test_a_run_has_parts_a_cell_and_a_split() -> None:
+    run = RunName.parse(RUN)
+    assert run == ("paper", "tdr", "mnist-4v9", "rho0.005", "absgd-ldam", 12)
+    assert str(run) == RUN
+    assert str(run.cell) == "paper/tdr/mnist-4v9/rho0.005/absgd-ldam"
+    assert str(run.split) == "paper/tdr/mnist-4v9/rho0.005/seed12"
+    assert run.cell.run(12) == run
+
+
+def test_cells_and_splits_are_read_back() -> None:
+    run = RunName.parse(RUN)
+    assert CellName.parse(str(run.cell)) == run.cell
+    assert SplitName.parse(str(run.split)) == run.split
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a/b/c/d/e", "a/b/c/d/e/seed", "a/b/c/d/e/seed01", "a/b/c/d/e/f/seed1", RUN + "/"]
+)
+def test_what_is_no_run_is_refused_with_the_form_of_one(text: str) -> None:
+    with pytest.raises(NotAName, match="is not the name of a run; write SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN"):
+        RunName.parse(text)
+
+
+@pytest.mark.parametrize("folder", ["figures/", "./figures/", ""])
+@pytest.mark.parametrize("ending", ["", "/", *(f".{ending}" for ending in ENDINGS)])
+def test_an_artifact_is_named_with_and_without_folder_and_ending(folder: str, ending: str) -> None:
+    name = ArtifactName.parse(f"{folder}paper/tdr/table1{ending}")
+    assert name == ("paper", "tdr", "table1")
+    assert (str(name), name.stem) == ("paper/tdr/table1", "figures/paper/tdr/table1")
+
+
+@pytest.mark.parametrize("text", ["", "fig5", "tdr/fig5.pdf", "figures/tdr/fig5", "results/paper/tdr/fig5", RUN])
+def test_what_is_no_artifact_is_refused_with_the_form_of_one(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not the name of an artifact; write figures/SCALE/PAPER/NAME"):
+        ArtifactName.parse(text)
