@@ -159,7 +159,7 @@ class Experiment(Patch):
 
 
 class Method(Frozen):
-    """What trains: a module of reweigh.methods with all of its knobs."""
+    """What trains: a module of reweigh.methods with all of its options."""
 
     title: str
     uses: str
