@@ -60,7 +60,7 @@ class Stating(Frozen):
 
     @cached_property
     def stated(self) -> dict[str, Any]:
-        """What the files say of it, as plain values, without defaults. Every run with the layer asks: change nothing."""
+        """What the files say of it, as plain values, without defaults. Every run that has it asks: change nothing."""
         return self.model_dump(exclude_unset=True, exclude={"settings", "scales"})
 
 
