@@ -111,7 +111,7 @@ def shown_counts(text):
 
 
 # Of these a folder with more history (raw files, renderings, Snakemake's metadata) has more, or other ones.
-BY_HISTORY = {"commit", "raw", "drawing", "witness"}
+BY_HISTORY = {"commit", "raw", "drawing", "snakemake"}
 
 
 def test_the_audit_that_is_shown_is_what_audit_finds(counts):
@@ -133,9 +133,9 @@ def test_the_lines_of_the_audit_in_the_readme_are_among_them(counts):
     assert told["raw"] == shown_counts(page("docs/audit.md"))["raw"]
 
 
-def test_the_runs_that_are_trained_again_are_those_that_the_seed_draws():
+def test_the_runs_that_are_trained_again_are_those_that_the_seed_chooses():
     shown = next(block for block in blocks(page("docs/audit.md"), "console") if "--rerun" in block)
     count, seed = map(int, re.search(r"--rerun (\d+) --seed (\d+)", shown).groups())
     records = (path.relative_to(ROOT / "results") for path in (ROOT / "results/paper").glob("*/*/*/*/seed*.json"))
-    drawn = rerun.draw([path.with_suffix("").as_posix() for path in records], count, seed)
-    assert re.findall(r"^intact: (\S+): bit for bit$", shown, flags=re.MULTILINE) == drawn
+    chosen = rerun.choose([path.with_suffix("").as_posix() for path in records], count, seed)
+    assert re.findall(r"^intact: (\S+): bit for bit$", shown, flags=re.MULTILINE) == chosen

@@ -11,6 +11,7 @@ from reweigh import bench
 from reweigh.bench import contenders as make
 from reweigh.bench import figure, groups, measure, pairs, table
 from reweigh.bench.measure import Bench, Contender
+from reweigh.config.names import CellName
 from reweigh.data import load
 from reweigh.errors import ConfigError
 from reweigh.methods.base import Step
@@ -185,15 +186,9 @@ def test_throughput_is_compared_with_the_better_loop(small, monkeypatch):
 
 def test_steps_say_which_method_they_are_of(small):
     lines = [one for one in groups.steps(small) if one.model == "lenet"]
-    assert [one.method for one in lines] == [
-        "none 1",
-        "tdr 10",
-        "er 1",
-        "meta 1",
-        "absgd 1",
-        "hard 1",
-        "random_weights 1",
-    ]
+    methods = ["none 1", "tdr 10", "er 1", "meta 1", "absgd 1", "hard 1", "random_weights 1"]
+    assert lines[0].method == "none 1" and sorted(line.method for line in lines) == sorted(methods)
+    assert {line.group for line in lines} == {"steps, LeNet, B = 10"}
     assert {one.batch_size for one in lines} == {10} and all(one.milliseconds > 0 for one in lines)
 
 
@@ -220,7 +215,7 @@ def test_runs_are_trained_packed_and_alone_in_a_folder_of_their_own(small, monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(groups, "EPOCHS", 1)
     monkeypatch.setattr(groups, "SEEDS", 2)
-    monkeypatch.setattr(groups, "CELL", "smoke/tdr/mnist-4v9/rho0.1/er")
+    monkeypatch.setattr(groups, "CELL", CellName.parse("smoke/tdr/mnist-4v9/rho0.1/er"))
     alone, beside, turns, threads = groups.packed(small)
     assert beside.baseline == alone.contender and threads.baseline == turns.contender
     assert "processes on 1 cores" in beside.note and "s of processors" in alone.note
@@ -232,7 +227,7 @@ def test_the_grid_is_told_from_its_dry_runs(small, monkeypatch):
         groups.grid.DryRun("records there", "everything", 5, 8.0, 7.5),
         groups.grid.DryRun("records there", "figures/a.pdf", 2, 2.0, 1.5),
     ]
-    monkeypatch.setattr(groups.bench_grid, "measure", lambda show: runs)
+    monkeypatch.setattr(groups.grid, "measure", lambda show: runs)
     whole, single = groups.dry_runs(small)
     assert (whole.milliseconds, single.milliseconds, single.ratio) == (8000, 2000, 0.25)
     assert single.note == "2 jobs, 1.5 s of a core"

@@ -83,6 +83,7 @@ EDITS = [
     (FIG5, CELL, {"high": ""}, "high empty, should be 0.925067"),
     (FIG5, CELL, {"records": "0123456789ab"}, "made from other records"),
     (FIG5, CELL, {"runs": "paper/tdr/mnist-4v9/rho0.005/tdr/seed{0,1,2,3}"}, "made from other records"),
+    (FIG5, CELL, {"runs": "nonsense"}, "cannot be computed again: 'nonsense' is not the name of a run"),
     (FIG5, {**CELL, "method": "none", "setting": "rho0.1"}, {"runs": ""}, "a number that no run feeds"),
     (FIG5, CELL, {"title": "ER"}, "title ER, should be TDR"),
     (FIG5, CELL, {"value": "0.1"}, "value 0.1, should be 0.005"),

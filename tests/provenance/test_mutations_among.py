@@ -145,6 +145,7 @@ MUTATIONS = [
      "line 2: setting rho0.1, but its runs are of rho0.005"),
     ("another experiment", said(experiment="mnist-lt", setting="rho0.02", value="0.02"), CSV,
      "line 2: experiment mnist-lt, but its runs are of mnist-4v9"),
+    ("runs that are none", said(runs="nonsense"), CSV, "'nonsense' is not the name of a run"),
     ("no such setting", said(setting="rho0.3"), CSV, "line 2: the config has no mnist-4v9/rho0.3/tdr"),
     ("another value", said(value="0.05"), CSV, "line 2: value 0.05, the config says 0.005"),
     ("another title", said(title="TDR+"), CSV, "line 2: title TDR+, the config says TDR"),

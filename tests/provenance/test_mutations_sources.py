@@ -17,8 +17,7 @@ from reweigh.data import obtain
 from reweigh.provenance import audit
 from reweigh.records import record
 
-TDR_CONFIG = "config/papers/tdr"
-LENET = "config/protocols/mnist-lenet.yaml"
+TDR_CONFIG = "config/papers/tdr.yaml"
 LABELS = "data/raw/mnist/t10k-labels-idx1-ubyte"
 SHA256 = "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
 SOURCE = "data/raw/mnist/SOURCE.json"
@@ -42,12 +41,11 @@ def change_first(array):
 
 MUTATIONS = [
     # config
-    ("a value in the config", lambda root: replace(root / LENET, "{ value: 0.01,", "{ value: 0.02,"),
+    ("a value in the config", lambda root: replace(root / TDR_CONFIG, "{ value: 0.01,", "{ value: 0.02,"),
      {("spec", "stale")}, "training.learning_rate 0.01 -> 0.02"),
-    ("a claim", lambda root: replace(root / TDR_CONFIG / "claims.yaml", "TDR reaches a higher", "TDR has a higher"),
+    ("a claim", lambda root: replace(root / TDR_CONFIG, "TDR reaches a higher", "TDR has a higher"),
      {("receipt", "stale"), ("scorecard", "stale"), ("page", "stale")}, "what the config says of it"),
-    ("a comment in the config", lambda root: replace(root / TDR_CONFIG / "artifacts.yaml", "fig3:\n", "fig3: # x\n"),
-     set(), ""),
+    ("a comment in the config", lambda root: replace(root / TDR_CONFIG, "fig3:\n", "fig3:  # as it is\n"), set(), ""),
     # lock
     ("the lock", lambda root: replace(root / LOCK, "torch==2.11.0", "torch==2.12.0"), {("lock", "stale")},
      "the lock pins numpy 2.0.0, torch 2.12.0 now"),
@@ -61,16 +59,16 @@ MUTATIONS = [
     # raw files
     ("one bit of a raw file", lambda root: flip(root / LABELS), RAW, f"records say {SHA256[:12]}"),
     ("a truncated raw file", lambda root: tampering.truncate(root / LABELS), RAW, "records say"),
-    ("a raw digest in its source file",
-     lambda root: source(root, lambda body: body["files"][3].update(sha256="0" * 64)), {("raw", "broken")}, "the manifest does not"),
-    ("a file in its source file", lambda root: source(root, lambda body: body["files"].pop()), {("raw", "broken")},
+    ("a raw digest in SOURCE.json", lambda root: source(root, lambda body: body["files"][3].update(sha256="0" * 64)),
+     {("raw", "broken")}, "the manifest does not"),
+    ("a file in SOURCE.json", lambda root: source(root, lambda body: body["files"].pop()), {("raw", "broken")},
      "does not name the files of edition official"),
-    ("the edition in its source file", lambda root: source(root, lambda body: body.update(edition="mine")),
+    ("the edition in SOURCE.json", lambda root: source(root, lambda body: body.update(edition="mine")),
      {("raw", "broken")}, "edition mine"),
-    ("a URL in its source file", lambda root: source(root, lambda body: body["files"][0].update(url="http://mine/x")),
+    ("a URL in SOURCE.json", lambda root: source(root, lambda body: body["files"][0].update(url="http://mine/x")),
      {("raw", "stale")}, "the manifest does not have the address http://mine/x"),
-    ("a deleted source file", lambda root: (root / SOURCE).unlink(), {("raw", "missing")}, "though raw files do"),
-    ("a truncated source file", lambda root: tampering.truncate(root / SOURCE), {("raw", "broken")},
+    ("a deleted SOURCE.json", lambda root: (root / SOURCE).unlink(), {("raw", "missing")}, "though raw files do"),
+    ("a truncated SOURCE.json", lambda root: tampering.truncate(root / SOURCE), {("raw", "broken")},
      "form of a source file"),
     ("a sha256 in the manifest", lambda root: replace(root / "data/manifest.yaml", SHA256, SHA256[::-1]),
      {*RAW, ("recipe", "stale")}, f"records say sha256 {SHA256[:12]}, the manifest {SHA256[:-13:-1]}"),
@@ -100,7 +98,7 @@ EDITS = [
     ("a method", "methods/tdr.py", {("code", "stale")}, "changed since: methods/tdr.py"),
     ("a loss", "losses/cross_entropy.py", {("code", "stale")}, "changed since: losses/cross_entropy.py"),
     ("the engine", "training/engine.py", {("code", "stale")}, "changed since: training/engine.py"),
-    ("how splits are drawn", "data/split.py", {("recipe", "stale")}, "its code"),
+    ("how splits are drawn", "data/split.py", {("recipe", "stale")}, "the code that draws it"),
     ("how figures are drawn", "plots/curves.py", {("receipt", "stale")}, "the code that makes it"),
     ("how claims are decided", "scorecard/claims.py", {("receipt", "stale")}, "the code that makes it"),
     ("a template of the scorecard", "scorecard/page.css", {("receipt", "stale")}, "the code that makes it"),

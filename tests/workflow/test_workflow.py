@@ -191,6 +191,25 @@ def test_each_edit_runs_what_depends_on_it(made):
     assert after("src/reweigh/data/adult.py", "\nCHANGED = True\n") == {"split": 1, "train": 3, "render": 1}
 
 
+def test_the_text_of_a_rule_and_the_names_of_its_wildcards_make_nothing_run_again(made):
+    """Else an update of this project would train again what its users have."""
+    target = ("--config", "scale=smoke", "--", "tdr_table3")
+    files = [made / "workflow/rules" / name for name in ("data.smk", "train.smk")]
+    files.append(made / "src/reweigh/planning/jobs.py")
+    before = [file.read_text() for file in files]
+    for file, text in zip(files, before, strict=True):
+        renamed = text.replace("{experiment}", "{place}").replace("experiment=", "place=")
+        file.write_text(
+            renamed.replace("wildcards.experiment", "wildcards.place").replace('"reweigh train', '"exec reweigh train')
+        )
+    try:
+        assert planned(made, *target).get("total", 0) <= 1  # the shorthand itself
+        assert planned(made, "--rerun-triggers", "code", *target)["train"] == 3  # the text is another one
+    finally:
+        for file, text in zip(files, before, strict=True):
+            file.write_text(text)
+
+
 def test_how_runs_are_trained_makes_nothing_run_again(made):
     changed = ("--config", "scale=smoke", "runs_at_once=2", "time_budget=9m", "--", "tdr_table3")
     assert planned(made, *changed).get("total", 0) <= 1  # the shorthand itself

@@ -99,9 +99,8 @@ def _spoken(line: Line, dataset: str) -> Line:
 
 def benched() -> list[tuple[str, str, int]]:
     """The methods whose cards have a bench entry, plain training first: module, title, and how often it learns."""
-    entries = [(name, card, card.bench) for name, card in methods().items() if card.bench]
-    entries.sort(key=lambda one: not one[1].plain)
-    return [(name, entry.title, card.cycle(entry.options)) for name, card, entry in entries]
+    cards = sorted(methods().items(), key=lambda item: not item[1].plain)
+    return [(name, card.bench.title, card.cycle(card.bench.options)) for name, card in cards if card.bench]
 
 
 def steps(bench: Bench) -> list[Line]:
@@ -110,10 +109,10 @@ def steps(bench: Bench) -> list[Line]:
     for model, (title, size) in make.MODELS.items():
         torch.set_num_threads(1 if model == "lenet" else all_cores())
         taken = {}
-        for uses, title, cycle in benched():
+        for uses, name, cycle in benched():
             run = make.run_of(spec := make.spec_of(model, uses), bench.device)
             key = method_key(uses, spec["method_options"])
-            taken[title] = _stepping(bench, run, 10 if model == "lenet" else max(4, cycle), model, key)
+            taken[name] = _stepping(bench, run, 10 if model == "lenet" else max(4, cycle), model, key)
         network = make.with_method(make.run_of(make.spec_of(model), bench.device), make.WeightNetwork)
         taken["weight network, Q = 5"] = _stepping(bench, network, 5, model)
         lines += bench.compare(f"steps, {title}, B = {size}", taken)

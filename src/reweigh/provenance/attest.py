@@ -111,8 +111,7 @@ def main(
 def _runs(config: Config, targets: list[str], scale: str) -> tuple[str, list[str]]:
     """The scale and the runs in question: those of the targets, or all that have a record at the scale."""
     if not targets:
-        paths = sorted((config.root / "results" / scale).glob("*/*/*/*/seed*.json"))
-        return scale, [path.relative_to(config.root / "results").with_suffix("").as_posix() for path in paths]
+        return scale, list(record.files_of(scale, config.root))
     runs = list(dict.fromkeys(run for target in targets for run in plan.runs_of_target(config, target)))
     scales = sorted({RunName.parse(run).scale for run in runs})
     if len(scales) > 1:

@@ -36,6 +36,16 @@ def record_path(run: str, root: str | Path = ".") -> Path:
     return Path(root) / "results" / f"{run}.json"
 
 
+def files_of(scale: str, root: str | Path = ".", ending: str = "json") -> dict[str, Path]:
+    """The files that runs of a scale left, by run, sorted: records, or with the ending npz traces.
+
+    A file that somebody put among them is there too, under a name that is perhaps no run's.
+    """
+    results = Path(root) / "results"
+    paths = sorted((results / scale).glob(f"*/*/*/*/seed*.{ending}"))
+    return {path.relative_to(results).with_suffix("").as_posix(): path for path in paths}
+
+
 def reader_module(dataset: str) -> str:
     """The module that reads a data set: `cifar10-slice` -> `reweigh.data.cifar10_slice`."""
     return f"reweigh.data.{dataset.replace('-', '_')}"

@@ -9,6 +9,7 @@ its run goes on from its checkpoint among fewer.
 """
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import signal
@@ -51,6 +52,8 @@ def train(
     the others have stopped; TrainingError if a worker that was alone is killed.
     """
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with contextlib.suppress(ImportError):  # a torch without it
+        importlib.import_module("torch._dynamo")  # torch's optimisers do, which takes seconds: once, not in each worker
     waiting, workers = deque(specs), [_start(context, make, clock.deadline) for _ in range(min(at_once, len(specs)))]
     failure: BaseException | None = None
     try:

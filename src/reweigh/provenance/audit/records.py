@@ -27,8 +27,7 @@ def check_records(
     """The sound records of a scale by run, and the links of all. A broken record cannot show that others are sound."""
     sound: Records = {}
     links: list[Link] = []
-    for path in with_progress(sorted((root / "results" / scale).glob("*/*/*/*/seed*.json")), "records"):
-        run = path.relative_to(root / "results").with_suffix("").as_posix()
+    for run, path in with_progress(record.files_of(scale, root).items(), "records"):
         try:
             body = record.read(path)
         except RecordError as error:

@@ -69,9 +69,8 @@ def _fault(body: Body, path: Path) -> str:
 
 def without_record(scale: str, root: Path) -> Iterator[Link]:
     """Traces without a record: their run was killed between writing the two, or the record was deleted."""
-    for path in sorted((root / "results" / scale).glob("*/*/*/*/seed*.npz")):
+    for run, path in record.files_of(scale, root, "npz").items():
         if not path.with_suffix(".json").exists():
-            run = path.relative_to(root / "results").with_suffix("").as_posix()
             yield Link("trace", run, "stale", f"{path.name} has no record")
 
 

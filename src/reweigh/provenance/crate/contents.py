@@ -13,6 +13,7 @@ import yaml
 
 from reweigh.analysis.tables import fingerprint
 from reweigh.artifacts import receipt
+from reweigh.config.names import ARTIFACT_ENDINGS
 from reweigh.data.arrays import Split
 from reweigh.data.catalogue import Manifest
 from reweigh.digest import file_digest
@@ -28,14 +29,13 @@ PROJECT = (
     "config/**/*", "data/manifest.yaml", "data/published/*", "envs/*", "notebooks/**/*", "profiles/**/*",
     "src/reweigh/**/*", "workflow/**/*",
 )  # fmt: skip
-DRAWN = ("csv", "ipynb", "json", "pdf", "png")
 _HINT = "nothing is packed; see: reweigh audit --scale {}"
 SCORECARD = ("csv", "html", "json", "md")
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure, a table or the scorecard: its files, and the receipt of what it was made from, {} if it has none."""
+class Output:
+    """A figure, a table or the scorecard: its files, and the receipt of what it was made from; {} without a receipt."""
 
     stem: str  # figures/SCALE/PAPER/NAME, or results/SCALE/scorecard
     files: tuple[str, ...]
@@ -49,8 +49,8 @@ class Contents:
     root: Path
     scale: str
     records: dict[str, dict[str, Any]]  # run -> body
-    artifacts: tuple[Drawn, ...]
-    scorecard: Drawn | None
+    artifacts: tuple[Output, ...]
+    scorecard: Output | None
     files: tuple[str, ...]
     manifest: Manifest
     citation: dict[str, Any]  # of CITATION.cff
@@ -75,9 +75,9 @@ def read(scale: str, root: Path) -> Contents:
         if not (root / needed).is_file():
             raise ReweighError(f"{root / needed} is missing; a crate is made in the project's own folder")
     records, paths = _records(scale, root)
-    scorecard = _drawn(f"results/{scale}/scorecard", SCORECARD, root)
-    artifacts = tuple(_drawn(stem, DRAWN, root) for stem in _stems(scale, root))
-    files = {*paths, *(name for one in (*artifacts, scorecard) for name in one.files)}
+    scorecard = _output(f"results/{scale}/scorecard", SCORECARD, scale, root)
+    artifacts = tuple(_output(stem, ARTIFACT_ENDINGS, scale, root) for stem in _stems(scale, root))
+    files = {*paths, *(name for output in (*artifacts, scorecard) for name in output.files)}
     for pattern in (*PROJECT, f"results/{scale}/attestations/*.json"):
         files |= {
             path.relative_to(root).as_posix() for path in root.glob(pattern) if _kept(path.relative_to(root), root)
@@ -97,7 +97,7 @@ def read(scale: str, root: Path) -> Contents:
 def _records(scale: str, root: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """The records of a scale, and the paths of records and traces."""
     records, paths, broken = {}, [], []
-    for path in sorted((root / "results" / scale).glob("*/*/*/*/seed*.json")):
+    for path in record.files_of(scale, root).values():
         name = path.relative_to(root).as_posix()
         try:
             body = record.read(path)
@@ -138,18 +138,17 @@ def _stems(scale: str, root: Path) -> list[str]:
     return sorted(path.relative_to(root).with_suffix("").as_posix() for path in tables)
 
 
-def _drawn(stem: str, endings: tuple[str, ...], root: Path) -> Drawn:
-    """What was drawn. Raises ReweighError if a file is not what its receipt says."""
-    files = tuple(f"{stem}.{ending}" for ending in endings if (root / f"{stem}.{ending}").is_file())
-    scale = stem.split("/")[1]
+def _output(stem: str, endings: tuple[str, ...], scale: str, root: Path) -> Output:
+    """The files with these endings, as far as they exist. Raises ReweighError if one is not what its receipt says."""
+    files = tuple(f"{stem}.{ending}" for ending in sorted(endings) if (root / f"{stem}.{ending}").is_file())
     try:
-        found = receipt.read(root / f"{stem}.json") if f"{stem}.json" in files else {}
+        body = receipt.read(root / f"{stem}.json") if f"{stem}.json" in files else {}
     except RecordError as error:
         raise ReweighError(f"{stem}: {error}; {_HINT.format(scale)}") from None
-    for ending, stated in found.get("files", {}).items():
+    for ending, stated in body.get("files", {}).items():
         if f"{stem}.{ending}" in files and file_digest(root / f"{stem}.{ending}") != stated:
             raise ReweighError(f"{stem}.{ending} is not what its receipt says; {_HINT.format(scale)}")
-    return Drawn(stem, files, found)
+    return Output(stem, files, body)
 
 
 def _kept(path: Path, root: Path) -> bool:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from reweigh.analysis.tables import pack
-from reweigh.config.names import RunName, SplitName
+from reweigh.config.names import NotAName, RunName, SplitName
+from reweigh.config.specs import SCALES
 from reweigh.data.catalogue import Manifest
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, DataError
@@ -140,11 +141,19 @@ def _users(sha256: str | None, root: Path) -> list[str]:
     if sha256 is None:
         return []
     wanted = f'"sha256":"{sha256}"'.encode()
-    paths = sorted((root / "results").glob("*/*/*/*/*/seed*.json"))
-    runs = [
-        path.relative_to(root / "results").with_suffix("").as_posix() for path in paths if wanted in path.read_bytes()
-    ]
-    return pack(runs).split()
+    runs = []
+    for scale in sorted(SCALES):
+        runs += [run for run, path in record.files_of(scale, root).items() if wanted in path.read_bytes()]
+    return pack(filter(_is_name, runs)).split()
+
+
+def _is_name(run: str) -> bool:
+    """Whether it is the name of a run, and not that of another file among the records."""
+    try:
+        RunName.parse(run)
+    except NotAName:
+        return False
+    return True
 
 
 def _file(shown: str, root: Path) -> dict[str, Any]:
