@@ -168,7 +168,7 @@ class Experiment(Patch):
         return next((block for name, block in self.scales.items() if name == scale), None)
 
 
-class Method(Frozen):
+class Method(Stating):
     """What trains: a module of reweigh.methods with all of its options."""
 
     title: str
