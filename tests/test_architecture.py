@@ -33,12 +33,16 @@ def test_no_import_goes_up():
 
 
 def test_what_trains_imports_no_config():
-    """It gets its specs resolved, so that no edit of the config's code makes a record stale."""
+    """It gets its specs resolved, so that no edit of the config's code makes a record stale; names are but names."""
     trains = {"data", "losses", "weights", "models", "hypergrad", "methods", "training", "evaluate", "records.record"}
     trains &= set(PACKAGES) | set(architecture.GROUND) | set(IMPORTS)
     assert len(trains) == 9
-    wrong = [(low, high) for low, names in IMPORTS.items() for high in names
-             if trains & {low, low.split(".")[0]} and high.split(".")[0] == "config"]  # fmt: skip
+    wrong = [
+        (low, high)
+        for low, names in IMPORTS.items()
+        for high in names
+        if trains & {low, low.split(".")[0]} and high.split(".")[0] == "config" and high != "config.names"
+    ]
     assert wrong == []
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from support import synthetic_records
+from support.project import ROOT
 
 from reweigh import plots, stats
 from reweigh.analysis import tables
@@ -175,7 +176,7 @@ def test_nothing_is_written_outside_the_page_or_over_a_panel(root: Path, artifac
 
 def test_methods_look_the_same_everywhere_and_unlike_each_other() -> None:
     """Variants of a method share its colour; what a card has no look for, or has given away, gets a spare one."""
-    methods = load(Path(__file__).parents[2]).papers["tdr"].methods
+    methods = load(ROOT).papers["tdr"].methods
     looks = style.looks(methods)
     assert len(set(looks.values())) == len(looks)
     assert looks["tdr"] == style.look_of("tdr") == looks["tdr_p"]._replace(hollow=False)
