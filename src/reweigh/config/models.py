@@ -169,7 +169,7 @@ class Experiment(Patch):
 
 
 class Method(Stating):
-    """What trains: a module of reweigh.methods with all of its knobs."""
+    """What trains: a module of reweigh.methods with all of its options."""
 
     title: str
     uses: str
