@@ -98,8 +98,8 @@ def absgd_project(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def absgd_drawings(absgd_project):
-    """Every artifact of ABSGD, drawn from that project."""
+def absgd_rendered(absgd_project):
+    """Every artifact of ABSGD as a figure, made from that project by its notebook."""
     from support import absgd_figures
 
     return absgd_figures.draw_all(absgd_project)

@@ -4,9 +4,8 @@ import csv
 import re
 
 import pytest
-from support import config_files
 from support.project import ROOT
-from support.readme import CONTRIBUTING, README, blocks, page, reweigh, table
+from support.readme import README, blocks, page, reweigh, table
 
 from reweigh.config.grid import load
 from reweigh.provenance import audit
@@ -22,16 +21,6 @@ def means(path):
         rows = [row for row in csv.DictReader(file) if not row.get("seed") and row["mean"]]
     rows = [row for row in rows if row["metric"] == "test_accuracy" and not row.get("epoch")]
     return {(row.get("value", ""), row["method"]): float(row["mean"]) for row in rows}
-
-
-def test_the_new_method_of_contributing_trains_as_it_is_written_there(copy):
-    code = next(block for block in blocks(CONTRIBUTING, "python") if "class Method" in block)
-    (copy / "src/reweigh/methods/sqrt.py").write_text(code)
-    config_files.add_to_methods(copy, blocks(CONTRIBUTING, "yaml")[0])
-    config_files.give_method(copy, "sqrt")
-    done = reweigh(copy, "train", "smoke/tdr/mnist-4v9/rho0.1/sqrt")
-    assert done.returncode == 0, done.stderr
-    assert len(list((copy / "results/smoke/tdr/mnist-4v9/rho0.1/sqrt").glob("seed*.json"))) == 2
 
 
 def test_the_readme_is_five_minutes():
@@ -111,7 +100,7 @@ def shown_counts(text):
 
 
 # Of these a folder with more history (raw files, renderings, Snakemake's metadata) has more, or other ones.
-BY_HISTORY = {"commit", "raw", "drawing", "snakemake"}
+BY_HISTORY = {"commit", "raw", "rendering", "snakemake"}
 
 
 def test_the_audit_that_is_shown_is_what_audit_finds(counts):
@@ -121,7 +110,7 @@ def test_the_audit_that_is_shown_is_what_audit_finds(counts):
         kind: counts[kind] for kind in counts if kind not in BY_HISTORY
     }
     assert set(told["raw"]) == set(counts["raw"]) == {"intact"}
-    assert told["drawing"] == {"intact": counts["figure"]["intact"], "unverifiable": 2 * counts["figure"]["intact"]}
+    assert told["rendering"] == {"intact": counts["figure"]["intact"], "unverifiable": 2 * counts["figure"]["intact"]}
 
 
 def test_the_lines_of_the_audit_in_the_readme_are_among_them(counts):

@@ -59,19 +59,19 @@ def test_the_receipt_says_what_was_made_from_what(root: Path) -> None:
     assert body["inputs"] == {
         name: file_digest(root / name) for name in ("data/published/tdr.csv", "notebooks/tdr/fig5.ipynb")
     }
-    assert body["drawing"] == receipt.drawing_digest(load(root), "smoke", "tdr", "fig5")
+    assert body["rendering"] == receipt.rendering_digest(load(root), "smoke", "tdr", "fig5")
     assert set(body["environment"]) == {"python", "matplotlib", "numpy", "pandas"}
     assert str(root) not in stem.with_suffix(".json").read_text()
 
 
 def test_a_receipt_that_is_not_what_was_written_is_refused(tmp_path: Path) -> None:
-    path = receipt.write(tmp_path / "fig.json", {"records": [], "inputs": {}, "drawing": "0"}, {})
+    path = receipt.write(tmp_path / "fig.json", {"records": [], "inputs": {}, "rendering": "0"}, {})
     good = path.read_text()
-    assert receipt.read(path)["drawing"] == "0"
+    assert receipt.read(path)["rendering"] == "0"
     for bad, why in (
         (good.replace('"0"', '"1"'), "digest"),
         ("{", "readable"),
-        (good.replace(": 1", ": 2"), "version"),
+        (good.replace(": 2", ": 3"), "version"),
     ):
         path.write_text(bad)
         with pytest.raises(RecordError, match=why):
@@ -104,7 +104,7 @@ def test_a_failing_notebook_leaves_the_old_figure_and_the_half_run_notebook(root
     for ending in ENDINGS:
         Path(f"{stem}.{ending}").write_text("old")
     good = source.read_text()
-    source.write_text(good.replace("plots.table(material)", "1 / 0"))
+    source.write_text(good.replace("tables.rows(material)", "1 / 0"))
     try:
         with pytest.raises(ReweighError) as caught:
             render("figures/smoke/tdr/table3", root)

@@ -42,8 +42,8 @@ REFUSED = {  # file: (old, new, the text at whose line it is said, what is said)
     "methods.yaml": (
         f"outer_every: {{ {STEPS}",
         f"outer_evry: {{ {STEPS}",
-        "  tdr:",
-        "did you mean 'outer_every'?",
+        "    options:",
+        "methods.tdr.options: unknown key 'outer_evry'; did you mean 'outer_every'?",
     ),
     "artifacts.yaml": (
         "caption: workflow/report/tdr/fig9",

@@ -2,18 +2,23 @@
 
 import struct
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
 from support import synthetic_records
+from support.project import ROOT
 
-from reweigh import plots, stats
+from reweigh import stats
 from reweigh.analysis import tables
+from reweigh.analysis.rows import CORE
 from reweigh.config.grid import load
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError
-from reweigh.plots import style
+from reweigh.plots import bars, by_setting, curves, not_run, ridges, style
+from reweigh.plots import tables as table_figures
+from reweigh.plots.figure import Figure
 
 
 @pytest.fixture(scope="module")
@@ -28,28 +33,35 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-DRAW = {
-    "fig3": lambda material: plots.learning_curves(material),
-    "fig4": lambda material: plots.learning_curves(material, "minority_recall", 'recall of "4"'),
-    "fig5": plots.accuracy_by_ratio,
-    "fig6": lambda material: plots.accuracy_and_weights(material, "rho0.02", "tdr"),
-    "fig8": plots.not_run,
-    "fig9": plots.grouped_bars,
-    "table1": plots.table,
-    "table2": plots.table,
-    "table3": plots.table,
+KINDS: dict[str, tuple[ModuleType, tuple[str, ...]]] = {
+    "fig3": (curves, ()),
+    "fig4": (curves, ("minority_recall",)),
+    "fig5": (by_setting, ()),
+    "fig6": (ridges, ("rho0.02", "tdr")),
+    "fig8": (not_run, ()),
+    "fig9": (bars, ()),
+    "table1": (table_figures, ()),
+    "table2": (table_figures, ()),
+    "table3": (table_figures, ()),
 }
 
 
-def texts(drawing: plots.Drawing) -> str:
+def drawn(root: Path, artifact: str, scale: str = "smoke") -> Figure:
+    """An artifact of TDR as a figure."""
+    kind, options = KINDS[artifact]
+    material = tables.of_artifact(scale, "tdr", artifact, root)
+    return kind.draw(material, kind.rows(material, *options))
+
+
+def texts(figure: Figure) -> str:
     """All that is written in a figure."""
-    return " ".join(text.get_text() for text in drawing.figure.findobj(lambda artist: hasattr(artist, "get_text")))
+    return " ".join(text.get_text() for text in figure.picture.findobj(lambda artist: hasattr(artist, "get_text")))
 
 
-@pytest.mark.parametrize("artifact", DRAW)
+@pytest.mark.parametrize("artifact", KINDS)
 def test_every_figure_says_its_scale_and_n(root: Path, artifact: str) -> None:
-    drawing = DRAW[artifact](tables.of_artifact("smoke", "tdr", artifact, root))
-    written = texts(drawing)
+    figure = drawn(root, artifact)
+    written = texts(figure)
     assert "scale: smoke" in written
     assert "not comparable with the paper" in written
     if artifact not in ("fig8", "table2"):
@@ -57,21 +69,21 @@ def test_every_figure_says_its_scale_and_n(root: Path, artifact: str) -> None:
         assert "interval" in written
 
 
-@pytest.mark.parametrize("artifact", DRAW)
+@pytest.mark.parametrize("artifact", KINDS)
 def test_every_number_in_the_csv_can_be_traced(root: Path, artifact: str, tmp_path: Path) -> None:
-    drawing = DRAW[artifact](tables.of_artifact("smoke", "tdr", artifact, root)).save(tmp_path / artifact)
+    figure = drawn(root, artifact).save(tmp_path / artifact)
     data = pd.read_csv(tmp_path / f"{artifact}.csv", keep_default_na=False, dtype=str)
-    assert set(data) >= style.CORE
-    assert len(data) == len(drawing.data)
-    drawn = data[data["mean"] != ""]
-    assert (drawn["runs"] != "").all()
-    assert (drawn["records"].str.len() == 12).all()
+    assert set(data) >= set(CORE)
+    assert len(data) == len(figure.rows)
+    numbers = data[data["mean"] != ""]
+    assert (numbers["runs"] != "").all()
+    assert (numbers["records"].str.len() == 12).all()
     assert (data[data["mean"] == ""]["status"] == "not run").all()
 
 
 def test_lines_of_a_curve_are_means_of_the_records(root: Path) -> None:
     material = tables.of_artifact("paper", "tdr", "fig3", root)
-    data = plots.learning_curves(material).data
+    data = curves.rows(material)
     line = data[(data["method"] == "tdr") & data["seed"].isna() & (data["epoch"] == 7)].iloc[0]
     bodies = [material.records[run] for run in tables.unpack(line["runs"])]
     values = [body["curves"]["test_accuracy"][body["curves"]["epoch"].index(7)] for body in bodies]
@@ -84,23 +96,23 @@ def test_lines_of_a_curve_are_means_of_the_records(root: Path) -> None:
 
 
 def test_what_was_not_run_says_so_and_nothing_stands_in(root: Path) -> None:
-    drawing = plots.accuracy_by_ratio(tables.of_artifact("paper", "tdr", "fig5", root))
-    gap = drawing.data[(drawing.data["method"] == "er") & (drawing.data["setting"] == "rho0.02")]
+    figure = drawn(root, "fig5", "paper")
+    gap = figure.rows[(figure.rows["method"] == "er") & (figure.rows["setting"] == "rho0.02")]
     assert gap["n"].tolist() == [0]
     assert gap["mean"].isna().all()
-    assert "Not run: Example reweighting (0.02)" in texts(drawing)
-    assert "none" not in set(drawing.data["method"])  # optional, without records: not drawn, not claimed
+    assert "Not run: Example reweighting (0.02)" in texts(figure)
+    assert "none" not in set(figure.rows["method"])  # optional, without records: not drawn, not claimed
 
 
 def test_settings_stand_in_the_papers_order(root: Path) -> None:
-    data = plots.accuracy_by_ratio(tables.of_artifact("paper", "tdr", "fig5", root)).data
+    data = by_setting.rows(tables.of_artifact("paper", "tdr", "fig5", root))
     mine = data[(data["method"] == "tdr") & data["seed"].isna()]
     assert mine["value"].tolist() == ["0.1", "0.05", "0.02", "0.005"]
 
 
 def test_ridges_show_the_weights_and_what_inverse_frequency_would_give(root: Path) -> None:
     material = tables.of_artifact("smoke", "tdr", "fig6", root)
-    data = plots.accuracy_and_weights(material, "rho0.02", "tdr").data
+    data = ridges.rows(material, "rho0.02", "tdr")
     inverse = data[data["metric"] == "inverse_frequency"]["mean"]
     body = next(body for run, body in material.records.items() if "rho0.02/tdr" in run)
     counts = np.array(body["split"]["sizes"]["train"])
@@ -113,22 +125,22 @@ def test_ridges_show_the_weights_and_what_inverse_frequency_would_give(root: Pat
 
 
 def test_tables_hold_the_papers_numbers_beside_ours_and_tell_gaps_apart(root: Path) -> None:
-    data = plots.table(tables.of_artifact("smoke", "tdr", "table1", root)).data
+    data = table_figures.rows(tables.of_artifact("smoke", "tdr", "table1", root))
     cell = data[(data["experiment"] == "cifar10-4v9-convnet") & (data["method"] == "tdr")].set_index("value")
     assert cell.loc["0.05", "published"] == 0.9025
     assert cell.loc["0.3", "status"] == "run"
     assert cell.loc["0.05", "note"] == "not part of scale smoke"
-    written = texts(plots.table(tables.of_artifact("smoke", "tdr", "table1", root)))
+    written = texts(drawn(root, "table1"))
     assert "not reported" in written  # example reweighting on ResNet-20
     assert "not run" in written
 
 
 def test_the_panel_of_an_artifact_that_cannot_be_run_gives_reason_and_published_numbers(root: Path) -> None:
-    drawing = plots.not_run(tables.of_artifact("smoke", "tdr", "fig8", root))
-    assert load(root).artifact("tdr", "fig8").reason.split()[0] in texts(drawing)
-    assert drawing.data["published"].tolist() == [0.8605, 0.855]
-    assert (drawing.data["status"] == "not run").all()
-    assert drawing.data["mean"].isna().all()
+    figure = drawn(root, "fig8")
+    assert load(root).artifact("tdr", "fig8").reason.split()[0] in texts(figure)
+    assert figure.rows["published"].tolist() == [0.8605, 0.855]
+    assert (figure.rows["status"] == "not run").all()
+    assert figure.rows["mean"].isna().all()
 
 
 def test_diverged_runs_count_and_are_named(root: Path) -> None:
@@ -136,31 +148,31 @@ def test_diverged_runs_count_and_are_named(root: Path) -> None:
     before = tables.record.read(tables.record.record_path(run, root))["metrics"]["test_accuracy"]
     synthetic_records.make(root, run, status="diverged", test_accuracy=0.5)
     try:
-        drawing = plots.accuracy_by_ratio(tables.of_artifact("smoke", "tdr", "fig5", root))
-        line = drawing.data[(drawing.data["method"] == "er") & (drawing.data["setting"] == "rho0.005")]
+        figure = drawn(root, "fig5")
+        line = figure.rows[(figure.rows["method"] == "er") & (figure.rows["setting"] == "rho0.005")]
         assert line[line["seed"].isna()]["status"].tolist() == ["1 diverged"]
-        assert "no longer finite" in texts(drawing)
+        assert "no longer finite" in texts(figure)
     finally:
         synthetic_records.make(root, run, test_accuracy=before)
 
 
 def test_the_same_records_give_the_same_bytes(root: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        plots.grouped_bars(tables.of_artifact("smoke", "tdr", "fig9", root)).save(tmp_path / name)
+        drawn(root, "fig9").save(tmp_path / name)
     for ending in ("pdf", "png", "csv"):
         assert file_digest(tmp_path / f"one.{ending}") == file_digest(tmp_path / f"two.{ending}")
 
 
 def test_fonts_are_embedded_as_type_42_and_no_time_is_stored(root: Path, tmp_path: Path) -> None:
-    plots.not_run(tables.of_artifact("smoke", "tdr", "fig8", root)).save(tmp_path / "fig8")
+    drawn(root, "fig8").save(tmp_path / "fig8")
     content = (tmp_path / "fig8.pdf").read_bytes()
     assert b"/Type3" not in content
     assert b"CreationDate" not in content
 
 
-@pytest.mark.parametrize("artifact", DRAW)
+@pytest.mark.parametrize("artifact", KINDS)
 def test_nothing_is_written_outside_the_page_or_over_a_panel(root: Path, artifact: str) -> None:
-    figure = DRAW[artifact](tables.of_artifact("smoke", "tdr", artifact, root)).figure
+    figure = drawn(root, artifact).picture
     figure.draw_without_rendering()
     page = figure.bbox
     for text in figure.texts:
@@ -175,7 +187,7 @@ def test_nothing_is_written_outside_the_page_or_over_a_panel(root: Path, artifac
 
 def test_methods_look_the_same_everywhere_and_unlike_each_other() -> None:
     """Variants of a method share its colour; what a card has no look for, or has given away, gets a spare one."""
-    methods = load(Path(__file__).parents[2]).papers["tdr"].methods
+    methods = load(ROOT).papers["tdr"].methods
     looks = style.looks(methods)
     assert len(set(looks.values())) == len(looks)
     assert looks["tdr"] == style.look_of("tdr") == looks["tdr_p"]._replace(hollow=False)
@@ -185,7 +197,7 @@ def test_methods_look_the_same_everywhere_and_unlike_each_other() -> None:
 
 
 def test_a_png_is_shown_in_notebooks(root: Path) -> None:
-    picture = plots.not_run(tables.of_artifact("smoke", "tdr", "fig8", root))._repr_png_()
+    picture = drawn(root, "fig8")._repr_png_()
     assert struct.unpack(">II", picture[16:24])[0] > 500
 
 

@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 from support.absgd_figures import MAPPED, NOTEBOOKS, cell, clusters, drawn_by_notebook, weights_of, with_arrays
 
-from reweigh import plots, stats
+from reweigh import stats
 from reweigh.analysis import tables
+from reweigh.analysis.rows import CORE, paired_row
 from reweigh.config.grid import load
-from reweigh.plots import style
+from reweigh.plots import features
+from reweigh.plots.figure import Figure
 from reweigh.records import record
 
 
@@ -21,12 +23,12 @@ def root(absgd_project):
 
 
 @pytest.fixture(scope="module")
-def drawings(absgd_drawings):
-    return absgd_drawings
+def rendered(absgd_rendered):
+    return absgd_rendered
 
 
-def texts(drawing: plots.Drawing) -> str:
-    return " ".join(text.get_text() for text in drawing.figure.findobj(lambda artist: hasattr(artist, "get_text")))
+def texts(figure: Figure) -> str:
+    return " ".join(text.get_text() for text in figure.picture.findobj(lambda artist: hasattr(artist, "get_text")))
 
 
 # --- all of them -----------------------------------------------------------------------------------------------------
@@ -42,10 +44,10 @@ def test_every_artifact_of_the_config_has_a_notebook_and_a_caption(root: Path) -
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_the_csv_holds_what_was_drawn(drawings: dict[str, plots.Drawing], root: Path, name: str) -> None:
-    data, file = drawings[name].data, pd.read_csv(root / f"figures/paper/absgd/{name}.csv")
+def test_the_csv_holds_what_was_drawn(rendered: dict[str, Figure], root: Path, name: str) -> None:
+    data, file = rendered[name].rows, pd.read_csv(root / f"figures/paper/absgd/{name}.csv")
     assert len(file) == len(data)
-    assert set(file) >= style.CORE
+    assert set(file) >= set(CORE)
     for column in ("x", "y", "weight", "mean", "low", "high", "published"):
         if column in data and data[column].notna().any():
             assert file[column].to_numpy(float) == pytest.approx(data[column].to_numpy(float), rel=1e-5, nan_ok=True)
@@ -55,10 +57,8 @@ def test_the_csv_holds_what_was_drawn(drawings: dict[str, plots.Drawing], root: 
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_nothing_is_written_outside_the_page_or_over_something_else(
-    drawings: dict[str, plots.Drawing], name: str
-) -> None:
-    figure = drawings[name].figure
+def test_nothing_is_written_outside_the_page_or_over_something_else(rendered: dict[str, Figure], name: str) -> None:
+    figure = rendered[name].picture
     figure.draw_without_rendering()
     page = figure.bbox
     boxes = [text.get_window_extent() for text in figure.texts] + [one.get_window_extent() for one in figure.legends]
@@ -77,14 +77,14 @@ def test_nothing_is_written_outside_the_page_or_over_something_else(
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_without_any_record_it_is_drawn_and_says_so(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "records_of", lambda *_: {})
-    drawing = drawn_by_notebook(root, name)
-    written = texts(drawing)
+    figure = drawn_by_notebook(root, name)
+    written = texts(figure)
     if name in ("fig1", "fig2"):
         assert "the same at every scale" in written
     else:
         assert "not run" in written
-        assert drawing.data.get("mean", pd.Series(dtype=float)).isna().all()
-        assert (drawing.data["status"] == "not run").all()
+        assert figure.rows.get("mean", pd.Series(dtype=float)).isna().all()
+        assert (figure.rows["status"] == "not run").all()
 
 
 # --- figure 1 --------------------------------------------------------------------------------------------------------
@@ -93,8 +93,8 @@ PAPER = {"lambda_": 0.2, "rate": 0.1, "start": (5.993, 6.140, -8.033),
          "batch": (46, 107, 11, 119, 1, 32, 68, 4, 110, 83, 115, 62, 56, 9, 14, 100)}  # fmt: skip
 
 
-def test_fig1_draws_one_step_of_both(drawings: dict[str, plots.Drawing]) -> None:
-    data = drawings["fig1"].data
+def test_fig1_draws_one_step_of_both(rendered: dict[str, Figure]) -> None:
+    data = rendered["fig1"].rows
     for method, panel in data.groupby("method"):
         batch = panel[panel["metric"] == "weight"].set_index("example").loc[list(PAPER["batch"])]
         assert len(panel[panel["metric"] == "example"]) == 120 - 16
@@ -115,14 +115,14 @@ def test_fig1_draws_one_step_of_both(drawings: dict[str, plots.Drawing]) -> None
             ends = lines.get_group(when)
             heights = line[0] * ends["x"] + line[1] * ends["y"] + line[2]
             assert heights.tolist() == pytest.approx((0, 0), abs=1e-12)
-    assert "drawn anew" in texts(drawings["fig1"])
+    assert "drawn anew" in texts(rendered["fig1"])
 
 
 # --- figure 2 --------------------------------------------------------------------------------------------------------
 
 
-def test_fig2_draws_the_class_sizes_of_the_protocols(drawings: dict[str, plots.Drawing]) -> None:
-    data = drawings["fig2"].data
+def test_fig2_draws_the_class_sizes_of_the_protocols(rendered: dict[str, Figure]) -> None:
+    data = rendered["fig2"].rows
     known = {title: rows["y"].tolist() for title, rows in data[data["y"].notna()].groupby("title")}
     tail = next(counts for title, counts in known.items() if title.startswith("CIFAR-100"))
     step = next(counts for title, counts in known.items() if title.startswith("CIFAR-10, ST"))
@@ -130,14 +130,14 @@ def test_fig2_draws_the_class_sizes_of_the_protocols(drawings: dict[str, plots.D
     assert (step, sum(step)) == ([5000] * 5 + [500] * 5, 27_500)
     absent = data[data["status"] == "not run"]
     assert {title.split()[0] for title in absent["title"]} >= {"ImageNet-LT", "iNaturalist"}
-    assert "not drawn" in texts(drawings["fig2"])
+    assert "not drawn" in texts(rendered["fig2"])
 
 
 # --- figure 3 --------------------------------------------------------------------------------------------------------
 
 
-def test_fig3_draws_every_example_with_its_label(drawings: dict[str, plots.Drawing]) -> None:
-    data = drawings["fig3"].data
+def test_fig3_draws_every_example_with_its_label(rendered: dict[str, Figure]) -> None:
+    data = rendered["fig3"].rows
     points = data[(data["metric"] == "tsne") & (data["status"] == "run")]
     for panel, (_, labels) in (("a", clusters(0)), ("b", clusters(1))):
         mine = points[points["panel"] == panel]
@@ -148,7 +148,7 @@ def test_fig3_draws_every_example_with_its_label(drawings: dict[str, plots.Drawi
     assert agreement["mean"].tolist() == [1, 1]
     missing = data[data["status"] == "not run"]
     assert set(missing["method"]) == {"absgd_fixed"}
-    assert "n = 1 seed" in texts(drawings["fig3"])
+    assert "n = 1 seed" in texts(rendered["fig3"])
 
 
 def test_features_that_do_not_vary_are_not_mapped(root: Path) -> None:
@@ -158,10 +158,11 @@ def test_features_that_do_not_vary_are_not_mapped(root: Path) -> None:
     arrays = dict(np.load(record.trace_path(record.record_path(run, root), body)))
     with_arrays(root, run, **{**arrays, **dead})
     try:
-        drawing = plots.feature_maps(tables.of_artifact("paper", "absgd", "fig3", root))
+        material = tables.of_artifact("paper", "absgd", "fig3", root)
+        figure = features.draw(material, features.rows(material))
     finally:
         with_arrays(root, run, **arrays)
-    assert "all features are the same" in texts(drawing)
+    assert "all features are the same" in texts(figure)
 
 
 # --- figure 4 --------------------------------------------------------------------------------------------------------
@@ -172,8 +173,8 @@ def accuracies(root: Path, name: str) -> list[float]:
     return [record.read(path)["metrics"]["test_accuracy"] for path in paths]
 
 
-def test_fig4_draws_means_and_intervals_at_each_gamma(drawings: dict[str, plots.Drawing], root: Path) -> None:
-    data = drawings["fig4"].data
+def test_fig4_draws_means_and_intervals_at_each_gamma(rendered: dict[str, Figure], root: Path) -> None:
+    data = rendered["fig4"].rows
     swept = data[(data["experiment"] == "gamma-cifar10") & data["seed"].isna()].set_index("method")
     for method, gamma in (("absgd_gamma0.1", 0.1), ("absgd_gamma0.5", 0.5), ("sgd_ce", None)):
         ours = stats.summarise(accuracies(root, cell("gamma-cifar10", "lt-rho100", method)))
@@ -182,11 +183,11 @@ def test_fig4_draws_means_and_intervals_at_each_gamma(drawings: dict[str, plots.
         assert (row["mean"], row["low"], row["high"]) == pytest.approx((ours.mean, ours.low, ours.high))
         assert pd.isna(row["x"]) if gamma is None else row["x"] == gamma
     assert swept.loc["absgd_gamma0.9", "status"] == "not run"
-    assert "Not run: " in texts(drawings["fig4"])
+    assert "Not run: " in texts(rendered["fig4"])
 
 
-def test_fig4_draws_mean_weights_of_both_halves_of_the_classes(drawings: dict[str, plots.Drawing]) -> None:
-    data = drawings["fig4"].data
+def test_fig4_draws_mean_weights_of_both_halves_of_the_classes(rendered: dict[str, Figure]) -> None:
+    data = rendered["fig4"].rows
     rows = data[(data["experiment"] == "weights") & (data["setting"] == "st-rho100")]
     for metric, half in (("majority_weight", slice(0, 50)), ("minority_weight", slice(50, 100))):
         mine = rows[rows["metric"] == metric].set_index("epoch")
@@ -217,14 +218,14 @@ def test_published_numbers_are_fractions_under_our_metric(root: Path) -> None:
     assert plain["mean"].max() <= 1
 
 
-def test_tables_hold_ours_and_the_papers(drawings: dict[str, plots.Drawing], root: Path) -> None:
-    data = drawings["table1"].data.set_index(["experiment", "setting", "method"])
+def test_tables_hold_ours_and_the_papers(rendered: dict[str, Figure], root: Path) -> None:
+    data = rendered["table1"].rows.set_index(["experiment", "setting", "method"])
     row = data.loc[("cifar10", "st-rho10", "absgd_ce")]
     ours = stats.summarise(accuracies(root, cell("cifar10", "st-rho10", "absgd_ce")))
     assert (row["mean"], row["sd"], row["published"], row["published_sd"]) == pytest.approx(
         (ours.mean, ours.sd, 0.8584, 0.0027)
     )
-    written = texts(drawings["table1"])
+    written = texts(rendered["table1"])
     assert f"{100 * ours.mean:.2f} ± {100 * ours.sd:.2f}" in written
     assert "85.84 ± 0.27" in written
     assert data.loc[("cifar100", "lt-rho100", "sgd_ce"), "note"] == "not trained yet"
@@ -232,31 +233,29 @@ def test_tables_hold_ours_and_the_papers(drawings: dict[str, plots.Drawing], roo
     assert methods == {"sgd_ce", "sgd_focal", "absgd_ce", "absgd_focal", "absgd_ce_code"}  # the last is optional
 
 
-def test_a_number_that_is_not_judged_is_marked(drawings: dict[str, plots.Drawing]) -> None:
-    written = texts(drawings["table6"])
+def test_a_number_that_is_not_judged_is_marked(rendered: dict[str, Figure]) -> None:
+    written = texts(rendered["table6"])
     assert "0.45 ± 0.34 †" in written
     assert written.count("†") == 2  # the number, and why
     assert "† not judged" in written
 
 
 @pytest.mark.parametrize(("name", "number"), [("table3", "46.70"), ("table4", "37.90"), ("table5", "72.50")])
-def test_large_sets_stand_beside_the_surrogate(
-    drawings: dict[str, plots.Drawing], root: Path, name: str, number: str
-) -> None:
-    drawing = drawings[name]
-    ours = drawing.data[drawing.data["experiment"] == "two-stage"].set_index("method")
+def test_large_sets_stand_beside_the_surrogate(rendered: dict[str, Figure], root: Path, name: str, number: str) -> None:
+    figure = rendered[name]
+    ours = figure.rows[figure.rows["experiment"] == "two-stage"].set_index("method")
     assert ours.loc["ncm", "mean"] == pytest.approx(np.mean(accuracies(root, cell("two-stage", "lt-rho100", "ncm"))))
     assert ours["published"].isna().all()
-    paper = drawing.data[drawing.data["experiment"] != "two-stage"]
+    paper = figure.rows[figure.rows["experiment"] != "two-stage"]
     assert paper["mean"].isna().all()
     assert paper["note"].str.len().gt(0).all()
     reason = load(root).experiment("absgd", paper["experiment"].iloc[0]).reason
-    assert " ".join(reason.split()[:4]) in texts(drawing)
-    assert number in texts(drawing)
+    assert " ".join(reason.split()[:4]) in texts(figure)
+    assert number in texts(figure)
 
 
-def test_table7_gives_the_reason_and_the_papers_numbers(drawings: dict[str, plots.Drawing], root: Path) -> None:
-    written, data = texts(drawings["table7"]), drawings["table7"].data
+def test_table7_gives_the_reason_and_the_papers_numbers(rendered: dict[str, Figure], root: Path) -> None:
+    written, data = texts(rendered["table7"]), rendered["table7"].rows
     assert load(root).artifact("absgd", "table7").reason.split()[0] in written
     assert sorted(data["published"].dropna()) == [0.6828, 0.6866, 0.6869, 0.6931, 0.6932, 0.6942, 0.6993]
     assert "no number" in written
@@ -266,8 +265,8 @@ def test_table7_gives_the_reason_and_the_papers_numbers(drawings: dict[str, plot
 # --- ablation --------------------------------------------------------------------------------------------------------
 
 
-def test_paired_differences_are_taken_seed_by_seed(drawings: dict[str, plots.Drawing], root: Path) -> None:
-    data = drawings["ablation"].data.set_index(["experiment", "setting", "method", "against"])
+def test_paired_differences_are_taken_seed_by_seed(rendered: dict[str, Figure], root: Path) -> None:
+    data = rendered["ablation"].rows.set_index(["experiment", "setting", "method", "against"])
     for experiment, setting, treated, control in (
         ("normalised-logits", "sym0.4", "sgd_ce_norm", "sgd_ce"),
         ("cifar10", "lt-rho100", "sgd_cbce", "sgd_ce"),
@@ -278,7 +277,7 @@ def test_paired_differences_are_taken_seed_by_seed(drawings: dict[str, plots.Dra
         row = data.loc[(experiment, setting, treated, control)]
         assert (row["n"], row["status"], row["metric"]) == (3, "run", "test_accuracy_difference")
         assert (row["mean"], row["low"], row["high"]) == pytest.approx((ours.mean, ours.low, ours.high))
-        assert f"{100 * ours.mean:+.2f}".replace("-", "−") in texts(drawings["ablation"])
+        assert f"{100 * ours.mean:+.2f}".replace("-", "−") in texts(rendered["ablation"])
     gap = data.loc[("normalised-logits", "sym0.2", "sgd_ce_norm", "sgd_ce")]
     assert (gap["n"], gap["note"]) == (0, "not trained yet")
 
@@ -287,19 +286,19 @@ def test_only_seeds_that_both_have_are_paired(root: Path) -> None:
     material = tables.of_artifact("paper", "absgd", "ablation", root)
     ours = material.of("cifar10", "lt-rho100", "sgd_cbce")
     others = material.of("cifar10", "lt-rho100", "sgd_ce")
-    row = tables.paired_row(ours[ours["seed"] != 0], others[others["seed"] != 1], "test_accuracy")
+    row = paired_row(ours[ours["seed"] != 0], others[others["seed"] != 1], "test_accuracy")
     assert row["n"] == 1
     assert row["low"] is None
     expected = [f"{cell('cifar10', 'lt-rho100', one)}/seed2" for one in ("sgd_cbce", "sgd_ce")]
     assert tables.unpack(row["runs"]) == expected
-    lost = tables.paired_row(ours.assign(status="diverged"), others, "test_accuracy")
+    lost = paired_row(ours.assign(status="diverged"), others, "test_accuracy")
     assert (lost["n"], lost["status"]) == (3, "3 diverged")
-    empty = tables.paired_row(ours.iloc[:0], others, "test_accuracy")
+    empty = paired_row(ours.iloc[:0], others, "test_accuracy")
     assert (empty["n"], empty["status"], empty["runs"]) == (0, "not run", "")
 
 
-def test_every_pair_of_the_notebook_exists(drawings: dict[str, plots.Drawing], root: Path) -> None:
+def test_every_pair_of_the_notebook_exists(rendered: dict[str, Figure], root: Path) -> None:
     material = tables.of_artifact("paper", "absgd", "ablation", root)
-    data = drawings["ablation"].data
+    data = rendered["ablation"].rows
     for row in data[["experiment", "method", "against"]].drop_duplicates().itertuples():
         assert {row.method, row.against} <= set(material.experiment(row.experiment).with_extensions), row

@@ -47,7 +47,7 @@ def test_an_unbroken_chain_passes_down_to_the_raw_bytes(sound_project: Path) -> 
     assert report.counts["embedded"] == {"intact": 13}
     assert report.counts["attestation"] == {"intact": 1}
     assert report.counts["figure"] == {"intact": 1}
-    assert report.counts["drawing"] == {"intact": 3}
+    assert report.counts["rendering"] == {"intact": 3}
     assert report.counts["receipt"] == {"intact": 2}
     assert report.counts["scorecard"] == {"intact": 1}
     assert set(report.counts["page"]) == {"intact"}
@@ -58,7 +58,7 @@ def test_a_clone_has_no_pdf_and_no_notebook_and_that_is_no_fault(root: Path) -> 
     for ending in ("pdf", "ipynb"):
         (root / f"{FIGURE}.{ending}").unlink()
     report = check(root)
-    assert of(report, "drawing") == {
+    assert of(report, "rendering") == {
         f"{FIGURE}.pdf": "unverifiable", f"{FIGURE}.png": "intact", f"{FIGURE}.ipynb": "unverifiable",
     }  # fmt: skip
     link = next(link for link in report.faults if link.name == f"{FIGURE}.pdf")

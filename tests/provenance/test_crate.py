@@ -129,12 +129,12 @@ def test_raw_files_are_named_by_digest_and_address(packed):
 
 def test_a_figure_names_its_records_and_the_scorecard_too(packed):
     entities = graph(packed)
-    drawing = entities[f"#render/{tampering.FIGURE}"]
-    drawn_from = {name for name in names(drawing["object"]) if name.startswith("results/")}
+    rendering = entities[f"#render/{tampering.FIGURE}"]
+    drawn_from = {name for name in names(rendering["object"]) if name.startswith("results/")}
     assert drawn_from == {name for name in entities if name.startswith("results/smoke/tdr/") and name.endswith(".json")}
-    assert "notebooks/tdr/fig3.ipynb" in names(drawing["object"])
-    assert "endTime" not in drawing  # nothing that is kept says when
-    assert entities[drawing["instrument"]["@id"]]["softwareVersion"].startswith("drawing ")
+    assert "notebooks/tdr/fig3.ipynb" in names(rendering["object"])
+    assert "endTime" not in rendering  # nothing that is kept says when
+    assert entities[rendering["instrument"]["@id"]]["softwareVersion"].startswith("rendering ")
     assert {*names(entities["#score/smoke"]["result"])} == {
         f"{tampering.SCORECARD}.{ending}" for ending in ("csv", "html", "json", "md")
     }
@@ -182,9 +182,9 @@ def test_a_method_that_changed_since_is_said_to_have(root, tmp_path):
 def test_a_figure_of_other_records_claims_none(root, tmp_path):
     record.record_path(tampering.ER, root).unlink()
     entities = graph(crate.write("smoke", tmp_path / "crate", root)[0])
-    drawing = entities[f"#render/{tampering.FIGURE}"]
-    assert drawing["description"].startswith("Made from other records")
-    assert not [name for name in names(drawing["object"]) if name.startswith("results/")]
+    rendering = entities[f"#render/{tampering.FIGURE}"]
+    assert rendering["description"].startswith("Made from other records")
+    assert not [name for name in names(rendering["object"]) if name.startswith("results/")]
 
 
 @pytest.mark.parametrize(
@@ -272,4 +272,4 @@ def test_an_unpacked_crate_is_audited_and_holds(packed_project, tmp_path, monkey
     assert report.exit_code == 0, report.faults
     embedded = [link for link in report.links if link.kind == "embedded"]
     assert embedded and {link.state for link in embedded} == {"unverifiable"}
-    assert all(link.detail.startswith("not packed; ") for link in embedded)
+    assert all(link.detail.startswith("data/embedded is not part of this copy") for link in embedded)

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from support import synthetic_records
 
-from reweigh import plots, scorecard
+from reweigh import scorecard
 from reweigh.analysis import tables
 from reweigh.errors import ReweighError
+from reweigh.plots import curves, ridges
+from reweigh.plots import tables as table_figures
 from reweigh.provenance.explain import as_tree, explain, main, read
 from reweigh.provenance.explain.evidence import cell
 from reweigh.records import record
@@ -22,9 +24,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for artifact in ("fig3", "fig6", "table1"):
         synthetic_records.fill(root, "smoke", "tdr", artifact)
     folder = root / "figures/smoke/tdr"
-    plots.table(tables.of_artifact("smoke", "tdr", "table1", root)).save(folder / "table1")
-    plots.learning_curves(tables.of_artifact("smoke", "tdr", "fig3", root)).save(folder / "fig3")
-    plots.accuracy_and_weights(tables.of_artifact("smoke", "tdr", "fig6", root), "rho0.02", "tdr").save(folder / "fig6")
+    for name, kind, options in (
+        ("table1", table_figures, ()),
+        ("fig3", curves, ()),
+        ("fig6", ridges, ("rho0.02", "tdr")),
+    ):
+        material = tables.of_artifact("smoke", "tdr", name, root)
+        kind.draw(material, kind.rows(material, *options)).save(folder / name)
     scorecard.write("smoke", root, ["tdr"])
     return root
 

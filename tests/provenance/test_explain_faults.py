@@ -187,9 +187,9 @@ def test_a_csv_that_is_not_the_one_of_its_receipt_is_named(copy: Copy) -> None:
     beside = path.with_suffix(".json")
     copy.put(beside, b"")
     assert "not a readable receipt" in explain(FIG5, where=CELL, root=copy.root)["fault"]
-    receipt.write(beside, {"records": [], "inputs": {}, "drawing": "0" * 64}, {"csv": path}, copy.root)
+    receipt.write(beside, {"records": [], "inputs": {}, "rendering": "0" * 64}, {"csv": path}, copy.root)
     tree = explain(FIG5, where=CELL, root=copy.root)
-    assert tree["fault"] == "" and tree["receipt"]["drawing"] == "0" * 64
+    assert tree["fault"] == "" and tree["receipt"]["rendering"] == "0" * 64
     copy.edit(FIG5, {**CELL, "method": "hard"}, mean="0.5")
     tree = explain(FIG5, where=CELL, root=copy.root)
     assert f"it has {file_digest(path)[:12]}; restore it from git" in tree["fault"]
@@ -221,8 +221,8 @@ def test_a_raw_file_that_is_not_what_the_manifest_says_is_named(copy: Copy) -> N
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (lambda text: b"", "or no line"),
-        (lambda text: text.splitlines()[0], "or no line"),
+        (lambda text: b"", "or it has no line"),
+        (lambda text: text.splitlines()[0], "or it has no line"),
         (lambda text: text.replace(b",runs,", b",runz,", 1), "it lacks columns"),
         (lambda text: text.rstrip(b"\n") + b",more\n", "line 106 has more fields than the header"),
         (lambda text: text + b"\xff\xfe", "not a readable csv"),

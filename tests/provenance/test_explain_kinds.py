@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from support.absgd_figures import drawn_by_notebook
 
-from reweigh.plots import style
+from reweigh.analysis.rows import write_csv
 from reweigh.provenance.explain import read
 from reweigh.provenance.explain.evidence import cell
 
@@ -27,7 +27,7 @@ def lines(root: Path) -> dict[str, list[dict[str, Any]]]:
     for name in ("fig3", "fig4", "ablation"):
         file = root / f"figures/paper/absgd/{name}.csv"
         file.parent.mkdir(parents=True, exist_ok=True)
-        style.write_csv(drawn_by_notebook(root, name).data, file)
+        write_csv(drawn_by_notebook(root, name).rows, file)
         table, _ = read(file.relative_to(root), root)
         found[name] = [cell(number, line, table) for number, line in table.lines]
     return found

@@ -100,6 +100,8 @@ def test_a_record() -> None:
     with pytest.raises(ConfigError, match=r"no F1; metrics: .*test_accuracy.*; on curves: .*train_loss"):
         explain(RUN, column="F1")
     with pytest.raises(ConfigError, match="no such record; train it with: snakemake results/paper/"):
+        explain(RUN.replace("seed0", "seed9"))
+    with pytest.raises(ConfigError, match="seed09' is not the name of a run"):
         explain(f"{RUN}9")
 
 

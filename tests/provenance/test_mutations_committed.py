@@ -40,12 +40,12 @@ def before(clone):
 def test_a_clone_is_sound_and_what_it_lacks_is_said(before):
     assert before.exit_code == 0, before.faults[:5]
     assert {(link.kind, link.state, link.name.rpartition(".")[2]) for link in before.faults} == {
-        ("split", "unverifiable", "npz"), ("drawing", "unverifiable", "pdf"), ("drawing", "unverifiable", "ipynb"),
+        ("split", "unverifiable", "npz"), ("rendering", "unverifiable", "pdf"), ("rendering", "unverifiable", "ipynb"),
     }  # fmt: skip
     counts = {kind: sum(states.values()) for kind, states in before.counts.items()}
     assert counts["record"] == counts["spec"] == counts["code"] == counts["recipe"] >= 120
     assert before.counts["record"] == {"intact": counts["record"]}
-    assert before.counts["figure"] == {"intact": counts["figure"]} and counts["drawing"] == 3 * counts["figure"]
+    assert before.counts["figure"] == {"intact": counts["figure"]} and counts["rendering"] == 3 * counts["figure"]
 
 
 # Each in a place of its own, so that one audit finds them all.
@@ -62,8 +62,8 @@ TAMPERED = {
     ("figure", "figures/paper/tdr/fig3.csv"): ("broken", "line 2: mean 0.123, should be 0.5"),
     ("figure", "figures/paper/tdr/fig4.csv"): ("broken", "its sha256 is"),
     ("figure", "figures/paper/absgd/fig1.csv"): ("broken", "its sha256 is"),
-    ("drawing", "figures/paper/tdr/fig4.png"): ("broken", "its sha256 is"),
-    ("drawing", "figures/paper/absgd/fig2.png"): ("missing", "other files of its figure are"),
+    ("rendering", "figures/paper/tdr/fig4.png"): ("broken", "its sha256 is"),
+    ("rendering", "figures/paper/absgd/fig2.png"): ("missing", "other files of its figure are"),
     ("receipt", "figures/paper/tdr/fig3.json"): ("stale", "changed since: notebooks/tdr/fig3.ipynb"),
     ("scorecard", "results/paper/scorecard.csv"): ("broken", "its sha256 is"),
     ("page", "results/paper/scorecard.md"): ("broken", "its sha256 is"),

@@ -7,11 +7,11 @@ from typing import Any
 import nbformat
 import numpy as np
 
-from reweigh import plots
+from reweigh.analysis.rows import write_csv
 from reweigh.config.grid import load
 from reweigh.data.arrays import npz_bytes
 from reweigh.digest import file_digest
-from reweigh.plots import style
+from reweigh.plots.figure import Figure
 from reweigh.records import record
 from support import synthetic_records
 from support.project import ROOT
@@ -70,7 +70,7 @@ def clusters(seed: int, count: int = 60) -> tuple[np.ndarray, np.ndarray]:
     return (20 * np.eye(8)[labels] + draw.normal(size=(count, 8))).astype(np.float16), labels
 
 
-def drawn_by_notebook(root: Path, artifact: str) -> plots.Drawing:
+def drawn_by_notebook(root: Path, artifact: str) -> Figure:
     """What a notebook draws, without saving it: its code, run here with the parameters that it has."""
     code = [one.source for one in nbformat.read(NOTEBOOKS[artifact], 4).cells if one.cell_type == "code"]
     names: dict[str, Any] = {}
@@ -82,7 +82,7 @@ def drawn_by_notebook(root: Path, artifact: str) -> plots.Drawing:
     finally:
         os.chdir(before)
     assert (names["scale"], names["paper"], names["artifact"], names["out"]) == ("paper", "absgd", artifact, None)
-    return names["drawing"]
+    return names["figure"]
 
 
 def project(folder: Path) -> Path:
@@ -102,13 +102,13 @@ def project(folder: Path) -> Path:
     return root
 
 
-def draw_all(root: Path) -> dict[str, plots.Drawing]:
+def draw_all(root: Path) -> dict[str, Figure]:
     """Every artifact. Its csv lies where it belongs, beside empty files for what is not looked at here."""
     drawn = {name: drawn_by_notebook(root, name) for name in NOTEBOOKS}
     folder = root / "figures/paper/absgd"
     folder.mkdir(parents=True)
-    for name, drawing in drawn.items():
-        style.write_csv(drawing.data, folder / f"{name}.csv")
+    for name, figure in drawn.items():
+        write_csv(figure.rows, folder / f"{name}.csv")
         for ending in ("pdf", "png", "ipynb"):
             (folder / f"{name}.{ending}").touch()
     return drawn

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from reweigh import canonical_json, plots, scorecard
+from reweigh import canonical_json, scorecard
 from reweigh.analysis import tables
 from reweigh.artifacts import receipt
 from reweigh.config.grid import load
 from reweigh.data.arrays import Split
 from reweigh.data.obtain import describe
 from reweigh.digest import digest, file_digest
+from reweigh.plots import curves
 from reweigh.provenance import retraining
 from reweigh.records import attestations, record
 from support import synthetic_records
@@ -47,7 +48,8 @@ def sound(root):
             environment = {**body["environment"], "lock_digest": file_digest(root / LOCK)}
             bodies[run] = record.write(record.record_path(run, root), {**body, "environment": environment})
     attest(root, bodies)
-    plots.learning_curves(tables.of_artifact("smoke", "tdr", "fig3", root)).save(root / FIGURE)
+    material = tables.of_artifact("smoke", "tdr", "fig3", root)
+    curves.draw(material, curves.rows(material)).save(root / FIGURE)
     (root / f"{FIGURE}.ipynb").write_text("{}")
     made = {ending: root / f"{FIGURE}.{ending}" for ending in ("pdf", "png", "csv", "ipynb")}
     receipt.write(root / f"{FIGURE}.json", receipt.figure_basis(config, "smoke", "tdr", "fig3"), made, root)

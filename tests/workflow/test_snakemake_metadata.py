@@ -82,10 +82,10 @@ class Project:
             self.save(run, START + 60)
             remember(root, self.path(run), START, START + 60, params=params, shellcmd=command)
         seen = {self.path(run): f"sha256:{file_digest(root / self.path(run))}" for run in RUNS}
-        drawing = ArtifactJob(Flow(CONFIG), "tdr", "table3").rendering_digest(SimpleNamespace(scale="smoke"))
+        rendering = ArtifactJob(Flow(CONFIG), "tdr", "table3").rendering_digest(SimpleNamespace(scale="smoke"))
         for path in (FIGURE, CARD):
             write(root, path, "numbers", START + 180)
-            remember(root, path, START + 120, START + 180, params=[repr(drawing)], input_checksums=seen)
+            remember(root, path, START + 120, START + 180, params=[repr(rendering)], input_checksums=seen)
 
     @staticmethod
     def path(run):
@@ -228,7 +228,7 @@ def test_inputs_that_are_others_now_or_gone(made):
     assert made.faults() == {CARD: ("stale", "changed since it was made: notebooks/some.ipynb and 1 more")}
 
 
-def test_another_drawing(made):
+def test_another_rendering(made):
     remember(made.root, FIGURE, START + 120, START + 180, params=[repr("another")])
     assert made.faults() == {
         FIGURE: ("stale", "Snakemake had it rendered by other code, config or records than today's")

@@ -303,8 +303,16 @@ def why_not(config: Config, scale: str, paper: str, experiment: str, setting: st
 def of_artifact(scale: str, paper: str, artifact: str, root: str | Path | None = None) -> Material:
     """What an artifact is rendered from at a scale. Without `root`, the project around the current folder."""
     config = load(find_root() if root is None else root)
+    return material_of(config, scale, paper, artifact)
+
+
+def material_of(
+    config: Config, scale: str, paper: str, artifact: str, known: Mapping[str, dict[str, Any]] | None = None
+) -> Material:
+    """The same by a config that is loaded, and by records (by run) if they are `known`; else they are read."""
     cells = [*config.cells_of(scale, paper, artifact), *config.cells_of(scale, paper, artifact, optional=True)]
-    records = records_of([run for cell in cells for run in config.runs_of(cell)], config.root)
+    runs = [run for cell in cells for run in config.runs_of(cell)]
+    records = records_of(runs, config.root) if known is None else {run: known[run] for run in runs if run in known}
     return Material(
         config=config,
         scale=scale,
@@ -342,62 +350,3 @@ def published(config: Config, paper: str) -> pd.DataFrame:
     for place, column in enumerate(("experiment", "setting_name", "method_name", "metric")):
         rows[column] = pd.Series([target[place] for target in targets], dtype=object)  # so that None stays None
     return rows.assign(excluded=pd.Series([mapping.excluded_because(row) for row in printed], dtype=object))
-
-
-def cell_names(material: Material, experiment: str, setting: str, method: str) -> dict[str, Any]:
-    """How a csv line names its cell: experiment, setting, the setting's value, method, and the method's title."""
-    return {
-        "experiment": experiment,
-        "setting": setting,
-        "value": material.label(experiment, setting),
-        "method": method,
-        "title": material.title(method),
-    }
-
-
-def single_row(run: Mapping[str, Any], metric: str) -> dict[str, Any]:
-    """The numbers of one run as a csv line states them."""
-    status = "run" if run["status"] == "finished" else run["status"]
-    return {"metric": metric, "mean": run[metric], "n": 1, "status": status,
-            "runs": run["run"], "records": fingerprint([run["digest"]])}  # fmt: skip
-
-
-def summary_row(rows: pd.DataFrame, metric: str) -> dict[str, Any]:
-    """The numbers of one cell as a csv line states them: mean, sd, n, low, high, status, runs, records.
-
-    Runs whose metric is not defined (precision where nothing was predicted positive) do not count in n.
-    """
-    defined = rows[rows[metric].notna()]
-    diverged = int((defined["status"] == "diverged").sum())
-    return _summary(metric, defined[metric].tolist(), diverged, defined["run"], defined["digest"])
-
-
-def paired_row(ours: pd.DataFrame, others: pd.DataFrame, metric: str) -> dict[str, Any]:
-    """The difference `ours` minus `others` of two cells, seed by seed, as a csv line states it.
-
-    The keys are those of `summary_row`; the metric is named `METRIC_difference`. A seed that one side lacks does not
-    count.
-    """
-    pairs = ours.merge(others, on="seed", suffixes=("", "_other"))
-    pairs = pairs[pairs[metric].notna() & pairs[f"{metric}_other"].notna()]
-    differences = (pairs[metric] - pairs[f"{metric}_other"]).tolist()
-    diverged = int((pairs[["status", "status_other"]] == "diverged").any(axis=1).sum())
-    runs, digests = ([*pairs[column], *pairs[f"{column}_other"]] for column in ("run", "digest"))
-    return _summary(f"{metric}_difference", differences, diverged, runs, digests)
-
-
-def _summary(
-    metric: str, values: list[float], diverged: int, runs: Iterable[str], digests: Iterable[str]
-) -> dict[str, Any]:
-    summary = stats.summarise(values)
-    return {
-        "metric": metric,
-        "mean": summary.mean,
-        "sd": summary.sd,
-        "n": summary.n,
-        "low": summary.low,
-        "high": summary.high,
-        "status": "not run" if summary.n == 0 else f"{diverged} diverged" if diverged else "run",
-        "runs": pack(runs),
-        "records": fingerprint(digests) if summary.n else "",
-    }

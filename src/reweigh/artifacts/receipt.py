@@ -3,8 +3,9 @@
     write(path, figure_basis(config, "paper", "tdr", "fig5"), {"csv": Path("fig5.csv"), ...})
 
 It has the sha256 of each file that was made, the digest of each record that fed it, the sha256 of what else was read
-(published numbers, the notebook), the digest of the code and the config that drew it, and the versions of libraries. It
-states its own digest and no times: the same records and versions give the same bytes. Nothing here imports torch.
+(published numbers, the notebook), the digest of the code and the config that rendered it, and the versions of
+libraries. It states its own digest and no times: the same records and versions give the same bytes. Nothing here
+imports torch.
 """
 
 import functools
@@ -19,42 +20,46 @@ from reweigh.config.grid import Config
 from reweigh.digest import PACKAGE, digest, file_digest, source_digest
 from reweigh.errors import RecordError
 
-VERSION = 1
+VERSION = 2
 LOCK = "envs/requirements.lock"
 LIBRARIES = ("matplotlib", "numpy", "pandas")
-# Modules that decide how an artifact looks. Not all that they import: a new key in the config model redraws nothing.
-RENDERING = ("artifacts/render", "plots", "analysis/tables", "stats")
-SCORING = ("scorecard", "analysis/tables", "stats", "records/lineage")
+# Modules that decide how an artifact looks. Not all that they import: a new key in the config model changes no figure.
+RENDERING = ("artifacts/render", "plots", "analysis/ridges", "analysis/rows", "analysis/tables", "stats")
+SCORING = ("scorecard", "analysis/rows", "analysis/tables", "stats", "records/lineage")
 
 Records = Mapping[str, Mapping[str, Any]]
 
 
-def drawing_digest(config: Config, scale: str, paper: str, name: str) -> str:
-    """How a figure is drawn: digest of the code, and of what the config says of it."""
-    said, known = config.artifact(paper, name), config.paper(paper)
-    titles = {method: one.title for method, one in known.methods.items()}
+class OldReceiptError(RecordError):
+    """A receipt that an older version of this program wrote: what it is for must be made again."""
+
+
+def rendering_digest(config: Config, scale: str, paper: str, name: str) -> str:
+    """How an artifact is rendered: digest of the code, and of what the config says of it."""
+    artifact, whole = config.artifact(paper, name), config.paper(paper)
+    titles = {method: one.title for method, one in whole.methods.items()}
     experiments = {}
-    for reads in said.reads:
-        settings = known.experiments[reads.experiment].settings
+    for reads in artifact.reads:
+        settings = whole.experiments[reads.experiment].settings
         labels = {setting: [one.value, one.label] for setting, one in settings.items()}
         experiments[reads.experiment] = [config.cut(scale, paper, reads.experiment), labels]
-    return digest([code_digest(RENDERING), said.model_dump(), titles, experiments])
+    return digest([code_digest(RENDERING), artifact.model_dump(), titles, experiments])
 
 
 def scoring_digest(config: Config) -> str:
     """How the scorecard is made: digest of the code, the claims and the mapping of published numbers."""
     papers = [config.paper(name) for name in config.project.papers]
-    said = [paper.model_dump(include={"claims", "published", "findings"}) for paper in papers]
-    return digest([code_digest(SCORING), said])
+    rules = [paper.model_dump(include={"claims", "published", "findings"}) for paper in papers]
+    return digest([code_digest(SCORING), rules])
 
 
 def figure_basis(config: Config, scale: str, paper: str, name: str, records: Records | None = None) -> dict[str, Any]:
-    """What a figure would be made from now: `{records, inputs, drawing}`. Records are read unless they are given."""
+    """What a figure would be made from now: `{records, inputs, rendering}`. Records are read unless they are given."""
     cells = [cell for extra in (False, True) for cell in config.cells_of(scale, paper, name, optional=extra)]
     runs = [run for cell in dict.fromkeys(cells) for run in config.runs_of(cell)]
     published = config.paper(paper).published
     inputs = [config.artifact(paper, name).notebook, *([published.file] if published else [])]
-    return _basis(config, runs, inputs, drawing_digest(config, scale, paper, name), records)
+    return _basis(config, runs, inputs, rendering_digest(config, scale, paper, name), records)
 
 
 def scorecard_basis(config: Config, runs: Iterable[str], records: Records | None = None) -> dict[str, Any]:
@@ -65,16 +70,16 @@ def scorecard_basis(config: Config, runs: Iterable[str], records: Records | None
 
 
 def _basis(
-    config: Config, runs: Iterable[str], inputs: list[str], drawing: str, records: Records | None
+    config: Config, runs: Iterable[str], inputs: list[str], rendering: str, records: Records | None
 ) -> dict[str, Any]:
     from reweigh.analysis import tables  # pandas, which planning does without
 
-    known = tables.records_of(runs, config.root) if records is None else records
+    bodies = tables.records_of(runs, config.root) if records is None else records
     paths = {path: config.root / path for path in inputs}
     return {
-        "records": [{"run": run, "digest": known[run]["digest"]} for run in runs if run in known],
+        "records": [{"run": run, "digest": bodies[run]["digest"]} for run in runs if run in bodies],
         "inputs": {path: file_digest(there) if there.is_file() else None for path, there in paths.items()},
-        "drawing": drawing,
+        "rendering": rendering,
     }
 
 
@@ -93,24 +98,30 @@ def write(path: Path, basis: dict[str, Any], made: Mapping[str, Path], root: str
 
 
 def read(path: Path) -> dict[str, Any]:
-    """One receipt, checked against its own digest. Raises RecordError if it is not what was written."""
+    """One receipt, checked against its own digest. Raises RecordError if it is not what was written.
+
+    One that is, by an older version of this program, raises OldReceiptError.
+    """
     try:
         content = path.read_bytes()
         body = canonical_json.parse(content)
         version = body["receipt_version"]
     except (OSError, ValueError, KeyError) as error:
         raise RecordError(f"{path.name}: not a readable receipt ({error!r})") from None
+    why, stated = canonical_json.altered(body, content), f"a receipt of version {str(version)[:20]}, not {VERSION}"
+    if not why and type(version) is int and version < VERSION:
+        raise OldReceiptError(f"{path.name}: {stated}: an older reweigh wrote it")
     if version != VERSION:
-        raise RecordError(f"{path.name}: a receipt of version {str(version)[:20]}, not {VERSION}")
-    if why := canonical_json.altered(body, content):
+        raise RecordError(f"{path.name}: {stated}")
+    if why:
         raise RecordError(f"{path.name}: {why}")
     return body
 
 
 @functools.cache
-def code_digest(rooms: tuple[str, ...]) -> str:
-    """Digest of the source and the templates of some rooms of reweigh, whatever they import from others."""
-    files = [path for room in rooms for path in (PACKAGE / f"{room}.py", *sorted((PACKAGE / room).rglob("*.*")))]
+def code_digest(parts: tuple[str, ...]) -> str:
+    """Digest of the source and the templates of some modules and packages, whatever they import from others."""
+    files = [path for part in parts for path in (PACKAGE / f"{part}.py", *sorted((PACKAGE / part).rglob("*.*")))]
     kept = [path for path in files if path.is_file() and path.suffix != ".pyc"]
     return digest({path.relative_to(PACKAGE).as_posix(): _content(path) for path in kept})
 

@@ -50,9 +50,7 @@ def render(target: str, root: str | Path = ".") -> list[Path]:
     failed = root / f"{stem}.failed.ipynb"
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=(root / stem).parent) as work:
         made = Path(work) / name
-        basis = receipt.figure_basis(
-            config, scale, paper, name
-        )  # before it is drawn: whatever comes later is not in it
+        basis = receipt.figure_basis(config, scale, paper, name)  # first: what comes later is not in the figure
         parameters = {"scale": scale, "paper": paper, "artifact": name, "out": made.relative_to(root).as_posix()}
         try:
             _execute(source, made.with_suffix(".ipynb"), parameters, root)

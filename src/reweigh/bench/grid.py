@@ -152,7 +152,7 @@ def _body(config: Config, run: str) -> dict[str, Any]:
 def leave_tables(config: Config) -> None:
     """Write the csv of a figure, and a scorecard of the whole grid, from the records that are there."""
     from reweigh import scorecard
-    from reweigh.analysis import tables
+    from reweigh.analysis import rows, tables
 
     paper, name = Path(FIGURE).parent.name, Path(FIGURE).stem
     material = tables.of_artifact("paper", paper, name, config.root)
@@ -162,9 +162,11 @@ def leave_tables(config: Config) -> None:
         for setting in material.settings(experiment)
         for method in material.methods(experiment, setting)
     ]
-    rows = [tables.cell_names(material, *one) | tables.summary_row(material.of(*one), "test_accuracy") for one in cells]
+    lines = [
+        {**rows.cell_names(material, *one), **rows.summary_row(material.of(*one), "test_accuracy")} for one in cells
+    ]
     for file, text in (
-        (Path(FIGURE).with_suffix(".csv"), scorecard.csv_text(pd.DataFrame(rows))),
+        (Path(FIGURE).with_suffix(".csv"), scorecard.csv_text(pd.DataFrame(lines))),
         (Path(SCORECARD), scorecard.csv_text(scorecard.score(config, "paper"))),
     ):
         (config.root / file).parent.mkdir(parents=True, exist_ok=True)

@@ -320,7 +320,7 @@ class ArtifactJob:
         optional = config.cells_of(wildcards.scale, self.paper, self.artifact, optional=True)
         runs = [run for cell in optional for run in config.runs_of(cell)]
         extra = [content for run in runs if (content := self.flow.dependencies.content(run))]
-        return digest([receipt.drawing_digest(config, wildcards.scale, self.paper, self.artifact), extra])
+        return digest([receipt.rendering_digest(config, wildcards.scale, self.paper, self.artifact), extra])
 
 
 def flow(overrides: dict[str, Any], root: str | Path = ".") -> Flow:

@@ -1,35 +1,15 @@
-"""Figures and tables in one style. Each function draws one kind and returns a Drawing: the figure and what was drawn.
+"""Figures and tables in one style. A kind of figure is one file, with two functions:
 
-    material = results.of_artifact("paper", "tdr", "fig5")
-    drawing = plots.accuracy_by_ratio(material)
-    drawing.save("figures/paper/tdr/fig5")          # .pdf .png .csv
+    rows(material, ...)         # the numbers, as a data frame: what the csv holds, nothing drawn yet
+    draw(material, rows, ...)   # the picture of these rows, as a Figure
 
-Every number in a figure is a line of its csv, with the runs that feed it.
+    from reweigh.analysis import tables
+    from reweigh.plots import by_setting
+
+    material = tables.of_artifact("paper", "tdr", "fig5")
+    rows = by_setting.rows(material)
+    by_setting.draw(material, rows).save("figures/paper/tdr/fig5")          # .pdf .png .csv
+
+Every number in a figure is a line of its csv, with the runs that feed it. What only one paper shows is in
+`papers/<paper>`; the other files name no method.
 """
-
-from reweigh.plots.averaging import averaging_and_weights
-from reweigh.plots.bars import grouped_bars
-from reweigh.plots.curves import learning_curves
-from reweigh.plots.features import feature_maps
-from reweigh.plots.forest import paired_differences
-from reweigh.plots.ratio import accuracy_and_weights, accuracy_by_ratio
-from reweigh.plots.sizes import label_distributions
-from reweigh.plots.style import Drawing
-from reweigh.plots.tables import by_data, not_run, table
-from reweigh.plots.toy import one_step
-
-__all__ = [
-    "Drawing",
-    "accuracy_and_weights",
-    "accuracy_by_ratio",
-    "averaging_and_weights",
-    "by_data",
-    "feature_maps",
-    "grouped_bars",
-    "label_distributions",
-    "learning_curves",
-    "not_run",
-    "one_step",
-    "paired_differences",
-    "table",
-]

@@ -1,13 +1,18 @@
 """Grouped bars: every method at every setting, with the published numbers as hollow diamonds."""
 
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from reweigh.analysis.tables import Material, cell_names, summary_row
-from reweigh.plots.style import INK, MUTED, Drawing, finish, letter, look_in, missing_notes, seeds_text, sheet, styled
+from reweigh.analysis.rows import NUMBERS, Row, cell_names, summary_row
+from reweigh.analysis.tables import Material
+from reweigh.plots.figure import Figure, styled
+from reweigh.plots.notes import missing_notes, seeds_text
+from reweigh.plots.style import INK, MUTED, finish, letter, look_in, sheet
 
 DIAMOND: dict[str, Any] = {
     "marker": "D",
@@ -16,64 +21,23 @@ DIAMOND: dict[str, Any] = {
     "markeredgecolor": INK,
     "markeredgewidth": 0.8,
 }
-ROOM = 0.84  # share of a group's place that its bars fill
+FILLED = 0.84  # share of a group's place that its bars fill
+PANELS = "abcdef"
 
 
-@styled
-def grouped_bars(material: Material, metric: str = "test_accuracy", ylabel: str = "test accuracy") -> Drawing:
-    """One panel an experiment: bars are means after the last epoch, whiskers 95 % intervals, diamonds the paper's.
-
-    csv: one line per setting and method, with the published number beside ours.
-    """
-    experiments = material.experiments
-    figure = sheet(0.9 + 2.3 * len(experiments))
-    panels = figure.subplots(len(experiments), 1, squeeze=False)[:, 0]
-    frames = []
-    for place, (axes, experiment) in enumerate(zip(panels, experiments, strict=True)):
-        frames.append(_bars(axes, material, experiment, metric, "abcdef"[place]))
-        axes.set_ylabel(ylabel)
-        if len(experiments) > 1:
-            letter(axes, "abcdef"[place], material.experiment(experiment).title)
-    data = pd.concat(frames, ignore_index=True)
-    shows = seeds_text(data, "whiskers: 95 % interval (Student t); diamonds: the paper's mean ± sd")
-    finish(figure, material, shows, missing_notes(material, data, gaps=False), _legend(material, data))
-    return Drawing(figure, data if len(experiments) > 1 else data.drop(columns="panel"))
-
-
-def _bars(axes: Any, material: Material, experiment: str, metric: str, panel: str) -> pd.DataFrame:
-    settings, methods = material.settings(experiment), material.methods(experiment)
-    width, rows = ROOM / max(1, len(methods)), []
-    for place, method in enumerate(methods):
-        chosen = look_in(material, method)
-        for group, setting in enumerate(settings):
-            row = _row(material, experiment, setting, method, metric, panel)
-            x = group + (place - (len(methods) - 1) / 2) * width
-            if row["n"]:
-                axes.bar(x, row["mean"], width * 0.92, color=chosen.colour, alpha=0.85, zorder=2)
-                if row["low"] is not None:
-                    axes.plot([x, x], [row["low"], row["high"]], color=INK, linewidth=0.9, zorder=3)
-            else:
-                axes.text(
-                    x, 0.015, "not run", rotation=90, ha="center", va="bottom", fontsize=6, color=MUTED, style="italic"
-                )
-            _diamond(axes, x, row["published"], row["published_sd"])
-            rows.append(row)
-    axes.set_xticks(range(len(settings)), [material.label(experiment, setting) for setting in settings])
-    axes.set_xlim(-0.5, len(settings) - 0.5)
-    axes.set_xlabel(material.experiment(experiment).varies)
-    axes.set_ylim(0, 1.02)
-    return pd.DataFrame(rows)
-
-
-def _legend(material: Material, data: pd.DataFrame) -> list[tuple[Any, str]]:
-    methods = dict.fromkeys(data["method"])
-    entries: list[tuple[Any, str]] = [
-        (Patch(color=look_in(material, one).colour, alpha=0.85), material.title(one)) for one in methods
+def rows(material: Material, metric: str = "test_accuracy") -> pd.DataFrame:
+    """One line per setting and method: `metric` after the last epoch, with the published number beside ours."""
+    lines = [
+        _line(material, experiment, setting, method, metric, panel)
+        for panel, experiment in zip(PANELS, material.experiments, strict=False)
+        for method in material.methods(experiment)
+        for setting in material.settings(experiment)
     ]
-    return [*entries, (Line2D([], [], linestyle="none", **DIAMOND), "published")]
+    data = pd.DataFrame(lines).astype(dict.fromkeys(NUMBERS, float))
+    return data if len(material.experiments) > 1 else data.drop(columns="panel")
 
 
-def _row(material: Material, experiment: str, setting: str, method: str, metric: str, panel: str) -> dict[str, Any]:
+def _line(material: Material, experiment: str, setting: str, method: str, metric: str, panel: str) -> Row:
     published, published_sd = material.published_value(experiment, setting, method, metric)
     summary = summary_row(material.of(experiment, setting, method), metric)
     return {
@@ -86,10 +50,59 @@ def _row(material: Material, experiment: str, setting: str, method: str, metric:
     }
 
 
-def _diamond(axes: Any, x: float, published: float | None, sd: float | None) -> None:
-    if published is None:
+@styled
+def draw(material: Material, rows: pd.DataFrame, ylabel: str = "test accuracy") -> Figure:
+    """One panel an experiment: bars are means after the last epoch, whiskers 95 % intervals, diamonds the paper's."""
+    experiments = list(dict.fromkeys(rows["experiment"]))
+    picture = sheet(0.9 + 2.3 * len(experiments))
+    panels = picture.subplots(len(experiments), 1, squeeze=False)[:, 0]
+    for name, axes, experiment in zip(PANELS, panels, experiments, strict=False):
+        _panel(axes, material, rows[rows["experiment"] == experiment])
+        axes.set_ylabel(ylabel)
+        if len(experiments) > 1:
+            letter(axes, name, material.experiment(experiment).title)
+    shows = seeds_text(rows, "whiskers: 95 % interval (Student t); diamonds: the paper's mean ± sd")
+    finish(picture, material, shows, missing_notes(material, rows, gaps=False), _legend(material, rows))
+    return Figure(picture, rows)
+
+
+def _panel(axes: Axes, material: Material, rows: pd.DataFrame) -> None:
+    labels, methods = list(dict.fromkeys(rows["value"])), list(dict.fromkeys(rows["method"]))
+    settings = list(dict.fromkeys(rows["setting"]))
+    width = FILLED / max(1, len(methods))
+    for row in rows.to_dict("records"):
+        place = methods.index(row["method"])
+        x = settings.index(row["setting"]) + (place - (len(methods) - 1) / 2) * width
+        _bar(axes, x, width, row, look_in(material, row["method"]).colour)
+        if pd.notna(row["published"]):
+            _diamond(axes, x, row["published"], row["published_sd"])
+    axes.set_xticks(range(len(settings)), labels)
+    axes.set_xlim(-0.5, len(settings) - 0.5)
+    axes.set_xlabel(material.experiment(rows["experiment"].iloc[0]).varies)
+    axes.set_ylim(0, 1.02)
+
+
+def _bar(axes: Axes, x: float, width: float, row: Mapping[Hashable, Any], colour: str) -> None:
+    """A bar with its whisker, or the words that a cell was not run."""
+    if not row["n"]:
+        style: dict[str, Any] = {"rotation": 90, "fontsize": 6, "color": MUTED, "style": "italic"}
+        axes.text(x, 0.015, "not run", ha="center", va="bottom", **style)
         return
-    if sd is not None:
+    axes.bar(x, row["mean"], width * 0.92, color=colour, alpha=0.85, zorder=2)
+    if pd.notna(row["low"]):
+        axes.plot([x, x], [row["low"], row["high"]], color=INK, linewidth=0.9, zorder=3)
+
+
+def _diamond(axes: Axes, x: float, published: float, sd: float) -> None:
+    if pd.notna(sd):
         for width, colour in ((2.0, "white"), (0.8, INK)):  # seen on a bar of any colour
             axes.plot([x, x], [published - sd, published + sd], color=colour, linewidth=width, zorder=4)
     axes.plot(x, published, zorder=5, **DIAMOND)
+
+
+def _legend(material: Material, rows: pd.DataFrame) -> list[tuple[Any, str]]:
+    entries: list[tuple[Any, str]] = [
+        (Patch(color=look_in(material, method).colour, alpha=0.85), material.title(method))
+        for method in dict.fromkeys(rows["method"])
+    ]
+    return [*entries, (Line2D([], [], linestyle="none", **DIAMOND), "published")]

@@ -6,62 +6,31 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from reweigh.analysis.tables import Material, cell_names, curve, single_row, summary_row
-from reweigh.plots.style import (
-    Drawing,
-    empty,
-    entry,
-    finish,
-    letter,
-    look_in,
-    marker_style,
-    missing_notes,
-    seeds_text,
-    sheet,
-    styled,
-)
+from reweigh.analysis.rows import Row, cell_names, of_cells, of_seeds, single_row, summary_row
+from reweigh.analysis.tables import Material, curve
+from reweigh.plots.figure import Figure, styled
+from reweigh.plots.notes import missing_notes, seeds_text
+from reweigh.plots.style import empty, entry, finish, letter, look_in, marker_style, sheet
 
 DASHED = (0, (4, 2))
 X = {"a": ("epoch", "epoch"), "b": ("minutes", "training time in minutes, evaluation left out")}
 
 
-@styled
-def learning_curves(material: Material, metric: str = "test_accuracy", ylabel: str = "test accuracy") -> Drawing:
-    """Two panels: `metric` against epochs (a) and minutes (b), one colour a method, at the artifact's one setting.
+def rows(material: Material, metric: str = "test_accuracy") -> pd.DataFrame:
+    """`metric` by epoch at the artifact's one setting: for each method a line per epoch, then one per seed and epoch.
 
-    A line is the mean over seeds, its band the 95 % interval, thin lines are single seeds. Methods that the paper's
-    figure does not have are dashed. csv: one line per method and epoch, and one per seed and epoch.
+    A method without records has one line, `not run`.
     """
     experiment = material.experiments[0]
     setting = material.settings(experiment)[-1]
-    figure = sheet(3.0)
-    panels = dict(zip("ab", figure.subplots(1, 2, sharey=True), strict=True))
-    frames = [
-        _of_method(material, experiment, setting, method, metric) for method in material.methods(experiment, setting)
-    ]
-    for place, frame in enumerate(frames):
-        for panel, axes in panels.items():
-            _draw(axes, material, frame, X[panel][0], place)
-    data = pd.concat(frames, ignore_index=True)
-    for panel, axes in panels.items():
-        letter(axes, panel, "against epochs" if panel == "a" else "against time")
-        axes.set_xlabel(X[panel][1])
-        axes.set_xlim(left=0)
-        if not (data["n"] > 0).any():
-            empty(axes, "not run")
-    _limits(panels["a"], data)
-    panels["a"].set_ylabel(ylabel)
-    devices = sorted(set(material.runs["device"]))
-    where = [f"Time spent computing on: {', '.join(devices)}"] if devices else []
-    shows = f"{seeds_text(data, 'band: 95 % interval (Student t), thin lines: single seeds')}; last epoch is the result"
-    finish(figure, material, shows, [*missing_notes(material, data), *where], _legend(material, experiment, frames))
-    return Drawing(figure, data)
+    methods = material.methods(experiment, setting)
+    return pd.concat([_of_method(material, experiment, setting, one, metric) for one in methods], ignore_index=True)
 
 
 def _of_method(material: Material, experiment: str, setting: str, method: str, metric: str) -> pd.DataFrame:
     """The lines of one method: aggregated (seed empty), then by seed; a single line `not run` if it has no records."""
     runs = material.of(experiment, setting, method)
-    base = {"panel": "ab", **cell_names(material, experiment, setting, method), "metric": metric}
+    base: Row = {"panel": "ab", **cell_names(material, experiment, setting, method), "metric": metric}
     singles = [
         curve(material.records[row.run], metric).assign(
             seed=row.seed, run=row.run, digest=row.digest, status=row.status
@@ -69,24 +38,52 @@ def _of_method(material: Material, experiment: str, setting: str, method: str, m
         for row in runs.itertuples()
     ]
     points = pd.concat(singles, ignore_index=True) if singles else pd.DataFrame(columns=["epoch"])
-    rows: list[dict[str, Any]] = [
+    lines: list[Row] = [
         {"epoch": epoch, "minutes": group["minutes"].mean(), **summary_row(group, metric)}
         for epoch, group in points.groupby("epoch")
     ]
-    rows += [
+    lines += [
         {"seed": row["seed"], "epoch": row["epoch"], "minutes": row["minutes"], **single_row(row, metric)}
         for row in points.to_dict("records")
         if not pd.isna(row[metric])
     ]
-    lines = pd.DataFrame([{**base, **row} for row in rows or [summary_row(runs, metric)]])
-    return lines.reindex(columns=list(dict.fromkeys([*base, "seed", "epoch", "minutes", *lines.columns])))
+    data = pd.DataFrame([{**base, **line} for line in lines or [summary_row(runs, metric)]])
+    return data.reindex(columns=list(dict.fromkeys([*base, "seed", "epoch", "minutes", *data.columns])))
 
 
-def _draw(axes: Axes, material: Material, frame: pd.DataFrame, x: str, place: int) -> None:
+@styled
+def draw(material: Material, rows: pd.DataFrame, ylabel: str = "test accuracy") -> Figure:
+    """Two panels: against epochs (a) and minutes (b), one colour a method.
+
+    A line is the mean over seeds, its band the 95 % interval, thin lines are single seeds. Methods that the paper's
+    figure does not have are dashed.
+    """
+    picture = sheet(3.0)
+    panels = dict(zip("ab", picture.subplots(1, 2, sharey=True), strict=True))
+    by_method = [lines for _, lines in rows.groupby("method", sort=False)]
+    for place, lines in enumerate(by_method):
+        for panel, axes in panels.items():
+            _draw(axes, material, lines, X[panel][0], place)
+    for panel, axes in panels.items():
+        letter(axes, panel, "against epochs" if panel == "a" else "against time")
+        axes.set_xlabel(X[panel][1])
+        axes.set_xlim(left=0)
+        if not (rows["n"] > 0).any():
+            empty(axes, "not run")
+    _limits(panels["a"], rows)
+    panels["a"].set_ylabel(ylabel)
+    devices = sorted(set(material.runs["device"]))
+    where = [f"Time spent computing on: {', '.join(devices)}"] if devices else []
+    shows = f"{seeds_text(rows, 'band: 95 % interval (Student t), thin lines: single seeds')}; last epoch is the result"
+    finish(picture, material, shows, [*missing_notes(material, rows), *where], _legend(material, by_method))
+    return Figure(picture, rows)
+
+
+def _draw(axes: Axes, material: Material, rows: pd.DataFrame, x: str, place: int) -> None:
     """One method in one panel; markers of different methods stand at different epochs."""
-    method = frame["method"].iloc[0]
-    chosen, optional = look_in(material, method), material.is_optional(frame["experiment"].iloc[0], method)
-    mean = frame[frame["seed"].isna()]
+    method = rows["method"].iloc[0]
+    chosen, optional = look_in(material, method), material.is_optional(rows["experiment"].iloc[0], method)
+    mean = of_cells(rows)
     if not (mean["n"] > 0).any():
         return
     every = max(1, len(mean) // 7)
@@ -98,21 +95,21 @@ def _draw(axes: Axes, material: Material, frame: pd.DataFrame, x: str, place: in
     axes.fill_between(
         mean[x], mean["low"].astype(float), mean["high"].astype(float), color=chosen.colour, alpha=0.15, linewidth=0
     )
-    for _, single in frame[frame["seed"].notna()].groupby("seed"):
+    for _, single in of_seeds(rows).groupby("seed"):
         axes.plot(single[x], single["mean"], color=chosen.colour, alpha=0.3, linewidth=0.5, zorder=3)
 
 
-def _legend(material: Material, experiment: str, frames: list[pd.DataFrame]) -> list[tuple[Any, str]]:
+def _legend(material: Material, by_method: list[pd.DataFrame]) -> list[tuple[Any, str]]:
     entries = []
-    for frame in frames:
-        method, run = frame["method"].iloc[0], (frame["n"] > 0).any()
-        title = material.title(method) + ("" if run else " (not run)")
+    for rows in by_method:
+        experiment, method = rows[["experiment", "method"]].iloc[0]
+        title = material.title(method) + ("" if (rows["n"] > 0).any() else " (not run)")
         entries.append(entry(material, method, title, DASHED if material.is_optional(experiment, method) else "-"))
     return entries
 
 
-def _limits(axes: Axes, data: pd.DataFrame) -> None:
+def _limits(axes: Axes, rows: pd.DataFrame) -> None:
     """From a tenth below the lowest point (0.4 in the paper, where ours allow it) to a little above 1."""
-    drawn = data["mean"].dropna()
-    lowest = min(0.4, float(np.floor((drawn.min() - 0.02) * 10) / 10)) if len(drawn) else 0.0
+    shown = rows["mean"].dropna()
+    lowest = min(0.4, float(np.floor((shown.min() - 0.02) * 10) / 10)) if len(shown) else 0.0
     axes.set_ylim(max(-0.02, lowest), 1.02)

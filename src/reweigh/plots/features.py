@@ -1,5 +1,6 @@
 """What the last layer sees: t-SNE maps of the features of training and test examples."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,45 +10,64 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from scipy.spatial.distance import cdist
 
-from reweigh.analysis.tables import Material, cell_names, fingerprint, logged
-from reweigh.plots.style import Drawing, empty, finish, letter, sheet, styled
+from reweigh.analysis.rows import AGREEMENT, MAP_POINT, Row, cell_names
+from reweigh.analysis.tables import Material, fingerprint, logged
+from reweigh.plots.figure import Figure, styled
+from reweigh.plots.style import empty, finish, letter, sheet
 
 # Colours that people with any colour vision tell apart (Okabe and Ito's, and two of Tol's); more classes share them.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#882255", "#999933", "#222222", "#999999")
 MARKERS = "os^Dv"
 PARTS = {"train": "training", "test": "test"}
+FEWEST = 5  # examples of a map
+SAME_EVERYWHERE = False  # t-SNE gives the same map on the same machine only; an audit does not hold it against another
+Cell = tuple[str, str, str]  # experiment, setting, method
 
 
-@styled
-def feature_maps(material: Material) -> Drawing:
-    """A row of two panels a cell: t-SNE of the features of training and of test examples, first seed that kept them.
+def rows(material: Material) -> pd.DataFrame:
+    """Two panels a cell, of training and of test examples, from the first seed that kept their features.
 
-    In each panel: how often an example's nearest neighbour among the features is of its own class, mean over classes.
-    Perplexity and seed are options of the artifact. csv: one line an example (metric `tsne`), one line a panel
-    (metric `nearest_neighbour_agreement`).
+    Metric `nearest_neighbour_agreement`: a line a panel, how often an example's nearest neighbour among the features is
+    of its own class, mean over classes. Metric `tsne`: a line an example, its `class` and its place on the map.
+    Perplexity and seed are options of the artifact.
     """
-    cells = [
-        (experiment, setting, method)
-        for experiment in material.experiments
-        for setting in material.settings(experiment)
-        for method in material.methods(experiment, setting)
-    ]
-    figure = sheet()
-    panels, letters, frames = figure.subplots(len(cells), 2, squeeze=False), iter("abcdefghijklmnop"), []
-    for line, cell in zip(panels, cells, strict=True):
-        frames += [_panel(axes, material, cell, part, next(letters)) for axes, part in zip(line, PARTS, strict=True)]
-    data = pd.concat(frames, ignore_index=True)
-    said = material.artifact.options
-    shows = (
-        "t-SNE of the features of one run after the last epoch (n = 1 seed, no interval), each panel by itself: "
-        f"perplexity {said['perplexity']:g}, seed {said['seed']}, begun by PCA; distances between groups mean nothing"
-    )
-    agreement = (
-        "Nearest neighbour: how often the nearest other example of the panel, by features and not on the map, is of "
-        "the same class; mean over classes"
-    )
-    finish(figure, material, shows, [agreement, *_sizes(material, data)], _legend(data), panels=2.75 * len(cells))
-    return Drawing(figure, data)
+    letters = iter("abcdefghijklmnop")
+    panels = [_panel_rows(material, cell, part, next(letters)) for cell in _cells(material) for part in PARTS]
+    return pd.concat(panels, ignore_index=True)
+
+
+def _cells(material: Material) -> Iterator[Cell]:
+    for experiment in material.experiments:
+        for setting in material.settings(experiment):
+            for method in material.methods(experiment, setting):
+                yield experiment, setting, method
+
+
+def _panel_rows(material: Material, cell: Cell, part: str, panel: str) -> pd.DataFrame:
+    base: Row = {"panel": panel, **cell_names(material, *cell), "note": f"{PARTS[part]} examples"}
+    kept = _features(material, cell, part)
+    if kept is None:
+        reason = material.why_not(*cell) if material.of(*cell).empty else "its runs kept no features"
+        return pd.DataFrame([{**base, "metric": MAP_POINT, "n": 0, "status": "not run", "note": reason}])
+    run, features, labels = kept
+    base = {**base, "status": "run", "runs": run, "records": fingerprint([material.records[run]["digest"]])}
+    agreement = neighbour_agreement(features, labels)
+    summary = pd.DataFrame([{**base, "metric": AGREEMENT, "mean": agreement, "n": 1}])
+    if len(features) < FEWEST or not (features != features[0]).any():
+        return summary
+    options = material.artifact.options
+    places = embed(features, options["perplexity"], options["seed"])
+    points = pd.DataFrame({"class": labels, "x": places[:, 0], "y": places[:, 1]}).assign(**base, metric=MAP_POINT)
+    return pd.concat([summary, points], ignore_index=True)
+
+
+def _features(material: Material, cell: Cell, part: str) -> tuple[str, np.ndarray, np.ndarray] | None:
+    """Run, features (n, F) and labels (n,) of the first seed that kept features."""
+    for run in material.of(*cell).sort_values("seed")["run"]:
+        names = f"{part}_features", f"{part}_labels"
+        if arrays := logged(material.records[run], *names, root=material.config.root):
+            return run, arrays[0].astype(np.float32), arrays[1].astype(int)
+    return None
 
 
 def embed(features: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
@@ -74,41 +94,44 @@ def neighbour_agreement(features: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(shares)) if shares else float("nan")
 
 
-def _panel(axes: Axes, material: Material, cell: tuple[str, str, str], part: str, panel: str) -> pd.DataFrame:
-    """Draw one panel; return its lines."""
-    base = {"panel": panel, **cell_names(material, *cell), "note": f"{PARTS[part]} examples"}
-    letter(axes, panel, f"{base['title']}, {base['note']}")
+@styled
+def draw(material: Material, rows: pd.DataFrame) -> Figure:
+    """A row of two panels a cell: its map of training and of test examples, below each its neighbours' agreement."""
+    by_panel = [lines for _, lines in rows.groupby("panel", sort=False)]
+    height = len(by_panel) // len(PARTS)
+    picture = sheet()
+    panels = picture.subplots(height, len(PARTS), squeeze=False).flat
+    for axes, lines, part in zip(panels, by_panel, list(PARTS.values()) * height, strict=True):
+        _panel(axes, lines, f"{part} examples")
+    options = material.artifact.options
+    shows = (
+        "t-SNE of the features of one run after the last epoch (n = 1 seed, no interval), each panel by itself: "
+        f"perplexity {options['perplexity']:g}, seed {options['seed']}, begun by PCA; "
+        "distances between groups mean nothing"
+    )
+    agreement = (
+        "Nearest neighbour: how often the nearest other example of the panel, by features and not on the map, is of "
+        "the same class; mean over classes"
+    )
+    finish(picture, material, shows, [agreement, *_sizes(material, rows)], _legend(rows), panels=2.75 * height)
+    return Figure(picture, rows)
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, shows: str) -> None:
+    letter(axes, rows["panel"].iloc[0], f"{rows['title'].iloc[0]}, {shows}")
     axes.spines[["top", "right"]].set_visible(True)
     axes.set(xticks=[], yticks=[])
-    found = _features(material, cell, part)
-    if found is None:
-        reason = material.why_not(*cell) if material.of(*cell).empty else "its runs kept no features"
-        empty(axes, f"not run: {reason}")
-        return pd.DataFrame([base | {"metric": "tsne", "n": 0, "status": "not run", "note": reason}])
-    run, features, labels = found
-    base |= {"status": "run", "runs": run, "records": fingerprint([material.records[run]["digest"]])}
-    agreement = neighbour_agreement(features, labels)
-    summary = pd.DataFrame([{**base, "metric": "nearest_neighbour_agreement", "mean": agreement, "n": 1}])
-    if len(features) < 5 or not (features != features[0]).any():
+    if rows["status"].iloc[0] == "not run":
+        empty(axes, f"not run: {rows['note'].iloc[0]}")
+        return
+    points, agreement = rows[rows["metric"] == MAP_POINT], rows[rows["metric"] == AGREEMENT]["mean"].iloc[0]
+    if points.empty:
         empty(axes, "all features are the same")
-        return summary
-    said = material.artifact.options
-    places = embed(features, said["perplexity"], said["seed"])
-    _scatter(axes, places, labels)
+        return
+    _scatter(axes, points[["x", "y"]].to_numpy(float), points["class"].to_numpy(int))
     axes.set_xlabel(
-        f"{len(labels):,} examples; nearest neighbour of the same class: {100 * agreement:.0f} %", fontsize=7
+        f"{len(points):,} examples; nearest neighbour of the same class: {100 * agreement:.0f} %", fontsize=7
     )
-    lines = pd.DataFrame({"class": labels, "x": places[:, 0], "y": places[:, 1]}).assign(**base, metric="tsne")
-    return pd.concat([summary, lines], ignore_index=True)
-
-
-def _features(material: Material, cell: tuple[str, str, str], part: str) -> tuple[str, np.ndarray, np.ndarray] | None:
-    """Run, features (n, F) and labels (n,) of the first seed that kept features."""
-    for run in material.of(*cell).sort_values("seed")["run"]:
-        names = f"{part}_features", f"{part}_labels"
-        if found := logged(material.records[run], *names, root=material.config.root):
-            return run, found[0].astype(np.float32), found[1].astype(int)
-    return None
 
 
 def _scatter(axes: Axes, places: np.ndarray, labels: np.ndarray) -> None:
@@ -129,16 +152,16 @@ def _scatter(axes: Axes, places: np.ndarray, labels: np.ndarray) -> None:
 
 
 def _padded(values: np.ndarray) -> tuple[float, float]:
-    room = 0.05 * (values.max() - values.min())
-    return values.min() - room, values.max() + room
+    margin = 0.05 * (values.max() - values.min())
+    return values.min() - margin, values.max() + margin
 
 
 def _mark(label: int) -> tuple[str, str]:
     return COLOURS[label % len(COLOURS)], MARKERS[label // len(COLOURS) % len(MARKERS)]
 
 
-def _legend(data: pd.DataFrame) -> list[tuple[Any, str]]:
-    classes = sorted(set(data["class"].dropna().astype(int))) if "class" in data else []
+def _legend(rows: pd.DataFrame) -> list[tuple[Any, str]]:
+    classes = sorted(set(rows["class"].dropna().astype(int))) if "class" in rows else []
     entries = []
     for place, label in enumerate(classes):
         colour, marker = _mark(label)
@@ -147,9 +170,9 @@ def _legend(data: pd.DataFrame) -> list[tuple[Any, str]]:
     return entries
 
 
-def _sizes(material: Material, data: pd.DataFrame) -> list[str]:
+def _sizes(material: Material, rows: pd.DataFrame) -> list[str]:
     """How many training examples the classes have, which the numbers on the maps do not say."""
-    runs = [run for run in data.get("runs", pd.Series(dtype=str)).dropna() if run]
+    runs = [run for run in rows.get("runs", pd.Series(dtype=str)).dropna() if run]
     if not runs:
         return []
     sizes = material.records[runs[0]]["split"]["sizes"]["train"]

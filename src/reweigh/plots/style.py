@@ -1,15 +1,9 @@
-"""The house style: one colour and marker a method, legible type, panel letters, and the scale and n on every figure."""
+"""The house style: one colour and marker a method, legible type, panel letters, and the scale on every figure."""
 
-import functools
-import io
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import matplotlib
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -60,28 +54,6 @@ Legend = Iterable[tuple[Any, str]]  # handle and text
 # and Ito's or as far apart: people with any colour vision can tell them apart, and grey levels differ too.
 SPARE = [Look(colour, marker) for marker in "P*hd<>" for colour in ("#E69F00", "#8C510A", "#5E3C99", "#B2182B")]
 
-# The columns of every csv come in this order; those that an artifact does not need are left out, the core never.
-COLUMNS = [
-    "panel", "experiment", "setting", "value", "method", "title", "against", "metric", "class", "seed", "epoch",
-    "minutes", "example", "x", "y", "weight", "mean", "sd", "n", "low", "high", "published", "published_sd", "scale",
-    "status", "note", "runs", "records",
-]  # fmt: skip
-CORE = {
-    "experiment",
-    "setting",
-    "value",
-    "method",
-    "metric",
-    "mean",
-    "sd",
-    "n",
-    "low",
-    "high",
-    "status",
-    "runs",
-    "records",
-}
-
 
 def looks(methods: Mapping[str, Method]) -> dict[str, Look]:
     """The look of each of a paper's methods, no two alike as long as there are spare ones."""
@@ -111,50 +83,6 @@ def marker_style(chosen: Look) -> dict[str, Any]:
     """matplotlib's words for a look's marker."""
     face = "white" if chosen.hollow else chosen.colour
     return {"marker": chosen.marker, "markerfacecolor": face, "markeredgecolor": chosen.colour, "markeredgewidth": 0.9}
-
-
-@dataclass
-class Drawing:
-    """A figure and the data frame of every number in it. Jupyter shows the figure by itself."""
-
-    figure: Figure
-    data: pd.DataFrame = field(repr=False)
-
-    def save(self, stem: str | Path | None) -> "Drawing":
-        """Write `stem`.pdf, .png and .csv, whose bytes depend on the drawing alone; nothing where stem is empty."""
-        if stem:
-            stem = Path(stem)
-            stem.parent.mkdir(parents=True, exist_ok=True)
-            with matplotlib.rc_context(RC):
-                self.figure.savefig(
-                    f"{stem}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": "reweigh"}
-                )
-                self.figure.savefig(f"{stem}.png", metadata={"Software": "reweigh"})
-            write_csv(self.data, f"{stem}.csv")
-        return self
-
-    def _repr_png_(self) -> bytes:
-        with matplotlib.rc_context(RC):
-            stream = io.BytesIO()
-            self.figure.savefig(stream, format="png", dpi=110, metadata={"Software": "reweigh"})
-        return stream.getvalue()
-
-
-def write_csv(data: pd.DataFrame, path: str | Path) -> None:
-    """Write drawn numbers: columns in the house's order, six significant digits, no index."""
-    kept = [name for name in COLUMNS if name in CORE or (name in data and data[name].notna().any())]
-    data.reindex(columns=kept).to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
-
-
-def styled(draw: Callable[..., Drawing]) -> Callable[..., Drawing]:
-    """Draw with the house style, whatever the caller's matplotlib is set to."""
-
-    @functools.wraps(draw)
-    def in_style(*args: Any, **kwargs: Any) -> Drawing:
-        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **RC, "backend": "agg"}):
-            return draw(*args, **kwargs)
-
-    return in_style
 
 
 def sheet(height: float = 3.0, width: float = WIDTH) -> Figure:
@@ -284,53 +212,3 @@ def is_last_row(axes: Axes) -> bool:
 def data_title(dataset: str | None) -> str:
     """How figures write a data set's name: `cifar10` -> `CIFAR-10`; nothing for an experiment that has none."""
     return (dataset or "").replace("cifar", "CIFAR-").replace("mnist", "MNIST")
-
-
-def seeds_text(data: pd.DataFrame, what: str = "95 % interval") -> str:
-    """`n = 5 seeds; bars: 95 % interval`, over the aggregated lines of what was drawn."""
-    rows = data[data["seed"].isna()] if "seed" in data else data
-    return f"Mean over {count_text(rows)}; {what}" if (rows["n"] > 0).any() else "Nothing of ours was run"
-
-
-def count_text(data: pd.DataFrame) -> str:
-    """`n = 3 seeds`, `n = 1 to 3 seeds`: how many runs feed the lines of `data` that any run feeds."""
-    known = data[data["n"] > 0]["n"].astype(int)
-    if known.empty:
-        return "n = 0 seeds"
-    count = f"n = {known.min()}" if known.min() == known.max() else f"n = {known.min()} to {known.max()}"
-    return f"{count} seed{'s' if known.max() > 1 else ''}"
-
-
-def missing_notes(material: Material, data: pd.DataFrame, gaps: bool = True) -> list[str]:
-    """What a reader must know of the cells drawn: which have no record, where runs diverged or ended on one class.
-
-    `gaps=False` leaves out the first, for figures that say it in the place of each cell.
-    """
-    cells = data[data["seed"].isna()] if "seed" in data else data
-    absent = cells[(cells["status"] == "not run") & gaps]
-    lost = cells[cells["status"].str.endswith("diverged")]
-    drawn = set(zip(data["experiment"], data["setting"], data["method"], strict=True))
-    runs = material.runs[material.runs["collapsed"]]
-    dead = [row for row in runs.itertuples() if (row.experiment, row.setting, row.method) in drawn]
-    said = {
-        "Not run": list(absent.itertuples()),
-        "With runs whose loss was no longer finite, counted with what they had reached": list(lost.itertuples()),
-        "With runs that end by predicting one class only": dead,
-    }
-    sets = {material.experiment(name).dataset for name in data["experiment"] if name}
-    found = {text: [(row.method, _place(material, row, len(sets) > 1)) for row in rows] for text, rows in said.items()}
-    return [f"{text}: {_by_method(material, cells)}" for text, cells in found.items() if cells]
-
-
-def _place(material: Material, row: Any, named: bool) -> str:
-    """A cell's setting, after the name of its data set where a figure has several."""
-    label = material.label(row.experiment, row.setting)
-    return f"{data_title(material.experiment(row.experiment).dataset)} {label}" if named else label
-
-
-def _by_method(material: Material, cells: list[tuple[str, str]]) -> str:
-    """`TDR (0.1, 0.05); Hard weighting (0.1)`."""
-    values: dict[str, dict[str, None]] = {}
-    for method, value in cells:
-        values.setdefault(method, {})[value] = None
-    return "; ".join(f"{material.title(method)} ({', '.join(known)})" for method, known in values.items())

@@ -1,149 +1,64 @@
-"""Tables as figures, ours above the published number in every cell; and the panel of what could not be run."""
+"""Tables as figures: ours above the published number in every cell."""
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
-from reweigh.analysis.tables import Material, cell_names, summary_row
-from reweigh.plots.style import (
-    INK,
-    MUTED,
-    WIDTH,
-    Drawing,
-    data_title,
-    finish,
-    missing_notes,
-    seeds_text,
-    sheet,
-    styled,
-)
+from reweigh.analysis.rows import NUMBERS, Row, cell_names, summary_row
+from reweigh.analysis.tables import Material
+from reweigh.plots.figure import Figure, styled
+from reweigh.plots.notes import missing_notes, seeds_text
+from reweigh.plots.style import INK, MUTED, WIDTH, finish, sheet
 
-ROW = 0.34  # inches
+HEIGHT = 0.34  # inches: of a line
 DAGGER = "†"
 FAINT = "#e3e3e3"
-NUMBERS = ("mean", "sd", "low", "high", "published", "published_sd")
-Line = dict[str, Any]
-Write = Callable[[float, float | None], str]  # mean and sd as text
+Record = Mapping[Hashable, Any]  # a line of a data frame
+Write = Callable[[float, float], str]  # mean and sd as text; an sd that there is none of is NaN
 
 
-@styled
-def table(material: Material, metric: str = "test_accuracy", percent: bool = False) -> Drawing:
-    """Rows: experiments and their methods; columns: settings. Each cell: ours (mean ± sd), below it the paper's.
+class Line(Row, total=False):
+    """A line, and what the picture needs to know of the paper's number."""
 
-    `percent` writes the figure in percent, as a paper may; the csv holds fractions. csv: one line a cell, with
-    interval, n, published number and, where nothing was run, the reason.
+    listed: bool  # whether the paper's table has the cell, with a number or without
+    excluded: str  # why its number is not judged; empty if it is
+    compared: bool  # whether the paper has the method on this data set at all
+
+
+def rows(material: Material, metric: str = "test_accuracy") -> pd.DataFrame:
+    """One line a cell: ours with interval and n, the published number, and where nothing was run, the reason.
+
+    Cells that only the paper has and cells that only we have are among them.
     """
-    rows = _lines(material, metric)
-    values = dict.fromkeys(row["value"] for row in rows)
-    sides = list(dict.fromkeys((row["experiment"], row["method"]) for row in rows))
-    heads = {row["value"]: _head(material, row["experiment"], row["setting"]) for row in reversed(rows)}
-    grid = _Grid(
-        left=[(0.0, "experiment"), (0.205, "method")],
-        sides=[(_title(material, experiment), _method(material, method)) for experiment, method in sides],
-        columns=[heads[value] for value in values],
-        cells=_by_place(rows, sides, list(values), lambda row: ((row["experiment"], row["method"]), row["value"])),
-    )
-    return _drawing(material, rows, grid, _percent if percent else _fraction)
-
-
-@styled
-def by_data(material: Material, metric: str = "test_accuracy", percent: bool = False) -> Drawing:
-    """Rows: methods; columns: data sets, those that can be run beside those that only the paper has.
-
-    Cells, csv and `percent` as in `table`.
-    """
-    rows = _lines(material, metric)
-    methods = _in_order(material, {row["method"] for row in rows})
-    places = list(dict.fromkeys((row["experiment"], row["setting"]) for row in rows))
-    grid = _Grid(
-        left=[(0.0, "method")],
-        sides=[(_method(material, method),) for method in methods],
-        columns=[_data_head(material, *place) for place in places],
-        cells=_by_place(rows, methods, places, lambda row: (row["method"], (row["experiment"], row["setting"]))),
-    )
-    experiments = [material.experiment(name) for name in material.experiments]
-    closed = [one for one in experiments if one.status != "ready"]
-    reasons = [f"{one.title}: not run. {(one.reason or '').replace('`', '')}" for one in closed]
-    return _drawing(material, rows, grid, _percent if percent else _fraction, reasons)
-
-
-class _Grid(NamedTuple):
-    """A table to be set: columns of words (place from 0 to 1, head), a tuple of words a line, columns of cells."""
-
-    left: list[tuple[float, str]]
-    sides: list[tuple[str, ...]]
-    columns: list[str]
-    cells: dict[tuple[int, int], Line]  # by line and column, both from 0
-
-
-def _by_place(
-    rows: list[Line], lines: list[Any], columns: list[Any], key: Callable[[Line], tuple[Any, Any]]
-) -> dict[tuple[int, int], Line]:
-    keys = [key(row) for row in rows]
-    return {(lines.index(a), columns.index(b)): row for (a, b), row in zip(keys, rows, strict=True)}
-
-
-def _drawing(
-    material: Material, rows: list[Line], grid: _Grid, write: Write, notes: list[str] | None = None
-) -> Drawing:
-    data = pd.DataFrame(rows).astype(dict.fromkeys(NUMBERS, float))
-    shows = seeds_text(data, "± sample sd over seeds; grey: the paper's numbers. 95 % intervals are in the csv")
-    if not data["compared"].all():
-        shows += ". Without grey: not in the paper"
-    notes = [*missing_notes(material, data, gaps=False), *(notes or []), *_excluded(material, rows, write)]
-    figure = sheet()
-    _typeset(figure.subplots(), grid, write)
-    finish(figure, material, shows, notes, panels=0.1 + ROW * (len(grid.sides) + 1))
-    return Drawing(figure, data)
-
-
-def _excluded(material: Material, rows: list[Line], write: Write) -> list[str]:
-    """The published numbers that are not judged, and those of methods that are not here, by reason."""
-    reasons: dict[str, list[str]] = {}
-    for row in rows:
-        if row["excluded"]:
-            said = f"{DAGGER} not judged ({row['excluded']})"
-            reasons.setdefault(said, []).append(f"{row['title']}, {row['value']}")
-    others = material.stated[material.stated["method_name"].isna() & material.stated["mean"].notna()]
-    for row in others.to_dict("records"):
-        number = write(row["mean"], row["std"])
-        said = f"In the paper's table, not here ({row['excluded'] or 'no such method here'})"
-        reasons.setdefault(said, []).append(f"{row['method']} {number}")
-    return [f"{reason}: {'; '.join(dict.fromkeys(known))}" for reason, known in reasons.items()]
-
-
-def _lines(material: Material, metric: str) -> list[dict[str, Any]]:
-    """One line a cell, also for cells that only the paper has and cells that only we have."""
-    known = material.published
-    rows, compared = [], set(zip(known["experiment"], known["method_name"], strict=True))
+    published = material.published
+    compared = set(zip(published["experiment"], published["method_name"], strict=True))
+    lines: list[Line] = []
     for experiment in material.experiments:
-        settings = material.settings(experiment)
-        methods = _in_order(material, {*material.methods(experiment), *_listed(material, experiment)})
-        for method in methods:
-            for setting in settings:
-                published, published_sd = material.published_value(experiment, setting, method, metric)
-                summary = summary_row(material.of(experiment, setting, method), metric)
-                reason = "" if summary["n"] else material.why_not(experiment, setting, method)
-                rows.append(
-                    {
-                        **cell_names(material, experiment, setting, method),
-                        "published": published,
-                        "published_sd": published_sd,
-                        **summary,
-                        "note": reason,
-                        "listed": material.row_in_paper(experiment, setting, method, metric),
-                        "excluded": material.excluded_because(experiment, setting, method, metric),
-                        "compared": (experiment, method) in compared,
-                    }
-                )
-    return rows
+        for method in in_order(material, {*material.methods(experiment), *_listed(material, experiment)}):
+            for setting in material.settings(experiment):
+                cell = (experiment, setting, method)
+                lines.append({**_line(material, cell, metric), "compared": (experiment, method) in compared})
+    return pd.DataFrame(lines).astype(dict.fromkeys(NUMBERS, float))
 
 
-def _in_order(material: Material, methods: set[str]) -> list[str]:
+def _line(material: Material, cell: tuple[str, str, str], metric: str) -> Line:
+    mean, sd = material.published_value(*cell, metric)
+    summary = summary_row(material.of(*cell), metric)
+    return {
+        **cell_names(material, *cell),
+        "published": mean,
+        "published_sd": sd,
+        **summary,
+        "note": "" if summary["n"] else material.why_not(*cell),
+        "listed": material.row_in_paper(*cell, metric),
+        "excluded": material.excluded_because(*cell, metric),
+    }
+
+
+def in_order(material: Material, methods: set[str]) -> list[str]:
     """The order in which the config maps the paper's methods, that of the paper's table, then the config's own."""
     paper = material.config.paper(material.paper)
     mapped = paper.published.methods.values() if paper.published else []
@@ -153,15 +68,79 @@ def _in_order(material: Material, methods: set[str]) -> list[str]:
 
 def _listed(material: Material, experiment: str) -> list[str]:
     """The methods that the paper's table has for an experiment."""
-    rows = material.stated
-    return list(rows[rows["experiment"] == experiment]["method_name"].dropna())
+    stated = material.stated
+    return list(stated[stated["experiment"] == experiment]["method_name"].dropna())
+
+
+@styled
+def draw(material: Material, rows: pd.DataFrame, percent: bool = False) -> Figure:
+    """Lines: experiments and their methods; columns: settings. Each cell: ours (mean ± sd), below it the paper's.
+
+    `percent` writes the picture in percent, as a paper may; the rows are fractions.
+    """
+    lines = rows.to_dict("records")
+    values = dict.fromkeys(rows["value"])
+    sides = list(dict.fromkeys(zip(rows["experiment"], rows["method"], strict=True)))
+    heads = {line["value"]: _head(material, line["experiment"], line["setting"]) for line in reversed(lines)}
+    grid = Grid(
+        left=[(0.0, "experiment"), (0.205, "method")],
+        sides=[(_title(material, experiment), method_title(material, method)) for experiment, method in sides],
+        columns=[heads[value] for value in values],
+        cells=by_place(lines, sides, list(values), lambda line: ((line["experiment"], line["method"]), line["value"])),
+    )
+    return as_figure(material, rows, grid, writer(percent))
+
+
+class Grid(NamedTuple):
+    """A table to be set: columns of words (place from 0 to 1, head), a tuple of words a line, columns of cells."""
+
+    left: list[tuple[float, str]]
+    sides: list[tuple[str, ...]]
+    columns: list[str]
+    cells: dict[tuple[int, int], Record]  # by line and column, both from 0
+
+
+def by_place(
+    cells: list[dict[Hashable, Any]], lines: list[Any], columns: list[Any], key: Callable[[Record], tuple[Any, Any]]
+) -> dict[tuple[int, int], Record]:
+    """Cells by their line and column; `key` says which of `lines` and of `columns` a cell belongs to."""
+    places = [(key(cell), cell) for cell in cells]
+    return {(lines.index(line), columns.index(column)): cell for (line, column), cell in places}
+
+
+def as_figure(
+    material: Material, rows: pd.DataFrame, grid: Grid, write: Write, notes: list[str] | None = None
+) -> Figure:
+    """The grid as a figure, with what must be known of its cells below it."""
+    shows = seeds_text(rows, "± sample sd over seeds; grey: the paper's numbers. 95 % intervals are in the csv")
+    if not rows["compared"].all():
+        shows += ". Without grey: not in the paper"
+    notes = [*missing_notes(material, rows, gaps=False), *(notes or []), *_excluded(material, rows, write)]
+    picture = sheet()
+    _typeset(picture.subplots(), grid, write)
+    finish(picture, material, shows, notes, panels=0.1 + HEIGHT * (len(grid.sides) + 1))
+    return Figure(picture, rows)
+
+
+def _excluded(material: Material, rows: pd.DataFrame, write: Write) -> list[str]:
+    """The published numbers that are not judged, and those of methods that are not here, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for line in rows[rows["excluded"] != ""].to_dict("records"):
+        why = f"{DAGGER} not judged ({line['excluded']})"
+        reasons.setdefault(why, []).append(f"{line['title']}, {line['value']}")
+    others = material.stated[material.stated["method_name"].isna() & material.stated["mean"].notna()]
+    for row in others.to_dict("records"):
+        why = f"In the paper's table, not here ({row['excluded'] or 'no such method here'})"
+        reasons.setdefault(why, []).append(f"{row['method']} {write(row['mean'], row['std'])}")
+    return [f"{reason}: {'; '.join(dict.fromkeys(names))}" for reason, names in reasons.items()]
 
 
 def _title(material: Material, experiment: str) -> str:
     return textwrap.fill(material.experiment(experiment).title, 22)
 
 
-def _method(material: Material, method: str) -> str:
+def method_title(material: Material, method: str) -> str:
+    """A method's title, broken to the width of its column."""
     return textwrap.fill(material.title(method), 28)
 
 
@@ -173,14 +152,7 @@ def _head(material: Material, experiment: str, setting: str) -> str:
     return f"ρ = {value}" if "ρ" in one.varies else f"{one.varies}: {value}"
 
 
-def _data_head(material: Material, experiment: str, setting: str) -> str:
-    one, label = material.experiment(experiment), material.label(experiment, setting)
-    if one.status == "ready":
-        return f"{data_title(one.dataset)}, {label} \n(surrogate, run here)"
-    return f"{one.title}, {label}" if len(one.settings) > 1 else one.title
-
-
-def _typeset(axes: Axes, grid: _Grid, write: Write) -> None:
+def _typeset(axes: Axes, grid: Grid, write: Write) -> None:
     height = len(grid.sides) + 1
     axes.set_axis_off()
     axes.set_xlim(0, 1)
@@ -193,8 +165,8 @@ def _typeset(axes: Axes, grid: _Grid, write: Write) -> None:
     for x, head in zip(columns, grid.columns, strict=True):
         text = "\n".join(textwrap.fill(part, characters) for part in head.splitlines())
         axes.text(x, 0.55, text, weight="bold", ha="center", va="center", fontsize=7.5, linespacing=1.15)
-    for y, width in ((0, 1.0), (1, 0.6), (height, 1.0)):
-        axes.axhline(y, color=INK, linewidth=width)
+    for edge, width in ((0, 1.0), (1, 0.6), (height, 1.0)):
+        axes.axhline(edge, color=INK, linewidth=width)
     previous = None
     for line, words in enumerate(grid.sides, start=1):
         block = words[0] if len(words) > 1 else None
@@ -211,79 +183,28 @@ def _typeset(axes: Axes, grid: _Grid, write: Write) -> None:
             _cell(axes, x, line, grid.cells.get((line - 1, column)), write)
 
 
-def _cell(axes: Axes, x: float, line: int, row: Line | None, write: Write) -> None:
-    if row is None:
+def _cell(axes: Axes, x: float, line: int, cell: Record | None, write: Write) -> None:
+    if cell is None:
         return
-    ours = write(row["mean"], row["sd"]) if row["n"] else "not run"
-    style: dict[str, Any] = {} if row["n"] else {"color": MUTED, "style": "italic"}
-    axes.text(x, line + (0.33 if row["compared"] else 0.5), ours, ha="center", va="center", fontsize=7.5, **style)
-    if not row["compared"]:  # the paper does not have this method here
+    ours = write(cell["mean"], cell["sd"]) if cell["n"] else "not run"
+    style: dict[str, Any] = {} if cell["n"] else {"color": MUTED, "style": "italic"}
+    axes.text(x, line + (0.33 if cell["compared"] else 0.5), ours, ha="center", va="center", fontsize=7.5, **style)
+    if not cell["compared"]:  # the paper does not have this method here
         return
-    paper = "not reported" if row["listed"] else "not in the paper"
-    if row["published"] is not None:
-        paper = write(row["published"], row["published_sd"]) + (f" {DAGGER}" if row["excluded"] else "")
+    paper = "not reported" if cell["listed"] else "not in the paper"
+    if pd.notna(cell["published"]):
+        paper = write(cell["published"], cell["published_sd"]) + (f" {DAGGER}" if cell["excluded"] else "")
     axes.text(x, line + 0.71, paper, ha="center", va="center", fontsize=6.5, color=MUTED)
 
 
-def _fraction(mean: float, sd: float | None) -> str:
-    return f"{mean:.4f}" if sd is None or sd != sd else f"{mean:.4f} ± {sd:.3f}"
+def writer(percent: bool) -> Write:
+    """How a table writes a mean and its sd: in percent, or as the fractions that they are."""
+    return _percent if percent else _fraction
 
 
-def _percent(mean: float, sd: float | None) -> str:
-    return f"{100 * mean:.2f}" if sd is None or sd != sd else f"{100 * mean:.2f} ± {100 * sd:.2f}"
+def _fraction(mean: float, sd: float) -> str:
+    return f"{mean:.4f}" if pd.isna(sd) else f"{mean:.4f} ± {sd:.3f}"
 
 
-@styled
-def not_run(material: Material, percent: bool = False) -> Drawing:
-    """The panel of an artifact that cannot be run here: that it was not, why, and what the paper says.
-
-    `percent` as in `table`. csv: one line a published number, with status `not run` and the reason.
-    """
-    reason = material.artifact.reason or "not run"
-    known = material.published
-    known = known[known["experiment"].isin(material.experiments)]
-    rows = [
-        {
-            "experiment": row["experiment"],
-            "setting": row["setting_name"],
-            "value": material.label(row["experiment"], row["setting_name"]),
-            "method": row["method_name"],
-            "title": material.title(row["method_name"]),
-            "metric": row["metric"],
-            "n": 0,
-            "published": row["mean"],
-            "published_sd": row["std"],
-            "status": "not run",
-            "note": reason,
-            "runs": "",
-            "records": "",
-        }
-        for row in known.to_dict("records")
-    ]
-    wrapped, write = textwrap.wrap(reason, 88), _percent if percent else _fraction
-    figure = sheet(1.5 + 0.15 * len(wrapped) + 0.17 * len(rows))
-    axes = figure.subplots()
-    axes.set_axis_off()
-    lines = [("not run", INK, "bold"), *((line, INK, "normal") for line in wrapped)]
-    lines += [("", INK, "normal"), ("What the paper reports:", MUTED, "normal")] if rows else []
-    lines += [(_reported(material, row, write), MUTED, "normal") for row in rows]
-    for place, (line, colour, weight) in enumerate(lines):
-        y = 1 - (place + 0.8) / (len(lines) + 0.6)
-        axes.text(0.5, y, line, ha="center", va="center", color=colour, weight=weight, transform=axes.transAxes)
-    axes.add_patch(_border(axes))
-    finish(figure, material, "Nothing of ours is drawn here, and nothing stands in for it")
-    columns = ["experiment", "setting", "value", "method", "metric", "mean", "sd", "n", "low", "high", "published",
-               "published_sd", "title", "status", "note", "runs", "records"]  # fmt: skip
-    return Drawing(figure, pd.DataFrame(rows).reindex(columns=columns))
-
-
-def _reported(material: Material, row: Line, write: Write) -> str:
-    place = f", {row['value']}" if len(material.settings(row["experiment"])) > 1 else ""
-    number = "no number" if pd.isna(row["published"]) else write(row["published"], row["published_sd"])
-    return f"{row['title']}{place}, {row['metric'].replace('_', ' ')}: {number}"
-
-
-def _border(axes: Axes) -> Any:
-    return Rectangle(
-        (0, 0), 1, 1, transform=axes.transAxes, fill=False, edgecolor=MUTED, linewidth=0.8, linestyle=(0, (3, 2))
-    )
+def _percent(mean: float, sd: float) -> str:
+    return f"{100 * mean:.2f}" if pd.isna(sd) else f"{100 * mean:.2f} ± {100 * sd:.2f}"

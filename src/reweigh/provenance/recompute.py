@@ -8,19 +8,15 @@ from typing import Any
 import numpy as np
 
 from reweigh import stats
+from reweigh.analysis.ridges import QUANTILES, bin_edges
+from reweigh.analysis.rows import AGREEMENT, CLASS_WEIGHT, DIFFERENCE, INVERSE_FREQUENCY, MAP_POINT, RIDGES, SIDES
 from reweigh.analysis.tables import logged, majority_and_minority_weights
 from reweigh.config.grid import Config
 from reweigh.records import record
 from reweigh.records.lineage import value_of
 
-DIFFERENCE = "_difference"  # how the metric of a paired difference ends
 TOLERANCE = 1e-5  # a csv holds six significant digits
-RIDGES = ("class_weight", "inverse_frequency", "class_weight_density")
-SIDES = ("majority_weight", "minority_weight")
-AGREEMENT = "nearest_neighbour_agreement"
-FEATURES = ("tsne", AGREEMENT)  # of one run each; no mean over seeds
-BINS = 80  # of a ridge, over all that its panel shows and a margin on both sides
-MARGIN = 0.04
+FEATURES = (MAP_POINT, AGREEMENT)  # of one run each; no mean over seeds
 
 
 def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = ".") -> dict[str, Any] | None:
@@ -89,10 +85,10 @@ def _ridge(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path) 
     if label not in range(samples.shape[1]):
         return {"class": None}  # there is no such class
     values = samples[:, int(label)]
-    if row["metric"] == "inverse_frequency":
+    if row["metric"] == INVERSE_FREQUENCY:
         return {"mean": inverse[int(label)], "n": len(known)}
-    if row["metric"] == "class_weight":
-        low, high = np.quantile(values, (0.05, 0.95))
+    if row["metric"] == CLASS_WEIGHT:
+        low, high = np.quantile(values, QUANTILES)
         mean, sd = float(values.mean()), float(values.std(ddof=1))
         return {"mean": mean, "sd": sd, "n": len(known), "low": float(low), "high": float(high)}
     heights, centres = np.histogram(values, edges)[0], (edges[:-1] + edges[1:]) / 2
@@ -129,9 +125,7 @@ def _ridges(traces: tuple[tuple[Path, str], ...], counts: tuple[int, ...]) -> tu
             arrays.append(logged["class_weights"].astype(float))
     samples, rarity = np.concatenate(arrays), 1 / np.asarray(counts, float)
     inverse = rarity / rarity.sum() * samples.sum(1).mean()
-    lowest, highest = min(samples.min(), inverse.min()), max(samples.max(), inverse.max())
-    room = MARGIN * (highest - lowest) or 0.01
-    return samples, inverse, np.linspace(max(0.0, lowest - room), highest + room, BINS + 1)
+    return samples, inverse, bin_edges(samples, inverse)
 
 
 # --- does a line speak of its runs? ----------------------------------------------------------------------------------
@@ -169,7 +163,7 @@ def _unlike_bodies(row: dict[str, Any], bodies: list[dict[str, Any]], paper: str
     known = base in bodies[0]["metrics"] or base in bodies[0]["curves"]
     if not known and metric not in (*RIDGES, *SIDES, *FEATURES):
         return f"no record has a metric {metric}"
-    if metric == "tsne" and row.get("mean"):
+    if metric == MAP_POINT and row.get("mean"):
         return f"mean {row['mean']} of a point of a map, which has none"
     if paired != bool(against):
         return f"metric {metric} against {against or 'nothing'}"

@@ -244,12 +244,12 @@ def text(root: str | Path = ".") -> str:
 
 def write(folder: Path, root: str | Path = ".") -> list[Path]:
     """Put the tables into `folder`/verdicts.md, between their markers, and draw verdicts.png beside it."""
-    from reweigh.plots.probabilities import verdict_probabilities
+    from reweigh.plots import probabilities
 
     text, picture = folder / "verdicts.md", folder / "verdicts.png"
     for name, body in markdown_tables(load(root)).items():
         put(text, name, body)
-    picture.write_bytes(verdict_probabilities(curves()).png())
+    picture.write_bytes(probabilities.draw(curves()).png())
     return [text, picture]
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import pandas as pd
 
 from reweigh import stats
-from reweigh.analysis.tables import published, summary_row, why_not
+from reweigh.analysis.rows import summary_row
+from reweigh.analysis.tables import published, why_not
 from reweigh.config.grid import Config
 
 
@@ -77,7 +78,7 @@ def _ours(
         "title": config.paper(paper).methods[method].title,
         **ours,
         "metric": metric,
-        "difference": None if mean is None or not values or excluded else ours["mean"] - mean,
+        "difference": None if mean is None or ours["mean"] is None or excluded else ours["mean"] - mean,
         **_gain(runs, experiment, setting, (method, plain), metric),
         "published_gain": None if excluded else _published_gain(numbers, row, plain),
         "verdict": "not judged" if excluded else stats.verdict(mean, sd, values),

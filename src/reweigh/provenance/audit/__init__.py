@@ -15,7 +15,7 @@ record. The kinds:
 - commit: the code that records say they executed, against git's at the commit that they name;
 - lock: the versions of torch and NumPy, against those that the lock file pinned then and pins now;
 - split, raw, embedded: splits drawn again from raw files; raw files and their source files; packed data in the project;
-- figure, drawing, receipt: a csv, line by line; its pdf, png and notebook; what they were made from, and by what;
+- figure, rendering, receipt: a csv, line by line; its pdf, png and notebook; what they were made from, and by what;
 - scorecard, page: the scorecard's csv, and the pages made from it, byte by byte;
 - attestation: whether it agrees with itself and its records;
 - snakemake: what Snakemake's metadata say of the files that its jobs made;

@@ -7,6 +7,7 @@ notices a cell, a seed or an epoch that was left out, if the receipt was written
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from reweigh.analysis.rows import DIFFERENCE, SIDES
 from reweigh.analysis.tables import unpack
 from reweigh.config.grid import Config
 from reweigh.config.names import ArtifactName, CellName, RunName
@@ -79,7 +80,7 @@ def _runs(line: Line, runs: list[str], config: Config, artifact: ArtifactName, r
     metric, epoch = line["metric"], recompute.number(line.get("epoch"))
     if metric in recompute.FEATURES or line.get("seed"):
         return
-    metric = metric.removesuffix(recompute.DIFFERENCE)
+    metric = metric.removesuffix(DIFFERENCE)
     by_seed = [
         {
             RunName.parse(run).seed: run
@@ -134,6 +135,6 @@ def _epochs(lines: list[Line], records: Records) -> Iterator[str]:
 
 def _epochs_of(body: dict[str, Any], metric: str) -> list[int]:
     """The epochs at which a run has a metric."""
-    if metric in recompute.SIDES:
+    if metric in SIDES:
         return list(range(1, body["trace"]["arrays"]["mean_weights"][0] + 1))
     return [int(epoch) for epoch in body["curves"]["epoch"]]

@@ -1,7 +1,8 @@
 """The near end of the chain, as an audit checks it: figures and scorecard against their receipts and their records.
 
-A csv is read line by line and computed again from the records that it names; every file is compared with the sha256 in
-its receipt. So a file that was altered is `broken`, and one whose records, code or config have moved since is `stale`.
+A csv is read line by line and computed again, by code of its own, from the records that it names; as a whole it is held
+against what its notebook would write now. Every file is compared with the sha256 in its receipt. So a file that was
+altered is `broken`, and one whose records, code or config have moved since is `stale`.
 """
 
 import csv
@@ -20,6 +21,7 @@ from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.provenance import recompute
 from reweigh.provenance.audit.completeness import incompleteness
 from reweigh.provenance.audit.links import Link, with_progress
+from reweigh.provenance.audit.notebook_rows import unlike_its_notebook
 
 Records = dict[str, dict[str, Any]]
 Numbers = dict[tuple[str, ...], tuple[Any, Any]] | None  # None: they cannot be read
@@ -44,6 +46,8 @@ class Receipt:
             body = receipt.read(path)
             self.state, self.detail = _moved(body, basis, records)
             self.files, self.runs = {**body["files"]}, {one["run"] for one in body["records"]}
+        except receipt.OldReceiptError as error:
+            self.state, self.detail = "stale", str(error)
         except RecordError as error:
             self.state, self.detail = "broken", f"{error}; it was changed by hand"
         except (KeyError, TypeError) as error:
@@ -72,7 +76,7 @@ def _moved(body: dict[str, Any], basis: dict[str, Any] | str, records: Records) 
     inputs = {**body["inputs"], **basis["inputs"]}
     if changed := sorted(name for name in inputs if body["inputs"].get(name) != basis["inputs"].get(name)):
         return "stale", f"changed since: {', '.join(changed)}"
-    if body["drawing"] != basis["drawing"]:
+    if body["rendering"] != basis["rendering"]:
         return "stale", "the code that makes it, or what the config says of it, has changed since"
     return GOOD
 
@@ -92,7 +96,7 @@ def named_runs(scale: str, root: Path) -> Iterator[tuple[str, str]]:
 
 
 def check_figures(config: Config, scale: str, root: Path, records: Records) -> Iterator[Link]:
-    """Links of each artifact that was drawn: `figure` (its csv), `drawing` (pdf, png and notebook) and `receipt`."""
+    """Links of each artifact that is there: `figure` (its csv), `rendering` (pdf, png and notebook) and `receipt`."""
     folder = root / "figures" / scale
     files = [path for ending in (*MADE, "json") for path in folder.glob(f"*/[!.]*.{ending}")]
     stems = {path.with_suffix("") for path in files if not path.name.endswith(".failed.ipynb")}
@@ -115,7 +119,7 @@ def _figure(config: Config, stem: Path, root: Path, records: Records, numbers: N
     made = Receipt(Path(f"{stem}.json"), basis, records)
     absent = [kind for kind in NOT_IN_GIT if not there[kind].is_file()]
     for kind, path in there.items():
-        link = "figure" if kind == "csv" else "drawing"
+        link = "figure" if kind == "csv" else "rendering"
         if path.is_file():
             verdict = _csv(path, made, view) if kind == "csv" else made.of(path, kind)
         elif kind in NOT_IN_GIT and len(absent) == len(NOT_IN_GIT):
@@ -168,8 +172,11 @@ def _lines(path: Path, view: View, made: Receipt | None) -> Verdict:
             worst = state, f"line {place}: {detail}"
     if worst != GOOD or made is None or view.paper not in view.config.papers:
         return worst
-    lacks = incompleteness(lines, view.config, ArtifactName(view.scale, view.paper, view.name), view.records, made.runs)
-    return ("broken", lacks) if lacks else GOOD
+    artifact = ArtifactName(view.scale, view.paper, view.name)
+    wrong = incompleteness(lines, view.config, artifact, view.records, made.runs)
+    if not wrong and made.state in ("intact", "stale"):
+        wrong = unlike_its_notebook(lines, view.config, artifact, view.records)
+    return ("broken", wrong) if wrong else GOOD
 
 
 def _line(line: dict[str, str], view: View) -> Verdict:
@@ -191,7 +198,7 @@ def _line(line: dict[str, str], view: View) -> Verdict:
     if unlike := recompute.unlike_its_runs(line, bodies, view.config, view.paper):
         return "broken", unlike
     if fingerprint(body["digest"] for body in bodies) != line["records"]:
-        return "stale", "drawn from other records than those that are there now"
+        return "stale", "made from other records than those that are there now"
     again = recompute.line(line, bodies, view.root)
     wrong = recompute.differences(line, again) if again else []
     return ("broken", "; ".join(wrong)) if wrong else GOOD

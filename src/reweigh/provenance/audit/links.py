@@ -12,7 +12,7 @@ SOUND = ("intact", "attested")
 FAILING = ("stale", "broken", "missing")
 KINDS = (
     "record", "spec", "code", "commit", "recipe", "lock", "trace", "split", "raw", "embedded", "attestation",
-    "snakemake", "rerun", "figure", "drawing", "receipt", "scorecard", "page",
+    "snakemake", "rerun", "figure", "rendering", "receipt", "scorecard", "page",
 )  # fmt: skip
 
 
@@ -53,8 +53,8 @@ REMEDIES = {
     ("embedded", "missing"): "restore it from git",
     ("attestation", "broken"): "restore it from git, or delete it and attest again: reweigh attest",
     ("attestation", "stale"): "delete it and attest again: reweigh attest",
-    **{(kind, state): _RENDER for kind in ("figure", "drawing", "receipt") for state in FAILING},
-    ("drawing", "unverifiable"): _RENDER,
+    **{(kind, state): _RENDER for kind in ("figure", "rendering", "receipt") for state in FAILING},
+    ("rendering", "unverifiable"): _RENDER,
     ("figure", "unverifiable"): f"mend its records first, if any is named; then {_RENDER}",
     ("rerun", "broken"): f"on a machine and versions like its own: {_RESTORE}",
     **{("snakemake", state): "make it again: snakemake {target}" for state in ("stale", "missing", "unverifiable")},

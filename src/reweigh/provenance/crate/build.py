@@ -189,12 +189,12 @@ def _add_scoring(graph: Graph, scorecard: Output) -> Entity:
 
 def _tool(graph: Graph, output: Output, identity: str, /, **properties: Any) -> Entity:
     """The program that made an output: the digest of its code and the versions of its libraries, by the receipt."""
-    drawing = output.receipt.get("drawing", "")
+    rendering = output.receipt.get("rendering", "")
     return graph.add(
-        f"{identity}/{drawing[:12] or 'unknown'}",
+        f"{identity}/{rendering[:12] or 'unknown'}",
         "SoftwareApplication",
-        softwareVersion=f"drawing {drawing[:12]}" if drawing else None,
-        identifier=drawing,
+        softwareVersion=f"rendering {rendering[:12]}" if rendering else None,
+        identifier=rendering,
         softwareRequirements=[graph.library(*version) for version in output.receipt.get("environment", {}).items()],
         **properties,
     )

@@ -263,7 +263,7 @@ def _some(words: list[str], most: int = OFFERED) -> str:
 
 
 def _receipt(file: Path, sha256: str, table: Table) -> tuple[dict[str, Any] | None, str]:
-    """What the receipt beside a csv says of its drawing, None without one; and what is wrong with the csv by it."""
+    """What the receipt beside a csv says of its making, None without one; and what is wrong with the csv by it."""
     path = file.with_suffix(".json")
     if not path.is_file():
         return None, ""
@@ -271,7 +271,7 @@ def _receipt(file: Path, sha256: str, table: Table) -> tuple[dict[str, Any] | No
         body = receipt.read(path)
     except RecordError as error:
         return None, f"{error}; make it again: {table.remedy}"
-    kept = {name: body[name] for name in ("digest", "drawing", "environment", "lock_digest")}
+    kept = {name: body[name] for name in ("digest", "rendering", "environment", "lock_digest")}
     stated = str(body["files"].get("csv"))
     altered = f"not the file that was made: its receipt says sha256 {stated[:12]}, it has {sha256[:12]}"
     remedy = f"restore it from git or make it again: {table.remedy}"

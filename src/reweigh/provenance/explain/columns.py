@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from reweigh.analysis.rows import CLASS_WEIGHT, DENSITY, DIFFERENCE, INVERSE_FREQUENCY
 from reweigh.provenance import recompute
 
 
@@ -29,14 +30,14 @@ OF_RUNS = {
     "weight": Source("the weight of the example in its batch", OWN),
 }
 RIDGES = {
-    "class_weight": {
+    CLASS_WEIGHT: {
         "mean": Source("mean over all outer steps of all runs", RUNS),
         "sd": Source("standard deviation over all outer steps of all runs", RUNS),
         "low": Source("5 % quantile over all outer steps of all runs", RUNS),
         "high": Source("95 % quantile over all outer steps of all runs", RUNS),
     },
-    "inverse_frequency": {"mean": Source("the weight in proportion to 1/n, by the splits' class sizes", RUNS)},
-    "class_weight_density": {
+    INVERSE_FREQUENCY: {"mean": Source("the weight in proportion to 1/n, by the splits' class sizes", RUNS)},
+    DENSITY: {
         "mean": Source("how many outer steps fall in the bin, as a share of the fullest", RUNS),
         "x": Source("the centre of the bin", RUNS),
     },
@@ -88,6 +89,6 @@ def source(line: dict[str, str], column: str) -> Source:
     metric = line.get("metric", "")
     if line.get("kind") == "claim" and column in CLAIMED:
         return CLAIMED[column]
-    if column == "mean" and metric.endswith(recompute.DIFFERENCE):
+    if column == "mean" and metric.endswith(DIFFERENCE):
         return PAIRED
     return RIDGES.get(metric, {}).get(column) or OF_RUNS.get(column) or SCORED.get(column) or NAME

@@ -1,23 +1,21 @@
 """Numbers that no run feeds: a toy computed from the config, class sizes by formula or by list, measured speeds."""
 
 import functools
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from reweigh.analysis.rows import CLASS_SIZE, DECISION_LINE, EXAMPLE, WEIGHT
 from reweigh.config.grid import Config
 from reweigh.data.catalogue import Edition, Manifest, Source
-from reweigh.digest import PACKAGE, file_digest, source_digest
+from reweigh.digest import PACKAGE, source_digest
 from reweigh.provenance.recompute import number
 from reweigh.records import lineage, record
 from reweigh.records.lineage import EDITIONS
-from reweigh.streams import rng
 
-TOY = ("weight", "example", "decision_line")
-SIZES = "training_examples"
+OF_OPTIONS = (EXAMPLE, WEIGHT, DECISION_LINE)  # metrics of what the options of an artifact decide
 
 
 @dataclass
@@ -41,65 +39,68 @@ def of_line(config: Config, scale: str, paper: str, name: str, line: dict[str, s
     """How a figure's line that names no runs was computed; None for one that is not computed at all."""
     if line.get("status") != "computed" or paper not in config.papers:
         return None
-    if line["metric"] in TOY:
+    if line["metric"] in OF_OPTIONS:
         options = config.artifact(paper, name).options
         return Formula(
             f"computed from the config's options alone; random points by seed {options['seed']}",
             ("artifacts", name, "options"),
-            "plots/toy.py",
-            _toy(options, line),
+            "plots/papers/absgd/toy.py",
+            _of_options(options, line),
         )
-    return _sizes(config, paper, line) if line["metric"] == SIZES else None
+    return _sizes(config, paper, line) if line["metric"] == CLASS_SIZE else None
 
 
-def _toy(said: dict[str, Any], line: dict[str, str]) -> dict[str, Any]:
-    """One step of logistic regression: an example's place, side and weight, or the height of a decision line."""
-    draw, points, sides = rng(said["seed"], "toy"), [], []
-    for side, label in ((said["positives"], 1), (said["negatives"], -1)):
-        points.append(draw.normal(side["mean"], side["sd"], (int(side["count"]), 2)) / said["divisor"])
-        sides += [label] * int(side["count"])
-    x, y = np.vstack(points), np.array(sides)
-    w, batch = np.array(said["start"], float), np.array(said["batch"])
-    scores = y[batch] * (x[batch] @ w[:2] + w[2])
-    tilted = np.exp(np.log1p(np.exp(-scores)) / said["lambda_"])
-    weights = np.full(len(batch), 1 / len(batch)) if line["method"] == "sgd_ce" else tilted / tilted.sum()
-    if line["metric"] == "decision_line":
-        if line["note"] == "after":
-            pull = weights * y[batch] / (1 + np.exp(scores))  # minus the gradient's factor at each example
-            w = w + said["learning_rate"] * np.array([*(pull @ x[batch]), pull.sum()])
-        return {"y": -(w[2] + w[0] * (number(line["x"]) or 0.0)) / w[1]}
-    place = _whole(line["example"], len(y))
-    again = {"class": int(y[place]), "x": x[place, 0], "y": x[place, 1]}
-    return again if line["metric"] == "example" else {**again, "weight": weights[batch == place][0]}
+def _of_options(options: dict[str, Any], line: dict[str, str]) -> dict[str, Any]:
+    """What the figure's own rows say of an example, its side and weight, or of an end of a decision line."""
+    from reweigh.plots.papers.absgd.toy import step_rows
+
+    rows = [row for row in step_rows(options) if all(row.get(key, "") == line[key] for key in ("metric", "method"))]
+    if line["metric"] == DECISION_LINE:
+        ends = [row for row in rows if row["note"] == line["note"]]
+        if not ends:
+            raise ValueError(f"{line['note']!r} is no time of a decision line")
+        nearest = min(ends, key=lambda row: abs((row["x"] or 0.0) - (number(line["x"]) or 0.0)))
+        return {"x": nearest["x"], "y": nearest["y"]}
+    place = _whole(line["example"], sum(options[side]["count"] for side in ("positives", "negatives")))
+    shown = [row for row in rows if row["example"] == place]
+    if not shown:
+        raise ValueError(f"example {place} has no line of metric {line['metric']}")
+    return {key: value for key, value in shown[0].items() if key in ("class", "x", "y", "weight")}
 
 
 def _sizes(config: Config, paper: str, line: dict[str, str]) -> Formula:
     """Training examples of the class of a rank: by the split's formula, or counted in the training list."""
-    from reweigh.config.sizes import CLASS_SIZES
+    from reweigh.plots.sizes import follows_formula, is_training_list, sizes_by_formula
 
     experiment, setting = line["experiment"], line["setting"]
     method = config.experiment(paper, experiment).methods[0]
     data = config.resolve(f"paper/{paper}/{experiment}/{setting}/{method}/seed0")["data"]
     manifest, split = _manifest(config.root / "data/manifest.yaml"), data["split"]
-    if split["kind"] in ("long-tail", "step"):
-        classes = len(CLASS_SIZES[data["dataset"]])
-        sizes = sorted((_size(split, label, classes) for label in range(classes)), reverse=True)
+    if follows_formula(data):
         how = f"the formula of the split, {split['kind']}; what it is drawn from:"
         raw = _raw(manifest, data["dataset"], lambda file: bool(file.sha256))
         keys = ("experiments", experiment, "settings", setting)
-        return Formula(how, keys, "data/imbalance.py", {"y": _ranked(sizes, line)}, raw)
-    found = Formula("counted in the training list", ("experiments", experiment), "plots/sizes.py")
-    found.raw = _raw(manifest, data["dataset"], _is_training_list)
-    if sizes := _counted(config.root, config.root / "data/manifest.yaml", data["dataset"]):
-        found.again = {"y": _ranked(sizes, line)}
-    else:
+        return Formula(how, keys, "data/imbalance.py", {"y": _of_rank(sizes_by_formula(data), line)}, raw)
+    raw = _raw(manifest, data["dataset"], lambda file: is_training_list(file.name) and bool(file.sha256))
+    found = Formula("counted in the training list", ("experiments", experiment), "plots/sizes.py", raw=raw)
+    if (sizes := _counted(config.root, data["dataset"])) is None:
         found.unchecked = f"not computed again: the training list is not at hand: reweigh fetch {data['dataset']}"
+    else:
+        found.again = {"y": _of_rank(sizes, line)}
     return found
 
 
-def _ranked(sizes: list[int], line: dict[str, str]) -> int:
-    """The size of the class of a line's rank, counted from 1."""
-    return [0, *sizes][_whole(line["x"], len(sizes) + 1)]
+@functools.lru_cache(maxsize=8)
+def _counted(root: Path, dataset: str) -> np.ndarray | None:
+    """`sizes_by_list`, once a process: a figure has a line for every class."""
+    from reweigh.plots.sizes import sizes_by_list
+
+    return sizes_by_list(dataset, root)
+
+
+def _of_rank(sizes: np.ndarray, line: dict[str, str]) -> int:
+    """The size of the class of a line's rank, counted from 1, the largest first."""
+    return int([0, *sorted(sizes, reverse=True)][_whole(line["x"], len(sizes) + 1)])
 
 
 def _whole(text: str, end: int) -> int:
@@ -118,16 +119,6 @@ def _manifest(path: Path) -> Manifest:
 @functools.cache
 def _code_digest(file: str) -> str:
     return source_digest((PACKAGE / file).read_text())
-
-
-def _size(split: dict[str, Any], label: int, classes: int) -> int:
-    """Examples of one class, rounded down; the two long tails differ in where they round (data/imbalance.py)."""
-    largest, share = split["largest_class"], 1 / split["imbalance_ratio"]
-    if split["kind"] == "step":
-        return largest if label < classes // 2 else int(largest * share)
-    if split.get("rounding") == "exact":
-        return int(largest * share ** (label / (classes - 1)))
-    return int(largest * (share ** (1 / (classes - 1))) ** label)
 
 
 def _raw(manifest: Manifest, dataset: str, wanted: Any) -> list[dict[str, Any]]:
@@ -175,32 +166,3 @@ def stated(dataset: str, edition: Edition, file: Source) -> dict[str, Any]:
         "url": urls[0] if urls else None,
         "what": EDITIONS.get(edition.name, edition.name),
     }
-
-
-def _is_training_list(file: Source) -> bool:
-    return "train" in file.name and file.name.endswith(".txt") and bool(file.sha256)
-
-
-@functools.lru_cache(maxsize=8)
-def _counted(root: Path, manifest: Path, dataset: str) -> list[int]:
-    """Lines of each class in a data set's training list, the largest class first; empty if it is not at hand."""
-    listed = _at_hand(root, _manifest(manifest), dataset)
-    if listed is None:
-        return []
-    labels = [int(line.split()[-1]) for line in listed.read_text().splitlines() if line.strip()]
-    return sorted(np.bincount(labels).tolist(), reverse=True)
-
-
-def _at_hand(root: Path, manifest: Manifest, dataset: str) -> Path | None:
-    """The training list in data/raw or the mirror, if it is what the manifest says."""
-    mirror = os.environ.get("REWEIGH_MIRROR", "")
-    for edition in manifest[dataset].editions:
-        for file in filter(_is_training_list, edition.files):
-            places = [
-                root / "data/raw" / dataset / file.name,
-                *([Path(mirror, file.mirror or file.name)] if mirror else []),
-            ]
-            for path in places:
-                if path.is_file() and file_digest(path) == file.sha256:
-                    return path
-    return None

@@ -31,7 +31,7 @@ def as_tree(tree: dict[str, Any]) -> Node:
     )
     if made := tree.get("receipt"):
         versions = ", ".join(f"{name} {version}" for name, version in made["environment"].items())
-        head.append(f", made by code {_short(made['drawing'])} with {versions}")
+        head.append(f", made by code {_short(made['rendering'])} with {versions}")
     top, shown = Tree(head), set[str]()
     if tree["kind"] == "table":
         for cell in tree["cells"]:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from reweigh.digest import file_digest
-from reweigh.plots import features, sizes, toy
+from reweigh.plots import features, sizes
+from reweigh.plots.papers.absgd import toy
 
 START = np.array([5.993, 6.140, -8.033])
 

@@ -1,0 +1,144 @@
+"""The lines of a figure's csv: their columns, and how the numbers of one run, of one cell and of a pair are stated.
+
+A figure's `rows` is a data frame of such lines, in the order in which the csv has them. It may have more columns, which
+its picture needs and its csv does not; the file that makes them says which.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any, TypedDict
+
+import pandas as pd
+
+from reweigh import stats
+from reweigh.analysis.tables import Material, fingerprint, pack
+
+Row = TypedDict(
+    "Row",
+    {
+        "panel": str,  # letter of the panel, or the title of a group of lines
+        "experiment": str,
+        "setting": str,
+        "value": str,  # of the setting, as the axis writes it
+        "method": str,
+        "title": str,  # of the method, as figures write it
+        "against": str,  # the method that a difference is taken to
+        "metric": str,
+        "class": int,
+        "seed": int | None,  # of a line of one run; empty in a line of several
+        "epoch": int,  # from 1
+        "minutes": float,  # of training up to that epoch, evaluation left out
+        "example": int,  # place of an example, from 0
+        "x": float | None,  # where a point lies, in the unit of its axis
+        "y": float,
+        "weight": float,  # of an example; those of a batch sum to 1
+        "mean": float | None,  # this and the next: in the unit of the metric (accuracies, recalls: fractions)
+        "sd": float | None,  # sample sd over runs (n - 1)
+        "n": int,  # runs that have a value
+        "low": float | None,  # ends of Student's 95 % interval of the mean, where no note says otherwise
+        "high": float | None,
+        "published": float | None,  # the paper's number and its sd, in the unit of `mean`
+        "published_sd": float | None,
+        "scale": str,
+        "status": str,  # run, not run, diverged, `2 diverged`, computed (without any run)
+        "note": str,  # why there is no number, or what it is
+        "runs": str,  # those that feed the line (see `tables.pack`)
+        "records": str,  # fingerprint of their records
+    },
+    total=False,
+)
+
+COLUMNS = tuple(Row.__annotations__)  # every csv has them in this order
+CORE = ("experiment", "setting", "value", "method", "metric", "mean", "sd", "n", "low", "high", "status", "runs",
+        "records")  # also where they are empty  # fmt: skip
+NUMBERS = ("mean", "sd", "low", "high", "published", "published_sd")
+
+# Metrics of lines that are no mean of a record's metric over runs.
+DIFFERENCE = "_difference"  # how the metric of a paired difference ends
+CLASS_WEIGHT, INVERSE_FREQUENCY, DENSITY = "class_weight", "inverse_frequency", "class_weight_density"
+RIDGES = (CLASS_WEIGHT, INVERSE_FREQUENCY, DENSITY)
+SIDES = ("majority_weight", "minority_weight")
+MAP_POINT, AGREEMENT = "tsne", "nearest_neighbour_agreement"
+EXAMPLE, WEIGHT, DECISION_LINE = "example", "weight", "decision_line"
+CLASS_SIZE = "training_examples"
+
+
+def cell_names(material: Material, experiment: str, setting: str, method: str) -> Row:
+    """How a line names its cell: experiment, setting, the setting's value, method, and the method's title."""
+    return {
+        "experiment": experiment,
+        "setting": setting,
+        "value": material.label(experiment, setting),
+        "method": method,
+        "title": material.title(method),
+    }
+
+
+def single_row(run: Mapping[str, Any], metric: str) -> Row:
+    """The numbers of one run."""
+    return {
+        "metric": metric,
+        "mean": run[metric],
+        "n": 1,
+        "status": "run" if run["status"] == "finished" else run["status"],
+        "runs": run["run"],
+        "records": fingerprint([run["digest"]]),
+    }
+
+
+def summary_row(runs: pd.DataFrame, metric: str) -> Row:
+    """The numbers of one cell: mean, sd, n, low, high, status, runs, records.
+
+    Runs whose metric is not defined (precision where nothing was predicted positive) do not count in n.
+    """
+    known = runs[runs[metric].notna()]
+    diverged = int((known["status"] == "diverged").sum())
+    return _summary(metric, known[metric], diverged, known["run"], known["digest"])
+
+
+def paired_row(ours: pd.DataFrame, others: pd.DataFrame, metric: str) -> Row:
+    """The difference `ours` minus `others` of two cells, seed by seed.
+
+    As in `summary_row`; the seeds that only one side has do not count. Metric: `metric`_difference.
+    """
+    pairs = ours.merge(others, on="seed", suffixes=("", "_other"))
+    pairs = pairs[pairs[metric].notna() & pairs[f"{metric}_other"].notna()]
+    diverged = int((pairs[["status", "status_other"]] == "diverged").any(axis=1).sum())
+    runs, digests = ([*pairs[name], *pairs[f"{name}_other"]] for name in ("run", "digest"))
+    return _summary(f"{metric}{DIFFERENCE}", pairs[metric] - pairs[f"{metric}_other"], diverged, runs, digests)
+
+
+def mean_row(values: pd.Series) -> Row:
+    """Mean, sd, n and interval of some values; those that are missing do not count."""
+    ours = stats.summarise(values.dropna().tolist())
+    return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high}
+
+
+def _summary(metric: str, values: pd.Series, diverged: int, runs: Iterable[str], digests: Iterable[str]) -> Row:
+    row = mean_row(values)
+    return {
+        "metric": metric,
+        **row,
+        "status": "not run" if not row["n"] else f"{diverged} diverged" if diverged else "run",
+        "runs": pack(runs),
+        "records": fingerprint(digests) if row["n"] else "",
+    }
+
+
+def of_cells(rows: pd.DataFrame) -> pd.DataFrame:
+    """The lines that are not of a single seed."""
+    return rows[rows["seed"].isna()] if "seed" in rows else rows
+
+
+def of_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """The lines that are of a single seed."""
+    return rows[rows["seed"].notna()] if "seed" in rows else rows.iloc[:0]
+
+
+def write_csv(rows: pd.DataFrame, path: str | Path | IO[str]) -> None:
+    """Write a figure's lines: columns in the order of `COLUMNS`, six significant digits, no index.
+
+    Of the columns that are no part of `CORE`, those that are empty are left out.
+    """
+    kept = [name for name in COLUMNS if name in CORE or (name in rows and rows[name].notna().any())]
+    rows.reindex(columns=kept).to_csv(path, index=False, float_format="%.6g", lineterminator="\n")

@@ -1,0 +1,57 @@
+"""What stands below a figure: over how many seeds its means are, and what a reader must know of its cells."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from reweigh.analysis.rows import of_cells
+from reweigh.analysis.tables import Material
+from reweigh.plots.style import data_title
+
+
+def seeds_text(rows: pd.DataFrame, what: str = "95 % interval") -> str:
+    """`Mean over n = 5 seeds; bars: 95 % interval`, over the lines that are not of a single seed."""
+    cells = of_cells(rows)
+    return f"Mean over {count_text(cells)}; {what}" if (cells["n"] > 0).any() else "Nothing of ours was run"
+
+
+def count_text(rows: pd.DataFrame) -> str:
+    """`n = 3 seeds`, `n = 1 to 3 seeds`: how many runs feed the lines that any run feeds."""
+    counts = rows[rows["n"] > 0]["n"].astype(int)
+    if counts.empty:
+        return "n = 0 seeds"
+    least, most = counts.min(), counts.max()
+    return f"n = {least if least == most else f'{least} to {most}'} seed{'s' if most > 1 else ''}"
+
+
+def missing_notes(material: Material, rows: pd.DataFrame, gaps: bool = True) -> list[str]:
+    """Which cells of a figure have no record, and where runs diverged or ended on one class.
+
+    `gaps=False` leaves out the first, for figures that say it in the place of each cell.
+    """
+    cells = of_cells(rows)
+    absent = cells[(cells["status"] == "not run") & gaps]
+    diverged = cells[cells["status"].str.endswith("diverged")]
+    shown = set(zip(rows["experiment"], rows["setting"], rows["method"], strict=True))
+    collapsed = material.runs[material.runs["collapsed"]].itertuples()
+    several = len({material.experiment(name).dataset for name in rows["experiment"] if name}) > 1
+    affected = {
+        "Not run": absent.itertuples(),
+        "With runs whose loss was no longer finite, counted with what they had reached": diverged.itertuples(),
+        "With runs that end by predicting one class only": (
+            run for run in collapsed if (run.experiment, run.setting, run.method) in shown
+        ),
+    }
+    places = {text: _by_method(material, of, several) for text, of in affected.items()}
+    return [f"{text}: {where}" for text, where in places.items() if where]
+
+
+def _by_method(material: Material, cells: Iterable[Any], several: bool) -> str:
+    """`TDR (0.1, 0.05); Hard weighting (0.1)`; settings stand after their data set's name where there are `several`."""
+    settings: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        label = material.label(cell.experiment, cell.setting)
+        title = data_title(material.experiment(cell.experiment).dataset)
+        settings.setdefault(cell.method, {})[f"{title} {label}" if several else label] = None
+    return "; ".join(f"{material.title(method)} ({', '.join(names)})" for method, names in settings.items())

@@ -1,0 +1,41 @@
+"""A table whose columns are data sets: those that can be run beside those that only the paper has."""
+
+import pandas as pd
+
+from reweigh.analysis.tables import Material
+from reweigh.plots import tables
+from reweigh.plots.figure import Figure, styled
+from reweigh.plots.style import data_title
+from reweigh.plots.tables import Grid, as_figure, by_place, in_order, method_title, writer
+
+
+def rows(material: Material, metric: str = "test_accuracy") -> pd.DataFrame:
+    """One line a cell, as in `tables`."""
+    return tables.rows(material, metric)
+
+
+@styled
+def draw(material: Material, rows: pd.DataFrame, percent: bool = False) -> Figure:
+    """Lines: methods; columns: data sets. Cells and `percent` as in `tables`."""
+    methods = in_order(material, set(rows["method"]))
+    places = list(dict.fromkeys(zip(rows["experiment"], rows["setting"], strict=True)))
+    cells = by_place(
+        rows.to_dict("records"), methods, places, lambda line: (line["method"], (line["experiment"], line["setting"]))
+    )
+    grid = Grid(
+        left=[(0.0, "method")],
+        sides=[(method_title(material, method),) for method in methods],
+        columns=[_head(material, *place) for place in places],
+        cells=cells,
+    )
+    experiments = [material.experiment(name) for name in material.experiments]
+    closed = [one for one in experiments if one.status != "ready"]
+    reasons = [f"{one.title}: not run. {(one.reason or '').replace('`', '')}" for one in closed]
+    return as_figure(material, rows, grid, writer(percent), reasons)
+
+
+def _head(material: Material, experiment: str, setting: str) -> str:
+    one, label = material.experiment(experiment), material.label(experiment, setting)
+    if one.status == "ready":
+        return f"{data_title(one.dataset)}, {label} \n(surrogate, run here)"
+    return f"{one.title}, {label}" if len(one.settings) > 1 else one.title
