@@ -116,7 +116,7 @@ def test_a_split_names_the_runs_that_read_it() -> None:
 
 def test_a_raw_file_names_the_runs_that_read_it() -> None:
     tree = explain("data/raw/adult/adult.data")
-    runs = [run for cell in tree["used_by"] for run in tables.unpack(cell)]
+    runs = [run for cell in tree["used_by"] for run in tables.expand_runs(cell)]
     named = [
         path
         for path in Path("results").glob("*/*/*/*/*/seed*.json")

@@ -65,8 +65,18 @@ def stamp(root: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 def paper_names(root: Path) -> list[str]:
-    """The papers that have a folder."""
-    return sorted(path.parent.name for path in (root / PAPERS).glob("*/paper.yaml"))
+    """The papers: the folders of config/papers. Raises ConfigError for a file there, or a folder without paper.yaml."""
+    names = []
+    for path in sorted((root / PAPERS).glob("*")):
+        if path.suffix == ".yaml":
+            raise ConfigError(
+                f"{PAPERS}/{path.name}: a paper is a folder; move this to {PAPERS}/{path.stem}/paper.yaml"
+            )
+        if any(path.rglob("*.yaml")):
+            names.append(path.name)
+            if not (path / "paper.yaml").is_file():
+                raise ConfigError(f"{PAPERS}/{path.name} has no paper.yaml, which states title, citation and url")
+    return names
 
 
 def paper(root: Path, name: str) -> Node:
