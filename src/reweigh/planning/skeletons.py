@@ -182,11 +182,15 @@ findings: []
             (
                 "code",
                 "material",
-                "from reweigh import plots\nfrom reweigh.analysis import tables\n\n"
-                "material = tables.of_artifact(scale, paper, artifact)",
+                "from reweigh.analysis.tables import of_artifact\nfrom reweigh.plots import by_setting\n\n"
+                "material = of_artifact(scale, paper, artifact)",
             ),
-            ("code", "draw", "drawing = plots.accuracy_by_ratio(material)\ndrawing.save(out)"),
-            ("code", "numbers", "drawing.data.head(12)"),
+            (
+                "code",
+                "draw",
+                "rows = by_setting.rows(material)\nfigure = by_setting.draw(material, rows)\nfigure.save(out)",
+            ),
+            ("code", "numbers", "rows.head(12)"),
         ]
     ),
 }
