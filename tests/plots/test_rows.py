@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
-from support import synthetic_records
+from support.project import ROOT
 
 from reweigh.analysis import rows, tables
 from reweigh.analysis.ridges import BINS, bin_edges
@@ -21,8 +21,7 @@ from reweigh.plots import by_setting, curves, forest, ridges, sizes
 from reweigh.plots import tables as table_figures
 from reweigh.provenance.audit.notebook_rows import call_of
 
-REPOSITORY = synthetic_records.REPOSITORY
-COMMITTED = sorted((REPOSITORY / "figures/paper").glob("*/*.csv"))
+COMMITTED = sorted((ROOT / "figures/paper").glob("*/*.csv"))
 TOLERANCE = {"rel": 1e-9, "abs": 1e-12}
 
 
@@ -53,11 +52,11 @@ def assert_is(line: Any, expected: dict[str, float | None]) -> None:
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_committed_figures_come_out_byte_for_byte(path: Path, tmp_path: Path) -> None:
     """But for data sets whose training list is not at hand here."""
-    config, (paper, name) = load(REPOSITORY), (path.parent.name, path.stem)
-    call = call_of(REPOSITORY / config.artifact(paper, name).notebook)
+    config, (paper, name) = load(ROOT), (path.parent.name, path.stem)
+    call = call_of(ROOT / config.artifact(paper, name).notebook)
     assert call is not None
     module = __import__(call.module, fromlist=["rows"])
-    made = module.rows(tables.of_artifact("paper", paper, name, REPOSITORY), *call.arguments, **call.options)
+    made = module.rows(tables.of_artifact("paper", paper, name, ROOT), *call.arguments, **call.options)
     rows.write_csv(made, tmp_path / "made.csv")
     ours, theirs = ((tmp_path / "made.csv").read_text().splitlines(), path.read_text().splitlines())
     if name == "fig2" and len(ours) < len(theirs):
@@ -71,12 +70,12 @@ def test_committed_figures_come_out_byte_for_byte(path: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["fig5", "fig6", "table3"])
 def test_means_and_intervals_of_committed_records(name: str) -> None:
-    material = tables.of_artifact("paper", "tdr", name, REPOSITORY)
+    material = tables.of_artifact("paper", "tdr", name, ROOT)
     made = table_figures.rows(material) if name == "table3" else by_setting.rows(material)
     cells = [line for line in rows.of_cells(made).to_dict("records") if line["n"]]
     assert len(cells) >= 3
     for line in cells:
-        of_cell = bodies(REPOSITORY, f"paper/tdr/{line['experiment']}/{line['setting']}/{line['method']}")
+        of_cell = bodies(ROOT, f"paper/tdr/{line['experiment']}/{line['setting']}/{line['method']}")
         values = [body["metrics"]["test_accuracy"] for body in of_cell.values()]
         assert line["n"] == len(values) and tables.unpack(line["runs"]) == [body["run"] for body in of_cell.values()]
         assert_is(line, plain_summary(values))
@@ -88,10 +87,10 @@ def test_means_and_intervals_of_committed_records(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "metric"), [("fig3", "test_accuracy"), ("fig4", "minority_recall")])
 def test_curves_of_committed_records(name: str, metric: str) -> None:
-    made = curves.rows(tables.of_artifact("paper", "tdr", name, REPOSITORY), metric)
+    made = curves.rows(tables.of_artifact("paper", "tdr", name, ROOT), metric)
     for method, of_method in rows.of_cells(made).groupby("method"):
         cell = f"paper/tdr/{of_method['experiment'].iloc[0]}/{of_method['setting'].iloc[0]}/{method}"
-        of_cell = [body["curves"] for body in bodies(REPOSITORY, cell).values()]
+        of_cell = [body["curves"] for body in bodies(ROOT, cell).values()]
         assert of_method["epoch"].tolist() == of_cell[0]["epoch"]
         for place, line in enumerate(of_method.to_dict("records")):
             assert_is(line, plain_summary([curve[metric][place] for curve in of_cell]))
@@ -143,12 +142,12 @@ def test_pairs_are_of_the_seeds_that_both_sides_have(
 @pytest.fixture(scope="module")
 def weights() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """The lines of the committed ridges, the weights of all steps of all seeds, and the sizes of the classes."""
-    made = ridges.rows(tables.of_artifact("paper", "tdr", "fig6", REPOSITORY), "rho0.02", "tdr")
+    made = ridges.rows(tables.of_artifact("paper", "tdr", "fig6", ROOT), "rho0.02", "tdr")
     mine = made[made["panel"] == "b"]
     cell = "/".join(("paper/tdr", mine["experiment"].iloc[0], "rho0.02/tdr"))
-    found = sorted((REPOSITORY / "results" / cell).glob("seed*.npz"))
+    found = sorted((ROOT / "results" / cell).glob("seed*.npz"))
     traces = [np.load(path)["class_weights"].astype(float) for path in found]
-    return mine, np.vstack(traces), np.array(bodies(REPOSITORY, cell)[0]["split"]["sizes"]["train"])
+    return mine, np.vstack(traces), np.array(bodies(ROOT, cell)[0]["split"]["sizes"]["train"])
 
 
 def test_ridges_hold_mean_sd_and_quantiles_of_all_steps(weights: tuple[pd.DataFrame, np.ndarray, np.ndarray]) -> None:

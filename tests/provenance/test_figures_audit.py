@@ -5,7 +5,8 @@ import json
 
 import pandas as pd
 import pytest
-from support import synthetic_records, tampering
+from support import tampering
+from support.project import ROOT
 
 from reweigh.analysis import tables
 from reweigh.artifacts import receipt
@@ -164,7 +165,7 @@ def test_a_line_left_out_or_moved_is_found(root, bodies):
 
 def test_a_bin_of_a_ridge_left_out_is_found():
     """In the committed figure, whose other bins are what they should be."""
-    config = load(synthetic_records.REPOSITORY)
+    config = load(ROOT)
     with open(config.root / "figures/paper/tdr/fig6.csv", newline="") as file:
         lines = list(csv.DictReader(file))
     records = tables.records_of([run for line in lines for run in tables.unpack(line["runs"])], config.root)
@@ -208,6 +209,6 @@ def test_the_call_is_read_from_a_notebook_and_nothing_is_run(tmp_path, imports, 
     assert call_of(tmp_path / "none.ipynb") is None
 
 
-@pytest.mark.parametrize("path", sorted((synthetic_records.REPOSITORY / "notebooks").glob("*/*.ipynb")), ids=str)
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*/*.ipynb")), ids=str)
 def test_the_call_of_every_notebook_can_be_read(path):
     assert call_of(path) is not None
