@@ -9,7 +9,7 @@ CORES ?= all
 VENV := .venv
 BIN := $(VENV)/bin
 # Each worker begins with a share of the tests in their order, so that files keep their fixtures; who ends early takes more.
-PARALLEL := --numprocesses=logical --maxprocesses=8 --dist=worksteal
+PARALLEL := --numprocesses=logical --maxprocesses=8 --dist=worksteal --durations=10 --durations-min=10
 STAMP := $(VENV)/.lock-sha256
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1

@@ -4,9 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support.project import ROOT
 
 from reweigh.canonical_json import LEFTOVER_SECONDS, atomic_file, put_in_place, write
 
@@ -108,7 +108,7 @@ def test_a_file_that_was_made_elsewhere_is_put_in_place(tmp_path):
 
 
 def test_no_other_module_renames_files_by_hand():
-    source = Path(__file__).parents[1] / "src/reweigh"
+    source = ROOT / "src/reweigh"
     by_hand = {
         path.relative_to(source).as_posix() for path in source.rglob("*.py") if "os.replace(" in path.read_text()
     }

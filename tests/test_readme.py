@@ -4,9 +4,8 @@ import csv
 import re
 
 import pytest
-from support import config_files
 from support.project import ROOT
-from support.readme import CONTRIBUTING, README, blocks, page, reweigh, table
+from support.readme import README, blocks, page, reweigh, table
 
 from reweigh.config.grid import load
 from reweigh.provenance import audit
@@ -22,16 +21,6 @@ def means(path):
         rows = [row for row in csv.DictReader(file) if not row.get("seed") and row["mean"]]
     rows = [row for row in rows if row["metric"] == "test_accuracy" and not row.get("epoch")]
     return {(row.get("value", ""), row["method"]): float(row["mean"]) for row in rows}
-
-
-def test_the_new_method_of_contributing_trains_as_it_is_written_there(copy):
-    code = next(block for block in blocks(CONTRIBUTING, "python") if "class Method" in block)
-    (copy / "src/reweigh/methods/sqrt.py").write_text(code)
-    config_files.add_to_methods(copy, blocks(CONTRIBUTING, "yaml")[0])
-    config_files.give_method(copy, "sqrt")
-    done = reweigh(copy, "train", "smoke/tdr/mnist-4v9/rho0.1/sqrt")
-    assert done.returncode == 0, done.stderr
-    assert len(list((copy / "results/smoke/tdr/mnist-4v9/rho0.1/sqrt").glob("seed*.json"))) == 2
 
 
 def test_the_readme_is_five_minutes():

@@ -351,6 +351,24 @@ def bench(
 
 
 @app.command()
+def new(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="method, loss or paper")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="of its module, or of the paper's folder")],
+    paper: Annotated[
+        str | None, typer.Option(metavar="PAPER", help="Of a method or loss: the paper whose config gets its entry.")
+    ] = None,
+) -> None:
+    """Begin a method, a loss or a paper: its files from templates, with card, entry and test. Nothing is overwritten.
+
+    [dim]reweigh new method focused --paper tdr[/dim]
+    """
+    from reweigh.planning.new import write
+
+    written = write(kind, name, Path(), paper)
+    typer.echo("\n".join([*(f"wrote {path}" for path in written.files), "next:", *written.next]))
+
+
+@app.command()
 def doctor() -> None:
     """Print what this machine has: versions, devices and who holds them, data sets, disk space.
 

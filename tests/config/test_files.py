@@ -9,8 +9,11 @@ from support.project import ROOT
 
 from reweigh.config import files
 from reweigh.config.grid import load
+from reweigh.config.inherit import without_grids
+from reweigh.config.models import Artifact, CutWords, Experiment, Paper, ScaleBlock, Setting
 from reweigh.errors import ConfigError
 
+README = ROOT / "config/README.md"
 FILES = sorted((ROOT / "config").rglob("*.yaml"))
 
 
@@ -42,8 +45,8 @@ REFUSED = {  # file: (old, new, the text at whose line it is said, what is said)
     "methods.yaml": (
         f"outer_every: {{ {STEPS}",
         f"outer_evry: {{ {STEPS}",
-        "  tdr:",
-        "did you mean 'outer_every'?",
+        "    options:",
+        "methods.tdr.options: unknown key 'outer_evry'; did you mean 'outer_every'?",
     ),
     "artifacts.yaml": (
         "caption: workflow/report/tdr/fig9",
@@ -99,6 +102,31 @@ def test_one_entry_in_two_files_is_refused_with_both_places(project):
         load(project)
     path.write_text("methods:\n  other: { like: er, title: Another }\n")
     assert load(project).paper("tdr").methods["other"].uses == "er"
+
+
+def test_a_paper_is_a_folder_with_a_paper_yaml(project):
+    (project / "config/papers/old.yaml").write_text("title: Old\n")
+    with pytest.raises(ConfigError, match=r"papers/old.yaml: a paper is a folder; move this to .*/old/paper.yaml"):
+        load(project)
+    (project / "config/papers/old.yaml").unlink()
+    (project / "config/papers/tdr/paper.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"config/papers/tdr has no paper.yaml"):
+        load(project)
+
+
+def test_the_grid_that_the_readme_shows_makes_what_it_says(tmp_path):
+    (block,) = [one for one in re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL) if "grid:" in one]
+    (tmp_path / "shown.yaml").write_text(block)
+    settings = files.plain(without_grids(files.read(tmp_path / "shown.yaml", "shown.yaml")))["settings"]
+    assert block.splitlines()[1].split("# ")[1].removesuffix(", ...").split(", ") == list(settings)[:3]
+    assert settings["lambda10-gamma0.9"] == {"value": "λ = 10, γ = 0.9", "options": {"lambda_": 10.0, "gamma": 0.9}}
+
+
+def test_the_readme_names_every_key():
+    known = {
+        key for model in (Paper, Experiment, Setting, ScaleBlock, CutWords, Artifact) for key in model.model_fields
+    }
+    assert not {key for key in known if f"`{key}`" not in README.read_text()}
 
 
 def test_a_changed_shared_file_is_read_again(project):

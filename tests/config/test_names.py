@@ -1,9 +1,14 @@
 """Names of runs, cells, splits and artifacts: their parts, back to the same text, and what is no name."""
 
+import re
+import subprocess
+import sys
+
 import pytest
 
 from reweigh.artifacts.render import ENDINGS
-from reweigh.config.names import ArtifactName, CellName, NotAName, RunName, SplitName
+from reweigh.config.names import ArtifactName, CellName, ExperimentName, NotAName, RunName, SplitName
+from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
 
 RUN = "paper/tdr/mnist-4v9/rho0.005/absgd-ldam/seed12"
@@ -44,3 +49,37 @@ def test_an_artifact_is_named_with_and_without_folder_and_ending(folder: str, en
 def test_what_is_no_artifact_is_refused_with_the_form_of_one(text: str) -> None:
     with pytest.raises(ConfigError, match="is not the name of an artifact; write figures/SCALE/PAPER/NAME"):
         ArtifactName.parse(text)
+
+
+def test_an_experiment_leads_to_its_cells_and_splits() -> None:
+    run = RunName.parse(RUN)
+    experiment = ExperimentName.parse("paper/tdr/mnist-4v9")
+    assert run.of_experiment == experiment and str(experiment) == "paper/tdr/mnist-4v9"
+    assert experiment.cell("rho0.005", "absgd-ldam").run(12) == run
+    assert experiment.split("rho0.005", 12) == run.split and run.split.run("absgd-ldam") == run
+
+
+def test_names_need_no_more_than_the_standard_library() -> None:
+    code = "import sys, reweigh.config.names; print({'pydantic', 'yaml', 'numpy', 'torch'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+BY_HAND = re.compile(r"""r?split\(["']/|partition\(["'](/|seed)|\[:5\]|/seed\{|["']seed\{""")
+ALLOWED = {  # what looks like a cut of a name: paths, URLs, questions, patterns, and the one place that writes a seed
+    "config/names.py": 1,
+    "data/lists.py": 1,
+    "data/manifest.py": 1,
+    "data/obtain.py": 1,  # writes the path of a split from a spec; data imports nothing from config
+    "analysis/tables.py": 3,  # seeds of a cell in braces
+    "provenance/consistency.py": 1,
+    "provenance/crate/build.py": 1,
+    "provenance/explain/__init__.py": 2,
+    "provenance/explain/files.py": 1,
+}
+
+
+def test_no_module_cuts_names_by_hand() -> None:
+    lines = {path.relative_to(PACKAGE).as_posix(): path.read_text().splitlines() for path in PACKAGE.rglob("*.py")}
+    counts = {name: sum(bool(BY_HAND.search(line)) for line in text) for name, text in lines.items()}
+    more = {name: count for name, count in counts.items() if count > ALLOWED.get(name, 0)}
+    assert not more, "use reweigh.config.names: RunName.parse(run).cell, .split, .seed"

@@ -254,6 +254,6 @@ def test_a_loss_in_the_config_is_checked_before_anything_runs(tmp_path):
     entry = f"methods:\n  sgd_focal:\n    {said}"
     replace(tmp_path, "methods:\n", entry, "config/papers/tdr/methods.yaml")
     with pytest.raises(
-        ConfigError, match=r"tdr/methods\.yaml:4: methods\.sgd_focal\.options\.loss: .*did you mean 'gamma'"
+        ConfigError, match=r"tdr/methods\.yaml:\d+: methods\.sgd_focal\.options\.loss: .*did you mean 'gamma'"
     ):
         config.load(tmp_path)

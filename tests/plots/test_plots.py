@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from support import synthetic_records
+from support.project import ROOT
 
 from reweigh import stats
 from reweigh.analysis import tables
@@ -84,7 +85,7 @@ def test_lines_of_a_curve_are_means_of_the_records(root: Path) -> None:
     material = tables.of_artifact("paper", "tdr", "fig3", root)
     data = curves.rows(material)
     line = data[(data["method"] == "tdr") & data["seed"].isna() & (data["epoch"] == 7)].iloc[0]
-    bodies = [material.records[run] for run in tables.unpack(line["runs"])]
+    bodies = [material.records[run] for run in tables.expand_runs(line["runs"])]
     values = [body["curves"]["test_accuracy"][body["curves"]["epoch"].index(7)] for body in bodies]
     assert len(values) == 5
     expected = stats.summarise(values)
@@ -186,7 +187,7 @@ def test_nothing_is_written_outside_the_page_or_over_a_panel(root: Path, artifac
 
 def test_methods_look_the_same_everywhere_and_unlike_each_other() -> None:
     """Variants of a method share its colour; what a card has no look for, or has given away, gets a spare one."""
-    methods = load(Path(__file__).parents[2]).papers["tdr"].methods
+    methods = load(ROOT).papers["tdr"].methods
     looks = style.looks(methods)
     assert len(set(looks.values())) == len(looks)
     assert looks["tdr"] == style.look_of("tdr") == looks["tdr_p"]._replace(hollow=False)
@@ -202,14 +203,14 @@ def test_a_png_is_shown_in_notebooks(root: Path) -> None:
 
 def test_runs_pack_into_a_text_and_back() -> None:
     runs = ["quick/a/b/c/d/seed0", "quick/a/b/c/d/seed1", "quick/a/b/c/e/seed7"]
-    assert tables.pack(runs) == "quick/a/b/c/d/seed{0,1} quick/a/b/c/e/seed7"
-    assert tables.unpack(tables.pack(runs)) == runs
+    assert tables.join_runs(runs) == "quick/a/b/c/d/seed{0,1} quick/a/b/c/e/seed7"
+    assert tables.expand_runs(tables.join_runs(runs)) == runs
 
 
 @pytest.mark.parametrize("text", ["nonsense", "quick/a/b/c/d", "quick/a/b/c/d/seed{}", "a/b/seed{0,1}", "seed1"])
 def test_what_is_no_packed_run_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="is not the name of a"):
-        tables.unpack(text)
+        tables.expand_runs(text)
 
 
 def test_the_project_is_found_from_below_and_its_absence_is_said(root: Path, tmp_path: Path) -> None:

@@ -290,7 +290,7 @@ def test_only_seeds_that_both_have_are_paired(root: Path) -> None:
     assert row["n"] == 1
     assert row["low"] is None
     expected = [f"{cell('cifar10', 'lt-rho100', one)}/seed2" for one in ("sgd_cbce", "sgd_ce")]
-    assert tables.unpack(row["runs"]) == expected
+    assert tables.expand_runs(row["runs"]) == expected
     lost = paired_row(ours.assign(status="diverged"), others, "test_accuracy")
     assert (lost["n"], lost["status"]) == (3, "3 diverged")
     empty = paired_row(ours.iloc[:0], others, "test_accuracy")

@@ -77,7 +77,9 @@ def test_means_and_intervals_of_committed_records(name: str) -> None:
     for line in cells:
         of_cell = bodies(ROOT, f"paper/tdr/{line['experiment']}/{line['setting']}/{line['method']}")
         values = [body["metrics"]["test_accuracy"] for body in of_cell.values()]
-        assert line["n"] == len(values) and tables.unpack(line["runs"]) == [body["run"] for body in of_cell.values()]
+        assert line["n"] == len(values) and tables.expand_runs(line["runs"]) == [
+            body["run"] for body in of_cell.values()
+        ]
         assert_is(line, plain_summary(values))
         singles = rows.of_seeds(made)
         if len(singles):
@@ -116,7 +118,7 @@ VALUES = st.lists(st.none() | st.floats(-1e3, 1e3, width=32), max_size=8)
 @given(VALUES)
 def test_a_cell_is_summarised_over_the_values_that_are_there(values: list[float | None]) -> None:
     line, known = rows.summary_row(table_of(values), "accuracy"), [value for value in values if value is not None]
-    assert line["n"] == len(known) == len(tables.unpack(line["runs"]))
+    assert line["n"] == len(known) == len(tables.expand_runs(line["runs"]))
     assert line["status"] == ("run" if known else "not run")
     if known:
         for name, value in plain_summary(known).items():
@@ -131,7 +133,7 @@ def test_pairs_are_of_the_seeds_that_both_sides_have(
     theirs = {shift + place: value for place, value in enumerate(others) if value is not None}
     pairs = {seed: value - theirs[seed] for seed, value in enumerate(ours) if value is not None and seed in theirs}
     assert line["n"] == len(pairs)
-    assert tables.unpack(line["runs"]) == 2 * [f"a/b/c/d/e/seed{seed}" for seed in pairs]
+    assert tables.expand_runs(line["runs"]) == 2 * [f"a/b/c/d/e/seed{seed}" for seed in pairs]
     if pairs:
         assert line["mean"] == pytest.approx(statistics.fmean(pairs.values()), rel=1e-6, abs=1e-6)
 

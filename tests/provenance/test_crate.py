@@ -272,4 +272,4 @@ def test_an_unpacked_crate_is_audited_and_holds(packed_project, tmp_path, monkey
     assert report.exit_code == 0, report.faults
     embedded = [link for link in report.links if link.kind == "embedded"]
     assert embedded and {link.state for link in embedded} == {"unverifiable"}
-    assert all(link.detail.startswith("not packed; ") for link in embedded)
+    assert all(link.detail.startswith("data/embedded is not part of this copy") for link in embedded)

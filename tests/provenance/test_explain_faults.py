@@ -221,8 +221,8 @@ def test_a_raw_file_that_is_not_what_the_manifest_says_is_named(copy: Copy) -> N
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (lambda text: b"", "or no line"),
-        (lambda text: text.splitlines()[0], "or no line"),
+        (lambda text: b"", "or it has no line"),
+        (lambda text: text.splitlines()[0], "or it has no line"),
         (lambda text: text.replace(b",runs,", b",runz,", 1), "it lacks columns"),
         (lambda text: text.rstrip(b"\n") + b",more\n", "line 106 has more fields than the header"),
         (lambda text: text + b"\xff\xfe", "not a readable csv"),

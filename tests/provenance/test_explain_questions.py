@@ -100,6 +100,8 @@ def test_a_record() -> None:
     with pytest.raises(ConfigError, match=r"no F1; metrics: .*test_accuracy.*; on curves: .*train_loss"):
         explain(RUN, column="F1")
     with pytest.raises(ConfigError, match="no such record; train it with: snakemake results/paper/"):
+        explain(RUN.replace("seed0", "seed9"))
+    with pytest.raises(ConfigError, match="seed09' is not the name of a run"):
         explain(f"{RUN}9")
 
 
@@ -114,7 +116,7 @@ def test_a_split_names_the_runs_that_read_it() -> None:
 
 def test_a_raw_file_names_the_runs_that_read_it() -> None:
     tree = explain("data/raw/adult/adult.data")
-    runs = [run for cell in tree["used_by"] for run in tables.unpack(cell)]
+    runs = [run for cell in tree["used_by"] for run in tables.expand_runs(cell)]
     named = [
         path
         for path in Path("results").glob("*/*/*/*/*/seed*.json")

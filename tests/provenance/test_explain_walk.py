@@ -200,4 +200,4 @@ def test_the_runs_of_a_claim_are_those_that_its_line_names() -> None:
     for line in scored():
         if line["kind"] == "claim" and line["runs"]:
             (found,) = explain(SCORECARD, row=f"{line['paper']}/{line['id']}")["cells"]
-            assert [run["run"] for run in found["runs"]] == tables.unpack(line["runs"])
+            assert [run["run"] for run in found["runs"]] == tables.expand_runs(line["runs"])

@@ -168,7 +168,7 @@ def test_a_bin_of_a_ridge_left_out_is_found():
     config = load(ROOT)
     with open(config.root / "figures/paper/tdr/fig6.csv", newline="") as file:
         lines = list(csv.DictReader(file))
-    records = tables.records_of([run for line in lines for run in tables.unpack(line["runs"])], config.root)
+    records = tables.records_of([run for line in lines for run in tables.expand_runs(line["runs"])], config.root)
     artifact = ("paper", "tdr", "fig6")
     assert unlike_its_notebook(lines, config, artifact, records) == ""
     place = next(place for place, line in enumerate(lines) if line["metric"] == "class_weight_density")

@@ -16,6 +16,7 @@ from support import tampering
 from support.project import ROOT
 from support.tampering import ANOTHER, BROKEN, ER, FIGURE, TDR, attestation, edit_json, edit_record
 
+from reweigh.config.names import RunName
 from reweigh.digest import file_digest
 from reweigh.provenance import audit
 from reweigh.provenance.audit import traces
@@ -175,7 +176,8 @@ MUTATIONS = [
     # records and attestations
     ("a folder in the place of a record", a_folder, BROKEN, ""),
     ("a date to come", lambda root: attestation(root, tomorrow_week), {("attestation", "broken")}, "is in the future"),
-    ("an attestation of no edit", lambda root: attestation(root, no_edit), {("attestation", "broken")}, "as it was"),
+    ("an attestation of no edit", lambda root: attestation(root, no_edit), {("attestation", "broken")},
+     "did not change the digest"),
 ]  # fmt: skip
 
 
@@ -246,10 +248,11 @@ def test_one_training_under_two_names_is_no_copy(committed):
 
 def test_runs_that_share_all_that_was_trained_are_no_copies(committed):
     stages = [{"epochs": 100}, {"epochs": 0}]
-    ends = {name: copy.deepcopy(committed[NONE]) for name in ("joint", "ncm")}
-    for name, body in ends.items():
+    joint, ncm = f"{CELL}/joint/seed0", f"{CELL}/ncm/seed0"
+    ends = {run: copy.deepcopy(committed[NONE]) for run in (joint, ncm)}
+    for run, body in ends.items():
         body |= {"stage_one": {"key": "1" * 64, "reused": True}, "stages": stages}
-        body["spec"]["uses"] = name
+        body["spec"]["uses"] = RunName.parse(run).method
     assert duplicate_results(ends) == {}
-    ends["ncm"] |= {"stages": [*stages, {"epochs": 5}]}
-    assert sorted(duplicate_results(ends)) == ["joint", "ncm"]
+    ends[ncm] |= {"stages": [*stages, {"epochs": 5}]}
+    assert sorted(duplicate_results(ends)) == [joint, ncm]

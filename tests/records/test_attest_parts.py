@@ -187,7 +187,7 @@ def test_edits_of_real_code(made, method):
     assert code == 0 and "2 records attested in results/smoke/attestations/" in said, said
     assert "train" not in workflow.planned(made, *target)
     code, said = ended(reweigh(made, "train", CELL))
-    assert code == 0 and "2 of 2 records are current and stay" in said
+    assert code == 0 and "2 of 2 records are current: not trained again" in said
     code, said = ended(reweigh(made, "audit", "--scale", "smoke"))
     assert code == 0 and "the chain is unbroken" in said, said
     assert (made / RECORD).read_bytes() == before

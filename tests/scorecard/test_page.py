@@ -95,7 +95,7 @@ def test_the_chains_are_what_the_records_say(paper: Any, read: Reader) -> None:
     assert [line["id"] for line in data["lines"]] == lines["id"].tolist()
     fed = 0
     for said, line in zip(data["lines"], lines.to_dict("records"), strict=True):
-        names = tables.unpack(line["runs"]) if isinstance(line["runs"], str) else []
+        names = tables.expand_runs(line["runs"]) if isinstance(line["runs"], str) else []
         assert [data["runs"][place]["run"] for place, _ in said["runs"]] == names
         values = []
         for place, value in said["runs"]:
@@ -183,7 +183,7 @@ def test_the_same_input_gives_the_same_bytes_and_other_records_others(paper: Any
 
 def test_a_run_without_a_record_is_named_and_nothing_is_made_up(paper: Any) -> None:
     lines, known, _ = paper
-    gone = next(iter(tables.unpack(lines[lines["n"] > 0]["runs"].iloc[0])))
+    gone = next(iter(tables.expand_runs(lines[lines["n"] > 0]["runs"].iloc[0])))
     rest = {run: body for run, body in known.items() if run != gone}
     data = Reader(page(load(ROOT), "paper", lines, rest)).data
     assert [run for run in data["runs"] if "digest" not in run] == [{"run": gone}]

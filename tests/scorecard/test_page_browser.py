@@ -194,7 +194,7 @@ def test_a_click_on_a_number_opens_its_chain_down_to_bytes_and_addresses(
         assert driver.current_url.endswith(f"number={quote(line['id'])}")
         text = dialog(driver).get_attribute("textContent")
         addresses = {one.get_attribute("href") for one in dialog(driver).find_elements(By.TAG_NAME, "a")}
-        for body in (known[run] for run in tables.unpack(line["runs"])):
+        for body in (known[run] for run in tables.expand_runs(line["runs"])):
             wanted = [body["run"], body["digest"], body["spec_digest"], body["code"]["digest"], body["split"]["digest"]]
             wanted += [body["git"]["commit"], body["environment"]["lock_digest"], body["device"]["name"]]
             wanted += [file["sha256"] for file in body["raw"]]

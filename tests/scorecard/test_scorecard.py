@@ -61,7 +61,7 @@ def test_a_number_by_hand(lines: pd.DataFrame) -> None:
     assert line["published_gain"] == pytest.approx(0.7906 - 0.7511)
     assert line["verdict"] == "replicated"
     assert "constant prediction scores 0.7860" in line["note"]
-    assert tables.unpack(line["runs"]) == [f"paper/tdr/adult/sex/tdr/seed{seed}" for seed in range(5)]
+    assert tables.expand_runs(line["runs"]) == [f"paper/tdr/adult/sex/tdr/seed{seed}" for seed in range(5)]
 
 
 def test_gaps_are_told_apart(lines: pd.DataFrame) -> None:

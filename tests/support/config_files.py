@@ -15,15 +15,3 @@ def replace(root: Path, old: str, new: str, below: str = "config/papers/tdr") ->
 def line_of(root: Path, file: str, text: str) -> int:
     """The line of a file, from 1 on, in which a text first stands."""
     return next(number for number, line in enumerate((root / file).read_text().splitlines(), 1) if text in line)
-
-
-def add_to_methods(root: Path, entry: str) -> str:
-    """An entry, as a document shows it, put first among TDR's methods."""
-    return replace(root, "methods:\n", f"methods:\n{entry}", "config/papers/tdr/methods.yaml")
-
-
-def give_method(root: Path, name: str) -> None:
-    """A method more for MNIST 4 against 9, at scales paper and smoke."""
-    for names in ("[tdr, er]", "[tdr, er, none, hard]"):
-        longer = f"{names[:-1]}, {name}]"
-        replace(root, f"methods: {names}", f"methods: {longer}", "config/papers/tdr/experiments/mnist.yaml")

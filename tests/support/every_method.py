@@ -256,7 +256,7 @@ def shares(method_class, options, counts=COUNTS, target=(0, 1), raised=None):
         step = base.Step(torch.tensor(number), method.prepare(number), model, batch, None)
         method.learn(step)
         method.example_losses(model(batch.inputs).float(), batch)
-        losses = torch.tensor(np.random.default_rng(number).gamma(1.0, 1.0, size=SIZE), dtype=torch.float32)
+        losses = losses_of(number)
         if number == LAST and raised is not None:
             losses[raised] += 1
         weights = method.example_weights(step, losses)
@@ -264,6 +264,11 @@ def shares(method_class, options, counts=COUNTS, target=(0, 1), raised=None):
     balance = method.balance_of(batch)
     weights = weights if balance is None else weights * balance[batch.labels]
     return (weights / weights.sum()).double(), batch.labels
+
+
+def losses_of(number):
+    """The losses that `shares` gives to a method in a step, whatever the model's are. -> float32 (SIZE,)."""
+    return torch.tensor(np.random.default_rng(number).gamma(1.0, 1.0, size=SIZE), dtype=torch.float32)
 
 
 def check_weights(method_class, options, follows):

@@ -116,7 +116,7 @@ def test_a_killed_worker_hands_its_run_to_the_others(folder, alone):
     process, _ = start(folder)
     os.kill(workers_of(process)[0], signal.SIGKILL)
     _, said = process.communicate(timeout=120)
-    assert process.returncode == 0 and "a worker was killed; going on with 1 runs side by side" in said
+    assert process.returncode == 0 and "a worker was killed; continuing with 1 runs side by side" in said
     assert outcomes(folder) == alone
 
 
@@ -231,7 +231,8 @@ def test_out_of_memory_halves_the_pack_and_changes_nothing_else(folder, alone, m
     pack = Pack(folder, monkeypatch, fails)
     pack.train(at_once=4)
     said = capsys.readouterr().err
-    assert "with 4 runs side by side; going on with 2" in said and "with 2 runs side by side; going on with 1" in said
+    assert "with 4 runs side by side; continuing with 2" in said
+    assert "with 2 runs side by side; continuing with 1" in said
     assert outcomes(folder) == alone
 
 
@@ -247,7 +248,7 @@ def test_out_of_memory_while_a_run_is_prepared_counts_too(folder, alone, monkeyp
 
     pack.make = third_does_not_fit
     pack.train(at_once=3)
-    assert "with 3 runs side by side; going on with 1" in capsys.readouterr().err
+    assert "with 3 runs side by side; continuing with 1" in capsys.readouterr().err
     assert outcomes(folder) == alone
 
 

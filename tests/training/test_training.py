@@ -76,7 +76,7 @@ def test_sigterm_saves_and_asks_to_be_started_again(folder, undisturbed):
     process = start_and_wait_for_a_checkpoint(folder, spec)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 75 and b"the same command goes on from here" in said
+    assert process.returncode == 75 and b"the same command resumes from here" in said
     assert project.train(folder, spec).returncode == 0
     assert project.outcome(folder / RECORD) == undisturbed
 
@@ -145,7 +145,7 @@ def test_a_wrong_byte_in_a_raw_file_stops_before_training_even_if_the_split_is_t
 
 def test_durations():
     assert [seconds(text) for text in ("90", "90s", "9m", "1.5h")] == [90, 90, 540, 5400]
-    with pytest.raises(Exception, match="no duration"):
+    with pytest.raises(Exception, match="is not a duration"):
         seconds("soon")
 
 

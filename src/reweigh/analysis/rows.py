@@ -11,7 +11,7 @@ from typing import IO, Any, TypedDict
 import pandas as pd
 
 from reweigh import stats
-from reweigh.analysis.tables import Material, fingerprint, pack
+from reweigh.analysis.tables import Material, fingerprint, join_runs
 
 Row = TypedDict(
     "Row",
@@ -42,7 +42,7 @@ Row = TypedDict(
         "scale": str,
         "status": str,  # run, not run, diverged, `2 diverged`, computed (without any run)
         "note": str,  # why there is no number, or what it is
-        "runs": str,  # those that feed the line (see `tables.pack`)
+        "runs": str,  # those that feed the line (see `tables.join_runs`)
         "records": str,  # fingerprint of their records
     },
     total=False,
@@ -120,7 +120,7 @@ def _summary(metric: str, values: pd.Series, diverged: int, runs: Iterable[str],
         "metric": metric,
         **row,
         "status": "not run" if not row["n"] else f"{diverged} diverged" if diverged else "run",
-        "runs": pack(runs),
+        "runs": join_runs(runs),
         "records": fingerprint(digests) if row["n"] else "",
     }
 

@@ -138,10 +138,10 @@ def inverse_frequency_correlation(weights: np.ndarray, counts: Iterable[float]) 
 # --- the names of several runs in one field of a csv -----------------------------------------------------------------
 
 
-def pack(runs: Iterable[str]) -> str:
+def join_runs(runs: Iterable[str]) -> str:
     """The names of runs in one text: seeds of a cell in braces, as a shell expands them, and a space between cells.
 
-    >>> pack(["quick/tdr/adult/sex/tdr/seed0", "quick/tdr/adult/sex/tdr/seed1", "quick/tdr/adult/sex/er/seed0"])
+    >>> join_runs(["quick/tdr/adult/sex/tdr/seed0", "quick/tdr/adult/sex/tdr/seed1", "quick/tdr/adult/sex/er/seed0"])
     'quick/tdr/adult/sex/tdr/seed{0,1} quick/tdr/adult/sex/er/seed0'
     """
     seeds_of: dict[CellName, list[int]] = {}
@@ -153,14 +153,14 @@ def pack(runs: Iterable[str]) -> str:
     )
 
 
-def unpack(packed: str) -> list[str]:
-    """The runs of a text that `pack` made. Raises NotAName, a ConfigError, for any other text.
+def expand_runs(text: str) -> list[str]:
+    """The runs of a text that `join_runs` made. Raises NotAName, a ConfigError, for any other text.
 
-    >>> unpack("quick/tdr/adult/sex/tdr/seed{0,1}")
+    >>> expand_runs("quick/tdr/adult/sex/tdr/seed{0,1}")
     ['quick/tdr/adult/sex/tdr/seed0', 'quick/tdr/adult/sex/tdr/seed1']
     """
     runs = []
-    for word in packed.split():
+    for word in text.split():
         if several := re.fullmatch(r"(.+)/seed\{(\d+(?:,\d+)+)\}", word):
             cell = CellName.parse(several[1])
             runs += [cell.run(int(seed)) for seed in several[2].split(",")]

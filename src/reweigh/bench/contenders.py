@@ -1,7 +1,7 @@
-"""The runs that the bench times: models at full size, no evaluation, no end in reach. And methods for the bench alone.
+"""The runs that the bench times: models at full size, without evaluation, practically endless. And its own methods.
 
-ResNet-32 (shortcut A) trains on CIFAR-10 if that is fetched or lies in the mirror, else on the slice that comes with
-the project; B = 128, crop and mirror image, normalised. LeNet trains on MNIST 4 against 9, B = 50.
+ResNet-32 (shortcut A) trains on CIFAR-10 if that is fetched or in the mirror, else on the slice that comes with the
+project; B = 128, crop and mirror image, normalised. LeNet trains on MNIST 4 against 9, B = 50.
 """
 
 import functools
@@ -29,7 +29,7 @@ MODELS = {"resnet32": ("ResNet-32", 128), "lenet": ("LeNet", 50)}  # title, batc
 
 @functools.cache
 def cifar() -> str:
-    """CIFAR-10 if its files are at hand, else the slice of it."""
+    """CIFAR-10 if its files are here or in the mirror, else the slice of it."""
     row = next(row for row in manifest.status() if row["dataset"] == "cifar10")
     return "cifar10" if row["where"] in ("raw", "mirror") else "cifar10-slice"
 
@@ -102,13 +102,13 @@ def run_of(spec: dict[str, Any], device: torch.device, execute: Any = eagerly) -
 
 
 def with_method(run: Run, method: type[base.Method]) -> Run:
-    """The run with a method of the bench's own in the place of its method."""
+    """The run with its method replaced by one of the bench's own."""
     run.method = method(run.method.options, run.method.setting)
     return run
 
 
 def plain_loop() -> ModuleType | None:
-    """The module of the plain loop; None where torchvision, which it needs, is not installed."""
+    """The module of the plain loop; None if torchvision, which it needs, is not installed."""
     if importlib.util.find_spec("torchvision") is None:
         return None
     return importlib.import_module("reweigh.bench.plain_loop")

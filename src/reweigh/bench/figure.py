@@ -16,7 +16,7 @@ TICKS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 
 
 def draw(lines: list[Line], stem: Path) -> list[Path]:
-    """Draw all that has a ratio to something else; write `stem`.pdf and .png, and say where."""
+    """Draw all lines that have a ratio to another; write `stem`.pdf and .png, and return their paths."""
     shown = [line for line in lines if line.ratio is not None and line.contender != line.baseline]
     groups = [(name, list(rows)) for name, rows in groupby(shown, key=lambda line: line.group)]
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **RC, "backend": "agg"}):

@@ -1,4 +1,4 @@
-"""What only a GPU has: steps captured as graphs, runs on streams of their own, a memory whose bandwidth binds."""
+"""The group for GPUs only: captured steps, runs on streams of their own, the bandwidth of the memory."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +13,7 @@ from reweigh.training.engine import Run
 from reweigh.training.graph import CapturedSteps
 from reweigh.training.interleave import Lane
 
-PACK = 8
+SIDE_BY_SIDE = 8
 WARM = 8  # steps: more than are taken before a graph is captured
 
 
@@ -29,8 +29,8 @@ def graphs(bench: Bench) -> list[Line]:
     for precision in ("fp32", "bf16"):
         spec = make.spec_of("resnet32", precision=precision)
         eager, captured = make.run_of(spec, bench.device), _captured(spec, bench)
-        pack = [Lane(partial(_passenger, spec, bench), bench.device) for _ in range(PACK)]
-        for lane in pack:
+        lanes = [Lane(partial(_job, spec, bench), bench.device) for _ in range(SIDE_BY_SIDE)]
+        for lane in lanes:
             lane.inside(partial(advance, lane.job.run, WARM))
         advance(eager, WARM)
         advance(captured, WARM)
@@ -41,33 +41,34 @@ def graphs(bench: Bench) -> list[Line]:
             f"captured step, {precision}": Contender(bench.steps_of(captured, 20), precision, note=note),
         }
         lines += bench.compare(group, taken)
-        beside = Contender(bench.timed(partial(_in_turn, pack, 20), 20 * PACK), precision)
+        beside = Contender(bench.timed(partial(_in_turn, lanes, 20), 20 * SIDE_BY_SIDE), precision)
         alone = taken[f"captured step, {precision}"]
         lines += bench.compare(
-            group, {f"one captured run, {precision}": alone, f"a step of {PACK} packed runs, {precision}": beside}
+            group,
+            {f"one captured run, {precision}": alone, f"a step of {SIDE_BY_SIDE} packed runs, {precision}": beside},
         )
         lines += _floor(bench, group, captured, alone)
     return lines
 
 
-class _Passenger:
-    """What a lane carries: a run, and nobody who keeps it."""
+class _Job:
+    """A job for a lane: a run without checkpoints."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.keeper = run, lambda run: None
 
 
-def _passenger(spec: dict[str, Any], bench: Bench) -> _Passenger:
-    return _Passenger(_captured(spec, bench))
+def _job(spec: dict[str, Any], bench: Bench) -> _Job:
+    return _Job(_captured(spec, bench))
 
 
 def _captured(spec: dict[str, Any], bench: Bench) -> Run:
     return make.run_of(spec, bench.device, CapturedSteps())
 
 
-def _in_turn(pack: list[Lane], steps: int) -> None:
+def _in_turn(lanes: list[Lane], steps: int) -> None:
     for _ in range(steps):
-        for lane in pack:
+        for lane in lanes:
             lane.inside(lane.step)
 
 

@@ -1,4 +1,4 @@
-"""Measuring: contenders that take turns, the memory that something needs at its peak, the share that is bookkeeping."""
+"""Measuring: contenders that take turns, peak memory, and the time spent in some methods."""
 
 import ctypes
 import gc
@@ -18,12 +18,12 @@ from reweigh.bench.table import Line
 from reweigh.training.engine import Run
 from reweigh.training.run import device_facts
 
-Block = Callable[[], float]  # does its work once; milliseconds of one step of it
+Block = Callable[[], float]  # does its work once and returns the milliseconds of one step of it
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Who takes part: what it does in a turn, and what its line says of it. Fields are those of `Line`."""
+    """One contender: the work of a turn, and the fields of its line (see `Line`)."""
 
     block: Block
     precision: str = "fp32"
@@ -36,7 +36,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where to measure, over how many rounds, and whom to tell."""
+    """A measurement: the device, the number of rounds, and a function that shows progress."""
 
     device: torch.device
     rounds: int
@@ -45,7 +45,7 @@ class Bench:
     def compare(
         self, group: str, contenders: dict[str, Contender], baseline: str | None = None, rounds: int = 0
     ) -> list[Line]:
-        """Let contenders take turns and compare them with one of them (the first); a line for each."""
+        """Let contenders take turns, and compare all with one of them (by default the first); a line for each."""
         times = self.turns(group, contenders, rounds)
         return self.lines(group, contenders, times, baseline or next(iter(contenders)))
 
@@ -88,7 +88,7 @@ class Bench:
         )
 
     def timed(self, work: Callable[[], Any], steps: int = 1) -> Block:
-        """A block that does `work`, which is so many steps, and waits for the device."""
+        """A block that does `work`, which takes `steps` steps, and waits for the device."""
 
         def block() -> float:
             wait(self.device)
@@ -100,12 +100,12 @@ class Bench:
         return block
 
     def steps_of(self, run: Run, steps: int) -> Block:
-        """A block of so many steps of a run."""
+        """A block that takes `steps` steps of a run."""
         return self.timed(lambda: advance(run, steps), steps)
 
     def peak_of(self, work: Callable[[], Any]) -> float | None:
-        """The most memory that `work` held above what was held before, in MiB; None where nothing tells."""
-        work()  # what stays, such as the buffers of libraries, is no part of it
+        """The peak memory of `work` above the level before, in MiB; None where it cannot be measured."""
+        work()  # a first time, so that what stays (the buffers of libraries) does not count
         if self.device.type != "cuda":
             return resident_peak(work)
         torch.cuda.synchronize(self.device)
@@ -122,18 +122,18 @@ def all_cores() -> int:
 
 
 def device_name(device: torch.device) -> str:
-    """The device's name as records have it."""
+    """The name of a device as in records."""
     return str(device_facts(device, {"training": {"threads": 0, "precision": ""}})["name"])
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def advance(run: Run, steps: int) -> None:
-    """Take so many steps of a run."""
+    """Take `steps` steps of a run."""
     for _ in range(steps):
         run.advance()
 
@@ -141,7 +141,7 @@ def advance(run: Run, steps: int) -> None:
 def resident_peak(work: Callable[[], Any]) -> float | None:
     """The peak of this process's resident memory during `work` above the level before, in MiB. Linux only, else None.
 
-    Memory that was freed is first given back to the system; else the level before would hide what is taken again.
+    Freed memory is first returned to the system; else it could be used again without a trace in the peak.
     """
     status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     gc.collect()
@@ -161,7 +161,7 @@ def _kibibytes(status: Path, name: str) -> int:
 
 
 class Stopwatch:
-    """Milliseconds spent in some methods of an object, by name, while this lasts."""
+    """A context that measures the milliseconds spent in some methods of an object, by name."""
 
     def __init__(self, thing: Any, *names: str) -> None:
         self.thing, self.spent = thing, dict.fromkeys(names, 0.0)

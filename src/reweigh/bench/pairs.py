@@ -1,7 +1,7 @@
 """Each hypergradient against its twin by double backpropagation: time and memory. The penalty against a plain gradient.
 
-The twins compute the same numbers (tests/test_bench.py holds both to it). Without a second way to compute it, the
-gradient-norm penalty, which needs a graph of the first backward pass, is measured against the gradient of the loss.
+The twins compute the same numbers (tested in tests/bench/test_bench.py). There is no second way to compute the
+gradient-norm penalty, which needs a graph of the first backward pass: it is measured against the gradient of the loss.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ TERMS, SMALL = 3, 32  # Hessian-vector products and batch size of the implicit h
 
 
 class Problem:
-    """A model at its first step, a batch of training and one of target examples: what hypergradients are taken of."""
+    """A model at its first step, with a batch of training examples and one of target examples."""
 
     def __init__(self, run: Run, size: int) -> None:
         self.model, self.parameters = run.model, base.parameters_of(run.model)
@@ -36,7 +36,7 @@ class Problem:
         self.classes, self.device = run.classes, run.device
 
     def logits(self, batch: Batch, at: Parameters) -> torch.Tensor:
-        """Logits of a batch at other parameters, in training mode, leaving no trace."""
+        """Logits of a batch at other parameters, in training mode, without a change of the model."""
         with without_trace(self.model, training=True):
             return functional_call(self.model, at, (batch.inputs,))
 
@@ -83,10 +83,10 @@ class Problem:
         def training(at: Parameters, of: Parameters) -> torch.Tensor:
             return make.parametric_losses(self.logits(self.batch, at), self.batch.labels, of).mean()
 
-        known = ([training], [self.target_loss], self.parameters, design)
+        given = ([training], [self.target_loss], self.parameters, design)
         return (
-            lambda: implicit.hypergradient(*known, step=0.01, terms=TERMS)[0],
-            lambda: double_backprop.implicit_hypergradient(*known, step=0.01, terms=TERMS),
+            lambda: implicit.hypergradient(*given, step=0.01, terms=TERMS)[0],
+            lambda: double_backprop.implicit_hypergradient(*given, step=0.01, terms=TERMS),
         )
 
     def penalised(self) -> Pair:

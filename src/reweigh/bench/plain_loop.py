@@ -2,7 +2,7 @@
 
 A DataLoader shuffles images and augments them one by one with torchvision's transforms (PIL), the model lies in memory
 as PyTorch makes it (NCHW), all arithmetic is float32, SGD and cross-entropy are torch's. Nothing of this package is
-imported. What the engine is measured against must stay as it is: it is not to be tuned.
+imported. It is what the engine is measured against, so it must not be tuned.
 """
 
 from collections.abc import Iterator
@@ -77,7 +77,7 @@ class Images(Dataset):
 
 
 class PlainLoop:
-    """The training loop, to be advanced by so many steps at a time; `workers` processes load (0: this one does)."""
+    """The training loop. `workers` processes load the data; with 0 this process does."""
 
     def __init__(
         self, images: Any, labels: Any, workers: int, device: torch.device, batch_size: int = 128, rate: float = 0.1
@@ -109,7 +109,7 @@ class PlainLoop:
             yield from self.loader
 
     def advance(self, steps: int) -> None:
-        """Take so many steps of training."""
+        """Take `steps` steps of training."""
         self.model.train()
         for _ in range(steps):
             inputs, labels = next(self.batches)

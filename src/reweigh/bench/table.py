@@ -1,4 +1,4 @@
-"""The lines of the bench, their csv and their words, and the name of this machine. Without torch: planning reads it."""
+"""The lines of the bench, their csv, their report, and the name of this machine. Without torch: planning reads it."""
 
 import csv
 import functools
@@ -50,7 +50,7 @@ def method_key(uses: str, options: dict[str, Any]) -> str:
 
 
 def write(lines: Iterable[Line], path: Path) -> None:
-    """Write lines as csv: six significant digits, nothing where there is no value."""
+    """Write lines as csv: six significant digits, an empty field where there is no value."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Line)], lineterminator="\n")
@@ -64,7 +64,7 @@ def _text(value: object) -> object:
 
 
 def read(path: Path) -> list[Line]:
-    """The lines of a csv that `write` wrote; none if there is no such file, or it is of another shape."""
+    """The lines of a csv that `write` wrote; none if there is no such file, or it has other columns."""
     try:
         with open(path, newline="") as file:
             return [_line(row) for row in csv.DictReader(file)]
@@ -81,7 +81,7 @@ def _line(row: dict[str, str]) -> Line:
 
 
 def report(lines: list[Line]) -> str:
-    """The lines as a table, group by group, with the machine named."""
+    """The lines as a table, group by group, under the name of the machine."""
     if not lines:
         return "nothing was measured"
     text = [f"{lines[0].device}, torch {lines[0].torch}; ratio to the baseline: median [quartiles]; less is faster"]
@@ -100,7 +100,7 @@ def report(lines: list[Line]) -> str:
 
 @functools.cache
 def processor() -> str:
-    """The name of this machine's processor, as the records and the bench give it."""
+    """The name of this machine's processor, as in records and in the bench."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -110,7 +110,7 @@ def processor() -> str:
 
 @functools.cache
 def devices() -> frozenset[str]:
-    """The names of what this machine trains on: its GPUs, if nvidia-smi lists any, else its processor."""
+    """The names of the devices that this machine trains on: its GPUs if nvidia-smi lists any, else its processor."""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
         listed = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout

@@ -118,6 +118,8 @@ def plain() -> str:
 
 
 def _card(what: str, name: str, cards: Mapping[str, Any], where: str) -> Any:
+    if name in cards:
+        return cards[name]
     package = {"method": "methods", "loss": "losses"}[what]
     code, card = PACKAGE / package / f"{name}.py", PACKAGE / "config" / package / f"{name}.py"
     if name.isidentifier() and code.is_file() and not card.is_file():

@@ -58,12 +58,17 @@ def _modules(package: str, defines: str) -> dict[str, dict[str, bool]]:
     return modules
 
 
+@functools.cache
+def _readers() -> dict[str, dict[str, bool]]:
+    """The data sets that have a reader, and its options."""
+    return {name.replace("_", "-"): options for name, options in _modules("data", "read").items() if name != "load"}
+
+
 def _check_modules(spec: dict[str, Any], where: str) -> None:
     """Model and data set must have their modules, which must take the options given to them."""
-    readers = {name.replace("_", "-"): options for name, options in _modules("data", "read").items() if name != "load"}
     for what, name, options, known in (
         ("model", spec["model"]["name"], spec["model"]["options"], _modules("models", "build")),
-        ("data set", spec["data"]["dataset"], spec["data"]["options"], readers),
+        ("data set", spec["data"]["dataset"], spec["data"]["options"], _readers()),
     ):
         takes = lookup(what, name, known, where)
         for option in options:

@@ -7,8 +7,7 @@
 """
 
 import functools
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +34,7 @@ class Place(NamedTuple):
         return f"{self.file}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would make reading half as fast; nothing changes one all the same
 class Node:
     """A value of a file: a plain scalar, a list of nodes or a dictionary of nodes; where it stands; its source.
 
@@ -54,7 +53,7 @@ class Node:
 
     def with_value(self, value: Any) -> "Node":
         """The same place and source with another value."""
-        return replace(self, value=value)
+        return Node(value, self.place, self.source, self.apart)
 
 
 def stamp(root: Path) -> tuple[tuple[str, int, int], ...]:
@@ -66,8 +65,18 @@ def stamp(root: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 def paper_names(root: Path) -> list[str]:
-    """The papers that have a folder."""
-    return sorted(path.parent.name for path in (root / PAPERS).glob("*/paper.yaml"))
+    """The papers: the folders of config/papers. Raises ConfigError for a file there, or a folder without paper.yaml."""
+    names = []
+    for path in sorted((root / PAPERS).glob("*")):
+        if path.suffix == ".yaml":
+            raise ConfigError(
+                f"{PAPERS}/{path.name}: a paper is a folder; move this to {PAPERS}/{path.stem}/paper.yaml"
+            )
+        if any(path.rglob("*.yaml")):
+            names.append(path.name)
+            if not (path / "paper.yaml").is_file():
+                raise ConfigError(f"{PAPERS}/{path.name} has no paper.yaml, which states title, citation and url")
+    return names
 
 
 def paper(root: Path, name: str) -> Node:
@@ -111,23 +120,25 @@ def with_sources(node: Node) -> Any:
 
 def places(node: Node, by_id: bool = False) -> dict[Keys, Place]:
     """Where each key stands, by its path; an element of a list has its number as key, or its `id` if it has one."""
-    return {keys: one.place for keys, one in _walk(node, (), by_id)}
+    return {keys: one.place for keys, one in _walk(node, by_id)}
 
 
 def sources(node: Node) -> dict[Keys, str]:
     """The sources by path; one covers everything below it that has none of its own."""
-    return {keys: one.source for keys, one in _walk(node, ()) if one.source is not None}
+    return {keys: one.source for keys, one in _walk(node) if one.source is not None}
 
 
-def _walk(node: Node, keys: Keys, by_id: bool = False) -> Iterator[tuple[Keys, Node]]:
-    yield keys, node
-    if isinstance(node.value, dict):
-        for key, child in node.value.items():
-            yield from _walk(child, (*keys, key), by_id)
-    elif isinstance(node.value, list):
-        for number, child in enumerate(node.value):
-            named = by_id and child.is_block and "id" in child.value
-            yield from _walk(child, (*keys, child.value["id"].value if named else str(number)), by_id)
+def _walk(node: Node, by_id: bool = False) -> list[tuple[Keys, Node]]:
+    """Every node with its path, the outer ones first."""
+    found: list[tuple[Keys, Node]] = [((), node)]
+    for keys, one in found:  # grows while it is walked
+        if isinstance(one.value, dict):
+            found += [((*keys, key), child) for key, child in one.value.items()]
+        elif isinstance(one.value, list):
+            for number, child in enumerate(one.value):
+                named = by_id and child.is_block and "id" in child.value
+                found.append(((*keys, child.value["id"].value if named else str(number)), child))
+    return found
 
 
 def _is_list(node: Node) -> bool:
@@ -176,9 +187,10 @@ def _block(raw: yaml.MappingNode, place: Place, loader: Any) -> Node:
         if key in children:
             raise ConfigError(f"{where}: {key!r} stands here twice, first in line {children[key].place.line}")
         child = _node(value_node, loader, place.file)
-        children[key] = replace(child, place=where)
-    if set(children) == {"value", "source"}:
-        return replace(children["value"], place=place, source=str(children["source"].value))
+        child.place = where
+        children[key] = child
+    if children.keys() == {"value", "source"}:
+        return Node(children["value"].value, place, str(children["source"].value))
     return Node(children, place)
 
 

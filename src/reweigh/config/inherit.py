@@ -10,7 +10,7 @@ kind in config/methods or config/protocols, or one of `blocks`.
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from reweigh.config.files import Node, plain
@@ -74,7 +74,7 @@ def _filled(node: Node, fields: Mapping[str, Any]) -> Node:
     elif isinstance(value, str):
         value = _filled_text(value, fields, node)
     source = None if node.source is None else str(_filled_text(node.source, fields, node))
-    return replace(node, value=value, source=source)
+    return Node(value, node.place, source)
 
 
 def _filled_text(text: str, fields: Mapping[str, Any], node: Node) -> Any:
@@ -143,9 +143,8 @@ class Scope:
         parent = self._parent(key, like, beside, done, kind)
         own = self.written_out(node.with_value(body), key)
         self._open.pop()
-        done[key] = (
-            replace(laid_over(parent, own), place=node.place, apart=True) if body else replace(parent, apart=True)
-        )
+        merged = laid_over(parent, own) if body else parent
+        done[key] = Node(merged.value, node.place if body else parent.place, merged.source, apart=True)
         return done[key]
 
     def _parent(self, key: str, like: Node, beside: Mapping[str, Node], done: dict[str, Node], kind: str) -> Node:
@@ -184,7 +183,7 @@ def laid_over(parent: Node, child: Node, key: str = "") -> Node:
 
 def _covered(node: Node, source: str | None) -> Node:
     """A value with the source of the block around it, where it has none itself."""
-    return node if source is None or node.source is not None else replace(node, source=source)
+    return node if source is None or node.source is not None else Node(node.value, node.place, source)
 
 
 def _other_name(parent: Node, child: Node) -> bool:

@@ -4,6 +4,7 @@ A value of a paper may be written plainly or as `{value: 0.01, source: "paper §
 and `like` and `grid` written out (`inherit`), before the models here see plain values.
 """
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
@@ -54,7 +55,16 @@ else:
     ModelPatch = _partial("ModelPatch", "Any keys of the model block.", Model)
 
 
-class Patch(Frozen):
+class Stating(Frozen):
+    """A block that is a layer of specs, or holds one."""
+
+    @cached_property
+    def stated(self) -> dict[str, Any]:
+        """What the files say of it, as plain values, without defaults. Every run that has it asks: change nothing."""
+        return self.model_dump(exclude_unset=True, exclude={"settings", "scales"})
+
+
+class Patch(Stating):
     """One layer of a run's spec: what an experiment, a setting or a scale says of it. `options` are every method's."""
 
     dataset: Name | None = None
@@ -67,7 +77,7 @@ class Patch(Frozen):
     options: dict[str, Any] = {}
 
 
-class MethodPatch(Frozen):
+class MethodPatch(Stating):
     """What a single method does otherwise in one experiment, at one setting, or at one scale."""
 
     options: dict[str, Any] = {}
@@ -158,8 +168,8 @@ class Experiment(Patch):
         return next((block for name, block in self.scales.items() if name == scale), None)
 
 
-class Method(Frozen):
-    """What trains: a module of reweigh.methods with all of its knobs."""
+class Method(Stating):
+    """What trains: a module of reweigh.methods with all of its options."""
 
     title: str
     uses: str

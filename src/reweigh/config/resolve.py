@@ -7,11 +7,9 @@ layer replaces the keys that it names.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
-
 from reweigh.config.cards import check_options
 from reweigh.config.files import Keys
-from reweigh.config.models import DEFERRALS, Method, MethodPatch, Paper, Patch
+from reweigh.config.models import DEFERRALS, Method, MethodPatch, Paper, Patch, Stating
 from reweigh.config.names import RunName
 from reweigh.config.specs import SPEC_VERSION, Spec
 from reweigh.config.validation import validated
@@ -82,9 +80,9 @@ def laid_over(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 # --- shapes ---
 
 
-def _set_in(model: BaseModel, *keys: str) -> dict[str, Any]:
-    """What `model` sets itself among `keys`, as plain values."""
-    return model.model_dump(include=set(keys), exclude_unset=True)
+def _set_in(block: Stating, *keys: str) -> dict[str, Any]:
+    """What the files say of a block among `keys`, as plain values."""
+    return {key: block.stated[key] for key in keys if key in block.stated}
 
 
 def _spec_shape(patch: Patch) -> dict[str, Any]:
@@ -96,7 +94,7 @@ def _spec_shape(patch: Patch) -> dict[str, Any]:
 
 def _method_options(patch: Patch) -> dict[str, Any]:
     """The options that a layer gives to every method."""
-    return {"method_options": patch.options} if "options" in patch.model_fields_set else {}
+    return {"method_options": patch.stated["options"]} if "options" in patch.stated else {}
 
 
 def _method_shape(method: Method | MethodPatch) -> dict[str, Any]:

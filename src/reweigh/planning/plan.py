@@ -181,17 +181,17 @@ class Costs:
         be inversely proportional to the number of threads.
         """
         model, training = spec["model"], spec["training"]
-        asked = (model["name"], training["batch_size"], training["precision"])
-        lines = [line for line in self.bench if (line.model, line.batch_size, line.precision) == asked]
+        key = (model["name"], training["batch_size"], training["precision"])
+        lines = [line for line in self.bench if (line.model, line.batch_size, line.precision) == key]
         if not lines or float(model["options"].get("width", 1.0)) != 1:
             return None
-        known = {line.method: line for line in lines}
+        timed = {line.method: line for line in lines}
         method = method_key(spec["uses"], spec["method_options"])
         baseline = method_key(plain(), {})
-        if method not in known and baseline not in known:
+        if method not in timed and baseline not in timed:
             return None
-        line = known.get(method) or known[baseline]
-        factor = 1.0 if method in known else self._factor(spec)
+        line = timed.get(method) or timed[baseline]
+        factor = 1.0 if method in timed else self._factor(spec)
         threads = line.threads / training["threads"] if line.device == processor() else 1.0
         return line.milliseconds * factor * threads / 1000
 

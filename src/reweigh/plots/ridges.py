@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from reweigh.analysis.ridges import BINS, QUANTILES, bin_edges
 from reweigh.analysis.rows import CLASS_WEIGHT, DENSITY, INVERSE_FREQUENCY, Row, cell_names
-from reweigh.analysis.tables import Material, class_weights, fingerprint, pack
+from reweigh.analysis.tables import Material, class_weights, fingerprint, join_runs
 from reweigh.plots import by_setting
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
@@ -44,7 +44,7 @@ def _weights(material: Material, experiment: str, setting: str, method: str) -> 
     base: Line = {"panel": "b", **cell_names(material, experiment, setting, method), "n": len(logged)}
     if not logged:
         return [{**base, "metric": CLASS_WEIGHT, "status": "not run", "runs": "", "records": ""}]
-    base["status"], base["runs"] = "run", pack(logged)
+    base["status"], base["runs"] = "run", join_runs(logged)
     base["records"] = fingerprint(material.records[run]["digest"] for run in logged)
     samples = np.concatenate(list(logged.values()))
     sizes = np.asarray(material.records[next(iter(logged))]["split"]["sizes"]["train"], float)

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from reweigh.config.cards import card_of, loss_card_of
+from reweigh.config.methods.base import loss_name
 from reweigh.config.names import RunName
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
@@ -250,11 +251,10 @@ def _curves(body: Body) -> Iterator[str]:
 def _means(body: Body) -> Iterator[str]:
     """Means over an epoch: finite if the run finished, and not negative if no averaged value can be."""
     spec, curves = body["spec"], body["curves"]
-    loss = spec["method_options"].get("loss") or {"name": "cross_entropy"}
     if body["status"] == "finished" and None in curves["train_loss"]:
         yield "curves.train_loss was not finite, but the status is finished"
     signed = {
-        "train_loss": loss_card_of(loss["name"]).signed,
+        "train_loss": loss_card_of(loss_name(spec["method_options"])).signed,
         "effective_weight": card_of(spec["uses"]).signed_weights,
     }
     for key, may_be in signed.items():

@@ -1,1 +1,1 @@
-"""Records, what keeps them current, and the way from a record back to raw bytes."""
+"""Records, whether they are current, and the way from a record back to raw bytes."""

@@ -1,14 +1,15 @@
-"""Attestations: that an edit of the code changed no number, so that records made before it stay current.
+"""Attestations: statements that an edit of the code changed no number, so that older records stay current.
 
-A record names two digests of code: that of what trained it ("code") and that of what drew its split ("split", the
-recipe). An attestation, a JSON in `results/SCALE/attestations/`, says for named records, each by its own digest, which
-digest of today stands for the one of then, and what was done to know it: a stated sample of runs was trained again and
-came out bit for bit the same; each split was drawn again. `reweigh attest` writes them (`provenance/attest.py`).
+A record has two digests of code: of what trained it ("code") and of what drew its split ("split", the recipe). An
+attestation, a JSON in `results/SCALE/attestations/`, lists records by their own digests, and says which digest of today
+is equivalent to the one in the record, and how this was tested: a sample of runs, whose size it states, was trained
+again and came out bit for bit the same; each split was drawn again. `reweigh attest` writes them
+(`provenance/attest.py`).
 
     attested = load(root)
-    attested.step(body["digest"], "code", then, now)     # the attestation by which `now` stands for `then`, or None
+    attested.step(body["digest"], "code", then, now)     # the step that makes `now` equivalent to `then`, or None
 
-One may start where another ends: then -> A -> B. Reading takes one look at each file, and imports nothing heavy.
+One attestation may start where another ends: then -> A -> B. Each file is read once; nothing heavy is imported.
 """
 
 import functools
@@ -23,11 +24,11 @@ from reweigh import canonical_json
 from reweigh.errors import RecordError
 
 VERSION = 1
-PARTS = ("code", "split")  # what an attestation can speak of; a changed spec asks for other numbers
+PARTS = ("code", "split")  # what an attestation can be about; another spec asks for other numbers
 
 
 class Step(NamedTuple):
-    """For one record: the digest `now` stands for `then`. Of `of` records stale by code, `again` were trained again."""
+    """For one record: `now` is equivalent to `then`. Of `of` records stale by code, `again` were trained again."""
 
     then: str
     now: str
@@ -45,7 +46,7 @@ class Step(NamedTuple):
 
 
 class Attestations:
-    """All attestations of a project. `refused` names the files that are not what they were written as, and why."""
+    """All attestations of a project. `refused` has the files that were altered or cannot be read, with the reason."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self.files: list[str] = []
@@ -59,7 +60,7 @@ class Attestations:
                 bodies.append((name, read(path)))
             except RecordError as error:
                 self.refused[name] = str(error)
-        for name, body in sorted(bodies, key=lambda one: (one[1]["date"], one[0])):
+        for name, body in sorted(bodies, key=lambda item: (item[1]["date"], item[0])):
             self._add(name, body)
 
     def of_scale(self, scale: str) -> list[str]:
@@ -67,10 +68,10 @@ class Attestations:
         return [name for name in self.files if name.startswith(f"results/{scale}/")]
 
     def chain(self, record: str, part: str, then: str) -> list[Step]:
-        """The steps that lead on from `then` for the record with that digest, each after the one that it needs."""
+        """The steps that start at `then` for the record with that digest, each after the one that it continues."""
         waiting, reached, chain = list(self._steps.get((record, part), ())), {then}, []
-        # Dates order them only where there is a choice: clocks of two machines differ.
-        while step := next((one for one in waiting if one.then in reached), None):
+        # Not simply by date: the clocks of two machines differ.
+        while step := next((step for step in waiting if step.then in reached), None):
             waiting.remove(step)
             reached.add(step.now)
             chain.append(step)
@@ -90,21 +91,21 @@ class Attestations:
 
 
 def load(root: str | Path = ".") -> Attestations:
-    """The attestations of a project; read once a process as long as no file changes. Refused ones are named once."""
+    """The attestations of a project, read once while no file changes. Refused files are printed once."""
     files = sorted(glob.glob(os.path.join(os.path.abspath(root), "results", "*", "attestations", "*.json")))
     return _load(tuple((file, os.stat(file).st_mtime_ns, os.stat(file).st_size) for file in files))
 
 
 @functools.lru_cache(maxsize=4)
 def _load(files: tuple[tuple[str, int, int], ...]) -> Attestations:
-    found = Attestations(Path(file) for file, _, _ in files)
-    for why in found.refused.values():
-        print(f"reweigh: {why}", file=sys.stderr)
-    return found
+    attested = Attestations(Path(file) for file, _, _ in files)
+    for reason in attested.refused.values():
+        print(f"reweigh: {reason}", file=sys.stderr)
+    return attested
 
 
 def read(path: Path) -> dict[str, Any]:
-    """One attestation, checked against its own digest. Raises RecordError if it is not what was written."""
+    """One attestation, checked against its own digest. Raises RecordError if it was altered or cannot be read."""
     try:
         content = path.read_bytes()
         body = canonical_json.parse(content)
@@ -125,19 +126,19 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _is_whole(body: dict[str, Any]) -> bool:
-    """Whether an attestation has what is asked of it, in the form in which `write` gets it."""
+    """Whether an attestation has all its parts, with values of the right types."""
     try:
         edits = [edit for part in PARTS for edit in body[part]]
-        words = [body["date"], *(edit[end] for edit in edits for end in ("then", "now"))]
+        texts = [body["date"], *(edit[end] for edit in edits for end in ("then", "now"))]
         counts = [body["sample"][name] for name in ("runs", "of")]
         covered = [stated for edit in edits for stated in edit["covers"].values()]
     except (KeyError, TypeError, AttributeError):
         return False
-    return all(isinstance(one, str) for one in words + covered) and all(isinstance(one, int) for one in counts)
+    return all(isinstance(text, str) for text in texts + covered) and all(isinstance(count, int) for count in counts)
 
 
 def write(root: str | Path, scale: str, body: dict[str, Any]) -> Path:
-    """Write an attestation atomically, with the digest of itself, one key a line; its path."""
+    """Write an attestation with its own digest; its path."""
     body = canonical_json.seal({**body, "attestation_version": VERSION})
     path = Path(root, "results", scale, "attestations", f"{body['date'][:10]}-{body['digest'][:12]}.json")
     return canonical_json.write(path, canonical_json.text_of(body))

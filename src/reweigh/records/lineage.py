@@ -1,9 +1,9 @@
 """The chain of one run: record, spec, code, split, raw files with addresses.
 
-    facts(body)             # what a record alone says; the same for ever, whatever happens to the code
-    of_run(run, root)       # the record as it lies there: the same, with its state, and what has changed since
+    facts(body)             # from the record alone; always the same, whatever happens to the code
+    of_run(run, root)       # the record of a run: its facts, its state, and what has changed since
 
-`explain` walks it, a page may hold it, a crate may pack it. Nothing here imports more than the standard library.
+`explain`, the scorecard's page and the crate use it. It imports no library but the standard one.
 """
 
 from pathlib import Path
@@ -18,14 +18,14 @@ EDITIONS = {
     "reconstruction": "a reconstruction, not the official files",
     "slice": "an exact slice of the official files",
 }
-SAID = ("energy_joules", "gpu_seconds", "peak_bytes")  # of what a run took, where its record says it
+COSTS = ("energy_joules", "gpu_seconds", "peak_bytes")  # of a run, if its record has them
 
 
 def facts(body: dict[str, Any], metric: str | None = None, epoch: float | None = None) -> dict[str, Any]:
-    """What a record says of its run, as plain nested values: nothing in it depends on today's code or files.
+    """The facts of a run from its record, as plain nested values. Nothing here depends on today's code or files.
 
-    `value` is the run's `metric`, after its last epoch or after `epoch`; None without a metric or where the run has no
-    such value. A fraction for accuracies; times are UTC, `seconds` wall clock.
+    `value` is the run's `metric` after its last epoch, or after `epoch`; None without a metric, or if the run has no
+    such value. Accuracies are fractions, times UTC, `seconds` wall clock.
     """
     return {
         "run": body["run"],
@@ -39,7 +39,7 @@ def facts(body: dict[str, Any], metric: str | None = None, epoch: float | None =
         "environment": body["environment"],
         "device": body["device"],
         "seconds": body["seconds"],
-        **{name: body[name] for name in SAID if body.get(name) is not None},
+        **{name: body[name] for name in COSTS if body.get(name) is not None},
         "started": body["started"],
         "ended": body["ended"],
         "split": {**body["split"], "seed": body["spec"]["seed"], "recipe": body["spec"]["data"]["split"]},
@@ -50,22 +50,22 @@ def facts(body: dict[str, Any], metric: str | None = None, epoch: float | None =
 def of_run(
     run: str, root: str | Path = ".", metric: str | None = None, epoch: float | None = None
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """The chain of a run as its record lies there, and the record; `state` says what is wrong where there is none.
+    """The chain of a run, and its record. Without a readable record the chain has only `state`, which says why.
 
-    To `facts` it adds `state`, and in `code` the files `changed_since` and what is `attested` of that (or "").
+    Adds to `facts` the `state`, and in `code` the files `changed_since` and what is `attested` of that change (or "").
     """
     try:
         body = record.read(record.record_path(run, root))
     except RecordError as error:
         return {"run": run, "record": record.record_path(run).as_posix(), "state": str(error)}, None
-    found = facts(body, metric, epoch)
-    found["state"] = INTACT
-    found["code"] |= {"changed_since": changed(body), "attested": attested(body, root)}
-    return found, body
+    chain = facts(body, metric, epoch)
+    chain["state"] = INTACT
+    chain["code"] |= {"changed_since": changed(body), "attested": attested(body, root)}
+    return chain, body
 
 
 def value_of(body: dict[str, Any], metric: str, epoch: float | None = None) -> float | None:
-    """A run's metric: after its last epoch, or on its curve after `epoch`; None where it is not defined."""
+    """A run's metric after its last epoch, or from its curve after `epoch`; None where it is not defined."""
     if epoch is None:
         return body["metrics"].get(metric)
     curves = body["curves"]
@@ -75,7 +75,7 @@ def value_of(body: dict[str, Any], metric: str, epoch: float | None = None) -> f
 
 
 def changed(body: dict[str, Any]) -> list[str]:
-    """The source files that are not what they were when the run was made."""
+    """The source files that have changed since the run was made."""
     try:
         now = record.code_files(body["spec"])
     except ModuleNotFoundError as error:
@@ -85,7 +85,7 @@ def changed(body: dict[str, Any]) -> list[str]:
 
 
 def attested(body: dict[str, Any], root: str | Path = ".") -> str:
-    """What is attested of an edit of the run's code since; empty if nothing is."""
+    """What is attested of the edits of the run's code since it was made; empty if nothing is."""
     try:
         now = record.code_digest(body["spec"])
     except ModuleNotFoundError:

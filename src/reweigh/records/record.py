@@ -1,9 +1,9 @@
-"""Records: the JSON that a run leaves, with everything that is needed to ask where its numbers come from.
+"""Records: the JSON that a run leaves, with all that is needed to trace its numbers back.
 
-A record is written once, atomically, after its trace file, and carries the digest of itself. Three digests say what it
+A record is written once, as a whole, after its trace file, and has its own digest. Three more digests say what it
 depends on: `spec` (what was asked for), `code` (the source that the run imports) and `split` (how its data were drawn).
-A record is current while all three are what they would be today, or an attestation says that today's code gives the
-same. Nothing here imports torch. What each key means is in `provenance/record_schema.py`.
+A record is current while all three are the same today, or an attestation says that today's code gives the same numbers.
+Nothing here imports torch. `provenance/record_schema.py` says what each key means.
 """
 
 import functools
@@ -18,12 +18,12 @@ from reweigh.records.attestations import Attestations
 RECORD_VERSION = 2  # of what is written
 READABLE = (1, 2)
 
-Stamp = tuple[int, int]  # of a file: when it was written, and its number
+Stamp = tuple[int, int]  # of a file: modification time in nanoseconds, inode
 
-# What every run executes; the method, the model and the reader come on top. Two names a run chooses, one file each.
+# What every run executes; method, loss, model and reader come on top.
 ENGINE = "reweigh.training.engine"
 
-# What a record of any version has; the whole of it is checked by an audit (`provenance/record_schema.py`).
+# The keys of a record of any version. An audit checks the rest (`provenance/record_schema.py`).
 KEYS = {
     "code", "curves", "device", "digest", "diverged_at_step", "ended", "environment", "git", "gpu_seconds", "metrics",
     "parameters", "peak_bytes", "raw", "record_version", "run", "seconds", "spec", "spec_digest", "split", "started",
@@ -32,7 +32,7 @@ KEYS = {
 
 
 def record_path(run: str, root: str | Path = ".") -> Path:
-    """Where the record of a run lies, below the project's root."""
+    """The path of a run's record: `results/RUN.json` below the project's root."""
     return Path(root) / "results" / f"{run}.json"
 
 
@@ -57,7 +57,7 @@ def _closure(*modules: str) -> dict[str, str]:
 
 
 def code_files(spec: dict[str, Any]) -> dict[str, str]:
-    """The source files that a run of `spec` executes -> their digests: engine, method, loss, model, reader, closed."""
+    """The source files that a run of `spec` executes -> their digests: engine, method, loss, model, reader."""
     loss = spec["method_options"].get("loss")
     return _closure(
         ENGINE,
@@ -69,15 +69,12 @@ def code_files(spec: dict[str, Any]) -> dict[str, str]:
 
 
 def code_digest(spec: dict[str, Any]) -> str:
-    """One digest of all the source that a run executes."""
+    """The digest of all the source that a run executes."""
     return digest(code_files(spec))
 
 
 def write(path: str | Path, body: dict[str, Any]) -> dict[str, Any]:
-    """Write a record atomically, with the digest of itself; return what was written.
-
-    A body that has been a record keeps its version.
-    """
+    """Write a record with its own digest; return it. A body that was a record before keeps its version."""
     record = canonical_json.seal({"record_version": RECORD_VERSION, **body})
     canonical_json.write(path, canonical_json.text_of(record))
     return record
@@ -86,8 +83,8 @@ def write(path: str | Path, body: dict[str, Any]) -> dict[str, Any]:
 def read(path: str | Path) -> dict[str, Any]:
     """Read a record and check it against its own digest.
 
-    Raises RecordError if it is missing, is no JSON, has no version that is known here, was changed after it was
-    written (also if only its text was), or lacks one of `KEYS`.
+    Raises RecordError if it is missing, is not JSON, has an unknown version, was changed after it was written (even if
+    only its text was), or lacks one of `KEYS`.
     """
     path = Path(path)
     try:
@@ -110,12 +107,12 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def stamp(path: str | Path) -> Stamp | None:
-    """What changes when a record is written anew; None if there is none."""
+    """A value that changes when a record is written again; None if there is no record."""
     try:
-        found = Path(path).stat()
+        status = Path(path).stat()
     except FileNotFoundError:
         return None
-    return found.st_mtime_ns, found.st_ino
+    return status.st_mtime_ns, status.st_ino
 
 
 def trace_path(path: str | Path, record: dict[str, Any]) -> Path | None:
@@ -128,9 +125,9 @@ def trace_path(path: str | Path, record: dict[str, Any]) -> Path | None:
     trace = Path(path).with_name(record["trace"]["file"])
     if not trace.is_file():
         raise RecordError(f"{trace}: missing, though {path} names it; delete the record and train again")
-    if (found := file_digest(trace)) != record["trace"]["sha256"]:
+    if (actual := file_digest(trace)) != record["trace"]["sha256"]:
         raise RecordError(
-            f"{trace}: sha256 {found[:12]}, expected {record['trace']['sha256'][:12]}; delete it and train again"
+            f"{trace}: sha256 {actual[:12]}, expected {record['trace']['sha256'][:12]}; delete it and train again"
         )
     return trace
 
@@ -138,9 +135,9 @@ def trace_path(path: str | Path, record: dict[str, Any]) -> Path | None:
 def stale_because(
     record: dict[str, Any], spec: dict[str, Any], split_recipe: str, attested: Attestations | None = None
 ) -> list[str]:
-    """Why a record is not what config, code and split would give today: of "spec", "code", "split"; [] if it is.
+    """The parts of "spec", "code", "split" that changed since a record was made; [] if it is current.
 
-    What `attested` accepts for this record is as good as today's.
+    A change that `attested` accepts for this record does not count.
     """
     now = {"spec": digest(spec), "code": code_digest(spec), "split": split_recipe}
     then = {"spec": record["spec_digest"], "code": record["code"]["digest"], "split": record["split"]["recipe_digest"]}

@@ -15,8 +15,8 @@ from reweigh.analysis.tables import (
     class_weights,
     fingerprint,
     inverse_frequency_correlation,
+    join_runs,
     majority_and_minority_weights,
-    pack,
     why_not,
 )
 from reweigh.config.grid import Config
@@ -271,7 +271,7 @@ def _row(evidence: Evidence, comparisons: list[Comparison]) -> dict[str, Any]:
         "statistic": weakest.statistic if weakest else None,
         "scale_note": evidence.config.cut(evidence.scale, evidence.paper, claim.experiment),
         "status": "run" if comparisons else "not run",
-        "runs": pack(used["run"]) if comparisons else "",
+        "runs": join_runs(used["run"]) if comparisons else "",
         "records": fingerprint(used["digest"]) if comparisons else "",
     }
 

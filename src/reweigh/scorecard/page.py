@@ -20,7 +20,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from reweigh import stats
-from reweigh.analysis.tables import unpack
+from reweigh.analysis.tables import expand_runs
 from reweigh.config.grid import Config
 from reweigh.config.specs import SCALES
 from reweigh.records import lineage
@@ -105,7 +105,7 @@ def rows_of(config: Config, lines: pd.DataFrame) -> list[Row]:
         row["key"] = f"{row['paper']}/{row['id']}" if row["id"] in shared else row["id"]
         row["fragment"] = "number=" + quote(row["key"], safe="/,:@§'()*!~")
         row["plain"] = row["verdict"].rpartition(": ")[2]
-        row["values"] = [(run, row["metric"]) for run in unpack(row["runs"] or "")]
+        row["values"] = [(run, row["metric"]) for run in expand_runs(row["runs"] or "")]
         row["where"] = _spaced(row["source"])
         row["note"] = row["note"] or ""
         _place(config, row, similar)

@@ -1,7 +1,7 @@
 """`python -m reweigh.training SPEC.json...`: train resolved specs. Needs torch, numpy and pyyaml, and no network.
 
-Runs whose record is current are left alone. Ends with code 75 (try again later) if time ran out with work left: every
-run that was begun goes on from its checkpoint next time.
+Runs whose record is current are not trained. Exit code 75 (try again later) if time ran out before all were finished;
+unfinished runs resume from their checkpoints next time.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def seconds(text: str) -> float:
     """A duration such as `90`, `90s`, `9m` or `1.5h`, in seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
     if not match:
-        raise ConfigError(f"{text!r} is no duration; write for example 90s, 9m or 1.5h")
+        raise ConfigError(f"{text!r} is not a duration; write for example 90s, 9m or 1.5h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
@@ -48,7 +48,7 @@ def read_spec(path: str | Path) -> dict[str, Any]:
 
 
 def is_current(spec: dict[str, Any]) -> bool:
-    """Whether the run's record is there, unaltered, and what today's spec, code and split give (or are attested to)."""
+    """Whether the run has an unaltered record, made from today's spec, code and split (or attested to be as good)."""
     from reweigh.data.obtain import recipe_digest
 
     try:
@@ -68,15 +68,17 @@ def train(
 ) -> int:
     """Train the runs of the specs; the exit code (0, or 75 if time ran out).
 
-    time_budget is in seconds from now. Current records are kept unless `again`. `at_once` runs train side by side on
-    the device (None: see `automatic`). SIGTERM and Ctrl-C save and end like a budget.
+    `time_budget` is in seconds from now. Current records are kept unless `again`. `at_once` runs train side by side on
+    the device (None: see `automatic`). SIGTERM and Ctrl-C save and stop, as the end of the time budget does.
     """
     deadline = None if time_budget is None else time.monotonic() + time_budget
     names = [str(RunName.of_spec(spec)) for spec in specs]
-    before = {name: record.stamp(record.record_path(name)) for name in names}  # another process may write them from now
+    before = {
+        name: record.stamp(record.record_path(name)) for name in names
+    }  # another process may write them meanwhile
     waiting = [spec for spec in specs if again or not is_current(spec)]
     if kept := len(specs) - len(waiting):
-        print(f"{kept} of {len(specs)} records are current and stay", file=sys.stderr)
+        print(f"{kept} of {len(specs)} records are current: not trained again", file=sys.stderr)
     if not waiting:
         return 0
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # torch's own forward mode
@@ -105,7 +107,7 @@ def train(
                     done(make(spec, clock=clock).finish(lambda run: progress.add(1)))
         except OutOfTime:
             left = len(waiting) - len(written)
-            progress.note(f"time is up with {left} of {len(waiting)} runs left; the same command goes on from here")
+            progress.note(f"time is up with {left} of {len(waiting)} runs left; the same command resumes from here")
             return TRY_AGAIN
         finally:
             if lease:
@@ -114,9 +116,9 @@ def train(
 
 
 def automatic(specs: list[dict[str, Any]], device_type: str) -> int:
-    """How many runs to train side by side if nobody says: all of them on a GPU, up to eight; on a CPU as cores allow.
+    """How many runs to train side by side by default: on a GPU all of them, up to eight; on a CPU as cores allow.
 
-    Up to four runs a core start together, so that no core idles while the last of them ends.
+    On a CPU up to four runs per core start together, so that no core idles while the last of them ends.
     """
     if device_type == "cuda":
         return min(len(specs), 8)
@@ -127,7 +129,7 @@ def automatic(specs: list[dict[str, Any]], device_type: str) -> int:
 
 @contextlib.contextmanager
 def stopped_by_signals(clock: Any) -> Iterator[None]:
-    """While this lasts, SIGTERM and Ctrl-C save every run and end the process; a second one ends it at once."""
+    """In this context SIGTERM and Ctrl-C save every run and end the process; a second one ends it at once."""
 
     def stop(number: int, frame: Any) -> None:
         clock.stop()
@@ -142,7 +144,7 @@ def stopped_by_signals(clock: Any) -> Iterator[None]:
 
 
 def summary(done: dict[str, Any]) -> str:
-    """One line on a finished run."""
+    """A finished run in one line."""
     what = "validation" if "validation_accuracy" in done["metrics"] else "test"
     accuracy, ended = done["metrics"][f"{what}_accuracy"], done["status"]
     if ended == "diverged":
@@ -151,7 +153,7 @@ def summary(done: dict[str, Any]) -> str:
 
 
 class Progress:
-    """A progress bar over the steps of all runs, on a terminal; silent elsewhere, or without tqdm."""
+    """A progress bar over the steps of all runs; only on a terminal, and if tqdm is installed."""
 
     def __init__(self, specs: list[dict[str, Any]]) -> None:
         self.title = str(RunName.of_spec(specs[0])) if len(specs) == 1 else f"{len(specs)} runs"
@@ -162,7 +164,7 @@ class Progress:
         return self
 
     def add(self, steps: int) -> None:
-        """So many steps were taken."""
+        """Count steps that were taken."""
         self.steps += steps
         if self.bar is None and sys.stderr.isatty():
             with contextlib.suppress(ModuleNotFoundError):
@@ -184,23 +186,23 @@ class Progress:
 
 
 def at_once_of(text: str) -> int | None:
-    """`auto` or a whole number from 1 on."""
+    """The number of runs side by side: None for `auto`, else a whole number from 1."""
     if text == "auto":
         return None
     if not text.isdigit() or int(text) < 1:
-        raise ConfigError(f"--at-once {text}: write auto or a whole number from 1 on")
+        raise ConfigError(f"--at-once {text}: write auto or a whole number from 1")
     return int(text)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; the exit code."""
+    """Run the command line; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m reweigh.training", description=__doc__.splitlines()[0])
     parser.add_argument(
         "specs", nargs="+", metavar="SPEC", help="JSON file of a resolved spec (reweigh plan --specs DIR)"
     )
-    parser.add_argument("--time-budget", metavar="T", help="stop at a checkpoint after T, e.g. 9m, with exit code 75")
+    parser.add_argument("--time-budget", metavar="T", help="save and stop after T, e.g. 9m, with exit code 75")
     parser.add_argument("--at-once", metavar="N", default="auto", help="runs side by side on the device (auto)")
-    parser.add_argument("--again", action="store_true", help="train runs whose record is current once more")
+    parser.add_argument("--again", action="store_true", help="also train runs whose record is current")
     options = parser.parse_args(arguments)
     try:
         budget = None if options.time_budget is None else seconds(options.time_budget)

@@ -1,8 +1,8 @@
-"""Checkpoints: the state of a run that is not finished, so that a lost machine loses minutes.
+"""Checkpoints: the state of an unfinished run, so that a lost machine costs minutes.
 
-They lie outside Snakemake's outputs (which it may delete before a retry), in `.reweigh/checkpoints/RUN`, under a key of
-all that the run's arithmetic depends on. A changed spec, source, split, device or torch has another key: no run resumes
-another's.
+They are in `.reweigh/checkpoints/RUN`, outside of Snakemake's outputs (which it may delete before a retry), under a key
+of all that the run's arithmetic depends on. With another spec, source, split, device or torch the key is another, so
+that no run resumes from the state of a different one.
 """
 
 import contextlib
@@ -28,29 +28,30 @@ class OutOfTime(Exception):
 
 
 class Clock:
-    """When to stop: at a deadline (a value of time.monotonic(), or None), or when asked to. Runs may share one."""
+    """When to stop: at a deadline (a value of time.monotonic(), or None) or on request. Runs may share one."""
 
     def __init__(self, deadline: float | None = None) -> None:
         self.deadline = deadline
         self.stopping = False
 
     def stop(self) -> None:
-        """Ask every run to save and stop after the step that it is taking. A signal handler may call this."""
+        """Ask every run to save and stop after its current step. Safe to call in a signal handler."""
         self.stopping = True
 
     def is_up(self) -> bool:
+        """Whether to stop now."""
         return self.stopping or (self.deadline is not None and time.monotonic() >= self.deadline)
 
 
 class Keeper:
     """Called between steps: saves the run when its last checkpoint is old, and stops it when its time is up.
 
-    `facts` are saved beside the state: what the record says of the run that its state does not know. What `measured`
-    gives is added to them whenever the state is saved.
+    `facts` are saved with the state: what goes into the record but is no part of the state. The result of `measured` is
+    added to them at each save.
 
-    Two processes may train one run, if the first outlived the Snakemake that started it and a second Snakemake started
-    the other. Both come to the same record; whoever saves after the other has written it cleans up. `record` is that
-    file, and `before` its stamp when it was last seen not to be the run's (None: there was none).
+    Two processes may train the same run, if one outlived the Snakemake that started it and a second Snakemake started
+    another. Both get the same record; the one that saves after the other wrote it removes the checkpoints. `record` is
+    the path of that record, `before` its stamp when it was seen not to be current (None: there was none).
     """
 
     def __init__(
@@ -92,21 +93,21 @@ class Keeper:
         self.facts.update(self.measured())
 
     def resume(self, run: Any) -> bool:
-        """Load the run's state if there is a checkpoint of it; whether there was."""
+        """Load the run's state if there is a checkpoint; whether there was one."""
         if not self.path.is_file():
             return False
         try:
             # The file is our own, and holds NumPy arrays and plain values beside tensors.
             state = torch.load(self.path, map_location=run.device, weights_only=False)
-        except Exception as error:  # a disk that lost bytes: start again rather than fail for ever
-            print(f"{self.path}: unreadable checkpoint ({error}); starting the run again", file=sys.stderr)
+        except Exception as error:  # damaged on disk: start again rather than fail at every try
+            print(f"{self.path}: unreadable checkpoint ({error}); starting the run from the beginning", file=sys.stderr)
             return False
         self.facts = state.pop("facts", {})
         run.load_state(state)
         return True
 
     def done(self) -> None:
-        """The record is written: remove the run's checkpoints, also those under the keys of older specs and sources."""
+        """Remove the run's checkpoints, once its record is written; also those of older specs and sources."""
         shutil.rmtree(self.folder, ignore_errors=True)
         for parent in self.folder.relative_to(self.root).parents:
             with contextlib.suppress(OSError):  # not empty: other runs of the cell are not finished

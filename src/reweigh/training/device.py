@@ -1,4 +1,4 @@
-"""Which device a process trains on: Snakemake counts GPUs, a lease assigns them.
+"""The device that a process trains on: Snakemake counts GPUs, a lease assigns them.
 
 A lease is a `flock` on one file per device slot, held for the life of the process; the kernel drops it when the process
 ends, however it ends. Take it before torch is imported, because CUDA reads CUDA_VISIBLE_DEVICES once.
@@ -19,13 +19,13 @@ WAIT_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Lease:
-    """A held slot. `device` is what CUDA_VISIBLE_DEVICES says now; `lock` stays open as long as the lease is held."""
+    """A slot that is held. `device` is now in CUDA_VISIBLE_DEVICES; `lock` is open as long as the lease is held."""
 
     device: str
     lock: IO[str]
 
     def release(self) -> None:
-        """Give the slot back before the process ends."""
+        """Release the slot before the process ends."""
         self.lock.close()
 
 
@@ -42,14 +42,14 @@ def visible_devices() -> list[str]:
 
 
 def lock_folder() -> Path:
-    """Where the lock files lie: on this machine's own disk, one folder a user."""
+    """The folder of the lock files: on this machine's own disk, one for each user."""
     folder = Path(tempfile.gettempdir()) / f"reweigh-leases-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 
 def slots(devices: list[str]) -> list[tuple[str, Path]]:
-    """Every (device, lock file); REWEIGH_SLOTS_PER_DEVICE (1) runs may share a device."""
+    """All slots as (device, lock file). $REWEIGH_SLOTS_PER_DEVICE (by default 1) processes may share a device."""
     count = int(os.environ.get("REWEIGH_SLOTS_PER_DEVICE", "1"))
     return [
         (device, lock_folder() / f"{device.replace('/', '_')}.{slot}") for slot in range(count) for device in devices
@@ -57,7 +57,7 @@ def slots(devices: list[str]) -> list[tuple[str, Path]]:
 
 
 def take_lease() -> Lease | None:
-    """Wait for a free device and hold it; it alone is visible then. None where there is no GPU, or Slurm assigns it."""
+    """Wait for a free device and hold it: no other is visible then. None without a GPU, or where Slurm assigns it."""
     devices = visible_devices()
     if not devices or "SLURM_JOB_ID" in os.environ:
         return None
@@ -82,14 +82,14 @@ def take_lease() -> Lease | None:
 
 
 def holders() -> list[tuple[str, int | None]]:
-    """Every slot and the process that holds it, None where it is free."""
-    found: list[tuple[str, int | None]] = []
+    """Each slot's device with the process that holds it, or None if it is free."""
+    held: list[tuple[str, int | None]] = []
     for device, path in slots(visible_devices()):
         with open(path, "a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                found.append((device, None))
+                held.append((device, None))
             except BlockingIOError:
                 lock.seek(0)
-                found.append((device, int(lock.read().split()[0])))
-    return found
+                held.append((device, int(lock.read().split()[0])))
+    return held

@@ -1,8 +1,8 @@
 """CUDA graphs of training steps: the kernels of a step are recorded once and launched as one.
 
-Small nets leave a GPU idle while Python prepares the next kernel. A graph takes that time away without changing a bit:
-it launches the same kernels on the same addresses in the same order. So the device side of a step must read everything
-that changes from step to step from tensors at fixed addresses, and must never wait for a value (see `engine`).
+Small nets leave a GPU idle while Python prepares the next kernel. A graph saves that time and changes no bit: it
+launches the same kernels on the same addresses in the same order. So the device side of a step must read all that
+changes between steps from tensors at fixed addresses, and must never wait for a value (see `engine`).
 """
 
 from collections import Counter
@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-WARM_UP_STEPS = 3  # taken as they come before a capture, so that libraries choose kernels and optimisers make buffers
+WARM_UP_STEPS = 3  # run eagerly before a capture, so that libraries choose kernels and optimisers make buffers
 
 
 class CapturedSteps:
-    """An executor (see `engine.Run`): the first steps of a program as they come, the others as replays of its graph.
+    """An executor (see `engine.Run`): the first steps of a program run eagerly, the others as replays of its graph.
 
-    A program that cannot be captured goes on as it comes, and `report` says so and why; a step is never taken twice.
-    Use one for each run, on a stream of its own.
+    A program that cannot be captured stays eager, and `report` says why. No step is taken twice. Use one for each run,
+    on a stream of its own.
     """
 
     def __init__(self) -> None:
@@ -47,15 +47,15 @@ class CapturedSteps:
     def capture(
         self, device_side: Callable[[], dict[str, torch.Tensor]]
     ) -> tuple[torch.cuda.CUDAGraph, dict[str, torch.Tensor]]:
-        """The graph of a step, and the tensors that each replay writes its log to. Executes nothing."""
+        """The graph of a step, and the tensors into which each replay writes its log. Executes nothing."""
         graph = torch.cuda.CUDAGraph()
-        pool = next((known.pool() for known, _ in self.graphs.values()), None)  # the graphs of a run never overlap
+        pool = next((other.pool() for other, _ in self.graphs.values()), None)  # the graphs of a run never overlap
         with torch.cuda.graph(graph, pool=pool, stream=torch.cuda.current_stream()):
             logged = device_side()
         return graph, logged
 
     def report(self) -> dict[str, Any]:
-        """For the record: which programs were captured, and which not, with the reason."""
+        """The programs that were captured and those that were not, with the reason, for the record."""
         return {
             "captured": sorted({str(program) for program in self.graphs}),
             "eager": {str(program): reason for program, reason in self.refused.items()},

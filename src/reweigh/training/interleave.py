@@ -1,7 +1,7 @@
-"""Several runs on one GPU, in one process: each has a stream and graphs of its own, and they take steps in turn.
+"""Several runs on one GPU, in one process: each has its own stream and graphs, and they take steps in turn.
 
-While one run's kernels leave parts of the device idle, another's fill them. Which steps run beside which changes
-nothing in any of them. If memory runs out, fewer share the device; a batch size is never touched.
+The kernels of one run fill the parts of the device that another leaves idle. Which steps run side by side does not
+change the result of any. If memory runs out, fewer runs share the device; a batch size is never changed.
 """
 
 import functools
@@ -25,12 +25,12 @@ class Lane:
         self.job = self.inside(make)
 
     def inside(self, action: Callable[[], Any]) -> Any:
-        """Do something with the lane's stream as the current one."""
+        """Call `action` with the lane's stream as the current one."""
         with torch.cuda.stream(self.stream):  # None: no stream, as on a CPU
             return action()
 
     def step(self) -> None:
-        """One step of the job, and what its keeper wants after it."""
+        """One step of the job, then its keeper: a checkpoint, or the end, if it is time."""
         self.job.run.advance()
         self.job.keeper(self.job.run)
 
@@ -47,15 +47,16 @@ def train(
     done: Callable[[dict[str, Any]], None],
     progress: Callable[[int], None] = lambda steps: None,
 ) -> None:
-    """Train specs, `at_once` of them side by side. `make(spec)` prepares a job, `done(record)` hears of its record.
+    """Train specs, `at_once` of them side by side. `make(spec)` prepares a job; `done(record)` is called at its end.
 
-    Raises OutOfTime when the clock of the jobs says so, every state saved; TrainingError if one run alone is too large.
+    Raises OutOfTime when the clock of the jobs is up, with every state saved; TrainingError if a single run needs more
+    memory than there is.
     """
     waiting = deque(specs)
     lanes: list[Lane] = []
     too_many = False
     while waiting or lanes:
-        if too_many:  # only here is the failed step forgotten, and with it the last hold on its memory
+        if too_many:  # outside of `except`, where the exception no longer keeps the memory of the failed step
             _free()
         too_many = False
         try:
@@ -90,17 +91,17 @@ def _fewer(active: int) -> int:
     """Half as many runs side by side. Raises TrainingError if there was only one."""
     if active <= 1:
         raise TrainingError(
-            "out of memory with a single run on the device: free the device or take a larger one "
-            "(a smaller batch would be another experiment; it is not tried)"
+            "out of memory with a single run on the device: free the device or use a larger one "
+            "(a smaller batch would be another experiment, and is not tried)"
         )
-    print(f"out of memory with {active} runs side by side; going on with {active // 2}", file=sys.stderr)
+    print(f"out of memory with {active} runs side by side; continuing with {active // 2}", file=sys.stderr)
     return active // 2
 
 
 def _thinned(lanes: list[Lane], failed: Lane, keep: int) -> tuple[list[Lane], list[dict[str, Any]]]:
     """The lanes that stay, and the specs of the others, whose states are saved.
 
-    The step that failed is half done, so its run goes back to its last checkpoint.
+    The failed step is half done, so its run restarts from its last checkpoint.
     """
     whole = [lane for lane in lanes if lane is not failed]
     for lane in whole[keep:]:

@@ -1,4 +1,4 @@
-"""One run from its resolved spec to its record on disk: what is around the engine, and decides no number."""
+"""One run from its resolved spec to its record on disk: all that surrounds the engine and decides no number."""
 
 import functools
 import importlib.metadata
@@ -40,13 +40,13 @@ def now() -> str:
 
 @functools.lru_cache(maxsize=1)
 def _raw(dataset: str, options: str) -> RawData:
-    manifest.ensure(dataset)  # a split that is there already says nothing of the bytes that are there now
+    manifest.ensure(dataset)  # checks the raw bytes, which an existing split does not
     return load.read(dataset, json.loads(options))
 
 
 @functools.cache
 def git_state() -> dict[str, Any]:
-    """The commit that is checked out and whether tracked files differ from it; None where git cannot say."""
+    """The checked-out commit, and whether tracked files differ from it; None where git cannot tell."""
 
     def ask(*command: str) -> str | None:
         try:
@@ -61,7 +61,7 @@ def git_state() -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Versions of what computed the numbers, and the digest of the lock file that asked for them."""
+    """Versions of the software that computed the numbers, and the digest of the lock file."""
     on_gpu = torch.cuda.is_available()
     return {
         "python": platform.python_version(),
@@ -86,7 +86,7 @@ def _version(package: str) -> str | None:
 
 
 def device_facts(device: torch.device, spec: dict[str, Any]) -> dict[str, Any]:
-    """What the record says of the device. `threads` and `precision` are part of the spec: they change results."""
+    """The device, for the record. `threads` and `precision` are from the spec: they change results."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "kind": device.type,
@@ -106,7 +106,7 @@ def _processor() -> str:
 
 
 def pick_device() -> torch.device:
-    """The GPU that the lease made visible, else the CPU. cuDNN is asked for algorithms that sum in one order."""
+    """The GPU that the lease made visible, else the CPU. cuDNN is restricted to deterministic algorithms."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
@@ -114,16 +114,16 @@ def pick_device() -> torch.device:
 
 
 def run_key(spec: dict[str, Any], split_digest: str, device: torch.device) -> str:
-    """The digest of all that a run's arithmetic and its record depend on: the name of its checkpoint."""
+    """The name of a run's checkpoint: a digest of all that its arithmetic and its record depend on."""
     made_by = [device.type, torch.__version__, record.RECORD_VERSION]
     return digest([digest(spec), record.code_digest(spec), split_digest, *made_by])
 
 
 class Job:
-    """A run and what is around it: its split, its checkpoint, its record. Goes on from a checkpoint if there is one.
+    """A run with its split, its checkpoint and its record. It resumes from a checkpoint if there is one.
 
-    Raises what `obtain` and the readers raise, before the first step. `at_once` is how many runs share the device;
-    `before` has the stamps of records, by run, from when they were found not to be current.
+    `at_once` runs share the device; `before` has the stamps of the records, by run, from when they were seen not to be
+    current. Raises the errors of `obtain` and of the readers, before the first step.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class Job:
         self._share_stage_one()
 
     def _share_stage_one(self) -> None:
-        """Take stage one over from another method's run, or keep it for others, if this method says that they may."""
+        """Reuse stage one of another method's run, or keep this one for others, if the method shares its stage one."""
         self.peak_before = 0
         if getattr(self.run.method, "shares_stage_one", False):
             place = self.device.type, device_facts(self.device, self.spec)["name"]
@@ -166,9 +166,9 @@ class Job:
             self.meter.add(shared.energy_joules)
 
     def finish(self, progress: Any = None) -> dict[str, Any]:
-        """Train to the end and write the record. `progress(run)` is called after each step.
+        """Train to the end and write the record, which is returned. `progress(run)` is called after each step.
 
-        Raises OutOfTime, the state saved, if the clock says so first.
+        Raises OutOfTime, with the state saved, if the clock is up first.
         """
 
         def tick(run: Run) -> None:
@@ -219,7 +219,7 @@ class Job:
 
 
 def stages(run: Run) -> list[dict[str, Any]]:
-    """What the record says of the stages of a run: how long each is, and what its epochs are made of."""
+    """The stages of a run, for the record: the length of each, what it trains, its sampling and batches."""
     training = run.spec["training"]
     return [
         {
@@ -235,7 +235,7 @@ def stages(run: Run) -> list[dict[str, Any]]:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The most memory held at once: allocated on the GPU, or resident in this process (with what ran in it before)."""
+    """The most memory held at once, in bytes: allocated on the GPU, or resident in this process since it started."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -243,7 +243,7 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def write_trace(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any] | None:
-    """Write the logged arrays beside the record, atomically and before it; what the record says of them."""
+    """Write the logged arrays beside the record, before it; their file, digest and shapes, for the record."""
     if not arrays:
         return None
     trace = canonical_json.write(path.with_suffix(".npz"), npz_bytes(arrays))

@@ -1,8 +1,8 @@
-"""Stage one trained once for all methods that start from it: its end is kept in `.reweigh/stages/KEY.pt`.
+"""Stage one, trained once for all methods that start from it: the state at its end is kept in `.reweigh/stages/KEY.pt`.
 
-KEY is a digest of all that stage one depends on and of nothing that comes after it. Whoever gets to the end of stage
-one writes the file; whoever finds it there goes on from it, bit for bit as if it had trained stage one itself. Runs at
-the same time may all train it: they write the same. A file that is not what was written is ignored and made again.
+KEY is a digest of all that stage one depends on, and of nothing that comes after it. The first run at the end of stage
+one writes the file; later runs continue from it, bit for bit as if they had trained stage one themselves. Runs that
+train it at the same time write the same content. A damaged file is ignored and made again.
 """
 
 import hashlib
@@ -24,20 +24,24 @@ FOLDER = Path(".reweigh") / "stages"
 
 
 def key_of(spec: dict[str, Any], options: tuple[str, ...], split_digest: str, device: str, device_name: str) -> str:
-    """The digest of all that stage one of a run depends on. `options` names the method's options among that."""
-    said = {name: spec["method_options"][name] for name in options}
-    alone = {**spec, "uses": "two_stage", "method_options": said}  # what all these methods have in common, and no more
+    """The digest of all that stage one of a run depends on. `options` are the names of the method options among it."""
+    stage_options = {name: spec["method_options"][name] for name in options}
+    alone = {
+        **spec,
+        "uses": "two_stage",
+        "method_options": stage_options,
+    }  # what all these methods have in common, and no more
     asked = {part: alone[part] for part in ("data", "model", "training", "seed", "method_options")}
     made_by = [record.code_digest(alone), device, device_name, torch.__version__, np.__version__]
     return digest([asked, split_digest, *made_by])
 
 
 class StageOne:
-    """Stage one of a run under its key: taken over if it is there, kept once the run gets to its end.
+    """Stage one of a run under its key: reused if it is there, else kept when the run gets to its end.
 
-    `peak()` says how many bytes this process has held at most, `joules()` what the run took so far. `facts` is what the
-    record says of stage one, `{key, reused}`; hand in the facts of the run's checkpoint. `peak_bytes` and
-    `energy_joules` are what it took where it was trained, 0 if that is here.
+    `peak()` is the peak memory of this process in bytes, `joules()` the energy of the run so far. `facts` are those of
+    the record, `{key, reused}`; pass those of the run's checkpoint. `peak_bytes` and `energy_joules` are the cost of
+    stage one in the run that trained it, 0 if that is this one.
     """
 
     def __init__(
@@ -53,13 +57,13 @@ class StageOne:
         self.facts, self.peak_bytes = facts or {"key": key, "reused": False}, 0
         self.energy_joules: float | None = 0.0
         if run.stage == 0 and not run.over and (kept := self._read()):
-            self._go_on_from(kept["state"])
+            self._continue_from(kept["state"])
             self.facts, self.peak_bytes = {"key": key, "reused": True}, kept["peak_bytes"]
             self.energy_joules = kept.get("energy_joules")
         run.method.at_end_of_stage_one = self.keep
 
     def keep(self) -> None:
-        """Write the state of the run, which is at the end of stage one, atomically, behind a digest of it."""
+        """Write the state of the run, which is at the end of stage one, after a digest of it."""
         content = io.BytesIO()
         taken = {"peak_bytes": self.peak(), "energy_joules": self.joules()}
         torch.save({"state": self.run.state(), **taken}, content)
@@ -68,7 +72,7 @@ class StageOne:
             file.write(content.getvalue())
 
     def _read(self) -> dict[str, Any] | None:
-        """What the file holds; None if there is none, or if it is not what was written."""
+        """The content of the file; None if there is no file, or a damaged one."""
         try:
             whole = self.path.read_bytes()
             if whole[:32] != self._digest(whole[32:]):
@@ -84,8 +88,8 @@ class StageOne:
     def _digest(self, content: bytes) -> bytes:
         return hashlib.sha256(self.key.encode() + content).digest()
 
-    def _go_on_from(self, state: dict[str, Any]) -> None:
-        """Bring the run to where stage one ended, and begin what comes after it."""
+    def _continue_from(self, state: dict[str, Any]) -> None:
+        """Bring the run to the end of stage one, and enter the next stage."""
         self.run.load_state({**state, "position": (0, 0, state["position"][2])})
         self.run.stage = 1
         self.run.enter()

@@ -4,8 +4,8 @@ The number of threads changes floating-point sums, so a run keeps its own whatev
 from the runs side by side. They are processes and not threads because Python takes a large part of a small net's step,
 and only one thread at a time may run Python.
 
-A worker takes one run at a time. One that is killed, by the kernel for want of memory for example, is not replaced:
-its run goes on from its checkpoint among fewer.
+A worker takes one run at a time. One that is killed, for example by the kernel when memory is short, is not replaced:
+its run resumes from its checkpoint in one of the others.
 """
 
 import contextlib
@@ -46,10 +46,10 @@ def train(
     done: Callable[[dict[str, Any]], None],
     progress: Callable[[int], None] = lambda steps: None,
 ) -> None:
-    """Train specs in up to `at_once` processes. `make(spec, clock=...)` prepares a job, `done(record)` hears of it.
+    """Train specs in up to `at_once` processes. `make(spec, clock=...)` prepares a job; `done(record)` ends it.
 
-    Raises OutOfTime when the clock says so, every state saved; the error of the first run that cannot be trained, once
-    the others have stopped; TrainingError if a worker that was alone is killed.
+    Raises OutOfTime when the clock is up, with every state saved; the error of the first run that cannot be trained,
+    once the others have stopped; TrainingError if the only worker is killed.
     """
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with contextlib.suppress(ImportError):  # a torch without it
@@ -80,7 +80,7 @@ def train(
                 else:
                     failure = failure or content
     finally:
-        for worker in workers:  # idle by now, or of no more use
+        for worker in workers:  # idle by now, or not needed any more
             worker.process.kill()
             worker.process.join()
     if failure:
@@ -90,7 +90,7 @@ def train(
 def _ask_to_stop(workers: list[Worker]) -> None:
     for worker in workers:
         if worker.spec:
-            worker.process.terminate()  # SIGTERM, which a worker takes as a wish
+            worker.process.terminate()  # SIGTERM: a worker saves its run and stops
 
 
 def _start(context: Any, make: Callable[..., Any], deadline: float | None) -> Worker:
@@ -102,38 +102,40 @@ def _start(context: Any, make: Callable[..., Any], deadline: float | None) -> Wo
 
 
 def _give(workers: list[Worker], waiting: deque[dict[str, Any]]) -> None:
-    """Give idle workers something to do."""
+    """Give idle workers the next specs."""
     for worker in workers:
         if worker.spec is None and waiting:
             worker.spec = waiting.popleft()
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is gone; reading from it will tell
+            with contextlib.suppress(
+                BrokenPipeError, ConnectionResetError
+            ):  # it has ended; `train` notices when it reads
                 worker.pipe.send(worker.spec)
 
 
 def _lost(worker: Worker, others: list[Worker], waiting: deque[dict[str, Any]]) -> BaseException | None:
-    """A worker ended: its run goes back to the others, if there are any."""
+    """Give the run of a worker that ended to the others; the error if there are none."""
     worker.process.join()
     if worker.spec is None:
         return None
     if not others:
         return TrainingError(
-            f"the process that was training ended with code {worker.process.exitcode} (-9: killed, perhaps for want of "
-            "memory); the same command goes on from its last checkpoint"
+            f"the process that was training ended with code {worker.process.exitcode} (-9: killed, perhaps because "
+            "memory was short); the same command resumes from its last checkpoint"
         )
-    print(f"a worker was killed; going on with {len(others)} runs side by side", file=sys.stderr)
+    print(f"a worker was killed; continuing with {len(others)} runs side by side", file=sys.stderr)
     waiting.appendleft(worker.spec)
     return None
 
 
 class _Orphaned(BaseException):
-    """The process that gave the work is gone, and with it whoever would hear of it."""
+    """The parent process has ended, so nobody waits for the result."""
 
 
 def _work(pipe: Connection, make: Callable[..., Any], deadline: float | None, parent: int) -> None:
-    """What a worker does: train what it is given, until it is killed or its parent is gone."""
+    """The life of a worker: train what it is given, until it is killed or its parent has ended."""
     clock = Clock(deadline)
     signal.signal(signal.SIGTERM, lambda *_: clock.stop())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of Ctrl-C, and says what to do
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which tells its workers
     taken = 0
 
     def progress(run: Any) -> None:
@@ -146,7 +148,7 @@ def _work(pipe: Connection, make: Callable[..., Any], deadline: float | None, pa
 
     try:
         while True:
-            while not pipe.poll(IDLE_SECONDS):  # it holds the pipe's other end too, so no end of file would come
+            while not pipe.poll(IDLE_SECONDS):  # a fork has the other end too: no end of file comes
                 if clock.stopping or os.getppid() != parent:
                     raise _Orphaned
             spec = pipe.recv()

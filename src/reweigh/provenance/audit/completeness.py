@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from reweigh.analysis.rows import DIFFERENCE, SIDES
-from reweigh.analysis.tables import unpack
+from reweigh.analysis.tables import expand_runs
 from reweigh.config.grid import Config
 from reweigh.config.names import ArtifactName, CellName, RunName
 from reweigh.errors import ConfigError
@@ -39,7 +39,7 @@ def _faults(
 ) -> Iterator[str]:
     first_with: dict[tuple[str, ...], int] = {}
     for number, line in enumerate(lines, start=2):
-        runs = unpack(line.get("runs", ""))
+        runs = expand_runs(line.get("runs", ""))
         if unnamed := [run for run in runs if run not in made_from]:
             yield f"line {number}: {unnamed[0]} is not among the records of its receipt"
         if all(line.get(part) for part in CELL):
@@ -105,7 +105,7 @@ def _single_seeds(lines: list[Line]) -> Iterator[str]:
         if line.get("runs") and line["metric"] not in recompute.FEATURES:
             runs_of = singles if line.get("seed") else means
             key = tuple(line.get(part, "") for part in ("panel", *CELL, "against", "metric", "epoch"))
-            runs_of.setdefault(key, set()).update(unpack(line["runs"]))
+            runs_of.setdefault(key, set()).update(expand_runs(line["runs"]))
     with_singles = {key[:-1] for key in singles}
     for key in sorted({*means, *singles}):
         runs, single_runs = means.get(key, set()), singles.get(key, set())
@@ -126,7 +126,7 @@ def _epochs(lines: list[Line], records: Records) -> Iterator[str]:
             continue
         key = tuple(line.get(part, "") for part in ("panel", *CELL, "metric"))
         stated_epochs.setdefault(key, set()).add(int(epoch))
-        for run in unpack(line.get("runs", "")):
+        for run in expand_runs(line.get("runs", "")):
             recorded_epochs.setdefault(key, set()).update(_epochs_of(records[run], line["metric"]))
     for key, recorded in recorded_epochs.items():
         if lost := sorted(recorded - stated_epochs[key]):

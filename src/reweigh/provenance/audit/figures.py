@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reweigh.analysis.tables import fingerprint, published, unpack
+from reweigh.analysis.tables import expand_runs, fingerprint, published
 from reweigh.artifacts import receipt
 from reweigh.artifacts.render import MADE
 from reweigh.config.grid import Config
@@ -187,7 +187,7 @@ def _line(line: dict[str, str], view: View) -> Verdict:
             return "unverifiable", "the file of published numbers cannot be read"
         if view.numbers.get(key) != stated:
             return "broken", f"published {stated}, the file of published numbers says {view.numbers.get(key)}"
-    runs = unpack(line.get("runs", ""))
+    runs = expand_runs(line.get("runs", ""))
     if not runs:
         unlike = recompute.unlike_its_runs(line, [], view.config, view.paper)
         unfed = "a number that no run feeds" if recompute.number(line.get("mean")) else unlike

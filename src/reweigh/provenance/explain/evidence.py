@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from reweigh.analysis.tables import fingerprint, unpack
+from reweigh.analysis.tables import expand_runs, fingerprint
 from reweigh.config import files
 from reweigh.config.grid import Config, load, written_out
 from reweigh.config.names import ArtifactName, NotAName, RunName
@@ -198,7 +198,7 @@ class _Evidence:
         if "table_or_figure" in line:
             self._of_paper()
             return
-        runs = unpack(line.get("runs", ""))
+        runs = expand_runs(line.get("runs", ""))
         if runs and not self.paper:
             self.paper = RunName.parse(runs[0]).paper
         chains = [self.table.chain(run, line) for run in runs]

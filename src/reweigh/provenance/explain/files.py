@@ -1,14 +1,14 @@
 """Explaining a single record, split or raw file, instead of a csv.
 
 The answer for a record has its chain in `runs`; that for a split the chains of the runs that read it; that for a raw
-file its data set and, in `used_by`, the runs that name its sha256 (the seeds of a cell in one text, as `pack` does).
+file its data set and, in `used_by`, the runs that name its sha256 (as `join_runs` writes them).
 """
 
 import re
 from pathlib import Path
 from typing import Any
 
-from reweigh.analysis.tables import pack
+from reweigh.analysis.tables import join_runs
 from reweigh.config.names import NotAName, RunName, SplitName
 from reweigh.config.specs import SCALES
 from reweigh.data.catalogue import Manifest
@@ -144,7 +144,7 @@ def _users(sha256: str | None, root: Path) -> list[str]:
     runs = []
     for scale in sorted(SCALES):
         runs += [run for run, path in record.files_of(scale, root).items() if wanted in path.read_bytes()]
-    return pack(filter(_is_name, runs)).split()
+    return join_runs(filter(_is_name, runs)).split()
 
 
 def _is_name(run: str) -> bool:

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from reweigh.analysis.rows import SIDES, Row, cell_names, mean_row, of_cells, of_seeds, single_row, summary_row
-from reweigh.analysis.tables import Material, fingerprint, majority_and_minority_weights, pack
+from reweigh.analysis.tables import Material, fingerprint, join_runs, majority_and_minority_weights
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text, missing_notes
 from reweigh.plots.style import data_title, empty, finish, letter, look_of, sheet
@@ -76,7 +76,7 @@ def _weight_rows(material: Material, panel: str, cell: Cell) -> pd.DataFrame:
         absent: Row = {"n": 0, "status": "not run", "note": note, "runs": "", "records": ""}
         return pd.DataFrame([{**base, "metric": metric, **absent} for metric in SIDES])
     digests = [material.records[run]["digest"] for run in logged]
-    base = {**base, "status": "run", "runs": pack(logged), "records": fingerprint(digests)}
+    base = {**base, "status": "run", "runs": join_runs(logged), "records": fingerprint(digests)}
     points = pd.concat(logged.values())
     return pd.DataFrame(
         [
