@@ -239,7 +239,7 @@ def _missing(evidence: Evidence) -> str:
     if not evidence.settings:
         return f"not part of scale {evidence.scale}"
     if evidence.claim.test == "grows" and len(evidence.settings) < 2:
-        return f"scale {evidence.scale} has only one of its two settings"
+        return f"scale {evidence.scale} has one of its two settings only"
     cells = [(setting, method) for setting in evidence.settings for method in evidence.methods]
     gaps = [cell for cell in cells if evidence.cell(*cell).empty]
     if not gaps:
