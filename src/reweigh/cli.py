@@ -27,9 +27,7 @@ Runs = Annotated[
     list[str],
     typer.Argument(metavar="RUN...", help="SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN; all seeds without /seedN"),
 ]
-ScaleOption = Annotated[
-    str | None, typer.Option("--scale", help="smoke, quick or paper; by default that of config.yaml")
-]
+ScaleOption = Annotated[str | None, typer.Option("--scale", help="smoke, quick or paper; by default config.yaml's")]
 
 
 def _version(wanted: bool) -> None:
@@ -152,18 +150,9 @@ def scorecard(
 
         typer.echo(rates.text() if to is None else "\n".join(map(str, rates.write(to))))
         return
-    from reweigh.scorecard import write as write_scorecard
+    from reweigh.scorecard.readme import main as run_scorecard
 
-    card = write_scorecard(_scale(scale))
-    for kind, counts in card.counts.items():
-        typer.echo(f"{kind}s: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
-    for path in card:
-        typer.echo(path)
-    if readme:
-        from reweigh.scorecard.readme import write as write_readme
-
-        for path in write_readme(card.lines):
-            typer.echo(path)
+    run_scorecard(_scale(scale), readme)
 
 
 @app.command()
@@ -214,10 +203,6 @@ def audit(
     """
     from reweigh.provenance.audit import main as run_audit
 
-    if seed is not None and rerun is None:
-        raise ConfigError("--seed chooses the runs of --rerun; without --rerun N it does nothing")
-    if report is not None and (report.is_dir() or not _nearest(report.parent).is_dir()):
-        raise ConfigError(f"--report {report}: a report is a file, in a folder that exists or can be made")
     raise typer.Exit(run_audit(_scale(scale), report, rerun, seed))
 
 
@@ -297,17 +282,13 @@ def plan(
     [dim]reweigh plan paper/tdr/mnist-4v9/rho0.005/tdr/seed0 --why[/dim]
     """
     if why:
-        from reweigh.planning import why as reasons
+        from reweigh.planning.why import show
 
-        reasons.show(targets or [])
+        show(targets or [])
         return
-    from reweigh.planning.plan import make, show, write_specs
+    from reweigh.planning.plan import main as run_plan
 
-    planned = make(targets or [], _scale(scale))
-    show(planned)
-    if specs is not None:
-        count = write_specs(planned, specs, pending)
-        typer.echo(f"{count} specs in {specs}; train them with: python -m reweigh.training {specs}/*.json")
+    run_plan(targets or [], _scale(scale), specs, pending)
 
 
 @app.command()
@@ -319,15 +300,9 @@ def tune(
 
     [dim]reweigh tune absgd[/dim]
     """
-    from reweigh.analysis import tuning
-    from reweigh.config.grid import load
-    from reweigh.config.specs import SCALES
-    from reweigh.config.validation import lookup
+    from reweigh.analysis.tuning import main as run_tune
 
-    rows = tuning.lines(load(), paper, str(lookup("scale", scale, SCALES)))
-    if not rows:
-        raise ConfigError(f"config/papers/{paper} has no rules of tuning (`tuned`)")
-    print_table(rows)
+    run_tune(paper, _scale(scale))
 
 
 @app.command()
@@ -395,24 +370,9 @@ def schema(
 
     [dim]reweigh schema > config/schema.json[/dim]
     """
-    from reweigh.config import schema as config_schema
-    from reweigh.provenance import record_schema
+    from reweigh.provenance.record_schema import main as run_schema
 
-    text = (record_schema if records else config_schema).text()
-    path, option = ("config/record.schema.json", " --records") if records else ("config/schema.json", "")
-    if not check:
-        typer.echo(text, nl=False)
-    elif not Path(path).is_file():
-        raise ConfigError(
-            f"no {path} here; run this in the project's folder, or write it: reweigh schema{option} > {path}"
-        )
-    elif Path(path).read_text() != text:
-        raise ConfigError(f"{path} does not match the models; write it again: reweigh schema{option} > {path}")
-
-
-def _nearest(folder: Path) -> Path:
-    """The folder, or the nearest path above it that exists."""
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    run_schema(records, check)
 
 
 def _scale(name: str | None) -> str:

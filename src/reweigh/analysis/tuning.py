@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from reweigh.analysis import tables
-from reweigh.config.grid import Config
+from reweigh.config.grid import Config, load
 from reweigh.config.models import Tuned
 from reweigh.config.names import CellName
 from reweigh.config.validation import lookup
+from reweigh.errors import ConfigError
+from reweigh.terminal import print_table
 
 
 @dataclass(frozen=True)
@@ -115,3 +117,11 @@ def lines(config: Config, paper: str, scale: str) -> list[dict[str, str]]:
 
 def _text(values_of: dict[str, list[Any]]) -> str:
     return ", ".join(f"{name.rstrip('_')} {' or '.join(map(str, values))}" for name, values in values_of.items())
+
+
+def main(paper: str, scale: str) -> None:
+    """The command `reweigh tune`: print what each rule of a paper chooses. Raises ConfigError if it has no rules."""
+    rows = lines(load(), paper, scale)
+    if not rows:
+        raise ConfigError(f"config/papers/{paper} has no rules of tuning (`tuned`)")
+    print_table(rows)

@@ -302,3 +302,12 @@ def write_specs(planned: Iterable[Planned], folder: Path, pending_only: bool = F
         path = folder / f"{run.run.replace('/', '__')}.json"
         path.write_text(json.dumps(run.spec, indent=1) + "\n")
     return len(chosen)
+
+
+def main(targets: list[str], scale: str, specs: Path | None = None, pending_only: bool = False) -> None:
+    """The command `reweigh plan`: print what would run for some targets, and write their specs to a folder."""
+    planned = make(targets, scale)
+    show(planned)
+    if specs is not None:
+        count = write_specs(planned, specs, pending_only)
+        print(f"{count} specs in {specs}; train them with: python -m reweigh.training {specs}/*.json")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from reweigh import canonical_json
+from reweigh import canonical_json, scorecard
 from reweigh.config.grid import Config, load
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.scorecard.claims import DIFFERENCES
@@ -49,6 +49,18 @@ def write(lines: pd.DataFrame, root: str | Path = ".") -> list[Path]:
         put(root / "README.md", "scorecard", summary(lines)),
         put(root / "docs/found.md", "decided", decided(load(root), lines)),
     ]
+
+
+def main(scale: str, readme: bool = False) -> None:
+    """The command `reweigh scorecard`: write the scorecard of a scale, and print its counts and files.
+
+    `readme`: write the tables of README.md and docs/found.md too.
+    """
+    card = scorecard.write(scale)
+    for kind, counts in card.counts.items():
+        print(f"{kind}s: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    for path in (*card, *(write(card.lines) if readme else ())):
+        print(path)
 
 
 def put(path: Path, name: str, body: str) -> Path:

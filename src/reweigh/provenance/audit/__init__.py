@@ -29,6 +29,7 @@ from reweigh.config.grid import Config, load
 from reweigh.config.names import RunName
 from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup
+from reweigh.errors import ConfigError
 from reweigh.provenance.audit.commits import check_commits
 from reweigh.provenance.audit.figures import check_figures, check_scorecard, named_runs
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link
@@ -72,13 +73,23 @@ def main(scale: str, report: str | Path | None = None, rerun: int | None = None,
     """The command `reweigh audit`: audit, train `rerun` runs again, print, and write the report if asked to.
 
     The exit code: 0; 1 if a link is stale, broken or missing; 75 if training was stopped (the same call continues it).
+    Raises ConfigError for options that mean nothing together, and for a report that cannot be written.
     """
+    if seed is not None and rerun is None:
+        raise ConfigError("--seed chooses the runs of --rerun; without --rerun N it does nothing")
+    if report is not None and (Path(report).is_dir() or not _nearest(Path(report).parent).is_dir()):
+        raise ConfigError(f"--report {report}: a report is a file, in a folder that exists or can be made")
     result = audit(scale)
     stopped = train_again(result, ".", rerun, seed) if rerun else 0
     show(result)
     if report is not None:
         write(result, report)
     return stopped or result.exit_code
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest path above it that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def _missing_records(scale: str, root: Path, attested: attestations.Attestations, grid: set[str]) -> list[Link]:
