@@ -172,7 +172,7 @@ def test_the_weight_network_learns_every_fifth_step_only(small):
     assert weights.shape == (2,) and weights.min() > 0 and weights.sum() < 1
 
 
-# --- rooms -----------------------------------------------------------------------------------------------------------
+# --- groups ----------------------------------------------------------------------------------------------------------
 
 
 def test_throughput_is_compared_with_the_better_loop(small, monkeypatch):
@@ -286,7 +286,7 @@ def test_the_figure_has_a_dot_for_every_ratio_to_something_else(tmp_path, monkey
 def test_files_are_written_only_of_a_run_of_all_groups(monkeypatch, tmp_path, capsys):
     for number, name in enumerate(bench.GROUPS):
         monkeypatch.setitem(
-            groups.MEASUREMENTS, name, lambda room, number=number, name=name: [line(group=name, ratio=number + 0.5)]
+            groups.MEASUREMENTS, name, lambda bench, number=number, name=name: [line(group=name, ratio=number + 0.5)]
         )
     assert [one.group for one in bench.main(["steps", "packed"], 2, tmp_path)] == ["packed", "steps"]
     assert not list(tmp_path.iterdir()) and "not written" in capsys.readouterr().out

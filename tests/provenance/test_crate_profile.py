@@ -17,7 +17,7 @@ UNKNOWN = {
     "Web-based Data Entity: resource availability",
 }
 pytestmark = pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated:DeprecationWarning")  # in rdflib
-NO_RECEIPT = "version or softwareVersion"  # of the program that drew a figure, where it left no receipt
+NO_RECEIPT = "version or softwareVersion"  # of the program that rendered a figure, where it left no receipt
 
 
 @pytest.fixture(scope="module")

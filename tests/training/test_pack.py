@@ -186,7 +186,7 @@ def test_automatic_fills_the_cores_to_the_end(monkeypatch):
 # --- in turns in one process, as on a GPU ----------------------------------------------------------------------------
 
 
-class Pack:
+class InTurns:
     """Runs trained in turns, on the CPU; `fails(job)` may raise before a step."""
 
     def __init__(self, folder, monkeypatch, fails=lambda job: None, clock=None, **training):
@@ -211,9 +211,9 @@ class Pack:
 
 
 def test_runs_that_take_turns_are_identical_to_the_same_runs_alone(folder, alone, monkeypatch):
-    pack = Pack(folder, monkeypatch)
-    pack.train()
-    assert sorted(pack.written) == sorted(names()) and outcomes(folder) == alone
+    turns = InTurns(folder, monkeypatch)
+    turns.train()
+    assert sorted(turns.written) == sorted(names()) and outcomes(folder) == alone
 
 
 def test_out_of_memory_halves_the_pack_and_changes_nothing_else(folder, alone, monkeypatch, capsys):
@@ -228,8 +228,8 @@ def test_out_of_memory_halves_the_pack_and_changes_nothing_else(folder, alone, m
                 next(iter(job.run.model.parameters())).fill_(float("nan"))
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    pack = Pack(folder, monkeypatch, fails)
-    pack.train(at_once=4)
+    turns = InTurns(folder, monkeypatch, fails)
+    turns.train(at_once=4)
     said = capsys.readouterr().err
     assert "with 4 runs side by side; continuing with 2" in said
     assert "with 2 runs side by side; continuing with 1" in said
@@ -237,8 +237,8 @@ def test_out_of_memory_halves_the_pack_and_changes_nothing_else(folder, alone, m
 
 
 def test_out_of_memory_while_a_run_is_prepared_counts_too(folder, alone, monkeypatch, capsys):
-    pack = Pack(folder, monkeypatch)
-    make, tried = pack.make, []
+    turns = InTurns(folder, monkeypatch)
+    make, tried = turns.make, []
 
     def third_does_not_fit(spec):
         tried.append(spec)
@@ -246,8 +246,8 @@ def test_out_of_memory_while_a_run_is_prepared_counts_too(folder, alone, monkeyp
             raise torch.OutOfMemoryError("CUDA out of memory")
         return make(spec)
 
-    pack.make = third_does_not_fit
-    pack.train(at_once=3)
+    turns.make = third_does_not_fit
+    turns.train(at_once=3)
     assert "with 3 runs side by side; continuing with 1" in capsys.readouterr().err
     assert outcomes(folder) == alone
 
@@ -256,17 +256,17 @@ def test_a_single_run_that_does_not_fit_is_an_error_that_says_so(folder, monkeyp
     def never_fits(job):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    pack = Pack(folder, monkeypatch, never_fits)
+    turns = InTurns(folder, monkeypatch, never_fits)
     with pytest.raises(TrainingError, match="with a single run on the device"):
-        pack.train(at_once=4)
+        turns.train(at_once=4)
 
 
 def test_a_run_whose_loss_is_no_number_ends_alone_as_diverged(folder, alone, monkeypatch):
-    pack = Pack(folder, monkeypatch)
-    wild = copy.deepcopy(pack.specs[0])
+    turns = InTurns(folder, monkeypatch)
+    wild = copy.deepcopy(turns.specs[0])
     wild.update(seed=7)
     wild["training"].update(learning_rate=1e6, momentum=0.0)
-    pack.train(specs=[wild, *pack.specs])
+    turns.train(specs=[wild, *turns.specs])
     body = json.loads(Path("results", f"{CELL}/{METHODS[0]}/seed7.json").read_text())
     assert body["status"] == "diverged" and body["diverged_at_step"] > 0
     assert outcomes(folder) == alone
@@ -280,11 +280,11 @@ def test_time_up_saves_every_run_of_the_pack(folder, alone, monkeypatch):
         if len(taken) == 20:
             clock.stop()
 
-    pack = Pack(folder, monkeypatch, fails, clock)
+    turns = InTurns(folder, monkeypatch, fails, clock)
     with pytest.raises(OutOfTime):
-        pack.train(at_once=3)
+        turns.train(at_once=3)
     saved = list(Path(".reweigh/checkpoints").rglob("*.pt"))
     steps = sorted(torch.load(path, weights_only=False)["position"][-1] for path in saved)
     assert steps == [6, 7, 7] and sum(steps) == 20
-    Pack(folder, monkeypatch).train()
+    InTurns(folder, monkeypatch).train()
     assert outcomes(folder) == alone

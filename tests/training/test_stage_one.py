@@ -272,10 +272,10 @@ def test_everything_that_stage_one_depends_on_is_in_the_key(monkeypatch):
         "method_options.stage_one.sampling": "class-aware",
     }.items():
         spec = copy.deepcopy(base)
-        *rooms, last = path.split(".")
+        *parents, last = path.split(".")
         place = spec
-        for room in rooms:
-            place = place[room]
+        for parent in parents:
+            place = place[parent]
         assert place[last] != value
         place[last] = value
         changed.append(spec)

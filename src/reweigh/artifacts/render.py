@@ -99,9 +99,9 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any], root: Path)
                 raise _NotebookError(_one_line(f"{error.ename}: {error.evalue}")) from None
             except Exception as error:  # whatever jupyter raises where a kernel dies or does not answer
                 if attempt == TRIES:
-                    said = _one_line(f"{type(error).__name__}: {error}")
+                    reason = _one_line(f"{type(error).__name__}: {error}")
                     raise ReweighError(
-                        f"{source}: the notebook's kernel did not start or died ({said}); try again"
+                        f"{source}: the notebook's kernel did not start or died ({reason}); try again"
                     ) from None
 
 

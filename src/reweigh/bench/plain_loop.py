@@ -1,4 +1,4 @@
-"""The yardstick of `reweigh bench`: ResNet-32 on CIFAR-10 in plain PyTorch, the way most public code is written.
+"""What `reweigh bench` measures against: ResNet-32 on CIFAR-10 in plain PyTorch, the way most public code is written.
 
 A DataLoader shuffles images and augments them one by one with torchvision's transforms (PIL), the model lies in memory
 as PyTorch makes it (NCHW), all arithmetic is float32, SGD and cross-entropy are torch's. Nothing of this package is

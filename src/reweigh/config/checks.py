@@ -114,19 +114,19 @@ def _check_sources(config: "Config", paper: str) -> None:
     content, sources = config.papers[paper], config.sources[paper]
     blocks: list[tuple[tuple[str, ...], Any]] = []
     for name, experiment in content.experiments.items():
-        said = experiment.model_dump(include={*SOURCED, "by_method"}, exclude_unset=True)
-        blocks.append((("experiments", name), said))
+        values = experiment.model_dump(include={*SOURCED, "by_method"}, exclude_unset=True)
+        blocks.append((("experiments", name), values))
         for key, setting in experiment.settings.items():
-            said = setting.model_dump(include={*SOURCED, "by_method"}, exclude_unset=True)
-            blocks.append((("experiments", name, "settings", key), said))
+            values = setting.model_dump(include={*SOURCED, "by_method"}, exclude_unset=True)
+            blocks.append((("experiments", name, "settings", key), values))
     for name, method in content.methods.items():
-        said = method.model_dump(include={"options", "model", "training"}, exclude_unset=True)
-        blocks.append((("methods", name), said))
+        values = method.model_dump(include={"options", "model", "training"}, exclude_unset=True)
+        blocks.append((("methods", name), values))
     for name, artifact in content.artifacts.items():
         blocks.append((("artifacts", name), artifact.model_dump(include={"options"}, exclude_unset=True)))
-    for where, said in blocks:
-        for path in leaves(said):
-            if said[path[0]] not in ({}, None) and not source_of(sources, where + path):
+    for where, values in blocks:
+        for path in leaves(values):
+            if values[path[0]] not in ({}, None) and not source_of(sources, where + path):
                 key = _where(config, paper, *where, *path)
                 raise ConfigError(f'{key} has no source; write {{value: ..., source: "..."}}')
 

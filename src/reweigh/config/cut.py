@@ -35,14 +35,14 @@ def text(config: "Config", scale: str, paper: str, experiment: str) -> str:
     if isinstance(block.cut, str):
         return block.cut
     words = block.cut.model_dump(exclude_unset=True)
-    said = []
+    phrases = []
     for name, part in _parts(config, scale, paper, experiment, one, block).items():
         numbers = part.numbers if part else ""
         if name in words:
-            said.append((words[name] or "").replace("{numbers}", numbers))
+            phrases.append((words[name] or "").replace("{numbers}", numbers))
         elif part:
-            said.append(part.words)
-    return ", ".join(one for one in said if one)
+            phrases.append(part.words)
+    return ", ".join(phrase for phrase in phrases if phrase)
 
 
 def _parts(

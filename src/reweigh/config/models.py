@@ -271,9 +271,9 @@ class PublishedRows(Frozen):
 
     def has(self, row: dict[str, str]) -> bool:
         """Whether a row of the file is one of these, whatever its method."""
-        said = (self.table, self.dataset, self.published_setting)
-        found = (row["table_or_figure"], row["dataset"], row["setting"])
-        return all(one is None or one == other for one, other in zip(said, found, strict=True))
+        wanted = (self.table, self.dataset, self.published_setting)
+        stated = (row["table_or_figure"], row["dataset"], row["setting"])
+        return all(value is None or value == other for value, other in zip(wanted, stated, strict=True))
 
 
 class Excluded(Frozen):
@@ -287,9 +287,9 @@ class Excluded(Frozen):
 
     def has(self, row: dict[str, str]) -> bool:
         """Whether it speaks of a row of the file."""
-        said = (self.table, self.dataset, self.published_setting, self.method)
-        found = (row["table_or_figure"], row["dataset"], row["setting"], row["method"])
-        return all(one is None or one == other for one, other in zip(said, found, strict=True))
+        wanted = (self.table, self.dataset, self.published_setting, self.method)
+        stated = (row["table_or_figure"], row["dataset"], row["setting"], row["method"])
+        return all(value is None or value == other for value, other in zip(wanted, stated, strict=True))
 
 
 class Published(Frozen):

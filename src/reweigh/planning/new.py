@@ -87,7 +87,7 @@ def _renamed(template: str, kind: str, name: str) -> str:
 
 
 def _paper(name: str) -> dict[str, str]:
-    """The files of a paper: path -> content. They are a config that loads, trains and draws one figure."""
+    """The files of a paper: path -> content. They are a config that loads, trains and renders one figure."""
     return {path.replace("NAME", name): _filled(text, name) for path, text in skeletons.PAPER.items()}
 
 

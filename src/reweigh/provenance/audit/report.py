@@ -5,7 +5,7 @@ The JSON (`reweigh audit --report FILE`) has `report_version`, `scale`, `verdict
 number) and `not_rendered` (names of artifacts); after `--rerun` also `rerun`, how the runs were chosen and what came
 out. The audit writes no dates into it: the same state of the project gives the same bytes.
 
-Version 2 renamed the keys `mend` and `not_rendered` and the kind `witness`, which are now `remedy`, `not_rendered` and
+Version 2 renamed the keys `mend` and `not_drawn` and the kind `witness`: they are now `remedy`, `not_rendered` and
 `snakemake`.
 """
 
