@@ -15,13 +15,13 @@ from reweigh.plots import style
 
 SOURCE = ROOT / "src/reweigh"
 OWN = ("methods/", "losses/", "config/methods/", "config/losses/")
-FIGURES_OF_A_PAPER = ("plots/papers/", "plots/averaging.py", "plots/toy.py")
+FIGURES_OF_A_PAPER = ("plots/papers/",)
 
 # Words that mean something else there, or a default.
 OTHER_MEANINGS = {
     "none": {"bench/contenders.py", "config/specs.py", "data/augment.py", "data/files.py", "data/load.py"}  # augment
     | {"config/validation.py", "config/models.py"}  # nothing is known; the config's name of plain training
-    | {"plots/bars.py", "plots/features.py", "plots/ratio.py", "plots/toy.py"},  # matplotlib's word for no line
+    | {"plots/bars.py", "plots/features.py", "plots/by_setting.py"},  # matplotlib's word for no line
     "constant": {"bench/contenders.py", "config/specs.py"},  # a schedule
     "meta": {"data/cifar100.py"},  # a file
     "tdr": {"bench/grid.py"},  # the paper, which the grid is made of

@@ -17,7 +17,7 @@ from reweigh.data import obtain
 from reweigh.provenance import audit
 from reweigh.records import record
 
-TDR_CONFIG = "config/papers/tdr.yaml"
+LENET, TDR = "config/protocols/mnist-lenet.yaml", "config/papers/tdr"
 LABELS = "data/raw/mnist/t10k-labels-idx1-ubyte"
 SHA256 = "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
 SOURCE = "data/raw/mnist/SOURCE.json"
@@ -41,11 +41,12 @@ def change_first(array):
 
 MUTATIONS = [
     # config
-    ("a value in the config", lambda root: replace(root / TDR_CONFIG, "{ value: 0.01,", "{ value: 0.02,"),
+    ("a value in the config", lambda root: replace(root / LENET, "{ value: 0.01,", "{ value: 0.02,"),
      {("spec", "stale")}, "training.learning_rate 0.01 -> 0.02"),
-    ("a claim", lambda root: replace(root / TDR_CONFIG, "TDR reaches a higher", "TDR has a higher"),
+    ("a claim", lambda root: replace(root / TDR / "claims.yaml", "TDR reaches a higher", "TDR has a higher"),
      {("receipt", "stale"), ("scorecard", "stale"), ("page", "stale")}, "what the config says of it"),
-    ("a comment in the config", lambda root: replace(root / TDR_CONFIG, "fig3:\n", "fig3:  # as it is\n"), set(), ""),
+    ("a comment in the config", lambda root: replace(root / TDR / "artifacts.yaml", "fig3:\n", "fig3:  # as it is\n"),
+     set(), ""),
     # lock
     ("the lock", lambda root: replace(root / LOCK, "torch==2.11.0", "torch==2.12.0"), {("lock", "stale")},
      "the lock pins numpy 2.0.0, torch 2.12.0 now"),
@@ -55,7 +56,8 @@ MUTATIONS = [
     ("a published number", lambda root: edit_csv(root / "data/published/tdr.csv", 0, mean="0.5"),
      {("receipt", "stale"), ("scorecard", "stale"), ("page", "stale")}, "changed since: data/published/tdr.csv"),
     ("a deleted file of published numbers", lambda root: (root / "data/published/tdr.csv").unlink(),
-     {("receipt", "stale"), ("scorecard", "unverifiable"), ("page", "unverifiable")}, "data/published/tdr.csv"),
+     {("figure", "stale"), ("receipt", "stale"), ("scorecard", "unverifiable"), ("page", "unverifiable")},
+     "data/published/tdr.csv"),
     # raw files
     ("one bit of a raw file", lambda root: flip(root / LABELS), RAW, f"records say {SHA256[:12]}"),
     ("a truncated raw file", lambda root: tampering.truncate(root / LABELS), RAW, "records say"),
