@@ -79,7 +79,7 @@ def draw(told: dict[str, Any], images: np.ndarray, head: bytes) -> Figure:
     figure.text(
         0.012,
         0.885,
-        "test accuracy, MNIST 4 against 9, by imbalance ratio; mean and 95 % interval of 5 seeds",
+        "test accuracy on MNIST 4 against 9: mean and 95 % interval of 5 seeds",
         fontsize=9.5,
         color=MUTED,
     )
