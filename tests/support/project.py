@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support import warm
+
 from reweigh.config import grid as config
 
 ROOT = Path(__file__).parents[2]
@@ -41,10 +43,36 @@ def environment(**changes):
     return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": "", **changes}
 
 
+def start(folder, *arguments, **changes):
+    """Start the training command in the folder, in a process of its own that begins with torch imported if it can."""
+    if warm.AVAILABLE:
+        return warm.Process(arguments, folder, environment(**changes))
+    return subprocess.Popen(
+        command(*arguments),
+        cwd=folder,
+        env=environment(**changes),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def train(folder, *arguments, **changes):
-    """Run the training command in the folder to its end."""
+    """Run the training command in the folder to its end, as `start` starts it."""
+    process = start(folder, *arguments, **changes)
+    out, error = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+
+
+def train_from_command_line(folder, *arguments, python=sys.executable, **changes):
+    """Run the training command in the folder to its end, with an interpreter of its own."""
     return subprocess.run(
-        command(*arguments), cwd=folder, env=environment(**changes), capture_output=True, text=True, timeout=300
+        command(*arguments, python=python),
+        cwd=folder,
+        env=environment(**changes),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 
