@@ -21,7 +21,7 @@ from reweigh.training.checkpoint import Clock, Keeper
 
 RUN = "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0"
 RECORD = Path("results") / f"{RUN}.json"
-EPOCHS = 30
+EPOCHS = 20
 
 
 @pytest.fixture
