@@ -7,9 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support import warm
-
 from reweigh.config import grid as config
+from support import warm
 
 ROOT = Path(__file__).parents[2]
 TRAINED = tuple(f"smoke/tdr/mnist-4v9/rho0.1/{run}" for run in ("tdr/seed0", "tdr/seed1", "er/seed0"))
@@ -43,12 +42,15 @@ def environment(**changes):
     return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": "", **changes}
 
 
-def start(folder, *arguments, **changes):
-    """Start the training command in the folder, in a process of its own that begins with torch imported if it can."""
+def start(folder, *arguments, code=None, **changes):
+    """Start the training command in the folder, in a process of its own that begins with torch imported if it can.
+
+    With `code` that Python code is started instead.
+    """
     if warm.AVAILABLE:
-        return warm.Process(arguments, folder, environment(**changes))
+        return warm.Process(arguments, folder, environment(**changes), code)
     return subprocess.Popen(
-        command(*arguments),
+        command(*arguments) if code is None else [sys.executable, "-c", code, *map(str, arguments)],
         cwd=folder,
         env=environment(**changes),
         stdout=subprocess.PIPE,
