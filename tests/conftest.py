@@ -9,7 +9,7 @@ import pytest
 from support import needs, project, shared, workflow
 from support.project import ROOT
 
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.data import manifest
 
 # Two workers on two cores: each computes on one, and so do the processes that it starts. Set before torch is imported.

@@ -30,7 +30,8 @@ import yaml
 from support import project
 
 from reweigh.config import files
-from reweigh.config.grid import Config, load, written_out
+from reweigh.config.grid import Config
+from reweigh.config.loading import load, written_out
 from reweigh.data import manifest
 from reweigh.digest import digest
 from reweigh.errors import RecordError

@@ -14,7 +14,7 @@ from support.config_files import replace
 from support.project import ROOT
 
 from reweigh.config import files
-from reweigh.config.grid import load, resolve
+from reweigh.config.loading import load, resolve
 from reweigh.config.schema import text as schema_text
 from reweigh.config.sources import source_of
 from reweigh.data.imbalance import long_tail_sizes, two_class_sizes
@@ -130,7 +130,7 @@ def test_every_published_row_belongs_to_a_run(config):
 
 
 def test_loading_asks_for_no_torch_and_happens_once():
-    code = "import sys; from reweigh.config.grid import load; load(); print('torch' in sys.modules)"
+    code = "import sys; from reweigh.config.loading import load; load(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
     assert load(ROOT) is load(ROOT)

@@ -9,7 +9,7 @@ from support.config_files import replace
 from support.needs import MIRROR_FOLDER
 from support.project import ROOT
 
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.config.sizes import ASYMMETRIC, CLASS_SIZES, TEST_SIZES, TRAINING_ROWS, training_size
 from reweigh.data import load as readers
 from reweigh.data.noise import KINDS

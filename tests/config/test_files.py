@@ -8,8 +8,8 @@ from support.config_files import line_of, replace
 from support.project import ROOT
 
 from reweigh.config import files
-from reweigh.config.grid import load
 from reweigh.config.inherit import without_grids
+from reweigh.config.loading import load
 from reweigh.config.models import Artifact, CutWords, Experiment, Paper, ScaleBlock, Setting
 from reweigh.errors import ConfigError
 

@@ -8,7 +8,7 @@ import nbformat
 import numpy as np
 
 from reweigh.analysis.rows import write_csv
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.data.arrays import npz_bytes
 from reweigh.digest import file_digest
 from reweigh.plots.figure import Figure

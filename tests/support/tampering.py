@@ -17,7 +17,7 @@ import numpy as np
 from reweigh import canonical_json, scorecard
 from reweigh.analysis import tables
 from reweigh.artifacts import receipt
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.data.arrays import Split
 from reweigh.data.obtain import describe
 from reweigh.digest import digest, file_digest

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest
 from reweigh.records import record

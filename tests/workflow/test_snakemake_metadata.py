@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from support import workflow
 
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.digest import digest, file_digest
 from reweigh.planning.jobs import ArtifactJob, Flow
 from reweigh.provenance.audit.links import remedy
@@ -308,7 +308,7 @@ def root(table3_project, tmp_path):
 ASK = """
 import json, pathlib
 from reweigh.records import record
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.provenance.audit.snakemake_metadata import check_snakemake_metadata
 root = pathlib.Path(".")
 paths = sorted((root / "results/smoke").glob("*/*/*/*/seed*.json"))

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from support.workflow import ROOT, copy, leave_records, planned, snakemake
 
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.config.names import RunName
 from reweigh.digest import digest
 from reweigh.planning.jobs import flow
