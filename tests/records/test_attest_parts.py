@@ -154,8 +154,11 @@ def ended(process):
 
 @pytest.fixture(scope="module")
 def made(table3_project, tmp_path_factory):
-    """A copy of the project, in which Snakemake trained TDR's two seeds."""
-    return Path(shutil.copytree(table3_project, tmp_path_factory.mktemp("made") / "project", symlinks=True))
+    """A copy of the project, in which Snakemake trained TDR's two seeds, without what else was made in it."""
+    folder = Path(shutil.copytree(table3_project, tmp_path_factory.mktemp("made") / "project", symlinks=True))
+    for name in ("figures", "results/smoke/tdr/adult"):
+        shutil.rmtree(folder / name)
+    return folder
 
 
 @pytest.fixture
