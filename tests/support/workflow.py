@@ -14,6 +14,7 @@ from reweigh.records import record
 from support.project import ROOT
 
 COPIED = ("Snakefile", "config", "workflow", "profiles", "notebooks", "src", "data/manifest.yaml", "data/published")
+PAIR = "smoke/tdr/mnist-4v9/rho0.1/tdr"  # a cell of two seeds that is made in `table3_project` besides the table
 
 
 def copy(folder):
