@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from reweigh.config import loading as config
+from support import warm
 
 ROOT = Path(__file__).parents[2]
 TRAINED = tuple(f"smoke/tdr/mnist-4v9/rho0.1/{run}" for run in ("tdr/seed0", "tdr/seed1", "er/seed0"))
@@ -41,10 +42,36 @@ def environment(**changes):
     return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": "", **changes}
 
 
+def start(folder, *arguments, **changes):
+    """Start the training command in the folder, in a process of its own that begins with torch imported if it can."""
+    if warm.AVAILABLE:
+        return warm.Process(arguments, folder, environment(**changes))
+    return subprocess.Popen(
+        command(*arguments),
+        cwd=folder,
+        env=environment(**changes),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def train(folder, *arguments, **changes):
-    """Run the training command in the folder to its end."""
+    """Run the training command in the folder to its end, as `start` starts it."""
+    process = start(folder, *arguments, **changes)
+    out, error = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+
+
+def train_from_command_line(folder, *arguments, python=sys.executable, **changes):
+    """Run the training command in the folder to its end, with an interpreter of its own."""
     return subprocess.run(
-        command(*arguments), cwd=folder, env=environment(**changes), capture_output=True, text=True, timeout=300
+        command(*arguments, python=python),
+        cwd=folder,
+        env=environment(**changes),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 

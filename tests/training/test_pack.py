@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from reweigh.training.run import Job
 CELL = "smoke/tdr/mnist-4v9/rho0.1"
 METHODS = ("tdr", "er", "none")
 SEEDS = range(2)
-EPOCHS = 12
+EPOCHS = 6
 CPU = torch.device("cpu")
 
 
@@ -66,7 +65,7 @@ def folder(tmp_path, raw_root):
 def alone(tmp_path_factory, raw_root):
     """The outcome of each run when it is trained by itself."""
     folder = project.make(tmp_path_factory.mktemp("alone"), raw_root)
-    done = project.train(folder, *spec_files(folder, specs_of(names())), "--at-once", "1")
+    done = project.train_from_command_line(folder, *spec_files(folder, specs_of(names())), "--at-once", "1")
     assert done.returncode == 0, done.stderr
     return outcomes(folder)
 
@@ -88,16 +87,10 @@ def workers_of(process):
     return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
-def start(folder, *arguments):
+def start(folder):
     """Start training many epochs in two workers; wait until both have saved something."""
     paths = spec_files(folder, specs_of(names()))
-    process = subprocess.Popen(
-        project.command(*paths, "--at-once", "2", *arguments),
-        cwd=folder,
-        env=project.environment(REWEIGH_CHECKPOINT_SECONDS="0"),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = project.start(folder, *paths, "--at-once", "2", REWEIGH_CHECKPOINT_SECONDS="0")
     deadline = time.monotonic() + 60
     while len(list((folder / ".reweigh" / "checkpoints").rglob("*.pt"))) < 2:
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()

@@ -21,7 +21,7 @@ from reweigh.training.checkpoint import Clock, Keeper
 
 RUN = "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0"
 RECORD = Path("results") / f"{RUN}.json"
-EPOCHS = 30
+EPOCHS = 20
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def undisturbed(tmp_path_factory, raw_root):
     """The outcome of the run when nothing happens to it."""
     folder = tmp_path_factory.mktemp("undisturbed")
     project.make(folder, raw_root)
-    done = project.train(folder, project.spec_file(folder, RUN, epochs=EPOCHS))
+    done = project.train_from_command_line(folder, project.spec_file(folder, RUN, epochs=EPOCHS))
     assert done.returncode == 0, done.stderr
     return project.outcome(folder / RECORD)
 
@@ -46,12 +46,7 @@ def step_of_checkpoint(folder):
 
 
 def start_and_wait_for_a_checkpoint(folder, spec):
-    process = subprocess.Popen(
-        project.command(spec),
-        cwd=folder,
-        env=project.environment(REWEIGH_CHECKPOINT_SECONDS="0"),
-        stderr=subprocess.PIPE,
-    )
+    process = project.start(folder, spec, REWEIGH_CHECKPOINT_SECONDS="0")
     deadline = time.monotonic() + 60
     while not list((folder / ".reweigh" / "checkpoints").rglob("*.pt")):
         assert process.poll() is None and time.monotonic() < deadline, "the run ended before it could be disturbed"
@@ -76,7 +71,7 @@ def test_sigterm_saves_and_asks_to_be_started_again(folder, undisturbed):
     process = start_and_wait_for_a_checkpoint(folder, spec)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 75 and b"the same command resumes from here" in said
+    assert process.returncode == 75 and "the same command resumes from here" in said
     assert project.train(folder, spec).returncode == 0
     assert project.outcome(folder / RECORD) == undisturbed
 
@@ -186,9 +181,7 @@ def test_torch_numpy_and_pyyaml_are_enough(folder, undisturbed, bare_python):
     )
     subprocess.run([bare_python, "-c", f"import importlib.util\n{absent}"], check=True)
     spec = project.spec_file(folder, RUN, epochs=EPOCHS)
-    done = subprocess.run(
-        project.command(spec, python=bare_python), cwd=folder, env=project.environment(), capture_output=True, text=True
-    )
+    done = project.train_from_command_line(folder, spec, python=bare_python)
     assert done.returncode == 0, done.stderr
     assert project.outcome(folder / RECORD) == undisturbed
 
