@@ -9,7 +9,7 @@ import pytest
 from support import needs, project, shared, workflow
 from support.project import ROOT
 
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.data import manifest
 
 # Two workers on two cores: each computes on one, and so do the processes that it starts. Set before torch is imported.
@@ -72,11 +72,16 @@ def trained_project(tmp_path_factory, raw_root):
 
 @pytest.fixture(scope="session")
 def table3_project(tmp_path_factory):
-    """A copy of the project in which Snakemake made table3 at scale smoke; a test that changes any takes a copy."""
+    """A copy of the project in which Snakemake made table3 and one cell of MNIST (two seeds), at scale smoke.
+
+    A test that changes any of it takes a copy.
+    """
 
     def make(folder):
         workflow.copy(folder)
-        workflow.snakemake(folder, "--cores", "2", "--config", "scale=smoke", "--", "tdr_table3")
+        shutil.copytree(ROOT / "envs", folder / "envs")
+        targets = ("tdr_table3", f"results/{workflow.PAIR}/seed0.json")
+        workflow.snakemake(folder, "--cores", "2", "--config", "scale=smoke", "--", *targets)
 
     return shared.folder(tmp_path_factory, "table3", make)
 

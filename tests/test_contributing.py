@@ -97,23 +97,51 @@ def trained(folder, *cells):
     return [sorted((folder / "results" / cell).glob("seed*.json")) for cell in cells]
 
 
-def test_what_is_written_there_touches_what_it_names_trains_and_passes_the_walks(copy):
-    """Exactly these files; a record for each seed; and the automatic tests, which find both by their being there."""
+def test_what_is_written_there_and_what_new_writes_trains_and_passes_the_walks(copy):
+    """Exactly the files named; a record for each seed; and the automatic tests, which find all by their being there.
+
+    The two sections are followed and `reweigh new` is called in one copy: each touches its own files alone.
+    """
     touched = set()
     for section, places in PLACES.items():
         assert set(follow(section, copy)) == places
         touched |= places
         assert changed(copy) == touched
-    methods, losses = trained(copy, *CELLS.values())
+    written = by_new(copy)
+    stubs = {path for path in written if path.startswith("tests/")}
+    assert changed(copy) == touched | (written - stubs)
+    fresh = (f"smoke/tdr/mnist-4v9/rho0.1/fresh_{kind}" for kind in ("method", "loss"))
+    methods, losses, *_ = trained(copy, *CELLS.values(), *fresh)
     assert len(methods) == 2 and len(losses) == 1
     record = json.loads(losses[0].read_text())
     assert record["spec"]["method_options"]["loss"] == {"name": "poly1", "epsilon": 1.0}
     files = {name for name in record["code"]["files"] if name.startswith("losses/")}
     assert files == {"losses/__init__.py", "losses/base.py", "losses/cross_entropy.py", "losses/poly1.py"}
-    tested = walk(copy, *WALKS, "-k", "sqrt or poly1 or has_a_card")
+    tested = walk(copy, *stubs, *WALKS, "-k", "sqrt or poly1 or fresh or has_a_card")
     assert tested.returncode == 0, tested.stdout
-    for name in ("sqrt", "poly1"):
+    for name in ("sqrt", "poly1", "fresh_method", "fresh_loss"):
         assert len(re.findall(rf"\[{name}.*PASSED", tested.stdout)) >= 4, tested.stdout
+    for stub in stubs:
+        assert re.search(rf"{stub}::.*PASSED", tested.stdout), tested.stdout
+
+
+def by_new(copy):
+    """What `reweigh new` writes for a method and for a loss, which it names."""
+    written = set()
+    for kind, folder in (("method", "methods"), ("loss", "losses")):
+        done = reweigh(copy, "new", kind, f"fresh_{kind}", "--paper", "tdr")
+        assert done.returncode == 0, done.stderr
+        assert f"smoke/tdr/EXPERIMENT/SETTING/fresh_{kind}" in done.stdout
+        paths = set(re.findall(r"^wrote (\S+)$", done.stdout, re.MULTILINE))
+        assert paths == {
+            f"src/reweigh/{folder}/fresh_{kind}.py",
+            f"src/reweigh/config/{folder}/fresh_{kind}.py",
+            f"tests/{folder}/test_fresh_{kind}.py",
+            f"config/papers/tdr/methods/fresh_{kind}.yaml",
+        }
+        assert "NAME" not in "".join((copy / path).read_text() for path in paths)
+        written |= paths
+    return written
 
 
 def test_a_slip_in_an_entry_and_a_forgotten_card_are_refused(copy):
@@ -149,29 +177,6 @@ def test_the_loss_is_what_it_says():
 
 
 # --- reweigh new -----------------------------------------------------------------------------------------------------
-
-
-def test_new_writes_what_trains_and_passes_its_tests(copy):
-    written = set()
-    for kind, folder in (("method", "methods"), ("loss", "losses")):
-        done = reweigh(copy, "new", kind, f"fresh_{kind}", "--paper", "tdr")
-        assert done.returncode == 0, done.stderr
-        assert f"smoke/tdr/EXPERIMENT/SETTING/fresh_{kind}" in done.stdout
-        paths = set(re.findall(r"^wrote (\S+)$", done.stdout, re.MULTILINE))
-        assert paths == {
-            f"src/reweigh/{folder}/fresh_{kind}.py",
-            f"src/reweigh/config/{folder}/fresh_{kind}.py",
-            f"tests/{folder}/test_fresh_{kind}.py",
-            f"config/papers/tdr/methods/fresh_{kind}.yaml",
-        }
-        assert "NAME" not in "".join((copy / path).read_text() for path in paths)
-        written |= paths
-    stubs = {path for path in written if path.startswith("tests/")}
-    assert changed(copy) == written - stubs
-    trained(copy, *(f"smoke/tdr/mnist-4v9/rho0.1/fresh_{kind}" for kind in ("method", "loss")))
-    tested = walk(copy, *stubs, *WALKS, "-k", "fresh or has_a_card")
-    assert tested.returncode == 0, tested.stdout
-    assert tested.stdout.count(" PASSED") >= 14
 
 
 def test_new_without_a_paper_says_what_to_add(copy):

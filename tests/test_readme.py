@@ -7,7 +7,7 @@ import pytest
 from support.project import ROOT
 from support.readme import README, blocks, page, reweigh, table
 
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.provenance import audit
 from reweigh.provenance.audit import rerun
 from reweigh.scorecard import readme, score

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch, FancyBboxPatch
 from PIL import Image
 
-from reweigh.config.grid import resolve
+from reweigh.config.loading import resolve
 from reweigh.data import obtain
 
 ROOT = Path(__file__).parents[1]

@@ -30,7 +30,8 @@ import yaml
 from support import project
 
 from reweigh.config import files
-from reweigh.config.grid import Config, load, written_out
+from reweigh.config.grid import Config
+from reweigh.config.loading import load, written_out
 from reweigh.data import manifest
 from reweigh.digest import digest
 from reweigh.errors import RecordError
@@ -51,8 +52,8 @@ WAYS = {
 # The grid at scale smoke: changes to the scale's block. A run takes some seconds, so that kills land in the middle.
 IMAGES = {"split": {"total": 300, "target_size": 20, "test_size": 100}, "settings": ["rho0.1"]}
 SMALL = {
-    "mnist-4v9": {**IMAGES, "methods": ["tdr"], "seeds": 2, "training": {"epochs": 120}},
-    "adult": {"methods": ["tdr"], "seeds": 2, "training": {"epochs": 5}},
+    "mnist-4v9": {**IMAGES, "methods": ["tdr"], "seeds": 2, "training": {"epochs": 80}},
+    "adult": {"methods": ["tdr"], "seeds": 2, "training": {"epochs": 3}},
 }
 LARGE = {
     "mnist-4v9": {**IMAGES, "methods": ["tdr", "er", "none", "hard"], "seeds": 3, "training": {"epochs": 200}},

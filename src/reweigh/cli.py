@@ -56,7 +56,7 @@ def fetch(
 
     [dim]reweigh fetch mnist adult[/dim]
     """
-    from reweigh.config.grid import load
+    from reweigh.config.loading import load
     from reweigh.data import manifest
 
     load().project.apply()
@@ -74,7 +74,7 @@ def split(runs: Runs) -> None:
 
     [dim]reweigh split quick/tdr/mnist-4v9/rho0.005/seed0[/dim]
     """
-    from reweigh.config.grid import load
+    from reweigh.config.loading import load
     from reweigh.data.obtain import describe, split_path
 
     config = load()
@@ -102,7 +102,7 @@ def train(
 
     [dim]reweigh train paper/tdr/adult/sex/er/seed0 --time-budget 9m[/dim]
     """
-    from reweigh.config.grid import load
+    from reweigh.config.loading import load
     from reweigh.training.__main__ import at_once_of, seconds
     from reweigh.training.__main__ import train as train_specs
 
@@ -377,7 +377,7 @@ def schema(
 
 def _scale(name: str | None) -> str:
     """The scale of that name, or that of config.yaml. Raises ConfigError if there is no such scale."""
-    from reweigh.config.grid import load
+    from reweigh.config.loading import load
     from reweigh.config.specs import SCALES
     from reweigh.config.validation import lookup
 

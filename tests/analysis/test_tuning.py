@@ -9,7 +9,7 @@ from support import synthetic_records
 from support.project import ROOT
 
 from reweigh.analysis import tuning
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.errors import ConfigError
 
 RULE = "lambda-cifar10-lt"

@@ -11,7 +11,7 @@ from support.project import ROOT
 
 from reweigh.artifacts import receipt
 from reweigh.artifacts.render import ENDINGS, KERNEL, MADE, render
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.records import record

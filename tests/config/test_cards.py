@@ -10,7 +10,7 @@ from support.project import ROOT, environment
 from reweigh.bench import contenders
 from reweigh.bench.groups import benched
 from reweigh.config import cards
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.plots import style
 
 SOURCE = ROOT / "src/reweigh"

@@ -1,6 +1,7 @@
 """The config: what it resolves to, what it refuses and in which words, and that its schema is in step with it."""
 
 import csv
+import functools
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from support.config_files import replace
 from support.project import ROOT
 
 from reweigh.config import files
-from reweigh.config.grid import load, resolve
+from reweigh.config.loading import load, resolve
 from reweigh.config.schema import text as schema_text
 from reweigh.config.sources import source_of
 from reweigh.data.imbalance import long_tail_sizes, two_class_sizes
@@ -129,16 +130,16 @@ def test_every_published_row_belongs_to_a_run(config):
 
 
 def test_loading_asks_for_no_torch_and_happens_once():
-    code = "import sys; from reweigh.config.grid import load; load(); print('torch' in sys.modules)"
+    code = "import sys; from reweigh.config.loading import load; load(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
     assert load(ROOT) is load(ROOT)
 
 
-def test_a_changed_file_is_loaded_again(project):
-    before = load(project)
-    replace(project, "scale: quick", "scale: smoke", "config/config.yaml")
-    assert (before.project.scale, load(project).project.scale) == ("quick", "smoke")
+def test_a_changed_file_is_loaded_again(tdr_project):
+    before = load(tdr_project)
+    replace(tdr_project, "scale: quick", "scale: smoke", "config/config.yaml")
+    assert (before.project.scale, load(tdr_project).project.scale) == ("quick", "smoke")
 
 
 # --- what it refuses ---
@@ -204,11 +205,11 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_refused_in_one_line_that_helps(project, what):
+def test_refused_in_one_line_that_helps(tdr_project, what):
     old, new, said = REFUSED[what]
-    changed = replace(project, old, new, "config")
+    changed = replace(tdr_project, old, new, "config")
     with pytest.raises(ConfigError) as refused:
-        load(project)
+        load(tdr_project)
     message = str(refused.value)
     assert said in message
     assert message.startswith(("config/papers/tdr/", changed))
@@ -267,26 +268,29 @@ def kind_of(file):
 FILES = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "config").rglob("*.yaml")) if path.name != "costs.yaml"]
 
 
+@functools.cache
+def validator(kind):
+    """A validator of one kind of file. The schema is checked once, which takes a second."""
+    schema = json.loads((ROOT / "config/schema.json").read_text())
+    del schema["anyOf"]
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator({**schema, "$ref": f"#/$defs/{kind}"})
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_the_config_files_fit_the_schema(file):
-    schema = json.loads((ROOT / "config/schema.json").read_text())
     content = json.loads(json.dumps(yaml.safe_load((ROOT / file).read_text())))
-    kind = {**schema, "$ref": f"#/$defs/{kind_of(file)}"}
-    kind.pop("anyOf")
-    jsonschema.validate(content, kind)
+    validator(kind_of(file)).validate(content)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**content, "colour": "red"}, kind)
+        validator(kind_of(file)).validate({**content, "colour": "red"})
 
 
 @pytest.mark.parametrize(
     "keys", [("methods", "tdr"), ("experiments", "mnist-4v9"), ("experiments", "mnist-4v9", "training")]
 )
 def test_the_schema_refuses_a_key_that_does_not_exist(keys):
-    schema = json.loads((ROOT / "config/schema.json").read_text())
-    kind = {**schema, "$ref": "#/$defs/PaperFile"}
-    kind.pop("anyOf")
     content = {"colour": "red"}
     for key in reversed(keys):
         content = {key: content}
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(content, kind)
+        validator("PaperFile").validate(content)

@@ -9,7 +9,7 @@ from support.config_files import replace
 from support.needs import MIRROR_FOLDER
 from support.project import ROOT
 
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.config.sizes import ASYMMETRIC, CLASS_SIZES, TEST_SIZES, TRAINING_ROWS, training_size
 from reweigh.data import load as readers
 from reweigh.data.noise import KINDS
@@ -59,53 +59,53 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_refused_in_one_line_that_helps(project, what):
+def test_refused_in_one_line_that_helps(tdr_project, what):
     old, keys, said = REFUSED[what]
-    replace(project, old, with_keys(old, keys))
+    replace(tdr_project, old, with_keys(old, keys))
     with pytest.raises(ConfigError) as refused:
-        load(project)
+        load(tdr_project)
     assert said in str(refused.value)
     assert "config/papers/tdr/experiments/mnist.yaml:" in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
-def test_an_impossible_step_is_refused(project):
-    replace(project, LONG_TAIL, LONG_TAIL.replace("long-tail", "step"))
+def test_an_impossible_step_is_refused(tdr_project):
+    replace(tdr_project, LONG_TAIL, LONG_TAIL.replace("long-tail", "step"))
     # Of 60 images in each class of the majority, a ratio of 200 leaves none in the minority (scale smoke).
     smoke = "seeds: 1\n        settings: [rho0.1, rho0.02]"
-    replace(project, smoke, smoke.replace("rho0.02", "rho0.005"))
+    replace(tdr_project, smoke, smoke.replace("rho0.02", "rho0.005"))
     with pytest.raises(
         ConfigError, match=r"mnist-lt, rho0.005, scale smoke: .* leaves no example of class 9; lower it"
     ):
-        load(project)
-    replace(project, "split: { largest_class: 60,", "split: { largest_class: 6000,")
+        load(tdr_project)
+    replace(tdr_project, "split: { largest_class: 60,", "split: { largest_class: 6000,")
     with pytest.raises(ConfigError, match="class 0 needs 6005 images"):
-        load(project)
+        load(tdr_project)
 
 
-def test_new_keys_stand_in_a_spec_only_if_given(project):
+def test_new_keys_stand_in_a_spec_only_if_given(tdr_project):
     run = "paper/tdr/mnist-lt/rho0.1/tdr/seed3"
-    before = load(project).resolve(run)
+    before = load(tdr_project).resolve(run)
     newer = {"noise", "fixed_seed", "validation_share", "rounding"}
     assert not newer & set(before["data"]["split"])
     keys = (f"noise: {NOISE}", "fixed_seed: { value: 0, source: x }", "validation_share: { value: 0.1, source: x }")
-    replace(project, LONG_TAIL, with_keys(LONG_TAIL, *keys, "rounding: { value: exact, source: x }"))
-    config = load(project)
+    replace(tdr_project, LONG_TAIL, with_keys(LONG_TAIL, *keys, "rounding: { value: exact, source: x }"))
+    config = load(tdr_project)
     after = config.resolve(run)
     added = {"noise": {"kind": "symmetric", "rate": 0.2}, "fixed_seed": 0, "validation_share": 0.1, "rounding": "exact"}
     assert after["data"]["split"] == before["data"]["split"] | added
     assert config.sources_of(run)["data.split.noise.rate"] == "x"
     # A layer above takes a key back with null.
-    replace(project, "rho0.1: { value: 0.1, split: { imbalance_ratio: 10 } }",
+    replace(tdr_project, "rho0.1: { value: 0.1, split: { imbalance_ratio: 10 } }",
            "rho0.1: { value: 0.1, split: { imbalance_ratio: 10, noise: null, fixed_seed: null } }",
            "config/papers/tdr/experiments/mnist.yaml")  # fmt: skip
-    settings = load(project).resolve(run)["data"]["split"]
+    settings = load(tdr_project).resolve(run)["data"]["split"]
     assert settings == before["data"]["split"] | {"validation_share": 0.1, "rounding": "exact"}
 
 
-def test_a_step_and_everything_resolve(project):
-    replace(project, LONG_TAIL, LONG_TAIL.replace("long-tail", "step"))
-    split = load(project).resolve("paper/tdr/mnist-lt/rho0.1/tdr/seed0")["data"]["split"]
+def test_a_step_and_everything_resolve(tdr_project):
+    replace(tdr_project, LONG_TAIL, LONG_TAIL.replace("long-tail", "step"))
+    split = load(tdr_project).resolve("paper/tdr/mnist-lt/rho0.1/tdr/seed0")["data"]["split"]
     assert (split["kind"], split["largest_class"], split["imbalance_ratio"]) == ("step", 5000, 10.0)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.config_files import replace
 
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 
 PINNED = json.loads(Path(__file__).with_name("cuts.json").read_text())
 

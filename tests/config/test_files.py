@@ -8,8 +8,8 @@ from support.config_files import line_of, replace
 from support.project import ROOT
 
 from reweigh.config import files
-from reweigh.config.grid import load
 from reweigh.config.inherit import without_grids
+from reweigh.config.loading import load
 from reweigh.config.models import Artifact, CutWords, Experiment, Paper, ScaleBlock, Setting
 from reweigh.errors import ConfigError
 
@@ -73,12 +73,12 @@ REFUSED = {  # file: (old, new, the text at whose line it is said, what is said)
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_an_error_names_file_and_line_and_the_nearest_word(project, name):
+def test_an_error_names_file_and_line_and_the_nearest_word(tdr_project, name):
     old, new, at, said = REFUSED[name]
-    file = replace(project, old, new, f"config/papers/tdr/{name}")
+    file = replace(tdr_project, old, new, f"config/papers/tdr/{name}")
     with pytest.raises(ConfigError) as refused:
-        load(project)
-    assert str(refused.value).startswith(f"{file}:{line_of(project, file, at)}: ")
+        load(tdr_project)
+    assert str(refused.value).startswith(f"{file}:{line_of(tdr_project, file, at)}: ")
     assert said in str(refused.value)
 
 
@@ -93,25 +93,25 @@ def test_a_fault_in_what_is_shared_is_named_there(project):
         load(project)
 
 
-def test_one_entry_in_two_files_is_refused_with_both_places(project):
-    path = project / "config/papers/tdr/more.yaml"
+def test_one_entry_in_two_files_is_refused_with_both_places(tdr_project):
+    path = tdr_project / "config/papers/tdr/more.yaml"
     path.write_text("methods:\n  er: { like: er }\n")
     with pytest.raises(
         ConfigError, match=r"more.yaml:2: 'methods.er' stands in config/papers/tdr/methods.yaml:\d+ too"
     ):
-        load(project)
+        load(tdr_project)
     path.write_text("methods:\n  other: { like: er, title: Another }\n")
-    assert load(project).paper("tdr").methods["other"].uses == "er"
+    assert load(tdr_project).paper("tdr").methods["other"].uses == "er"
 
 
-def test_a_paper_is_a_folder_with_a_paper_yaml(project):
-    (project / "config/papers/old.yaml").write_text("title: Old\n")
+def test_a_paper_is_a_folder_with_a_paper_yaml(tdr_project):
+    (tdr_project / "config/papers/old.yaml").write_text("title: Old\n")
     with pytest.raises(ConfigError, match=r"papers/old.yaml: a paper is a folder; move this to .*/old/paper.yaml"):
-        load(project)
-    (project / "config/papers/old.yaml").unlink()
-    (project / "config/papers/tdr/paper.yaml").unlink()
+        load(tdr_project)
+    (tdr_project / "config/papers/old.yaml").unlink()
+    (tdr_project / "config/papers/tdr/paper.yaml").unlink()
     with pytest.raises(ConfigError, match=r"config/papers/tdr has no paper.yaml"):
-        load(project)
+        load(tdr_project)
 
 
 def test_the_grid_that_the_readme_shows_makes_what_it_says(tmp_path):
@@ -129,11 +129,11 @@ def test_the_readme_names_every_key():
     assert not {key for key in known if f"`{key}`" not in README.read_text()}
 
 
-def test_a_changed_shared_file_is_read_again(project):
+def test_a_changed_shared_file_is_read_again(tdr_project):
     run = "paper/tdr/mnist-4v9/rho0.1/tdr/seed0"
-    assert load(project).resolve(run)["training"]["epochs"] == 100
-    replace(project, "epochs: { value: 100,", "epochs: { value: 101,", "config/protocols/mnist-lenet.yaml")
-    assert load(project).resolve(run)["training"]["epochs"] == 101
+    assert load(tdr_project).resolve(run)["training"]["epochs"] == 100
+    replace(tdr_project, "epochs: { value: 100,", "epochs: { value: 101,", "config/protocols/mnist-lenet.yaml")
+    assert load(tdr_project).resolve(run)["training"]["epochs"] == 101
 
 
 def test_a_value_of_every_spec_stands_where_it_is_said_to(config):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.project import ROOT
 
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.digest import digest
 
 PINNED = json.loads(Path(__file__).with_name("spec_digests.json").read_text())

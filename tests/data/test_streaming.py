@@ -17,7 +17,7 @@ from support import image_layouts
 from support.image_layouts import COUNT, CPU, CUT, PLAIN, bits, started, stream_of, whole
 from support.project import ROOT, environment
 
-from reweigh.config import grid as config
+from reweigh.config import loading as config
 from reweigh.data import load, loading, transforms
 from reweigh.data.arrays import Part, RawData
 from reweigh.data.batches import DevicePart

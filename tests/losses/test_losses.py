@@ -12,7 +12,7 @@ from support.config_files import replace
 from support.project import ROOT
 
 from reweigh import losses
-from reweigh.config import grid as config
+from reweigh.config import loading as config
 from reweigh.config.cards import check_loss
 from reweigh.errors import ConfigError
 from reweigh.losses import cross_entropy, ldam, sce

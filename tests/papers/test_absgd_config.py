@@ -9,7 +9,7 @@ import pytest
 from support.config_files import replace
 from support.project import ROOT
 
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.errors import ConfigError
 
 SETTINGS = ("lt-rho100", "lt-rho10", "st-rho100", "st-rho10")

@@ -9,7 +9,7 @@ import pytest
 from support.project import ROOT
 
 from reweigh.bench.table import CSV, Line, write
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.config.specs import Spec
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest

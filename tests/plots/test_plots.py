@@ -13,7 +13,7 @@ from support.project import ROOT
 from reweigh import stats
 from reweigh.analysis import tables
 from reweigh.analysis.rows import CORE
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError
 from reweigh.plots import bars, by_setting, curves, not_run, ridges, style

@@ -11,7 +11,7 @@ from support.absgd_figures import MAPPED, NOTEBOOKS, cell, clusters, drawn_by_no
 from reweigh import stats
 from reweigh.analysis import tables
 from reweigh.analysis.rows import CORE, paired_row
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.plots import features
 from reweigh.plots.figure import Figure
 from reweigh.records import record

@@ -16,7 +16,7 @@ from support.project import ROOT
 
 from reweigh.analysis import rows, tables
 from reweigh.analysis.ridges import BINS, bin_edges
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.plots import by_setting, curves, forest, ridges, sizes
 from reweigh.plots import tables as table_figures
 from reweigh.provenance.audit.notebook_rows import call_of

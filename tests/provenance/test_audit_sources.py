@@ -11,7 +11,7 @@ from support.project import ROOT
 from support.tampering import ER, LOCK, TDR, edit_json, edit_record, replace
 
 from reweigh import canonical_json
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.data import obtain
 from reweigh.data.catalogue import Manifest
 from reweigh.errors import DataError

@@ -13,7 +13,7 @@ from support.crates import CONTEXT, ROOT, graph, many, names, of_type, project, 
 from typer.testing import CliRunner
 
 from reweigh import cli
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.data.obtain import describe
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.provenance import crate

@@ -11,7 +11,7 @@ from support.project import ROOT
 from reweigh.analysis import tables
 from reweigh.artifacts import receipt
 from reweigh.artifacts.render import MADE
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.digest import file_digest
 from reweigh.provenance.audit.figures import check_figures
 from reweigh.provenance.audit.notebook_rows import _computed_elsewhere, call_of, unlike_its_notebook

@@ -13,7 +13,7 @@ import pytest
 from support import project
 from support.config_files import replace
 
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.config.names import RunName
 from reweigh.data import obtain
 from reweigh.digest import digest

@@ -17,7 +17,7 @@ from reweigh.digest import digest
 from reweigh.provenance import attest, retraining
 from reweigh.records import attestations
 
-CELL = "smoke/tdr/mnist-4v9/rho0.1/tdr"
+CELL = workflow.PAIR
 RECORD = f"results/{CELL}/seed0.json"
 
 
@@ -153,11 +153,11 @@ def ended(process):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A copy of the project, in which Snakemake trained TDR's two seeds."""
-    folder = workflow.copy(tmp_path_factory.mktemp("made"))
-    shutil.copytree(workflow.ROOT / "envs", folder / "envs")
-    workflow.snakemake(folder, "--cores", "1", "--config", "scale=smoke", "--", RECORD)
+def made(table3_project, tmp_path_factory):
+    """A copy of the project, in which Snakemake trained TDR's two seeds, without what else was made in it."""
+    folder = Path(shutil.copytree(table3_project, tmp_path_factory.mktemp("made") / "project", symlinks=True))
+    for name in ("figures", "results/smoke/tdr/adult"):
+        shutil.rmtree(folder / name)
     return folder
 
 
@@ -176,7 +176,6 @@ def test_edits_of_real_code(made, method):
     """One that changes a weight by a millionth is refused; one that only adds a name is accepted, by Snakemake too."""
     target = ("--config", "scale=smoke", "--", RECORD)
     text, before = method.read_text(), (made / RECORD).read_bytes()
-    assert "train" not in workflow.planned(made, *target)
     method.write_text(text + SLIGHTLY_OTHER)
     code, said = ended(reweigh(made, "attest", CELL, "--sample", "1"))
     assert code == 1 and "refused: 1 of 1 runs, trained again, came out differently" in said, said

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support import project, synthetic_records
 from support.project import ROOT
 
-from reweigh.config import grid as config
+from reweigh.config import loading as config
 from reweigh.digest import digest
 from reweigh.provenance import record_schema
 from reweigh.provenance.consistency import contradictions

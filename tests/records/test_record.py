@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from reweigh import canonical_json, cli
 from reweigh.artifacts import receipt
-from reweigh.config import grid as config
+from reweigh.config import loading as config
 from reweigh.config.names import RunName
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest, file_digest

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from reweigh import stats
 from reweigh.cli import app
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.errors import ReweighError
 from reweigh.scorecard import error_rates
 from reweigh.scorecard.error_rates import POINT, VERDICTS, Case, exact, simulate

@@ -19,7 +19,7 @@ from support.project import ROOT
 
 from reweigh import scorecard
 from reweigh.analysis import tables
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.scorecard.claims import TESTS
 from reweigh.scorecard.heatmap import panels
 from reweigh.scorecard.page import VERDICTS, page, rows_of

@@ -21,7 +21,7 @@ from support.project import ROOT
 
 from reweigh import scorecard
 from reweigh.analysis import tables
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 
 pytestmark = needs.BROWSER
 TDR = "Table3/adult/sex/tdr/test_accuracy"

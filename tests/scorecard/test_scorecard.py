@@ -9,7 +9,7 @@ from support.project import ROOT
 
 from reweigh import scorecard, stats
 from reweigh.analysis import tables
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.errors import ConfigError
 from reweigh.scorecard.claims import TESTS
 

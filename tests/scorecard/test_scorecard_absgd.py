@@ -12,7 +12,7 @@ from support import synthetic_records
 
 from reweigh import scorecard, stats
 from reweigh.analysis import tables
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.data.arrays import npz_bytes
 from reweigh.digest import file_digest
 from reweigh.records import record

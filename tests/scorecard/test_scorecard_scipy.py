@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from reweigh import scorecard
 from reweigh.cli import app
 from reweigh.config import files
-from reweigh.config.grid import load, written_out
+from reweigh.config.loading import load, written_out
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.scorecard import readme
 

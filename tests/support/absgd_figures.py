@@ -8,7 +8,7 @@ import nbformat
 import numpy as np
 
 from reweigh.analysis.rows import write_csv
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.data.arrays import npz_bytes
 from reweigh.digest import file_digest
 from reweigh.plots.figure import Figure
@@ -106,7 +106,7 @@ def draw_all(root: Path) -> dict[str, Figure]:
     """Every artifact. Its csv lies where it belongs, beside empty files for what is not looked at here."""
     drawn = {name: drawn_by_notebook(root, name) for name in NOTEBOOKS}
     folder = root / "figures/paper/absgd"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)  # other tests put files there
     for name, figure in drawn.items():
         write_csv(figure.rows, folder / f"{name}.csv")
         for ending in ("pdf", "png", "ipynb"):

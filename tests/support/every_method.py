@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from reweigh.config import grid as config
+from reweigh.config import loading as config
 from reweigh.config.cards import check_loss
 from reweigh.config.validation import validated
 from reweigh.data.arrays import Part

@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from reweigh.config import grid as config
+from reweigh.config import loading as config
 from reweigh.data.split import draw
 from reweigh.training.engine import Run, eagerly
 

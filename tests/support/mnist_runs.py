@@ -6,7 +6,7 @@ import io
 import pytest
 import torch
 
-from reweigh.config import grid as config
+from reweigh.config import loading as config
 from reweigh.data.split import draw
 from reweigh.training.engine import Run
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from reweigh.config import grid as config
+from reweigh.config import loading as config
 from support import warm
 
 ROOT = Path(__file__).parents[2]

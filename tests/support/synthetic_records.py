@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.data.arrays import npz_bytes
 from reweigh.data.obtain import recipe_digest, split_path
 from reweigh.digest import digest, file_digest

@@ -7,13 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest
 from reweigh.records import record
 from support.project import ROOT
 
 COPIED = ("Snakefile", "config", "workflow", "profiles", "notebooks", "src", "data/manifest.yaml", "data/published")
+PAIR = "smoke/tdr/mnist-4v9/rho0.1/tdr"  # a cell of two seeds that is made in `table3_project` besides the table
 
 
 def copy(folder):

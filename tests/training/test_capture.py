@@ -7,7 +7,7 @@ import torch
 from support import capture, two_stages
 from support.mnist_runs import outcome
 
-from reweigh.config import grid as config
+from reweigh.config import loading as config
 from reweigh.data import load
 from reweigh.data.split import draw
 from reweigh.training.engine import Run

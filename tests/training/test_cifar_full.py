@@ -8,7 +8,7 @@ from support import needs
 from support.needs import MIRROR_FOLDER
 from support.project import ROOT
 
-from reweigh.config import grid as config
+from reweigh.config import loading as config
 from reweigh.data import load, manifest
 from reweigh.data.split import draw
 from reweigh.training.engine import Run

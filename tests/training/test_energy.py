@@ -7,7 +7,7 @@ import pytest
 import torch
 from support import project
 
-from reweigh.config import grid as config
+from reweigh.config import loading as config
 from reweigh.records import record
 from reweigh.training import energy
 from reweigh.training import run as training

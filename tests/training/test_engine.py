@@ -7,7 +7,7 @@ import pytest
 import torch
 from support.mnist_runs import finished, killed_and_resumed, outcome, run_of, spec_of
 
-from reweigh.config import grid as config
+from reweigh.config import loading as config
 from reweigh.data import load
 from reweigh.methods.base import Stage
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from support import project
 
-from reweigh.config import grid as config
+from reweigh.config import loading as config
 from reweigh.errors import TrainingError
 from reweigh.records.record import record_path
 from reweigh.training import interleave

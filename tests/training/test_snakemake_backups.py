@@ -74,3 +74,16 @@ def test_the_installed_snakemake_keeps_and_restores_its_backups_there(folder):
     assert Backups().restore_output(RECORD)
     assert RECORD.read_text() == "new"
     assert not (FOLDER / RECORD).exists()
+
+
+def test_of_another_version_a_failed_job_brings_the_stale_record_back_and_it_was_said(folder, monkeypatch, capsys):
+    from snakemake.persistence import FileBackupMixin
+
+    class Backups(FileBackupMixin):
+        path = Path(".snakemake").absolute()
+
+    version(monkeypatch, "10.1.0")
+    assert not replace_backup(RECORD)
+    assert Backups().restore_output(RECORD)
+    assert RECORD.read_text() == "old"
+    assert "Snakemake 10.1.0 may keep its backups elsewhere" in capsys.readouterr().err

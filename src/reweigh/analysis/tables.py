@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 
 from reweigh import stats
-from reweigh.config.grid import CONFIG, Config, load
+from reweigh.config.files import CONFIG
+from reweigh.config.grid import Config
+from reweigh.config.loading import load
 from reweigh.config.models import Artifact, Experiment
 from reweigh.config.names import CellName, RunName
 from reweigh.digest import digest

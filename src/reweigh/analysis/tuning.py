@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from reweigh.analysis import tables
-from reweigh.config.grid import Config, load
+from reweigh.config.grid import Config
+from reweigh.config.loading import load
 from reweigh.config.models import Tuned
 from reweigh.config.names import CellName
 from reweigh.config.validation import lookup

@@ -19,7 +19,7 @@ from typing import Any
 
 from reweigh import canonical_json
 from reweigh.artifacts import receipt
-from reweigh.config.grid import load
+from reweigh.config.loading import load
 from reweigh.config.names import ARTIFACT_ENDINGS as ENDINGS
 from reweigh.config.names import ArtifactName
 from reweigh.errors import ConfigError, ReweighError

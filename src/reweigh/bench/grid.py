@@ -24,7 +24,8 @@ import yaml
 
 from reweigh import canonical_json
 from reweigh.config import files
-from reweigh.config.grid import Config, load, written_out
+from reweigh.config.grid import Config
+from reweigh.config.loading import load, written_out
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import PACKAGE, digest
 from reweigh.records import record

@@ -25,7 +25,7 @@ from reweigh.bench.measure import Bench, Contender, Stopwatch, advance, all_core
 from reweigh.bench.pairs import hypergradients
 from reweigh.bench.table import Line, method_key
 from reweigh.config.cards import methods
-from reweigh.config.grid import resolve
+from reweigh.config.loading import resolve
 from reweigh.config.names import CellName
 from reweigh.data import manifest
 from reweigh.training import run as training

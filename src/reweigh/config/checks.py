@@ -2,24 +2,22 @@
 
 import ast
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reweigh.config import references, sizes
 from reweigh.config.cards import check_options
+from reweigh.config.grid import Config
 from reweigh.config.models import Artifact, Experiment, Paper
 from reweigh.config.sources import leaves, source_of
 from reweigh.config.validation import lookup
 from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
 
-if TYPE_CHECKING:
-    from reweigh.config.grid import Config
-
 # Values that decide results and so must say where they come from.
 SOURCED = ("split", "scale_inputs", "augment", "dataset_options", "model", "training", "options", "seeds")
 
 
-def check(config: "Config", paper: str) -> None:
+def check(config: Config, paper: str) -> None:
     """Raise ConfigError at the first thing in a paper that cannot be."""
     content = config.papers[paper]
     for name, method in content.methods.items():
@@ -33,7 +31,7 @@ def check(config: "Config", paper: str) -> None:
     _check_specs(config, paper)
 
 
-def _where(config: "Config", paper: str, *keys: str) -> str:
+def _where(config: Config, paper: str, *keys: str) -> str:
     """File, line and path of a key."""
     return f"{config.place(paper, *keys)}: {'.'.join(keys)}"
 
@@ -109,7 +107,7 @@ def _check_artifact(where: str, paper: Paper, artifact: Artifact) -> None:
         raise ConfigError(f"{where}: says 'not run'; give its reason")
 
 
-def _check_sources(config: "Config", paper: str) -> None:
+def _check_sources(config: Config, paper: str) -> None:
     """Every value that decides a result says where it comes from; a smaller scale's changes are covered by its cut."""
     content, sources = config.papers[paper], config.sources[paper]
     blocks: list[tuple[tuple[str, ...], Any]] = []
@@ -131,7 +129,7 @@ def _check_sources(config: "Config", paper: str) -> None:
                 raise ConfigError(f'{key} has no source; write {{value: ..., source: "..."}}')
 
 
-def _check_specs(config: "Config", paper: str) -> None:
+def _check_specs(config: Config, paper: str) -> None:
     """Every cell, at every scale, resolves to a complete spec with sizes that its data set has."""
     for name, experiment in config.papers[paper].experiments.items():
         for scale in ("paper", *experiment.scales):

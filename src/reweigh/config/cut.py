@@ -8,13 +8,11 @@ be all of the text.
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from reweigh.config.grid import Config
 from reweigh.config.models import DEFERRALS, Experiment, ScaleBlock
 from reweigh.config.sizes import CLASS_SIZES, TEST_SIZES
-
-if TYPE_CHECKING:
-    from reweigh.config.grid import Config
 
 WIDTHS = {0.5: "half", 0.25: "a quarter of", 0.125: "an eighth of", 0.0625: "a sixteenth of"}
 
@@ -26,7 +24,7 @@ class Part(NamedTuple):
     words: str
 
 
-def text(config: "Config", scale: str, paper: str, experiment: str) -> str:
+def text(config: Config, scale: str, paper: str, experiment: str) -> str:
     """The cut of an experiment at a scale; empty at scale `paper`, and where the experiment does not have the scale."""
     one = config.experiment(paper, experiment)
     block = one.block(scale)
@@ -46,7 +44,7 @@ def text(config: "Config", scale: str, paper: str, experiment: str) -> str:
 
 
 def _parts(
-    config: "Config", scale: str, paper: str, experiment: str, one: Experiment, block: ScaleBlock
+    config: Config, scale: str, paper: str, experiment: str, one: Experiment, block: ScaleBlock
 ) -> dict[str, Part | None]:
     """Everything that can be cut, in the order in which it is said; `None` where nothing is."""
     settings, methods = config.settings_of(scale, paper, experiment), config.methods_of(scale, paper, experiment)
@@ -125,7 +123,7 @@ def _batches(here: dict[str, Any], full: dict[str, Any]) -> Part | None:
     return Part(f"{size}", f"batches of {size}") if size != full["batch_size"] else None
 
 
-def _first_deferral(config: "Config", paper: str, experiment: str) -> int | None:
+def _first_deferral(config: Config, paper: str, experiment: str) -> int | None:
     """The first epoch at which a method of an experiment begins with what it puts off; `None` if none does."""
     methods = config.paper(paper).methods
     return min((epoch for name in config.experiment(paper, experiment).methods

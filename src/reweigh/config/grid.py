@@ -7,18 +7,15 @@
     config.origins("paper/tdr/mnist-4v9/rho0.005/tdr/seed0")       # file, line and source of each of its values
 
 How files become a config: `files` reads them, `inherit` writes out `like` and `grid`, `models` has their shapes,
-`checks` and `references` what they must hold, `resolve` makes a spec.
+`checks` and `references` what they must hold, `resolve` makes a spec; `loading` does it all.
 """
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reweigh.config import checks, cut, files
-from reweigh.config.files import CONFIG, PAPERS, Keys, Node, Place
-from reweigh.config.inherit import Scope, without_grids
+from reweigh.config.files import PAPERS, Keys, Place
 from reweigh.config.models import Artifact, Experiment, Paper
 from reweigh.config.names import CellName, NotAName, RunName, SplitName
 from reweigh.config.project import ProjectConfig
@@ -26,7 +23,6 @@ from reweigh.config.resolve import layers, spec_of
 from reweigh.config.sources import leaves, place_of, source_of
 from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup, validated
-from reweigh.errors import ConfigError
 
 
 class Origin(NamedTuple):
@@ -38,13 +34,14 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True)
 class Config:
-    """All of config/, loaded and checked. Get it from `load`."""
+    """All of config/, loaded and checked. Get it from `reweigh.config.loading.load`."""
 
     project: ProjectConfig
     papers: dict[str, Paper]
     sources: dict[str, dict[Keys, str]] = field(repr=False)
     places: dict[str, dict[Keys, Place]] = field(repr=False)
     root: Path = Path()
+    cut_text: "Callable[[Config, str, str, str], str]" = field(default=lambda *_: "", repr=False)  # see `cut`
 
     def paper(self, name: str) -> Paper:
         return lookup("paper", name, self.papers)
@@ -197,76 +194,4 @@ class Config:
 
     def cut(self, scale: str, paper: str, experiment: str) -> str:
         """What a scale leaves out of an experiment, in words for its figures; empty at scale `paper`."""
-        return cut.text(self, scale, paper, experiment)
-
-
-# --- loading ---------------------------------------------------------------------------------------------------------
-
-
-def load(root: str | Path = ".") -> Config:
-    """Load and check config/ below `root`; the same object as long as no file has changed."""
-    root = Path(root)
-    if not (root / CONFIG).is_file():
-        raise ConfigError(f"no {CONFIG} in {root.resolve()}; run this in the project's own folder")
-    root = root.resolve()
-    return _load(root, files.stamp(root))
-
-
-def resolve(run: str, root: str | Path = ".") -> dict[str, Any]:
-    """The complete, validated spec of a run (see `Config.resolve`)."""
-    return load(root).resolve(run)
-
-
-def written_out(root: Path, paper: str) -> Node:
-    """The files of a paper as one block, with what `like` and `grid` stand for; not checked further."""
-    return _written_out(root, paper, files.stamp(root))
-
-
-@functools.lru_cache(maxsize=4)
-def _load(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> Config:
-    of_project = files.read(root / CONFIG, CONFIG)
-    where = functools.partial(_where, files.places(of_project))
-    project = validated(ProjectConfig, files.plain(of_project), where)
-    papers, sources, places = {}, {}, {}
-    for name in files.paper_names(root):
-        content = _written_out(root, name, stamp)
-        sources[name], places[name] = files.sources(content), files.places(content)
-        papers[name] = validated(Paper, files.plain(content), functools.partial(_where, places[name]))
-    for name in project.papers:
-        lookup("paper", name, papers, CONFIG)
-    config = Config(project, papers, sources, places, root)
-    for name in papers:
-        checks.check(config, name)
-    return config
-
-
-def _where(places: dict[Keys, Place], loc: Sequence[str]) -> str:
-    """File and line of what is wrong; steps of pydantic's path that are not keys (the tag of a union) are left out."""
-    keys: Keys = ()
-    for step in loc:
-        keys = (*keys, step) if (*keys, step) in places else keys
-    return str(places[keys])
-
-
-@functools.lru_cache(maxsize=32)
-def _written_out(root: Path, paper: str, stamp: tuple[tuple[str, int, int], ...]) -> Node:
-    content = without_grids(files.paper(root, paper))
-    blocks = content.value.pop("blocks", None)
-    scope = Scope(_shared(root, stamp), blocks.value if blocks else {})
-    return scope.written_out(content)
-
-
-@functools.lru_cache(maxsize=4)
-def _shared(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> dict[str, dict[str, Node]]:
-    """What several papers share, by the kind of block that may be like it."""
-    content = without_grids(files.shared(root))
-    for key, child in content.value.items():
-        lookup("key of what papers share", key, files.SHARED, str(child.place))
-    blocks = content.value.pop("blocks", None)
-    scope = Scope(blocks=blocks.value if blocks else {})
-    written = scope.written_out(content).value
-    return {
-        "methods": written["methods"].value if "methods" in written else {},
-        "experiments": written["protocols"].value if "protocols" in written else {},
-        "blocks": scope.written_out(blocks, "blocks").value if blocks else {},
-    }
+        return self.cut_text(self, scale, paper, experiment)

@@ -1,17 +1,15 @@
 """What a paper says of results must speak of what exists: claims, published numbers, rules of tuning."""
 
 import csv
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from reweigh.config.grid import Config
 from reweigh.config.models import Claim, Paper, Tuned
 from reweigh.config.validation import lookup
 from reweigh.errors import ConfigError
 
-if TYPE_CHECKING:
-    from reweigh.config.grid import Config
 
-
-def check(config: "Config", paper: str) -> None:
+def check(config: Config, paper: str) -> None:
     """Raise ConfigError at the first claim, published row or rule that names what is not there."""
     content = config.papers[paper]
     for number, claim in enumerate(content.claims):
@@ -48,7 +46,7 @@ def _check_tuned(where: str, paper: Paper, rule: Tuned) -> None:
             lookup("method", method, paper.methods, f"{where}.used_by")
 
 
-def _check_published(config: "Config", name: str, paper: Paper) -> None:
+def _check_published(config: Config, name: str, paper: Paper) -> None:
     if paper.published is None:
         return
     for method in paper.published.methods.values():
@@ -67,7 +65,7 @@ def _check_published(config: "Config", name: str, paper: Paper) -> None:
             raise ConfigError(f"{place}: published.excluded: {paper.published.file} has no {one.table} {one.method}")
 
 
-def _rows(config: "Config", file: str) -> list[dict[str, Any]]:
+def _rows(config: Config, file: str) -> list[dict[str, Any]]:
     """The published numbers; none where the file is not there, as on a machine that only trains."""
     path = config.root / file
     if not path.is_file():

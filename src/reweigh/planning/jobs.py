@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from reweigh.artifacts import receipt
-from reweigh.config.grid import Config, load
+from reweigh.config.grid import Config
+from reweigh.config.loading import load
 from reweigh.config.names import ARTIFACT_ENDINGS, ArtifactName, ExperimentName, seed_part
 from reweigh.config.specs import SCALES
 from reweigh.digest import digest, file_digest

@@ -20,7 +20,8 @@ import yaml
 
 from reweigh.bench.table import CSV, devices, method_key, processor, read
 from reweigh.config.cards import PlannedStage, card_of, plain
-from reweigh.config.grid import Config, load
+from reweigh.config.grid import Config
+from reweigh.config.loading import load
 from reweigh.config.names import ArtifactName, NotAName, RunName
 from reweigh.config.sizes import training_sizes
 from reweigh.config.specs import SCALES

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reweigh.config.grid import Config, Origin, load
+from reweigh.config.grid import Config, Origin
+from reweigh.config.loading import load
 from reweigh.config.names import RunName
 from reweigh.config.sources import leaves
 from reweigh.digest import digest

@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from reweigh.config.grid import Config, load
+from reweigh.config.grid import Config
+from reweigh.config.loading import load
 from reweigh.config.names import RunName
 from reweigh.data.arrays import RawData
 from reweigh.data.obtain import recipe

@@ -17,7 +17,8 @@ import pandas as pd
 from reweigh import canonical_json
 from reweigh.analysis import tables
 from reweigh.artifacts import receipt
-from reweigh.config.grid import Config, load
+from reweigh.config.grid import Config
+from reweigh.config.loading import load
 from reweigh.config.names import CellName, RunName
 from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup

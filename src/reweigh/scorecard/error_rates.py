@@ -20,7 +20,8 @@ from scipy.special import chdtri, gammaln, ndtr
 
 from reweigh import stats
 from reweigh.analysis import tables
-from reweigh.config.grid import Config, load
+from reweigh.config.grid import Config
+from reweigh.config.loading import load
 from reweigh.scorecard import scored_records
 from reweigh.scorecard.readme import put
 from reweigh.scorecard.text import table

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from reweigh import canonical_json, scorecard
-from reweigh.config.grid import Config, load
+from reweigh.config.grid import Config
+from reweigh.config.loading import load
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.scorecard.claims import DIFFERENCES
 from reweigh.scorecard.text import TEST_NAMES, p_value, table

@@ -25,7 +25,8 @@ record. The kinds:
 from pathlib import Path
 from typing import Any
 
-from reweigh.config.grid import Config, load
+from reweigh.config.grid import Config
+from reweigh.config.loading import load
 from reweigh.config.names import RunName
 from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup

@@ -7,7 +7,8 @@ from urllib.parse import quote, urlsplit
 
 from rocrate.model import Entity
 
-from reweigh.config.grid import Config, load
+from reweigh.config.grid import Config
+from reweigh.config.loading import load
 from reweigh.config.names import RunName
 from reweigh.data.catalogue import Source
 from reweigh.digest import canonical, digest, source_digest

@@ -163,7 +163,7 @@ def read(path: Path, root: Path) -> tuple[Table, Path]:
 
 def _absent(path: Path, shown: Path, root: Path) -> str:
     """What to do if there is no csv for a path: only artifacts of the config and scorecards can be made."""
-    from reweigh.config.grid import load
+    from reweigh.config.loading import load
     from reweigh.config.specs import SCALES
     from reweigh.config.validation import lookup
 

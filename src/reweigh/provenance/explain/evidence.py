@@ -13,7 +13,8 @@ from typing import Any
 
 from reweigh.analysis.tables import expand_runs, fingerprint
 from reweigh.config import files
-from reweigh.config.grid import Config, load, written_out
+from reweigh.config.grid import Config
+from reweigh.config.loading import load, written_out
 from reweigh.config.names import ArtifactName, NotAName, RunName
 from reweigh.config.sources import place_of
 from reweigh.digest import file_digest

@@ -1,0 +1,84 @@
+"""Loading config/: files are read, `like` and `grid` written out, everything is checked; again if a file changes."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from reweigh.config import checks, cut, files
+from reweigh.config.files import CONFIG, Keys, Node, Place
+from reweigh.config.grid import Config
+from reweigh.config.inherit import Scope, without_grids
+from reweigh.config.models import Paper
+from reweigh.config.project import ProjectConfig
+from reweigh.config.validation import lookup, validated
+from reweigh.errors import ConfigError
+
+
+def load(root: str | Path = ".") -> Config:
+    """Load and check config/ below `root`; the same object as long as no file has changed."""
+    root = Path(root)
+    if not (root / CONFIG).is_file():
+        raise ConfigError(f"no {CONFIG} in {root.resolve()}; run this in the project's own folder")
+    root = root.resolve()
+    return _load(root, files.stamp(root))
+
+
+def resolve(run: str, root: str | Path = ".") -> dict[str, Any]:
+    """The complete, validated spec of a run (see `Config.resolve`)."""
+    return load(root).resolve(run)
+
+
+def written_out(root: Path, paper: str) -> Node:
+    """The files of a paper as one block, with what `like` and `grid` stand for; not checked further."""
+    return _written_out(root, paper, files.stamp(root))
+
+
+@functools.lru_cache(maxsize=4)
+def _load(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> Config:
+    of_project = files.read(root / CONFIG, CONFIG)
+    where = functools.partial(_where, files.places(of_project))
+    project = validated(ProjectConfig, files.plain(of_project), where)
+    papers, sources, places = {}, {}, {}
+    for name in files.paper_names(root):
+        content = _written_out(root, name, stamp)
+        sources[name], places[name] = files.sources(content), files.places(content)
+        papers[name] = validated(Paper, files.plain(content), functools.partial(_where, places[name]))
+    for name in project.papers:
+        lookup("paper", name, papers, CONFIG)
+    config = Config(project, papers, sources, places, root, cut.text)
+    for name in papers:
+        checks.check(config, name)
+    return config
+
+
+def _where(places: dict[Keys, Place], loc: Sequence[str]) -> str:
+    """File and line of what is wrong; steps of pydantic's path that are not keys (the tag of a union) are left out."""
+    keys: Keys = ()
+    for step in loc:
+        keys = (*keys, step) if (*keys, step) in places else keys
+    return str(places[keys])
+
+
+@functools.lru_cache(maxsize=32)
+def _written_out(root: Path, paper: str, stamp: tuple[tuple[str, int, int], ...]) -> Node:
+    content = without_grids(files.paper(root, paper))
+    blocks = content.value.pop("blocks", None)
+    scope = Scope(_shared(root, stamp), blocks.value if blocks else {})
+    return scope.written_out(content)
+
+
+@functools.lru_cache(maxsize=4)
+def _shared(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> dict[str, dict[str, Node]]:
+    """What several papers share, by the kind of block that may be like it."""
+    content = without_grids(files.shared(root))
+    for key, child in content.value.items():
+        lookup("key of what papers share", key, files.SHARED, str(child.place))
+    blocks = content.value.pop("blocks", None)
+    scope = Scope(blocks=blocks.value if blocks else {})
+    written = scope.written_out(content).value
+    return {
+        "methods": written["methods"].value if "methods" in written else {},
+        "experiments": written["protocols"].value if "protocols" in written else {},
+        "blocks": scope.written_out(blocks, "blocks").value if blocks else {},
+    }
