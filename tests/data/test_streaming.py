@@ -199,13 +199,15 @@ def test_a_run_from_disk_is_the_run_from_memory_to_the_last_bit(long_tail, metho
 @pytest.fixture(scope="module")
 def never_stopped(long_tail):
     """The outcomes of a run that nobody stops: with images that are augmented, and with plain ones."""
-    ends = []
+    ends, threads = [], torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(loading.WORKERS, "0")
+        torch.set_num_threads(1)
         for augment in ("crop-flip", "none"):
             run = run_of(spec_of("tdr", augment), long_tail[0])
             run.finish()
             ends.append(outcome(run))
+        torch.set_num_threads(threads)
     return ends
 
 
