@@ -67,9 +67,6 @@ class Failure(Exception):
     """Something that must not happen did."""
 
 
-# --- what is disturbed -----------------------------------------------------------------------------------------------
-
-
 @dataclass
 class Replication:
     """A project folder whose grid is trained by Snakemake."""
@@ -385,9 +382,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="draw the kills of an earlier call again")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
-    folder, known = Path(tempfile.mkdtemp(prefix="reweigh-stress-")), project.ROOT / "data/manifest.yaml"
+    folder = Path(tempfile.mkdtemp(prefix="reweigh-stress-"))
     for dataset in ("mnist", "adult"):
-        manifest.ensure(dataset, folder / "raw", mirror="", manifest=known)
+        manifest.ensure(dataset, folder / "raw", mirror="", manifest=project.ROOT / "data/manifest.yaml")
     try:
         done = stress(folder, folder / "raw", options.kills, seed, LARGE, lambda line: print(line, flush=True))
     except Failure as failure:

@@ -30,7 +30,7 @@ class Process:
 
     def __init__(self, arguments, folder, environment):
         self.args, self.returncode = [str(argument) for argument in arguments], None
-        self.outputs = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+        self.outputs = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")  # noqa: SIM115 - read at its end
         self.report, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         request = {"folder": str(folder), "environment": environment, "arguments": self.args}
         files = [*(output.fileno() for output in self.outputs), theirs.fileno()]
