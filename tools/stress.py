@@ -29,6 +29,7 @@ import psutil
 import yaml
 from support import project
 
+from reweigh import canonical_json
 from reweigh.config import files
 from reweigh.config.grid import Config
 from reweigh.config.loading import load, written_out
@@ -90,9 +91,8 @@ class Replication:
         for name, experiment in paper["experiments"].items():
             experiment["scales"] = {"smoke": {**grid[name], "cut": "as the test needs"}} if name in grid else {}
         shutil.rmtree(folder / files.PAPERS / "tdr")
-        file = folder / files.PAPERS / "tdr/paper.yaml"
-        file.parent.mkdir()
-        file.write_text(yaml.safe_dump(paper, allow_unicode=True, sort_keys=False))
+        text = yaml.safe_dump(paper, allow_unicode=True, sort_keys=False)
+        canonical_json.write(folder / files.PAPERS / "tdr/paper.yaml", text)
         (folder / "tmp").mkdir()  # the lock files of leases
         changes = {"TMPDIR": f"{folder}/tmp", "REWEIGH_CHECKPOINT_SECONDS": "0.2", "CUDA_VISIBLE_DEVICES": devices}
         return cls(folder, project.environment(**changes), load(folder))
@@ -391,8 +391,7 @@ def main() -> int:
         print(f"FAILED with random seed {seed}: {failure}\neverything is kept in {folder}", file=sys.stderr)
         return 1
     shutil.rmtree(folder)
-    for way, what in WAYS.items():
-        print(f"{done[way]:4} x {way:18} {what}")
+    print("\n".join(f"{done[way]:4} x {way:18} {what}" for way, what in WAYS.items()))
     print(f"{done.total():4} kills, and every record as of an undisturbed run (random seed {seed})")
     return 0
 

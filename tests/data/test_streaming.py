@@ -196,11 +196,22 @@ def test_a_run_from_disk_is_the_run_from_memory_to_the_last_bit(long_tail, metho
     assert ends[0][0]["steps"] == 10 and ends[0][0]["metrics"]["test_size"] == 8
 
 
+@pytest.fixture(scope="module")
+def never_stopped(long_tail):
+    """The outcomes of a run that nobody stops: with images that are augmented, and with plain ones."""
+    ends = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(loading.WORKERS, "0")
+        for augment in ("crop-flip", "none"):
+            run = run_of(spec_of("tdr", augment), long_tail[0])
+            run.finish()
+            ends.append(outcome(run))
+    return ends
+
+
 @pytest.mark.parametrize("stop", [3, 5, 8])
-def test_an_augmented_run_resumed_anywhere_ends_as_if_never_stopped(long_tail, stop, monkeypatch):
+def test_an_augmented_run_resumed_anywhere_ends_as_if_never_stopped(long_tail, never_stopped, stop, monkeypatch):
     spec = spec_of("tdr", "crop-flip")
-    never = run_of(spec, long_tail[0])
-    never.finish()
     monkeypatch.setenv(loading.WORKERS, "1")
     first = run_of(spec, long_tail[0])
     while first.step < stop:
@@ -212,7 +223,6 @@ def test_an_augmented_run_resumed_anywhere_ends_as_if_never_stopped(long_tail, s
     second = run_of(spec, long_tail[0])
     second.load_state(torch.load(saved, weights_only=False))
     second.finish()
-    assert outcome(second) == outcome(never)
-    plain = run_of(spec_of("tdr", "none"), long_tail[0])
-    plain.finish()
-    assert outcome(plain)[1] != outcome(never)[1]
+    augmented, plain = never_stopped
+    assert outcome(second) == augmented
+    assert plain[1] != augmented[1]

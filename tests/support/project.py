@@ -42,12 +42,15 @@ def environment(**changes):
     return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": "", **changes}
 
 
-def start(folder, *arguments, **changes):
-    """Start the training command in the folder, in a process of its own that begins with torch imported if it can."""
+def start(folder, *arguments, code=None, **changes):
+    """Start the training command in the folder, in a process of its own that begins with torch imported if it can.
+
+    With `code` that Python code is started instead.
+    """
     if warm.AVAILABLE:
-        return warm.Process(arguments, folder, environment(**changes))
+        return warm.Process(arguments, folder, environment(**changes), code)
     return subprocess.Popen(
-        command(*arguments),
+        command(*arguments) if code is None else [sys.executable, "-c", code, *map(str, arguments)],
         cwd=folder,
         env=environment(**changes),
         stdout=subprocess.PIPE,

@@ -26,13 +26,16 @@ servers = {}
 
 
 class Process:
-    """A training process, as `subprocess.Popen(..., stdout=PIPE, stderr=PIPE, text=True)` would give it."""
+    """A training process, as `subprocess.Popen(..., stdout=PIPE, stderr=PIPE, text=True)` would give it.
 
-    def __init__(self, arguments, folder, environment):
+    With `code` the process runs that, as `python -c` would, and not `python -m reweigh.training`.
+    """
+
+    def __init__(self, arguments, folder, environment, code=None):
         self.args, self.returncode = [str(argument) for argument in arguments], None
-        self.outputs = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")  # noqa: SIM115 - read at its end
+        self.outputs = [tempfile.TemporaryFile("w+") for _ in ("stdout", "stderr")]  # noqa: SIM115 - read later
         self.report, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        request = {"folder": str(folder), "environment": environment, "arguments": self.args}
+        request = {"folder": str(folder), "environment": environment, "arguments": self.args, "code": code}
         files = [*(output.fileno() for output in self.outputs), theirs.fileno()]
         socket.send_fds(server(environment), [json.dumps(request).encode()], files)
         theirs.close()

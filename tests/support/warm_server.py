@@ -1,8 +1,8 @@
 """The server of `support.warm`: a process in which torch is imported, which forks a child for each request.
 
 It computes nothing, so that no thread of torch runs when it forks. A request is one message on the socket that is the
-standard input: JSON of the child's folder, environment and arguments, with three open files beside it, the child's
-standard output, its standard error and the socket on which its process number and its exit are reported.
+standard input: JSON of the child's folder, environment, arguments and code. With it come three open files: the child's
+standard output, its standard error, and the socket on which its process number and its exit are reported.
 """
 
 import atexit
@@ -96,6 +96,10 @@ if __name__ == "__main__":
     sys.argv = [sys.argv[0], *asked["arguments"]]
     sys.path.insert(0, asked["folder"])
     try:
-        runpy.run_module("reweigh.training", run_name="__main__", alter_sys=True)
+        if asked["code"] is None:
+            runpy.run_module("reweigh.training", run_name="__main__", alter_sys=True)
+        else:
+            exec(asked["code"], {"__name__": "__main__"})
+        leave(0)
     except SystemExit as end:
         leave(end.code or 0)

@@ -23,7 +23,7 @@ from reweigh.training.run import Job
 CELL = "smoke/tdr/mnist-4v9/rho0.1"
 METHODS = ("tdr", "er", "none")
 SEEDS = range(2)
-EPOCHS = 6
+EPOCHS = 4
 CPU = torch.device("cpu")
 
 

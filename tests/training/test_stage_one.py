@@ -4,8 +4,6 @@ import copy
 import io
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -185,8 +183,9 @@ def test_killed_while_the_file_is_written(moment, alone, folder):
     limit, at_the_end = MOMENTS[moment]
     (folder / "spec.json").write_text(json.dumps(spec_of("crt")))
     code = KILLED.format(limit=limit, at_the_end=at_the_end)
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=project.environment(), capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    process = project.start(folder, code=code)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, errors
     (left,) = STAGES.iterdir()
     assert left.suffix != ".pt" and not Path("results").exists()
     body, _ = trained("crt")
@@ -228,7 +227,7 @@ def test_runs_at_the_same_time_may_all_train_it(alone, folder):
     for method in ("joint", "ncm"):
         paths.append(folder / f"{method}.json")
         paths[-1].write_text(json.dumps(spec_of(method)))
-    done = project.train(folder, *paths, "--at-once", "2")
+    done = project.train_from_command_line(folder, *paths, "--at-once", "2")
     assert done.returncode == 0, done.stderr
     for method in ("joint", "ncm"):
         body = record.read(record.record_path(str(RunName.of_spec(spec_of(method)))))
