@@ -29,6 +29,7 @@ import psutil
 import yaml
 from support import project
 
+from reweigh import canonical_json
 from reweigh.config import files
 from reweigh.config.grid import Config
 from reweigh.config.loading import load, written_out
@@ -67,9 +68,6 @@ class Failure(Exception):
     """Something that must not happen did."""
 
 
-# --- what is disturbed -----------------------------------------------------------------------------------------------
-
-
 @dataclass
 class Replication:
     """A project folder whose grid is trained by Snakemake."""
@@ -93,9 +91,8 @@ class Replication:
         for name, experiment in paper["experiments"].items():
             experiment["scales"] = {"smoke": {**grid[name], "cut": "as the test needs"}} if name in grid else {}
         shutil.rmtree(folder / files.PAPERS / "tdr")
-        file = folder / files.PAPERS / "tdr/paper.yaml"
-        file.parent.mkdir()
-        file.write_text(yaml.safe_dump(paper, allow_unicode=True, sort_keys=False))
+        text = yaml.safe_dump(paper, allow_unicode=True, sort_keys=False)
+        canonical_json.write(folder / files.PAPERS / "tdr/paper.yaml", text)
         (folder / "tmp").mkdir()  # the lock files of leases
         changes = {"TMPDIR": f"{folder}/tmp", "REWEIGH_CHECKPOINT_SECONDS": "0.2", "CUDA_VISIBLE_DEVICES": devices}
         return cls(folder, project.environment(**changes), load(folder))
@@ -385,17 +382,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="draw the kills of an earlier call again")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
-    folder, known = Path(tempfile.mkdtemp(prefix="reweigh-stress-")), project.ROOT / "data/manifest.yaml"
+    folder = Path(tempfile.mkdtemp(prefix="reweigh-stress-"))
     for dataset in ("mnist", "adult"):
-        manifest.ensure(dataset, folder / "raw", mirror="", manifest=known)
+        manifest.ensure(dataset, folder / "raw", mirror="", manifest=project.ROOT / "data/manifest.yaml")
     try:
         done = stress(folder, folder / "raw", options.kills, seed, LARGE, lambda line: print(line, flush=True))
     except Failure as failure:
         print(f"FAILED with random seed {seed}: {failure}\neverything is kept in {folder}", file=sys.stderr)
         return 1
     shutil.rmtree(folder)
-    for way, what in WAYS.items():
-        print(f"{done[way]:4} x {way:18} {what}")
+    print("\n".join(f"{done[way]:4} x {way:18} {what}" for way, what in WAYS.items()))
     print(f"{done.total():4} kills, and every record as of an undisturbed run (random seed {seed})")
     return 0
 
