@@ -10,11 +10,13 @@ import lzma
 import re
 import tarfile
 import threading
+import time
 
 import numpy as np
 import pytest
 import yaml
 
+from reweigh import canonical_json
 from reweigh.data import manifest, transfer
 from reweigh.errors import DataError
 
@@ -322,14 +324,24 @@ def test_leftovers_of_killed_processes_are_swept(project):
     assert project.lies() == ["SOURCE.json", "a.bin"]
 
 
-def test_processes_that_fetch_at_once_get_the_same(project):
+def test_processes_that_fetch_at_once_get_the_same(project, monkeypatch):
+    """Also one that finds the files there before the first has written where they are from."""
     project.write(mirror="a.bin.gz").put(project.mirror / "a.bin.gz", gzip.compress(CONTENT))
+    write = canonical_json.write
+
+    def late(*arguments):
+        time.sleep(0.2)
+        return write(*arguments)
+
+    monkeypatch.setattr(canonical_json, "write", late)
     sources = []
     threads = [threading.Thread(target=lambda: sources.append(project.ensure())) for _ in range(4)]
     for thread in threads:
         thread.start()
+        time.sleep(0.05)
     for thread in threads:
         thread.join()
     assert len(sources) == 4
     assert all(source["files"] == sources[0]["files"] for source in sources)
+    assert sources[0]["files"][0]["source"] == "mirror"
     assert project.lies() == ["SOURCE.json", "a.bin"]

@@ -49,8 +49,9 @@ def ensure(
         ensure(needed, root, mirror, manifest)
     job = _Fetch(catalogue[dataset], Path(root) / dataset, catalogue.directory / "embedded", _mirror(mirror))
     try:
-        if edition := job.complete_edition():
-            return job.write_source_file(edition)
+        # Files without their source file may be those of a process that is about to write it: look again when it is done.
+        if (edition := job.complete_edition()) and (body := job.source_file(edition)):
+            return body
         with _alone(job.home):
             return job.write_source_file(job.complete_edition() or job.fetch())
     except OSError as error:
@@ -211,9 +212,23 @@ class _Fetch:
             expected = (offer.packed.download if offer.kind == "official" else None) or Expected()
         return transfer.download(str(offer.location), partial, expected)
 
+    def source_file(self, edition: Edition) -> dict[str, Any] | None:
+        """The content of the source file of a complete edition; `None` if it is not there, or says something else."""
+        before = _read_source_file(self.home)
+        body = self._source_file_body(edition, before)
+        return before if body == {key: before.get(key) for key in body} else None
+
     def write_source_file(self, edition: Edition) -> dict[str, Any]:
         """Write the source file of a complete edition, unless it is as before; its content."""
-        before = _read_source_file(self.home)
+        if before := self.source_file(edition):
+            return before
+        body = self._source_file_body(edition, _read_source_file(self.home))
+        body["fetched"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        canonical_json.write(self.home / SOURCE_FILE, json.dumps(body, indent=1) + "\n")
+        return body
+
+    def _source_file_body(self, edition: Edition, before: dict[str, Any]) -> dict[str, Any]:
+        """What the source file has to say, but for the time. Of files that were there, it says what it said `before`."""
         entries = {(file["name"], file["sha256"]): file for file in before.get("files", [])}
         files = []
         for file in edition.files:
@@ -229,12 +244,7 @@ class _Fetch:
                     "url": url or _public_url(edition, file),
                 }
             )
-        body = {"dataset": self.entry.name, "edition": edition.name, "files": files}
-        if body == {key: before.get(key) for key in body}:
-            return before
-        body["fetched"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        canonical_json.write(self.home / SOURCE_FILE, json.dumps(body, indent=1) + "\n")
-        return body
+        return {"dataset": self.entry.name, "edition": edition.name, "files": files}
 
     def where(self) -> tuple[str, Edition | None]:
         """The nearest place that has a complete edition. Looks at what exists, not into it; a URL is taken to exist."""
