@@ -49,7 +49,7 @@ def ensure(
         ensure(needed, root, mirror, manifest)
     job = _Fetch(catalogue[dataset], Path(root) / dataset, catalogue.directory / "embedded", _mirror(mirror))
     try:
-        # Files without their source file may be those of a process that is about to write it: look again when it is done.
+        # Files without a source file may be those of a process that is about to write it: look again when it is done.
         if (edition := job.complete_edition()) and (body := job.source_file(edition)):
             return body
         with _alone(job.home):
@@ -228,7 +228,7 @@ class _Fetch:
         return body
 
     def _source_file_body(self, edition: Edition, before: dict[str, Any]) -> dict[str, Any]:
-        """What the source file has to say, but for the time. Of files that were there, it says what it said `before`."""
+        """What the source file has to say, but for the time. Of a file that was there it says what it said `before`."""
         entries = {(file["name"], file["sha256"]): file for file in before.get("files", [])}
         files = []
         for file in edition.files:
