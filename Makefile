@@ -42,7 +42,7 @@ test: setup ## all tests, on all cores
 long: setup ## the tests that take minutes (make test leaves them out)
 	@$(BIN)/python -m pytest -m minutes
 
-stress: setup ## fifty kills at random moments over a small grid; every record must end the same (make test has three)
+stress: setup ## fifty kills at random moments over a small grid; every record must end the same (make test has two)
 	@PYTHONPATH=tests $(BIN)/python tools/stress.py --kills 50
 
 check: setup ## formatting, linting, types
