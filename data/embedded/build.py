@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reweigh.data import cifar100
 from reweigh.data.mosaic import encode
+from reweigh.data.readers import cifar100
 
 HERE = Path(__file__).parent
 MNIST = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))

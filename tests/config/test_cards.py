@@ -23,7 +23,7 @@ OTHER_MEANINGS = {
     | {"config/validation.py", "config/models.py"}  # nothing is known; the config's name of plain training
     | {"plots/bars.py", "plots/features.py", "plots/by_setting.py"},  # matplotlib's word for no line
     "constant": {"bench/contenders.py", "config/specs.py"},  # a schedule
-    "meta": {"data/cifar100.py"},  # a file
+    "meta": {"data/readers/cifar100.py"},  # a file
     "tdr": {"bench/grid.py"},  # the paper, which the grid is made of
     "cross_entropy": {"records/record.py"},  # the loss where none is named
 }

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from support import needs
 from support.needs import MIRROR_FOLDER
 
-from reweigh.data import pickled
-from reweigh.data.cifar10 import CLASSES as CIFAR10
-from reweigh.data.cifar100_slice import CLASSES as CIFAR100_TWENTY
 from reweigh.data.groups import part_of
 from reweigh.data.noise import KINDS, asymmetric, asymmetric_pairs, asymmetric_ported, noisy, realised, symmetric
+from reweigh.data.readers import pickled
+from reweigh.data.readers.cifar10 import CLASSES as CIFAR10
+from reweigh.data.readers.cifar100_slice import CLASSES as CIFAR100_TWENTY
 from reweigh.errors import ConfigError
 from reweigh.streams import rng
 

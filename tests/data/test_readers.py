@@ -10,7 +10,8 @@ from support import needs
 from support.needs import MIRROR_FOLDER
 from support.project import ROOT
 
-from reweigh.data import cifar10, load, manifest
+from reweigh.data import load, manifest
+from reweigh.data.readers import cifar10
 from reweigh.errors import ConfigError, DataError
 
 

@@ -12,10 +12,10 @@ from support.project import ROOT
 
 from reweigh.data import load, obtain
 from reweigh.data.arrays import PARTS, RawData
-from reweigh.data.cifar10 import CLASSES as CIFAR10
 from reweigh.data.groups import part_of
 from reweigh.data.imbalance import long_tail_sizes, step_sizes
 from reweigh.data.noise import realised
+from reweigh.data.readers.cifar10 import CLASSES as CIFAR10
 from reweigh.data.split import draw
 from reweigh.errors import ConfigError, DataError, ReweighError
 

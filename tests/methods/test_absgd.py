@@ -36,7 +36,7 @@ def weights_by(method, problem, batches, start=0):
 @pytest.mark.parametrize("lambda_", [1.0, 5.0, -0.5, -3.0])
 @pytest.mark.parametrize(("gamma", "alpha"), [(1.0, 1.0), (0.5, 1.0), (0.45, 0.3), (0.9, 0.5)])
 def test_weights_are_those_of_the_moving_average_computed_directly(problem, lambda_, gamma, alpha):
-    method = absgd.Method(ABSGD | {"lambda_": lambda_, "gamma": gamma, "alpha": alpha}, problem.setting)
+    method = absgd.Method(ABSGD | {"lambda_": lambda_, "gamma": gamma, "alpha": alpha}, problem.context)
     batches, s = losses_of(30), 0.0
     for found, losses in zip(weights_by(method, problem, batches), batches.numpy(), strict=True):
         e = np.exp(losses / lambda_)
@@ -46,7 +46,7 @@ def test_weights_are_those_of_the_moving_average_computed_directly(problem, lamb
 
 
 def test_a_short_last_batch_has_its_own_size(problem):
-    method = absgd.Method(ABSGD, problem.setting)
+    method = absgd.Method(ABSGD, problem.context)
     first, second = losses_of(1)[0], losses_of(1, size=5, seed=1)[0]
     _, found = weights_by(method, problem, [first, second])
     s = 0.25 * (first / 2).exp().mean() + 0.5 * (second / 2).exp().mean()
@@ -56,7 +56,7 @@ def test_a_short_last_batch_has_its_own_size(problem):
 @pytest.mark.parametrize("lambda_", [1e-2, -1e-2])
 def test_weights_are_finite_at_a_loss_of_plus_or_minus_ten_thousand_lambdas(problem, lambda_):
     """In float32, at ℓ/λ = ±1e4 one after the other, and mixed in a batch: never above 1/(γα)."""
-    method = absgd.Method(ABSGD | {"lambda_": lambda_}, problem.setting)
+    method = absgd.Method(ABSGD | {"lambda_": lambda_}, problem.context)
     high, low = torch.full((12,), 100.0), torch.full((12,), -100.0)
     mixed = torch.where(torch.arange(12) % 2 == 0, high, low)
     for found in weights_by(method, problem, [low, high, low, mixed, high, torch.zeros(12), mixed]):
@@ -66,20 +66,20 @@ def test_weights_are_finite_at_a_loss_of_plus_or_minus_ten_thousand_lambdas(prob
 
 
 def test_the_losses_of_ldam_at_lambda_1_do_not_overflow(problem):
-    method = absgd.Method(ABSGD | {"lambda_": 1.0}, problem.setting)
+    method = absgd.Method(ABSGD | {"lambda_": 1.0}, problem.context)
     (found,) = weights_by(method, problem, [torch.tensor([300.0] * 6 + [0.0] * 6)])
     assert found.tolist() == pytest.approx([2 / 6] * 6 + [0] * 6)  # Σ = 1/(γα) = 2, on the large losses alone
 
 
 def test_an_underflow_of_the_whole_first_batch_gives_the_weights_of_the_formula(problem):
-    method = absgd.Method(ABSGD | {"lambda_": -0.001, "alpha": 0.5}, problem.setting)
+    method = absgd.Method(ABSGD | {"lambda_": -0.001, "alpha": 0.5}, problem.context)
     (found,) = weights_by(method, problem, [torch.full((12,), 7.0)])
     assert found.tolist() == pytest.approx([1 / (0.5 * 0.5 * 12)] * 12)
 
 
 @pytest.mark.parametrize(("gamma", "alpha"), [(0.45, 0.3), (0.7, 0.5), (1.0, 1.0)])
 def test_the_sum_of_the_weights_is_1_over_gamma_alpha_at_first_and_then_1_over_alpha(problem, gamma, alpha):
-    method = absgd.Method(ABSGD | {"lambda_": 5.0, "gamma": gamma, "alpha": alpha}, problem.setting)
+    method = absgd.Method(ABSGD | {"lambda_": 5.0, "gamma": gamma, "alpha": alpha}, problem.context)
     sums = [float(found.sum()) for found in weights_by(method, problem, losses_of(1500, spread=1.0))]
     assert sums[0] == pytest.approx(1 / (gamma * alpha), rel=1e-12)
     assert np.mean(sums[100:]) == pytest.approx(1 / alpha, rel=0.02)
@@ -87,14 +87,14 @@ def test_the_sum_of_the_weights_is_1_over_gamma_alpha_at_first_and_then_1_over_a
 
 def test_a_negative_lambda_gives_weights_that_fall_with_the_loss(problem):
     losses = losses_of(1)[0].sort().values
-    (noise,) = weights_by(absgd.Method(ABSGD | {"lambda_": -1.0}, problem.setting), problem, [losses])
-    (imbalance,) = weights_by(absgd.Method(ABSGD | {"lambda_": 1.0}, problem.setting), problem, [losses])
+    (noise,) = weights_by(absgd.Method(ABSGD | {"lambda_": -1.0}, problem.context), problem, [losses])
+    (imbalance,) = weights_by(absgd.Method(ABSGD | {"lambda_": 1.0}, problem.context), problem, [losses])
     assert (noise.diff() < 0).all() and (imbalance.diff() > 0).all()
 
 
 def test_the_uniform_term_adds_the_plain_weights(problem):
     options = ABSGD | {"lambda_": -0.5, "alpha": 0.5}
-    plain, both = (absgd.Method(options | {"uniform": value}, problem.setting) for value in (False, True))
+    plain, both = (absgd.Method(options | {"uniform": value}, problem.context) for value in (False, True))
     for without, added in zip(
         weights_by(plain, problem, losses_of(9)), weights_by(both, problem, losses_of(9)), strict=True
     ):
@@ -104,8 +104,8 @@ def test_the_uniform_term_adds_the_plain_weights(problem):
 def test_with_gamma_and_alpha_1_it_is_the_gradient_of_the_tilted_loss(problem):
     """λ log mean exp(ℓ/λ), differentiated by autograd, and softmax(ℓ/λ): the memoryless weights of EG too."""
     for lambda_ in (2.0, -0.5):
-        method = absgd.Method(ABSGD | {"lambda_": lambda_, "gamma": 1.0}, problem.setting)
-        rival = eg.Method(EG | {"lambda_": lambda_}, problem.setting)
+        method = absgd.Method(ABSGD | {"lambda_": lambda_, "gamma": 1.0}, problem.context)
+        rival = eg.Method(EG | {"lambda_": lambda_}, problem.context)
         for number in range(3):
             step = problem.step(number, method)
             losses = method.example_losses(problem.model(step.batch.inputs), step.batch)
@@ -124,8 +124,8 @@ def test_with_gamma_and_alpha_1_it_is_the_gradient_of_the_tilted_loss(problem):
 
 
 def test_lambda_changes_at_the_first_step_of_epoch_160_counted_from_0(problem):
-    method = absgd.Method(ABSGD | {"from_epoch": 160, "gamma": 0.5, "alpha": 0.5}, problem.setting)
-    last = 160 * problem.setting.steps_per_epoch - 1
+    method = absgd.Method(ABSGD | {"from_epoch": 160, "gamma": 0.5, "alpha": 0.5}, problem.context)
+    last = 160 * problem.context.steps_per_epoch - 1
     losses = losses_of(2)
     assert method.prepare(0) == method.prepare(last) == "plain" and method.prepare(last + 1) == "lambda 2.0"
     before, after = weights_by(method, problem, losses, start=last)
@@ -135,7 +135,7 @@ def test_lambda_changes_at_the_first_step_of_epoch_160_counted_from_0(problem):
 
 def test_s_is_kept_where_a_finite_lambda_gives_way_to_another(problem):
     """The public code never sets its moving average back."""
-    method = absgd.Method(ABSGD | {"from_epoch": 1, "first_lambda": 100.0, "lambda_": 1.0}, problem.setting)
+    method = absgd.Method(ABSGD | {"from_epoch": 1, "first_lambda": 100.0, "lambda_": 1.0}, problem.context)
     batches, s = losses_of(8), 0.0
     for number, (found, losses) in enumerate(zip(weights_by(method, problem, batches), batches, strict=True)):
         e = (losses / (100.0 if number < 5 else 1.0)).exp()
@@ -149,9 +149,9 @@ def test_s_is_kept_where_a_finite_lambda_gives_way_to_another(problem):
 @pytest.mark.parametrize("loss", [None, LDAM])
 def test_class_balanced_sgd_is_the_weighted_mean_of_pytorch(problem, loss):
     """From epoch 2 on; before it the plain mean."""
-    method = sgd.Method(SGD | {"loss": loss, "class_balance": DEFERRED}, problem.setting)
-    weights = effective_number(problem.setting.class_counts, 0.9999)
-    raw = 0.5 * (problem.setting.class_counts / 10) ** -0.25
+    method = sgd.Method(SGD | {"loss": loss, "class_balance": DEFERRED}, problem.context)
+    weights = effective_number(problem.context.class_counts, 0.9999)
+    raw = 0.5 * (problem.context.class_counts / 10) ** -0.25
     for epoch in range(4):
         method.begin_epoch(epoch, problem.model)
         step = problem.step(5 * epoch, method)
@@ -171,11 +171,11 @@ def test_class_balanced_sgd_is_the_weighted_mean_of_pytorch(problem, loss):
 
 
 def test_class_balanced_focal_loss_is_a_plain_mean_as_in_the_public_code(problem):
-    method = sgd.Method(SGD | {"loss": FOCAL, "class_balance": {"beta": 0.9999, "from_epoch": 0}}, problem.setting)
+    method = sgd.Method(SGD | {"loss": FOCAL, "class_balance": {"beta": 0.9999, "from_epoch": 0}}, problem.context)
     method.begin_epoch(0, problem.model)
     step = problem.step(0, method)
     logits = problem.model(step.batch.inputs).detach()
-    weights = effective_number(problem.setting.class_counts, 0.9999)
+    weights = effective_number(problem.context.class_counts, 0.9999)
     entropy = torch.nn.functional.cross_entropy(logits, step.batch.labels, weight=weights, reduction="none")
     losses = method.example_losses(logits, step.batch)
     total = method.example_weights(step, losses) @ losses
@@ -185,8 +185,8 @@ def test_class_balanced_focal_loss_is_a_plain_mean_as_in_the_public_code(problem
 @pytest.mark.parametrize("normalisation", ["none", "batch"])
 def test_class_weights_inside_absgd_are_as_they_are_or_average_1_in_the_batch(problem, normalisation):
     balance = {"beta": 0.9999, "from_epoch": 1, "normalisation": normalisation}
-    method = absgd.Method(ABSGD | {"class_balance": balance}, problem.setting)
-    class_weights, s = effective_number(problem.setting.class_counts, 0.9999), 0.0
+    method = absgd.Method(ABSGD | {"class_balance": balance}, problem.context)
+    class_weights, s = effective_number(problem.context.class_counts, 0.9999), 0.0
     for number in range(10):
         if number % 5 == 0:
             method.begin_epoch(number // 5, problem.model)
@@ -208,7 +208,7 @@ def test_class_weights_inside_absgd_are_as_they_are_or_average_1_in_the_batch(pr
 
 
 def test_persistent_weights_are_products_over_all_visits_of_an_example(problem):
-    method = eg.Method(EG | {"lambda_": -2.0, "persistent": True, "from_epoch": 1}, problem.setting)
+    method = eg.Method(EG | {"lambda_": -2.0, "persistent": True, "from_epoch": 1}, problem.context)
     v, batches = np.ones(60), losses_of(20)
     for number, losses in enumerate(batches):
         step = problem.step(number, method)
@@ -226,7 +226,7 @@ def test_persistent_weights_are_products_over_all_visits_of_an_example(problem):
 
 
 def test_abadam_is_the_update_of_the_paper_in_float64(problem):
-    method = abadam.Method(ABSGD | ADAM | {"stability": 1e-3, "beta1": 0.8}, problem.setting)
+    method = abadam.Method(ABSGD | ADAM | {"stability": 1e-3, "beta1": 0.8}, problem.context)
     model, decays = problem.model, [0.01, 0.002]
     parameters = list(model.parameters())
     groups = [{"params": parameters[:2], "weight_decay": 0.01}, {"params": parameters[2:], "weight_decay": 0.002}]
@@ -261,7 +261,7 @@ def test_abadam_is_the_update_of_the_paper_in_float64(problem):
 
 
 def test_a_refresh_asks_the_model_in_inference_mode_and_changes_nothing_of_it(problem):
-    method = sgd.Method(SGD | {"loss": GCE}, problem.setting)
+    method = sgd.Method(SGD | {"loss": GCE}, problem.context)
     problem.model.train()
     problem.model(problem.train.inputs)
     with torch.no_grad():
@@ -300,7 +300,7 @@ def test_impossible_options_are_refused(uses, options, says):
 
 def test_a_state_is_written_into_the_tensors_that_a_captured_step_reads(problem):
     for module, options in ((absgd, ABSGD), (eg, EG | {"persistent": True})):
-        method = module.Method(options, problem.setting)
+        method = module.Method(options, problem.context)
         tensors = [value for value in method.state().values() if isinstance(value, torch.Tensor)]
         places = [value.data_ptr() for value in tensors]
         assert isinstance(method, base.Method) and tensors
@@ -309,4 +309,4 @@ def test_a_state_is_written_into_the_tensors_that_a_captured_step_reads(problem)
         )
         again = [value for value in method.state().values() if isinstance(value, torch.Tensor)]
         assert [value.data_ptr() for value in again] == places
-    assert math.isinf(absgd.Method(ABSGD, problem.setting).log_s)
+    assert math.isinf(absgd.Method(ABSGD, problem.context).log_s)

@@ -91,7 +91,7 @@ def test_a_rate_factor_multiplies_every_weight_from_its_epoch_on(mnist):
 
 def test_real_resampling_draws_small_classes_more_often(mnist):
     run = run_of(spec_of("sgd_resampled"), mnist)
-    counts, drawn = run.method.setting.class_counts, torch.zeros(2)
+    counts, drawn = run.method.context.class_counts, torch.zeros(2)
     for number in range(4 * run.steps_per_epoch):
         run.batches.seek(number)
         drawn += torch.bincount(run.batches.current().labels, minlength=2)

@@ -31,7 +31,7 @@ def weights_at(method, step):
 
 def priors(problem, step):
     """a_i: class weights ∝ 1/E_c that sum to C, E_c = Σ_{j<n_c} β^j. -> (B,)."""
-    inverse = np.array([1 / sum(0.9999**j for j in range(int(n))) for n in problem.setting.class_counts])
+    inverse = np.array([1 / sum(0.9999**j for j in range(int(n))) for n in problem.context.class_counts])
     return torch.tensor(3 * inverse / inverse.sum())[step.batch.labels]
 
 
@@ -42,7 +42,7 @@ def meta_loss_after(problem, step, weights, rate, losses_of, outer_of):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter -= rate * parameter.grad
-    target = problem.setting.target.current()
+    target = problem.context.target.current()
     with torch.no_grad():
         return outer_of(model(target.inputs), target.labels).mean()
 
@@ -65,7 +65,7 @@ def focal(logits, labels):
     ],
 )
 def test_weights_are_class_weights_less_the_derivative_by_finite_differences(problem, options, losses_of, outer_of):
-    method = meta.Method(META | {"weight_rate": 0.5} | options, problem.setting)
+    method = meta.Method(META | {"weight_rate": 0.5} | options, problem.context)
     step = problem.step(3, method)
     found, _ = weights_at(method, step)
     prior, size = priors(problem, step), 1e-4
@@ -84,10 +84,10 @@ def test_weights_are_class_weights_less_the_derivative_by_finite_differences(pro
 
 def test_the_derivative_is_that_of_double_backpropagation(problem):
     """As the public code has it: ε = 0, a kept graph, −rate · ∂L_meta/∂ε."""
-    method = meta.Method(META | {"meta_learning_rate": 0.3}, problem.setting)
+    method = meta.Method(META | {"meta_learning_rate": 0.3}, problem.context)
     step = problem.step(0, method)
     found, _ = weights_at(method, step)
-    prior, target = method.prior[step.batch.labels], problem.setting.target.current()
+    prior, target = method.prior[step.batch.labels], problem.context.target.current()
     epsilon = torch.zeros(12, dtype=torch.float64, requires_grad=True)
     names, values = zip(*problem.model.named_parameters(), strict=True)
     losses = entropy(problem.model(step.batch.inputs), step.batch.labels)
@@ -99,15 +99,15 @@ def test_the_derivative_is_that_of_double_backpropagation(problem):
 
 
 def test_the_class_weights_are_those_of_the_training_set(problem):
-    method = meta.Method(META, problem.setting)
-    torch.testing.assert_close(method.prior, effective_number(problem.setting.class_counts, 0.9999))
+    method = meta.Method(META, problem.context)
+    torch.testing.assert_close(method.prior, effective_number(problem.context.class_counts, 0.9999))
     step = problem.step(0, method)
     torch.testing.assert_close(method.prior[step.batch.labels], priors(problem, step), rtol=1e-11, atol=0)
 
 
 def test_the_weights_leave_the_model_to_the_pass_of_the_step_alone(problem):
     """Parameters and running statistics are those after one plain pass, and so is the gradient that the step takes."""
-    plain, method = copy.deepcopy(problem.model), meta.Method(META, problem.setting)
+    plain, method = copy.deepcopy(problem.model), meta.Method(META, problem.context)
     step = problem.step(0, method)
     weights, losses = weights_at(method, step)
     (weights @ losses).backward()
@@ -122,12 +122,12 @@ def test_the_weights_leave_the_model_to_the_pass_of_the_step_alone(problem):
 def test_the_look_ahead_follows_a_schedule_of_its_own(problem):
     """0.1, from epoch 160 on 0.001, from 180 on 1e-5, counted from 0; the optimiser's rate falls an epoch earlier."""
     options = META | {"from_epoch": 160, "meta_milestones": [160, 180]}
-    method = meta.Method(options, problem.setting)
+    method = meta.Method(options, problem.context)
     programs = {epoch: {method.prepare(5 * epoch + place) for place in range(5)} for epoch in (0, 159, 160, 179, 180)}
     assert programs[0] == programs[159] == {"plain"}
     assert programs[160] == programs[179] == {"meta 0.001"} and len(programs[180]) == 1
     assert method.step_size == pytest.approx(1e-5)
-    early = meta.Method(options | {"from_epoch": 0}, problem.setting)
+    early = meta.Method(options | {"from_epoch": 0}, problem.context)
     assert early.prepare(5 * 159 + 4) == "meta 0.1" and early.prepare(5 * 160) == "meta 0.001"
 
 
@@ -138,8 +138,8 @@ def test_epochs_before_it_are_plain_and_cost_nothing(mnist, monkeypatch):
     late = outcome(finished(spec_of("meta", META | {"from_epoch": 4}), mnist))
     assert not calls and late == outcome(finished(tdr_spec("none"), mnist))
     run = run_of(spec_of("meta", META | {"from_epoch": 2}), mnist)
-    seeks, seek = [], run.method.setting.target.seek
-    run.method.setting.target.seek = lambda number: seeks.append(number) or seek(number)
+    seeks, seek = [], run.method.context.target.seek
+    run.method.context.target.seek = lambda number: seeks.append(number) or seek(number)
     run.finish()
     assert len(calls) == len(seeks) == 10 and seeks == list(range(10, 20))
     assert run.curves["effective_weight"][:2] == [1, 1] and run.curves["effective_weight"][2] != 1
@@ -164,7 +164,7 @@ def test_each_step_has_a_batch_of_the_meta_set_of_the_size_that_the_config_gives
 
 def test_three_passes_forward_there_and_one_of_dual_numbers(problem, monkeypatch):
     """What the cost in `reweigh bench` comes from: the step's own pass, one on the meta batch, one of dual numbers."""
-    method, passes = meta.Method(META, problem.setting), []
+    method, passes = meta.Method(META, problem.context), []
     problem.model[0].register_forward_hook(lambda *_: passes.append(torch.is_grad_enabled()))
     weights, losses = weights_at(method, problem.step(0, method))
     (weights @ losses).backward()
@@ -172,6 +172,6 @@ def test_three_passes_forward_there_and_one_of_dual_numbers(problem, monkeypatch
 
 
 def test_a_loss_that_remembers_training_examples_is_not_asked_of_the_meta_set(problem):
-    meta.Method(META | {"loss": GCE}, problem.setting)
+    meta.Method(META | {"loss": GCE}, problem.context)
     with pytest.raises(ConfigError, match="meta_loss"):
-        meta.Method(META | {"loss": GCE, "meta_loss": "own"}, problem.setting)
+        meta.Method(META | {"loss": GCE, "meta_loss": "own"}, problem.context)

@@ -39,9 +39,9 @@ def part(examples, seed):
 
 @pytest.fixture
 def problem():
-    """(setting, step): 50 training examples in batches of 10, a target set of 10 in batches of 5."""
+    """(context, step): 50 training examples in batches of 10, a target set of 10 in batches of 5."""
     train, target = part(50, 1), part(10, 2)
-    setting = base.Setting(
+    context = base.RunContext(
         seed=0,
         classes=2,
         class_counts=torch.tensor([10.0, 40.0]),
@@ -64,7 +64,7 @@ def problem():
         program = method.prepare(number) if method else "step"
         return base.Step(torch.tensor(number), program, model, batches.batch(number), None)
 
-    return setting, step
+    return context, step
 
 
 def weights_at(method, step):
@@ -100,24 +100,24 @@ def flat(model):
 
 
 def test_none_is_the_mean_and_its_c_th_part(problem):
-    setting, step = problem
-    assert weights_at(none.Method({"scale": "mean"}, setting), step(0)).tolist() == pytest.approx([0.1] * 10)
-    assert weights_at(none.Method({"scale": "1c"}, setting), step(0)).tolist() == pytest.approx([0.05] * 10)
+    context, step = problem
+    assert weights_at(none.Method({"scale": "mean"}, context), step(0)).tolist() == pytest.approx([0.1] * 10)
+    assert weights_at(none.Method({"scale": "1c"}, context), step(0)).tolist() == pytest.approx([0.05] * 10)
 
 
 def test_hard_weighs_each_class_by_the_other_ones_share(problem):
-    setting, step = problem
+    context, step = problem
     expected = torch.where(step(0).batch.labels == 0, 0.8, 0.2) / 10
-    torch.testing.assert_close(weights_at(hard.Method({"scale": "simplex"}, setting), step(0)), expected)
-    torch.testing.assert_close(weights_at(hard.Method({"scale": "mean"}, setting), step(0)), 2 * expected)
+    torch.testing.assert_close(weights_at(hard.Method({"scale": "simplex"}, context), step(0)), expected)
+    torch.testing.assert_close(weights_at(hard.Method({"scale": "mean"}, context), step(0)), 2 * expected)
 
 
 def test_random_weights_sum_to_one_and_change_when_they_should(problem):
-    setting, step = problem
-    examples = random_weights.Method({"per": "example", "every": 1}, setting)
+    context, step = problem
+    examples = random_weights.Method({"per": "example", "every": 1}, context)
     first, second = weights_at(examples, step(0)), weights_at(examples, step(1))
     assert first.sum().item() == pytest.approx(1) and (first >= 0).all() and not torch.equal(first, second)
-    classes = random_weights.Method({"per": "class", "every": 10}, setting)
+    classes = random_weights.Method({"per": "class", "every": 10}, context)
     drawn = [classes.draw(2, number) for number in range(8)]
     assert all(weights.sum().item() in (0, pytest.approx(1)) for weights in drawn)
     batch = step(3).batch
@@ -128,9 +128,9 @@ def test_random_weights_sum_to_one_and_change_when_they_should(problem):
 @pytest.mark.parametrize(("scale", "divisor"), [("sum", 1), ("mean", 10)])
 def test_example_reweighting_is_algorithm_1_of_ren_et_al(problem, scale, divisor):
     """w ∝ max(⟨∇L_target, ∇ℓ_i⟩, 0), each gradient by its own backward pass; batch norm sees the whole batch."""
-    setting, step = problem
+    context, step = problem
     at = step(4)
-    target = setting.target.batch(4)
+    target = context.target.batch(4)
     outer = gradient_of(at.model, target)[1]
     products = []
     for i in range(10):
@@ -138,15 +138,15 @@ def test_example_reweighting_is_algorithm_1_of_ren_et_al(problem, scale, divisor
         only[i] = 1
         products.append(float(outer @ gradient_of(at.model, at.batch, only)[1]))
     positive = np.maximum(products, 0)
-    found = weights_at(er.Method({"scale": scale}, setting), at)
+    found = weights_at(er.Method({"scale": scale}, context), at)
     np.testing.assert_allclose(found.numpy(), positive / positive.sum() / divisor, rtol=1e-3, atol=1e-6)
 
 
 def test_tdr_by_the_code_is_sections_c1_to_c4_of_the_sheet(problem):
-    setting, step = problem
-    method = tdr.Method(TDR_CODE, setting)
+    context, step = problem
+    method = tdr.Method(TDR_CODE, context)
     at = step(0, method)
-    batch, target = setting.fresh.batch(0), setting.target.batch(0)
+    batch, target = context.fresh.batch(0), context.target.batch(0)
     inner = gradient_of(at.model, batch, torch.full((10,), 0.5 / 10))[1] + DECAY * flat(at.model)
     ahead = moved(at.model, -RATE * inner)
     outer = gradient_of(ahead, target, training=False)[1] + DECAY * flat(ahead)
@@ -163,8 +163,8 @@ def test_tdr_by_the_code_is_sections_c1_to_c4_of_the_sheet(problem):
 
 
 def test_tdr_by_the_code_moves_every_tenth_step_only_and_stays_on_the_simplex(problem):
-    setting, step = problem
-    method, seen, logged = tdr.Method({**TDR_CODE, "outer_learning_rate": 50.0}, setting), [], []
+    context, step = problem
+    method, seen, logged = tdr.Method({**TDR_CODE, "outer_learning_rate": 50.0}, context), [], []
     for number in range(21):
         method.learn(step(number, method))
         seen.append(method.weights.clone())
@@ -175,15 +175,15 @@ def test_tdr_by_the_code_moves_every_tenth_step_only_and_stays_on_the_simplex(pr
 
 
 def test_tdr_as_printed_uses_the_last_inner_step_and_eq_6_7_9(problem):
-    setting, step = problem
-    method = tdr.Method(TDR_PAPER, setting)
+    context, step = problem
+    method = tdr.Method(TDR_PAPER, context)
     for number in range(9):
         weights_at(method, step(number, method))
     at = step(9, method)
     used = weights_at(method, at)
     assert used.sum().item() == pytest.approx(1) and used.tolist() == pytest.approx([0.1] * 10)  # w is still 1/2, 1/2
     ahead = moved(at.model, -RATE * gradient_of(at.model, at.batch, torch.full((10,), 0.1))[1])
-    outer = gradient_of(ahead, setting.target.batch(0), training=False)[1]
+    outer = gradient_of(ahead, context.target.batch(0), training=False)[1]
     expected = torch.zeros(2)
     for label in (0, 1):
         share = (at.batch.labels == label).float() / 10
@@ -195,16 +195,16 @@ def test_tdr_as_printed_uses_the_last_inner_step_and_eq_6_7_9(problem):
 
 
 def test_collapsed_tdr_weights_go_back_to_even_and_the_trace_says_so(problem):
-    setting, _ = problem
+    context, _ = problem
     for options in (TDR_CODE, TDR_PAPER):
-        weights, collapsed = tdr.Method(options, setting).projected(torch.tensor([-1.0, 0.0]))
+        weights, collapsed = tdr.Method(options, context).projected(torch.tensor([-1.0, 0.0]))
         assert weights.tolist() == [0.5, 0.5] and collapsed
 
 
 @pytest.mark.parametrize(("module", "options"), [(er, {"scale": "sum"}), (tdr, TDR_CODE)])
 def test_learning_leaves_the_model_as_it_is(problem, module, options):
-    setting, step = problem
-    method = module.Method(options, setting)
+    context, step = problem
+    method = module.Method(options, context)
     at = step(0, method)
     before = {name: value.clone() for name, value in at.model.state_dict().items()}
     method.learn(at)
@@ -212,7 +212,7 @@ def test_learning_leaves_the_model_as_it_is(problem, module, options):
 
 
 def test_the_constant_predictor_says_the_majority_label_and_trains_nothing(problem):
-    setting, step = problem
-    method = constant.Method({}, setting)
+    context, step = problem
+    method = constant.Method({}, context)
     assert method.stages(50) == []
     assert method.predict(step(0).model, torch.zeros(3, 4)).argmax(1).tolist() == [1, 1, 1]

@@ -124,7 +124,7 @@ def recalls_by_hand(joint, part, taus):
 
 def test_tau_is_the_best_on_validation_and_the_head_is_rescaled_by_it(joint, second):
     run, taus = second["tau_norm"], np.linspace(0, 2, 21)
-    expected = recalls_by_hand(joint, joint.method.setting.validation, taus)
+    expected = recalls_by_hand(joint, joint.method.context.validation, taus)
     trace = run.trace()
     np.testing.assert_allclose(trace["validation_recall"], expected[None], atol=1e-6)
     tau = taus[expected.argmax()]

@@ -87,7 +87,7 @@ class Problem:
         torch.set_num_threads(1)
         self.train, target = part(60, 1), part(12, 2)
         counts = torch.tensor([30.0, 20.0, 10.0], dtype=torch.float64)
-        self.setting = base.Setting(
+        self.context = base.RunContext(
             seed=0,
             classes=3,
             class_counts=counts,

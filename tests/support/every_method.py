@@ -163,7 +163,7 @@ def tensors_of(value, name="", depth=4):
     if isinstance(value, torch.Tensor):
         return {name: value}
     if isinstance(value, base.Method | Loss):
-        inside = {key: one for key, one in vars(value).items() if key not in ("setting", "logged", "options")}
+        inside = {key: one for key, one in vars(value).items() if key not in ("context", "logged", "options")}
     elif isinstance(value, dict):
         inside = value
     elif isinstance(value, list | tuple):
@@ -228,7 +228,7 @@ def shares(method_class, options, counts=COUNTS, target=(0, 1), raised=None):
     torch.set_num_threads(1)
     train, guide = part((np.arange(50) % 5 > 1).astype(np.int64), 1), part(np.resize(np.array(target), 10), 2)
     told = torch.tensor(counts)
-    setting = base.Setting(
+    context = base.RunContext(
         seed=0,
         classes=2,
         class_counts=told,
@@ -245,8 +245,8 @@ def shares(method_class, options, counts=COUNTS, target=(0, 1), raised=None):
     )
     torch.manual_seed(0)
     model, batches = Net(), BatchStream(train, SIZE, 0, "batches", augmented=False)
-    method = method_class(copy.deepcopy(dict(options)), setting)
-    for stage in method.stages(setting.epochs):
+    method = method_class(copy.deepcopy(dict(options)), context)
+    for stage in method.stages(context.epochs):
         method.begin(stage, model)
     model.train()
     for number in range(FIRST, LAST + 1):

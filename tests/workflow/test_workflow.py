@@ -22,7 +22,7 @@ EDITED = {
     "notebook": "notebooks/tdr/table3.ipynb",
     "method": "src/reweigh/methods/tdr.py",
     "another_method": "src/reweigh/methods/er.py",
-    "reader": "src/reweigh/data/adult.py",
+    "reader": "src/reweigh/data/readers/adult.py",
 }
 
 

@@ -103,7 +103,7 @@ def run_of(spec: dict[str, Any], device: torch.device, execute: Any = eagerly) -
 
 def with_method(run: Run, method: type[base.Method]) -> Run:
     """The run with its method replaced by one of the bench's own."""
-    run.method = method(run.method.options, run.method.setting)
+    run.method = method(run.method.options, run.method.context)
     return run
 
 
@@ -131,12 +131,12 @@ class WeightNetwork(base.Method):
 
     EVERY, RATE = 5, 1e-3
 
-    def __init__(self, options: dict[str, Any], setting: base.Setting) -> None:
-        super().__init__(options, setting)
-        assert setting.target is not None
-        self.target = setting.target
-        generator = torch.Generator().manual_seed(setting.seed)
-        device = setting.class_counts.device
+    def __init__(self, options: dict[str, Any], context: base.RunContext) -> None:
+        super().__init__(options, context)
+        assert context.target is not None
+        self.target = context.target
+        generator = torch.Generator().manual_seed(context.seed)
+        device = context.class_counts.device
         shapes = {"hidden": (100, 1), "hidden_bias": (100,), "out": (1, 100), "out_bias": (1,)}
         self.network = {
             name: torch.randn(shape, generator=generator).mul_(0.1).to(device) for name, shape in shapes.items()
@@ -159,7 +159,7 @@ class WeightNetwork(base.Method):
             parameters=at,
             weights_of=weights_by,
             weight_parameters=self.network,
-            step_size=self.setting.learning_rate,
+            step_size=self.context.learning_rate,
         )
         for name, value in self.network.items():
             value.sub_(gradient[name], alpha=self.RATE)

@@ -59,7 +59,7 @@ def _modules(package: str, defines: str) -> dict[str, dict[str, bool]]:
 @functools.cache
 def _readers() -> dict[str, dict[str, bool]]:
     """The data sets that have a reader, and its options."""
-    return {name.replace("_", "-"): options for name, options in _modules("data", "read").items() if name != "load"}
+    return {name.replace("_", "-"): options for name, options in _modules("data/readers", "read").items()}
 
 
 def _check_modules(spec: dict[str, Any], where: str) -> None:

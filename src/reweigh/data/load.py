@@ -1,4 +1,4 @@
-"""Readers by name: the data set `cifar10-slice` is read by the module `reweigh.data.cifar10_slice`."""
+"""Readers by name: the data set `cifar10-slice` is read by the module `reweigh.data.readers.cifar10_slice`."""
 
 import importlib
 import inspect
@@ -14,7 +14,7 @@ def read(dataset: str, options: dict[str, Any] | None = None, root: str | Path =
 
     Raises ConfigError for a data set without a reader or an option it does not have, DataError for missing files.
     """
-    name = f"reweigh.data.{dataset.replace('-', '_')}"
+    name = f"reweigh.data.readers.{dataset.replace('-', '_')}"
     try:
         reader = importlib.import_module(name).read
     except (ModuleNotFoundError, AttributeError):

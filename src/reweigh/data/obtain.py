@@ -133,4 +133,4 @@ def _content(dataset: str, path: str) -> str:
 
 @functools.cache
 def _code(dataset: str) -> dict[str, str]:
-    return closure(("reweigh.data.split", f"reweigh.data.{dataset.replace('-', '_')}"))
+    return closure(("reweigh.data.split", f"reweigh.data.readers.{dataset.replace('-', '_')}"))

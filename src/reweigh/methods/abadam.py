@@ -18,7 +18,7 @@ from reweigh.methods import absgd
 class Method(absgd.Method):
     def optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         known = {name: self.options[name] for name in ("beta1", "beta2", "stability")}
-        return PaperAdam(groups, self.setting.learning_rate, **known)
+        return PaperAdam(groups, self.context.learning_rate, **known)
 
 
 class PaperAdam(torch.optim.Optimizer):

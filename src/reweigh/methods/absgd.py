@@ -41,17 +41,17 @@ from reweigh.methods import base
 
 
 class Method(base.Method):
-    def __init__(self, options: dict[str, object], setting: base.Setting) -> None:
-        super().__init__(options, setting)
-        zero = setting.class_counts.new_zeros((), dtype=torch.float64)
+    def __init__(self, options: dict[str, object], context: base.RunContext) -> None:
+        super().__init__(options, context)
+        zero = context.class_counts.new_zeros((), dtype=torch.float64)
         self.log_s = zero - math.inf
-        self.seen = {"sums": zero.expand(setting.classes).clone(), "counts": zero.expand(setting.classes).clone()}
+        self.seen = {"sums": zero.expand(context.classes).clone(), "counts": zero.expand(context.classes).clone()}
 
     def prepare(self, number: int) -> str:
-        epoch, place = divmod(number, self.setting.steps_per_epoch)
+        epoch, place = divmod(number, self.context.steps_per_epoch)
         self.lambda_ = self.options["lambda_" if epoch >= self.options["from_epoch"] else "first_lambda"]
         program = "plain" if self.lambda_ is None else f"lambda {self.lambda_}"
-        self.last = self.options["log_weights"] and place == self.setting.steps_per_epoch - 1
+        self.last = self.options["log_weights"] and place == self.context.steps_per_epoch - 1
         return f"{program}, end of epoch" if self.last else program
 
     def balance_of(self, batch: Batch) -> torch.Tensor | None:
@@ -82,7 +82,7 @@ class Method(base.Method):
 
     def watch(self, labels: torch.Tensor, weights: torch.Tensor) -> None:
         """Sum the weights p̃ (B,) of each class in the epoch; at its end, log their means and begin again."""
-        classes = self.setting.classes
+        classes = self.context.classes
         self.seen["sums"] += by_group(weights, labels, classes)
         self.seen["counts"] += by_group(torch.ones_like(weights), labels, classes)
         if self.last:

@@ -13,14 +13,14 @@ from reweigh.methods import absgd, base, two_stage
 
 
 class Method(two_stage.Method, absgd.Method):
-    def __init__(self, options: dict[str, object], setting: base.Setting) -> None:
-        super().__init__({**options, "log_weights": False}, setting)
+    def __init__(self, options: dict[str, object], context: base.RunContext) -> None:
+        super().__init__({**options, "log_weights": False}, context)
 
     def second_stage(self) -> base.Stage:
         return two_stage.head_stage("absgd", self.options["second_stage"])
 
     def prepare(self, number: int) -> str:
-        after = number >= self.setting.epochs * self.setting.steps_per_epoch
+        after = number >= self.context.epochs * self.context.steps_per_epoch
         self.lambda_ = self.options["lambda_"] if after else None
         return "absgd" if after else "plain"
 

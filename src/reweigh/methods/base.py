@@ -44,7 +44,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Setting:
+class RunContext:
     """What a method may know of its run before it starts."""
 
     seed: int
@@ -81,11 +81,11 @@ class Method:
     `from_epoch` on ("deferred re-weighting", Cao et al., NeurIPS 2019).
     """
 
-    def __init__(self, options: dict[str, Any], setting: Setting) -> None:
-        self.options, self.setting = options, setting
-        self.loss = losses.build(options.get("loss"), setting.class_counts, len(setting.train))
+    def __init__(self, options: dict[str, Any], context: RunContext) -> None:
+        self.options, self.context = options, context
+        self.loss = losses.build(options.get("loss"), context.class_counts, len(context.train))
         self.balance = options.get("class_balance")
-        self.class_weights = torch.ones_like(setting.class_counts) if self.balance else None
+        self.class_weights = torch.ones_like(context.class_counts) if self.balance else None
         self.logged: dict[str, torch.Tensor] = {}
 
     def stages(self, epochs: int) -> list[Stage]:
@@ -102,9 +102,9 @@ class Method:
     def begin_epoch(self, epoch: int, model: nn.Module) -> None:
         """Before the first step of epoch `epoch`, counted from 0 over the whole run. Writes tensors in place."""
         if self.balance and epoch >= self.balance["from_epoch"]:
-            self.class_weights.copy_(effective_number(self.setting.class_counts, self.balance["beta"]))  # type: ignore[union-attr]
+            self.class_weights.copy_(effective_number(self.context.class_counts, self.balance["beta"]))  # type: ignore[union-attr]
         with torch.no_grad(), without_trace(model, training=False):
-            self.loss.refresh(epoch, lambda inputs: self.predict(model, inputs), self.setting.train)
+            self.loss.refresh(epoch, lambda inputs: self.predict(model, inputs), self.context.train)
 
     def optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
         """An optimiser for groups of `params` with their `weight_decay`; None: the engine's momentum SGD.

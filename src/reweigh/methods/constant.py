@@ -17,6 +17,6 @@ class Method(base.Method):
         return []
 
     def predict(self, model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-        logits = torch.zeros(len(inputs), self.setting.classes, device=inputs.device)
-        logits[:, self.setting.class_counts.argmax()] = 1
+        logits = torch.zeros(len(inputs), self.context.classes, device=inputs.device)
+        logits[:, self.context.class_counts.argmax()] = 1
         return logits

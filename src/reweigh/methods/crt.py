@@ -25,5 +25,5 @@ class Method(two_stage.Method):
 
     def begin_second(self, model: nn.Module) -> None:
         fresh = copy.deepcopy(model.head).cpu()  # drawn on the CPU: on every device the same
-        default_(fresh, torch.Generator().manual_seed(stream_seed(self.setting.seed, "init", "head")))  # type: ignore[arg-type]
+        default_(fresh, torch.Generator().manual_seed(stream_seed(self.context.seed, "init", "head")))  # type: ignore[arg-type]
         model.head.load_state_dict(fresh.state_dict())  # type: ignore[union-attr]

@@ -15,13 +15,13 @@ from reweigh.methods import base
 
 
 class Method(base.Method):
-    def __init__(self, options: dict[str, object], setting: base.Setting) -> None:
-        super().__init__(options, setting)
-        kept = len(setting.train) if options["persistent"] else 0
-        self.log_v = torch.zeros(kept, dtype=torch.float64, device=setting.class_counts.device)
+    def __init__(self, options: dict[str, object], context: base.RunContext) -> None:
+        super().__init__(options, context)
+        kept = len(context.train) if options["persistent"] else 0
+        self.log_v = torch.zeros(kept, dtype=torch.float64, device=context.class_counts.device)
 
     def prepare(self, number: int) -> str:
-        return "weighted" if number // self.setting.steps_per_epoch >= self.options["from_epoch"] else "plain"
+        return "weighted" if number // self.context.steps_per_epoch >= self.options["from_epoch"] else "plain"
 
     def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
         if step.program == "plain":

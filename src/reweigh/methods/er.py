@@ -19,11 +19,11 @@ from reweigh.weights import rectified_share
 
 class Method(base.Method):
     def prepare(self, number: int) -> str:
-        self.setting.target.seek(number)  # type: ignore[union-attr]
+        self.context.target.seek(number)  # type: ignore[union-attr]
         return "step"
 
     def learn(self, step: base.Step) -> None:
-        target = self.setting.target.current()  # type: ignore[union-attr]
+        target = self.context.target.current()  # type: ignore[union-attr]
         derivatives = example_hypergradient(
             losses=lambda at: self.losses_at(step, step.batch, at, training=True, name="train"),
             outer_loss=lambda at: self.losses_at(step, target, at, training=True, name="target").mean(),

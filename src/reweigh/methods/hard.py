@@ -13,9 +13,9 @@ from reweigh.weights import inverse_frequency
 
 
 class Method(base.Method):
-    def __init__(self, options: dict[str, object], setting: base.Setting) -> None:
-        super().__init__(options, setting)
-        self.weights = inverse_frequency(setting.group_counts)
+    def __init__(self, options: dict[str, object], context: base.RunContext) -> None:
+        super().__init__(options, context)
+        self.weights = inverse_frequency(context.group_counts)
         if options["scale"] == "mean":
             self.weights = self.weights * len(self.weights)
 

@@ -30,4 +30,4 @@ class Method(two_stage.Method):
         return two_stage.head_stage("lws", self.options["second_stage"], train="head.factors")
 
     def begin_second(self, model: nn.Module) -> None:
-        model.head = ScaledHead(model.head, torch.ones_like(self.setting.class_counts))  # type: ignore[arg-type]
+        model.head = ScaledHead(model.head, torch.ones_like(self.context.class_counts))  # type: ignore[arg-type]

@@ -24,19 +24,19 @@ from reweigh.weights import effective_number
 
 
 class Method(base.Method):
-    def __init__(self, options: dict[str, object], setting: base.Setting) -> None:
-        super().__init__(options, setting)
+    def __init__(self, options: dict[str, object], context: base.RunContext) -> None:
+        super().__init__(options, context)
         if options["meta_loss"] == "own" and self.loss.by_row:
             raise ConfigError("meta: this loss remembers training examples; set meta_loss to cross_entropy")
-        self.prior = effective_number(setting.class_counts, options["beta"])  # type: ignore[arg-type]
+        self.prior = effective_number(context.class_counts, options["beta"])  # type: ignore[arg-type]
 
     def prepare(self, number: int) -> str:
-        epoch = number // self.setting.steps_per_epoch
+        epoch = number // self.context.steps_per_epoch
         if epoch < self.options["from_epoch"]:
             return "plain"
         decays = sum(epoch >= milestone for milestone in self.options["meta_milestones"])
         self.step_size = self.options["meta_learning_rate"] * self.options["meta_factor"] ** decays
-        self.setting.target.seek(number)  # type: ignore[union-attr]
+        self.context.target.seek(number)  # type: ignore[union-attr]
         return f"meta {self.step_size}"
 
     def example_losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -53,7 +53,7 @@ class Method(base.Method):
             name: value - self.step_size * slope
             for (name, value), slope in zip(parameters.items(), gradients, strict=True)
         }
-        target = self.setting.target.current()  # type: ignore[union-attr]
+        target = self.context.target.current()  # type: ignore[union-attr]
         towards = gradient(lambda at: self.meta_loss(self.logits_at(step, target, at, True, "target"), target), ahead)
         derivatives = -self.step_size * directional_derivatives(
             lambda at: self.loss(self.logits_at(step, step.batch, at, True, "train"), step.batch), parameters, towards

@@ -41,5 +41,5 @@ class NearestMean(nn.Module):
 
 class Method(two_stage.Method):
     def begin_second(self, model: nn.Module) -> None:
-        train = self.setting.train
-        model.head = NearestMean(two_stage.head_inputs(model, train), train.labels, self.setting.classes)
+        train = self.context.train
+        model.head = NearestMean(two_stage.head_inputs(model, train), train.labels, self.context.classes)

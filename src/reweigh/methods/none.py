@@ -14,5 +14,5 @@ class Method(base.Method):
     def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
         share = 1 / len(losses)
         if self.options["scale"] == "1c":
-            share /= len(self.setting.group_counts)
+            share /= len(self.context.group_counts)
         return torch.full_like(losses, share)

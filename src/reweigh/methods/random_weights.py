@@ -12,10 +12,10 @@ from reweigh.weights import rectified_share
 
 
 class Method(base.Method):
-    def __init__(self, options: dict[str, object], setting: base.Setting) -> None:
-        super().__init__(options, setting)
-        count = setting.batch_size if options["per"] == "example" else len(setting.group_counts)
-        self.drawn = torch.zeros(count, device=setting.group_counts.device)
+    def __init__(self, options: dict[str, object], context: base.RunContext) -> None:
+        super().__init__(options, context)
+        count = context.batch_size if options["per"] == "example" else len(context.group_counts)
+        self.drawn = torch.zeros(count, device=context.group_counts.device)
 
     def prepare(self, number: int) -> str:
         self.drawn.copy_(self.draw(len(self.drawn), number // self.options["every"]))
@@ -28,5 +28,5 @@ class Method(base.Method):
 
     def draw(self, count: int, number: int) -> torch.Tensor:
         """The `number`-th draw of `count` weights that sum to 1 (or are all 0)."""
-        generator = torch.Generator().manual_seed(stream_seed(self.setting.seed, "weights", number))
+        generator = torch.Generator().manual_seed(stream_seed(self.context.seed, "weights", number))
         return rectified_share(torch.randn(count, generator=generator))

@@ -26,7 +26,7 @@ class Method(base.Method):
         return [base.Stage("train", epochs, sampling=self.options["sampling"])]
 
     def prepare(self, number: int) -> str:
-        more, epoch = self.options["rate_factor"], number // self.setting.steps_per_epoch
+        more, epoch = self.options["rate_factor"], number // self.context.steps_per_epoch
         self.factor = more["factor"] if more and epoch >= more["from_epoch"] else 1.0
         return f"step, times {self.factor}" if more else "step"
 

@@ -18,15 +18,15 @@ from reweigh.methods import base, two_stage
 
 
 class Method(two_stage.Method):
-    def __init__(self, options: dict[str, object], setting: base.Setting) -> None:
-        super().__init__(options, setting)
-        if setting.validation is None:
+    def __init__(self, options: dict[str, object], context: base.RunContext) -> None:
+        super().__init__(options, context)
+        if context.validation is None:
             raise ConfigError("tau_norm chooses τ on validation examples; set validation_size or validation_share")
         count = round(options["tau_max"] / options["tau_step"])  # type: ignore[operator]
         self.taus = [round(options["tau_step"] * number, 10) for number in range(count + 1)]  # type: ignore[operator]
 
     def begin_second(self, model: nn.Module) -> None:
-        features, labels = two_stage.head_inputs(model, self.setting.validation), self.setting.validation.labels  # type: ignore[arg-type, union-attr]
+        features, labels = two_stage.head_inputs(model, self.context.validation), self.context.validation.labels  # type: ignore[arg-type, union-attr]
         with torch.no_grad():
             weights = [normalised(model.head.weight, tau) for tau in self.taus]  # type: ignore[arg-type, union-attr]
             recalls = torch.stack([mean_recall(F.linear(features, weight), labels) for weight in weights])

@@ -35,18 +35,18 @@ from reweigh.weights import clip_to_simplex
 
 
 class Method(base.Method):
-    def __init__(self, options: dict[str, object], setting: base.Setting) -> None:
-        super().__init__(options, setting)
-        self.weights = torch.full_like(setting.group_counts, 1 / len(setting.group_counts))
+    def __init__(self, options: dict[str, object], context: base.RunContext) -> None:
+        super().__init__(options, context)
+        self.weights = torch.full_like(context.group_counts, 1 / len(context.group_counts))
         self.next_weights = self.weights.clone()
 
     def prepare(self, number: int) -> str:
         every, fresh = self.options["outer_every"], self.options["hypergradient_batch"] == "fresh"
         if number % every != (0 if fresh else every - 1):
             return "inner"
-        self.setting.target.seek(number // every)  # type: ignore[union-attr]
+        self.context.target.seek(number // every)  # type: ignore[union-attr]
         if fresh:
-            self.setting.fresh.seek(number // every)
+            self.context.fresh.seek(number // every)
         return "outer"
 
     def learn(self, step: base.Step) -> None:
@@ -54,7 +54,7 @@ class Method(base.Method):
         if step.program != "outer":
             return
         if self.options["hypergradient_batch"] == "fresh":
-            self.next_weights.copy_(self.updated(step, self.setting.fresh.current()))
+            self.next_weights.copy_(self.updated(step, self.context.fresh.current()))
             self.weights.copy_(self.next_weights)
         else:
             self.next_weights.copy_(self.updated(step, step.batch))
@@ -72,15 +72,15 @@ class Method(base.Method):
 
     def updated(self, step: base.Step, batch: Batch) -> torch.Tensor:
         """One outer step from the batch: the class weights after it. -> (groups,)."""
-        target = self.setting.target.current()  # type: ignore[union-attr]
+        target = self.context.target.current()  # type: ignore[union-attr]
         training_target = self.options["target_mode"] == "train"
         derivatives = example_hypergradient(
             losses=lambda at: self.losses_at(step, batch, at, training=True, name="look-ahead"),
             outer_loss=lambda at: self.losses_at(step, target, at, training_target, name="target").mean(),
             parameters=base.parameters_of(step.model),
             weights=self.effective(batch),
-            step_size=self.setting.learning_rate,
-            decay=self.setting.weight_decay if self.options["look_ahead_decay"] else 0.0,
+            step_size=self.context.learning_rate,
+            decay=self.context.weight_decay if self.options["look_ahead_decay"] else 0.0,
         )
         by_class = by_group(derivatives, batch.groups, len(self.weights)) / len(batch)
         stepped = self.weights - self.options["outer_learning_rate"] * by_class

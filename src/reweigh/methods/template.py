@@ -16,15 +16,15 @@ from reweigh.methods import base
 
 
 class Method(base.Method):
-    def __init__(self, options: dict[str, Any], setting: base.Setting) -> None:
-        super().__init__(options, setting)
+    def __init__(self, options: dict[str, Any], context: base.RunContext) -> None:
+        super().__init__(options, context)
         # What the method remembers from step to step lies in tensors, on the device of the run ...
-        self.means = torch.ones_like(setting.class_counts)
+        self.means = torch.ones_like(context.class_counts)
 
     def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
         # From tensors to tensors: no `if tensor`, no `.item()`. What depends on the number of the step, the epoch or
         # the stage is decided on the host beforehand, in `prepare`, `begin_epoch` or `begin`.
-        labels, classes = step.batch.labels, self.setting.classes
+        labels, classes = step.batch.labels, self.context.classes
         counts = by_group(torch.ones_like(losses), labels, classes)
         new = by_group(losses, labels, classes) / counts.clamp(min=1)
         gamma = self.options["gamma"]

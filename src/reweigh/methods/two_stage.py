@@ -28,8 +28,8 @@ class Method(base.Method):
     shares_stage_one = True
     stage_one_options = ("stage_one",)  # all options that stage one depends on
 
-    def __init__(self, options: dict[str, Any], setting: base.Setting) -> None:
-        super().__init__(options, setting)
+    def __init__(self, options: dict[str, Any], context: base.RunContext) -> None:
+        super().__init__(options, context)
         self.at_end_of_stage_one: Callable[[], None] | None = None  # called while model and run are as it leaves them
 
     def stages(self, epochs: int) -> list[base.Stage]:

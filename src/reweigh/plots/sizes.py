@@ -15,7 +15,7 @@ from reweigh.config.grid import Config
 from reweigh.config.sizes import CLASS_SIZES
 from reweigh.data.catalogue import Manifest
 from reweigh.data.imbalance import long_tail_sizes, step_sizes
-from reweigh.data.lists import labelled_paths
+from reweigh.data.readers.lists import labelled_paths
 from reweigh.digest import file_digest
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.style import data_title, empty, finish, sheet

@@ -47,8 +47,8 @@ def files_of(scale: str, root: str | Path = ".", ending: str = "json") -> dict[s
 
 
 def reader_module(dataset: str) -> str:
-    """The module that reads a data set: `cifar10-slice` -> `reweigh.data.cifar10_slice`."""
-    return f"reweigh.data.{dataset.replace('-', '_')}"
+    """The module that reads a data set: `cifar10-slice` -> `reweigh.data.readers.cifar10_slice`."""
+    return f"reweigh.data.readers.{dataset.replace('-', '_')}"
 
 
 @functools.cache

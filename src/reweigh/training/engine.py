@@ -21,7 +21,7 @@ from reweigh.data.arrays import RawData, Split
 from reweigh.data.batches import InputPart, Stream, make_part
 from reweigh.errors import ConfigError
 from reweigh.evaluate import confusion, metrics
-from reweigh.methods.base import Setting, Step
+from reweigh.methods.base import RunContext, Step
 from reweigh.models import build, parameter_count
 from reweigh.models.layers import dropout_layers, hold_dropout
 from reweigh.streams import rng, stream_seed
@@ -81,8 +81,8 @@ class Run:
         if training["precision"] == "bf16":  # the model alone, wherever it is called; losses and weights stay fp32
             self.model.forward = torch.autocast(device.type, torch.bfloat16)(self.model.forward)
         target = make_part(data, split.target, recipe, device) if len(split.target) else None
-        setting = self._setting(target, split.class_counts, split.group_counts)
-        self.method = importlib.import_module(f"reweigh.methods.{spec['uses']}").Method(spec["method_options"], setting)
+        context = self._context(target, split.class_counts, split.group_counts)
+        self.method = importlib.import_module(f"reweigh.methods.{spec['uses']}").Method(spec["method_options"], context)
         self.stages = self.method.stages(self.epochs)
         self.streams = [self._stream(number) for number in range(len(self.stages))]
         self.begun = 0  # stages whose `begin` this object has called
@@ -100,12 +100,12 @@ class Run:
         self.optimiser: torch.optim.Optimizer | None = None
         self.enter()
 
-    def _setting(self, target: InputPart | None, class_counts: np.ndarray, group_counts: np.ndarray) -> Setting:
+    def _context(self, target: InputPart | None, class_counts: np.ndarray, group_counts: np.ndarray) -> RunContext:
         """What the method may know."""
         training, train = self.spec["training"], self.train
         size, target_size = training["batch_size"], training["target_batch_size"]
         augmented = self.spec["method_options"].get("target_augment", True)
-        return Setting(
+        return RunContext(
             seed=self.seed,
             classes=self.classes,
             class_counts=torch.tensor(class_counts, dtype=torch.float32, device=self.device),

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from reweigh.data import lists
 from reweigh.data.arrays import RawData, raw_file
+from reweigh.data.readers import lists
 
 
 def read(raw: Path, side: int = 224, resize: int | None = None) -> RawData:

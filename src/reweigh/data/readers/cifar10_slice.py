@@ -7,9 +7,9 @@ Of each class it has the first images of the official order: 205 airplanes down 
 from dataclasses import replace
 from pathlib import Path
 
-from reweigh.data import slices
 from reweigh.data.arrays import RawData
-from reweigh.data.cifar10 import CLASSES, scramble
+from reweigh.data.readers import slices
+from reweigh.data.readers.cifar10 import CLASSES, scramble
 
 
 def read(raw: Path, scrambled: bool = False) -> RawData:

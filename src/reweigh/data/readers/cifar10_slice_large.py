@@ -7,9 +7,9 @@ each other, so that there are long tails and steps that start at 500 (ratio 100:
 
 from pathlib import Path
 
-from reweigh.data import slices
 from reweigh.data.arrays import RawData
-from reweigh.data.cifar10 import CLASSES
+from reweigh.data.readers import slices
+from reweigh.data.readers.cifar10 import CLASSES
 
 
 def read(raw: Path) -> RawData:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reweigh.data import pickled
 from reweigh.data.arrays import RawData, raw_file
+from reweigh.data.readers import pickled
 from reweigh.errors import DataError
 
 

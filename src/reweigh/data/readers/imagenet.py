@@ -5,8 +5,8 @@ The validation images are the test part: labels of the official test images were
 
 from pathlib import Path
 
-from reweigh.data import lists
 from reweigh.data.arrays import RawData
+from reweigh.data.readers import lists
 from reweigh.errors import DataError
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reweigh.data import lists
 from reweigh.data.arrays import RawData
+from reweigh.data.readers import lists
 from reweigh.errors import ConfigError
 
 SOURCES = {"google": ("google",), "flickr": ("flickr",), "both": ("google", "flickr")}

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from reweigh.data import cifar10, human_labels
 from reweigh.data.arrays import RawData
+from reweigh.data.readers import cifar10, human_labels
 
 # The option's words -> names in the file. Three people labelled each image.
 LABELS = {

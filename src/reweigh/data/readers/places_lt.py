@@ -5,8 +5,8 @@ Lists by Liu et al. (CVPR 2019); the images are those of Places365-Standard, in 
 
 from pathlib import Path
 
-from reweigh.data import lists
 from reweigh.data.arrays import RawData, raw_file
+from reweigh.data.readers import lists
 
 UNPACKED = "places365_standard"  # what places365standard_easyformat.tar unpacks to
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reweigh.data import lists
 from reweigh.data.arrays import RawData
+from reweigh.data.readers import lists
 
 PARTS = ("train", "id_val", "test", "val")
 HOSPITALS = 5

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from reweigh.data import lists
 from reweigh.data.arrays import RawData
+from reweigh.data.readers import lists
 from reweigh.errors import DataError
 
 

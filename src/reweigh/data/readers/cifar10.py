@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reweigh.data import pickled
 from reweigh.data.arrays import RawData, raw_file
+from reweigh.data.readers import pickled
 from reweigh.errors import DataError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -5,8 +5,8 @@ Lists by Liu et al. (CVPR 2019); the images are those of ImageNet.
 
 from pathlib import Path
 
-from reweigh.data import lists
 from reweigh.data.arrays import RawData, raw_file
+from reweigh.data.readers import lists
 
 
 def read(raw: Path, side: int = 224, resize: int | None = None, test: str = "test") -> RawData:

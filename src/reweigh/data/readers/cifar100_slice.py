@@ -7,8 +7,8 @@ test images of each. Twenty labels are four whole blocks of asymmetric noise.
 
 from pathlib import Path
 
-from reweigh.data import slices
 from reweigh.data.arrays import RawData
+from reweigh.data.readers import slices
 
 CLASSES = (
     *("apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle"),

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from reweigh.data import cifar100, human_labels
 from reweigh.data.arrays import RawData
+from reweigh.data.readers import cifar100, human_labels
 
 # The option's words -> names in the file.
 LABELS = {"noisy": "noisy_label"}  # one person's label, 40.2 % noise
