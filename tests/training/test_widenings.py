@@ -78,7 +78,7 @@ def places(whole):
         if course.steps:
             inside = (0, 1, course.steps_per_epoch, course.steps_per_epoch + 1, course.steps - 1)
             chosen |= {course.first_step + step for step in inside}
-    return sorted(chosen - {0}) + [whole.run.total_steps]
+    return [*sorted(chosen - {0}), whole.run.total_steps]
 
 
 def test_stopped_after_any_step_it_ends_bit_identical(whole):
