@@ -223,7 +223,7 @@ def test_the_commit_of_a_folder_of_specs(tmp_path):
     [
         ([CELL], {}, [f"{CELL}/seed{seed}" for seed in (0, 1, 2)]),
         ([CELL], {"pending": True}, [f"{CELL}/seed{seed}" for seed in (1, 2)]),
-        (["quick/tdr/mnist-4v9/rho0.1"], {"wanted": True}, [f"{CELL[:-4]}/er/seed0", f"{CELL}/seed1", f"{CELL}/seed2"]),
+        ([CELL[:-4], CELL], {"in_order": True}, [f"{CELL[:-4]}/er/seed0", f"{CELL}/seed1", f"{CELL}/seed2"]),
     ],
 )
 def test_which_specs_are_written_and_in_which_order(project, tmp_path, monkeypatch, capsys, targets, options, expected):
@@ -233,7 +233,7 @@ def test_which_specs_are_written_and_in_which_order(project, tmp_path, monkeypat
     cells = "[mnist-4v9/rho0.1/er, mnist-4v9/rho0.1/tdr, mnist-4v9/rho0.02/er]"
     (project / "config/priorities.yaml").write_text(f"priorities:\n  - {{ paper: tdr, cells: {cells}, why: a test }}\n")
     monkeypatch.chdir(project)
-    plan.main(targets, "quick", tmp_path / "specs", **{"pending": False, "wanted": False, **options})
+    spec_files.main(targets, "quick", tmp_path / "specs", **options)
     names = (tmp_path / "specs/order.txt").read_text().splitlines()
     assert [name.removesuffix(".json").replace("__", "/") for name in names] == expected
     assert f"{len(expected)} specs in" in capsys.readouterr().out

@@ -55,7 +55,7 @@ def plan(
 
         show(targets or [])
         return
-    from reweigh.planning.plan import main as run_plan
+    from reweigh.planning.spec_files import main as run_plan
 
     run_plan(targets or [], scale_named(scale), specs, pending, wanted)
 

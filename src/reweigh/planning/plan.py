@@ -306,23 +306,3 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def main(targets: list[str], scale: str, specs: Path | None, pending: bool, wanted: bool) -> None:
-    """The command `reweigh plan`: print what would run for some targets, and write their specs to a folder.
-
-    With `pending` only of runs without a current record; with `wanted` of those that config/priorities.yaml lists, in
-    its order.
-    """
-    planned = make(targets, scale)
-    show(planned)
-    if specs is None:
-        return
-    from reweigh.planning import fill, spec_files
-
-    chosen = [run for run in planned if run.pending or not pending]
-    if wanted:
-        names = {run.run for run in planned}
-        chosen = [run for run in fill.wanted(load(), scale) if run.run in names or not targets]
-    count = spec_files.write(chosen, specs)
-    print(f"{count} specs in {specs}; train them with: python -m reweigh.training {specs}")

@@ -13,11 +13,31 @@ from pathlib import Path
 from typing import Any
 
 from reweigh import canonical_json
+from reweigh.config.loading import load
 from reweigh.data.obtain import recipe_digest, split_path
-from reweigh.planning.plan import Planned
+from reweigh.planning.fill import wanted
+from reweigh.planning.plan import Planned, make, show
 from reweigh.training.__main__ import NOT_SPECS, ORDER
 
 EXPECTED, COMMIT = NOT_SPECS
+
+
+def main(targets: list[str], scale: str, folder: Path | None, pending: bool = False, in_order: bool = False) -> None:
+    """The command `reweigh plan`: print what would run for some targets, and write their specs to a folder.
+
+    With `pending` only of runs without a current record; with `in_order` of those that config/priorities.yaml lists, in
+    its order.
+    """
+    planned = make(targets, scale)
+    show(planned)
+    if folder is None:
+        return
+    chosen = [run for run in planned if run.pending or not pending]
+    if in_order:
+        names = {run.run for run in planned}
+        chosen = [run for run in wanted(load(), scale) if run.run in names or not targets]
+    count = write(chosen, folder)
+    print(f"{count} specs in {folder}; train them with: python -m reweigh.training {folder}")
 
 
 def write(planned: Iterable[Planned], folder: Path, root: Path = Path()) -> int:
