@@ -1,5 +1,6 @@
 """Write what `reweigh.data.packed` reads: the images that some runs use, and their splits."""
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -50,10 +51,14 @@ def rows_of(split: Split) -> dict[str, set[int]]:
 
 
 def travels(dataset: str, path: str | Path = manifest.PATH) -> bool:
-    """Whether a data set has to be packed to travel: it does not come with the project."""
+    """Whether a data set has to be packed to travel: it does not come with the project, or takes Pillow to read."""
     entry = manifest.Manifest.load(path)[dataset]
-    own = any(edition.files and all(file.embedded for file in edition.files) for edition in entry.editions)
+    own = any(edition.files and all(_readable(file.embedded) for file in edition.files) for edition in entry.editions)
     return not own or any(travels(needed, path) for needed in entry.needs)
+
+
+def _readable(embedded: str | None) -> bool:
+    return embedded is not None and not embedded.endswith(".webp")
 
 
 def write(specs: Iterable[Spec], folder: Path, limit: int | None = None) -> tuple[dict[str, Any], list[Spec]]:
@@ -119,8 +124,9 @@ def _dataset(wanted: Wanted, folder: Path) -> dict[str, Any]:
 
 def _arrays(raw: RawData) -> dict[str, np.ndarray]:
     """Labels and groups of the whole data set: a few bytes an example, and readers of it may look at all of them."""
-    names = [f"{part}_{what}" for part in PARTS for what in ("labels", "groups")]
-    return {name: getattr(raw, name) for name in names if getattr(raw, name) is not None}
+    values = {field.name: getattr(raw, field.name) for field in dataclasses.fields(raw)}
+    inputs = {f"{part}_inputs" for part in PARTS}
+    return {name: value for name, value in values.items() if isinstance(value, np.ndarray) and name not in inputs}
 
 
 def _part(inputs: Any, rows: np.ndarray, folder: Path, stem: str) -> dict[str, Any]:
