@@ -11,6 +11,7 @@ import typer
 
 from reweigh import __version__
 from reweigh.errors import ConfigError, ReweighError
+from reweigh.planning import gpu_commands
 from reweigh.terminal import dataset_rows, print_table
 
 app = typer.Typer(
@@ -341,6 +342,10 @@ def new(
 
     written = write(kind, name, Path(), paper)
     typer.echo("\n".join([*(f"wrote {path}" for path in written.files), "next:", *written.next]))
+
+
+app.command()(gpu_commands.pack)
+app.command("gpu-check")(gpu_commands.gpu_check)
 
 
 @app.command()

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from support.project import ROOT
 
 from reweigh.config import loading
 from reweigh.data import image_codec, load, packed, packing
 from reweigh.data.batches import DevicePart
 from reweigh.data.obtain import obtain, split_path
 from reweigh.errors import DataError
-from support.project import ROOT
 
 RUN = "smoke/tdr/cifar10-4v9-convnet/rho0.3/none/seed0"
 
@@ -97,7 +97,9 @@ def test_other_data_sets_and_options_are_read_as_ever(there, monkeypatch):
     assert packed.read("mnist", {}) is None
     assert packed.read("cifar10-slice", {"scrambled": True}) is None
     assert packed.sources([{"source": "mirror"}], "mnist", {}) == [{"source": "mirror"}]
-    assert packed.sources([{"source": "mirror", "name": "a"}], "cifar10-slice", {}) == [{"source": "packed", "name": "a"}]
+    assert packed.sources([{"source": "mirror", "name": "a"}], "cifar10-slice", {}) == [
+        {"source": "packed", "name": "a"}
+    ]
     monkeypatch.delenv("REWEIGH_PACKED")
     assert packed.read("cifar10-slice", {}) is None
 

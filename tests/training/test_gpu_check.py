@@ -63,7 +63,9 @@ def test_whatever_a_check_does_the_next_ones_are_taken_and_told(tmp_path, monkey
     }  # fmt: skip
     detail = {line[1]: line[4] for line in lines}
     assert detail["differs"] == "state.model.conv1.weight: 3 of 150 values differ; falls back: nets without lenet"
-    assert "RuntimeError: operation not permitted when stream is capturing" in detail["raises"]  # the root, not the mask
+    assert (
+        "RuntimeError: operation not permitted when stream is capturing" in detail["raises"]
+    )  # the root, not the mask
     assert "faulty_checks.py" not in detail["raises"] and "# what it printed" in text
     assert "hung: no answer in 2 s" in detail["hangs"] and "time.sleep" in text  # where it hung
     assert "SIGSEGV" in detail["dies"]
@@ -196,8 +198,7 @@ def folder(tmp_path_factory, raw_root):
     (home / "data" / "manifest.yaml").symlink_to(ROOT / "data" / "manifest.yaml")
     (home / "data" / "raw").symlink_to(raw_root)
     code = "import sys; from reweigh.cli import main; main()"
-    for arguments in ((*RUNS, "--specs", "specs"),):
-        run(home, "-c", code, "plan", *arguments)
+    run(home, "-c", code, "plan", *RUNS, "--specs", "specs")
     run(home, "-c", code, "pack", "specs")
     run(home, "-m", "reweigh.training", *(f"specs/{name.replace('/', '__')}.json" for name in RUNS))
     return home

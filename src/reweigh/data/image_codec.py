@@ -1,7 +1,7 @@
 """Small images, packed without loss by what comes with Python: predicted from their neighbours, the rest by lzma.
 
 The median predictor of JPEG-LS (LOCO-I; Weinberger, Seroussi, Sapiro 2000) on the green plane and on the differences
-red − green and blue − green. CIFAR takes about as many bytes as lossless WebP, and a machine without Pillow can read it.
+red − green and blue − green. CIFAR takes about as many bytes as lossless WebP, and no Pillow is needed to read it.
 """
 
 import lzma
@@ -16,9 +16,8 @@ GREEN = 1
 
 def encode(images: np.ndarray) -> bytes:
     """Images uint8 `(N, C, H, W)` as bytes; three channels are taken for red, green and blue."""
-    count, channels, height, width = images.shape
     plain = images.astype(np.int16)
-    if channels == 3:
+    if images.shape[1] == 3:
         plain = _less_green(plain)
     rest = (plain - _predicted(plain)).astype(np.uint8)  # modulo 256, which loses nothing: see `decode`
     planes = np.ascontiguousarray(rest.transpose(1, 0, 2, 3))

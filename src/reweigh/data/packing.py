@@ -140,7 +140,7 @@ def _part(inputs: Any, rows: np.ndarray, folder: Path, stem: str) -> dict[str, A
         if len(content) > MOST_BYTES:
             raise DataError(f"{stem}: a chunk of {len(content)} bytes; images this large are not packed")
         if not np.array_equal(image_codec.decode(content, images.shape), images):
-            raise DataError(f"{stem}: what was packed is not what was read; this is a fault of reweigh.data.image_codec")
+            raise DataError(f"{stem}: what was packed is not what was read: a fault of reweigh.data.image_codec")
         chunks.append({**_file(folder, f"{stem}-{number}.xz", content), "images": len(images)})
     return {"length": len(inputs), "shape": list(inputs.shape[1:]), "chunks": chunks}
 

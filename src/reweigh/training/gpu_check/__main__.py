@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None, cases: Path | None = None) -> int:
             if (options.specs / "packed" / "packed.json").is_file():
                 os.environ.setdefault(ENVIRONMENT, str(options.specs / "packed"))
         if cases is None:
-            raise ConfigError("there is nothing to check with; give the folder that `reweigh pack DIR` made: --specs DIR")
+            raise ConfigError("nothing to check with; give the folder that `reweigh pack DIR` completed: --specs DIR")
         log = options.log or parent.log_path()
         context = Context(options.device, options.specs and str(options.specs), str(cases))
         report, home = Report(log), None

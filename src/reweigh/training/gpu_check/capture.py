@@ -79,7 +79,8 @@ def replays(context: Context, spec: Callable[[], dict[str, Any]]) -> str:
         cases.on_a_stream(device, run.finish)
     if compare.first_difference(compare.outcome(eager), compare.outcome(captured)):
         raise Failed(first_step_that_differs(device, *pair()) or "differs, but not step by step: it is not repeatable")
-    return f"{captured.step} steps, {_graphs(captured)}"
+    diverged = "" if captured.diverged_at is None else f", diverged at step {captured.diverged_at}"
+    return f"{captured.step} steps{diverged}, {_graphs(captured)}"
 
 
 def first_step_that_differs(device: torch.device, one: Run, other: Run) -> str | None:

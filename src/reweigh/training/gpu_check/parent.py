@@ -137,7 +137,12 @@ class _Watch:
         order = {"module": self.stage.module, "context": body, "done": self.done}
         command = [sys.executable, "-m", "reweigh.training.gpu_check.child", str(theirs), json.dumps(order)]
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=printed, stderr=printed, pass_fds=(theirs,), start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=printed,
+            pass_fds=(theirs,),
+            start_new_session=True,
         )
         os.close(theirs)
         return process, ours

@@ -65,7 +65,8 @@ def steps_a_second(
     floor.synchronise(device)
     rate = rounds * lanes / (time.perf_counter() - started)
     memory = f", {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB" if device.type == "cuda" else ""
-    text = f"{rate:.0f} steps a second, {1000 / rate:.4f} ms each, batch {made[0].job.run.batches.batch_size}{memory}"
+    size = made[0].job.run.course.batches.size
+    text = f"{rate:.0f} steps a second, {1000 / rate:.4f} ms each, batch {size}{memory}"
     return text, {name: rate}
 
 
@@ -96,8 +97,8 @@ def timed_run(context: Context, net: str, layout: str = "nhwc", precision: str =
 def in_plain_order(run: Run) -> None:
     """Have a run that has taken no step compute in NCHW, whatever its spec says."""
     run.model.to(memory_format=torch.contiguous_format)
-    for part in (run.train, run.test):
-        part.scaled = functools.partial(_contiguous, part.scaled)  # type: ignore[attr-defined]  # a part on the device
+    part: Any = run.parts.train
+    part.scaled = functools.partial(_contiguous, part.scaled)
 
 
 def _contiguous(scaled: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
