@@ -1,4 +1,4 @@
-"""Data sets that travel: images come back bit for bit, rows keep their places, and what is absent or damaged is said."""
+"""Data sets that travel: images come back bit for bit, rows keep their places, what is absent or damaged is named."""
 
 import json
 import shutil
@@ -72,7 +72,7 @@ def there(home, tmp_path, monkeypatch):
 
 
 def test_the_rows_that_a_split_uses_are_those_of_the_whole(there, raw_root):
-    folder, spec, split = there
+    _, _, split = there
     whole, travelled = load.read("cifar10-slice", root=raw_root), packed.read("cifar10-slice", {})
     assert travelled.train_inputs.shape == whole.train_inputs.shape
     for name, inputs in (("train", whole.train_inputs), ("target", whole.train_inputs), ("test", whole.test_inputs)):
@@ -119,7 +119,7 @@ def test_damage_is_named(there):
     body = json.loads(index.read_text())
     body["datasets"][0]["content_digest"] = "0" * 64
     index.write_text(json.dumps(body))
-    with pytest.raises(DataError, match="not what data/manifest.yaml names"):
+    with pytest.raises(DataError, match=r"not what data/manifest\.yaml names"):
         packed.read("cifar10-slice", {})
     index.write_text("{")
     with pytest.raises(DataError, match="cannot be read"):

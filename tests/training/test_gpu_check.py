@@ -67,7 +67,7 @@ def test_whatever_a_check_does_the_next_ones_are_taken_and_told(tmp_path, monkey
         "RuntimeError: operation not permitted when stream is capturing" in detail["raises"]
     )  # the root, not the mask
     assert "faulty_checks.py" not in detail["raises"] and "# what it printed" in text
-    assert "hung: no answer in 2 s" in detail["hangs"] and "time.sleep" in text  # where it hung
+    assert "hung: no answer in 2 s, at File" in detail["hangs"] and "faulty_checks.py" in detail["hangs"]
     assert "SIGSEGV" in detail["dies"]
     falls_back = {"nets": ["lenet"], "capture": ["er"], "lanes": ["16"], "precisions": ["bf16"]}
     assert json.loads(detail["told"]) == [falls_back, {"rate": 7.0}]
@@ -75,8 +75,10 @@ def test_whatever_a_check_does_the_next_ones_are_taken_and_told(tmp_path, monkey
 
 
 def test_a_stage_whose_time_is_over_skips_the_rest(tmp_path, monkeypatch):
-    code, lines, _ = check(("faulty_checks",), tmp_path, monkeypatch, seconds=0.5)
-    assert code == 0 and ["rest", "skipped"] in [line[1:3] for line in lines]
+    """The check that was at work is skipped, not failed: it was not given its time, so nothing falls back."""
+    code, lines, _ = check(("slow_checks", "following_checks"), tmp_path, monkeypatch, seconds=3.0)
+    assert [line[1:3] for line in lines[:2]] == [["long", "skipped"], ["rest", "skipped"]]
+    assert code == 0 and json.loads(lines[2][4]) == [{}, {}]
 
 
 def test_a_stage_that_does_not_start_is_given_up(tmp_path, monkeypatch):
@@ -113,7 +115,7 @@ def test_the_first_step_and_tensor_that_differ_are_named(context, monkeypatch):
 
     monkeypatch.setattr(cases, "run_of", run_of)
     monkeypatch.setattr(cases, "executor", lambda context: spoilt)
-    with pytest.raises(Failed, match=r"after step 3: state\.model\.fc1\.bias: 1 of 120 values differ, by 9\.\d+e-07"):
+    with pytest.raises(Failed, match=r"after step 3: state\.model\.fc1\.bias: 1 of 120 values differ, by 1e-06"):
         capture.replays(context, partial(cases.spec_of, context, "lenet", "none"))
 
 
@@ -162,13 +164,15 @@ def test_as_many_runs_side_by_side_as_the_checks_allow_and_pay():
 
 
 def test_an_exception_is_told_by_its_root():
-    try:
+    def masked():
         try:
             torch.zeros(2) @ torch.zeros(3)
         except RuntimeError as error:
             raise ValueError("a mask") from error
-    except ValueError as error:
-        assert child.told(error).startswith("RuntimeError: ") and "mask" not in child.told(error)
+
+    with pytest.raises(ValueError, match="a mask") as caught:
+        masked()
+    assert child.told(caught.value).startswith("RuntimeError: inconsistent tensor size")
 
 
 def test_what_comes_home_stays_below_the_size_of_a_file(tmp_path, monkeypatch):
@@ -181,7 +185,10 @@ def test_what_comes_home_stays_below_the_size_of_a_file(tmp_path, monkeypatch):
         record.parent.mkdir(parents=True, exist_ok=True)
         record.write_bytes(os.urandom(2000))
         home.update(now=True)
-    names = [tarfile.open(path).getnames() for path in sorted((tmp_path / "home").iterdir())]
+    names = []
+    for path in sorted((tmp_path / "home").iterdir()):
+        with tarfile.open(path) as archive:
+            names.append(archive.getnames())
     assert len(names) == 3 and all(sum(name.endswith(".json") for name in part) == 1 for part in names)
 
 
@@ -215,7 +222,7 @@ def run(folder, *arguments, expected=0, **changes):
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory, folder):
-    """A machine with torch, numpy and yaml alone, no network and no git, to which the project and the specs travelled."""
+    """A machine with torch, numpy and yaml alone, no network and no git, with the project and the specs."""
     place = tmp_path_factory.mktemp("bare")
     for name in BLOCKED:
         (place / "blocked" / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The commands for a GPU machine: `reweigh pack` and `reweigh gpu-check`. What is heavy is imported when it is needed."""
+"""The commands for a GPU machine: `reweigh pack` and `reweigh gpu-check`. What is heavy is imported late."""
 
 from pathlib import Path
 from typing import Annotated

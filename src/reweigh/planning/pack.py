@@ -7,6 +7,7 @@ DIR/expected.json                     the digests of all splits, which are drawn
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +84,7 @@ def size(text: str) -> int:
     >>> size("40M") == 40 * 2**20
     True
     """
-    number, unit = text.strip().rstrip("iB").upper(), 1
-    for letter, factor in (("K", 2**10), ("M", 2**20), ("G", 2**30)):
-        if number.endswith(letter):
-            number, unit = number[:-1], factor
-    if not number.replace(".", "", 1).isdigit():
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?", text.strip())
+    if not match:
         raise ConfigError(f"--limit {text}: write a size such as 40M")
-    return int(float(number) * unit)
+    return int(float(match[1]) * 1024 ** " KMG".index(match[2] or " "))

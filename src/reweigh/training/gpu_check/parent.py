@@ -118,10 +118,11 @@ class _Watch:
             finally:
                 os.close(channel)
                 _end(process)
+            lines = _text(printed)
             if why:
-                self._lost(why)
+                self._lost(why + _place(lines))
             if self.report.counts[FAILED] > failed:
-                self.report.remark("\n".join(_text(printed)[-PRINTED_LINES:]))
+                self.report.remark("\n".join(lines[-PRINTED_LINES:]))
             return over
 
     def _start(self, printed: Any) -> tuple[subprocess.Popen[bytes], int]:
@@ -142,7 +143,7 @@ class _Watch:
             stdout=printed,
             stderr=printed,
             pass_fds=(theirs,),
-            start_new_session=True,
+            start_new_session=True,  # so that what it starts is ended with it
         )
         os.close(theirs)
         return process, ours
@@ -226,6 +227,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait(KILL_SECONDS)
     except subprocess.TimeoutExpired:
         complain(f"process {process.pid} cannot be ended; going on without it")
+
+
+def _place(printed: list[str]) -> str:
+    """Where a process hung, by the stack that it printed shortly before it was ended; empty if it printed none."""
+    after = next((number for number, line in enumerate(printed) if line.startswith("Timeout (")), None)
+    frames = [] if after is None else [line.strip() for line in printed[after:] if line.startswith("  File ")]
+    return f", at {frames[0]}" if frames else ""
 
 
 def _text(printed: Any) -> list[str]:
