@@ -93,6 +93,12 @@ def test_the_log_is_written_line_by_line(tmp_path, capsys):
     assert (tmp_path / "deep" / "log").read_text() == "stage | a/b | ok | 1.23 | two lines\n" == capsys.readouterr().out
 
 
+def test_the_parent_imports_no_torch(tmp_path):
+    """So that it cannot touch a GPU, and is not ended by what a GPU does."""
+    code = "import sys, reweigh.training.gpu_check.__main__ as m; sys.exit('torch' in sys.modules)"
+    run(tmp_path, "-c", code)
+
+
 # --- what is compared -------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """Stage 4: how fast. Layouts, precisions, lanes; where the time of a step goes; how far it is from its floor."""
 
 import functools
+import gc
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -57,6 +58,10 @@ def steps_a_second(
     if lanes > 1 and context.without("lanes", "all"):
         raise Skipped("runs side by side are not the runs alone")
     device = cases.device_of(context)
+    gc.collect()  # the runs of the check before
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
     made = [Lane(functools.partial(_Job, context, net, layout, precision, eager), device) for _ in range(lanes)]
     _turns(made, WARM)
     rounds = _rounds(functools.partial(_turns, made), device, 0.05 if context.small else 0.7)
