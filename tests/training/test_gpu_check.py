@@ -70,7 +70,9 @@ def test_whatever_a_check_does_the_next_ones_are_taken_and_told(tmp_path, monkey
     assert "hung: no answer in 2 s, at File" in detail["hangs"] and "faulty_checks.py" in detail["hangs"]
     assert "SIGSEGV" in detail["dies"]
     falls_back = {"nets": ["lenet"], "capture": ["er"], "lanes": ["16"], "precisions": ["bf16"]}
-    assert json.loads(detail["told"]) == [falls_back, {"rate": 7.0}]
+    told, facts = json.loads(detail["told"])
+    assert told == falls_back and facts.pop("rate") == 7.0
+    assert set(facts) == {"faulty_checks began", "following_checks began"}
     assert lines[-1][:3] == ["all", "summary", "FAILED"] and "3 ok, 4 FAILED, 1 skipped" in lines[-1][4]
 
 
@@ -78,7 +80,7 @@ def test_a_stage_whose_time_is_over_skips_the_rest(tmp_path, monkeypatch):
     """The check that was at work is skipped, not failed: it was not given its time, so nothing falls back."""
     code, lines, _ = check(("slow_checks", "following_checks"), tmp_path, monkeypatch, seconds=3.0)
     assert [line[1:3] for line in lines[:2]] == [["long", "skipped"], ["rest", "skipped"]]
-    assert code == 0 and json.loads(lines[2][4]) == [{}, {}]
+    assert code == 0 and json.loads(lines[2][4])[0] == {}
 
 
 def test_a_stage_that_does_not_start_is_given_up(tmp_path, monkeypatch):
@@ -97,6 +99,12 @@ def test_the_parent_imports_no_torch(tmp_path):
     """So that it cannot touch a GPU, and is not ended by what a GPU does."""
     code = "import sys, reweigh.training.gpu_check.__main__ as m; sys.exit('torch' in sys.modules)"
     run(tmp_path, "-c", code)
+
+
+def test_failures_without_end_and_a_device_that_is_not_there_cost_no_more_than_a_few_processes(tmp_path, monkeypatch):
+    code, lines, _ = check(("hopeless_checks", "following_checks"), tmp_path, monkeypatch)
+    assert code == 1 and [line[2] for line in lines[:-1]] == ["FAILED"] * 6 + ["skipped"] * 2
+    assert lines[6][4] == "6 failed one after another" and lines[7][4] == "there is no device"
 
 
 # --- what is compared -------------------------------------------------------------------------------------------------
@@ -159,6 +167,17 @@ def test_what_an_earlier_stage_excludes_is_not_trained(context, config):
     for falls_back in ({"nets": ["lenet"]}, {"precisions": ["fp32"]}, {"experiments": ["smoke/tdr/mnist-4v9"]}):
         assert missing.excluded(Context("cuda", falls_back=falls_back), spec)
     assert missing.excluded(Context("cuda", falls_back={"nets": ["mlp"], "lanes": ["all"]}), spec) is None
+
+
+def test_what_no_check_has_shown_is_not_relied_upon(config):
+    """A stage that had no time has shown nothing; one that nobody asked for is not missed."""
+    spec = config.resolve("smoke/tdr/mnist-4v9/rho0.1/er/seed0")
+    facts = {"capture began": True, "replayed er": True, "lanes began": True}
+    assert not missing.eager(Context("cuda"), spec) and missing.at_once(Context("cuda")) == 16
+    assert missing.eager(Context("cuda", facts=facts), spec) and missing.at_once(Context("cuda", facts=facts)) == 1
+    facts |= {"replayed lenet": True, "side by side": True}
+    assert not missing.eager(Context("cuda", facts=facts), spec) and missing.at_once(Context("cuda", facts=facts)) == 16
+    assert missing.eager(Context("cuda", facts=facts, falls_back={"capture": ["er"]}), spec)
 
 
 def test_as_many_runs_side_by_side_as_the_checks_allow_and_pay():

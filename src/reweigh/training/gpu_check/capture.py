@@ -8,7 +8,7 @@ import torch
 
 from reweigh.training.engine import Run
 from reweigh.training.gpu_check import cases, compare
-from reweigh.training.gpu_check.checks import Check, Context, Failed, Skipped
+from reweigh.training.gpu_check.checks import Check, Context, Facts, Failed, Skipped
 from reweigh.training.graph import CapturedSteps
 
 NET = "lenet"  # for every method
@@ -67,7 +67,7 @@ def never_waits(context: Context, spec: Callable[[], dict[str, Any]]) -> str:
     return f"{executor.watched} steps of {len(executor.programs)} programs"
 
 
-def replays(context: Context, spec: Callable[[], dict[str, Any]]) -> str:
+def replays(context: Context, spec: Callable[[], dict[str, Any]]) -> tuple[str, Facts]:
     """A run with captured steps against its eager twin; on a CPU, which has no graphs, two eager ones."""
     device = cases.device_of(context)
 
@@ -80,7 +80,13 @@ def replays(context: Context, spec: Callable[[], dict[str, Any]]) -> str:
     if compare.first_difference(compare.outcome(eager), compare.outcome(captured)):
         raise Failed(first_step_that_differs(device, *pair()) or "differs, but not step by step: it is not repeatable")
     diverged = "" if captured.diverged_at is None else f", diverged at step {captured.diverged_at}"
-    return f"{captured.step} steps{diverged}, {_graphs(captured)}"
+    facts = {replayed(name): True for name in (captured.spec["uses"], captured.spec["model"]["name"])}
+    return f"{captured.step} steps{diverged}, {_graphs(captured)}", facts
+
+
+def replayed(name: str) -> str:
+    """The fact that a method, or a net, was captured and replayed bit for bit."""
+    return f"replayed {name}"
 
 
 def first_step_that_differs(device: torch.device, one: Run, other: Run) -> str | None:

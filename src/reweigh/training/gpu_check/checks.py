@@ -49,6 +49,10 @@ class Context:
         """Whether sizes are those of a test: on a CPU."""
         return self.device == "cpu"
 
+    def shown(self, stage: str, fact: str) -> bool:
+        """Whether a check of a stage held, which left this fact; True too if nobody wanted that stage."""
+        return began(stage) not in self.facts or bool(self.facts.get(fact))
+
     @property
     def folder(self) -> Path | None:
         """The folder of specs."""
@@ -57,6 +61,11 @@ class Context:
     def without(self, kind: str, name: str) -> bool:
         """Whether something fell back in an earlier stage."""
         return name in self.falls_back.get(kind, ())
+
+
+def began(stage: str) -> str:
+    """The fact that a stage was wanted, whether or not there was time for it."""
+    return f"{stage} began"
 
 
 def merged(one: FallsBack, other: FallsBack) -> dict[str, list[str]]:

@@ -9,11 +9,12 @@ import torch
 
 from reweigh.training import interleave
 from reweigh.training.gpu_check import cases, compare
-from reweigh.training.gpu_check.checks import Check, Context, Failed
+from reweigh.training.gpu_check.checks import Check, Context, Facts, Failed
 
 LANES = 4
 METHODS = ("none", "tdr", "er")
 NETS = ("lenet", "resnet32")  # one without and one with batch norm
+SIDE_BY_SIDE = "side by side"  # the fact that runs are then the runs alone
 STOP = 17  # in the middle of an epoch, after graphs were captured; of 18 steps on a CPU
 
 
@@ -70,7 +71,7 @@ class Job:
         return {"spec": self.spec, "outcome": dict(compare.tensors(compare.outcome(self.run)))}
 
 
-def side_by_side(context: Context, net: str) -> str:
+def side_by_side(context: Context, net: str) -> tuple[str, Facts]:
     """Runs of all methods and some seeds: each alone, then four at once."""
     device = cases.device_of(context)
     names = [cases.first_of(context, method) for method in (METHODS[:2] if context.small else METHODS)]
@@ -88,4 +89,4 @@ def side_by_side(context: Context, net: str) -> str:
             raise Failed(f"{record['spec']['method']} seed {record['spec']['seed']}: {differs}")
     if len(packed) != len(specs):
         raise Failed(f"{len(packed)} of {len(specs)} runs ended")
-    return f"{len(specs)} runs, {LANES} at once"
+    return f"{len(specs)} runs, {LANES} at once", {SIDE_BY_SIDE: True}

@@ -23,7 +23,7 @@ RESERVE_SECONDS = 5.0
 def checks(context: Context) -> Iterator[Check]:
     """Versions, the device, the code, and the splits of each experiment of the specs."""
     yield Check("versions", versions)
-    yield Check("device", functools.partial(device, context))
+    yield Check("device", functools.partial(device, context), {"device": [context.device]})
     yield Check("code", functools.partial(code, context))
     for experiment, specs in experiments(context).items():
         action = functools.partial(splits, context, specs, time.monotonic() + context.seconds - RESERVE_SECONDS)

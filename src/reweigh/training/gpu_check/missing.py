@@ -57,14 +57,22 @@ def excluded(context: Context, spec: dict[str, Any]) -> str | None:
         return "its precision does not repeat on this GPU"
     if context.without("experiments", experiment_of(spec)):
         return "its splits are not those of home"
-    if context.device == "cuda" and {spec["uses"], spec["model"]["name"]} & {*context.falls_back.get("capture", ())}:
-        return "its captured step is not its eager one"
+    if eager(context, spec):
+        return "that its captured step is its eager one has not been shown"
     return None
+
+
+def eager(context: Context, spec: dict[str, Any]) -> bool:
+    """Whether a run's steps may not be captured: a check of its method or of its net failed, or was not taken."""
+    names = (spec["uses"], spec["model"]["name"])
+    return context.device == "cuda" and any(
+        context.without("capture", name) or not context.shown("capture", f"replayed {name}") for name in names
+    )
 
 
 def at_once(context: Context) -> int:
     """How many runs to train side by side: the most that the checks allow; by measured speed, where there is one."""
-    if context.device == "cpu" or context.without("lanes", "all"):
+    if context.device == "cpu" or context.without("lanes", "all") or not context.shown("lanes", "side by side"):
         return 1
     allowed = [lanes for lanes in LANES if not context.without("lanes", str(lanes))]
     rates = {lanes: context.facts.get(f"resnet32 nhwc fp32 {lanes} lanes", 0.0) for lanes in allowed}

@@ -19,12 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reweigh.training.gpu_check.checks import Context, Facts, FallsBack, described, merged
+from reweigh.training.gpu_check.checks import Context, Facts, FallsBack, began, described, merged
 from reweigh.training.gpu_check.report import FAILED, NOTE, OK, SKIPPED, Report, complain
 
 START_SECONDS = 120.0  # for a process to import torch and begin a check
 KILL_SECONDS = 10.0
 PRINTED_LINES = 40  # of what a failed process printed
+MOST_FAILURES = 6  # one after another, before the rest of a stage is left out: each costs the start of a process
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,10 @@ def check(
     for number, stage in enumerate(stages):
         left = end - time.monotonic()
         last = number == len(stages) - 1
-        if left < 5:
-            report.line(stage.name, "all", SKIPPED, None, "no time is left")
+        found.facts[began(stage.name)] = True
+        if left < 5 or "device" in found.falls_back:
+            why = "no time is left" if left < 5 else "there is no device"
+            report.line(stage.name, "all", SKIPPED, None, why)
             continue
         _Watch(stage, context, report, found, left if last else min(stage.seconds, left), written).run()
     report.line("all", "summary", OK if not report.counts[FAILED] else FAILED, report.seconds, summary(report, found))
@@ -90,6 +93,7 @@ class _Watch:
         self.started = time.monotonic()
         self.end = self.started + seconds
         self.done: list[str] = []
+        self.failures = 0  # one after another
         self.running: dict[str, Any] | None = None  # the check that has begun
         self.limit = self.began = 0.0
 
@@ -102,6 +106,9 @@ class _Watch:
                 break
             if time.monotonic() >= self.end:
                 self.report.line(self.stage.name, "rest", SKIPPED, None, "the time of the stage is over")
+                break
+            if self.failures >= MOST_FAILURES:
+                self.report.line(self.stage.name, "rest", SKIPPED, None, f"{self.failures} failed one after another")
                 break
             fruitless = 0 if len(self.done) > before else fruitless + 1
         else:
@@ -181,6 +188,7 @@ class _Watch:
             detail = message["detail"]
             if message["status"] == FAILED and self.running:
                 detail = self._fall_back(detail)
+            self.failures = self.failures + 1 if message["status"] == FAILED else 0
             self.found.facts.update(message["facts"])
             self.report.line(self.stage.name, name, message["status"], message["took"], detail)
             self.done.append(name)
@@ -196,6 +204,7 @@ class _Watch:
             self.report.line(self.stage.name, self.running["check"], SKIPPED, took, why)
             self.done.append(self.running["check"])
         else:
+            self.failures += 1
             self.report.line(self.stage.name, self.running["check"], FAILED, took, self._fall_back(why))
             self.done.append(self.running["check"])
 
