@@ -10,6 +10,7 @@ from functools import partial
 
 import pytest
 import torch
+from support import capture as stand_in
 from support.project import ROOT
 
 from reweigh.planning import gpu_cases, pack
@@ -131,6 +132,20 @@ def test_the_first_step_and_tensor_that_differ_are_named(context, monkeypatch):
     monkeypatch.setattr(cases, "executor", lambda context: spoilt)
     with pytest.raises(Failed, match=r"after step 3: state\.model\.fc1\.bias: 1 of 120 values differ, by 1e-06"):
         capture.replays(context, partial(cases.spec_of, context, "lenet", "none"))
+
+
+@pytest.mark.parametrize("method", ["none", "tdr"])
+def test_a_replay_is_compared_with_its_eager_twin(method, context, monkeypatch):
+    """By the stand-in for graphs that tests have: recorded and replayed, a run is the run that was only recorded."""
+    make, executors = cases.run_of, [stand_in.observed, stand_in.Replayed()]
+
+    def run_of(spec, device, execute=None):
+        return make(spec, device, executors[execute is not None])
+
+    monkeypatch.setattr(cases, "run_of", run_of)
+    detail, facts = capture.replays(context, partial(cases.spec_of, context, "lenet", method))
+    assert detail.startswith("18 steps, ") and facts == {f"replayed {method}": True, "replayed lenet": True}
+    assert executors[1].replays > 5
 
 
 def test_bits_are_compared_and_not_values():
