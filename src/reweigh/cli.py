@@ -13,7 +13,7 @@ import typer
 
 from reweigh import __version__
 from reweigh.errors import ConfigError, ReweighError
-from reweigh.planning import commands
+from reweigh.planning import commands, gpu_commands
 from reweigh.planning.commands import ScaleOption, scale_named
 from reweigh.terminal import dataset_rows, print_table
 
@@ -296,6 +296,10 @@ def bench(
 
 
 app.command()(commands.new)
+
+
+app.command()(gpu_commands.pack)
+app.command("gpu-check")(gpu_commands.gpu_check)
 
 
 @app.command()
