@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from reweigh.hypergrad.lookahead import JointLoss, Parameters, partial_gradients
+from reweigh.hypergrad.second_order import second_order
 
 Vector = tuple[torch.Tensor, ...]  # one tensor for each tensor of θ
 Product = Callable[[Vector], Vector]
@@ -70,7 +71,7 @@ class TrainingGradient:
     def __init__(self, losses: Sequence[JointLoss], parameters: Parameters, design: Parameters) -> None:
         self.at = {name: value.detach().requires_grad_() for name, value in parameters.items()}
         self.design = {name: value.detach().requires_grad_() for name, value in design.items()}
-        with torch.enable_grad():
+        with torch.enable_grad(), second_order():
             mean = torch.stack([loss(self.at, self.design) for loss in losses]).mean()
             self.value: Vector = torch.autograd.grad(mean, list(self.at.values()), create_graph=True)
 
