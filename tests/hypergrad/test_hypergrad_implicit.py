@@ -1,5 +1,7 @@
 """The implicit hypergradient against a dense Hessian, an exact solve, an unrolled twin and a true inner optimum."""
 
+import weakref
+
 import pytest
 import torch
 from support.small_nets import NeverWaits, pass_at, state_bytes, trained_on
@@ -93,6 +95,38 @@ def test_it_is_the_series_with_the_dense_hessian(step, terms, sign, direct):
     torch.testing.assert_close(flat(found), expected, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(log["direction_norms"], torch.stack([c.norm() for c in powers]), rtol=1e-9, atol=0)
     assert bool(direct_term.norm() > 0) == direct
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_graphs_made_anew_for_each_batch_give_the_same(direct):
+    problem = NetProblem(direct)
+    kept, log = problem.hypergradient(step=0.25, terms=4, power_iterations=2)
+    found, same_log = problem.hypergradient(step=0.25, terms=4, power_iterations=2, keep_graphs=False)
+    torch.testing.assert_close(found, kept, rtol=1e-10, atol=1e-13)
+    torch.testing.assert_close(same_log, log, rtol=1e-10, atol=0)
+
+
+def test_without_kept_graphs_there_is_that_of_one_batch_at_a_time():
+    most = {}
+    for keep_graphs in (True, False):
+        problem = NetProblem()
+        problem.training = problem.training * 4  # eight batches
+        alive = weakref.WeakSet()
+        peak = 0
+
+        class Saved:
+            """A tensor that a graph holds on to."""
+
+            def __init__(self, tensor):
+                nonlocal peak
+                self.tensor = tensor
+                alive.add(self)  # noqa: B023
+                peak = max(peak, len(alive))  # noqa: B023
+
+        with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
+            problem.hypergradient(terms=2, keep_graphs=keep_graphs)
+        most[keep_graphs] = peak
+    assert most[False] < most[True] / 3
 
 
 @pytest.mark.parametrize("direct", [False, True])

@@ -1,17 +1,20 @@
-"""Convolution and batch norm whose second derivatives are made of fast kernels, for passes that are differentiated twice.
+"""Convolution and batch norm with fast second derivatives, for passes that are differentiated twice.
 
-    with second_order():
-        loss = f(model(images))           # as ever; a later double backward pass takes about half the time
+    with SecondOrder():
+        loss = f(model(images))           # as ever; a double backward pass through it takes less than half the time
 
 PyTorch's own double backward of a convolution turns a weight gradient into a convolution with kernels as large as the
-image, and that of batch norm is some thirty elementwise operations and sums, slow above all in channels-last order. Here
+image, and that of batch norm is some thirty elementwise operations and sums; both are slowest in channels-last order.
+Here
 
-- a convolution and its two gradients are three bilinear maps, each of which is the derivative of the two others, so
-  that derivatives of any order are these three kernels;
-- batch norm's second derivative is written out in fused kernels and three passes over the data (`_NormGradient`).
+- a convolution and its two gradients are three bilinear maps, each the derivative of the two others, so that a second
+  backward pass needs no other kernels than the first;
+- batch norm's second derivative is written out for the kernels of its first one and four passes over the data
+  (`_NormGradient`).
 
-Values and first derivatives are those of PyTorch to the bit, which computes them by the same kernels. What is not
-covered (running statistics, autocast, other dimensions, passes without a graph) is left to PyTorch.
+Values and first derivatives are PyTorch's, by the same kernels (but a convolution's bias is added after it). What is
+not covered (running statistics, autocast, no affine part, a pass without a graph) is left to PyTorch. Passes of dual
+numbers (forward mode) are refused.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -25,11 +28,15 @@ from torch.overrides import TorchFunctionMode
 Geometry = tuple[list[int], list[int], list[int], int]  # stride, padding, dilation, groups
 
 
-class second_order(TorchFunctionMode):  # noqa: N801 (a context, like torch's own)
+class SecondOrder(TorchFunctionMode):
     """A context: convolutions and batch norms of the passes within can be differentiated twice at little cost."""
 
     def __torch_function__(
-        self, function: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        function: Callable[..., Any],
+        types: Iterable[type],
+        args: Any = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         replacement = _REPLACEMENTS.get(function)
         if replacement is not None and torch.is_grad_enabled():
@@ -55,7 +62,7 @@ def _conv2d(
     if isinstance(padding, str) or inputs.dim() != 4 or torch.is_autocast_enabled(inputs.device.type):
         return None
     geometry = (_two(stride), _two(padding), _two(dilation), groups)
-    towards_weight = _TowardsWeight.apply(weight, inputs, geometry)
+    towards_weight = _TowardsWeight.apply(weight, (inputs,), geometry)
     outputs = _Convolution.apply(inputs, weight, towards_weight, geometry)
     return outputs if bias is None else outputs + bias[:, None, None]
 
@@ -93,7 +100,7 @@ class _Convolution(torch.autograd.Function):
         return _convolved(inputs, weight, geometry)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         inputs, weight = ctx.saved_tensors
         by_inputs = _InputGradient.apply(gradient, weight, inputs, ctx.geometry) if ctx.needs_input_grad[0] else None
         return by_inputs, None, gradient, None
@@ -102,11 +109,13 @@ class _Convolution(torch.autograd.Function):
 class _TowardsWeight(torch.autograd.Function):
     """A zero in the shape of the outputs, to which their gradient goes on its way to the weight.
 
-    That way is a node of its own so that a backward pass which asks for inputs alone leaves it out.
+    That way is a node of its own so that a backward pass which asks for inputs alone leaves it out. The inputs come
+    wrapped for the same reason: the node has no edge towards them, but its gradient can be differentiated by them.
     """
 
     @staticmethod
-    def forward(ctx: Any, weight: torch.Tensor, inputs: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+    def forward(ctx: Any, weight: torch.Tensor, wrapped: tuple[torch.Tensor], geometry: Geometry) -> torch.Tensor:
+        (inputs,) = wrapped
         ctx.save_for_backward(inputs, weight)
         ctx.geometry = geometry
         sizes = [
@@ -118,13 +127,13 @@ class _TowardsWeight(torch.autograd.Function):
         return weight.new_zeros(()).expand(len(inputs), len(weight), *sizes)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         inputs, weight = ctx.saved_tensors
         return _WeightGradient.apply(gradient, inputs, weight, ctx.geometry), None, None
 
 
 class _InputGradient(torch.autograd.Function):
-    """The gradient by the inputs: bilinear in the outputs' gradient and the weight. Of `like` only the shape is read."""
+    """The gradient by the inputs, bilinear in that by the outputs and the weight. Of `like` only the shape is read."""
 
     @staticmethod
     def forward(
@@ -136,7 +145,7 @@ class _InputGradient(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, along: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, along: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         gradient, weight = ctx.saved_tensors
         by_gradient = _convolved(along, weight, ctx.geometry) if ctx.needs_input_grad[0] else None
         by_weight = _gradients(gradient, along, weight, ctx.geometry, False) if ctx.needs_input_grad[1] else None
@@ -144,7 +153,7 @@ class _InputGradient(torch.autograd.Function):
 
 
 class _WeightGradient(torch.autograd.Function):
-    """The gradient by the weight: bilinear in the outputs' gradient and the inputs. Of `like` only the shape is read."""
+    """The gradient by the weight, bilinear in that by the outputs and the inputs. Of `like` only the shape is read."""
 
     @staticmethod
     def forward(
@@ -156,7 +165,7 @@ class _WeightGradient(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, along: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, along: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         gradient, inputs = ctx.saved_tensors
         by_gradient = _convolved(inputs, along, ctx.geometry) if ctx.needs_input_grad[0] else None
         by_inputs = _gradients(gradient, inputs, along, ctx.geometry, True) if ctx.needs_input_grad[1] else None
@@ -225,7 +234,9 @@ class _Norm(torch.autograd.Function):
         return outputs, mean, scale
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor, *_: None) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor | None, *_: None) -> tuple[torch.Tensor | None, ...]:
+        if gradient is None:
+            return (None,) * 7
         found = _NormGradient.apply(gradient, *ctx.saved_tensors, ctx.eps)
         return *found, None, None, None, None
 
@@ -257,71 +268,60 @@ class _NormGradient(torch.autograd.Function):
         scale: torch.Tensor,
         eps: float,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        found = _norm_backward(gradient, inputs, weight, mean, scale, eps)
+        found: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = torch.ops.aten.native_batch_norm_backward(
+            gradient, inputs, weight, None, None, mean, scale, True, eps, [True, True, True]
+        )
         ctx.save_for_backward(gradient, inputs, weight, mean, scale, *found[1:])
         ctx.set_materialize_grads(False)
-        ctx.eps = eps
         return found
 
     @staticmethod
     @once_differentiable
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, along: torch.Tensor | None, along_weight: torch.Tensor | None, along_bias: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, ...]:
         gradient, inputs, weight, mean, scale, gradient_centred, gradient_sum = ctx.saved_tensors
         count = inputs.numel() // len(weight)
         zero = torch.zeros_like(scale)
-        gain = zero if along_weight is None else along_weight  # G
-        by_gradient, centred, total, product = None, zero, zero, zero
+        total, centred, product = zero, zero, zero  # Σ u, Σ u x̂ = N a, Σ u g
         if along is not None:
-            by_gradient, centred, total = _norm_backward(along, inputs, weight, mean, scale, ctx.eps)
-            product = _channel_dot(along, gradient)
-        slope, both = gain * scale, (zero if along_bias is None else along_bias)  # of x, and the constant
-        if along_weight is not None or along_bias is not None:
-            terms = [(inputs, slope)]
-            by_gradient = _combined(both - slope * mean, terms, onto=by_gradient)
+            total, centred = _channel_sums(along, inputs, mean, scale)
+            product = _channel_sums(along, gradient, zero, torch.ones_like(scale))[1]
         inner = product - (total * gradient_sum + centred * gradient_centred) / count  # S
         curve = weight * scale.square() / count
-        p, q = -curve * gradient_centred, slope - curve * centred
-        k = -(curve * inner + (p * centred + q * gradient_centred) / count) * scale
-        constant = -(p * total + q * gradient_sum) / count - k * mean
-        terms = [(gradient, q), (inputs, k)] + ([(along, p)] if along is not None else [])
-        by_inputs = _combined(constant, terms)
-        return by_gradient, by_inputs, (scale * inner if along is not None else None), None, None, None
+        p = -curve * gradient_centred
+        q = -curve * centred if along_weight is None else along_weight * scale - curve * centred
+
+        of_x = -(curve * inner + (p * centred + q * gradient_centred) / count) * scale
+        constant = -(p * total + q * gradient_sum) / count - of_x * mean
+        by_inputs = _combined(constant, (gradient, q), (inputs, of_x), (along, p))
+
+        gain = weight * scale
+        of_x = (-gain * centred / count if along_weight is None else along_weight - gain * centred / count) * scale
+        constant = -gain * total / count - of_x * mean
+        constant = constant if along_bias is None else constant + along_bias
+        by_gradient = _combined(constant, (inputs, of_x), (along, gain))
+        return by_gradient, by_inputs, (None if along is None else scale * inner), None, None, None
 
 
-def _norm_backward(
-    gradient: torch.Tensor, inputs: torch.Tensor, weight: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor,
-    eps: float,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-    """γ r P `gradient`, Σ `gradient` x̂ and Σ `gradient`, by the kernel of batch norm's backward pass."""
-    found: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = torch.ops.aten.native_batch_norm_backward(
-        gradient, inputs, weight, None, None, mean, scale, True, eps, [True, True, True]
+def _channel_sums(
+    first: torch.Tensor, second: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Σ f and Σ f (s − mean) scale of each channel, by the kernel that gives batch norm's gradients by β and γ."""
+    _, product, total = torch.ops.aten.native_batch_norm_backward(
+        first, second, None, None, None, mean, scale, True, 0.0, [False, True, True]
     )
-    return found
+    return total, product
 
 
-def _channel_dot(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Σ `first` `second` over all but the channel: batch norm's gradient by γ where x̂ is `second`. -> (C,)."""
-    zero, one = second.new_zeros(second.shape[1]), second.new_ones(second.shape[1])
-    found: torch.Tensor = torch.ops.aten.native_batch_norm_backward(
-        first, second, one, None, None, zero, one, True, 0.0, [False, True, False]
-    )[1]
-    return found
-
-
-def _combined(
-    constant: torch.Tensor, terms: list[tuple[torch.Tensor, torch.Tensor]], onto: torch.Tensor | None = None
-) -> torch.Tensor:
-    """constant + Σ coefficient · tensor, (+ `onto`, in place); coefficients and constant are one value a channel."""
-    if onto is None:
-        tensor, coefficient = terms.pop(0)
-        onto = torch.addcmul(constant[:, None, None], tensor, coefficient[:, None, None])
-    else:
-        onto.add_(constant[:, None, None])
-    for tensor, coefficient in terms:
-        onto.addcmul_(tensor, coefficient[:, None, None])
-    return onto
+def _combined(constant: torch.Tensor, *terms: tuple[torch.Tensor | None, torch.Tensor]) -> torch.Tensor:
+    """constant + Σ tensor · coefficient, with one coefficient a channel; a tensor that is None adds nothing."""
+    (first, coefficient), *others = terms
+    total = torch.addcmul(constant[:, None, None], first, coefficient[:, None, None])  # type: ignore[arg-type]
+    for tensor, coefficient in others:
+        if tensor is not None:
+            total.addcmul_(tensor, coefficient[:, None, None])
+    return total
 
 
 _REPLACEMENTS: dict[Callable[..., Any], Callable[..., Any]] = {

@@ -9,6 +9,7 @@ at addresses that stay. So whoever makes a run may have the device side captured
 when the work is launched, never what is computed.
 """
 
+import functools
 import importlib
 import time
 from collections.abc import Callable, Hashable
@@ -65,9 +66,11 @@ class Run:
         self.two_class = recipe["split"]["kind"] == "two-class"
         self.group_is_label = recipe["split"]["kind"] != "groups"
 
-        self.train = make_part(data, split.train, recipe, device)
-        self.validation = make_part(data, split.validation, recipe, device) if len(split.validation) else None
-        self.test = make_part(data, split.test, recipe, device, train=False)
+        layout = training.get("layout") or "channels-last"
+        part_of = functools.partial(make_part, data, data=recipe, device=device, layout=layout)
+        self.train = part_of(split.train)
+        self.validation = part_of(split.validation) if len(split.validation) else None
+        self.test = part_of(split.test, train=False)
         # What is measured: hyper-parameters are chosen by runs that never see the test set.
         self.measured = training.get("evaluate_on", "test")
         self.held_out = self.test if self.measured == "test" else self.validation
@@ -76,11 +79,11 @@ class Run:
 
         self.classes, self.groups = len(split.class_counts), len(split.group_counts)
         self.model = build(
-            spec["model"]["name"], self.train.input_shape, self.classes, self.seed, **spec["model"]["options"]
+            spec["model"]["name"], self.train.input_shape, self.classes, self.seed, layout, **spec["model"]["options"]
         ).to(device)
         if training["precision"] == "bf16":  # the model alone, wherever it is called; losses and weights stay fp32
             self.model.forward = torch.autocast(device.type, torch.bfloat16)(self.model.forward)
-        target = make_part(data, split.target, recipe, device) if len(split.target) else None
+        target = part_of(split.target) if len(split.target) else None
         context = self._context(target, split.class_counts, split.group_counts)
         self.method = importlib.import_module(f"reweigh.methods.{spec['uses']}").Method(spec["method_options"], context)
         self.stages = self.method.stages(self.epochs)
