@@ -106,27 +106,34 @@ def test_graphs_made_anew_for_each_batch_give_the_same(direct):
     torch.testing.assert_close(same_log, log, rtol=1e-10, atol=0)
 
 
-def test_without_kept_graphs_there_is_that_of_one_batch_at_a_time():
-    most = {}
-    for keep_graphs in (True, False):
-        problem = NetProblem()
-        problem.training = problem.training * 4  # eight batches
-        alive = weakref.WeakSet()
-        peak = 0
+class Token:
+    """Lives as long as the graph of one pass."""
 
-        class Saved:
-            """A tensor that a graph holds on to."""
+    alive, most = weakref.WeakSet(), 0
 
-            def __init__(self, tensor):
-                nonlocal peak
-                self.tensor = tensor
-                alive.add(self)  # noqa: B023
-                peak = max(peak, len(alive))  # noqa: B023
 
-        with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
-            problem.hypergradient(terms=2, keep_graphs=keep_graphs)
-        most[keep_graphs] = peak
-    assert most[False] < most[True] / 3
+class Tracked(torch.autograd.Function):
+    """The identity, whose node in the graph holds a token."""
+
+    @staticmethod
+    def forward(ctx, values):
+        ctx.token = Token()
+        Token.alive.add(ctx.token)
+        Token.most = max(Token.most, len(Token.alive))
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+@pytest.mark.parametrize(("keep_graphs", "most"), [(True, 8), (False, 1)])
+def test_without_kept_graphs_there_is_that_of_one_batch_at_a_time(keep_graphs, most):
+    problem = NetProblem()
+    Token.most = 0
+    problem.training = [lambda at, design, of=of: Tracked.apply(of(at, design)) for of in problem.training * 4]
+    problem.hypergradient(terms=2, keep_graphs=keep_graphs)
+    assert Token.most == most
 
 
 @pytest.mark.parametrize("direct", [False, True])

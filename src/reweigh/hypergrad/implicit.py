@@ -16,6 +16,7 @@ which costs half as much again on a ResNet-32 and gives the same. Nothing here w
 `lookahead`, the functions that are passed in choose the mode of batch norm and the masks of dropout.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -77,10 +78,10 @@ class TrainingGradient:
     def __init__(
         self, losses: Sequence[JointLoss], parameters: Parameters, design: Parameters, keep_graphs: bool = True
     ) -> None:
-        self.losses, self.keep_graphs = losses, keep_graphs
+        self.losses = losses
         self.at = {name: value.detach().requires_grad_() for name, value in parameters.items()}
         self.design = {name: value.detach().requires_grad_() for name, value in design.items()}
-        self.kept = [self._gradient(losses)] if keep_graphs else []
+        self.kept = self._gradient(losses) if keep_graphs else None
 
     def hessian_product(self, vector: Vector) -> Vector:
         """H `vector`: a vector-Jacobian product of g_T, H being symmetric. Zero where L_T is linear in θ."""
@@ -97,20 +98,26 @@ class TrainingGradient:
             return torch.autograd.grad(total, list(self.at.values()), create_graph=True)
 
     def _product(self, vector: Vector, inputs: Parameters, linear: bool) -> Vector:
-        product: Vector | None = None
-        for value in self.kept or map(self._gradient, zip(self.losses, strict=True)):
-            # A part of g_T that is a constant has no graph and adds nothing.
-            pairs = [(gradient, part) for gradient, part in zip(value, vector, strict=True) if gradient.requires_grad]
-            more = torch.autograd.grad(
-                [gradient for gradient, _ in pairs],
-                list(inputs.values()),
-                [part for _, part in pairs],
-                retain_graph=self.keep_graphs,
-                materialize_grads=linear,
-            )
-            product = more if product is None else tuple(a + b for a, b in zip(product, more, strict=True))
-        assert product is not None  # there is at least one batch
-        return product
+        if self.kept is not None:
+            return _through(self.kept, vector, inputs, linear, retain_graph=True)
+        # Nothing here holds on to a graph while the next one is made.
+        products = (
+            _through(self._gradient([loss]), vector, inputs, linear, retain_graph=False) for loss in self.losses
+        )
+        return functools.reduce(lambda total, more: tuple(a + b for a, b in zip(total, more, strict=True)), products)
+
+
+def _through(value: Vector, vector: Vector, inputs: Parameters, linear: bool, retain_graph: bool) -> Vector:
+    """The vector-Jacobian product of `value` by `inputs`; zero where that does not depend on them if it is `linear`."""
+    # A part of g_T that is a constant has no graph and adds nothing.
+    pairs = [(gradient, part) for gradient, part in zip(value, vector, strict=True) if gradient.requires_grad]
+    return torch.autograd.grad(
+        [gradient for gradient, _ in pairs],
+        list(inputs.values()),
+        [part for _, part in pairs],
+        retain_graph=retain_graph,
+        materialize_grads=linear,
+    )
 
 
 def neumann(product: Product, vector: Vector, step: float, terms: int) -> tuple[Vector, torch.Tensor]:
