@@ -52,7 +52,7 @@ def test_kernels_and_batches_lie_as_the_spec_says(layout, mnist):
     memory_format = FORMATS[layout]
     assert run.model.conv2.weight.is_contiguous(memory_format=memory_format)
     assert not run.model.conv2.weight.is_contiguous(memory_format=FORMATS["nchw" if layout != "nchw" else None])
-    grey = run.batches.batch(0).inputs, run.method.context.target.batch(0).inputs
+    grey = run.course.batches.batch(0).inputs, run.method.context.target.batch(0).inputs
     assert all(images.is_contiguous(memory_format=memory_format) for images in grey)
 
 
