@@ -21,6 +21,7 @@ class Loss:
 
     def __init__(self, class_counts: torch.Tensor, examples: int, *, normalise_logits: bool = False) -> None:
         self.class_counts, self.examples = class_counts, examples
+        self.undefined: list[int] = []  # classes without training examples for which the loss has no meaning
         self.normalise_logits = normalise_logits
 
     def __call__(self, logits: torch.Tensor, batch: Batch, class_weights: torch.Tensor | None = None) -> torch.Tensor:
