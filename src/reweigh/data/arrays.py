@@ -85,7 +85,7 @@ class Split:
 
     @property
     def missing(self) -> list[str]:
-        """The classes and groups that have no training example. Noise, or a group that is only tested on, leaves some."""
+        """The classes and groups without training examples: noise, or a group that is only tested on, leaves some."""
         counted = zip((self.class_names, self.group_names), (self.class_counts, self.group_counts), strict=True)
         names = [name for known, counts in counted for name, count in zip(known, counts, strict=True) if not count]
         return list(dict.fromkeys(names))
@@ -123,7 +123,9 @@ class Split:
                     for part in PARTS
                 }
                 classes, groups = (tuple(arrays[f"{what}_names"].tolist()) for what in ("class", "group"))
-        except Exception as error:  # damaged bytes end in BadZipFile, zlib.error, struct.error, KeyError, SyntaxError ...
+        except (
+            Exception
+        ) as error:  # damaged bytes end in BadZipFile, zlib.error, struct.error, KeyError, SyntaxError ...
             raise ValueError(f"not a split ({error!r})") from None
         return cls(**parts, class_names=classes, group_names=groups)
 

@@ -34,9 +34,9 @@ def long_tail_sizes(largest: int, imbalance_ratio: float, classes: int, exact: b
     """Sizes of an exponential long tail: `largest * mu**i`, rounded down.
 
     mu = (1 / imbalance_ratio)**(1 / (classes - 1)), so that the last class has `largest / imbalance_ratio`. It has just
-    that with `exact`; so has every class whose size is whole what it should have (Cao et al., 2019, compute i /
-    (classes - 1) first, which comes to the same sizes for every tail of theirs). Else mu is computed first (TDR's code),
-    and its rounding error may cost a class whose size is whole an example: 49 for 50 at 500, ratio 10, 100 classes.
+    that with `exact`, and every class has what the formula says (Cao et al., 2019, compute i / (classes - 1) first,
+    which gives the same sizes for their tails). Else mu is computed first (TDR's code), and its rounding error may cost
+    a class whose size is whole an example: 49 for 50 at 500, ratio 10, 100 classes.
 
     Raises ConfigError for an impossible ratio, fewer than two classes, or a class left without an example.
 
@@ -75,21 +75,22 @@ def step_sizes(largest: int, imbalance_ratio: float, classes: int) -> list[int]:
 def fraction(imbalance_ratio: float) -> Fraction:
     """The number that a ratio was written as: 10/3 or 1/0.3 as 10/3, though no float is; 0.29 of anything as 29/100.
 
-    That is a fraction of small numbers that the float is nearest to, give or take the rounding of one division; if there
-    is none, the shortest decimal number that gives the float. Raises ConfigError for an impossible ratio.
+    That is a fraction of small numbers as near to the float as two roundings leave it; if there is none, the shortest
+    decimal number that gives the float. Raises ConfigError for an impossible ratio.
 
     >>> fraction(10 / 3), fraction(1 / 0.005), fraction(2.5), fraction(1.23456789)
     (Fraction(10, 3), Fraction(200, 1), Fraction(5, 2), Fraction(123456789, 100000000))
     """
     ratio = _checked(imbalance_ratio)
-    simple = Fraction(ratio).limit_denominator(LARGEST_DENOMINATOR)
-    return simple if abs(simple - Fraction(ratio)) <= Fraction(math.ulp(ratio)) else Fraction(str(ratio))
+    exact = Fraction(ratio)
+    simple = exact.limit_denominator(LARGEST_DENOMINATOR)
+    return simple if abs(simple - exact) <= exact / 2**52 else Fraction(str(ratio))
 
 
 def _tail_size(largest: int, ratio: Fraction, place: int, last: int) -> int:
-    """`largest * (1 / ratio)**(place / last)`, rounded down: the largest n with n**last * ratio**place <= largest**last.
+    """`largest / ratio**(place / last)`, rounded down: the largest n with n**last * ratio**place <= largest**last.
 
-    The float is within a few units of it, and whole numbers decide.
+    The float is close to it, and whole numbers decide.
     """
     p, q = ratio.numerator**place, largest**last * ratio.denominator**place
     size = int(largest * float(ratio) ** (-place / last))

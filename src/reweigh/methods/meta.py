@@ -32,8 +32,8 @@ class Method(base.Method):
             raise ConfigError("meta: this loss remembers training examples; set meta_loss to cross_entropy")
         if options["meta_loss"] == "own" and self.loss.undefined:
             raise ConfigError(
-                f"meta: class {self.loss.undefined[0]} has no training example, so that this loss has no meaning for those "
-                "of the target set; set meta_loss to cross_entropy"
+                f"meta: class {self.loss.undefined[0]} has no training example, so this loss has no meaning for those "
+                "in the target set; set meta_loss to cross_entropy"
             )
         self.prior = effective_number(context.class_counts, options["beta"])  # type: ignore[arg-type]
 
