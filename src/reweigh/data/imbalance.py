@@ -47,7 +47,8 @@ def long_tail_sizes(largest: int, imbalance_ratio: float, classes: int, exact: b
         raise ConfigError(f"a long tail needs at least 2 classes, not {classes}")
     _checked(imbalance_ratio), _counted(largest, "largest_class")
     if exact:
-        sizes = [_tail_size(largest, fraction(imbalance_ratio), i, classes - 1) for i in range(classes)]
+        ratio = fraction(imbalance_ratio)
+        sizes = [_tail_size(largest, ratio, i, classes - 1) for i in range(classes)]
     else:
         mu = (1 / imbalance_ratio) ** (1 / (classes - 1))
         sizes = [int(largest * mu**i) for i in range(classes)]

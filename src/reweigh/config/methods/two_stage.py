@@ -44,7 +44,8 @@ class TwoStageOptions(StageOneOptions):
 def stages(options: Options, epochs: int) -> list[PlannedStage]:
     """Stage one, then what trains the head; no epochs where nothing does."""
     second = options.get("second_stage")
-    after = PlannedStage(second["epochs"], second["sampling"], second["batch_size"]) if second else PlannedStage(0)
+    blocks = ("epochs", "sampling", "batch_size")
+    after = PlannedStage(*(second[key] for key in blocks), train="head") if second else PlannedStage(0)
     return [PlannedStage(epochs, options["stage_one"]["sampling"]), after]
 
 
