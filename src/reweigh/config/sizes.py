@@ -77,42 +77,33 @@ def check(data: dict[str, Any], where: str) -> None:
     train_pools, test_pools = _pools(data)
     if width is None or not train_pools:
         return
-    # Target images may be training images too where the config says so; validation images are neither.
-    reserved = validation + (0 if split["target_inside"] else target)
     for label in wanted or range(len(train_pools)):
         if label >= len(train_pools):
             raise ConfigError(f"{where}: class {label} is not among the {len(train_pools)} of {data['dataset']}")
-        size = max(wanted.get(label, 1), 1)
-        _check_pool(data, split, label, size, max(size + reserved, target + validation), train_pools[label], where)
+        what = f"{'group' if split['kind'] == 'groups' else 'class'} {label}"
+        if trouble := _short(split, max(wanted.get(label, 1), 1), target, validation, train_pools[label]):
+            needed, size = trouble
+            have = f"{data['dataset']} has {train_pools[label]}"
+            raise ConfigError(f"{where}: {what} needs {needed} images ({size} to train on), {have}; ask for fewer")
         if test > test_pools[label]:
             raise ConfigError(
-                f"{where}: test_size asks for {test} images of {_one(split)} {label}, "
-                f"{data['dataset']} has {test_pools[label]}; ask for fewer"
+                f"{where}: test_size asks for {test} images of {what}, {data['dataset']} has {test_pools[label]}; "
+                "ask for fewer"
             )
 
 
-def _check_pool(
-    data: dict[str, Any], split: dict[str, Any], label: int, size: int, needed: int, pool: int, where: str
-) -> None:
-    """Raise ConfigError if a class or group of `pool` examples has not the `needed` ones, `size` of them to train on."""
+def _short(split: dict[str, Any], size: int, target: int, validation: int, pool: int) -> tuple[int, int] | None:
+    """If a class or group of `pool` examples has not what is asked of it: how many that takes, `size` to train on."""
+    # Target images may be training images too where the config says so; validation images are neither.
+    needed = max(size + (0 if split["target_inside"] else target), target) + validation
     if needed > pool:
-        raise ConfigError(
-            f"{where}: {_one(split)} {label} needs {needed} images ({size} to train on), {data['dataset']} has {pool}; "
-            "ask for fewer"
-        )
+        return needed, size
     share = split.get("validation_share")
     if share and split["target_inside"] and split["kind"] == "all" and not split.get("noise"):
-        # What is held out is no target; every target example is among those that are trained on.
-        each, free = part_of(pool, share), pool - needed + size
-        if each > free:
-            raise ConfigError(
-                f"{where}: validation_share asks for {each} of the {pool} images of class {label}, of which {pool - free} "
-                "are targets; ask for fewer"
-            )
-
-
-def _one(split: dict[str, Any]) -> str:
-    return "group" if split["kind"] == "groups" else "class"
+        # All are trained on, targets among them, and what is held out is none of those.
+        held_out = part_of(pool, share)
+        return (target + held_out, pool - held_out) if target + held_out > pool else None
+    return None
 
 
 def check_batches(spec: dict[str, Any], batch_norm: bool, where: str) -> None:
