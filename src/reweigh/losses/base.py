@@ -21,8 +21,12 @@ class Loss:
 
     def __init__(self, class_counts: torch.Tensor, examples: int, *, normalise_logits: bool = False) -> None:
         self.class_counts, self.examples = class_counts, examples
-        self.undefined: list[int] = []  # classes without training examples for which the loss has no meaning
         self.normalise_logits = normalise_logits
+
+    @property
+    def undefined(self) -> list[int]:
+        """Classes without training examples whose losses have no meaning; to be asked on the host, before a step."""
+        return []
 
     def __call__(self, logits: torch.Tensor, batch: Batch, class_weights: torch.Tensor | None = None) -> torch.Tensor:
         """The loss of each example, times the weight of its class. logits (B, C), class_weights (C,) -> (B,)."""
@@ -36,6 +40,9 @@ class Loss:
     def scaled(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits as the loss sees them. (B, C) -> (B, C)."""
         return F.normalize(logits) if self.normalise_logits else logits
+
+    def recount(self) -> None:
+        """`class_counts` has changed in place: bring what was made from it up to date, in place too."""
 
     def refresh(self, epoch: int, logits_of: Callable[[torch.Tensor], torch.Tensor], train: InputPart) -> None:
         """Before an epoch: what a loss remembers of single examples. `logits_of` maps inputs to logits (B, C)."""

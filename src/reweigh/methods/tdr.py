@@ -41,13 +41,13 @@ class Method(base.Method):
         self.start = equal(context.group_counts)
         self.weights, self.next_weights = self.start.clone(), self.start.clone()
 
-    def prepare(self, number: int) -> str:
+    def prepare(self, at: base.Position) -> str:
         every, fresh = self.options["outer_every"], self.options["hypergradient_batch"] == "fresh"
-        if number % every != (0 if fresh else every - 1):
+        if at.step % every != (0 if fresh else every - 1):
             return "inner"
-        self.context.target.seek(number // every)  # type: ignore[union-attr]
+        self.context.target.seek(at.step // every)  # type: ignore[union-attr]
         if fresh:
-            self.context.fresh.seek(number // every)
+            self.context.fresh.seek(at.step // every)
         return "outer"
 
     def learn(self, step: base.Step) -> None:
