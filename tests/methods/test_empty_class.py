@@ -111,9 +111,9 @@ def test_random_class_weights_are_shared_by_the_classes_that_exist(slice_of_cifa
     options = next(one for name, one in CASES if name == "random_weights" and one["per"] == "class")
     run = run_of("random_weights", options, slice_of_cifar, empty)
     for number in range(20):
-        run.method.prepare(number * options["every"])
-        assert run.method.drawn[empty[2]] == 0
-        assert run.method.drawn.sum().item() == pytest.approx(1)
+        drawn = run.method.draw(20, number)
+        assert drawn[empty[2]] == 0
+        assert drawn.sum().item() == pytest.approx(1)
 
 
 LDAM = {"name": "ldam", "max_margin": 0.5, "scale": 2.0}
