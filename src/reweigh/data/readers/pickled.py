@@ -74,6 +74,8 @@ def load(path: Path) -> dict[str, Any]:
 def load_saved(path: Path) -> dict[str, Any]:
     """The dictionary of numpy arrays that `torch.save` wrote. Raises DataError if it is anything else."""
     with refused(path, "a dictionary of arrays saved by torch"), zipfile.ZipFile(path) as archive:
+        if path.stat().st_size and archive.infolist()[0].header_offset:
+            raise ValueError("something stands before it")
         (name,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         with archive.open(name) as file:
             return _dictionary(file)
