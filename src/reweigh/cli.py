@@ -78,14 +78,14 @@ def split(runs: Runs) -> None:
     [dim]reweigh split quick/tdr/mnist-4v9/rho0.005/seed0[/dim]
     """
     from reweigh.config.loading import load
-    from reweigh.data.obtain import describe, split_path
+    from reweigh.data.obtain import describe, split_path, summary
 
     config = load()
     config.project.apply()
     for run in runs:
         spec = config.resolve(config.run_with_split(run))
         described = describe(spec)
-        typer.echo(f"{split_path(spec)}: {described['sizes']}")
+        typer.echo(f"{split_path(spec)}: {summary(described)}")
 
 
 @app.command()
