@@ -37,7 +37,9 @@ def curves_agree(body: Body) -> Iterator[str]:
     two_class = body["spec"]["data"]["split"]["kind"] == "two-class"
     columns = (curves[key] for key in ("epoch", f"{measured}_accuracy", "minority_recall", "minority_precision"))
     for place, (epoch, share, recall, precision) in enumerate(zip(*columns, strict=True)):
-        if has_no_metrics(body) and place == len(accuracy) - 1:
+        # A last stage without epochs may spoil what was measured before it.
+        spoilt = has_no_metrics(body) and place == len(accuracy) - 1
+        if spoilt and (share is None or body["stages"][-1]["epochs"]):
             if not share is recall is precision is None:
                 yield f"after epoch {epoch}: it diverged there, but was measured"
             continue
@@ -62,15 +64,14 @@ def _stages_of_curves(body: Body) -> Iterator[str]:
     for place, (epoch, number) in enumerate(zip(curves["epoch"], curves["stage"], strict=True)):
         if number != bisect.bisect_left(ends, epoch):
             yield f"curves.stage[{place}] is {number}, but epoch {epoch} is one of another stage"
-    bests: list[float | None] = []
+    best: float | None = None
     for number, stage in enumerate(body["stages"]):
         rows = zip(curves[key], curves["epoch"], curves["stage"], strict=True)
         measured = [(share, -epoch) for share, epoch, of in rows if of == number and share is not None]
         best, epoch = max(measured, default=(None, None))
         if (stage["best_epoch"], stage[f"best_epoch_{key}"]) != (None if epoch is None else -epoch, best):
             yield f"stage {stage['name']}: its best epoch is not the highest of its curve, {best}"
-        bests += [] if best is None else [best]
-    stated, best = body["metrics"][f"best_epoch_{key}"], bests[-1] if bests else body["metrics"][key]
+    stated, best = body["metrics"][f"best_epoch_{key}"], body["metrics"][key] if best is None else best
     if not has_no_metrics(body) and stated != best:
         yield f"metrics.best_epoch_{key} is not {best}, the highest of its curve"
 
