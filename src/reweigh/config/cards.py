@@ -30,6 +30,7 @@ class PlannedStage(NamedTuple):
     epochs: int
     sampling: str = "uniform"  # one of reweigh.data.sampling
     batch_size: int | None = None  # None: that of the spec's training block
+    train: str = "all"  # what is trained, as in Stage: all, or a part of the head
 
 
 class Look(NamedTuple):
