@@ -1,4 +1,4 @@
-"""The forward mode of our batch norm against PyTorch's, and against finite differences."""
+"""Our batch norm against PyTorch's: values, statistics, derivatives of both orders; its forward mode; no cuDNN."""
 
 import copy
 
@@ -8,21 +8,34 @@ from torch import nn
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
+from reweigh.models import build
 from reweigh.models.layers import without_trace
-from reweigh.models.norms import BatchNorm2d
+from reweigh.models.norms import BatchNorm1d, BatchNorm2d
+
+MODELS = {
+    "resnet20": {},
+    "resnet32": {},
+    "sce_cnn": {},
+    "resnet_cifar": {"depth": 18},
+    "torchvision_resnet": {"depth": 18},
+}
+SHAPES = {"2d": (5, 3, 4, 6), "1d": (7, 3), "sequences": (4, 3, 6)}
+KINDS = {"2d": (BatchNorm2d, nn.BatchNorm2d), "1d": (BatchNorm1d, nn.BatchNorm1d)}
+KINDS["sequences"] = KINDS["1d"]
 
 
-def pair(seed=0, dtype=torch.float64):
+def pair(seed=0, dtype=torch.float64, kind="2d"):
     """Our norm and PyTorch's with the same parameters and running statistics that are not those of the batch."""
     generator = torch.Generator().manual_seed(seed)
-    ours = BatchNorm2d(3).to(dtype)
+    ours, theirs = (norm(3).to(dtype) for norm in KINDS[kind])
     with torch.no_grad():
         for tensor in (ours.weight, ours.bias, ours.running_mean):
             tensor.copy_(torch.randn(3, generator=generator, dtype=dtype))
         ours.running_var.copy_(torch.rand(3, generator=generator, dtype=dtype) + 0.5)
-    theirs = nn.BatchNorm2d(3).to(dtype)
     theirs.load_state_dict(ours.state_dict())
-    images = torch.randn(5, 3, 4, 6, generator=generator, dtype=dtype).to(memory_format=torch.channels_last) * 2 + 1
+    images = torch.randn(SHAPES[kind], generator=generator, dtype=dtype) * 2 + 1
+    if kind == "2d":
+        images = images.to(memory_format=torch.channels_last)
     directions = [torch.randn(shape, generator=generator, dtype=dtype) for shape in (images.shape, (3,), (3,))]
     return ours, theirs, images, directions
 
@@ -40,8 +53,9 @@ def derivative(norm, images, directions, along):
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("along", [("inputs",), ("weight", "bias"), ("bias",), ("inputs", "weight", "bias")])
-def test_the_tangent_is_pytorchs(along, training):
-    ours, theirs, images, directions = pair()
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_tangent_is_pytorchs(along, training, kind):
+    ours, theirs, images, directions = pair(kind=kind)
     ours.train(training), theirs.train(training)
     found, expected = (derivative(norm, images, directions, along) for norm in (ours, theirs))
     assert torch.equal(found.primal, expected.primal)
@@ -70,15 +84,61 @@ def test_the_tangent_is_a_finite_difference_and_no_buffer_moves_without_trace(ba
     assert all(torch.equal(value, before[name]) for name, value in ours.state_dict().items())
 
 
-def test_with_a_graph_or_without_duals_it_is_pytorchs_norm():
-    ours, theirs, images, _ = pair(2)
-    leaf, other = images.clone().requires_grad_(), images.clone().requires_grad_()
-    ours(leaf).square().sum().backward()
-    theirs(other).square().sum().backward()
-    assert torch.equal(leaf.grad, other.grad) and torch.equal(ours.weight.grad, theirs.weight.grad)
-    with torch.no_grad():
-        assert torch.equal(ours(images), theirs(images))
-    assert torch.equal(ours.running_mean, theirs.running_mean)
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_statistics_and_both_derivatives_are_pytorchs(kind, training):
+    found = []
+    for norm, images in zip(pair(2, kind=kind)[:2], [pair(2, kind=kind)[2]] * 2, strict=True):
+        norm.train(training)
+        leaf = images.clone().requires_grad_()
+        out = norm(leaf)
+        leaves = (leaf, norm.weight, norm.bias)
+        first = torch.autograd.grad(out.pow(3).sum(), leaves, create_graph=True)
+        second = torch.autograd.grad(sum(part.square().sum() for part in first), leaves)
+        with torch.no_grad():
+            again = norm(images)
+        found.append((out, *first, *second, again, norm.running_mean, norm.running_var, norm.num_batches_tracked))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*found, strict=True))
+    assert found[0][-1] == 2 * training and all(derivative.any() for derivative in found[0][1:7])
+
+
+def test_both_derivatives_are_finite_differences():
+    norm, images = pair(4)[0], pair(4)[2].requires_grad_()
+    arguments = (images, norm.weight, norm.bias)
+
+    def normalised(inputs, weight, bias):
+        with without_trace(norm, True):
+            return functional_call(norm, {"weight": weight, "bias": bias}, (inputs,))
+
+    assert torch.autograd.gradcheck(normalised, arguments) and torch.autograd.gradgradcheck(normalised, arguments)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_model_leaves_its_batch_norms_to_cudnn(name):
+    """`F.batch_norm` is where PyTorch chooses cuDNN on a GPU."""
+    model, calls = build(name, (3, 32, 32), 2, 0, **MODELS[name]), []
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    assert norms and all(isinstance(norm, BatchNorm1d | BatchNorm2d) for norm in norms)
+
+    class Watch(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, arguments=(), keywords=None):
+            calls.append(function)
+            return function(*arguments, **(keywords or {}))
+
+    for training in (True, False):
+        with Watch():
+            model.train(training)(torch.rand(2, 3, 32, 32))
+    assert calls.count(torch.native_batch_norm) == 2 * len(norms)
+    assert not {nn.functional.batch_norm, torch.batch_norm} & set(calls)
+
+
+@pytest.mark.parametrize("kind", ["1d", "2d"])
+def test_a_batch_of_one_value_a_channel_is_refused_in_training(kind):
+    ours, _, images, _ = pair(5, kind=kind)
+    one = images[:1] if kind == "1d" else images[:1, :, :1, :1]
+    with pytest.raises(ValueError, match="more than one value a channel"):
+        ours(one)
+    assert ours.num_batches_tracked == 0 and ours.eval()(one).isfinite().all()
 
 
 def test_mixed_precision_keeps_the_type_of_the_output():

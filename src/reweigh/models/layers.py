@@ -66,29 +66,71 @@ class Dropout(nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
-        self.seed: torch.Tensor | None = None
-        self.salt = 0
+        self.number = 0  # among the model's dropout layers
+        self.units = 0  # of one example; 0 before the first pass
+        self.masks: Masks | None = None
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         if not self.training or self.p == 0:
             return inputs
-        if self.seed is None:
+        if self.masks is None:
             raise RuntimeError("dropout in training mode needs a seed: call hold_dropout(model, seed, name) first")
-        bits = hashed(inputs.numel(), self.seed.to(inputs.device), self.salt)
-        keep = (bits >= round(self.p * 2**31)).view(inputs.shape)
-        return inputs * (keep / (1 - self.p)).to(inputs.dtype)
+        keep = (self.masks.bits(self, inputs) >= round(self.p * 2**31)).view(inputs.shape)
+        # Not `inputs * mask`, nor `/ (1 - p)`: in forward mode the other factor has a tangent of zeros, whose product
+        # torch forms in Python, after it has imported its compiler.
+        dropped: torch.Tensor = torch.ops.aten.div.Scalar(inputs.masked_fill(~keep, 0), 1 - self.p)
+        return dropped
 
 
-def hashed(count: int, seed: torch.Tensor, salt: int) -> torch.Tensor:
-    """Numbers uniform over 0 … 2³¹ − 1, from an int64 seed (0-dimensional) and a 31-bit salt. -> int32 (count,).
+class Masks:
+    """The random bits of a pass through a model's dropout layers: one hash over the units of all of them.
+
+    Unit i of layer k is number k · 2²⁶ + i, whatever else is hashed with it: so its bits depend on the seed, the salt,
+    the layer and the place alone. The first pass through a model does not yet know how many units the later layers
+    have, and hashes them one by one.
+    """
+
+    LAYER = 2**26  # most units of a layer
+
+    def __init__(self, layers: list[Dropout], seed: torch.Tensor, salt: int) -> None:
+        self.layers, self.seed, self.salt = layers, seed, salt
+        self.hashed: dict[int, torch.Tensor] = {}  # by layer; taken out when used, for a pass may be repeated
+
+    def bits(self, layer: Dropout, inputs: torch.Tensor) -> torch.Tensor:
+        """Numbers uniform over 0 … 2³¹ − 1 for the units of a layer in a batch of its inputs. -> int32 (numel,)."""
+        examples, wanted = max(1, len(inputs)), inputs.numel()
+        if wanted > self.LAYER:
+            raise ValueError(f"a dropout layer of {wanted} units, more than {self.LAYER}: use smaller batches")
+        layer.units = wanted // examples
+        found = self.hashed.pop(layer.number, None)
+        if found is None or len(found) != wanted:
+            active = [one for one in self.layers if one.training and one.p and one.units]
+            self.hashed = self._hash({one.number: one.units * examples for one in active}, inputs.device)
+            found = self.hashed.pop(layer.number)
+        return found
+
+    def _hash(self, counts: dict[int, int], device: torch.device) -> dict[int, torch.Tensor]:
+        """The bits of layers with so many units each."""
+        numbers = torch.arange(sum(counts.values()), dtype=torch.int32, device=device)
+        parts = dict(zip(counts, numbers.split(list(counts.values())), strict=True))
+        start = 0
+        for layer, count in counts.items():
+            if shift := layer * self.LAYER - start:
+                parts[layer].add_(shift)
+            start += count
+        hashed(numbers, self.seed.to(device), self.salt)
+        return parts
+
+
+def hashed(numbers: torch.Tensor, seed: torch.Tensor, salt: int) -> torch.Tensor:
+    """Numbers, int32, hashed in place to be uniform over 0 … 2³¹ − 1; seed int64 (0-dimensional), salt of 31 bits.
 
     A counter-based generator in integer arithmetic, which wraps alike everywhere: two rounds of a 32-bit hash
     (multipliers of C. Wellons' "lowbias32"), the first keyed by one half of the seed, the second by the other and the
     salt.
     """
     low, high = seed.to(torch.int32), (seed >> 32).to(torch.int32)
-    bits = torch.arange(count, dtype=torch.int32, device=seed.device)
-    bits = _mixed(bits.add_(low))
+    bits = _mixed(numbers.add_(low))
     return _mixed(bits.bitwise_xor_(high + salt)).bitwise_and_(0x7FFFFFFF)
 
 
@@ -105,10 +147,16 @@ def dropout_layers(model: nn.Module) -> list[Dropout]:
 
 
 def hold_dropout(model: nn.Module, seed: torch.Tensor | None, name: str) -> None:
-    """Fix the masks of the passes that follow: equal seeds and names give equal masks. seed int64, 0-dimensional."""
-    for number, layer in enumerate(dropout_layers(model)):
-        layer.seed = seed
-        layer.salt = stream_seed(number, name) % 2**31
+    """Fix the masks of the passes that follow: equal seeds and names give equal masks. seed int64, 0-dimensional.
+
+    Without a seed the model cannot be used in training mode, if it has dropout. A model has at most 32 such layers.
+    """
+    layers = dropout_layers(model)
+    if len(layers) > 32:
+        raise ValueError(f"a model with {len(layers)} dropout layers; the masks of at most 32 are independent")
+    masks = None if seed is None else Masks(layers, seed, stream_seed(0, name) % 2**31)
+    for number, layer in enumerate(layers):
+        layer.masks, layer.number = masks, number
 
 
 @contextmanager

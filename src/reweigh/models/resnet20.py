@@ -6,11 +6,12 @@ from torch import nn
 
 from reweigh.errors import ConfigError
 from reweigh.models.layers import glorot_, truncated_fan_in_
+from reweigh.models.norms import BatchNorm2d
 
 
-def _norm(channels: int) -> nn.BatchNorm2d:
+def _norm(channels: int) -> BatchNorm2d:
     # TensorFlow's "momentum .997" keeps .997 of the old statistics: PyTorch calls that .003.
-    return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.003)
+    return BatchNorm2d(channels, eps=1e-5, momentum=0.003)
 
 
 class Block(nn.Module):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from reweigh.models.layers import default_
-from reweigh.models.norms import BatchNorm2d
+from reweigh.models.norms import BatchNorm1d, BatchNorm2d
 
 
 class SceCnn(nn.Module):
@@ -29,7 +29,7 @@ class SceCnn(nn.Module):
                 self.norms.append(BatchNorm2d(size))
                 before = size
         self.fc1 = nn.Linear(before * (side // 8) ** 2, hidden)
-        self.norm = nn.BatchNorm1d(hidden)
+        self.norm = BatchNorm1d(hidden)
         self.head = nn.Linear(hidden, classes)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:

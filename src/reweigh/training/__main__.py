@@ -90,7 +90,8 @@ def train(
     device, clock, written = pick_device(), Clock(deadline), []
     at_once = min(at_once or automatic(waiting, device.type), len(waiting))
 
-    make = functools.partial(Job, device=device, at_once=at_once, before=before)
+    since = time.time() if again else None  # what was trained before then is trained again
+    make = functools.partial(Job, device=device, at_once=at_once, before=before, since=since)
 
     def done(record_: dict[str, Any]) -> None:
         written.append(record_["run"])

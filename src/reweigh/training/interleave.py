@@ -29,10 +29,16 @@ class Lane:
         with torch.cuda.stream(self.stream):  # None: no stream, as on a CPU
             return action()
 
-    def step(self) -> None:
-        """One step of the job, then its keeper: a checkpoint, or the end, if it is time."""
-        self.job.run.advance()
-        self.job.keeper(self.job.run)
+    def step(self) -> bool:
+        """One step of the job, then its keeper: a checkpoint, or the end, if it is time. False: it has to wait."""
+        if not self.job.ready():
+            if self.job.keeper.clock.is_up():
+                raise OutOfTime  # its state is as its last checkpoint says
+            return False
+        if not self.job.run.over:
+            self.job.run.advance()
+            self.job.keeper(self.job.run)
+        return True
 
     def save(self) -> None:
         """Write the job's checkpoint."""
@@ -69,8 +75,7 @@ def train(
                     at_once = _fewer(len(lanes) + 1)
             for lane in list(lanes):
                 if not lane.job.run.over:
-                    lane.inside(lane.step)
-                    progress(1)
+                    progress(int(lane.inside(lane.step)))
                 if lane.job.run.over:
                     done(lane.inside(lane.job.write))
                     lanes.remove(lane)
@@ -84,6 +89,7 @@ def train(
             for other in lanes:
                 if other is not lane and not other.job.run.over:
                     other.save()
+                other.job.release()
             raise
 
 
@@ -106,6 +112,8 @@ def _thinned(lanes: list[Lane], failed: Lane, keep: int) -> tuple[list[Lane], li
     whole = [lane for lane in lanes if lane is not failed]
     for lane in whole[keep:]:
         lane.save()
+    for lane in [*whole[keep:], failed]:
+        lane.job.release()  # what it was training for others too: its spec waits for a lane
     return whole[:keep], [lane.job.spec for lane in whole[keep:]] + [failed.job.spec]
 
 
