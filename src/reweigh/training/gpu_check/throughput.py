@@ -11,6 +11,7 @@ import torch
 from reweigh.training.engine import Run, eagerly
 from reweigh.training.gpu_check import cases, floor
 from reweigh.training.gpu_check.checks import Check, Context, Facts, Skipped
+from reweigh.training.gpu_check.jobs import UnsavedJob
 from reweigh.training.gpu_check.report import NOTE
 from reweigh.training.interleave import Lane
 
@@ -62,7 +63,7 @@ def steps_a_second(
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-    made = [Lane(functools.partial(_Job, context, net, layout, precision, eager), device) for _ in range(lanes)]
+    made = [Lane(functools.partial(_job, context, net, layout, precision, eager), device) for _ in range(lanes)]
     _turns(made, WARM)
     rounds = _rounds(functools.partial(_turns, made), device, 0.05 if context.small else 0.7)
     started = time.perf_counter()
@@ -75,14 +76,8 @@ def steps_a_second(
     return text, {name: rate}
 
 
-class _Job:
-    """A job for a lane: a run without checkpoints."""
-
-    def __init__(self, context: Context, net: str, layout: str, precision: str, eager: bool) -> None:
-        self.run = timed_run(context, net, layout, precision, eager)
-
-    def keeper(self, run: Run) -> None:
-        """Keep nothing."""
+def _job(context: Context, net: str, layout: str, precision: str, eager: bool) -> UnsavedJob:
+    return UnsavedJob(timed_run(context, net, layout, precision, eager))
 
 
 def timed_run(context: Context, net: str, layout: str = "nhwc", precision: str = "fp32", eager: bool = False) -> Run:
