@@ -196,7 +196,8 @@ def test_what_no_check_has_shown_is_not_relied_upon(config):
 
 
 def test_as_many_runs_side_by_side_as_the_checks_allow_and_pay():
-    rates = {f"resnet32 nhwc fp32 {lanes} lanes": rate for lanes, rate in ((4, 900.0), (8, 1200.0), (16, 1100.0))}
+    measured = {4: 900.0, 8: 1200.0, 16: 1100.0}
+    rates = {f"resnet32 channels-last fp32 {lanes} lanes": rate for lanes, rate in measured.items()}
     assert missing.at_once(Context("cuda", facts=rates)) == 8
     assert missing.at_once(Context("cuda", facts=rates, falls_back={"lanes": ["8"]})) == 16
     assert missing.at_once(Context("cuda")) == 16

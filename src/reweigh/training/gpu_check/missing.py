@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,14 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reweigh.training.__main__ import is_current, spec_paths
 from reweigh.training.gpu_check.checks import Check, Context, Failed
-from reweigh.training.gpu_check.machine import experiment_of, spec_files
+from reweigh.training.gpu_check.machine import experiment_of
 from reweigh.training.gpu_check.report import NOTE, OK
 
 CALLS = 6  # of the program that trains, where it dies
 END_SECONDS = 25.0  # for it to save its runs, and for all to be written
 LEAST_SECONDS = 10.0
 LANES = (16, 8, 4)
+ENDED = re.compile(r"(?P<run>\S+/seed\d+): (?P<status>finished|diverged)")  # a line of the program that trains
 
 
 def checks(context: Context) -> Iterator[Check]:
@@ -37,12 +40,10 @@ def checks(context: Context) -> Iterator[Check]:
 
 def left(context: Context) -> list[Path]:
     """The specs of the folder whose record is missing, without those that an earlier stage excluded."""
-    from reweigh.training.__main__ import is_current
-
     if context.folder is None:
         return []
     chosen = []
-    for path in spec_files(context.folder):
+    for path in spec_paths([str(context.folder)]):
         spec = json.loads(path.read_bytes())
         if excluded(context, spec) is None and not is_current(spec):
             chosen.append(path)
@@ -75,7 +76,7 @@ def at_once(context: Context) -> int:
     if context.device == "cpu" or context.without("lanes", "all") or not context.shown("lanes", "side by side"):
         return 1
     allowed = [lanes for lanes in LANES if not context.without("lanes", str(lanes))]
-    rates = {lanes: context.facts.get(f"resnet32 nhwc fp32 {lanes} lanes", 0.0) for lanes in allowed}
+    rates = {lanes: context.facts.get(f"resnet32 channels-last fp32 {lanes} lanes", 0.0) for lanes in allowed}
     return max(allowed, key=lambda lanes: (rates[lanes], lanes), default=1)
 
 
@@ -89,10 +90,9 @@ def train(context: Context, specs: list[Path], seconds: float) -> str:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     for line in process.stderr or ():
         last = line.strip() or last
-        run, _, told = line.strip().partition(": ")
-        if told.startswith(("finished", "diverged")):
+        if told := ENDED.search(line):
             ended += 1
-            context.note(run, OK if told.startswith("finished") else NOTE, told)
+            context.note(told["run"], OK if told["status"] == "finished" else NOTE, line[told.start("status") :])
         else:
             print(line, end="", file=sys.stderr, flush=True)
     code = process.wait()
