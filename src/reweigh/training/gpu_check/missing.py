@@ -1,7 +1,7 @@
 """Stage 5: with the time that is left, train the runs of the folder whose record is missing, in its order."""
 
 import functools
-import json
+import itertools
 import os
 import re
 import subprocess
@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reweigh.training.__main__ import is_current, spec_paths
+from reweigh.training.__main__ import TRY_AGAIN, is_current, read_spec, spec_paths
 from reweigh.training.gpu_check.checks import Check, Context, Failed
 from reweigh.training.gpu_check.machine import experiment_of
-from reweigh.training.gpu_check.report import NOTE, OK
+from reweigh.training.gpu_check.report import FAILED, NOTE, OK
 
-CALLS = 6  # of the program that trains, where it dies
+CALLS = 20  # of the program that trains, at most
 END_SECONDS = 25.0  # for it to save its runs, and for all to be written
 LEAST_SECONDS = 10.0
 LANES = (16, 8, 4)
@@ -24,18 +24,28 @@ ENDED = re.compile(r"(?P<run>\S+/seed\d+): (?P<status>finished|diverged)")  # a 
 
 
 def checks(context: Context) -> Iterator[Check]:
-    """Calls of `python -m reweigh.training` until nothing is left: more than one only where one died."""
+    """Calls of `python -m reweigh.training`, one for each stretch of the order with the same data and net."""
     end = time.monotonic() + context.seconds
+    tried: set[Path] = set()
     for number in range(1, CALLS + 1):
-        specs = left(context)
+        specs = [path for path in left(context) if path not in tried]
         seconds = end - time.monotonic() - END_SECONDS
         if not specs or seconds < LEAST_SECONDS:
             text = f"{len(specs)} runs left, {max(seconds, 0):.0f} s for them"
             yield Check("left", functools.partial(str, text))
             return
-        action = functools.partial(train, context, specs, seconds)
-        fewer = {"lanes": [str(at_once(context)) if number == 1 else "all"]}
-        yield Check(f"call {number}", action, fewer, context.seconds)
+        action = functools.partial(train, context, stretch(specs), seconds, tried)
+        yield Check(f"call {number}", action, {"lanes": [str(at_once(context))]}, context.seconds)
+
+
+def stretch(specs: list[Path]) -> list[Path]:
+    """The first specs, as long as they have the same data and net: runs that go well side by side."""
+    return next(([*alike] for _, alike in itertools.groupby(specs, _data_and_net)), [])
+
+
+def _data_and_net(path: Path) -> tuple[str, str]:
+    spec = read_spec(path)
+    return spec["data"]["dataset"], spec["model"]["name"]
 
 
 def left(context: Context) -> list[Path]:
@@ -44,7 +54,7 @@ def left(context: Context) -> list[Path]:
         return []
     chosen = []
     for path in spec_paths([str(context.folder)]):
-        spec = json.loads(path.read_bytes())
+        spec = read_spec(path)
         if excluded(context, spec) is None and not is_current(spec):
             chosen.append(path)
     return chosen
@@ -80,8 +90,11 @@ def at_once(context: Context) -> int:
     return max(allowed, key=lambda lanes: (rates[lanes], lanes), default=1)
 
 
-def train(context: Context, specs: list[Path], seconds: float) -> str:
-    """One call. A line for each run that ends. Raises Failed if the program died, or could not train a run."""
+def train(context: Context, specs: list[Path], seconds: float, tried: set[Path]) -> str:
+    """One call. A line for each run that ends, or cannot be trained. Raises Failed if the program died.
+
+    If it did not, its specs are added to `tried`: what is left of them cannot be trained, or there was no time for it.
+    """
     lanes = at_once(context)
     command = [sys.executable, "-m", "reweigh.training", *map(str, specs), "--time-budget", f"{seconds:.0f}s"]
     command += ["--at-once", str(lanes)]
@@ -96,6 +109,9 @@ def train(context: Context, specs: list[Path], seconds: float) -> str:
         else:
             print(line, end="", file=sys.stderr, flush=True)
     code = process.wait()
-    if code not in (0, 75):
+    if code not in (0, 1, 2, TRY_AGAIN):
         raise Failed(f"{ended} of {len(specs)} runs ended, then the program did, with code {code}: {last}")
-    return f"{ended} of {len(specs)} runs ended, {lanes} side by side" + ("; time is up" if code else "")
+    tried.update(specs)
+    if code in (1, 2):
+        context.note(f"{len(specs)} runs", FAILED, last)
+    return f"{ended} of {len(specs)} runs ended, {lanes} side by side" + ("; time is up" if code == TRY_AGAIN else "")
