@@ -234,7 +234,7 @@ def test_committed_records_are_of_the_schema():
         ({"steps": 1.5}, "steps: "),
         ({"steps": "10"}, "steps: "),
         ({"steps": None}, "steps: "),
-        ({"record_version": 3}, "does not match any of the expected tags"),
+        ({"record_version": 4}, "does not match any of the expected tags"),
         ({"energy_joules": 5.0}, "energy_joules: Extra"),
         ({"device": {"kind": "abacus"}}, "device.kind: "),
         ({"spec": {}}, "spec.seed: "),
@@ -252,8 +252,9 @@ def test_every_key_has_a_meaning_and_the_versions_differ_as_stated():
     for part in ours:
         for key, one in part["properties"].items():
             assert one.get("description"), (part["title"], key)
-    first, second = (set(parts[name]["required"]) for name in ("Record1", "Record2"))
+    first, second, third = (set(parts[name]["required"]) for name in ("Record1", "Record2", "Record3"))
     assert second - first == {"energy_joules", "group_sizes", "resumed", "stage_one", "stages"} and first <= second
+    assert third - second == {"also_measured", "diverged_because", "prefix"} and second - third == {"stage_one"}
 
 
 def test_the_schema_in_git_is_current():
