@@ -23,6 +23,7 @@ from reweigh.bench import grid
 from reweigh.bench.gpu import graphs
 from reweigh.bench.measure import Bench, Contender, Stopwatch, advance, all_cores
 from reweigh.bench.pairs import hypergradients
+from reweigh.bench.second_order import routes
 from reweigh.bench.table import Line, method_key
 from reweigh.config.cards import methods
 from reweigh.config.loading import resolve
@@ -296,7 +297,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], list[Line]]] = {
     "packed": packed,
     "throughput": throughput,
     "steps": steps,
-    "hypergradients": hypergradients,
+    "hypergradients": lambda bench: hypergradients(bench) + routes(bench),
     "bookkeeping": bookkeeping,
     "graphs": graphs,
     "grid": dry_runs,

@@ -92,7 +92,9 @@ class Run:
     def _new_model(self) -> nn.Module:
         """The model with the weights that a run of this seed starts from."""
         known, shape = self.spec["model"], self.parts.train.input_shape
-        model = build(known["name"], shape, self.evaluation.classes, self.seed, **known["options"]).to(self.device)
+        layout = self.spec["training"].get("layout") or "channels-last"
+        model = build(known["name"], shape, self.evaluation.classes, self.seed, layout, **known["options"])
+        model.to(self.device)
         if self.spec["training"]["precision"] == "bf16":  # the model alone: losses and weights stay fp32
             model.forward = torch.autocast(self.device.type, torch.bfloat16)(model.forward)
         return model

@@ -68,7 +68,8 @@ class Parts:
         return None if np.array_equal(clean, part.label) else clean
 
     def _made(self, part: Part, train: bool = True) -> InputPart:
-        return make_part(self.raw, part, self.spec["data"], self.device, train)
+        layout = self.spec["training"].get("layout") or "channels-last"
+        return make_part(self.raw, part, self.spec["data"], self.device, train, layout)
 
 
 @dataclass
