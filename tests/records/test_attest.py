@@ -154,7 +154,7 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(edited, capsys):
     assert "(tdr): 1 of 2 runs again\n" in said and "(er): 1 of 1 runs again\n" in said
     assert "  changed since they were trained: training/engine.py\n" in said
     assert "2 of 3 runs to train again, about " in said and f"  {RUNS[2]} (" in said
-    assert edited.trained == edited.written() == [] and not Path(".reweigh").exists()
+    assert edited.trained == edited.written() == [] and not Path(".reweigh/attest").exists()
 
 
 def test_attestations_follow_one_another(edited):
