@@ -142,10 +142,10 @@ class WeightNetwork(base.Method):
             name: torch.randn(shape, generator=generator).mul_(0.1).to(device) for name, shape in shapes.items()
         }
 
-    def prepare(self, number: int) -> str:
-        if number % self.EVERY:
+    def prepare(self, at: base.Position) -> str:
+        if at.step % self.EVERY:
             return "inner"
-        self.target.seek(number // self.EVERY)
+        self.target.seek(at.step // self.EVERY)
         return "outer"
 
     def learn(self, step: base.Step) -> None:

@@ -103,7 +103,7 @@ def floor_bytes(run: Run) -> int:
 
     kinds = (torch.nn.Conv2d, torch.nn.BatchNorm2d, torch.nn.Linear)
     handles = [layer.register_forward_hook(count) for layer in run.model.modules() if isinstance(layer, kinds)]
-    inputs = run.batches.current().inputs
+    inputs = run.course.batches.current().inputs
     run.model.eval()
     with torch.no_grad():
         run.model(inputs)

@@ -165,17 +165,17 @@ def _bookkeeping(bench: Bench, model: str, dataset: str, epochs: int) -> Line:
 
 def _epochs(bench: Bench, run: Any, keeper: Keeper, epochs: int) -> tuple[float, float]:
     """Train epochs of a run: the share of bookkeeping, and the milliseconds of a step, both without evaluation."""
-    taken = epochs * run.steps_per_epoch
+    taken = epochs * run.course.steps_per_epoch
 
     def work() -> None:
         for _ in range(taken):
             run.advance()
             keeper(run)
 
-    with Stopwatch(run, "_device_side", "_watch", "_evaluate") as spent:
+    with Stopwatch(run, "_device_side", "_tally", "_evaluate") as spent:
         total = bench.timed(work)()
     training_ = total - spent["_evaluate"]
-    return (training_ - spent["_device_side"] + spent["_watch"]) / training_, training_ / taken
+    return (training_ - spent["_device_side"] + spent["_tally"]) / training_, training_ / taken
 
 
 # --- packed ----------------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ class Problem:
 
     def __init__(self, run: Run, size: int) -> None:
         self.model, self.parameters = run.model, base.parameters_of(run.model)
-        self.batch = _first(run.batches.batch(0), size)
+        self.batch = _first(run.course.batches.batch(0), size)
         self.target = _first(run.method.context.target.batch(0), size)
         self.classes, self.device = run.classes, run.device
 

@@ -42,6 +42,7 @@ class RawData:
     test_groups: np.ndarray | None = None
     group_names: tuple[str, ...] = ()
     edition: str = "official"
+    train_clean_labels: np.ndarray | None = None  # where `train_labels` are wrong by themselves and the true are known
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def joined(self, other: "Part") -> "Part":
+        """The examples of this part, then those of another."""
+        return Part(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in FIELDS))
 
 
 @dataclass(frozen=True)

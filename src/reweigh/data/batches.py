@@ -15,6 +15,7 @@ import torch
 from reweigh.data import augment
 from reweigh.data.arrays import Part, RawData
 from reweigh.data.sampling import epoch_size, order
+from reweigh.errors import ConfigError
 from reweigh.streams import rng
 
 
@@ -52,6 +53,9 @@ class Stream(Protocol):
     def batch(self, number: int) -> Batch:
         """`seek` and `current`."""
 
+    def follow(self, members: np.ndarray) -> None:
+        """Draw from these rows of the part from the next batch on, of a stream of members: as many as before."""
+
 
 class InputPart(Protocol):
     """One part of a split (train, target, test) as a run uses it, on the device or streamed to it."""
@@ -70,8 +74,9 @@ class InputPart(Protocol):
         augmented: bool,
         drop_last: bool = True,
         sampling: str = "uniform",
+        members: np.ndarray | None = None,
     ) -> Stream:
-        """Batches in a fresh random order each cycle; see `reweigh.data.sampling`."""
+        """Batches in a fresh random order each cycle; see `reweigh.data.sampling`. Of these rows only: `members`."""
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """The whole part in its own order, never augmented: what evaluation sees."""
@@ -146,8 +151,9 @@ class DevicePart:
         augmented: bool,
         drop_last: bool = True,
         sampling: str = "uniform",
+        members: np.ndarray | None = None,
     ) -> "BatchStream":
-        return BatchStream(self, batch_size, seed, name, augmented, drop_last, sampling)
+        return BatchStream(self, batch_size, seed, name, augmented, drop_last, sampling, members)
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         rows = torch.arange(len(self), device=self.labels.device)
@@ -170,10 +176,15 @@ class BatchStream:
         augmented: bool,
         drop_last: bool = True,
         sampling: str = "uniform",
+        members: np.ndarray | None = None,
     ) -> None:
         self.part, self.seed, self.name, self.sampling = part, seed, name, sampling
         self.augmentation = part.augmentation if augmented else None
-        self._host_labels = part.labels.cpu().numpy()
+        self._labels_of_part = part.labels.cpu().numpy()
+        self._members, self._host_labels = (
+            members,
+            self._labels_of_part if members is None else self._labels_of_part[members],
+        )
         self.length = epoch_size(sampling, self._host_labels)  # examples of a cycle
         self.batch_size = min(batch_size, self.length)
         self.whole = self.length // self.batch_size if self.batch_size else 0  # complete batches of a cycle
@@ -189,12 +200,17 @@ class BatchStream:
     def size(self) -> int:
         return self.left if self._short else self.batch_size
 
+    def follow(self, members: np.ndarray) -> None:
+        labels = self._labels_of_part[members]
+        if epoch_size(self.sampling, labels) != self.length:
+            raise ConfigError(f"{len(members)} members give another number of batches than before; keep it the same")
+        self._members, self._host_labels, self._cycle = members, labels, -1
+
     def seek(self, number: int) -> None:
         cycle, place = divmod(number, self.per_cycle)
         if cycle != self._cycle:
-            self._order.copy_(
-                torch.from_numpy(order(self.sampling, self._host_labels, rng(self.seed, self.name, cycle)))
-            )
+            rows = order(self.sampling, self._host_labels, rng(self.seed, self.name, cycle))
+            self._order.copy_(torch.from_numpy(rows if self._members is None else self._members[rows]))
             if self.augmentation:
                 generator = rng(self.seed, "augment", self.name, cycle)
                 self._draws.copy_(augment.draw(self.augmentation, self.length, generator))  # type: ignore[union-attr]

@@ -8,7 +8,7 @@ import functools
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +94,10 @@ class FilePart:
         augmented: bool,
         drop_last: bool = True,
         sampling: str = "uniform",
+        members: np.ndarray | None = None,
     ) -> "FileStream":
         """Batches in a fresh random order each cycle."""
-        return FileStream(self, batch_size, seed, name, augmented, drop_last, sampling)
+        return FileStream(self, batch_size, seed, name, augmented, drop_last, sampling, members)
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """The whole part in its own order, never augmented: what evaluation sees."""
@@ -123,7 +124,8 @@ def _read(files: ImageFiles, index: np.ndarray, row: int, seed: int | None) -> t
 class Order:
     """Which examples are in which batch of a stream, as a pure function of the batch's number."""
 
-    labels: np.ndarray
+    labels: np.ndarray  # of the part, or of its members
+    members: np.ndarray | None
     sampling: str
     count: int  # examples of a cycle
     batch_size: int
@@ -143,6 +145,7 @@ class Order:
         for cycle, place in (divmod(later, self.per_cycle) for later in itertools.count(number)):
             if place == 0 or order is None:
                 order = sampling.order(self.sampling, self.labels, rng(self.seed, self.name, cycle))
+                order = order if self.members is None else self.members[order]
             yield [(int(order[at]), self._cut_seed(cycle, at)) for at in self.places(place)]
 
     def _cut_seed(self, cycle: int, at: int) -> int | None:
@@ -164,15 +167,16 @@ class FileStream:
         augmented: bool,
         drop_last: bool = True,
         drawn: str = "uniform",
+        members: np.ndarray | None = None,
     ) -> None:
         self.part = part
-        labels = part.labels.cpu().numpy()
+        labels = part.labels.cpu().numpy() if members is None else part.labels.cpu().numpy()[members]
         count = sampling.epoch_size(drawn, labels)
         batch_size = min(batch_size, count)
         whole, left = divmod(count, batch_size) if batch_size else (0, 0)
         self.per_cycle = whole + (left > 0 and not drop_last)
         augment = part.augment and augmented
-        self.order = Order(labels, drawn, count, batch_size, self.per_cycle, seed, name, augment)
+        self.order = Order(labels, members, drawn, count, batch_size, self.per_cycle, seed, name, augment)
         self._number: int | None = None
         self._ahead: Iterator[tuple[torch.Tensor, torch.Tensor]] | None = None
         # Made when they are first needed: most methods leave some of their streams alone.
@@ -183,6 +187,14 @@ class FileStream:
     def size(self) -> int:
         """Examples in the batch that the stream stands at."""
         return len(self.order.places(self._number or 0))
+
+    def follow(self, members: np.ndarray) -> None:
+        """Draw from these rows of the part from the next batch on; what was read ahead is dropped."""
+        labels = self.part.labels.cpu().numpy()[members]
+        if sampling.epoch_size(self.order.sampling, labels) != self.order.count:
+            raise ConfigError(f"{len(members)} members give another number of batches than before; keep it the same")
+        self.order = replace(self.order, labels=labels, members=members)
+        self._ahead = self._number = None
 
     def seek(self, number: int) -> None:
         """Stand at batch `number`, counted from 0 since the start of the run. Raises DataError naming a bad file."""

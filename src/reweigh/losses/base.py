@@ -36,6 +36,9 @@ class Loss:
         """Logits as the loss sees them. (B, C) -> (B, C)."""
         return F.normalize(logits) if self.normalise_logits else logits
 
+    def recount(self) -> None:
+        """`class_counts` has changed in place: bring what was made from it up to date, in place too."""
+
     def refresh(self, epoch: int, logits_of: Callable[[torch.Tensor], torch.Tensor], train: InputPart) -> None:
         """Before an epoch: what a loss remembers of single examples. `logits_of` maps inputs to logits (B, C)."""
 

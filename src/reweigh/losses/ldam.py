@@ -23,7 +23,10 @@ class Loss(base.Loss):
 
     def __init__(self, *known: Any, max_margin: float, scale: float, **shared: Any) -> None:
         super().__init__(*known, **shared)
-        self.margins, self.scale = margins(self.class_counts, max_margin), scale
+        self.margins, self.max_margin, self.scale = margins(self.class_counts, max_margin), max_margin, scale
+
+    def recount(self) -> None:
+        self.margins.copy_(margins(self.class_counts, self.max_margin))
 
     def unweighted(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         true_class = batch.labels[:, None] == torch.arange(logits.shape[1], device=logits.device)

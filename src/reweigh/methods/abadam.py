@@ -8,47 +8,61 @@ stays outside of the moments. The options are ABSGD's, `beta1`, `beta2` and G₀
 is not used.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from reweigh.hypergrad.lookahead import Parameters
 from reweigh.methods import absgd
+from reweigh.optimisers import by_decay
 
 
 class Method(absgd.Method):
-    def optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        known = {name: self.options[name] for name in ("beta1", "beta2", "stability")}
-        return PaperAdam(groups, self.context.learning_rate, **known)
+    def optimiser(self, parameters: Parameters, decay: Mapping[str, float]) -> "PaperAdam":
+        return PaperAdam(parameters, decay, **{name: self.options[name] for name in ("beta1", "beta2", "stability")})
 
 
-class PaperAdam(torch.optim.Optimizer):
-    """The step above, over groups of `params` with their `weight_decay`. `lr` is a tensor: a captured step reads it."""
+class PaperAdam:
+    """The step above (see `reweigh.optimisers`). The rate is a tensor: a captured step reads today's."""
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float, beta1: float, beta2: float, stability: float) -> None:
-        super().__init__(groups, {"lr": lr, "beta1": beta1, "beta2": beta2, "stability": stability})
-        for group in self.param_groups:
-            group["lr"] = torch.tensor(lr, device=group["params"][0].device)
-            for parameter in group["params"]:
-                self.state[parameter] = {"v": torch.zeros_like(parameter), "u": torch.zeros_like(parameter)}
+    def __init__(
+        self, parameters: Parameters, decay: Mapping[str, float], beta1: float, beta2: float, stability: float
+    ) -> None:
+        self.parameters, self.groups = dict(parameters), by_decay(parameters, decay)
+        self.beta1, self.beta2, self.stability = beta1, beta2, stability
+        self.v, self.u = ({name: torch.zeros_like(value) for name, value in parameters.items()} for _ in range(2))
+        self.rate = next(iter(parameters.values())).new_zeros(())
+
+    def prepare(self, rate: float) -> None:
+        self.rate.fill_(rate)
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if moved:
-                _step(moved, [self.state[parameter] for parameter in moved], group)
+    def step(self, gradients: Mapping[str, torch.Tensor]) -> None:
+        for decay, group in self.groups.items():
+            names = [name for name in group if name in gradients]
+            if names:
+                self._step(gradients, names, decay)
 
+    def _step(self, gradients: Mapping[str, torch.Tensor], names: list[str], decay: float) -> None:
+        values, slopes, v, u = (
+            [tensors[name] for name in names] for tensors in (self.parameters, gradients, self.v, self.u)
+        )
+        torch._foreach_mul_(v, self.beta1)
+        torch._foreach_add_(v, slopes, alpha=1 - self.beta1)
+        torch._foreach_mul_(u, self.beta2)
+        torch._foreach_addcmul_(u, slopes, slopes, value=1 - self.beta2)
+        scale = torch._foreach_sqrt(u)
+        torch._foreach_add_(scale, self.stability)
+        moves = torch._foreach_div(v, scale)
+        torch._foreach_add_(moves, values, alpha=decay)
+        torch._foreach_mul_(moves, self.rate)
+        torch._foreach_sub_(values, moves)
 
-def _step(parameters: list[torch.Tensor], states: list[dict[str, torch.Tensor]], group: dict[str, Any]) -> None:
-    gradients = [parameter.grad for parameter in parameters]
-    first, second = ([state[name] for state in states] for name in ("v", "u"))
-    torch._foreach_mul_(first, group["beta1"])
-    torch._foreach_add_(first, gradients, alpha=1 - group["beta1"])  # type: ignore[arg-type]
-    torch._foreach_mul_(second, group["beta2"])
-    torch._foreach_addcmul_(second, gradients, gradients, value=1 - group["beta2"])  # type: ignore[arg-type]
-    scale = torch._foreach_sqrt(second)
-    torch._foreach_add_(scale, group["stability"])
-    move = torch._foreach_div(first, scale)
-    torch._foreach_add_(move, parameters, alpha=group["weight_decay"])
-    torch._foreach_mul_(move, group["lr"])
-    torch._foreach_sub_(parameters, move)
+    def state(self) -> dict[str, Any]:
+        return {"v": self.v, "u": self.u}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        for kept, saved in ((self.v, state["v"]), (self.u, state["u"])):
+            for name, value in kept.items():
+                value.copy_(saved[name])

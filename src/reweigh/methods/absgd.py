@@ -47,11 +47,10 @@ class Method(base.Method):
         self.log_s = zero - math.inf
         self.seen = {"sums": zero.expand(context.classes).clone(), "counts": zero.expand(context.classes).clone()}
 
-    def prepare(self, number: int) -> str:
-        epoch, place = divmod(number, self.context.steps_per_epoch)
-        self.lambda_ = self.options["lambda_" if epoch >= self.options["from_epoch"] else "first_lambda"]
+    def prepare(self, at: base.Position) -> str:
+        self.lambda_ = self.options["lambda_" if at.stage_epoch >= self.options["from_epoch"] else "first_lambda"]
         program = "plain" if self.lambda_ is None else f"lambda {self.lambda_}"
-        self.last = self.options["log_weights"] and place == self.context.steps_per_epoch - 1
+        self.last = self.options["log_weights"] and at.ends_epoch
         return f"{program}, end of epoch" if self.last else program
 
     def balance_of(self, batch: Batch) -> torch.Tensor | None:
@@ -68,7 +67,7 @@ class Method(base.Method):
             if self.options["uniform"]:
                 weights = weights + 1 / len(losses)
         if self.options["log_weights"]:
-            self.watch(step.batch.labels, weights.double() * len(losses))
+            self.tally(step.batch.labels, weights.double() * len(losses))
         return weights
 
     def attention(self, losses: torch.Tensor) -> torch.Tensor:
@@ -80,7 +79,7 @@ class Method(base.Method):
         self.log_s.copy_(torch.logaddexp(old, new))
         return torch.exp(tilt - self.log_s) / size
 
-    def watch(self, labels: torch.Tensor, weights: torch.Tensor) -> None:
+    def tally(self, labels: torch.Tensor, weights: torch.Tensor) -> None:
         """Sum the weights p̃ (B,) of each class in the epoch; at its end, log their means and begin again."""
         classes = self.context.classes
         self.seen["sums"] += by_group(weights, labels, classes)

@@ -19,16 +19,10 @@ class Method(two_stage.Method, absgd.Method):
     def second_stage(self) -> base.Stage:
         return two_stage.head_stage("absgd", self.options["second_stage"])
 
-    def prepare(self, number: int) -> str:
-        after = number >= self.context.epochs * self.context.steps_per_epoch
+    def prepare(self, at: base.Position) -> str:
+        after = at.stage.name != two_stage.STAGE_ONE
         self.lambda_ = self.options["lambda_"] if after else None
         return "absgd" if after else "plain"
 
     def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
         return absgd.Method.example_weights(self, step, losses)
-
-    def load_state(self, state: dict[str, object]) -> None:
-        if "log_s" in state:
-            super().load_state(state)
-        else:  # stage one of another method, which has no s
-            base.Method.load_state(self, state)

@@ -4,17 +4,21 @@
 2. `example_weights`: what is the weight of each example? The engine minimises Σ_i weight_i · loss_i.
 3. `learn`: what does another data set (target, validation) teach the weights or the loss?
 
-The engine owns the rest: batches, optimiser, schedule, stages, evaluation, checkpoints, timing.
+The engine owns the rest: batches, optimiser, schedule, stages, evaluation, checkpoints, timing. Where a paper needs
+more, three hooks surround the step, each of which does nothing by default: `inputs` (what the model is shown of a
+batch), `watch` (a context around the forward pass), `objective` (what is minimised).
 
-These three run on the device. On a GPU they are captured once and replayed, so they never ask a tensor for its value,
+All of these run on the device. On a GPU they are captured once and replayed, so they never ask a tensor for its value,
 and what they remember from step to step lies in tensors that are written in place. Whatever depends on the number of
 the step, the epoch or the stage is decided before it, on the host, by `prepare`, `begin_epoch` and `begin`.
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call
@@ -23,12 +27,19 @@ from reweigh import losses
 from reweigh.data.batches import Batch, InputPart, Stream
 from reweigh.hypergrad.lookahead import Parameters
 from reweigh.models.layers import hold_dropout, without_trace
+from reweigh.optimisers import Optimiser
 from reweigh.weights import effective_number
+
+PARTS = ("train", "train+validation", "members")
 
 
 @dataclass(frozen=True)
 class Stage:
     """A stretch of training that hands its model on; a stage of 0 epochs consists of `Method.begin` alone.
+
+    `part` is what it trains on: the training set; that and what was held out of it, "train+validation"; or "members",
+    the rows of the training set that `Method.members` lists for each epoch. Labels and class counts follow the part.
+    `fresh`: it starts from new weights, those that a run with this seed starts from. Its optimiser is always new.
 
     `train` is "all", or the name of what is trained in the head: "head", "head.scale". Everything else then keeps its
     parameters, and its running statistics. `sampling` is one of `reweigh.data.sampling`. `training` replaces keys of
@@ -41,24 +52,58 @@ class Stage:
     train: str = "all"
     sampling: str = "uniform"
     training: Mapping[str, Any] = field(default_factory=dict)
+    part: str = "train"
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a run stands before a step. `step` and `epoch` count from 0 over the whole run, the others in the stage."""
+
+    step: int
+    epoch: int
+    stage: Stage
+    stage_step: int
+    steps_per_epoch: int  # of the stage
+
+    @property
+    def stage_epoch(self) -> int:
+        """The epoch, counted from 0 in the stage."""
+        return self.stage_step // self.steps_per_epoch
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether the step is the last one of its epoch."""
+        return (self.stage_step + 1) % self.steps_per_epoch == 0
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The first `stages` stages of a method, trained as method `uses` with `options` would train them.
+
+    Runs of whatever method whose prefixes are equal, on the same data and with the same seed, share one training.
+    """
+
+    stages: int
+    uses: str
+    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a method may know of its run before it starts."""
+    """What a method may know of its run: at first of its first stage, and then of each that trains on another part."""
 
     seed: int
     classes: int
-    class_counts: torch.Tensor  # float32 (classes,), training examples of each class
+    class_counts: torch.Tensor  # float32 (classes,), training examples of each class; members are counted each epoch
     group_counts: torch.Tensor  # float32 (groups,); groups are the classes, or the values of a sensitive attribute
     batch_size: int
     epochs: int
-    steps_per_epoch: int  # of the first stage
     learning_rate: float  # of the first step after warm-up, before any decay
     weight_decay: float
     target: Stream | None  # batches of the target set
     fresh: Stream  # batches of the training set, apart from those that the model trains on
-    train: InputPart  # the training set
+    train: InputPart  # what the stage trains on; of members, the whole training set
     validation: InputPart | None  # examples held out of the official training part
 
 
@@ -79,18 +124,41 @@ class Method:
     Two options are every method's. `loss` names one of `reweigh.losses`; without it the loss is cross-entropy.
     `class_balance` multiplies it by the effective-number weight of its class (Cui et al., CVPR 2019), from epoch
     `from_epoch` on ("deferred re-weighting", Cao et al., NeurIPS 2019).
+
+    `may_rest` says that all weights of a batch may be 0, where by its formula no example is worth a step. Of any other
+    method that is a fault, and the run diverged; so did one of this kind that rests for a whole epoch.
     """
 
+    may_rest = False
+
     def __init__(self, options: dict[str, Any], context: RunContext) -> None:
-        self.options, self.context = options, context
-        self.loss = losses.build(options.get("loss"), context.class_counts, len(context.train))
+        self.options = options
         self.balance = options.get("class_balance")
-        self.class_weights = torch.ones_like(context.class_counts) if self.balance else None
         self.logged: dict[str, torch.Tensor] = {}
+        self.follow(context)
+
+    def follow(self, context: RunContext) -> None:
+        """Train on what `context` says from here on: at first, and before a stage on another part than the last one.
+
+        The loss is built anew for the class counts there. A method that keeps more of them adds to this.
+        """
+        self.context = context
+        self.loss = losses.build(self.options.get("loss"), context.class_counts, len(context.train))
+        self.class_weights = torch.ones_like(context.class_counts) if self.balance else None
 
     def stages(self, epochs: int) -> list[Stage]:
         """The stages of a run of `epochs` epochs, in order."""
         return [Stage("train", epochs)]
+
+    # --- stages -------------------------------------------------------------------------------------------------
+
+    def members(self, stage: Stage) -> np.ndarray:
+        """The rows of the training set that a stage of part "members" trains on, int64 (n,): in every epoch as many.
+
+        It is asked when the run is made, after each `begin_epoch`, and when a run resumes, in the middle of an epoch
+        too; so it only says what the method remembers, and that lies in `state()`.
+        """
+        raise NotImplementedError
 
     def begin(self, stage: Stage, model: nn.Module) -> None:
         """What a stage needs before its first step: a new head, the class means of the features.
@@ -99,27 +167,57 @@ class Method:
         over what it did. So whatever it makes must lie in the model or in `state()`, but for the shape of the model.
         """
 
-    def begin_epoch(self, epoch: int, model: nn.Module) -> None:
-        """Before the first step of epoch `epoch`, counted from 0 over the whole run. Writes tensors in place."""
-        if self.balance and epoch >= self.balance["from_epoch"]:
-            self.class_weights.copy_(effective_number(self.context.class_counts, self.balance["beta"]))  # type: ignore[union-attr]
-        with torch.no_grad(), without_trace(model, training=False):
-            self.loss.refresh(epoch, lambda inputs: self.predict(model, inputs), self.context.train)
+    def end(self, stage: Stage, model: nn.Module) -> None:
+        """What the model of a stage teaches, after its last step: it is not asked again, so it lies in `state()`."""
 
-    def optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
-        """An optimiser for groups of `params` with their `weight_decay`; None: the engine's momentum SGD.
-
-        The engine sets each group's `lr` before every step: in place where that is a tensor, as a captured step needs.
-        """
+    def prefix(self) -> Prefix | None:
+        """The stages at the beginning that runs of other methods may have in common with this one, if there are any."""
         return None
 
-    def prepare(self, number: int) -> str:
-        """Before step `number`, on the host: seek the streams that it will read, and name what it will do.
+    # --- before a step, on the host -----------------------------------------------------------------------------
+
+    def begin_epoch(self, at: Position, model: nn.Module) -> None:
+        """Before the first step of an epoch. Writes tensors in place; what it logs is kept.
+
+        Epochs of class weights and of what a loss remembers count from the start of the stage.
+        """
+        self._balance(at)
+        with torch.no_grad(), without_trace(model, training=False):
+            self.loss.refresh(at.stage_epoch, lambda inputs: self.predict(model, inputs), self.context.train)
+
+    def recount(self, at: Position) -> None:
+        """The class counts of the context have changed in place, as other members train: what follows from them."""
+        self.loss.recount()
+        self._balance(at)
+
+    def _balance(self, at: Position) -> None:
+        if self.balance and self.class_weights is not None and at.stage_epoch >= self.balance["from_epoch"]:
+            self.class_weights.copy_(effective_number(self.context.class_counts, self.balance["beta"]))
+
+    def optimiser(self, parameters: Parameters, decay: Mapping[str, float]) -> Optimiser | None:
+        """What moves `parameters`, each with its weight decay; None: the engine's momentum SGD."""
+        return None
+
+    def prepare(self, at: Position) -> str:
+        """Before a step, on the host: seek the streams that it will read, and name what it will do.
 
         Steps of one name run the same operations, on batches of the same size. Of a method that always does the same
         the name is "step".
         """
         return "step"
+
+    # --- the step, on the device --------------------------------------------------------------------------------
+
+    def learn(self, step: Step) -> None:
+        """What another data set teaches before this step is taken. Must leave the model as it is."""
+
+    def inputs(self, step: Step, batch: Batch) -> torch.Tensor:
+        """What the model is shown of the step's batch: mixed, augmented by what was learned. -> as `batch.inputs`."""
+        return batch.inputs
+
+    def watch(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """A context around the step's forward pass, for a method that needs what hidden layers say."""
+        return nullcontext()
 
     def example_losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The loss of each example, class weights included. logits (B, C) -> (B,)."""
@@ -138,8 +236,11 @@ class Method:
         """The weight of each example of the step's batch, given its losses (detached). (B,) -> (B,)."""
         raise NotImplementedError
 
-    def learn(self, step: Step) -> None:
-        """What another data set teaches before this step is taken. Must leave the model as it is."""
+    def objective(self, step: Step, logits: torch.Tensor, losses: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """What the step minimises. logits (B, C), losses (B,) with their graph, weights (B,) without one -> scalar."""
+        return weights @ losses
+
+    # --- everything else ----------------------------------------------------------------------------------------
 
     def predict(self, model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
         """Logits (B, C) for evaluation."""

@@ -20,8 +20,8 @@ class Method(base.Method):
         kept = len(context.train) if options["persistent"] else 0
         self.log_v = torch.zeros(kept, dtype=torch.float64, device=context.class_counts.device)
 
-    def prepare(self, number: int) -> str:
-        return "weighted" if number // self.context.steps_per_epoch >= self.options["from_epoch"] else "plain"
+    def prepare(self, at: base.Position) -> str:
+        return "weighted" if at.stage_epoch >= self.options["from_epoch"] else "plain"
 
     def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
         if step.program == "plain":

@@ -18,8 +18,10 @@ from reweigh.weights import rectified_share
 
 
 class Method(base.Method):
-    def prepare(self, number: int) -> str:
-        self.context.target.seek(number)  # type: ignore[union-attr]
+    may_rest = True  # where no example of the batch helps the target set, there is no step
+
+    def prepare(self, at: base.Position) -> str:
+        self.context.target.seek(at.step)  # type: ignore[union-attr]
         return "step"
 
     def learn(self, step: base.Step) -> None:

@@ -30,13 +30,13 @@ class Method(base.Method):
             raise ConfigError("meta: this loss remembers training examples; set meta_loss to cross_entropy")
         self.prior = effective_number(context.class_counts, options["beta"])  # type: ignore[arg-type]
 
-    def prepare(self, number: int) -> str:
-        epoch = number // self.context.steps_per_epoch
+    def prepare(self, at: base.Position) -> str:
+        epoch = at.stage_epoch
         if epoch < self.options["from_epoch"]:
             return "plain"
         decays = sum(epoch >= milestone for milestone in self.options["meta_milestones"])
         self.step_size = self.options["meta_learning_rate"] * self.options["meta_factor"] ** decays
-        self.context.target.seek(number)  # type: ignore[union-attr]
+        self.context.target.seek(at.step)  # type: ignore[union-attr]
         return f"meta {self.step_size}"
 
     def example_losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -12,13 +12,15 @@ from reweigh.weights import rectified_share
 
 
 class Method(base.Method):
+    may_rest = True  # where no draw is positive, there is no step
+
     def __init__(self, options: dict[str, object], context: base.RunContext) -> None:
         super().__init__(options, context)
         count = context.batch_size if options["per"] == "example" else len(context.group_counts)
         self.drawn = torch.zeros(count, device=context.group_counts.device)
 
-    def prepare(self, number: int) -> str:
-        self.drawn.copy_(self.draw(len(self.drawn), number // self.options["every"]))
+    def prepare(self, at: base.Position) -> str:
+        self.drawn.copy_(self.draw(len(self.drawn), at.step // self.options["every"]))
         return "step"
 
     def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:

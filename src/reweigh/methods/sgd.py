@@ -25,8 +25,8 @@ class Method(base.Method):
     def stages(self, epochs: int) -> list[base.Stage]:
         return [base.Stage("train", epochs, sampling=self.options["sampling"])]
 
-    def prepare(self, number: int) -> str:
-        more, epoch = self.options["rate_factor"], number // self.context.steps_per_epoch
+    def prepare(self, at: base.Position) -> str:
+        more, epoch = self.options["rate_factor"], at.stage_epoch
         self.factor = more["factor"] if more and epoch >= more["from_epoch"] else 1.0
         return f"step, times {self.factor}" if more else "step"
 

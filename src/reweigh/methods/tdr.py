@@ -40,13 +40,13 @@ class Method(base.Method):
         self.weights = torch.full_like(context.group_counts, 1 / len(context.group_counts))
         self.next_weights = self.weights.clone()
 
-    def prepare(self, number: int) -> str:
+    def prepare(self, at: base.Position) -> str:
         every, fresh = self.options["outer_every"], self.options["hypergradient_batch"] == "fresh"
-        if number % every != (0 if fresh else every - 1):
+        if at.step % every != (0 if fresh else every - 1):
             return "inner"
-        self.context.target.seek(number // every)  # type: ignore[union-attr]
+        self.context.target.seek(at.step // every)  # type: ignore[union-attr]
         if fresh:
-            self.context.fresh.seek(number // every)
+            self.context.fresh.seek(at.step // every)
         return "outer"
 
     def learn(self, step: base.Step) -> None:

@@ -6,12 +6,12 @@
     after it:   the head alone is trained again, rescaled, or replaced by class means
 
 What stage one leaves is the same for all of them, so that a run may take it over from another one that has trained it
-(`training/stage_one.py`). Hence two rules for a method made from this base. Its options but for `stage_one_options` do
-not touch stage one. And what comes after stage one lies in the model: a head of another shape or other weights, set by
-`begin_second`; the method itself remembers nothing.
+(`training/prefix.py`). Hence two rules for a method made from this base. Of its options only `stage_one` touches stage
+one. And what comes after stage one lies in the model: a head of another shape or other weights, set by `begin_second`;
+the method itself remembers nothing of stage one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -25,15 +25,11 @@ STAGE_ONE = "stage-one"
 
 
 class Method(base.Method):
-    shares_stage_one = True
-    stage_one_options = ("stage_one",)  # all options that stage one depends on
-
-    def __init__(self, options: dict[str, Any], context: base.RunContext) -> None:
-        super().__init__(options, context)
-        self.at_end_of_stage_one: Callable[[], None] | None = None  # called while model and run are as it leaves them
-
     def stages(self, epochs: int) -> list[base.Stage]:
         return [base.Stage(STAGE_ONE, epochs, sampling=self.options["stage_one"]["sampling"]), self.second_stage()]
+
+    def prefix(self) -> base.Prefix:
+        return base.Prefix(1, "two_stage", {"stage_one": self.options["stage_one"]})
 
     def second_stage(self) -> base.Stage:
         """The stage after stage one; unless a method says more, `begin_second` is all of it."""
@@ -41,8 +37,6 @@ class Method(base.Method):
 
     def begin(self, stage: base.Stage, model: nn.Module) -> None:
         if stage.name != STAGE_ONE:
-            if self.at_end_of_stage_one:
-                self.at_end_of_stage_one()
             self.begin_second(model)
 
     def begin_second(self, model: nn.Module) -> None:

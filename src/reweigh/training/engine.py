@@ -12,30 +12,26 @@ when the work is launched, never what is computed.
 import importlib
 import time
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from reweigh.data.arrays import RawData, Split
-from reweigh.data.batches import InputPart, Stream, make_part
 from reweigh.errors import ConfigError
-from reweigh.evaluate import confusion, metrics
-from reweigh.methods.base import RunContext, Step
+from reweigh.methods.base import Method, RunContext, Step
 from reweigh.models import build, parameter_count
 from reweigh.models.layers import dropout_layers, hold_dropout
-from reweigh.streams import rng, stream_seed
+from reweigh.optimisers import MomentumSGD, Optimiser
+from reweigh.streams import stream_seed
+from reweigh.training.evaluation import Evaluation, exact_head
 from reweigh.training.schedule import learning_rate
+from reweigh.training.stages import Course, Parts, context_of, courses
 
-CURVES = (
-    "epoch",
-    "train_loss",
-    "effective_weight",
-    "test_accuracy",
-    "minority_recall",
-    "minority_precision",
-    "train_seconds",
-)
+CURVES = ("epoch", "stage", "train_loss", "effective_weight", "train_seconds")
+FAULTS = {1: "a loss or weight was not finite", 2: "all weights were 0"}
 Tick = Callable[["Run"], None]
 Logged = dict[str, torch.Tensor]
 
@@ -49,6 +45,7 @@ class Run:
     """One run from its first step to its last. `spec` is a resolved spec; data and split are what it names.
 
     `execute(program, device_side)` executes the device side of a step; steps with equal programs launch the same work.
+    `stage_over(run)`, if it is set, is called whenever a stage is over and the next has not begun.
     """
 
     def __init__(
@@ -59,83 +56,84 @@ class Run:
         device: torch.device,
         execute: Callable[[Hashable, Callable[[], Logged]], Logged] = eagerly,
     ) -> None:
-        self.spec, self.device, self.execute = spec, device, execute
-        training, recipe = spec["training"], spec["data"]
-        self.seed, self.epochs = spec["seed"], training["epochs"]
-        self.two_class = recipe["split"]["kind"] == "two-class"
-        self.group_is_label = recipe["split"]["kind"] != "groups"
+        self.spec, self.device, self.execute, self.seed = spec, device, execute, spec["seed"]
+        self.parts = Parts(spec, data, split, device)
+        self.evaluation = Evaluation(self.parts, len(split.class_counts), len(split.group_counts))
+        self.model = self._new_model()
+        self.method = self._new_method()
+        self.courses = courses(self.method, self.parts, spec["training"], self.seed)
+        if self.evaluation.measured == "validation" and any("validation" in one.stage.part for one in self.courses):
+            raise ConfigError("evaluate_on is validation, but a stage trains on it; evaluate on the test set")
+        self.stage_over: Callable[[Run], None] | None = None
 
-        self.train = make_part(data, split.train, recipe, device)
-        self.validation = make_part(data, split.validation, recipe, device) if len(split.validation) else None
-        self.test = make_part(data, split.test, recipe, device, train=False)
-        # What is measured: hyper-parameters are chosen by runs that never see the test set.
-        self.measured = training.get("evaluate_on", "test")
-        self.held_out = self.test if self.measured == "test" else self.validation
-        if self.held_out is None:
-            raise ConfigError("evaluate_on is validation, but the split holds nothing out; give it a validation_share")
-
-        self.classes, self.groups = len(split.class_counts), len(split.group_counts)
-        self.model = build(
-            spec["model"]["name"], self.train.input_shape, self.classes, self.seed, **spec["model"]["options"]
-        ).to(device)
-        if training["precision"] == "bf16":  # the model alone, wherever it is called; losses and weights stay fp32
-            self.model.forward = torch.autocast(device.type, torch.bfloat16)(self.model.forward)
-        target = make_part(data, split.target, recipe, device) if len(split.target) else None
-        context = self._context(target, split.class_counts, split.group_counts)
-        self.method = importlib.import_module(f"reweigh.methods.{spec['uses']}").Method(spec["method_options"], context)
-        self.stages = self.method.stages(self.epochs)
-        self.streams = [self._stream(number) for number in range(len(self.stages))]
-        self.begun = 0  # stages whose `begin` this object has called
+        # Where the run is: in which stage, and after how many steps of it and of all.
         self.stage, self.stage_step, self.step = 0, 0, 0
-        # On a CPU, time spent computing, so that neighbours on the machine do not count; on a GPU, time that passed.
+        self.begun = 0  # stages whose `begin` this object has called
+        self.part = "train"  # what the method's context is about
+        # What it has found so far. On a CPU the clock counts time spent computing, so that neighbours on the machine
+        # do not count; on a GPU, time that passed.
         self.clock = time.perf_counter if device.type == "cuda" else time.process_time
-        self.seconds, self.diverged_at = 0.0, None
-        self.curves: dict[str, list[Any]] = {name: [] for name in CURVES}
-        self.number = torch.zeros((), dtype=torch.int64, device=device)  # of the step, for its device side
+        self.seconds = 0.0
+        self.diverged_at: int | None = None
+        self.diverged_because: str | None = None
+        self.curves: dict[str, list[Any]] = {name: [] for name in (*CURVES, *self.evaluation.names())}
+        self.rows: dict[str, list[torch.Tensor]] = {}  # the trace
+        # What the device side of a step reads and writes.
+        self.number = torch.zeros((), dtype=torch.int64, device=device)  # of the step
         self.dropout_seed = self.number.clone() if dropout_layers(self.model) else None
         self.sums = torch.zeros(2, dtype=torch.float64, device=device)  # of losses and of weights, in this epoch
-        self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=device)
-        self.rows: dict[str, list[torch.Tensor]] = {}  # the trace
-        self.counts: np.ndarray | None = None
-        self.optimiser: torch.optim.Optimizer | None = None
-        self.enter()
+        self.fault = torch.full((2,), -1, dtype=torch.int64, device=device)  # the first: its step, one of FAULTS
+        self.optimiser: Optimiser | None = None
+        self._enter()
 
-    def _context(self, target: InputPart | None, class_counts: np.ndarray, group_counts: np.ndarray) -> RunContext:
-        """What the method may know."""
-        training, train = self.spec["training"], self.train
+    # --- what a run is made of ------------------------------------------------------------------------------------
+
+    def _new_model(self) -> nn.Module:
+        """The model with the weights that a run of this seed starts from."""
+        known, shape = self.spec["model"], self.parts.train.input_shape
+        model = build(known["name"], shape, self.evaluation.classes, self.seed, **known["options"]).to(self.device)
+        if self.spec["training"]["precision"] == "bf16":  # the model alone: losses and weights stay fp32
+            model.forward = torch.autocast(self.device.type, torch.bfloat16)(model.forward)
+        return model
+
+    def _new_method(self) -> Method:
+        training, train, target = self.spec["training"], self.parts.train, self.parts.target
         size, target_size = training["batch_size"], training["target_batch_size"]
         augmented = self.spec["method_options"].get("target_augment", True)
-        return RunContext(
+        context = RunContext(
             seed=self.seed,
-            classes=self.classes,
-            class_counts=torch.tensor(class_counts, dtype=torch.float32, device=self.device),
-            group_counts=torch.tensor(group_counts, dtype=torch.float32, device=self.device),
+            classes=self.evaluation.classes,
+            class_counts=torch.tensor(self.parts.split.class_counts, dtype=torch.float32, device=self.device),
+            group_counts=torch.tensor(self.parts.split.group_counts, dtype=torch.float32, device=self.device),
             batch_size=size,
-            epochs=self.epochs,
-            steps_per_epoch=train.stream(size, self.seed, "batches", True, training["drop_last"]).per_cycle,
+            epochs=training["epochs"],
             learning_rate=training["learning_rate"],
             weight_decay=training["weight_decay"],
             target=target.stream(target_size, self.seed, "target-batches", augmented) if target else None,
             fresh=train.stream(size, self.seed, "fresh-batches", True),
             train=train,
-            validation=self.validation,
+            validation=self.parts.validation,
         )
+        module = importlib.import_module(f"reweigh.methods.{self.spec['uses']}")
+        method: Method = module.Method(self.spec["method_options"], context)
+        return method
+
+    @property
+    def course(self) -> Course:
+        """The present stage."""
+        return self.courses[self.stage]
 
     @property
     def total_steps(self) -> int:
         """How many steps the whole run takes."""
-        return sum(stage.epochs * stream.per_cycle for stage, stream in zip(self.stages, self.streams, strict=True))
-
-    @property
-    def epoch(self) -> int:
-        """How many epochs are over, in all stages."""
-        done = sum(stage.epochs for stage in self.stages[: self.stage])
-        return done + (self.stage_step // self.steps_per_epoch if self.stage < len(self.stages) else 0)
+        return sum(course.steps for course in self.courses)
 
     @property
     def over(self) -> bool:
         """Whether no step is left to take."""
-        return self.stage >= len(self.stages) or self.diverged_at is not None
+        return self.stage >= len(self.courses) or self.diverged_at is not None
+
+    # --- a step ---------------------------------------------------------------------------------------------------
 
     def finish(self, tick: Tick | None = None) -> None:
         """Take every step that is left. `tick(run)` is called after each step; between steps nothing is half done."""
@@ -147,25 +145,26 @@ class Run:
     def advance(self) -> None:
         """Take the next step, and do what ends with it: an epoch, a stage.
 
-        A run stops at the end of the epoch in which a loss was no longer finite; `diverged_at` then holds that step.
+        A run stops at the end of the epoch in which a loss was no longer finite, or all weights were 0; `diverged_at`
+        then holds that step.
         """
-        started = self.clock()
+        started, course = self.clock(), self.course
         self._set_precision()
-        if self.stage_step % self.steps_per_epoch == 0:
-            self.method.begin_epoch(self.epoch, self.model)
+        if self.stage_step % course.steps_per_epoch == 0:
+            self._begin_epoch()
         self._host_side()
-        self._keep(self.execute((self.stage, self.program, self.batches.size), self._device_side))
+        self._keep(self.execute((self.stage, self.program, course.batches.size), self._device_side))
         self.step += 1
         self.stage_step += 1
-        end_of_epoch = self.stage_step % self.steps_per_epoch == 0
+        end_of_epoch = self.stage_step % course.steps_per_epoch == 0
         if end_of_epoch and self.device.type == "cuda":
             torch.cuda.current_stream(self.device).synchronize()
         self.seconds += self.clock() - started
         if end_of_epoch:
             self._end_epoch()
-        if self.stage_step == self.stages[self.stage].epochs * self.steps_per_epoch:
-            self.stage, self.stage_step = self.stage + 1, 0
-            self.enter()
+        if self.stage_step == course.steps and self.diverged_at is None:
+            self._end_stage()
+            self._enter()
 
     def _set_precision(self) -> None:
         """Have the GPU compute as this run's spec says; another run in this process may have said otherwise."""
@@ -173,190 +172,238 @@ class Run:
             allowed = self.spec["training"]["precision"] == "tf32"
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
-    def _keep(self, logged: Logged) -> None:
-        for name, value in logged.items():
-            self.rows.setdefault(name, []).append(value.detach().to(self.device, torch.float32, copy=True))
+    def _begin_epoch(self) -> None:
+        self.method.logged = {}
+        self.method.begin_epoch(self.course.at(self.stage_step), self.model)
+        self._follow_members()
+        self._keep(self.method.logged)
+
+    def _follow_members(self) -> None:
+        """Have a stage of members train on those that its method lists now."""
+        if self.course.stage.part == "members":
+            self.course.follow(self.method.members(self.course.stage))
+            self.method.recount(self.course.at(self.stage_step))
 
     def _host_side(self) -> None:
         """Everything that depends on the number of the step: learning rate, batches, seeds, and which program it is."""
-        rate = learning_rate(
-            self.training["schedule"],
-            self.training["learning_rate"],
-            self.stage_step,
-            self.steps_per_epoch,
-            self.stages[self.stage].epochs,
+        course = self.course
+        base, schedule = course.training["learning_rate"], course.training["schedule"]
+        assert self.optimiser is not None
+        self.optimiser.prepare(
+            learning_rate(schedule, base, self.stage_step, course.steps_per_epoch, course.stage.epochs)
         )
-        for group in self.optimiser.param_groups:  # type: ignore[union-attr]
-            if isinstance(group["lr"], torch.Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
-        self.batches.seek(self.stage_step)
-        self.program = self.method.prepare(self.step)
+        course.batches.seek(self.stage_step)
+        self.program = self.method.prepare(course.at(self.stage_step))
         self.number.fill_(self.step)
         if self.dropout_seed is not None:
             self.dropout_seed.fill_(stream_seed(self.seed, "dropout", self.step))
 
     def _device_side(self) -> Logged:
         """One step of training from tensors to tensors, waiting for none of their values; what the method logged."""
-        self.method.logged = {}
-        batch = self.batches.current()
-        step = Step(self.number, self.program, self.model, batch, self.dropout_seed)
-        self.method.learn(step)
-        hold_dropout(self.model, self.dropout_seed, "train")
-        losses = self.method.example_losses(self.model(batch.inputs).float(), batch)
-        weights = self.method.example_weights(step, losses.detach())
-        loss = weights @ losses
-        self.optimiser.zero_grad(set_to_none=True)  # type: ignore[union-attr]
+        method, model = self.method, self.model
+        method.logged = {}
+        batch = self.course.batches.current()
+        step = Step(self.number, self.program, model, batch, self.dropout_seed)
+        method.learn(step)
+        hold_dropout(model, self.dropout_seed, "train")
+        with method.watch(model):
+            logits = model(method.inputs(step, batch)).float()
+        losses = method.example_losses(logits, batch)
+        weights = method.example_weights(step, losses.detach())
+        loss = method.objective(step, logits, losses, weights)
+        model.zero_grad(set_to_none=True)
         loss.backward()
-        if (limit := self.training["gradient_clip"]) is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        self.optimiser.step()  # type: ignore[union-attr]
-        self._watch(losses.detach(), self.method.total_weight(batch, weights), loss.detach())
-        return self.method.logged
+        if (limit := self.course.training["gradient_clip"]) is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), limit)
+        assert self.optimiser is not None
+        self.optimiser.step({name: value.grad for name, value in model.named_parameters() if value.grad is not None})
+        self._tally(losses.detach(), weights, method.total_weight(batch, weights), loss.detach())
+        return method.logged
 
-    def _watch(self, losses: torch.Tensor, total_weight: torch.Tensor, loss: torch.Tensor) -> None:
-        """Add to the epoch's sums and note the first step whose loss is not finite, without waiting for the device."""
+    def _tally(
+        self, losses: torch.Tensor, weights: torch.Tensor, total_weight: torch.Tensor, loss: torch.Tensor
+    ) -> None:
+        """Add to the epoch's sums and note the first step with a fault, without waiting for the device."""
         self.sums += torch.stack((losses.mean(), total_weight))
-        bad = (self.first_bad_step < 0) & ~torch.isfinite(loss)
-        self.first_bad_step.copy_(torch.where(bad, self.number, self.first_bad_step))
+        kind = (~torch.isfinite(loss + total_weight)).long()
+        if not self.method.may_rest:
+            kind = torch.where(weights.any() | (kind > 0), kind, 2)
+        first = (self.fault[0] < 0) & (kind > 0)
+        self.fault.copy_(torch.where(first, torch.stack((self.number, kind)), self.fault))
+
+    def _keep(self, logged: Logged) -> None:
+        for name, value in logged.items():
+            self.rows.setdefault(name, []).append(value.detach().to(self.device, torch.float32, copy=True))
+
+    # --- the end of an epoch --------------------------------------------------------------------------------------
 
     def _end_epoch(self) -> None:
-        epoch = self.epoch
-        mean_loss, mean_weight = (self.sums / self.steps_per_epoch).tolist()
+        course = self.course
+        mean_loss, mean_weight = (self.sums / course.steps_per_epoch).tolist()
         self.sums.zero_()
-        first_bad = int(self.first_bad_step)
-        self.diverged_at = first_bad if first_bad >= 0 else None  # type: ignore[assignment]
-        last = self.step == self.total_steps or self.diverged_at is not None
+        self._judge(mean_weight)
+        epoch = course.at(self.stage_step - 1).epoch + 1
+        last = self.stage_step == course.steps or self.diverged_at is not None
         if last or epoch % self.spec["training"]["evaluate_every"] == 0:
-            found = self._evaluate()
             row = {
                 "epoch": epoch,
+                "stage": course.number,
                 "train_loss": mean_loss if np.isfinite(mean_loss) else None,
                 "effective_weight": mean_weight if np.isfinite(mean_weight) else None,
                 "train_seconds": self.seconds,
-                **{name: found[name] for name in ("test_accuracy", "minority_recall", "minority_precision")},
+                **(self._measured(self.evaluation.row) if self.diverged_at is None else {}),
             }
-            for name in CURVES:
-                self.curves[name].append(row[name])
+            for name, curve in self.curves.items():
+                curve.append(row.get(name))
 
-    def _evaluate(self) -> dict[str, Any]:
+    def _judge(self, mean_weight: float) -> None:
+        """Whether the run diverged in the epoch that is over."""
+        step, kind = self.fault.tolist()
+        if step < 0 and self.method.may_rest and mean_weight == 0:
+            step, kind = self.step - 1, 2
+        if step >= 0:
+            self.diverged_at, self.diverged_because = step, FAULTS[kind]
+
+    def _measured(self, measure: Callable[[Callable[[torch.Tensor], torch.Tensor]], Any]) -> Any:
+        """What `measure` makes of the predictions of the method in evaluation mode."""
         self.model.eval()
-        self.counts = confusion(
-            lambda inputs: self.method.predict(self.model, inputs), self.held_out, self.classes, self.groups  # type: ignore[arg-type]
-        )  # fmt: skip
+        in_fp32 = self.spec["training"]["precision"] == "bf16"
+        with exact_head(self.model, self.device) if in_fp32 else nullcontext():
+            result = measure(lambda inputs: self.method.predict(self.model, inputs))
         self._set_mode()
-        return metrics(self.counts, self.two_class, self.group_is_label)
+        return result
 
-    def _stream(self, number: int) -> Stream:
-        """The batches of a stage: a stream of its own, as long as its sampling makes an epoch."""
-        stage, training = self.stages[number], self.spec["training"]
-        size = stage.training.get("batch_size", training["batch_size"])
-        name = f"batches-{number}" if number else "batches"
-        return self.train.stream(size, self.seed, name, True, training["drop_last"], stage.sampling)
+    # --- stages ---------------------------------------------------------------------------------------------------
 
-    def enter(self) -> None:
+    def _enter(self) -> None:
         """Begin the stage that the run has come to, after those of no epochs; measure what they did at the end."""
         self._set_precision()
         while self.diverged_at is None:
             self._begin(self.stage)
-            if self.stage >= len(self.stages) or self.stages[self.stage].epochs:
+            if self.over or self.course.stage.epochs:
                 break
-            self.stage += 1
-        if self.stage < len(self.stages):
+            self._end_stage()
+        if self.stage < len(self.courses):
             self._set_up()
-        elif self.stages and not self.stages[-1].epochs:
-            self._evaluate()
+        elif not self.courses or not self.courses[-1].stage.epochs:
+            self._measured(self.evaluation.row)
 
     def _begin(self, last: int) -> None:
         """Call the method's `begin` for every stage up to number `last` that has not begun in this object."""
-        for stage in self.stages[self.begun : last + 1]:
+        for course in self.courses[self.begun : last + 1]:
             started, self.method.logged = self.clock(), {}
-            self.method.begin(stage, self.model)
+            if course.stage.fresh and course.number:
+                self.model = self._new_model()
+            if course.stage.part == "members" or course.stage.part != self.part:
+                self.method.follow(context_of(course, self.method.context, self.seed))
+            self.part = course.stage.part
+            self.method.begin(course.stage, self.model)
             self._keep(self.method.logged)
             self.seconds += self.clock() - started
-        self.begun = max(self.begun, min(last + 1, len(self.stages)))
+        self.begun = max(self.begun, min(last + 1, len(self.courses)))
+
+    def _end_stage(self) -> None:
+        """Let the method take what it needs from the model of the stage, and go on to the next."""
+        started, self.method.logged = self.clock(), {}
+        self.method.end(self.course.stage, self.model)
+        self._keep(self.method.logged)
+        self.seconds += self.clock() - started
+        self.stage, self.stage_step = self.stage + 1, 0
+        if self.stage_over:
+            self.stage_over(self)
 
     def _set_up(self) -> None:
-        """What the steps of the present stage use: its training block, its batches, its optimiser."""
-        stage = self.stages[self.stage]
-        self.training = {**self.spec["training"], **stage.training}
-        self.batches = self.streams[self.stage]
-        self.steps_per_epoch = self.batches.per_cycle
+        """What the steps of the present stage use: what of the model is trained, and its optimiser."""
+        stage, training = self.course.stage, self.course.training
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(stage.train == "all" or f"{name}.".startswith(f"{stage.train}."))
         self._set_mode()
-        groups = self._parameter_groups()
-        self.optimiser = self.method.optimiser(groups) or self._momentum_sgd(groups)
+        trained = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
+        by_layer = training.get("layer_weight_decay") or {}
+        decay = {
+            name: next((value for prefix, value in by_layer.items() if name.startswith(prefix)), None)
+            for name in trained
+        }
+        decay = {name: training["weight_decay"] if value is None else value for name, value in decay.items()}
+        self.optimiser = self.method.optimiser(trained, decay) or MomentumSGD(
+            trained, training["learning_rate"], training["momentum"], training["nesterov"], decay
+        )
 
     def _set_mode(self) -> None:
         """Training mode; in a stage that trains no more than the head, only for the head."""
-        head_only = self.stage < len(self.stages) and self.stages[self.stage].train != "all"
+        head_only = self.stage < len(self.courses) and self.course.stage.train != "all"
         self.model.train(not head_only)
         if head_only:
-            self.model.head.train()  # type: ignore[union-attr]
+            self.model.head.train()
 
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        """What is trained, by weight decay: that of the stage, biases too, but for layers that the spec names."""
-        by_layer = self.training.get("layer_weight_decay") or {}
-        groups: dict[float, list[torch.nn.Parameter]] = {}
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                decay = next((value for prefix, value in by_layer.items() if name.startswith(prefix)), None)
-                groups.setdefault(self.training["weight_decay"] if decay is None else decay, []).append(parameter)
-        return [{"params": parameters, "weight_decay": decay} for decay, parameters in groups.items()]
-
-    def _momentum_sgd(self, groups: list[dict[str, Any]]) -> torch.optim.SGD:
-        on_gpu, rate = self.device.type == "cuda", self.training["learning_rate"]
-        return torch.optim.SGD(
-            groups,
-            lr=torch.tensor(rate, device=self.device) if on_gpu else rate,  # a captured step reads today's rate
-            momentum=self.training["momentum"],
-            nesterov=self.training["nesterov"],
-            fused=on_gpu,
-            foreach=not on_gpu,
-        )
+    # --- what comes of it -----------------------------------------------------------------------------------------
 
     def results(self) -> dict[str, Any]:
-        """What the record says of the run: status, curves, metrics on the test set after the last epoch, cost."""
-        if self.counts is None:  # a method that trains nothing
-            self._evaluate()
-        found = metrics(self.counts, self.two_class, self.group_is_label)  # type: ignore[arg-type]
-        curve = self.curves["test_accuracy"]
-        found["best_epoch_test_accuracy"] = max(curve) if curve else found["test_accuracy"]
-        found, curves = (
-            {name.replace("test", self.measured): value for name, value in each.items()}
-            for each in (found, self.curves)
-        )
+        """What the record says of the run: status, curves, stages, metrics after the last epoch, cost.
+
+        A run that diverged has no metrics: NaN logits are no prediction.
+        """
+        if self.evaluation.counts is None and self.diverged_at is None:  # a method that trains nothing
+            self._measured(self.evaluation.row)
+        measured = self.evaluation.measured
+        counts = self.evaluation.counts
+        empty = np.zeros((self.evaluation.groups, self.evaluation.classes, self.evaluation.classes), np.int64)
+        found = self.evaluation.of(empty if counts is None else counts)
+        stages = [self._stage_result(course) for course in self.courses]
+        best = [stage["best_epoch_test_accuracy"] for stage in stages if stage["best_epoch"] is not None]
+        found["best_epoch_test_accuracy"] = best[-1] if best else found["test_accuracy"]
+        if self.diverged_at is not None:
+            found = dict.fromkeys(found)
+        also = self._measured(self.evaluation.beside) if self.evaluation.also and self.diverged_at is None else None
         return {
             "status": "finished" if self.diverged_at is None else "diverged",
             "diverged_at_step": self.diverged_at,
+            "diverged_because": self.diverged_because,
             "seconds": self.seconds,
             "steps": self.step,
             "parameters": parameter_count(self.model),
-            "curves": curves,
-            "metrics": found,
+            "curves": {name.replace("test", measured): values for name, values in self.curves.items()},
+            "stages": [{name.replace("test", measured): value for name, value in stage.items()} for stage in stages],
+            "metrics": {name.replace("test", measured): value for name, value in found.items()},
+            "also_measured": also,
+        }
+
+    def _stage_result(self, course: Course) -> dict[str, Any]:
+        """A stage, for the record: its length, what it trained on, its batches, its best epoch."""
+        epochs = [
+            (accuracy, -epoch)
+            for accuracy, epoch, number in zip(
+                self.curves["test_accuracy"], self.curves["epoch"], self.curves["stage"], strict=True
+            )
+            if number == course.number and accuracy is not None
+        ]
+        best, epoch = max(epochs, default=(None, None))
+        stage = course.stage
+        return {
+            "name": stage.name,
+            "epochs": stage.epochs,
+            "train": stage.train,
+            "part": stage.part,
+            "fresh": stage.fresh,
+            "sampling": stage.sampling,
+            "batch_size": course.training["batch_size"],
+            "steps_per_epoch": course.steps_per_epoch,
+            "best_epoch": None if epoch is None else -epoch,
+            "best_epoch_test_accuracy": best,
         }
 
     def trace(self) -> dict[str, np.ndarray]:
         """The arrays that the method logged, one row an outer step: name -> float32 (outer steps, ...)."""
         return {name: torch.stack(rows).cpu().numpy() for name, rows in self.rows.items()}
 
-    def kept_features(self) -> dict[str, np.ndarray]:
-        """What the head sees of `keep_features` training and test examples: float16 (n, F), with labels; {} if 0."""
-        wanted = self.spec["training"].get("keep_features") or 0
-        found: dict[str, np.ndarray] = {}
-        if not wanted:
-            return found
-        self.model.eval()
-        for name, part in (("train", self.train), ("test", self.test)):
-            rows = np.sort(rng(self.seed, "features", name).permutation(len(part))[:wanted])
-            with torch.no_grad():
-                features = [self.model.features(batch.inputs).to(torch.float16) for batch in part.in_order(500)]  # type: ignore[operator]
-            found[f"{name}_features"] = torch.cat(features).cpu().numpy()[rows]
-            found[f"{name}_labels"] = part.labels.cpu().numpy()[rows]
-        self._set_mode()
-        return found
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays that the spec asks for, of the model as it is: margins, features."""
+        if self.diverged_at is not None:
+            return {}
+        kept: dict[str, np.ndarray] = self._measured(lambda predict: self.evaluation.arrays(self.model, predict))
+        return kept
+
+    # --- the state between two steps ------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on, and what it has logged so far.
@@ -365,29 +412,41 @@ class Run:
         """
         return {
             "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict() if self.optimiser else None,
+            "optimiser": self.optimiser.state() if self.optimiser else None,
             "method": self.method.state(),
             "trace": self.trace(),
             "position": (self.stage, self.stage_step, self.step),
+            "begun": self.begun,
             "seconds": self.seconds,
             "curves": self.curves,
             "sums": self.sums,
-            "first_bad_step": self.first_bad_step,
-            "diverged_at": self.diverged_at,
-            "counts": self.counts,
+            "fault": self.fault,
+            "diverged": (self.diverged_at, self.diverged_because),
+            "counts": self.evaluation.counts,
         }
+
+    def load_prefix(self, state: dict[str, Any]) -> None:
+        """Go on from the end of stages that another run trained: its state, and what this method adds to it."""
+        self.load_state({**state, "method": {**self.method.state(), **state["method"]}})
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a state of the same run. Nothing of `state` is kept, nothing that a captured step reads moves."""
         self.stage, self.stage_step, self.step = state["position"]
-        self._begin(self.stage)  # for the shape of the model; its values come from the state
+        self._begin(state["begun"] - 1)  # for the shape of the model; its values come from the state
         self.model.load_state_dict(state["model"])
-        if self.stage < len(self.stages):
+        entered = self.stage in (state["begun"] - 1, len(self.courses))  # else it was saved between two stages
+        if entered and self.stage < len(self.courses):
             self._set_up()
-            self.optimiser.load_state_dict(state["optimiser"])  # type: ignore[union-attr]
+            assert self.optimiser is not None
+            self.optimiser.load_state(state["optimiser"])
         self.method.load_state(state["method"])
         self.rows = {name: list(torch.from_numpy(rows).to(self.device)) for name, rows in state["trace"].items()}
-        self.seconds, self.diverged_at, self.counts = state["seconds"], state["diverged_at"], state["counts"]
+        self.seconds, self.evaluation.counts = state["seconds"], state["counts"]
+        self.diverged_at, self.diverged_because = state["diverged"]
         self.curves = {name: list(values) for name, values in state["curves"].items()}
         self.sums.copy_(state["sums"])
-        self.first_bad_step.copy_(state["first_bad_step"])
+        self.fault.copy_(state["fault"])
+        if not entered:
+            self._enter()
+        elif not self.over:
+            self._follow_members()

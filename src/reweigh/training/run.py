@@ -28,7 +28,7 @@ from reweigh.training.energy import EnergyMeter, driver_version
 from reweigh.training.engine import Run, eagerly
 from reweigh.training.graph import CapturedSteps
 from reweigh.training.memory import keep_freed_memory
-from reweigh.training.stage_one import StageOne, key_of
+from reweigh.training.prefix import SharedPrefix, key_of
 
 LOCK = Path("envs/requirements.lock")
 
@@ -147,22 +147,22 @@ class Job:
         key, path = run_key(spec, self.split.digest(), device), record.record_path(self.name)
         stamp = record.stamp(path) if before is None else before[self.name]
         self.keeper = Keeper(self.name, key, clock, record=path, before=stamp)
-        self.keeper.facts = {"started": started, "resumed": 0, "energy_joules": 0.0, "stage_one": None}
+        self.keeper.facts = {"started": started, "resumed": 0, "energy_joules": 0.0, "prefix": None}
         if self.keeper.resume(self.run):
             self.keeper.facts["resumed"] += 1
         self.meter = EnergyMeter.of(device, self.keeper.facts["energy_joules"])
         self.keeper.measured = lambda: {"energy_joules": self.meter.joules()}
-        self._share_stage_one()
+        self._share_prefix()
 
-    def _share_stage_one(self) -> None:
-        """Reuse stage one of another method's run, or keep this one for others, if the method shares its stage one."""
+    def _share_prefix(self) -> None:
+        """Reuse the first stages of another run, or keep those of this one for others, if its method shares them."""
         self.peak_before = 0
-        if getattr(self.run.method, "shares_stage_one", False):
+        if prefix := self.run.method.prefix():
             place = self.device.type, device_facts(self.device, self.spec)["name"]
-            key = key_of(self.spec, self.run.method.stage_one_options, self.split.digest(), *place)
+            key = key_of(self.spec, prefix, self.split.digest(), *place)
             facts, peak = self.keeper.facts, lambda: peak_bytes(self.device)
-            shared = StageOne(self.run, key, peak, facts["stage_one"], joules=self.meter.joules)
-            facts["stage_one"], self.peak_before = shared.facts, shared.peak_bytes
+            shared = SharedPrefix(self.run, prefix, key, peak, facts["prefix"], joules=self.meter.joules)
+            facts["prefix"], self.peak_before = shared.facts, shared.peak_bytes
             self.meter.add(shared.energy_joules)
 
     def finish(self, progress: Any = None) -> dict[str, Any]:
@@ -197,9 +197,8 @@ class Job:
                 "recipe_digest": recipe_digest(spec),
                 "sizes": self.split.sizes(),
             },
-            "group_sizes": None if run.group_is_label else described["group_sizes"],
+            "group_sizes": None if run.evaluation.group_is_label else described["group_sizes"],
             "raw": described["raw"],
-            "stages": stages(run),
             "device": {
                 **device_facts(self.device, spec),
                 "runs_at_once": self.at_once,
@@ -208,7 +207,7 @@ class Job:
             "ended": now(),
             "gpu_seconds": run.seconds if self.device.type == "cuda" else 0.0,
             "peak_bytes": max(peak_bytes(self.device), self.peak_before),
-            "trace": write_trace(path, {**run.trace(), **run.kept_features()}),
+            "trace": write_trace(path, {**run.trace(), **run.arrays()}),
             **self.keeper.facts,
             **run.results(),
         }
@@ -216,22 +215,6 @@ class Job:
         snakemake_backups.replace_backup(path)  # before the checkpoint goes: a kill in between costs nothing
         self.keeper.done()
         return written
-
-
-def stages(run: Run) -> list[dict[str, Any]]:
-    """The stages of a run, for the record: the length of each, what it trains, its sampling and batches."""
-    training = run.spec["training"]
-    return [
-        {
-            "name": stage.name,
-            "epochs": stage.epochs,
-            "train": stage.train,
-            "sampling": stage.sampling,
-            "batch_size": stage.training.get("batch_size", training["batch_size"]),
-            "steps_per_epoch": stream.per_cycle,
-        }
-        for stage, stream in zip(run.stages, run.streams, strict=True)
-    ]
 
 
 def peak_bytes(device: torch.device) -> int:

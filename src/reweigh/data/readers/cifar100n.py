@@ -17,4 +17,5 @@ def read(raw: Path, labels: str = "noisy") -> RawData:
     file is missing or was made for other images.
     """
     images = cifar100.read(Path(raw).parent / "cifar100")
-    return replace(images, train_labels=human_labels.load(raw, "CIFAR-100_human.pt", LABELS, labels, images))
+    given = human_labels.load(raw, "CIFAR-100_human.pt", LABELS, labels, images)
+    return replace(images, train_labels=given, train_clean_labels=images.train_labels)

@@ -23,4 +23,5 @@ def read(raw: Path, labels: str = "worse") -> RawData:
     file is missing or was made for other images.
     """
     images = cifar10.read(Path(raw).parent / "cifar10")
-    return replace(images, train_labels=human_labels.load(raw, "CIFAR-10_human.pt", LABELS, labels, images))
+    given = human_labels.load(raw, "CIFAR-10_human.pt", LABELS, labels, images)
+    return replace(images, train_labels=given, train_clean_labels=images.train_labels)

@@ -1,0 +1,137 @@
+"""The stages of a run: what each trains on, how long, and the streams of its batches."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from reweigh.data.arrays import Part, RawData, Split
+from reweigh.data.batches import InputPart, Stream, make_part
+from reweigh.errors import ConfigError
+from reweigh.methods.base import PARTS, Method, Position, RunContext, Stage
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a split as one run uses them, each made when it is first needed."""
+
+    spec: dict[str, Any]
+    raw: RawData
+    split: Split
+    device: torch.device
+
+    @cached_property
+    def train(self) -> InputPart:
+        return self._made(self.split.train)
+
+    @cached_property
+    def validation(self) -> InputPart | None:
+        return self._made(self.split.validation) if len(self.split.validation) else None
+
+    @cached_property
+    def train_and_validation(self) -> InputPart:
+        return self._made(self.split.train.joined(self.split.validation))
+
+    @cached_property
+    def target(self) -> InputPart | None:
+        return self._made(self.split.target) if len(self.split.target) else None
+
+    @cached_property
+    def test(self) -> InputPart:
+        return self._made(self.split.test, train=False)
+
+    def of(self, stage: Stage) -> InputPart:
+        """What a stage trains on, or chooses members from. Raises ConfigError if there is no such part."""
+        if stage.part not in PARTS:
+            raise ConfigError(f"stage {stage.name}: no part {stage.part!r}; use one of: {', '.join(PARTS)}")
+        if stage.part != "train+validation":
+            return self.train
+        if not len(self.split.validation):
+            raise ConfigError(f"stage {stage.name} trains on train+validation, but the split holds nothing out")
+        return self.train_and_validation
+
+    def clean_labels(self, part: Part) -> np.ndarray | None:
+        """The true labels of examples of the official training part, int64 (N,); None where they are the given ones."""
+        raw = self.raw.train_labels if self.raw.train_clean_labels is None else self.raw.train_clean_labels
+        clean = raw[part.index]
+        if self.spec["data"]["split"]["kind"] == "two-class":
+            kept = self.spec["data"]["split"]["classes"]
+            clean = np.array([kept.index(label) for label in clean.tolist()], np.int64)
+        return None if np.array_equal(clean, part.label) else clean
+
+    def _made(self, part: Part, train: bool = True) -> InputPart:
+        return make_part(self.raw, part, self.spec["data"], self.device, train)
+
+
+@dataclass
+class Course:
+    """A stage as one run takes it: its examples and batches, its training block, where it begins."""
+
+    number: int
+    stage: Stage
+    part: InputPart
+    batches: Stream
+    training: dict[str, Any]  # the spec's training block with what the stage replaces
+    first_step: int
+    first_epoch: int
+    class_counts: torch.Tensor  # float32 (classes,)
+    group_counts: torch.Tensor  # float32 (groups,)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.batches.per_cycle
+
+    @property
+    def steps(self) -> int:
+        return self.stage.epochs * self.steps_per_epoch
+
+    def at(self, stage_step: int) -> Position:
+        """The position of a step of the stage, counted from 0 in it."""
+        epoch = self.first_epoch + stage_step // self.steps_per_epoch
+        return Position(self.first_step + stage_step, epoch, self.stage, stage_step, self.steps_per_epoch)
+
+    def follow(self, members: np.ndarray) -> None:
+        """Draw the next epochs from these members of the part, and count them, in place."""
+        self.batches.follow(members)
+        for counts, values in ((self.class_counts, self.part.labels), (self.group_counts, self.part.groups)):
+            counts.copy_(_counted(values, len(counts), members))
+
+
+def courses(method: Method, parts: Parts, training: dict[str, Any], seed: int) -> list[Course]:
+    """The stages of a method, one after the other: each with a stream of its own, as long as its sampling makes it."""
+    taken: list[Course] = []
+    step = epoch = 0
+    for number, stage in enumerate(method.stages(training["epochs"])):
+        part, block = parts.of(stage), {**training, **stage.training}
+        members = method.members(stage) if stage.part == "members" else None
+        name = f"batches-{number}" if number else "batches"
+        stream = part.stream(block["batch_size"], seed, name, True, training["drop_last"], stage.sampling, members)
+        counts = [
+            _counted(values, len(known), members)
+            for values, known in (
+                (part.labels, method.context.class_counts),
+                (part.groups, method.context.group_counts),
+            )
+        ]
+        taken.append(Course(number, stage, part, stream, block, step, epoch, *counts))
+        step, epoch = step + taken[-1].steps, epoch + stage.epochs
+    return taken
+
+
+def context_of(course: Course, before: RunContext, seed: int) -> RunContext:
+    """What a method may know in a stage that trains on another part than the one before."""
+    return replace(
+        before,
+        class_counts=course.class_counts,
+        group_counts=course.group_counts,
+        fresh=course.part.stream(before.batch_size, seed, "fresh-batches", True),
+        train=course.part,
+    )
+
+
+def _counted(values: torch.Tensor, count: int, members: np.ndarray | None) -> torch.Tensor:
+    """How often each of 0 … count − 1 occurs among values (N,), or among those of some members. -> float32 (count,)."""
+    chosen = values if members is None else values[torch.from_numpy(members).to(values.device)]
+    return torch.bincount(chosen, minlength=count).float()
