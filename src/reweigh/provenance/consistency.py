@@ -165,22 +165,18 @@ def _metrics(body: Body) -> Iterator[str]:
     metrics, measured = body["metrics"], _measured(body)
     table, kind = metrics["confusion"], body["spec"]["data"]["split"]["kind"]
     rows, right = [sum(row) for row in table], [row[label] for label, row in enumerate(table)]
-    sizes, diverged = body["split"]["sizes"][measured], body["status"] == "diverged"
     if any(len(row) != len(table) for row in table) or not all(
         type(count) is int and count >= 0 for row in table for count in row
     ):
         yield "metrics.confusion is not a square matrix of counts"
-    if len(rows) != len(sizes) or not all(
-        n == size or (n < size and diverged) for n, size in zip(rows, sizes, strict=True)
-    ):
-        # Only a run that diverged can leave examples without a prediction: their logits are not finite.
+    if rows != body["split"]["sizes"][measured]:
         yield f"the rows of metrics.confusion do not sum to split.sizes.{measured}"
-    recalls = [_share(hits, size) for hits, size in zip(right, sizes, strict=True)]
+    recalls = [_share(hits, size) for hits, size in zip(right, rows, strict=True)]
     defined = [recall for recall in recalls if recall is not None]
     two_class = kind == "two-class"
     expected = {
-        f"{measured}_size": sum(sizes),
-        f"{measured}_accuracy": _share(sum(right), sum(sizes)),
+        f"{measured}_size": sum(rows),
+        f"{measured}_accuracy": _share(sum(right), sum(rows)),
         "balanced_accuracy": math.fsum(defined) / len(defined) if defined else None,
         "minority_recall": recalls[0] if two_class else None,
         "minority_precision": _share(right[0], sum(row[0] for row in table)) if two_class else None,
@@ -193,7 +189,7 @@ def _metrics(body: Body) -> Iterator[str]:
     for label, (stated, value) in enumerate(zip(metrics["per_class_accuracy"], recalls, strict=False)):
         if not _same(stated, value):
             yield f"metrics.per_class_accuracy of class {label} is {stated}, but its confusion matrix gives {value}"
-    yield from _groups(body, sum(right), sum(sizes))
+    yield from _groups(body, sum(right), sum(rows))
 
 
 def _groups(body: Body, right: int, size: int) -> Iterator[str]:
@@ -244,13 +240,9 @@ def _curves(body: Body) -> Iterator[str]:
             yield f"after epoch {epoch}: not a share of {sum(sizes)} examples"
         elif two_class != (recall is not None) or (precision is not None and not two_class):
             yield f"after epoch {epoch}: minority_recall and minority_precision are for two classes only"
-        elif (
-            two_class
-            and not (body["status"] == "diverged" and epoch == curves["epoch"][-1])
-            and not (
-                0 <= round(false_hits) <= sizes[-1]
-                and _same(precision, _share(round(hits), round(hits + false_hits)), COUNT_TOLERANCE)
-            )
+        elif two_class and not (
+            0 <= round(false_hits) <= sizes[-1]
+            and _same(precision, _share(round(hits), round(hits + false_hits)), COUNT_TOLERANCE)
         ):
             yield f"after epoch {epoch}: minority_precision does not follow from accuracy and minority_recall"
     yield from _means(body)

@@ -21,6 +21,7 @@ from typing import Any
 from reweigh.config.names import RunName
 from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.records import attestations, record
+from reweigh.training import afresh
 from reweigh.training.device import take_lease
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
@@ -71,15 +72,21 @@ def train(
     `time_budget` is in seconds from now. Current records are kept unless `again`. `at_once` runs train side by side on
     the device (None: see `automatic`). SIGTERM and Ctrl-C save and stop, as the end of the time budget does.
     """
-    deadline = None if time_budget is None else time.monotonic() + time_budget
+    told = afresh.start()
+    deadline = told.deadline or (None if time_budget is None else time.monotonic() + time_budget)
     names = [str(RunName.of_spec(spec)) for spec in specs]
     before = {
         name: record.stamp(record.record_path(name)) for name in names
     }  # another process may write them meanwhile
-    waiting = [spec for spec in specs if again or not is_current(spec)]
+    ended = {*told.finished, *told.failed}
+    waiting = [
+        spec for spec, name in zip(specs, names, strict=True) if name not in ended and (again or not is_current(spec))
+    ]
     if kept := len(specs) - len(waiting):
         print(f"{kept} of {len(specs)} records are current: not trained again", file=sys.stderr)
     if not waiting:
+        if told.failed:
+            raise afresh.failure(told.failed)
         return 0
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # torch's own forward mode
     lease = take_lease()  # before torch is imported: CUDA reads the visible devices once
@@ -109,6 +116,9 @@ def train(
             left = len(waiting) - len(written)
             progress.note(f"time is up with {left} of {len(waiting)} runs left; the same command resumes from here")
             return TRY_AGAIN
+        except afresh.Afresh as stop:
+            progress.note(f"going on in a fresh process: {stop}")
+            afresh.start_again(told.and_then(stop, written, deadline), lease.inherited if lease else {})
         finally:
             if lease:
                 lease.release()
@@ -116,12 +126,12 @@ def train(
 
 
 def automatic(specs: list[dict[str, Any]], device_type: str) -> int:
-    """How many runs to train side by side by default: on a GPU all of them, up to eight; on a CPU as cores allow.
+    """How many runs to train side by side by default: on a GPU all of them, up to 16; on a CPU as cores allow.
 
     On a CPU up to four runs per core start together, so that no core idles while the last of them ends.
     """
     if device_type == "cuda":
-        return min(len(specs), 8)
+        return min(len(specs), 16)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     fit = max(1, cores // max(spec["training"]["threads"] for spec in specs))
     return len(specs) if fit > 1 and len(specs) <= 4 * fit else fit

@@ -75,7 +75,7 @@ def start() -> Start:
 
 
 def kind_of(spec: Mapping[str, Any]) -> str:
-    """A key that is the same for the runs whose programs are the same work: seeds of a cell, ratios of an experiment."""
+    """A key that is the same for runs whose programs are the same work: the seeds of a cell, for one."""
     parts = {key: spec[key] for key in ("uses", "method_options", "model")}
     return f"{spec['uses']} {digest({**parts, 'precision': spec['training']['precision']})[:12]}"
 

@@ -212,7 +212,7 @@ class Turns:
         """Let a new run get a part of an epoch ahead of the others, so that not all evaluate at the same time."""
         run = lane.job.run
         if run.step == 0 and not run.over:
-            lane.ahead = len(self.lanes) * run.steps_per_epoch // self.at_once
+            lane.ahead = len(self.lanes) * run.course.steps_per_epoch // self.at_once
 
     def _stopped(self, lane: Lane, error: Exception) -> None:
         """A lane's step failed half done: its run goes on from its last checkpoint, or not at all."""
@@ -231,10 +231,11 @@ class Turns:
                 self.waiting.appendleft(other.job.spec)
                 self._drop(other)
             return
-        if not self._save_all():  # an error of the device is everyone's: alone, it will be clear whose it is
-            alone = self.at_once == 1 or active == 1
-            failed = {_name(spec): _in_a_line(error)} if alone else {}
-            raise Afresh(f"the device is of no use any more: {error}", failed=failed, at_once=1)
+        if not _answers(self.device):
+            # The error may be any run's: with one on the device at a time, it will be clear whose.
+            failed, at_once = ({_name(spec): _in_a_line(error)}, None) if active == 1 else ({}, 1)
+            raise Afresh(f"the device is of no use any more: {_in_a_line(error)}", failed=failed, at_once=at_once)
+        self._save_all()
         self._fail(spec, error)
 
     def _fail(self, spec: dict[str, Any], error: Exception) -> None:
@@ -252,16 +253,14 @@ class Turns:
             self.at_once = active // 2
             self.waiting.appendleft(spec)
 
-    def _save_all(self) -> bool:
-        """Save the runs that are on the device; whether that was possible."""
+    def _save_all(self) -> None:
+        """Save the runs that are on the device, if that is possible."""
         try:
             for lane in self.lanes:
                 if not lane.job.run.over:
                     lane.save()
         except Exception as error:
             print(f"no run can be saved ({_in_a_line(error)}); they go on from earlier checkpoints", file=sys.stderr)
-            return False
-        return True
 
     def _drop(self, lane: Lane) -> None:
         self.lanes.remove(lane)
@@ -283,6 +282,14 @@ def _light(error: Exception) -> Exception:
         error.__context__ = error.__cause__ = None
         return error.with_traceback(None)
     return error
+
+
+def _answers(device: torch.device) -> bool:
+    """Whether the device still computes; after an error in a kernel CUDA refuses every call of the process."""
+    try:
+        return bool(torch.ones((), device=device).item())
+    except RuntimeError:
+        return False
 
 
 def _free() -> None:
