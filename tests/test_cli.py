@@ -12,7 +12,7 @@ from reweigh.config.schema import text as schema_text
 
 COMMANDS = (
     "fetch", "split", "train", "render", "scorecard", "explain", "audit", "attest", "plan", "bench", "tune", "doctor",
-    "crate", "schema", "new",
+    "crate", "schema", "new", "fill",
 )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def test_help_loads_nothing_heavy():
     [
         (("train", "quick/tdr/mnist-4v9/rho0.005/tdrr"), 2, "did you mean 'tdr'?"),
         (("split", "quick/tdr/mnist-4v9/rho0.5/seed0"), 2, "did you mean 'rho0.05'?"),
-        (("plan", "--scale", "papre"), 2, "did you mean 'paper'?"),
+        (("plan", "fill", "--scale", "papre"), 2, "did you mean 'paper'?"),
         (("train", "--time-budget", "soon", "quick/tdr/adult/sex/tdr"), 2, "is not a duration"),
         (("fetch", "mnsit"), 1, "did you mean"),
         (("explain", "figures/quick/tdr/nothing.csv"), 2, "unknown artifact 'nothing'"),

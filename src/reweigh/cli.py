@@ -1,5 +1,7 @@
 """The command line. Each command calls a function elsewhere, and imports what is heavy only when it needs it.
 
+Those that plan are in `reweigh.planning.commands`.
+
 Exit codes: 0 if all is well, 2 for a mistake in the config or on the command line, 75 if time ran out, else 1.
 """
 
@@ -11,6 +13,8 @@ import typer
 
 from reweigh import __version__
 from reweigh.errors import ConfigError, ReweighError
+from reweigh.planning import commands
+from reweigh.planning.commands import ScaleOption, scale_named
 from reweigh.terminal import dataset_rows, print_table
 
 app = typer.Typer(
@@ -27,7 +31,6 @@ Runs = Annotated[
     list[str],
     typer.Argument(metavar="RUN...", help="SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN; all seeds without /seedN"),
 ]
-ScaleOption = Annotated[str | None, typer.Option("--scale", help="smoke, quick or paper; by default config.yaml's")]
 
 
 def _version(wanted: bool) -> None:
@@ -110,7 +113,7 @@ def train(
     config.project.apply()
     specs = [config.resolve(run) for name in runs for run in config.runs_named(name)]
     budget = None if time_budget is None else seconds(time_budget)
-    raise typer.Exit(train_specs(specs, budget, again, at_once_of(at_once)))
+    raise typer.Exit(train_specs(specs, budget, again, at_once_of(at_once)).exit_code)
 
 
 @app.command()
@@ -152,7 +155,7 @@ def scorecard(
         return
     from reweigh.scorecard.readme import main as run_scorecard
 
-    run_scorecard(_scale(scale), readme)
+    run_scorecard(scale_named(scale), readme)
 
 
 @app.command()
@@ -203,7 +206,7 @@ def audit(
     """
     from reweigh.provenance.audit import main as run_audit
 
-    raise typer.Exit(run_audit(_scale(scale), report, rerun, seed))
+    raise typer.Exit(run_audit(scale_named(scale), report, rerun, seed))
 
 
 @app.command()
@@ -234,7 +237,7 @@ def attest(
     """
     from reweigh.provenance.attest import main as run_attest
 
-    raise typer.Exit(run_attest(targets or [], _scale(scale), sample, seed, dry_run))
+    raise typer.Exit(run_attest(targets or [], scale_named(scale), sample, seed, dry_run))
 
 
 @app.command()
@@ -250,45 +253,12 @@ def crate(
     """
     from reweigh.provenance.crate import write as write_crate
 
-    place, what = write_crate(_scale(scale), to)
+    place, what = write_crate(scale_named(scale), to)
     typer.echo(f"{place}: {what}")
 
 
-@app.command()
-def plan(
-    targets: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="TARGET...", help="SCALE/PAPER, with /EXPERIMENT/SETTING/... for fewer runs, or a figure"
-        ),
-    ] = None,
-    scale: ScaleOption = None,
-    specs: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the resolved specs to DIR, one JSON per run.")
-    ] = None,
-    pending: Annotated[
-        bool, typer.Option("--pending", help="With --specs: only runs whose record is missing or stale.")
-    ] = False,
-    why: Annotated[
-        bool, typer.Option("--why", help="Of one run: every value of its spec, where it stands and its source.")
-    ] = False,
-) -> None:
-    """Print what would run and what it would cost, and which records are missing or stale. Runs nothing.
-
-    [dim]reweigh plan paper/tdr/mnist-4v9[/dim]
-
-    [dim]reweigh plan figures/paper/tdr/fig5.pdf --specs specs/[/dim]
-
-    [dim]reweigh plan paper/tdr/mnist-4v9/rho0.005/tdr/seed0 --why[/dim]
-    """
-    if why:
-        from reweigh.planning.why import show
-
-        show(targets or [])
-        return
-    from reweigh.planning.plan import main as run_plan
-
-    run_plan(targets or [], _scale(scale), specs, pending)
+app.command()(commands.plan)
+app.command()(commands.fill)
 
 
 @app.command()
@@ -302,7 +272,7 @@ def tune(
     """
     from reweigh.analysis.tuning import main as run_tune
 
-    run_tune(paper, _scale(scale))
+    run_tune(paper, scale_named(scale))
 
 
 @app.command()
@@ -325,22 +295,7 @@ def bench(
     run_bench(groups, rounds)
 
 
-@app.command()
-def new(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="method, loss or paper")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="of its module, or of the paper's folder")],
-    paper: Annotated[
-        str | None, typer.Option(metavar="PAPER", help="Of a method or loss: the paper whose config gets its entry.")
-    ] = None,
-) -> None:
-    """Begin a method, a loss or a paper: its files from templates, with card, entry and test. Nothing is overwritten.
-
-    [dim]reweigh new method focused --paper tdr[/dim]
-    """
-    from reweigh.planning.new import write
-
-    written = write(kind, name, Path(), paper)
-    typer.echo("\n".join([*(f"wrote {path}" for path in written.files), "next:", *written.next]))
+app.command()(commands.new)
 
 
 @app.command()
@@ -373,15 +328,6 @@ def schema(
     from reweigh.provenance.record_schema import main as run_schema
 
     run_schema(records, check)
-
-
-def _scale(name: str | None) -> str:
-    """The scale of that name, or that of config.yaml. Raises ConfigError if there is no such scale."""
-    from reweigh.config.loading import load
-    from reweigh.config.specs import SCALES
-    from reweigh.config.validation import lookup
-
-    return load().project.scale if name is None else str(lookup("scale", name, SCALES))
 
 
 def main() -> None:

@@ -87,7 +87,7 @@ class MomentumSGD:
     ) -> None:
         torch._fused_sgd_(
             values,
-            slopes,
+            [_laid_out_as(value, slope) for value, slope in zip(values, slopes, strict=True)],
             velocity,
             weight_decay=decay,
             momentum=self.momentum,
@@ -193,6 +193,11 @@ def by_decay(parameters: Tensors, decay: float | Mapping[str, float]) -> dict[fl
 def _moved(parameters: Tensors, momentum: float) -> list[tuple[str, torch.Tensor]]:
     """The parameters that have a velocity: none without momentum."""
     return [(name, value.detach()) for name, value in parameters.items()] if momentum else []
+
+
+def _laid_out_as(value: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+    """A gradient in its parameter's order of memory: a fused kernel walks through both without asking for it."""
+    return slope if slope.stride() == value.stride() else torch.empty_like(value).copy_(slope)
 
 
 def _load(kept: Tensors, saved: Tensors) -> None:

@@ -167,7 +167,7 @@ def test_the_weight_network_learns_every_fifth_step_only(small):
             changed.append(number)
             before = {name: value.clone() for name, value in run.method.network.items()}
     assert changed == [0, 5, 10]
-    step = Step(run.number, "inner", run.model, run.batches.current(), None)
+    step = Step(run.number, "inner", run.model, run.course.batches.current(), None)
     weights = run.method.example_weights(step, torch.tensor([0.1, 2.0]))
     assert weights.shape == (2,) and weights.min() > 0 and weights.sum() < 1
 

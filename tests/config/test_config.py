@@ -260,9 +260,9 @@ def test_the_schema_on_disk_is_the_models(config):
 
 def kind_of(file):
     """The definition of the schema that a file of config/ has to fit."""
-    return {"config.yaml": "ProjectConfig", "methods": "SharedFile", "protocols": "SharedFile"}.get(
-        Path(file).parts[1], "PaperFile"
-    )
+    kinds = {"config.yaml": "ProjectConfig", "priorities.yaml": "Priorities"}
+    kinds |= {"methods": "SharedFile", "protocols": "SharedFile"}
+    return kinds.get(Path(file).parts[1], "PaperFile")
 
 
 FILES = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "config").rglob("*.yaml")) if path.name != "costs.yaml"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.absgd_methods import ABSGD, ADAM, DEFERRED, EG, FOCAL, GCE, LDAM, SGD, Problem
+from support.positions import STEPS_PER_EPOCH, at
 
 from reweigh.config.cards import check_options
 from reweigh.errors import ConfigError
@@ -125,9 +126,9 @@ def test_with_gamma_and_alpha_1_it_is_the_gradient_of_the_tilted_loss(problem):
 
 def test_lambda_changes_at_the_first_step_of_epoch_160_counted_from_0(problem):
     method = absgd.Method(ABSGD | {"from_epoch": 160, "gamma": 0.5, "alpha": 0.5}, problem.context)
-    last = 160 * problem.context.steps_per_epoch - 1
+    last = 160 * STEPS_PER_EPOCH - 1
     losses = losses_of(2)
-    assert method.prepare(0) == method.prepare(last) == "plain" and method.prepare(last + 1) == "lambda 2.0"
+    assert method.prepare(at(0)) == method.prepare(at(last)) == "plain" and method.prepare(at(last + 1)) == "lambda 2.0"
     before, after = weights_by(method, problem, losses, start=last)
     assert torch.equal(before, torch.full((12,), 1 / 12, dtype=torch.float64))
     assert after.sum().item() == pytest.approx(4)  # s was 0 until now: 1/(γα)
@@ -153,7 +154,7 @@ def test_class_balanced_sgd_is_the_weighted_mean_of_pytorch(problem, loss):
     weights = effective_number(problem.context.class_counts, 0.9999)
     raw = 0.5 * (problem.context.class_counts / 10) ** -0.25
     for epoch in range(4):
-        method.begin_epoch(epoch, problem.model)
+        method.begin_epoch(at(5 * epoch), problem.model)
         step = problem.step(5 * epoch, method)
         logits = problem.model(step.batch.inputs).detach().requires_grad_()
         losses = method.example_losses(logits, step.batch)
@@ -172,7 +173,7 @@ def test_class_balanced_sgd_is_the_weighted_mean_of_pytorch(problem, loss):
 
 def test_class_balanced_focal_loss_is_a_plain_mean_as_in_the_public_code(problem):
     method = sgd.Method(SGD | {"loss": FOCAL, "class_balance": {"beta": 0.9999, "from_epoch": 0}}, problem.context)
-    method.begin_epoch(0, problem.model)
+    method.begin_epoch(at(0), problem.model)
     step = problem.step(0, method)
     logits = problem.model(step.batch.inputs).detach()
     weights = effective_number(problem.context.class_counts, 0.9999)
@@ -189,7 +190,7 @@ def test_class_weights_inside_absgd_are_as_they_are_or_average_1_in_the_batch(pr
     class_weights, s = effective_number(problem.context.class_counts, 0.9999), 0.0
     for number in range(10):
         if number % 5 == 0:
-            method.begin_epoch(number // 5, problem.model)
+            method.begin_epoch(at(number), problem.model)
         step = problem.step(number, method)
         entropy = torch.nn.functional.cross_entropy(
             problem.model(step.batch.inputs).detach(), step.batch.labels, reduction="none"
@@ -227,17 +228,16 @@ def test_persistent_weights_are_products_over_all_visits_of_an_example(problem):
 
 def test_abadam_is_the_update_of_the_paper_in_float64(problem):
     method = abadam.Method(ABSGD | ADAM | {"stability": 1e-3, "beta1": 0.8}, problem.context)
-    model, decays = problem.model, [0.01, 0.002]
-    parameters = list(model.parameters())
-    groups = [{"params": parameters[:2], "weight_decay": 0.01}, {"params": parameters[2:], "weight_decay": 0.002}]
-    optimiser = method.optimiser(groups)
+    model, decays = problem.model, [0.01, 0.01, 0.002, 0.002, 0.002, 0.002]
+    named = dict(model.named_parameters())
+    parameters, names = list(named.values()), list(named)
+    optimiser = method.optimiser(named, dict(zip(names, decays, strict=True)))
     state = [(value.detach().numpy().copy(), 0.0, 0.0) for value in parameters]
     s = 0.0
     for number in range(12):
         rate = 0.05 / (number + 1)
-        for group in optimiser.param_groups:
-            group["lr"].fill_(rate)
-        rate = float(group["lr"])  # a float32
+        optimiser.prepare(rate)
+        rate = float(optimiser.rate)
         step = problem.step(number, method)
         losses = method.example_losses(model(step.batch.inputs), step.batch)
         e = np.exp(losses.detach().numpy() / 2)
@@ -247,14 +247,13 @@ def test_abadam_is_the_update_of_the_paper_in_float64(problem):
             w, v, u = state[place]
             v = 0.8 * v + 0.2 * gradient
             u = 0.999 * u + 0.001 * gradient**2
-            state[place] = w - rate * (v / (np.sqrt(u) + 1e-3) + decays[place >= 2] * w), v, u
-        optimiser.zero_grad()
-        (method.example_weights(step, losses.detach()) @ losses).backward()
-        optimiser.step()
-        for parameter, (w, v, u) in zip(parameters, state, strict=True):
+            state[place] = w - rate * (v / (np.sqrt(u) + 1e-3) + decays[place] * w), v, u
+        moved = torch.autograd.grad(method.example_weights(step, losses.detach()) @ losses, parameters)
+        optimiser.step(dict(zip(names, moved, strict=True)))
+        for name, parameter, (w, v, u) in zip(names, parameters, state, strict=True):
             np.testing.assert_allclose(parameter.detach(), w, rtol=1e-9, atol=1e-12)
-            np.testing.assert_allclose(optimiser.state[parameter]["v"], v, rtol=1e-9, atol=1e-15)
-            np.testing.assert_allclose(optimiser.state[parameter]["u"], u, rtol=1e-9, atol=1e-15)
+            np.testing.assert_allclose(optimiser.v[name], v, rtol=1e-9, atol=1e-15)
+            np.testing.assert_allclose(optimiser.u[name], u, rtol=1e-9, atol=1e-15)
 
 
 # --- pruning --------------------------------------------------------------------------------------------------------
@@ -267,7 +266,7 @@ def test_a_refresh_asks_the_model_in_inference_mode_and_changes_nothing_of_it(pr
     with torch.no_grad():
         problem.model[-1].weight.mul_(6)
     before = {name: value.clone() for name, value in problem.model.state_dict().items()}
-    method.begin_epoch(1, problem.model)
+    method.begin_epoch(at(5), problem.model)
     assert problem.model.training
     assert all(torch.equal(value, before[name]) for name, value in problem.model.state_dict().items())
     problem.model.eval()

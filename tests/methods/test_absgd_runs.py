@@ -23,8 +23,8 @@ def test_a_step_of_a_run_moves_along_the_weighted_sum_of_the_gradients_of_single
     run = run_of(spec_of("absgd", ABSGD | {"lambda_": 1.5}, momentum=0.0, weight_decay=0.0), mnist)
     s = 0.0
     for _ in range(3):
-        run.batches.seek(run.stage_step)
-        batch = run.batches.current()
+        run.course.batches.seek(run.stage_step)
+        batch = run.course.batches.current()
         rows, losses = [], []
         for loss in torch.nn.functional.cross_entropy(run.model(batch.inputs), batch.labels, reduction="none"):
             gradients = torch.autograd.grad(loss, list(run.model.parameters()), retain_graph=True)
@@ -35,7 +35,7 @@ def test_a_step_of_a_run_moves_along_the_weighted_sum_of_the_gradients_of_single
         before = torch.cat([value.detach().flatten() for value in run.model.parameters()]).double()
         run.advance()
         moved = torch.cat([value.detach().flatten() for value in run.model.parameters()]).double() - before
-        rate = run.optimiser.param_groups[0]["lr"]
+        rate = run.optimiser.rate.value
         expected = -rate * torch.tensor(e / (s * len(batch))) @ torch.stack(rows)
         assert moved.norm() > 1e-4
         torch.testing.assert_close(moved, expected, rtol=1e-3, atol=1e-6)
@@ -70,7 +70,7 @@ def test_a_run_is_plain_until_the_switch_and_not_after(mnist):
     staged = runs[1]
     for epoch in range(4):
         for run in runs:
-            for _ in range(run.steps_per_epoch):
+            for _ in range(run.course.steps_per_epoch):
                 run.advance()
         weights = [torch.cat([value.flatten() for value in run.model.parameters()]) for run in runs]
         assert torch.equal(*weights) == (epoch < 2)
@@ -92,9 +92,9 @@ def test_a_rate_factor_multiplies_every_weight_from_its_epoch_on(mnist):
 def test_real_resampling_draws_small_classes_more_often(mnist):
     run = run_of(spec_of("sgd_resampled"), mnist)
     counts, drawn = run.method.context.class_counts, torch.zeros(2)
-    for number in range(4 * run.steps_per_epoch):
-        run.batches.seek(number)
-        drawn += torch.bincount(run.batches.current().labels, minlength=2)
+    for number in range(4 * run.course.steps_per_epoch):
+        run.course.batches.seek(number)
+        drawn += torch.bincount(run.course.batches.current().labels, minlength=2)
     effective = 1 / effective_number(counts, 0.9999)
     expected = counts / effective
     torch.testing.assert_close(drawn / drawn.sum(), expected / expected.sum(), rtol=0, atol=0.1)

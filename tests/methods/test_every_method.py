@@ -85,7 +85,9 @@ def test_its_runs_replay_resume_and_are_what_its_card_says(name, options, mnist,
     every_method.check_replay(watched)
     every_method.check_resume(watched)
     run = watched.run
-    stages = [(one.epochs, one.sampling, one.training.get("batch_size")) for one in run.stages]
+    stages = [
+        (one.epochs, one.sampling, one.training.get("batch_size")) for one in (course.stage for course in run.courses)
+    ]
     assert [tuple(stage) for stage in card.stages(options, every_method.EPOCHS)] == stages
     monkeypatch.setattr(plan, "card_of", lambda uses: card_module("methods", uses).CARD)
     assert plan.steps_of(run.spec) == run.total_steps == run.step
@@ -218,16 +220,16 @@ class AscendsTheTarget(er.Method):
 class WeighsTheLargeClass(hard.Method):
     """Hard weighting by the class size, not its inverse."""
 
-    def __init__(self, options, setting):
-        super().__init__(options, setting)
-        self.weights = setting.group_counts / setting.group_counts.sum()
+    def __init__(self, options, context):
+        super().__init__(options, context)
+        self.weights = context.group_counts / context.group_counts.sum()
 
 
 class TiltsTheOtherWay(absgd.Method):
     """ABSGD with exp(−loss/λ)."""
 
-    def prepare(self, number):
-        program = super().prepare(number)
+    def prepare(self, at):
+        program = super().prepare(at)
         self.lambda_ = -self.lambda_
         return program
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from support.absgd_methods import FOCAL, GCE, META, Problem, spec_of
 from support.mnist_runs import finished, outcome, run_of
 from support.mnist_runs import spec_of as tdr_spec
+from support.positions import at
 from torch.func import functional_call
 
 from reweigh.errors import ConfigError
@@ -123,12 +124,14 @@ def test_the_look_ahead_follows_a_schedule_of_its_own(problem):
     """0.1, from epoch 160 on 0.001, from 180 on 1e-5, counted from 0; the optimiser's rate falls an epoch earlier."""
     options = META | {"from_epoch": 160, "meta_milestones": [160, 180]}
     method = meta.Method(options, problem.context)
-    programs = {epoch: {method.prepare(5 * epoch + place) for place in range(5)} for epoch in (0, 159, 160, 179, 180)}
+    programs = {
+        epoch: {method.prepare(at(5 * epoch + place)) for place in range(5)} for epoch in (0, 159, 160, 179, 180)
+    }
     assert programs[0] == programs[159] == {"plain"}
     assert programs[160] == programs[179] == {"meta 0.001"} and len(programs[180]) == 1
     assert method.step_size == pytest.approx(1e-5)
     early = meta.Method(options | {"from_epoch": 0}, problem.context)
-    assert early.prepare(5 * 159 + 4) == "meta 0.1" and early.prepare(5 * 160) == "meta 0.001"
+    assert early.prepare(at(5 * 159 + 4)) == "meta 0.1" and early.prepare(at(5 * 160)) == "meta 0.001"
 
 
 def test_epochs_before_it_are_plain_and_cost_nothing(mnist, monkeypatch):

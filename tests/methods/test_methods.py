@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from support.positions import at
 from torch import nn
 
 from reweigh.data.arrays import Part
@@ -48,7 +49,6 @@ def problem():
         group_counts=torch.tensor([10.0, 40.0]),
         batch_size=10,
         epochs=4,
-        steps_per_epoch=5,
         learning_rate=RATE,
         weight_decay=DECAY,
         target=BatchStream(target, 5, 0, "target-batches", augmented=False),
@@ -61,7 +61,7 @@ def problem():
     batches = BatchStream(train, 10, 0, "batches", augmented=False)
 
     def step(number, method=None):
-        program = method.prepare(number) if method else "step"
+        program = method.prepare(at(number)) if method else "step"
         return base.Step(torch.tensor(number), program, model, batches.batch(number), None)
 
     return context, step
@@ -69,7 +69,7 @@ def problem():
 
 def weights_at(method, step):
     """The weights that a method gives to the batch of a step, of which it hears first as from the engine."""
-    method.prepare(int(step.number))
+    method.prepare(at(int(step.number)))
     method.learn(step)
     return method.example_weights(step, torch.zeros(len(step.batch))).clone()
 

@@ -67,7 +67,10 @@ def head_of(run):
 def test_stage_one_is_plain_training(joint, raw):
     plain = spec_of("none")
     plain["method_options"] = {"scale": "mean"}
-    assert outcome(finished(plain, raw)) == outcome(joint)
+    (plain_results, *plain_rest), (results, *rest) = outcome(finished(plain, raw)), outcome(joint)
+    assert [stage["epochs"] for stage in results.pop("stages")] == [EPOCHS, 0]
+    assert [stage["epochs"] for stage in plain_results.pop("stages")] == [EPOCHS]
+    assert (plain_results, *plain_rest) == (results, *rest)
 
 
 @pytest.mark.parametrize("method", METHODS[1:])
@@ -87,14 +90,14 @@ def test_a_second_stage_leaves_the_backbone_bit_identical_to_stage_one(method, j
 
 def test_ncm_is_the_nearest_of_numpys_class_means(joint, second):
     run = second["ncm"]
-    features, labels = seen(joint, joint.train)
+    features, labels = seen(joint, joint.parts.train)
     mean = features.mean(0)
     directions = (features - mean) / np.linalg.norm(features - mean, axis=1, keepdims=True)
     centres = np.stack([directions[labels == label].mean(0) for label in range(CLASSES)])
-    tests, wanted = seen(joint, joint.test)
+    tests, wanted = seen(joint, joint.parts.test)
     placed = (tests - mean) / np.linalg.norm(tests - mean, axis=1, keepdims=True)
     distances = ((placed[:, None] - centres[None]) ** 2).sum(-1)
-    found = predicted(run, run.test).numpy()
+    found = predicted(run, run.parts.test).numpy()
     np.testing.assert_allclose(found, -distances, rtol=1e-4, atol=1e-6)
     results = run.results()
     assert results["metrics"]["test_accuracy"] == (distances.argmin(1) == wanted).mean()
@@ -133,7 +136,7 @@ def test_tau_is_the_best_on_validation_and_the_head_is_rescaled_by_it(joint, sec
     rescaled, bias = head_of(run)
     np.testing.assert_allclose(rescaled, weight / np.linalg.norm(weight, axis=1, keepdims=True) ** tau, rtol=1e-5)
     assert not bias.any()
-    features, labels = seen(run, run.test)
+    features, labels = seen(run, run.parts.test)
     assert run.results()["metrics"]["test_accuracy"] == ((features @ rescaled.T).argmax(1) == labels).mean()
 
 
@@ -144,7 +147,9 @@ def test_tau_zero_is_the_linear_head_without_its_bias(joint, raw):
     assert run.trace()["tau"].tolist() == [0] and torch.equal(run.model.head.weight, joint.model.head.weight)
     bias = joint.model.head.bias.detach()
     assert bias.abs().min() > 0
-    torch.testing.assert_close(predicted(run, run.test), predicted(joint, joint.test) - bias, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        predicted(run, run.parts.test), predicted(joint, joint.parts.test) - bias, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_the_choice_of_tau_weighs_classes_alike():
@@ -167,7 +172,7 @@ def test_tau_without_validation_examples_is_refused_before_training(raw):
 def test_the_head_is_trained_as_multinomial_regression_on_fixed_features_is(method, joint, second):
     """Softmax regression by momentum SGD in float64, on the features of stage one and the batches of the run."""
     run, said = second[method], OPTIONS[method]
-    features, labels = seen(joint, joint.train)
+    features, labels = seen(joint, joint.parts.train)
     weight, bias = head_of(joint)
     if method == "crt":
         fresh = torch.nn.Linear(features.shape[1], CLASSES)
@@ -179,7 +184,7 @@ def test_the_head_is_trained_as_multinomial_regression_on_fixed_features_is(meth
     factors, average = np.ones(CLASSES), 0.0  # of LWS; s of ABSGD
     learned = [factors] if method == "lws" else [weight, bias]
     momenta = [np.zeros_like(value) for value in learned]
-    stream = joint.train.stream(SECOND["batch_size"], 0, "batches-1", True, False, said["second_stage"]["sampling"])
+    stream = joint.parts.train.stream(SECOND["batch_size"], 0, "batches-1", True, False, said["second_stage"]["sampling"])
     total = SECOND["epochs"] * stream.per_cycle
     assert run.step == joint.step + total
     for step in range(total):
@@ -232,12 +237,12 @@ def test_lws_starts_from_the_logits_of_stage_one(joint):
 
 def test_an_epoch_of_the_second_stage_shows_every_class_equally_often(raw):
     run, shown = run_of(spec_of("crt"), raw), []
-    counts = np.bincount(run.train.labels.numpy())
+    counts = np.bincount(run.parts.train.labels.numpy())
     assert counts.tolist() == [60, 46, 35, 27, 21, 16, 12, 10, 7, 6]
 
     def execute(program, device_side):
         if program[0] == 1:
-            shown.append(run.batches.current().labels.numpy())
+            shown.append(run.course.batches.current().labels.numpy())
         return device_side()
 
     run.execute = execute
@@ -250,9 +255,9 @@ def test_an_epoch_of_the_second_stage_shows_every_class_equally_often(raw):
 
 def test_class_means_are_of_features_in_the_precision_of_the_run(raw):
     run = finished(spec_of("ncm", precision="bf16"), raw)
-    plain, _ = seen(run, run.train)
+    plain, _ = seen(run, run.parts.train)
     with torch.autocast("cpu", torch.bfloat16):
-        halved, _ = seen(run, run.train)
+        halved, _ = seen(run, run.parts.train)
     found = run.model.head.mean.double().numpy()
     np.testing.assert_allclose(found, halved.mean(0), rtol=1e-5)
     assert np.abs(found - plain.mean(0)).max() > 1e-5

@@ -11,11 +11,12 @@ from support.project import ROOT
 from reweigh.bench.table import CSV, Line, write
 from reweigh.config.loading import load
 from reweigh.config.specs import Spec
-from reweigh.data.obtain import recipe_digest
+from reweigh.data.obtain import recipe_digest, split_path
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
-from reweigh.planning import plan
+from reweigh.planning import plan, spec_files
 from reweigh.records import record
+from reweigh.training.__main__ import spec_paths
 
 CELL = "quick/tdr/mnist-4v9/rho0.1/tdr"
 HERE = "a processor"
@@ -178,13 +179,64 @@ def test_table_names_what_is_stale_and_the_command(project, capsys):
 
 
 def test_specs_are_written_complete(project, tmp_path):
-    leave_record(project, f"{CELL}/seed0")
     planned = plan.make([CELL], "quick", project)
-    assert plan.write_specs(planned, tmp_path / "all") == 3
-    assert plan.write_specs(planned, tmp_path / "pending", pending_only=True) == 2
-    written = json.loads((tmp_path / "all" / f"{CELL.replace('/', '__')}__seed0.json").read_text())
+    assert spec_files.write(planned, tmp_path / "specs", project) == 3
+    names = [f"{run.run.replace('/', '__')}.json" for run in planned]
+    written = json.loads((tmp_path / "specs" / names[0]).read_text())
     assert written == load(project).resolve(f"{CELL}/seed0")
     Spec.model_validate(written)
+    assert (tmp_path / "specs/order.txt").read_text().splitlines() == names
+    assert [path.name for path in spec_paths([str(tmp_path / "specs")])] == names
+
+
+def test_a_folder_of_specs_says_which_splits_it_expects_and_from_which_commit(project, tmp_path):
+    planned = plan.make([CELL], "quick", project)
+    recipes = [recipe_digest(run.spec, project / "data") for run in planned]
+    for run, recipe in ((planned[0], recipes[0]), (planned[1], "of an older reader")):
+        report = split_path(run.spec, project / "data").with_suffix(".json")
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(json.dumps({"digest": "as drawn", "recipe_digest": recipe}))
+    spec_files.write(planned, tmp_path / "specs", project)
+    expected = json.loads((tmp_path / "specs/expected.json").read_text())
+    assert [one["run"] for one in expected.values()] == [run.run for run in planned]
+    assert [one["split_digest"] for one in expected.values()] == ["as drawn", None, None]
+    assert [one["recipe_digest"] for one in expected.values()] == recipes
+    assert json.loads((tmp_path / "specs/commit.json").read_text()) == {"commit": None, "dirty": None}
+
+
+def test_the_commit_of_a_folder_of_specs(tmp_path):
+    def git(*command):
+        who = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+        return subprocess.run(["git", *who, *command], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    git("init", "--quiet")
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "--quiet", "--message", "first")
+    assert spec_files.commit(tmp_path) == {"commit": git("rev-parse", "HEAD").strip(), "dirty": False}
+    (tmp_path / "file").write_text("2")
+    assert spec_files.commit(tmp_path)["dirty"] is True
+
+
+@pytest.mark.parametrize(
+    ("targets", "options", "expected"),
+    [
+        ([CELL], {}, [f"{CELL}/seed{seed}" for seed in (0, 1, 2)]),
+        ([CELL], {"pending": True}, [f"{CELL}/seed{seed}" for seed in (1, 2)]),
+        ([CELL[:-4], CELL], {"in_order": True}, [f"{CELL[:-4]}/er/seed0", f"{CELL}/seed1", f"{CELL}/seed2"]),
+    ],
+)
+def test_which_specs_are_written_and_in_which_order(project, tmp_path, monkeypatch, capsys, targets, options, expected):
+    leave_record(project, f"{CELL}/seed0")
+    for seed in (1, 2):
+        leave_record(project, f"{CELL[:-4]}/er/seed{seed}")
+    cells = "[mnist-4v9/rho0.1/er, mnist-4v9/rho0.1/tdr, mnist-4v9/rho0.02/er]"
+    (project / "config/priorities.yaml").write_text(f"priorities:\n  - {{ paper: tdr, cells: {cells}, why: a test }}\n")
+    monkeypatch.chdir(project)
+    spec_files.main(targets, "quick", tmp_path / "specs", **options)
+    names = (tmp_path / "specs/order.txt").read_text().splitlines()
+    assert [name.removesuffix(".json").replace("__", "/") for name in names] == expected
+    assert f"{len(expected)} specs in" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(4, "4 s"), (89, "89 s"), (120, "2 min"), (7200, "2.0 h")])

@@ -20,7 +20,7 @@ from reweigh.config.names import RunName
 from reweigh.digest import file_digest
 from reweigh.provenance import audit
 from reweigh.provenance.audit import traces
-from reweigh.provenance.audit.duplicates import duplicate_results
+from reweigh.provenance.audit.duplicates import duplicate_results, duplicates
 from reweigh.records import record
 
 CSV = {("figure", "broken")}
@@ -247,12 +247,57 @@ def test_one_training_under_two_names_is_no_copy(committed):
 
 
 def test_runs_that_share_all_that_was_trained_are_no_copies(committed):
-    stages = [{"epochs": 100}, {"epochs": 0}]
     joint, ncm = f"{CELL}/joint/seed0", f"{CELL}/ncm/seed0"
-    ends = {run: copy.deepcopy(committed[NONE]) for run in (joint, ncm)}
+    for version in (2, 3):
+        ends = with_a_prefix(committed[NONE], version, joint, ncm)
+        assert duplicate_results(ends) == {}
+        for altered in (
+            {"stages": [*STAGES, {"epochs": 5}]},
+            shared_key(version, "2" * 64),
+            {"stage_one": None, "prefix": None},
+            {"spec": {**ends[ncm]["spec"], "training": {**ends[ncm]["spec"]["training"], "batch_size": 7}}},
+        ):
+            both = {joint: ends[joint], ncm: {**ends[ncm], **altered}}
+            assert sorted(duplicate_results(both)) == [joint, ncm], altered
+
+
+STAGES = [{"epochs": 100}, {"epochs": 0}]
+
+
+def shared_key(version, key):
+    if version == 2:
+        return {"stage_one": {"key": key, "reused": True}}
+    return {"prefix": {"key": key, "stages": 1, "of": 2, "reused": True, "run": f"{CELL}/crt/seed0"}}
+
+
+def with_a_prefix(body, version, *runs):
+    """Records of methods that share their first stage and train no other."""
+    ends = {run: copy.deepcopy(body) for run in runs}
     for run, body in ends.items():
-        body |= {"stage_one": {"key": "1" * 64, "reused": True}, "stages": stages}
-        body["spec"]["uses"] = RunName.parse(run).method
+        body |= {**shared_key(version, "1" * 64), "stages": STAGES, "run": run}
+        body["spec"] |= {"uses": RunName.parse(run).method, "method_options": {"tau": len(run)}}
+    return ends
+
+
+def test_a_second_name_of_a_run_that_shares_its_prefix_is_no_copy(committed):
+    joint, ncm, twin = f"{CELL}/joint/seed0", f"{CELL}/ncm/seed0", f"{CELL}/plain/seed0"
+    ends = with_a_prefix(committed[NONE], 3, joint, ncm)
+    ends[twin] = {**copy.deepcopy(ends[joint]), "run": twin}
+    ends[twin]["spec"]["method"] = "plain"
+    ends[twin]["prefix"] = {"key": "3" * 64, "stages": 2, "of": 2, "reused": True, "run": joint}
     assert duplicate_results(ends) == {}
-    ends[ncm] |= {"stages": [*stages, {"epochs": 5}]}
-    assert sorted(duplicate_results(ends)) == [joint, ncm]
+    ends[twin]["spec"]["uses"] = "er"  # and not what `joint` is
+    assert twin in duplicate_results(ends)
+    ends[twin]["prefix"]["run"] = twin
+    assert twin in duplicate_results(ends)
+
+
+def test_what_was_logged_in_a_common_prefix_may_be_in_both_traces(committed):
+    search, other = f"{CELL}/search/seed0", f"{CELL}/retrained/seed0"
+    ends = with_a_prefix(committed[NONE], 3, search, other)
+    for body in ends.values():
+        body["stages"] = [*STAGES, {"epochs": 5}]
+    prints = {run: ["weights"] for run in ends}
+    assert duplicates(ends, prints, "fault", of_prefix=True) == {} and len(duplicates(ends, prints, "fault")) == 2
+    ends[other]["prefix"] = None
+    assert len(duplicates(ends, prints, "fault", of_prefix=True)) == 2

@@ -10,6 +10,7 @@ from reweigh.data.arrays import Part
 from reweigh.data.batches import Batch, BatchStream, DevicePart
 from reweigh.methods import base
 from support.mnist_runs import spec_of as tdr_spec
+from support.positions import at
 
 SGD = {"loss": None, "class_balance": None, "sampling": "uniform", "rate_factor": None}
 ABSGD = {
@@ -94,7 +95,6 @@ class Problem:
             group_counts=counts,
             batch_size=12,
             epochs=4,
-            steps_per_epoch=5,
             learning_rate=0.05,
             weight_decay=0.002,
             target=BatchStream(target, 12, 0, "target-batches", augmented=False),
@@ -108,7 +108,7 @@ class Problem:
 
     def step(self, number, method):
         """Step `number` as the engine would give it to the method, which has heard of it."""
-        return base.Step(torch.tensor(number), method.prepare(number), self.model, self.batches.batch(number), None)
+        return base.Step(torch.tensor(number), method.prepare(at(number)), self.model, self.batches.batch(number), None)
 
 
 def batch_of(labels, rows=None):

@@ -11,7 +11,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from reweigh import optimisers
+from reweigh.optimisers import MomentumSGD
+from reweigh.training import engine
 
 WAITS = {"_local_scalar_dense", "nonzero", "item", "is_nonzero", "equal"}
 HIDDEN_WAITS = ("tolist", "numpy", "__array__")  # on a CPU they read the memory without an operation
@@ -99,7 +100,4 @@ def replay(function, arguments, keywords, results):
 
 def use_optimiser_of_a_gpu(monkeypatch):
     """On a GPU the learning rate is a tensor, read by one fused kernel; have it so on a CPU, as a replay needs."""
-    plain = optimisers._Rate.__init__
-    monkeypatch.setattr(
-        optimisers._Rate, "__init__", lambda rate, parameters, value, _: plain(rate, parameters, value, True)
-    )
+    monkeypatch.setattr(engine, "MomentumSGD", functools.partial(MomentumSGD, captured=True))

@@ -24,6 +24,7 @@ from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
 from reweigh.losses import Loss
 from reweigh.methods import base
+from reweigh.methods.base import Position
 from reweigh.training.engine import Run
 from support import capture
 from support.mnist_runs import outcome
@@ -235,7 +236,6 @@ def shares(method_class, options, counts=COUNTS, target=(0, 1), raised=None):
         group_counts=told.clone(),
         batch_size=SIZE,
         epochs=FIRST // STEPS_PER_EPOCH,
-        steps_per_epoch=STEPS_PER_EPOCH,
         learning_rate=0.05,
         weight_decay=0.002,
         target=BatchStream(guide, 5, 0, "target-batches", augmented=False),
@@ -250,10 +250,11 @@ def shares(method_class, options, counts=COUNTS, target=(0, 1), raised=None):
         method.begin(stage, model)
     model.train()
     for number in range(FIRST, LAST + 1):
+        place = Position(number, number // STEPS_PER_EPOCH, stage, number, STEPS_PER_EPOCH)
         if number % STEPS_PER_EPOCH == 0:
-            method.begin_epoch(number // STEPS_PER_EPOCH, model)
+            method.begin_epoch(place, model)
         batch = batches.batch(number)
-        step = base.Step(torch.tensor(number), method.prepare(number), model, batch, None)
+        step = base.Step(torch.tensor(number), method.prepare(place), model, batch, None)
         method.learn(step)
         method.example_losses(model(batch.inputs).float(), batch)
         losses = losses_of(number)

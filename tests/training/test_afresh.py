@@ -11,7 +11,6 @@ import pytest
 import torch
 from support import project
 
-from reweigh.errors import TrainingError
 from reweigh.records.record import record_path
 from reweigh.training import __main__ as training
 from reweigh.training import afresh, graph
@@ -85,6 +84,7 @@ def test_a_time_budget_goes_on_in_the_fresh_process():
     stop = Afresh("reason", {"er": {"step": "why"}}, {"run": "error"}, at_once=4)
     told = Start(eager={"er": {"other": "x"}}, finished=("a",), at_once=8).and_then(stop, ["b"], 123.0)
     assert told == Start({"er": {"other": "x", "step": "why"}}, {"run": "error"}, ("a", "b"), 4, 123.0)
+    assert told.and_then(Afresh("reason"), [], 123.0, 7.0).since == 7.0
     assert Start(at_once=2).and_then(Afresh("reason"), [], None).at_once == 2
 
 
@@ -108,12 +108,12 @@ def test_the_fresh_process_is_told_everything_and_its_children_nothing(tmp_path,
     assert afresh.start() == start and afresh.VARIABLE not in os.environ and not list(tmp_path.iterdir())
 
 
-def test_a_run_that_failed_before_is_reported_by_the_last_process(tmp_path, monkeypatch, capsys):
+def test_a_run_that_failed_before_counts_in_the_last_process(tmp_path, monkeypatch):
     run = f"{CELL}/tdr/seed0"
     told(tmp_path, monkeypatch, Start(failed={run: "CUDA error: an illegal memory access was encountered"}))
     spec = project.config.resolve(run, root=project.ROOT)
-    with pytest.raises(TrainingError, match=f"{run}: CUDA error: an illegal memory access"):
-        training.train([spec])
+    outcome = training.train([spec])
+    assert outcome.exit_code == 1 and str(outcome.failed[run]).startswith("CUDA error: an illegal memory access")
 
 
 # --- what failed ------------------------------------------------------------------------------------------------------

@@ -83,6 +83,12 @@ class Job:
         self.spec, self.run = spec, run_of(spec, raw, device, CapturedSteps())
         self.keeper = Keeper(f"{spec['method']}{spec['seed']}", "key", Clock(), folder)
 
+    def ready(self):
+        return True
+
+    def release(self):
+        pass
+
     def write(self):
         return {"spec": self.spec, "bits": bits(self.run)}
 

@@ -31,7 +31,7 @@ def staged(monkeypatch):
 
     monkeypatch.setattr(none.Method, "stages", lambda self, epochs: STAGES)
     monkeypatch.setattr(none.Method, "begin", begin)
-    monkeypatch.setattr(none.Method, "begin_epoch", lambda self, epoch, model: told.append(epoch))
+    monkeypatch.setattr(none.Method, "begin_epoch", lambda self, at, model: told.append((at.epoch, at.stage_epoch)))
     return told
 
 
@@ -40,13 +40,13 @@ def test_stages_have_their_own_batches_rate_and_optimiser(mnist, staged):
     run = run_of(spec, mnist)
 
     def tick(at):
-        group = at.optimiser.param_groups[0]
-        seen.append((at.batches.size, group["lr"], group["momentum"], len(group["params"])))
+        optimiser, batches = at.optimiser, at.courses[min(at.stage, 1)].batches
+        seen.append((batches.size, optimiser.rate.value, optimiser.momentum, len(optimiser.parameters)))
 
     run.finish(tick)
-    assert staged == ["train", 0, 1, "again", 2, 3, "end"]
-    first = len(run.train) // 50
-    counts = torch.bincount(run.train.labels)
+    assert staged == ["train", (0, 0), (1, 1), "again", (2, 0), (3, 1), "end"]
+    first = len(run.parts.train) // 50
+    counts = torch.bincount(run.parts.train.labels)
     second = int(counts.max()) * 2 // 25
     assert len(seen) == run.step == run.total_steps == 2 * first + 2 * second
     assert {batch for batch, *_ in seen[: 2 * first - 1]} == {50}
@@ -73,7 +73,7 @@ def test_what_is_chosen_on_a_held_out_part_never_sees_the_test_set(mnist, monkey
     spec["data"]["split"]["validation_size"] = 60
     split = draw(mnist, spec["data"]["split"], 0)
     blind = Run(spec, mnist, split, CPU)
-    monkeypatch.setattr(blind.test, "in_order", None)
+    monkeypatch.setattr(blind.parts.test, "in_order", None)
     blind.finish()
     results = blind.results()
     assert results["metrics"]["validation_size"] == 60 and not any("test" in name for name in results["metrics"])
@@ -85,23 +85,23 @@ def test_what_is_chosen_on_a_held_out_part_never_sees_the_test_set(mnist, monkey
 
 def test_some_layers_have_a_weight_decay_of_their_own(mnist):
     spec = spec_of("none", layer_weight_decay={"head": 0.5})
-    groups = run_of(spec, mnist).optimiser.param_groups
-    assert [(group["weight_decay"], len(group["params"])) for group in groups] == [(0.002, 8), (0.5, 2)]
+    groups = run_of(spec, mnist).optimiser.groups
+    assert {decay: len(names) for decay, names in groups.items()} == {0.002: 8, 0.5: 2}
 
 
 def test_kept_features_are_what_the_head_sees(mnist):
     run = finished(spec_of("none", keep_features=40), mnist)
     run.model.features = lambda images: images.flatten(1)[:, :7]
-    kept = run.kept_features()
+    kept = run.arrays()
     assert {name: array.shape for name, array in kept.items()} == {
         "train_features": (40, 7),
         "train_labels": (40,),
         "test_features": (40, 7),
         "test_labels": (40,),
     }
-    again = run.kept_features()
+    again = run.arrays()
     assert all(np.array_equal(kept[name], again[name]) for name in kept) and kept["train_features"].dtype == np.float16
-    assert finished(spec_of("none"), mnist).kept_features() == {}
+    assert finished(spec_of("none"), mnist).arrays() == {}
 
 
 def test_class_weights_count_in_what_a_batch_weighs(mnist):

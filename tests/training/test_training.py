@@ -15,8 +15,9 @@ import pytest
 import torch
 from support import project
 
+from reweigh.config.names import RunName
 from reweigh.records import record
-from reweigh.training.__main__ import seconds
+from reweigh.training.__main__ import NOT_SPECS, ORDER, seconds, spec_paths
 from reweigh.training.checkpoint import Clock, Keeper
 
 RUN = "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0"
@@ -136,6 +137,41 @@ def test_a_wrong_byte_in_a_raw_file_stops_before_training_even_if_the_split_is_t
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
     assert "adult.data" in done.stderr and "sha256" in done.stderr and "delete" in done.stderr
     assert raw.read_bytes() == altered and not (tmp_path / "results" / f"{run}.json").exists()
+
+
+@pytest.mark.parametrize("at_once", ["1", "2"])
+@pytest.mark.parametrize("damage", ["split", "code"])
+def test_a_run_that_cannot_be_trained_does_not_stop_the_others(folder, damage, at_once):
+    first, bad, last = (RUN[:-1] + seed for seed in "012")
+    specs = [project.spec_file(folder, run) for run in (first, bad, last)]
+    if damage == "split":
+        assert project.train(folder, specs[1]).returncode == 0
+        (folder / f"data/splits/{RunName.parse(bad).split}.npz").write_bytes(b"altered")
+        (folder / "results" / f"{bad}.json").unlink()
+    else:  # an error that nobody has thought of
+        specs[1] = project.spec_file(folder, bad, batch_size="fifty")
+    done = project.train(folder, *specs, "--at-once", at_once)
+    assert done.returncode == 1 and f"reweigh: {bad}: " in done.stderr
+    assert ("Traceback" in done.stderr) == (damage == "code")
+    assert done.stderr.splitlines()[-1] == f"1 of 3 runs failed: {bad}"
+    assert [(folder / "results" / f"{run}.json").is_file() for run in (first, bad, last)] == [True, False, True]
+    assert len(re.findall(r"^[123]/3 ", done.stderr, re.MULTILINE)) == 3
+
+
+def test_a_folder_stands_for_its_specs_in_their_order(folder):
+    specs = folder / "specs"
+    specs.mkdir()
+    names = []
+    for seed in "102":
+        names.append(project.spec_file(folder, RUN[:-1] + seed).replace(specs / f"{seed}.json").name)
+    for other in NOT_SPECS:
+        (specs / other).write_text("{}")
+    assert [path.name for path in spec_paths([str(specs)])] == sorted(names)
+    (specs / ORDER).write_text("\n".join(names))
+    assert [path.name for path in spec_paths([str(specs)])] == names
+    assert {path.name for path in spec_paths([str(path) for path in specs.glob("*.json")])} == set(names)
+    done = project.train(folder, "specs", "--at-once", "1")
+    assert done.returncode == 0 and re.findall(r"/seed(\d): finished", done.stderr) == list("102")
 
 
 def test_durations():

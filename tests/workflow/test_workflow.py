@@ -1,5 +1,6 @@
 """The workflow: real Snakemake, in a copy of the project; what it plans, what it makes, what makes it run again."""
 
+import functools
 import json
 import re
 import shutil
@@ -12,7 +13,8 @@ import yaml
 from support.workflow import PAIR, ROOT, copy, leave_records, planned, snakemake
 
 from reweigh.config.loading import load
-from reweigh.config.names import RunName
+from reweigh.config.names import CellName, RunName
+from reweigh.config.specs import SCALES
 from reweigh.digest import digest
 from reweigh.planning.jobs import flow
 from reweigh.records import record
@@ -50,8 +52,10 @@ def test_a_bare_call_plans_everything(clone):
     drawn = [(paper, name) for paper in config.project.papers for name in config.paper(paper).artifacts]
     needed = {cell for paper in config.project.papers for cell in config.cells("quick", paper)}
     needed |= {cell for paper, name in drawn for cell in config.cells_of("quick", paper, name)}
+    settings = {CellName.parse(cell)[:4] for cell in needed}
     assert jobs["render"] == len(drawn)
-    assert jobs["train"] == len(needed)
+    assert jobs["train"] == len(settings) < len(needed) / 4
+    assert planned(clone, "--config", "jobs=cell")["train"] == len(needed)
     assert jobs["fetch"] == 5  # MNIST, Adult, the slices of CIFAR-10 and CIFAR-100
     assert jobs["score"] == 1
 
@@ -198,14 +202,29 @@ def test_each_edit_runs_what_depends_on_it(made):
     changed = "\nCHANGED = True\n"
     assert after(notebook="\n", another_method=changed) == {"render": 1}
     assert after(method=changed) == {"train": 1, "render": 1}
-    assert after(reader=changed) == {"split": 1, "train": 3, "render": 1}
+    assert after(reader=changed) == {"split": 1, "train": 1, "render": 1}
+
+
+@pytest.mark.slow
+def test_a_job_of_a_setting_trains_only_the_runs_that_an_edit_made_stale(table3_project, tmp_path):
+    made = Path(shutil.copytree(table3_project, tmp_path / "project", symlinks=True))
+    target = ("--config", "scale=smoke", "--", "tdr_table3")
+    (made / EDITED["method"]).write_text((made / EDITED["method"]).read_text() + "\nCHANGED = True\n")
+    records = sorted((made / "results/smoke/tdr/adult").rglob("seed*.json"))
+    before = [path.read_bytes() for path in records]
+    snakemake(made, "--cores", "1", *target)
+    changed = [path.parts[-2] for path, text in zip(records, before, strict=True) if path.read_bytes() != text]
+    assert changed == ["tdr"] and [path.parts[-2] for path in records] == ["constant", "none", "tdr"]
+    (log,) = (made / "logs/train/smoke/tdr/adult/sex").glob("*.log")
+    assert "2 of 3 records are current: not trained again" in log.read_text()
+    assert planned(made, *target).get("total", 0) <= 1
 
 
 def test_the_text_of_a_rule_and_the_names_of_its_wildcards_make_nothing_run_again(made):
     """Else an update of this project would train again what its users have."""
     target = ("--config", "scale=smoke", "--", "tdr_table3")
     files = [made / "workflow/rules" / name for name in ("data.smk", "train.smk")]
-    files.append(made / "src/reweigh/planning/jobs.py")
+    files += [made / "src/reweigh/planning" / name for name in ("jobs.py", "batches.py")]
     before = [file.read_text() for file in files]
     for file, text in zip(files, before, strict=True):
         renamed = text.replace("{experiment}", "{place}").replace("experiment=", "place=")
@@ -214,7 +233,7 @@ def test_the_text_of_a_rule_and_the_names_of_its_wildcards_make_nothing_run_agai
         )
     try:
         assert planned(made, *target).get("total", 0) <= 1  # the shorthand itself
-        assert planned(made, "--rerun-triggers", "code", *target)["train"] == 3  # the text is another one
+        assert planned(made, "--rerun-triggers", "code", *target)["train"] == 1  # the text is another one
     finally:
         for file, text in zip(files, before, strict=True):
             file.write_text(text)
@@ -263,11 +282,55 @@ def test_report(made):
 
 
 def test_jobs_take_batches_of_seeds(clone):
-    pairs = flow({"seeds_per_job": 2}, clone).seed_batches()
+    pairs = flow({"seeds_per_job": 2}, clone).split_batches()
     assert {batch.seeds for batch in pairs} == {(0,), (0, 1), (2,), (2, 3), (4,)}
-    whole = flow({}, clone).seed_batches()
+    whole = flow({}, clone).split_batches()
     assert {batch.seeds for batch in whole} == {(0,), (0, 1), (0, 1, 2), (0, 1, 2, 3, 4)}
     assert all(re.fullmatch(batch.pattern, str(name)) for batch in whole for name in batch.experiments)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "seeds_per_job", "together"),
+    [("auto", 5, ("smoke", "quick")), ("auto", 2, ("smoke", "quick")), ("cell", 5, ()), ("setting", 5, SCALES)],
+)
+def test_each_record_is_made_by_one_rule(clone, jobs, seeds_per_job, together):
+    """By that of all methods of its setting where the scale has such jobs, by that of its cell otherwise."""
+    workflow = flow({"jobs": jobs, "seeds_per_job": seeds_per_job}, clone)
+    batches = workflow.training_batches()
+    assert len({batch.name for batch in batches}) == len(batches)
+    makes = [(batch, regex) for batch in batches for regex in map(functools.partial(as_regex, batch), batch.records)]
+    config = workflow.config
+    for scale in SCALES:
+        for paper in config.project.papers:
+            for run in config.runs(scale, paper):
+                (batch,) = {batch for batch, regex in makes if re.fullmatch(regex, f"results/{run}.json")}
+                several = scale in together and len(config.methods_of(*RunName.parse(run)[:3])) > 1
+                assert bool(batch.methods) == several and len(batch.seeds) <= seeds_per_job
+    extension = "results/quick/tdr/mnist-4v9/rho0.1/tdr_p/seed0.json"
+    (batch,) = {batch for batch, regex in makes if re.fullmatch(regex, extension)}
+    assert not batch.methods
+
+
+def as_regex(batch, pattern):
+    """The files that a rule's output may be, as Snakemake reads its pattern."""
+    values = {"experiment": f"(?:{batch.pattern})", "setting": "[^/]+", "method": "[^/]+"}
+    parts = re.split(r"{(\w+)}", pattern)
+    return "".join(values[part] if number % 2 else re.escape(part) for number, part in enumerate(parts))
+
+
+def test_a_setting_names_all_its_runs_once(clone):
+    place = SimpleNamespace(experiment="quick/tdr/mnist-4v9", setting="rho0.1")
+    (batch,) = [
+        one for one in flow({}, clone).training_batches() if one.methods and re.fullmatch(one.pattern, place.experiment)
+    ]
+    runs = [
+        f"quick/tdr/mnist-4v9/rho0.1/{method}/seed{seed}"
+        for method in ("tdr", "er", "none", "hard")
+        for seed in range(3)
+    ]
+    assert batch.runs(place) == runs
+    assert batch.records == [f"results/{{experiment}}/{{setting}}/{run.split('/', 4)[4]}.json" for run in runs]
+    assert "{method}" not in batch.log
 
 
 @pytest.mark.parametrize(
@@ -275,18 +338,18 @@ def test_jobs_take_batches_of_seeds(clone):
     [
         ({}, 0, 1, "--at-once 1"),
         ({}, 1, 1, "--at-once auto"),
-        ({"runs_at_once": 3}, 0, 3, "--at-once 3"),
+        ({"runs_at_once": 3}, 0, 2, "--at-once 2"),
         ({"runs_at_once": 3}, 1, 1, "--at-once 3"),
-        ({"runs_at_once": 9, "time_budget": "1.5h"}, 0, 5, "--at-once 5 --time-budget 1.5h"),
+        ({"runs_at_once": 9, "time_budget": "1.5h"}, 0, 2, "--at-once 2 --time-budget 1.5h"),
     ],
 )
 def test_what_a_training_job_is_asked(clone, monkeypatch, settings, gpu, threads, said):
     """Jobs fill the cores of a CPU; a GPU takes all runs of a job. Snakemake may grant fewer threads than asked."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    workflow = flow({"device": "gpu" if gpu else "cpu", **settings}, clone)
-    batch = next(batch for batch in workflow.seed_batches() if batch.seeds == (0, 1))
+    workflow = flow({"device": "gpu" if gpu else "cpu", "jobs": "cell", **settings}, clone)
+    batch = next(batch for batch in workflow.training_batches() if batch.seeds == (0, 1))
     place = SimpleNamespace(experiment="quick/tdr/mnist-4v9", setting="rho0.1", method="tdr")
-    assert workflow.cores(place) == threads
+    assert batch.cores(place) == threads
     runs = "quick/tdr/mnist-4v9/rho0.1/tdr/seed0 quick/tdr/mnist-4v9/rho0.1/tdr/seed1"
     assert batch.training_arguments(place, threads, SimpleNamespace(gpu=gpu)) == f"{said} {runs}"
     assert batch.training_arguments(place, 1, SimpleNamespace(gpu=0)).startswith("--at-once 1")
@@ -298,4 +361,5 @@ def test_a_job_under_a_time_budget_is_started_again_more_often(clone):
 
 def test_a_gpu_is_asked_for_where_there_is_one(clone, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert [flow({"device": device}, clone).gpus(None) for device in ("auto", "cpu", "gpu")] == [0, 0, 1]
+    batches = [flow({"device": device}, clone).training_batches()[0] for device in ("auto", "cpu", "gpu")]
+    assert [batch.gpus(None) for batch in batches] == [0, 0, 1]

@@ -21,7 +21,7 @@ rule fetch:
         "reweigh fetch {wildcards.dataset} > {log} 2>&1"
 
 
-for batch in flow.seed_batches():
+for batch in flow.split_batches():
 
     rule:
         """Draw the splits of one setting, one for each seed: which examples train, guide and test."""

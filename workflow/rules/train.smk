@@ -1,4 +1,5 @@
-# Training: one job trains a seed batch of a cell (config keys seeds_per_job, runs_at_once, time_budget).
+# Training: one job trains some seeds of one method at a setting, or of all its methods (config keys jobs, seeds_per_job,
+# runs_at_once, time_budget).
 # OUTPUTS: results/{experiment}/{setting}/{method}/seedN.json, beside it seedN.npz for methods with traces
 # The wildcard `experiment` is SCALE/PAPER/EXPERIMENT.
 
@@ -6,10 +7,10 @@
 # Records are `update`: Snakemake does not delete them before the job, which trains only those that are missing or stale.
 # If the job fails, Snakemake restores all of them; `reweigh train` sees to it that finished ones are not lost
 # (training/snakemake_backups.py). `stale` has a file for each record that is stale by its own digests.
-for batch in flow.seed_batches():
+for batch in flow.training_batches():
 
     rule:
-        """Train a method on the splits of one setting; one record for each seed."""
+        """Train one method, or all, on the splits of one setting; one record for each method and seed."""
         name:
             f"train_{batch.name}"
         input:
@@ -18,13 +19,13 @@ for batch in flow.seed_batches():
         output:
             records=update(batch.records),
         log:
-            f"logs/train/{{experiment}}/{{setting}}/{{method}}/{batch.name}.log",
+            batch.log,
         wildcard_constraints:
             experiment=batch.pattern,
         retries: flow.retries
-        threads: flow.cores
+        threads: batch.cores
         resources:
-            gpu=flow.gpus,
+            gpu=batch.gpus,
             mem_mb=4000,
         params:
             spec=batch.spec_digest,

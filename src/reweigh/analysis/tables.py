@@ -80,8 +80,8 @@ def table(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
 
 def _collapsed(body: dict[str, Any]) -> bool:
     """Whether a trained model ended by predicting one class for every test example."""
-    predictions = np.asarray(body["metrics"]["confusion"]).sum(0)
-    return body["steps"] > 0 and int((predictions > 0).sum()) <= 1
+    counts = body["metrics"]["confusion"]
+    return body["steps"] > 0 and counts is not None and int((np.asarray(counts).sum(0) > 0).sum()) <= 1
 
 
 def load_cells(config: Config, cells: Iterable[str]) -> pd.DataFrame:

@@ -57,6 +57,9 @@ class _Job:
     def __init__(self, run: Run) -> None:
         self.run, self.keeper = run, lambda run: None
 
+    def ready(self) -> bool:
+        return True
+
 
 def _job(spec: dict[str, Any], bench: Bench) -> _Job:
     return _Job(_captured(spec, bench))

@@ -172,9 +172,9 @@ def _epochs(bench: Bench, run: Any, keeper: Keeper, epochs: int) -> tuple[float,
             run.advance()
             keeper(run)
 
-    with Stopwatch(run, "_device_side", "_tally", "_evaluate") as spent:
+    with Stopwatch(run, "_device_side", "_tally", "_measured") as spent:
         total = bench.timed(work)()
-    training_ = total - spent["_evaluate"]
+    training_ = total - spent["_measured"]
     return (training_ - spent["_device_side"] + spent["_tally"]) / training_, training_ / taken
 
 

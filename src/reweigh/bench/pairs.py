@@ -33,7 +33,7 @@ class Problem:
         self.model, self.parameters = run.model, base.parameters_of(run.model)
         self.batch = _first(run.course.batches.batch(0), size)
         self.target = _first(run.method.context.target.batch(0), size)
-        self.classes, self.device = run.classes, run.device
+        self.classes, self.device = run.evaluation.classes, run.device
 
     def logits(self, batch: Batch, at: Parameters) -> torch.Tensor:
         """Logits of a batch at other parameters, in training mode, without a change of the model."""

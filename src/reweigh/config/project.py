@@ -39,6 +39,7 @@ class ProjectConfig(Frozen):
 
     scale: Scale = "quick"
     papers: Annotated[list[Name], Field(min_length=1)]
+    jobs: Literal["auto", "cell", "setting"] = "auto"
     seeds_per_job: Positive = 5
     runs_at_once: AtOnce = "auto"
     time_budget: Duration | None = None

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from reweigh.config.models import Paper
+from reweigh.config.priorities import Priorities
 from reweigh.config.project import ProjectConfig
 
 NOTATION = {
@@ -31,17 +32,19 @@ BLOCKS = {"type": "object", "description": "Blocks that others may be like."}
 
 def text() -> str:
     """The schema as it lies in config/schema.json: one file for all kinds of config."""
-    definitions = TypeAdapter(Paper | ProjectConfig).json_schema()["$defs"]
+    definitions = TypeAdapter(Paper | ProjectConfig | Priorities).json_schema()["$defs"]
     scales = definitions["Experiment"]["properties"]["scales"]
     scales["additionalProperties"] = {
         "anyOf": [scales["additionalProperties"], {"type": "null"}]
     }  # null: not at this scale
-    project, paper = definitions.pop("ProjectConfig"), _as_written(definitions.pop("Paper"))
+    whole = {name: definitions.pop(name) for name in ("ProjectConfig", "Priorities", "Priority")}
+    paper = _as_written(definitions.pop("Paper"))
     del paper["properties"]["like"], paper["properties"]["grid"]
     paper["properties"]["blocks"] = BLOCKS
     files = {
         "PaperFile": {**paper, "title": "A file of a paper"},
-        "ProjectConfig": project,
+        "ProjectConfig": whole.pop("ProjectConfig"),
+        "Priorities": whole.pop("Priorities"),
         "SharedFile": {
             "title": "What papers share",
             "type": "object",
@@ -58,7 +61,7 @@ def text() -> str:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "reweigh config",
         "anyOf": _refs(*files),
-        "$defs": dict(sorted({**written, **files, **NOTATION}.items())),
+        "$defs": dict(sorted({**written, **whole, **files, **NOTATION}.items())),
     }
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 

@@ -201,6 +201,8 @@ class BatchStream:
         return self.left if self._short else self.batch_size
 
     def follow(self, members: np.ndarray) -> None:
+        if np.array_equal(members, self._members):
+            return
         labels = self._labels_of_part[members]
         if epoch_size(self.sampling, labels) != self.length:
             raise ConfigError(f"{len(members)} members give another number of batches than before; keep it the same")

@@ -189,7 +189,9 @@ class FileStream:
         return len(self.order.places(self._number or 0))
 
     def follow(self, members: np.ndarray) -> None:
-        """Draw from these rows of the part from the next batch on; what was read ahead is dropped."""
+        """Draw from these rows of the part from the next batch on; what was read ahead of others is dropped."""
+        if np.array_equal(members, self.order.members):
+            return
         labels = self.part.labels.cpu().numpy()[members]
         if sampling.epoch_size(self.order.sampling, labels) != self.order.count:
             raise ConfigError(f"{len(members)} members give another number of batches than before; keep it the same")

@@ -43,8 +43,8 @@ class Stage:
 
     `train` is "all", or the name of what is trained in the head: "head", "head.scale". Everything else then keeps its
     parameters, and its running statistics. `sampling` is one of `reweigh.data.sampling`. `training` replaces keys of
-    the spec's training block for the stage: batch_size, learning_rate, momentum, weight_decay, nesterov, gradient_clip,
-    and schedule, whose epochs count from the start of the stage.
+    the spec's training block for the stage: batch_size, learning_rate, momentum, weight_decay, layer_weight_decay,
+    nesterov, gradient_clip, and schedule, whose epochs count from the start of the stage.
     """
 
     name: str
@@ -91,7 +91,11 @@ class Prefix:
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a method may know of its run: at first of its first stage, and then of each that trains on another part."""
+    """What a method may know of its run.
+
+    Counts, `train` and `fresh` are those of the first stage, and then of each that trains on another part; batch size,
+    rates and epochs are those of the spec's training block, of which a stage may replace its own.
+    """
 
     seed: int
     classes: int

@@ -76,7 +76,10 @@ class Dropout(nn.Module):
         if self.masks is None:
             raise RuntimeError("dropout in training mode needs a seed: call hold_dropout(model, seed, name) first")
         keep = (self.masks.bits(self, inputs) >= round(self.p * 2**31)).view(inputs.shape)
-        return inputs * (keep / (1 - self.p)).to(inputs.dtype)
+        # Not `inputs * mask`, nor `/ (1 - p)`: in forward mode the other factor has a tangent of zeros, whose product
+        # torch forms in Python, after it has imported its compiler.
+        dropped: torch.Tensor = torch.ops.aten.div.Scalar(inputs.masked_fill(~keep, 0), 1 - self.p)
+        return dropped
 
 
 class Masks:

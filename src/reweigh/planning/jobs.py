@@ -5,31 +5,28 @@ result depends on: the resolved spec, the source code that the run imports, the 
 nothing. Every function here that takes `wildcards` is an input, params or resource function of a rule.
 
 Three wildcards name a run's files: `experiment` (SCALE/PAPER/EXPERIMENT, as in `config.names.ExperimentName`),
-`setting` and `method`.
+`setting` and `method`. What one job trains, or whose splits it draws, is in `batches.py`.
 """
 
 import functools
 import os
 import re
-import shlex
 import sys
-import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from reweigh.artifacts import receipt
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
-from reweigh.config.names import ARTIFACT_ENDINGS, ArtifactName, ExperimentName, seed_part
+from reweigh.config.names import ARTIFACT_ENDINGS, ArtifactName, ExperimentName
 from reweigh.config.specs import SCALES
 from reweigh.digest import digest, file_digest
 from reweigh.errors import ReweighError
+from reweigh.planning.batches import SeedBatch, Wildcards, dataset_of
 from reweigh.records import record
-from reweigh.records.staleness import Dependencies, drawn_by
-
-Wildcards = Any  # an object of Snakemake with one attribute per wildcard
+from reweigh.records.staleness import Dependencies
 
 
 @dataclass(frozen=True)
@@ -75,15 +72,42 @@ class Flow:
 
     # --- seed batches ---
 
-    def seed_batches(self) -> list["SeedBatch"]:
+    def split_batches(self) -> list[SeedBatch]:
         """The distinct seed batches over all scales and experiments, each with the experiments whose seeds it has."""
-        size = self.config.project.seeds_per_job
         experiments_of: dict[tuple[int, ...], list[ExperimentName]] = {}
         for experiment in self._experiments():
-            seeds = self.config.seeds(*experiment)
-            for start in range(0, len(seeds), size):
-                experiments_of.setdefault(tuple(seeds[start : start + size]), []).append(experiment)
+            for seeds in self._seeds(experiment):
+                experiments_of.setdefault(seeds, []).append(experiment)
         return [SeedBatch(self.dependencies, seeds, tuple(names)) for seeds, names in sorted(experiments_of.items())]
+
+    def training_batches(self) -> list[SeedBatch]:
+        """The seed batches of training: of one method each, and, at the scales of `by_setting`, of all of a setting.
+
+        A method that an experiment has beyond its grid, as an extension, is trained by a job of the first kind.
+        """
+        experiments_of: dict[tuple[tuple[str, ...], tuple[int, ...]], list[ExperimentName]] = {}
+        for experiment in self._experiments():
+            if experiment.scale in self.by_setting:
+                methods = tuple(self.config.methods_of(*experiment))
+                for seeds in self._seeds(experiment) if len(methods) > 1 else ():
+                    experiments_of.setdefault((methods, seeds), []).append(experiment)
+        single = [replace(batch, by_setting=self.by_setting) for batch in self.split_batches()]
+        batches = [
+            SeedBatch(self.dependencies, seeds, tuple(names), methods)
+            for (methods, seeds), names in sorted(experiments_of.items())
+        ]
+        return [*single, *batches]
+
+    @property
+    def by_setting(self) -> tuple[str, ...]:
+        """The scales at which one job trains all methods of a setting."""
+        jobs = self.config.project.jobs
+        return tuple(scale for scale in SCALES if jobs == "setting" or (jobs == "auto" and scale != "paper"))
+
+    def _seeds(self, experiment: ExperimentName) -> list[tuple[int, ...]]:
+        """The seeds of an experiment, cut into batches."""
+        size, seeds = self.config.project.seeds_per_job, self.config.seeds(*experiment)
+        return [tuple(seeds[start : start + size]) for start in range(0, len(seeds), size)]
 
     def _experiments(self) -> list[ExperimentName]:
         return [
@@ -98,7 +122,7 @@ class Flow:
 
     def datasets(self) -> str:
         """A pattern that matches every data set that a run reads."""
-        names = {_dataset(self.config, experiment) for experiment in self._experiments()}
+        names = {dataset_of(self.config, experiment) for experiment in self._experiments()}
         return "|".join(re.escape(name) for name in sorted(names))
 
     def content_digest(self, wildcards: Wildcards) -> str:
@@ -146,129 +170,6 @@ class Flow:
         Without a time budget a few times, for lost machines. With one, each start does a part of the work.
         """
         return 30 if self.config.project.time_budget else 2
-
-    def cores(self, wildcards: Wildcards) -> int:
-        """Cores of a training job: on a CPU one for each run that trains at once, on a GPU one for all of them."""
-        at_once = self.config.project.runs_at_once
-        return 1 if at_once == "auto" or self.gpus(wildcards) else min(at_once, self.config.project.seeds_per_job)
-
-    def gpus(self, wildcards: Wildcards) -> int:
-        """GPUs that a training job asks for: 1 if this machine has any, or if the config says so; else 0."""
-        device = self.config.project.device
-        return int(device == "gpu" or (device == "auto" and _has_gpu()))
-
-
-@dataclass(frozen=True)
-class SeedBatch:
-    """The seeds that one job trains, or whose splits one job draws, and the experiments that have such a batch."""
-
-    dependencies: Dependencies
-    seeds: tuple[int, ...]
-    experiments: tuple[ExperimentName, ...]
-
-    @property
-    def config(self) -> Config:
-        return self.dependencies.config
-
-    @property
-    def name(self) -> str:
-        return f"seeds_{self.seeds[0]}_to_{self.seeds[-1]}" if len(self.seeds) > 1 else f"seed_{self.seeds[0]}"
-
-    @property
-    def pattern(self) -> str:
-        """What the wildcard `experiment` may be."""
-        return "|".join(re.escape(str(experiment)) for experiment in self.experiments)
-
-    @property
-    def records(self) -> list[str]:
-        """The records, as patterns."""
-        return [f"results/{{experiment}}/{{setting}}/{{method}}/{seed_part(seed)}.json" for seed in self.seeds]
-
-    @property
-    def splits(self) -> list[str]:
-        """The arrays of the splits, as patterns."""
-        return [f"data/splits/{{experiment}}/{{setting}}/{seed_part(seed)}.npz" for seed in self.seeds]
-
-    @property
-    def split_reports(self) -> list[str]:
-        """The reports beside the splits, as patterns."""
-        return [f"data/splits/{{experiment}}/{{setting}}/{seed_part(seed)}.json" for seed in self.seeds]
-
-    # Inputs are named only while they are needed. So a raw file or a split that is newer than a finished record makes
-    # nothing stale, and a missing one is not made for it. `ancient` would do that too, but Snakemake ignores the params
-    # of a job with an `ancient` input that is about to be made again, and would miss a real change.
-
-    def training_inputs(self, wildcards: Wildcards) -> list[str]:
-        """The splits and the raw data that training reads; nothing if every record is there and current."""
-        if all(self.dependencies.recorded(run) for run in self.runs(wildcards)) and not self.stale_notes(wildcards):
-            return []
-        return [*(self._filled(path, wildcards) for path in self.splits), self._source_file(wildcards)]
-
-    def split_inputs(self, wildcards: Wildcards) -> list[str]:
-        """The raw data that splits are drawn from; nothing if every split is there, drawn by today's recipe."""
-        reports = [self._filled(path, wildcards) for path in self.split_reports]
-        before = [drawn_by(self.config.root / report) for report in reports]
-        today = [self.dependencies.recipe(name) for name in self.split_names(wildcards)]
-        return [] if before == today else [self._source_file(wildcards)]
-
-    def _source_file(self, wildcards: Wildcards) -> str:
-        return f"data/raw/{_dataset(self.config, ExperimentName.parse(wildcards.experiment))}/SOURCE.json"
-
-    def _filled(self, pattern: str, wildcards: Wildcards) -> str:
-        return pattern.format(experiment=wildcards.experiment, setting=wildcards.setting)
-
-    def stale_notes(self, wildcards: Wildcards) -> list[str]:
-        """Files newer than the records, one for each record that is stale by its own digests; their paths say why.
-
-        Snakemake knows the params of the jobs that it ran itself in this folder. A record from a clone, or from a
-        machine without Snakemake, has its own digests of what it was made from, and only a newer input makes Snakemake
-        run its job again. The content must be new too: Snakemake also stores inputs and params of jobs that failed, so
-        that a failed update would look done.
-        """
-        notes = []
-        for run in self.runs(wildcards):
-            if parts := self.dependencies.stale(run):
-                note = Path(".reweigh/stale", "_and_".join(parts), run)
-                _write_anew(self.config.root / note)
-                notes.append(note.as_posix())
-        return notes
-
-    def split_names(self, wildcards: Wildcards) -> list[str]:
-        """The names of the job's splits: SCALE/PAPER/EXPERIMENT/SETTING/seedN."""
-        experiment = ExperimentName.parse(wildcards.experiment)
-        return [str(experiment.split(wildcards.setting, seed)) for seed in self.seeds]
-
-    def runs(self, wildcards: Wildcards) -> list[str]:
-        """The names of the job's runs: SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN."""
-        cell = ExperimentName.parse(wildcards.experiment).cell(wildcards.setting, wildcards.method)
-        return [str(cell.run(seed)) for seed in self.seeds]
-
-    def training_arguments(self, wildcards: Wildcards, threads: int, resources: Any) -> str:
-        """The arguments of `reweigh train`: `--at-once auto --time-budget 9m RUN...`.
-
-        Snakemake leaves params that depend on `threads` or `resources` out of its comparison. These decide no result,
-        so a job for which only they have changed does not run again.
-        """
-        options = self.config.project
-        at_once = options.runs_at_once if resources.gpu else threads
-        budget = ["--time-budget", shlex.quote(options.time_budget)] if options.time_budget else []
-        return " ".join(["--at-once", str(at_once), *budget, *self.runs(wildcards)])
-
-    def spec_digest(self, wildcards: Wildcards) -> str:
-        """Digest of the resolved specs of the job's runs."""
-        return digest([self.dependencies.of(run)["spec"] for run in self.runs(wildcards)])
-
-    def code_digest(self, wildcards: Wildcards) -> str:
-        """Digest of the code that the job's runs import: engine, method, loss, model and reader."""
-        return digest([self.dependencies.of(run)["code"] for run in self.runs(wildcards)])
-
-    def split_digest(self, wildcards: Wildcards) -> str:
-        """Digest of the recipes of the splits that the job's runs train on, with the raw bytes by the manifest."""
-        return digest([self.dependencies.of(run)["split"] for run in self.runs(wildcards)])
-
-    def recipe_digest(self, wildcards: Wildcards) -> str:
-        """Digest of the recipes of the splits that a job draws."""
-        return digest([self.dependencies.recipe(name) for name in self.split_names(wildcards)])
 
 
 @dataclass(frozen=True)
@@ -337,24 +238,3 @@ def flow(overrides: dict[str, Any], root: str | Path = ".") -> Flow:
     os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
     workflow.config.project.apply()
     return workflow
-
-
-def _dataset(config: Config, name: ExperimentName) -> str:
-    """The data set of an experiment at a scale."""
-    experiment = config.experiment(name.paper, name.experiment)
-    block = experiment.block(name.scale)
-    return (block.dataset if block else None) or experiment.dataset or ""
-
-
-@functools.cache
-def _write_anew(note: Path) -> None:
-    """Write a file with a content that it never had, once per process."""
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(f"{time.time_ns()}\n")
-
-
-@functools.cache
-def _has_gpu() -> bool:
-    from reweigh.training.device import visible_devices
-
-    return bool(visible_devices())

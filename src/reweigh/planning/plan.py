@@ -58,13 +58,17 @@ def make(targets: list[str], scale: str, root: str | Path = ".") -> list[Planned
     runs = (
         [run for target in targets for run in runs_of_target(config, target)] if targets else everything(config, scale)
     )
-    specs = {run: config.resolve(run) for run in dict.fromkeys(runs)}
-    costs = Costs(Path(root))
-    planned = []
-    for run, spec in specs.items():
+    return of_runs(config, runs)
+
+
+def of_runs(config: Config, runs: Iterable[str]) -> list[Planned]:
+    """Some runs of a config, each once, with state and cost."""
+    costs, planned = Costs(config.root), []
+    for run in dict.fromkeys(runs):
+        spec = config.resolve(run)
         steps = steps_of(spec)
         per_step, source = costs.per_step(spec)
-        planned.append(Planned(run, spec, state_of(run, spec, Path(root)), steps, steps * per_step, source))
+        planned.append(Planned(run, spec, state_of(run, spec, config.root), steps, steps * per_step, source))
     return planned
 
 
@@ -265,14 +269,23 @@ def show(planned: Iterable[Planned]) -> None:
 
 def _cells(runs: list[Planned]) -> list[str]:
     """The columns of the runs of one method: how many, their states, steps, the cost of what is pending, its source."""
-    states = [run.state.partition(":")[0] for run in runs]
-    counts = [f"{states.count(state)} {state}" for state in ("current", "stale", "missing") if state in states]
     steps = sorted({run.steps for run in runs})
-    pending = [run for run in runs if run.pending]
-    worst = max((run.source for run in pending), key=SOURCES.index, default=SOURCES[0])
-    cost = duration(sum(run.seconds for run in pending)) if pending else ""
     span = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
-    return [str(len(runs)), ", ".join(counts), span, cost, worst if pending else ""]
+    return [str(len(runs)), counted(run.state for run in runs), span, *cost_of([run for run in runs if run.pending])]
+
+
+def counted(states: Iterable[str]) -> str:
+    """How many runs are in which state: `3 current, 2 missing`."""
+    kinds = [state.partition(":")[0] for state in states]
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("current", "stale", "missing") if kind in kinds)
+
+
+def cost_of(pending: list[Planned]) -> tuple[str, str]:
+    """The time that some runs would take, and the weakest source of it; empty for none."""
+    if not pending:
+        return "", ""
+    worst = max((run.source for run in pending), key=SOURCES.index)
+    return duration(sum(run.seconds for run in pending)), worst
 
 
 def summary(planned: list[Planned]) -> str:
@@ -293,22 +306,3 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def write_specs(planned: Iterable[Planned], folder: Path, pending_only: bool = False) -> int:
-    """Write the resolved specs to `folder`, each named after its run with `__` for slashes; returns their number."""
-    folder.mkdir(parents=True, exist_ok=True)
-    chosen = [run for run in planned if run.pending or not pending_only]
-    for run in chosen:
-        path = folder / f"{run.run.replace('/', '__')}.json"
-        path.write_text(json.dumps(run.spec, indent=1) + "\n")
-    return len(chosen)
-
-
-def main(targets: list[str], scale: str, specs: Path | None = None, pending_only: bool = False) -> None:
-    """The command `reweigh plan`: print what would run for some targets, and write their specs to a folder."""
-    planned = make(targets, scale)
-    show(planned)
-    if specs is not None:
-        count = write_specs(planned, specs, pending_only)
-        print(f"{count} specs in {specs}; train them with: python -m reweigh.training {specs}/*.json")

@@ -1,14 +1,14 @@
 """Whether a record agrees with itself: what it states twice must match, even if its digest was computed again.
 
-    contradictions(body)     # one line each; [] for a sound record of version 1 or 2
+    contradictions(body)     # one line each; [] for a sound record of any version
 
 Everything is recomputed from the confusion matrix, the split's sizes and the spec, in plain Python and without the code
 that wrote the record (the definitions are those of `reweigh.evaluate` and `reweigh.data.batches`).
 
 What a record states only once can be altered unnoticed here: training losses, effective weights, seconds between the
 first and the last epoch, an accuracy before the last epoch (if it stays a share of whole examples), sizes of parts that
-were not measured, a span longer than its training, bytes, parameters and versions. Losses and weights are only checked
-for their sign.
+were not measured, a span longer than its training, how many members a stage has, bytes, parameters and versions. Losses
+and weights are only checked for their sign.
 """
 
 import math
@@ -16,21 +16,32 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from reweigh.config.cards import card_of, loss_card_of
-from reweigh.config.methods.base import loss_name
 from reweigh.config.names import RunName
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
+from reweigh.provenance.stage_consistency import (
+    curves_agree,
+    ends_with_an_epoch,
+    has_no_metrics,
+    is_whole,
+    measured_part,
+    same,
+    share_of,
+    stages_of,
+    steps_agree,
+)
 from reweigh.records import record
 
 Body = dict[str, Any]
-NEWER = {"energy_joules", "group_sizes", "resumed", "stages"}  # keys that version 2 added
+# The keys that a version added.
+NEWER = {
+    2: {"energy_joules", "group_sizes", "resumed", "stages"},
+    3: {"also_measured", "diverged_because", "prefix"},
+}
 EARLIEST = datetime(2024, 1, 1, tzinfo=UTC)  # no version of torch that can train these methods is older
 CLOCK_SKEW = timedelta(days=1)  # allowed between the machine that trained and this one
 CLOCK_RATE = 0.02  # the share by which two clocks of one machine may differ over a run
 MOST_WATTS = 3000.0  # more than any card draws
-SHARE_TOLERANCE = 1e-9  # for shares that are computed in another order
-COUNT_TOLERANCE = 1e-5  # for counts that are computed from shares
 
 
 def contradictions(body: Body) -> list[str]:
@@ -40,7 +51,8 @@ def contradictions(body: Body) -> list[str]:
         try:
             lines += check(body)
         except (ConfigError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            lines.append(f"{check.__name__.strip('_')} cannot be checked: {type(error).__name__} {error}")
+            name = check.__name__.strip("_").removesuffix("_agree")
+            lines.append(f"{name} cannot be checked: {type(error).__name__} {error}")
     return lines
 
 
@@ -51,15 +63,17 @@ def _names(body: Body) -> Iterator[str]:
     spec, run = body["spec"], body["run"]
     if body["record_version"] not in record.READABLE:
         yield f"record_version is {body['record_version']}"
-    if body["record_version"] == 1 and (newer := NEWER & body.keys()):
-        yield f"record_version is 1, which does not have {', '.join(sorted(newer))}"
+    for version, keys in NEWER.items():
+        if body["record_version"] < version and (newer := keys & body.keys()):
+            yield f"record_version is {body['record_version']}, which does not have {', '.join(sorted(newer))}"
     if run != str(RunName.of_spec(spec)):
         yield f"run is {run}, but its spec is that of {RunName.of_spec(spec)}"
     if body["spec_digest"] != digest(spec):
         yield "spec_digest is not the digest of the spec"
     if body["code"]["digest"] != digest(body["code"]["files"]):
         yield "code.digest is not the digest of code.files"
-    reader = f"data/{spec['data']['dataset'].replace('-', '_')}.py"
+    readers = "data/readers" if body["record_version"] > 2 else "data"
+    reader = f"{readers}/{spec['data']['dataset'].replace('-', '_')}.py"
     for name in ("training/engine.py", f"methods/{spec['uses']}.py", f"models/{spec['model']['name']}.py", reader):
         if name not in body["code"]["files"]:
             yield f"code.files lacks {name}, which its spec names"
@@ -98,8 +112,14 @@ def _times(body: Body) -> Iterator[str]:
         yield f"energy_joules is {joules}, more than a card can draw in {span - 1:.0f} s"
 
 
+def _time(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
 def _taken_over(body: Body) -> float:
-    """An upper bound of the seconds of training taken over from another run: up to the first epoch after stage one."""
+    """The seconds of training taken over from another run. Before version 3 an upper bound: to the epoch after it."""
+    if body["record_version"] > 2:
+        return float(body["prefix"]["seconds"]) if body["prefix"] and body["prefix"]["reused"] else 0.0
     stage_one, epochs = body.get("stage_one"), body["spec"]["training"]["epochs"]
     if not stage_one or not stage_one["reused"]:
         return 0.0
@@ -123,17 +143,41 @@ def _costs(body: Body) -> Iterator[str]:
     curve = body["curves"]["train_seconds"]
     if any(later < earlier for earlier, later in zip([0, *curve], curve, strict=False)):
         yield "curves.train_seconds decreases"
-    if curve and (curve[-1] != body["seconds"] if _ends_with_an_epoch(body) else curve[-1] > body["seconds"]):
+    exact = body["record_version"] < 3 and ends_with_an_epoch(body)  # since then the end of a stage counts too
+    if curve and (curve[-1] != body["seconds"] if exact else curve[-1] > body["seconds"]):
         yield f"seconds is {body['seconds']}, but curves.train_seconds ends with {curve[-1]}"
-    if body["seconds"] and not _stages(body):
+    if body["seconds"] and not stages_of(body):
         yield f"seconds is {body['seconds']}, but there was no stage to train"
+
+
+def _prefix(body: Body) -> Iterator[str]:
+    """The stages that runs share: they are the first, and what they cost is in the cost of the run."""
+    if body["record_version"] < 3 or (prefix := body["prefix"]) is None:
+        return
+    stages, run, whole = body["stages"], prefix["run"], prefix["stages"] == len(body["stages"])
+    RunName.parse(run)
+    if prefix["of"] != len(stages) or not 1 <= prefix["stages"] <= len(stages):
+        yield f"prefix has {prefix['stages']} of {prefix['of']} stages, but the run has {len(stages)}"
+    if prefix["reused"] == (run == body["run"]):
+        yield f"prefix.reused is {prefix['reused']}, but {run} trained it"
+    epochs = sum(stage["epochs"] for stage in stages[: prefix["stages"]])
+    steps = sum(stage["epochs"] * stage["steps_per_epoch"] for stage in stages[: prefix["stages"]])
+    if prefix["steps"] != (body["steps"] if whole else steps):
+        yield f"prefix.steps is {prefix['steps']}, but its stages have {body['steps'] if whole else steps}"
+    for key in ("seconds", "peak_bytes", "energy_joules"):
+        if (prefix[key] is None) != (body[key] is None) or (prefix[key] is not None and prefix[key] > body[key]):
+            yield f"prefix.{key} is {prefix[key]}, which is not in the {body[key]} of the run"
+    clock = list(zip(body["curves"]["epoch"], body["curves"]["train_seconds"], strict=True))
+    if any((spent > prefix["seconds"]) != (epoch > epochs) for epoch, spent in clock if spent != prefix["seconds"]):
+        yield f"prefix.seconds is {prefix['seconds']}, but curves.train_seconds gives its {epochs} epochs another time"
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
 def _sizes(body: Body) -> Iterator[str]:
-    recipe, sizes, classes = body["spec"]["data"]["split"], body["split"]["sizes"], len(body["metrics"]["confusion"])
+    recipe, sizes = body["spec"]["data"]["split"], body["split"]["sizes"]
+    classes = len(sizes["train"] if has_no_metrics(body) else body["metrics"]["confusion"])
     for part, counts in sizes.items():
         if len(counts) != classes:
             yield f"split.sizes.{part} has {len(counts)} classes, the confusion matrix {classes}"
@@ -162,7 +206,11 @@ def _sizes(body: Body) -> Iterator[str]:
 
 
 def _metrics(body: Body) -> Iterator[str]:
-    metrics, measured = body["metrics"], _measured(body)
+    metrics, measured = body["metrics"], measured_part(body)
+    if has_no_metrics(body):
+        if stated := [key for key, value in metrics.items() if value is not None]:
+            yield f"status is diverged, but metrics has {', '.join(stated)}"
+        return
     table, kind = metrics["confusion"], body["spec"]["data"]["split"]["kind"]
     rows, right = [sum(row) for row in table], [row[label] for label, row in enumerate(table)]
     if any(len(row) != len(table) for row in table) or not all(
@@ -171,23 +219,23 @@ def _metrics(body: Body) -> Iterator[str]:
         yield "metrics.confusion is not a square matrix of counts"
     if rows != body["split"]["sizes"][measured]:
         yield f"the rows of metrics.confusion do not sum to split.sizes.{measured}"
-    recalls = [_share(hits, size) for hits, size in zip(right, rows, strict=True)]
+    recalls = [share_of(hits, size) for hits, size in zip(right, rows, strict=True)]
     defined = [recall for recall in recalls if recall is not None]
     two_class = kind == "two-class"
     expected = {
         f"{measured}_size": sum(rows),
-        f"{measured}_accuracy": _share(sum(right), sum(rows)),
+        f"{measured}_accuracy": share_of(sum(right), sum(rows)),
         "balanced_accuracy": math.fsum(defined) / len(defined) if defined else None,
         "minority_recall": recalls[0] if two_class else None,
-        "minority_precision": _share(right[0], sum(row[0] for row in table)) if two_class else None,
+        "minority_precision": share_of(right[0], sum(row[0] for row in table)) if two_class else None,
     }
     for key, value in expected.items():
-        if not _same(metrics[key], value):
+        if not same(metrics[key], value):
             yield f"metrics.{key} is {metrics[key]}, but its confusion matrix gives {value}"
     if len(recalls) != len(metrics["per_class_accuracy"]):
         yield "metrics.per_class_accuracy does not have one entry for each class"
     for label, (stated, value) in enumerate(zip(metrics["per_class_accuracy"], recalls, strict=False)):
-        if not _same(stated, value):
+        if not same(stated, value):
             yield f"metrics.per_class_accuracy of class {label} is {stated}, but its confusion matrix gives {value}"
     yield from _groups(body, sum(right), sum(rows))
 
@@ -199,11 +247,11 @@ def _groups(body: Body, right: int, size: int) -> Iterator[str]:
         yield f"metrics.per_group_accuracy is {shares}, which does not go with the kind of its split"
     if not grouped or shares is None:
         return
-    counts = (body.get("group_sizes") or {}).get(_measured(body)) or _two_groups(shares, right, size)
+    counts = (body.get("group_sizes") or {}).get(measured_part(body)) or _two_groups(shares, right, size)
     if counts is None:
         return
     answers = [(share or 0) * count for share, count in zip(shares, counts, strict=True)]
-    if sum(counts) != size or not all(map(_is_whole, answers)) or round(math.fsum(answers)) != right:
+    if sum(counts) != size or not all(map(is_whole, answers)) or round(math.fsum(answers)) != right:
         yield "metrics.per_group_accuracy does not give the right answers that its confusion matrix counts"
 
 
@@ -212,149 +260,46 @@ def _two_groups(shares: list[float], right: int, size: int) -> list[int] | None:
     if len(shares) != 2 or None in shares or shares[0] == shares[1]:
         return None
     first = (right - size * shares[1]) / (shares[0] - shares[1])
-    return [round(first), size - round(first)] if _is_whole(first) and 0 < first < size else [0, 0]
+    return [round(first), size - round(first)] if is_whole(first) and 0 < first < size else [0, 0]
 
 
-# --- curves and steps ------------------------------------------------------------------------------------------------
-
-
-def _curves(body: Body) -> Iterator[str]:
-    curves, metrics, measured = body["curves"], body["metrics"], _measured(body)
-    if len({len(values) for values in curves.values()}) != 1:
-        yield "curves differ in length"
+def _also(body: Body) -> Iterator[str]:
+    """What was measured beside the held-out part, where the spec asks for it."""
+    if body["record_version"] < 3:
         return
-    accuracy = curves[f"{measured}_accuracy"]
-    best = max([*accuracy], default=metrics[f"{measured}_accuracy"])
-    if metrics[f"best_epoch_{measured}_accuracy"] != best:
-        yield f"metrics.best_epoch_{measured}_accuracy is not {best}, the highest of its curve"
-    for key in (f"{measured}_accuracy", "minority_recall", "minority_precision"):
-        if accuracy and _ends_with_an_epoch(body) and curves[key][-1] != metrics[key]:
-            yield f"curves.{key} ends with {curves[key][-1]}, but metrics says {metrics[key]}"
-    sizes = body["split"]["sizes"][measured]
-    two_class = body["spec"]["data"]["split"]["kind"] == "two-class"
-    columns = (curves[key] for key in ("epoch", f"{measured}_accuracy", "minority_recall", "minority_precision"))
-    for epoch, share, recall, precision in zip(*columns, strict=True):
-        right, hits = share * sum(sizes), (recall or 0) * sizes[0]
-        false_hits = sizes[-1] - (right - hits)  # examples of the majority that were predicted as the minority
-        if not (_is_whole(right) and 0 <= share <= 1 and _is_whole(hits) and 0 <= hits <= sizes[0]):
-            yield f"after epoch {epoch}: not a share of {sum(sizes)} examples"
-        elif two_class != (recall is not None) or (precision is not None and not two_class):
-            yield f"after epoch {epoch}: minority_recall and minority_precision are for two classes only"
-        elif two_class and not (
-            0 <= round(false_hits) <= sizes[-1]
-            and _same(precision, _share(round(hits), round(hits + false_hits)), COUNT_TOLERANCE)
-        ):
-            yield f"after epoch {epoch}: minority_precision does not follow from accuracy and minority_recall"
-    yield from _means(body)
+    asked, found = set(body["spec"]["training"].get("also_measure") or ()), body["also_measured"]
+    if (found is None) != (not asked or has_no_metrics(body)) or not asked <= (found or dict.fromkeys(asked)).keys():
+        yield f"also_measured does not go with the parts that its spec asks for: {', '.join(sorted(asked)) or 'none'}"
+    for name, part in (found or {}).items():
+        of, table = name.removesuffix("_clean"), part["confusion"]
+        rows, sizes = [sum(row) for row in table], body["split"]["sizes"][of]
+        recalls = [share_of(row[label], size) for label, (row, size) in enumerate(zip(table, rows, strict=True))]
+        defined = [recall for recall in recalls if recall is not None]
+        right = sum(row[label] for label, row in enumerate(table))
+        if of not in asked or part["size"] != sum(sizes) or sum(rows) != sum(sizes) or (of == name and rows != sizes):
+            yield f"also_measured.{name}.confusion does not count the examples of split.sizes.{of}"
+        values = {
+            "accuracy": share_of(right, sum(sizes)),
+            "balanced_accuracy": share_of(math.fsum(defined), len(defined)),
+        }
+        for key, value in values.items():
+            if not same(part[key], value):
+                yield f"also_measured.{name}.{key} is {part[key]}, but its confusion matrix gives {value}"
+            curve = body["curves"][f"{name}_{key}"]
+            if curve and ends_with_an_epoch(body) and curve[-1] != part[key]:
+                yield f"curves.{name}_{key} ends with {curve[-1]}, but also_measured says {part[key]}"
+        if len(recalls) != len(part["per_class_accuracy"]) or not all(map(same, part["per_class_accuracy"], recalls)):
+            yield f"also_measured.{name}.per_class_accuracy is not what its confusion matrix gives"
 
 
-def _means(body: Body) -> Iterator[str]:
-    """Means over an epoch: finite if the run finished, and not negative if no averaged value can be."""
-    spec, curves = body["spec"], body["curves"]
-    if body["status"] == "finished" and None in curves["train_loss"]:
-        yield "curves.train_loss was not finite, but the status is finished"
-    signed = {
-        "train_loss": loss_card_of(loss_name(spec["method_options"])).signed,
-        "effective_weight": card_of(spec["uses"]).signed_weights,
-    }
-    for key, may_be in signed.items():
-        values = [value for value in curves[key] if value is not None]
-        if not all(map(math.isfinite, values)):
-            yield f"curves.{key} has values that are not finite"
-        elif not may_be and min(values, default=0) < 0:
-            yield f"curves.{key} is {min(values)}, which no {key.replace('_', ' ')} of {spec['uses']} can be"
-
-
-def _steps(body: Body) -> Iterator[str]:
-    training, stages, steps = body["spec"]["training"], _stages(body), body["steps"]
-    sizes = body["split"]["sizes"]["train"]
-    for stage in stages:
-        expected = _steps_per_epoch(stage["sampling"], stage["batch_size"], training["drop_last"], sizes)
-        if stage["steps_per_epoch"] != expected:
-            yield f"stage {stage['name']} has {stage['steps_per_epoch']} steps an epoch, but its data give {expected}"
-    total = sum(stage["epochs"] * stage["steps_per_epoch"] for stage in stages)
-    if body["status"] == "finished" and steps != total:
-        yield f"steps is {steps}, but its stages and data give {total}"
-    done, first, after = _last_epoch(stages, steps)
-    if after != steps:
-        yield f"steps is {steps}, which is not the end of an epoch"
-    epochs, every = body["curves"]["epoch"], training["evaluate_every"]
-    # The length is compared first: `done` may be forged, and a list of that many epochs may not fit into memory.
-    if len(epochs) != -(-done // every) or epochs != [min(every * (place + 1), done) for place in range(len(epochs))]:
-        yield f"curves.epoch is not every {every} epochs, and the last, of {done}"
-    yield from _divergence(body, first)
-
-
-def _last_epoch(stages: list[dict[str, Any]], steps: int) -> tuple[int, int, int]:
-    """How many epochs are complete after so many steps; the first step of the last of them, and the step after it."""
-    done, first, after = 0, 0, 0
-    for stage in stages:
-        length = stage["steps_per_epoch"]
-        over = min(stage["epochs"], (steps - after) // length)
-        if over > 0:
-            done, after = done + over, after + over * length
-            first = after - length
-    return done, first, after
-
-
-def _divergence(body: Body, first: int) -> Iterator[str]:
-    """A run stops at the end of the epoch in which it diverged, whose first step is `first`."""
-    status, step = body["status"], body["diverged_at_step"]
-    if status not in ("finished", "diverged"):
-        yield f"status is {status}"
-    if (status == "diverged") != (step is not None):
-        yield f"status is {status}, but diverged_at_step is {step}"
-    elif step is not None and not first <= step < body["steps"]:
-        yield f"diverged_at_step is {step}, but the last epoch was steps {first} to {body['steps'] - 1}"
-
-
-CHECKS: tuple[Callable[[Body], Iterator[str]], ...] = (_names, _times, _costs, _sizes, _metrics, _curves, _steps)
-
-
-# --- small parts -----------------------------------------------------------------------------------------------------
-
-
-def _time(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-
-
-def _measured(body: Body) -> str:
-    return str(body["spec"]["training"].get("evaluate_on") or "test")
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
-
-
-def _same(first: float | None, second: float | None, tolerance: float = SHARE_TOLERANCE) -> bool:
-    return first is second or (first is not None and second is not None and abs(first - second) <= tolerance)
-
-
-def _is_whole(value: float) -> bool:
-    return abs(value - round(value)) <= COUNT_TOLERANCE
-
-
-def _stages(body: Body) -> list[dict[str, Any]]:
-    """The stages of a run: those that its record states, or for version 1 those that its method's options imply."""
-    if body["record_version"] > 1:
-        return list(body["stages"])
-    spec, training = body["spec"], body["spec"]["training"]
-    sizes, stages = body["split"]["sizes"]["train"], []
-    for number, stage in enumerate(card_of(spec["uses"]).stages(spec["method_options"], training["epochs"])):
-        size = stage.batch_size or training["batch_size"]
-        per_epoch = _steps_per_epoch(stage.sampling, size, training["drop_last"], sizes)
-        stages.append({"name": str(number), **stage._asdict(), "batch_size": size, "steps_per_epoch": per_epoch})
-    return stages
-
-
-def _steps_per_epoch(sampling: str, batch_size: int, drop_last: bool, sizes: list[int]) -> int:
-    """Batches of one epoch. Class-aware sampling draws as many examples of each class as the largest class has."""
-    drawn = max(sizes) * sum(size > 0 for size in sizes) if sampling == "class-aware" else sum(sizes)
-    size = min(batch_size, drawn)
-    return drawn // size if drop_last else -(-drawn // size)
-
-
-def _ends_with_an_epoch(body: Body) -> bool:
-    """Whether the metrics measure the last epoch on the curves; a last stage without epochs would come after it."""
-    stages = _stages(body)
-    return bool(stages) and (body["status"] == "diverged" or stages[-1]["epochs"] > 0)
+CHECKS: tuple[Callable[[Body], Iterator[str]], ...] = (
+    _names,
+    _times,
+    _costs,
+    _prefix,
+    _sizes,
+    _metrics,
+    curves_agree,
+    _also,
+    steps_agree,
+)

@@ -1,10 +1,12 @@
-"""The form of a record: every key of both versions with its type, unit and meaning, and the JSON schema made from them.
+"""The form of a record: every key of all versions with its type, unit and meaning, and the JSON schema made from them.
 
     faults(body)      # where a body does not have the form of a record, one line each; [] if it has
     text()            # the JSON schema, which config/record.schema.json holds
 
 Version 1 lacks `energy_joules`, `resumed`, `stages`, `group_sizes`, and the versions of the GPU's software and of the
 library that decodes images. It names stage one only if runs share it, and `started` is when its last part started.
+Version 2 lacks `prefix` (it has `stage_one`), `diverged_because`, `also_measured`, what stages trained on, and their
+best epochs; its diverged runs have metrics.
 """
 
 import json
@@ -35,6 +37,11 @@ class Part(BaseModel):
 def key(meaning: str) -> Any:
     """A key that every record has, and what it means."""
     return Field(description=meaning)
+
+
+def on_request(meaning: str) -> Any:
+    """A key that a record has if its spec asks for it, and what it means."""
+    return Field(default=[], description=meaning)
 
 
 class Code(Part):
@@ -114,6 +121,23 @@ class StageOne(Part):
     reused: bool = Field(description="whether another run had trained it")
 
 
+class Prefix(Part):
+    key: Digest = Field(description="digest of all that these stages depend on")
+    stages: Positive = Field(description="how many stages they are, from the first")
+    of: Positive = Field(description="of how many; of all, if the run is another run under a second name")
+    reused: bool = Field(description="whether another run had trained them")
+    run: str = Field(description="the run that trained them, SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN")
+    digest: Digest = Field(
+        description="sha256 of the state that it kept at their end; of all stages, the digest of its record"
+    )
+    seconds: Seconds = Field(description="spent on them, s; `seconds` of the run includes them")
+    steps: Count = Field(description="steps of them; `steps` of the run includes them")
+    peak_bytes: Positive = Field(description="most memory held in them, bytes; `peak_bytes` of the run is no less")
+    energy_joules: Annotated[float, Field(ge=0)] | None = Field(
+        description="their energy, J, included in that of the run, or null"
+    )
+
+
 class Stage(Part):
     name: str = key("its name")
     epochs: Count = key("its epochs; 0 if it consists of what is done at its start")
@@ -121,6 +145,22 @@ class Stage(Part):
     sampling: Sampling = key("how an epoch draws its examples")
     batch_size: Positive = key("examples of a step")
     steps_per_epoch: Count = key("steps of one epoch")
+
+
+class Stage3(Stage):
+    part: Literal["train", "train+validation", "members"] = key(
+        "what it trains on: the training set, that and the validation part, or rows of it that the method lists"
+    )
+    fresh: bool = key("whether it started from new weights, those that the run started from")
+    best_epoch: Positive | None = key("its epoch with the highest accuracy, over all stages; null if none was measured")
+
+
+class TestStage(Stage3):
+    best_epoch_test_accuracy: Share | None = key("the highest of its epochs; selected on the test set, so no result")
+
+
+class ValidationStage(Stage3):
+    best_epoch_validation_accuracy: Share | None = key("the highest of its epochs")
 
 
 class Metrics(Part):
@@ -144,6 +184,42 @@ class ValidationMetrics(Metrics):
     best_epoch_validation_accuracy: Share = key("the highest on the curve")
 
 
+class Metrics3(Part):
+    """Of a run that diverged all are null: NaN logits are no prediction."""
+
+    balanced_accuracy: Share | None = key("mean over classes of their accuracies")
+    per_class_accuracy: list[Share | None] | None = key("share of the examples of each label that got it")
+    per_group_accuracy: list[Share | None] | None = key("accuracy in each group; null where groups are labels")
+    minority_recall: Share | None = key("TP/(TP+FN) of label 0 of a two-class task; else null")
+    minority_precision: Share | None = key("TP/(TP+FP) of label 0; null too where it was never predicted")
+    confusion: list[list[Count]] | None = key("examples by label (row) and prediction (column)")
+
+
+class TestMetrics3(Metrics3):
+    test_accuracy: Share | None = key("share of test examples with the right label")
+    test_size: Positive | None = key("test examples")
+    best_epoch_test_accuracy: Share | None = key(
+        "the highest in the last stage that was measured; selected on the test set, so no result"
+    )
+
+
+class ValidationMetrics3(Metrics3):
+    validation_accuracy: Share | None = key("share of validation examples with the right label")
+    validation_size: Positive | None = key("validation examples")
+    best_epoch_validation_accuracy: Share | None = key("the highest in the last stage that was measured")
+
+
+class AlsoMeasured(Part):
+    accuracy: Share = key("share of its examples with the right label")
+    balanced_accuracy: Share | None = key("mean over classes of their accuracies")
+    per_class_accuracy: list[Share | None] = key("share of the examples of each label that got it")
+    confusion: list[list[Count]] = key("examples by label (row) and prediction (column)")
+    size: Positive = key("its examples")
+
+
+Also = Literal["train", "train_clean", "validation", "validation_clean"]  # clean: against the true labels
+
+
 class Curves(Part):
     epoch: list[Positive] = key("epochs that are over, over all stages")
     train_loss: list[float | None] = key("mean loss of the epoch's batches; null if not finite")
@@ -161,6 +237,29 @@ class ValidationCurves(Curves):
     validation_accuracy: list[Share] = key("as in metrics")
 
 
+class Curves3(Curves):
+    stage: list[Count] = key("the stage of each epoch, counted from 0")
+    minority_recall: list[Share | None] = key("as in metrics; null after an epoch in which the run diverged")
+    minority_precision: list[Share | None] = key("as in metrics; null after an epoch in which the run diverged")
+    train_accuracy: list[Share | None] = on_request("as in also_measured.train")
+    train_balanced_accuracy: list[Share | None] = on_request("as in also_measured.train")
+    train_clean_accuracy: list[Share | None] = on_request("as in also_measured.train_clean")
+    train_clean_balanced_accuracy: list[Share | None] = on_request("as in also_measured.train_clean")
+    validation_balanced_accuracy: list[Share | None] = on_request("as in metrics, or in also_measured.validation")
+    validation_clean_accuracy: list[Share | None] = on_request("as in also_measured.validation_clean")
+    validation_clean_balanced_accuracy: list[Share | None] = on_request("as in also_measured.validation_clean")
+
+
+class TestCurves3(Curves3):
+    test_accuracy: list[Share | None] = key("as in metrics; null after an epoch in which the run diverged")
+    test_balanced_accuracy: list[Share | None] = on_request("as in metrics")
+    validation_accuracy: list[Share | None] = on_request("as in also_measured.validation")
+
+
+class ValidationCurves3(Curves3):
+    validation_accuracy: list[Share | None] = key("as in metrics; null after an epoch in which the run diverged")
+
+
 class RecordBase(Part):
     digest: Digest = key("sha256 of the canonical JSON of all other keys")
     run: str = key("SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN")
@@ -171,20 +270,30 @@ class RecordBase(Part):
     split: SplitOf = key("the split of the data")
     raw: list[RawFile] = key("the raw files that the split was drawn from")
     device: Device = key("what it ran on")
-    status: Literal["finished", "diverged"] = key("diverged: a loss was not finite")
-    diverged_at_step: Count | None = key("the first step whose loss was not finite, counted from 0; null if none")
+    status: Literal["finished", "diverged"] = key("diverged: a loss was not finite, or all weights were 0")
+    diverged_at_step: Count | None = key("the first step at which it diverged, counted from 0; null if none")
     ended: Time = key("when its record was written, UTC")
     seconds: Seconds = key("spent on steps, s: processor time on a CPU (of all threads), wall clock on a GPU")
     gpu_seconds: Seconds = key("`seconds` on a GPU; 0 on a CPU")
     peak_bytes: Positive = key("most memory held at once, bytes: allocated on the GPU, or resident in the process")
     steps: Count = key("steps taken, over all stages")
     parameters: Count = key("trainable values of the model")
-    curves: TestCurves | ValidationCurves = key("one entry for each evaluated epoch; test or validation")
-    metrics: TestMetrics | ValidationMetrics = key("after the last step, shares from 0 to 1")
     trace: Trace | None = key("arrays that the method logged, in a file beside the record; null if none")
 
 
-class Record1(RecordBase):
+class Measured(RecordBase):
+    curves: TestCurves | ValidationCurves = key("one entry for each evaluated epoch; test or validation")
+    metrics: TestMetrics | ValidationMetrics = key("after the last step, shares from 0 to 1")
+
+
+class Newer(RecordBase):
+    environment: Environment = key("versions of what computed the numbers")
+    started: Time = key("when its first part began, UTC")
+    resumed: Count = key("how often it was stopped and went on from a checkpoint")
+    group_sizes: Sizes | None = key("examples of each group in each part; null where groups are labels")
+
+
+class Record1(Measured):
     """A record of version 1."""
 
     record_version: Literal[1] = key("version of this format")
@@ -193,24 +302,42 @@ class Record1(RecordBase):
     stage_one: StageOne | None = Field(default=None, description="stage one, where runs share it; else absent")
 
 
-class Record2(RecordBase):
-    """A record of version 2: what is written today."""
+class Record2(Measured, Newer):
+    """A record of version 2."""
 
     record_version: Literal[2] = key("version of this format")
-    environment: Environment = key("versions of what computed the numbers")
-    started: Time = key("when its first part began, UTC")
-    resumed: Count = key("how often it was stopped and went on from a checkpoint")
     energy_joules: Annotated[float, Field(ge=0)] | None = key(
         "energy of the whole card while the run was on it, J, stage one included where it was taken over; runs that "
         "share the card (`device.runs_at_once`) each have all of it. null where nothing measures it"
     )
-    group_sizes: Sizes | None = key("examples of each group in each part; null where groups are labels")
     stages: list[Stage] = key("the stages of training, in order; empty for a method that trains nothing")
     stage_one: StageOne | None = key("stage one, where runs share it; else null")
 
 
-Record = Annotated[Record1 | Record2, Field(discriminator="record_version")]
-RECORD: TypeAdapter[Record1 | Record2] = TypeAdapter(Record)
+class Record3(Newer):
+    """A record of version 3: what is written today."""
+
+    record_version: Literal[3] = key("version of this format")
+    energy_joules: Annotated[float, Field(ge=0)] | None = key(
+        "energy of the whole card while the run was on it, J, its prefix included where it was taken over; runs that "
+        "share the card (`device.runs_at_once`) each have all of it. null where nothing measures it"
+    )
+    stages: list[TestStage | ValidationStage] = key(
+        "the stages of training, in order; empty for a method that trains nothing"
+    )
+    prefix: Prefix | None = key(
+        "the stages that runs share, whoever trained them; null if there are none, or the run diverged before their end"
+    )
+    diverged_because: str | None = key("what happened at `diverged_at_step`; null if it did not diverge")
+    curves: TestCurves3 | ValidationCurves3 = key("one entry for each evaluated epoch; test or validation")
+    metrics: TestMetrics3 | ValidationMetrics3 = key("after the last step, shares from 0 to 1; null if it diverged")
+    also_measured: dict[Also, AlsoMeasured] | None = key(
+        "the parts that `training.also_measure` names, after the last step; null if none, or if the run diverged"
+    )
+
+
+Record = Annotated[Record1 | Record2 | Record3, Field(discriminator="record_version")]
+RECORD: TypeAdapter[Record1 | Record2 | Record3] = TypeAdapter(Record)
 
 
 def faults(body: Any) -> list[str]:
@@ -223,7 +350,7 @@ def faults(body: Any) -> list[str]:
 
 
 def text() -> str:
-    """The content of config/record.schema.json: both versions, distinguished by `record_version`."""
+    """The content of config/record.schema.json: all versions, distinguished by `record_version`."""
     body = RECORD.json_schema()
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -191,7 +191,8 @@ def _signals_to(process: "subprocess.Popen[bytes]") -> Iterator[None]:
 def outcome(body: dict[str, Any]) -> dict[str, Any]:
     """The part of a record that must come out again, bit for bit."""
     compared = {key: body[key] for key in COMPARED}
-    compared["curves"] = {name: values for name, values in compared["curves"].items() if name != "train_seconds"}
+    apart = ("train_seconds", "stage")  # `stage` says of each epoch what `stages` says too; older records lack it
+    compared["curves"] = {name: values for name, values in compared["curves"].items() if name not in apart}
     compared["split"] = body["split"]["digest"]
     compared["trace"] = body["trace"] and {key: body["trace"][key] for key in ("sha256", "arrays")}
     return compared

@@ -15,8 +15,8 @@ from reweigh.digest import closure, digest, file_digest
 from reweigh.errors import RecordError
 from reweigh.records.attestations import Attestations
 
-RECORD_VERSION = 2  # of what is written
-READABLE = (1, 2)
+RECORD_VERSION = 3  # of what is written
+READABLE = (1, 2, 3)
 
 Stamp = tuple[int, int]  # of a file: modification time in nanoseconds, inode
 

@@ -1,7 +1,8 @@
 """`python -m reweigh.training SPEC.json...`: train resolved specs. Needs torch, numpy and pyyaml, and no network.
 
-Runs whose record is current are not trained. Exit code 75 (try again later) if time ran out before all were finished;
-unfinished runs resume from their checkpoints next time.
+A folder stands for its specs, in the order of its `order.txt` (`reweigh plan --specs DIR`). Runs whose record is
+current are not trained. A run that cannot be trained does not stop the others; the exit code is then 1. It is 75 (try
+again later) if time ran out before all were finished; unfinished runs resume from their checkpoints next time.
 """
 
 import argparse
@@ -13,18 +14,22 @@ import re
 import signal
 import sys
 import time
+import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from reweigh.config.names import RunName
-from reweigh.errors import ConfigError, RecordError, ReweighError
+from reweigh.errors import ConfigError, RecordError, ReweighError, TrainingError
 from reweigh.records import attestations, record
 from reweigh.training import afresh
 from reweigh.training.device import take_lease
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
+ORDER = "order.txt"  # the names of the specs in a folder, in the order in which they are to be trained
+NOT_SPECS = ("expected.json", "commit.json")  # what else `reweigh plan --specs DIR` writes there
 
 
 def seconds(text: str) -> float:
@@ -48,6 +53,20 @@ def read_spec(path: str | Path) -> dict[str, Any]:
     return spec
 
 
+def spec_paths(paths: list[str]) -> list[Path]:
+    """The files of specs: those that are named, and those of folders, in the order of a folder's `order.txt`."""
+    listed: list[Path] = []
+    for path in map(Path, paths):
+        order = path / ORDER
+        if not path.is_dir():
+            listed += [path] if path.name not in NOT_SPECS else []
+        elif order.is_file():
+            listed += [path / name for name in order.read_text().split()]
+        else:
+            listed += sorted(one for one in path.glob("*.json") if one.name not in NOT_SPECS)
+    return listed
+
+
 def is_current(spec: dict[str, Any]) -> bool:
     """Whether the run has an unaltered record, made from today's spec, code and split (or attested to be as good)."""
     from reweigh.data.obtain import recipe_digest
@@ -61,13 +80,29 @@ def is_current(spec: dict[str, Any]) -> bool:
     return not record.stale_because(body, spec, recipe_digest(spec), attestations.load())
 
 
+@dataclass
+class Outcome:
+    """What became of some runs: the names of those that were trained, the errors of those that cannot be."""
+
+    trained: list[str] = field(default_factory=list)
+    failed: dict[str, Exception] = field(default_factory=dict)
+    out_of_time: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """1 if a run failed (2 by a mistake in its config), else 75 if time ran out, else 0."""
+        if self.failed:
+            return 2 if any(isinstance(error, ConfigError) for error in self.failed.values()) else 1
+        return TRY_AGAIN if self.out_of_time else 0
+
+
 def train(
     specs: list[dict[str, Any]],
     time_budget: float | None = None,
     again: bool = False,
     at_once: int | None = None,
-) -> int:
-    """Train the runs of the specs; the exit code (0, or 75 if time ran out).
+) -> Outcome:
+    """Train the runs of the specs, in their order. One that fails is named on stderr, and the others go on.
 
     `time_budget` is in seconds from now. Current records are kept unless `again`. `at_once` runs train side by side on
     the device (None: see `automatic`). SIGTERM and Ctrl-C save and stop, as the end of the time budget does.
@@ -82,47 +117,79 @@ def train(
     waiting = [
         spec for spec, name in zip(specs, names, strict=True) if name not in ended and (again or not is_current(spec))
     ]
+    outcome, earlier = Outcome(), {name: TrainingError(error) for name, error in told.failed.items()}
     if kept := len(specs) - len(waiting):
         print(f"{kept} of {len(specs)} records are current: not trained again", file=sys.stderr)
     if not waiting:
-        if told.failed:
-            raise afresh.failure(told.failed)
-        return 0
+        return Outcome(failed={**earlier})
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # torch's own forward mode
     lease = take_lease()  # before torch is imported: CUDA reads the visible devices once
-    from reweigh.training import interleave, workers
-    from reweigh.training.checkpoint import Clock, OutOfTime
+    from reweigh.training.checkpoint import Clock
     from reweigh.training.run import Job, pick_device
 
-    device, clock, written = pick_device(), Clock(deadline), []
+    device, clock = pick_device(), Clock(deadline)
     at_once = min(at_once or automatic(waiting, device.type), len(waiting))
-
-    make = functools.partial(Job, device=device, at_once=at_once, before=before)
-
-    def done(record_: dict[str, Any]) -> None:
-        written.append(record_["run"])
-        progress.note(summary(record_))
-
+    since = told.since or (time.time() if again else None)  # what was trained before then is trained again
     with Progress(waiting) as progress, stopped_by_signals(clock):
         try:
-            if device.type == "cuda":
-                interleave.train(waiting, at_once, device, functools.partial(make, clock=clock), done, progress.add)
-            elif at_once > 1:
-                workers.train(waiting, at_once, make, clock, done, progress.add)
-            else:
-                for spec in waiting:
-                    done(make(spec, clock=clock).finish(lambda run: progress.add(1)))
-        except OutOfTime:
-            left = len(waiting) - len(written)
-            progress.note(f"time is up with {left} of {len(waiting)} runs left; the same command resumes from here")
-            return TRY_AGAIN
+            make = functools.partial(Job, device=device, at_once=at_once, before=before, since=since)
+            _trained(waiting, make, device, clock, at_once, progress, outcome)
         except afresh.Afresh as stop:
             progress.note(f"going on in a fresh process: {stop}")
-            afresh.start_again(told.and_then(stop, written, deadline), lease.inherited if lease else {})
+            stop.failed = {**{name: str(error) for name, error in outcome.failed.items()}, **stop.failed}
+            next_ = told.and_then(stop, outcome.trained, deadline, since)
+            afresh.start_again(next_, lease.inherited if lease else {})
         finally:
             if lease:
                 lease.release()
-    return 0
+    outcome.failed = {**earlier, **outcome.failed}
+    return outcome
+
+
+def _trained(
+    waiting: list[dict[str, Any]],
+    make: Callable[..., Any],
+    device: Any,
+    clock: Any,
+    at_once: int,
+    progress: "Progress",
+    outcome: Outcome,
+) -> None:
+    """Train runs that have no current record: on a GPU in turns, on a CPU in worker processes or one by one."""
+    from reweigh.training import interleave, workers
+    from reweigh.training.checkpoint import OutOfTime
+
+    def done(record_: dict[str, Any]) -> None:
+        outcome.trained.append(record_["run"])
+        progress.ended(summary(record_))
+
+    def failed(spec: dict[str, Any], error: Exception) -> None:
+        name = str(RunName.of_spec(spec))
+        outcome.failed[name] = error
+        progress.ended(f"reweigh: {name}: {error}")
+
+    try:
+        if device.type == "cuda":
+            interleave.train(waiting, at_once, device, functools.partial(make, clock=clock), done, progress.add, failed)
+        elif at_once > 1:
+            workers.train(waiting, at_once, make, clock, done, progress.add, failed)
+        else:
+            for spec in waiting:
+                try:
+                    done(make(spec, clock=clock).finish(lambda run: progress.add(1)))
+                except OutOfTime:
+                    raise
+                except ReweighError as error:
+                    failed(spec, error)
+                except Exception:
+                    traceback.print_exc()
+                    failed(spec, TrainingError("training failed; the traceback is above"))
+    except OutOfTime:
+        left = len(waiting) - len(outcome.trained) - len(outcome.failed)
+        progress.note(f"time is up with {left} of {len(waiting)} runs left; the same command resumes from here")
+        outcome.out_of_time = True
+    if outcome.failed and len(waiting) > 1:
+        progress.note(f"{len(outcome.failed)} of {len(waiting)} runs failed: {', '.join(outcome.failed)}")
 
 
 def automatic(specs: list[dict[str, Any]], device_type: str) -> int:
@@ -132,9 +199,14 @@ def automatic(specs: list[dict[str, Any]], device_type: str) -> int:
     """
     if device_type == "cuda":
         return min(len(specs), 16)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    fit = max(1, cores // max(spec["training"]["threads"] for spec in specs))
+    fit = cores_allow(specs)
     return len(specs) if fit > 1 and len(specs) <= 4 * fit else fit
+
+
+def cores_allow(specs: list[dict[str, Any]]) -> int:
+    """How many of some runs keep the cores of this machine busy, each with the threads of its spec; at least one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // max((spec["training"]["threads"] for spec in specs), default=1))
 
 
 @contextlib.contextmanager
@@ -163,11 +235,11 @@ def summary(done: dict[str, Any]) -> str:
 
 
 class Progress:
-    """A progress bar over the steps of all runs; only on a terminal, and if tqdm is installed."""
+    """A numbered line about each run that has ended; with tqdm on a terminal, a bar over the steps of all runs."""
 
     def __init__(self, specs: list[dict[str, Any]]) -> None:
         self.title = str(RunName.of_spec(specs[0])) if len(specs) == 1 else f"{len(specs)} runs"
-        self.steps = 0
+        self.runs, self.over, self.steps = len(specs), 0, 0
         self.bar: Any = None
 
     def __enter__(self) -> "Progress":
@@ -183,6 +255,11 @@ class Progress:
                 self.bar = tqdm(desc=self.title, unit=" steps", initial=self.steps, leave=False)
         if self.bar is not None:
             self.bar.update(steps)
+
+    def ended(self, line: str) -> None:
+        """Print a line about a run that has ended."""
+        self.over += 1
+        self.note(f"{self.over}/{self.runs} {line}" if self.runs > 1 else line)
 
     def note(self, line: str) -> None:
         """Print a line above the bar."""
@@ -208,7 +285,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m reweigh.training", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "specs", nargs="+", metavar="SPEC", help="JSON file of a resolved spec (reweigh plan --specs DIR)"
+        "specs", nargs="+", metavar="SPEC", help="JSON file of a resolved spec, or a folder of them (plan --specs DIR)"
     )
     parser.add_argument("--time-budget", metavar="T", help="save and stop after T, e.g. 9m, with exit code 75")
     parser.add_argument("--at-once", metavar="N", default="auto", help="runs side by side on the device (auto)")
@@ -216,8 +293,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         budget = None if options.time_budget is None else seconds(options.time_budget)
-        specs = [read_spec(path) for path in options.specs]
-        return train(specs, budget, options.again, at_once_of(options.at_once))
+        specs = [read_spec(path) for path in spec_paths(options.specs)]
+        return train(specs, budget, options.again, at_once_of(options.at_once)).exit_code
     except ReweighError as error:
         print(f"reweigh: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1

@@ -36,8 +36,11 @@ class Start:
     finished: tuple[str, ...] = ()
     at_once: int | None = None
     deadline: float | None = None  # a value of time.monotonic(), which all processes of a machine share
+    since: float | None = None  # when `--again` began, a value of time.time()
 
-    def and_then(self, stop: "Afresh", finished: Iterable[str], deadline: float | None) -> "Start":
+    def and_then(
+        self, stop: "Afresh", finished: Iterable[str], deadline: float | None = None, since: float | None = None
+    ) -> "Start":
         """What the next process must know, when this one stopped for a reason of its own."""
         kinds = {**self.eager, **stop.eager}
         return Start(
@@ -46,6 +49,7 @@ class Start:
             finished=(*self.finished, *finished),
             at_once=stop.at_once or self.at_once,
             deadline=deadline,
+            since=since,
         )
 
 

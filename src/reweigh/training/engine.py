@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from reweigh.data.arrays import RawData, Split
+from reweigh.data.batches import Batch
 from reweigh.errors import ConfigError
 from reweigh.methods.base import Method, RunContext, Step
 from reweigh.models import build, parameter_count
@@ -31,7 +32,7 @@ from reweigh.training.schedule import learning_rate
 from reweigh.training.stages import Course, Parts, context_of, courses
 
 CURVES = ("epoch", "stage", "train_loss", "effective_weight", "train_seconds")
-FAULTS = {1: "a loss or weight was not finite", 2: "all weights were 0"}
+FAULTS = {1: "a loss or weight was not finite", 2: "all weights were 0", 3: "predictions were not finite"}
 Tick = Callable[["Run"], None]
 Logged = dict[str, torch.Tensor]
 
@@ -145,8 +146,8 @@ class Run:
     def advance(self) -> None:
         """Take the next step, and do what ends with it: an epoch, a stage.
 
-        A run stops at the end of the epoch in which a loss was no longer finite, or all weights were 0; `diverged_at`
-        then holds that step.
+        A run stops at the end of the epoch in which a loss was no longer finite, or all weights were 0, or after which
+        a measured prediction is not finite; `diverged_at` then holds that step.
         """
         started, course = self.clock(), self.course
         self._set_precision()
@@ -217,17 +218,18 @@ class Run:
             nn.utils.clip_grad_norm_(model.parameters(), limit)
         assert self.optimiser is not None
         self.optimiser.step({name: value.grad for name, value in model.named_parameters() if value.grad is not None})
-        self._tally(losses.detach(), weights, method.total_weight(batch, weights), loss.detach())
+        self._tally(batch, losses.detach(), weights, loss.detach())
         return method.logged
 
-    def _tally(
-        self, losses: torch.Tensor, weights: torch.Tensor, total_weight: torch.Tensor, loss: torch.Tensor
-    ) -> None:
+    def _tally(self, batch: Batch, losses: torch.Tensor, weights: torch.Tensor, loss: torch.Tensor) -> None:
         """Add to the epoch's sums and note the first step with a fault, without waiting for the device."""
+        total_weight = self.method.total_weight(batch, weights)
         self.sums += torch.stack((losses.mean(), total_weight))
-        kind = (~torch.isfinite(loss + total_weight)).long()
+        kind = (~torch.isfinite(loss + total_weight + losses.sum())).long()
         if not self.method.may_rest:
-            kind = torch.where(weights.any() | (kind > 0), kind, 2)
+            balance = self.method.balance_of(batch)
+            weighted = weights if balance is None else weights * balance[batch.labels]
+            kind = torch.where(weighted.any() | (kind > 0), kind, 2)
         first = (self.fault[0] < 0) & (kind > 0)
         self.fault.copy_(torch.where(first, torch.stack((self.number, kind)), self.fault))
 
@@ -245,13 +247,14 @@ class Run:
         epoch = course.at(self.stage_step - 1).epoch + 1
         last = self.stage_step == course.steps or self.diverged_at is not None
         if last or epoch % self.spec["training"]["evaluate_every"] == 0:
+            measured = self._measure()
             row = {
                 "epoch": epoch,
                 "stage": course.number,
                 "train_loss": mean_loss if np.isfinite(mean_loss) else None,
                 "effective_weight": mean_weight if np.isfinite(mean_weight) else None,
                 "train_seconds": self.seconds,
-                **(self._measured(self.evaluation.row) if self.diverged_at is None else {}),
+                **measured,
             }
             for name, curve in self.curves.items():
                 curve.append(row.get(name))
@@ -262,7 +265,17 @@ class Run:
         if step < 0 and self.method.may_rest and mean_weight == 0:
             step, kind = self.step - 1, 2
         if step >= 0:
-            self.diverged_at, self.diverged_because = step, FAULTS[kind]
+            self._diverge(step, kind)
+
+    def _diverge(self, step: int, kind: int) -> None:
+        self.diverged_at, self.diverged_because = step, FAULTS[kind]
+
+    def _measure(self) -> dict[str, Any]:
+        """The values of the curves, {} of a run that diverged, be it only seen by its predictions."""
+        row: dict[str, Any] = self._measured(self.evaluation.row) if self.diverged_at is None else {}
+        if row and self.evaluation.unpredicted:
+            self._diverge(max(0, self.step - 1), 3)
+        return row if self.diverged_at is None else {}
 
     def _measured(self, measure: Callable[[Callable[[torch.Tensor], torch.Tensor]], Any]) -> Any:
         """What `measure` makes of the predictions of the method in evaluation mode."""
@@ -286,7 +299,7 @@ class Run:
         if self.stage < len(self.courses):
             self._set_up()
         elif not self.courses or not self.courses[-1].stage.epochs:
-            self._measured(self.evaluation.row)
+            self._measure()
 
     def _begin(self, last: int) -> None:
         """Call the method's `begin` for every stage up to number `last` that has not begun in this object."""
@@ -318,13 +331,16 @@ class Run:
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(stage.train == "all" or f"{name}.".startswith(f"{stage.train}."))
         self._set_mode()
-        trained = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
+        trained: dict[str, torch.Tensor] = {
+            name: value for name, value in self.model.named_parameters() if value.requires_grad
+        }
+        if not trained:
+            raise ConfigError(f"stage {stage.name}: the model has no parameters of the name {stage.train}")
         by_layer = training.get("layer_weight_decay") or {}
-        decay = {
-            name: next((value for prefix, value in by_layer.items() if name.startswith(prefix)), None)
+        decay: dict[str, float] = {
+            name: next((own for prefix, own in by_layer.items() if name.startswith(prefix)), training["weight_decay"])
             for name in trained
         }
-        decay = {name: training["weight_decay"] if value is None else value for name, value in decay.items()}
         self.optimiser = self.method.optimiser(trained, decay) or MomentumSGD(
             trained, training["learning_rate"], training["momentum"], training["nesterov"], decay
         )
@@ -333,7 +349,7 @@ class Run:
         """Training mode; in a stage that trains no more than the head, only for the head."""
         head_only = self.stage < len(self.courses) and self.course.stage.train != "all"
         self.model.train(not head_only)
-        if head_only:
+        if head_only and isinstance(self.model.head, nn.Module):
             self.model.head.train()
 
     # --- what comes of it -----------------------------------------------------------------------------------------
@@ -343,15 +359,13 @@ class Run:
 
         A run that diverged has no metrics: NaN logits are no prediction.
         """
-        if self.evaluation.counts is None and self.diverged_at is None:  # a method that trains nothing
-            self._measured(self.evaluation.row)
         measured = self.evaluation.measured
         counts = self.evaluation.counts
         empty = np.zeros((self.evaluation.groups, self.evaluation.classes, self.evaluation.classes), np.int64)
         found = self.evaluation.of(empty if counts is None else counts)
         stages = [self._stage_result(course) for course in self.courses]
-        best = [stage["best_epoch_test_accuracy"] for stage in stages if stage["best_epoch"] is not None]
-        found["best_epoch_test_accuracy"] = best[-1] if best else found["test_accuracy"]
+        best = stages[-1]["best_epoch_test_accuracy"] if stages else None
+        found["best_epoch_test_accuracy"] = found["test_accuracy"] if best is None else best
         if self.diverged_at is not None:
             found = dict.fromkeys(found)
         also = self._measured(self.evaluation.beside) if self.evaluation.also and self.diverged_at is None else None
@@ -434,8 +448,8 @@ class Run:
         self.stage, self.stage_step, self.step = state["position"]
         self._begin(state["begun"] - 1)  # for the shape of the model; its values come from the state
         self.model.load_state_dict(state["model"])
-        entered = self.stage in (state["begun"] - 1, len(self.courses))  # else it was saved between two stages
-        if entered and self.stage < len(self.courses):
+        entered = self.stage == state["begun"] - 1  # else it was saved between two stages, or after the last
+        if entered:
             self._set_up()
             assert self.optimiser is not None
             self.optimiser.load_state(state["optimiser"])
@@ -447,6 +461,6 @@ class Run:
         self.sums.copy_(state["sums"])
         self.fault.copy_(state["fault"])
         if not entered:
-            self._enter()
+            self._enter()  # after a last stage of no epochs it measures what that did
         elif not self.over:
             self._follow_members()

@@ -39,7 +39,14 @@ class Evaluation:
         held_out = parts.test if self.measured == "test" else parts.validation
         assert held_out is not None
         self.held_out: InputPart = held_out
+        if self.measured in self.also:
+            raise ConfigError(f"also_measure names {self.measured}, which evaluate_on measures already")
         self.counts: np.ndarray | None = None
+
+    @property
+    def unpredicted(self) -> int:
+        """How many examples of the last count have no prediction, for a logit is not finite."""
+        return 0 if self.counts is None else int(self.counts[:, :, self.classes :].sum())
 
     def row(self, predict: Predict) -> dict[str, Any]:
         """Measure the held-out part, and the values of the curves."""
@@ -71,17 +78,16 @@ class Evaluation:
             for name, labels in self._labels(part, inputs).items():
                 table = np.zeros((self.classes, self.classes + 1), np.int64)
                 np.add.at(table, (labels, predicted), 1)  # the last column: no prediction
-                counts = metrics(table[None, :, : self.classes], self.two_class, True)
-                size = len(labels)
+                counts = metrics(table[None], self.two_class, True)
                 found[name] = {
-                    "accuracy": float(np.trace(table[:, : self.classes]) / size),
+                    "accuracy": counts["test_accuracy"],
                     **{key: counts[key] for key in ("balanced_accuracy", "per_class_accuracy", "confusion")},
-                    "size": size,
+                    "size": len(labels),
                 }
         return found
 
     def _beside(self) -> list[str]:
-        names = []
+        names: list[str] = []
         for part in self.also:
             inputs = self.parts.train if part == "train" else self.parts.validation
             assert inputs is not None
@@ -107,9 +113,9 @@ class Evaluation:
         return kept
 
     def _features(self, model: nn.Module, wanted: int) -> dict[str, np.ndarray]:
-        """What the head sees of `wanted` training and test examples: float16 (n, F), with labels."""
+        """What the head sees of `wanted` training and held-out examples: float16 (n, F), with labels."""
         kept = {}
-        for name, part in (("train", self.parts.train), ("test", self.parts.test)):
+        for name, part in (("train", self.parts.train), (self.measured, self.held_out)):
             rows = np.sort(rng(self.parts.spec["seed"], "features", name).permutation(len(part))[:wanted])
             with torch.no_grad():
                 features = [model.features(batch.inputs).to(torch.float16) for batch in part.in_order(BATCH)]  # type: ignore[operator]
@@ -137,7 +143,7 @@ def margins(predict: Predict, part: InputPart) -> np.ndarray:
     found = []
     with torch.no_grad():
         for batch in part.in_order(BATCH):
-            shares = predict(batch.inputs).softmax(1)
+            shares = predict(batch.inputs).float().softmax(1)
             true = shares.gather(1, batch.labels[:, None])[:, 0]
             others = shares.scatter(1, batch.labels[:, None], -torch.inf)
             found.append(true - others.amax(1))
@@ -155,7 +161,7 @@ def exact_head(model: nn.Module, device: torch.device) -> Iterator[None]:
         with torch.autocast(device.type, enabled=False):
             return plain(features.float())
 
-    head.forward = forward  # type: ignore[method-assign]
+    head.forward = forward
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ import gc
 import sys
 import time
 import traceback
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -23,6 +23,7 @@ from reweigh.training.afresh import Afresh
 from reweigh.training.checkpoint import OutOfTime
 from reweigh.training.graph import CapturedSteps
 
+WAIT_SECONDS = 0.05
 TOO_LARGE = (
     "out of memory with a single run on the device: free the device or use a larger one "
     "(a smaller batch would be another experiment, and is not tried)"
@@ -37,13 +38,14 @@ class Shares:
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.clock, self.last = clock, clock()
-        self.charged: dict[object, float] = {}
+        self.charged: defaultdict[object, float] = defaultdict(float)
+        self.there: set[object] = set()
 
     def read(self, lane: object) -> float:
         """The seconds that a lane has been charged so far."""
         now = self.clock()
-        for other in self.charged:
-            self.charged[other] += (now - self.last) / len(self.charged)
+        for other in self.there:
+            self.charged[other] += (now - self.last) / len(self.there)
         self.last = now
         return self.charged[lane]
 
@@ -52,14 +54,15 @@ class Shares:
         self.last = self.clock()
 
     def enter(self, lane: object) -> None:
-        """A lane is there from now on."""
-        self.charged[lane] = 0.0
-        self.skip()
+        """A lane is there from now on, if it was not."""
+        if lane not in self.there:
+            self.skip()
+            self.there.add(lane)
 
     def leave(self, lane: object) -> None:
-        """A lane is there no more."""
-        self.charged.pop(lane, None)
+        """A lane is there no more, or waits for another run and asks nothing of the device."""
         self.skip()
+        self.there.discard(lane)
 
 
 class Lane:
@@ -79,8 +82,18 @@ class Lane:
         with torch.cuda.stream(self.stream):  # None: no stream, as on a CPU
             return action()
 
-    def step(self) -> None:
-        """One step of the job, then its keeper: a checkpoint, or the end, if it is time."""
+    def step(self) -> bool:
+        """One step of the job, then its keeper: a checkpoint, or the end, if it is time. False: it has to wait."""
+        if not self.job.ready():
+            if self.shares is not None:
+                self.shares.leave(self)
+            if self.job.keeper.clock.is_up():
+                raise OutOfTime  # its state is as its last checkpoint says
+            return False
+        if self.job.run.over:
+            return True
+        if self.shares is not None:
+            self.shares.enter(self)
         self._count()
         self.job.run.advance()  # counts its own seconds but for evaluation, by the clock that it was given
         if self.shares is not None:
@@ -89,6 +102,7 @@ class Lane:
         self.job.keeper(self.job.run)
         if self.shares is not None:
             self.shares.skip()
+        return True
 
     def save(self) -> None:
         """Write the job's checkpoint."""
@@ -115,28 +129,35 @@ def train(
     make: Callable[[dict[str, Any]], Any],
     done: Callable[[dict[str, Any]], None],
     progress: Callable[[int], None] = lambda steps: None,
+    failed: Callable[[dict[str, Any], Exception], None] | None = None,
     clock: Callable[[], float] | None = None,
 ) -> None:
-    """Train specs, `at_once` of them side by side. `make(spec)` prepares a job; `done(record)` is called at its end.
+    """Train specs, `at_once` of them side by side. `make(spec)` prepares a job; `done(record)` is called at its end,
+    `failed(spec, error)` for one that cannot be trained: the others go on.
 
     Runs on the same data and model are neighbours, whatever the order of the specs. On a GPU the seconds of a run are
     counted by `clock` (by default, wall clock) and shared by the runs that are there.
 
     Raises OutOfTime when the clock of the jobs is up, with every state saved; Afresh if this process is spoiled, with
-    the states saved that can be; TrainingError, when all others are finished, if runs cannot be trained.
+    the states saved that can be; without `failed`, TrainingError when all are over and some could not be trained.
     """
     if clock is None and device.type == "cuda":
         clock = time.perf_counter
-    turns = Turns(specs, at_once, device, make, done, progress, Shares(clock) if clock else None)
+    failures: dict[str, str] = {}
+
+    def noted(spec: dict[str, Any], error: Exception) -> None:
+        failures[_name(spec)] = _in_a_line(error)
+
+    turns = Turns(specs, at_once, device, make, done, progress, failed or noted, Shares(clock) if clock else None)
     while turns.waiting or turns.lanes:
         turns.fill()
         turns.once_each()
-    if turns.failed:
-        raise afresh.failure(turns.failed)
+    if failures:
+        raise afresh.failure(failures)
 
 
 class Turns:
-    """The runs that wait, those that have a lane, and those that cannot be trained (run -> error)."""
+    """The runs that wait, and those that have a lane."""
 
     def __init__(
         self,
@@ -146,15 +167,15 @@ class Turns:
         make: Callable[[dict[str, Any]], Any],
         done: Callable[[dict[str, Any]], None],
         progress: Callable[[int], None],
+        failed: Callable[[dict[str, Any], Exception], None],
         shares: Shares | None,
     ) -> None:
-        start = afresh.start()
         self.waiting = deque(sorted(specs, key=lambda spec: (spec["data"]["dataset"], spec["model"]["name"])))
-        self.at_once = min(at_once, start.at_once or at_once)
-        self.failed = dict(start.failed)
+        self.at_once = min(at_once, afresh.start().at_once or at_once)
         self.lanes: list[Lane] = []
         self.stopped = False  # whether a lane has just ended before its run; its memory is not yet free
-        self.device, self.make, self.done, self.progress, self.shares = device, make, done, progress, shares
+        self.device, self.make, self.done, self.progress, self.failed = device, make, done, progress, failed
+        self.shares = shares
 
     def fill(self) -> None:
         """Give lanes to waiting runs, as many as may share the device."""
@@ -178,19 +199,23 @@ class Turns:
 
     def once_each(self) -> None:
         """A turn of every lane; no further, if one of them had to stop."""
+        moved = False
         for lane in list(self.lanes):
-            self.take(lane)
+            moved |= self.take(lane)
             if self.stopped:
                 break
+        if self.lanes and not moved:  # all of them wait for runs of other processes
+            time.sleep(WAIT_SECONDS)
 
-    def take(self, lane: Lane) -> None:
-        """A lane's turn: a step, or two while it is to get ahead; the record, after the last."""
+    def take(self, lane: Lane) -> bool:
+        """A lane's turn: a step, or two while it is to get ahead; the record, after the last. False: it waits."""
         error: Exception | None = None
+        moved = True
         try:
             for _ in range(2 if lane.ahead > 0 else 1):
                 if not lane.job.run.over:
-                    lane.inside(lane.step)
-                    self.progress(1)
+                    moved = lane.inside(lane.step)
+                    self.progress(int(moved))
             lane.ahead -= 1
             if lane.job.run.over:
                 self.done(lane.inside(lane.job.write))
@@ -199,6 +224,7 @@ class Turns:
             for other in self.lanes:
                 if other is not lane and not other.job.run.over:
                     other.save()
+                other.job.release()
             raise
         except Exception as caught:
             error = _light(caught)
@@ -207,6 +233,7 @@ class Turns:
         elif lane.spoiled:
             self._save_all()
             raise Afresh("a step cannot be captured", {afresh.kind_of(lane.job.spec): lane.job.run.execute.refused})
+        return moved
 
     def _stagger(self, lane: Lane) -> None:
         """Let a new run get a part of an epoch ahead of the others, so that not all evaluate at the same time."""
@@ -241,8 +268,8 @@ class Turns:
     def _fail(self, spec: dict[str, Any], error: Exception) -> None:
         if not isinstance(error, ReweighError):
             traceback.print_exception(error)
-        self.failed[_name(spec)] = _in_a_line(error)
-        print(f"{_name(spec)} cannot be trained ({_in_a_line(error)}); the others go on", file=sys.stderr)
+            error = TrainingError(_in_a_line(error))
+        self.failed(spec, error)
 
     def _fewer(self, spec: dict[str, Any], active: int) -> None:
         """Memory ran out with `active` runs side by side, in one of `spec`: at most half as many from now on."""
@@ -263,7 +290,9 @@ class Turns:
             print(f"no run can be saved ({_in_a_line(error)}); they go on from earlier checkpoints", file=sys.stderr)
 
     def _drop(self, lane: Lane) -> None:
+        """Take a lane away; what its run was training for others too is theirs to go on with."""
         self.lanes.remove(lane)
+        lane.job.release()
         if self.shares is not None:
             self.shares.leave(lane)
 

@@ -7,6 +7,7 @@ import platform
 import re
 import resource
 import sys
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,16 +24,19 @@ from reweigh.data.obtain import describe, obtain, recipe_digest, split_path
 from reweigh.digest import canonical, digest, file_digest
 from reweigh.records import record
 from reweigh.records.commit import git_state
-from reweigh.training import afresh, snakemake_backups
-from reweigh.training.checkpoint import Clock, Keeper
+from reweigh.training import afresh, shared, snakemake_backups
+from reweigh.training.checkpoint import Clock, Keeper, OutOfTime
 from reweigh.training.energy import EnergyMeter, driver_version
 from reweigh.training.engine import Run, eagerly
 from reweigh.training.graph import CapturedSteps
 from reweigh.training.memory import keep_freed_memory
 from reweigh.training.prefix import SharedPrefix, key_of
+from reweigh.training.shared import Surroundings
+from reweigh.training.twins import Twin
 
 LOCK = Path("envs/requirements.lock")
-DECIDING = ("torch", "numpy")  # the libraries that a record's bits depend on
+DECIDING = ("torch", "numpy")  # the libraries by which an audit compares a record with its lock
+COMPUTE = ("torch", "numpy", "pillow", "cuda", "cudnn")  # of `environment`: the libraries that decide numbers
 
 
 def now() -> str:
@@ -121,7 +125,8 @@ class Job:
     """A run with its split, its checkpoint and its record. It resumes from a checkpoint if there is one.
 
     `at_once` runs share the device; `before` has the stamps of the records, by run, from when they were seen not to be
-    current. Raises the errors of `obtain` and of the readers, before the first step.
+    current. What other runs made before `since` (as `time.time()` counts; None: ever) is not taken over. Raises the
+    errors of `obtain` and of the readers, before the first step.
     """
 
     def __init__(
@@ -131,6 +136,7 @@ class Job:
         clock: Clock | None = None,
         at_once: int = 1,
         before: Mapping[str, record.Stamp | None] | None = None,
+        since: float | None = None,
     ) -> None:
         self.spec, self.device, self.at_once = spec, device, at_once
         self.name = str(RunName.of_spec(spec))
@@ -150,19 +156,42 @@ class Job:
         if self.keeper.resume(self.run):
             self.keeper.facts["resumed"] += 1
         self.meter = EnergyMeter.of(device, self.keeper.facts["energy_joules"])
-        self.keeper.measured = lambda: {"energy_joules": self.meter.joules()}
-        self._share_prefix()
+        self.keeper.measured = self._measured
+        self._share(stamp, since)
 
-    def _share_prefix(self) -> None:
-        """Reuse the first stages of another run, or keep those of this one for others, if its method shares them."""
-        self.peak_before = 0
+    def _share(self, before: record.Stamp | None, since: float | None) -> None:
+        """Find out what the run has in common with others: all of it, or the first stages if its method shares them."""
+        around = surroundings(self.spec, self.split.digest(), self.device)
+        self.twin = Twin(self.run, self.name, shared.key_of(self.spec, None, around), before, since)
+        self.prefix: SharedPrefix | None = None
         if prefix := self.run.method.prefix():
-            place = self.device.type, device_facts(self.device, self.spec)["name"]
-            key = key_of(self.spec, prefix, self.split.digest(), *place)
-            facts, peak = self.keeper.facts, lambda: peak_bytes(self.device)
-            shared = SharedPrefix(self.run, prefix, key, peak, facts["prefix"], joules=self.meter.joules)
-            facts["prefix"], self.peak_before = shared.facts, shared.peak_bytes
-            self.meter.add(shared.energy_joules)
+            key, peak = key_of(self.spec, prefix, around), lambda: peak_bytes(self.device)
+            facts = self.keeper.facts["prefix"]
+            self.prefix = SharedPrefix(self.run, self.name, prefix, key, peak, facts, self.meter.joules, since)
+        self.ready()
+
+    def _measured(self) -> dict[str, Any]:
+        """What the record says of the run and its state does not, as of now."""
+        return {"energy_joules": self.meter.joules(), "prefix": self.prefix.facts if self.prefix else None}
+
+    def ready(self) -> bool:
+        """Whether the run can take its next step; not while another trains the same run, or the same first stages."""
+        if not self.twin.settle():
+            return False
+        if self.twin.theirs is not None:
+            self.run.stage = len(self.run.courses)  # nothing is left to train
+        elif self.prefix and not self.prefix.settled:
+            if not self.prefix.settle():
+                return False
+            if self.prefix.facts:
+                self.meter.add(self.prefix.facts["energy_joules"])
+        return True
+
+    def release(self) -> None:
+        """Let others have what this run has begun: it does not go on in this object."""
+        self.twin.release()
+        if self.prefix:
+            self.prefix.release()
 
     def finish(self, progress: Any = None) -> dict[str, Any]:
         """Train to the end and write the record, which is returned. `progress(run)` is called after each step.
@@ -175,22 +204,41 @@ class Job:
                 progress(run)
             self.keeper(run)
 
-        self.run.finish(tick)
-        return self.write()
+        try:
+            while not self.ready():
+                if self.keeper.clock.is_up():
+                    raise OutOfTime  # its state is as its last checkpoint says
+                time.sleep(shared.LOOK_SECONDS / 2)
+            self.run.finish(tick)
+            return self.write()
+        finally:
+            self.release()
 
     def write(self) -> dict[str, Any]:
         """Write the record of the finished run, and remove its checkpoint."""
-        run, spec, path = self.run, self.spec, record.record_path(self.name)
-        described = describe(spec)
         self.keeper.measure()
         self.meter.stop()
-        body = {
+        path = record.record_path(self.name)
+        if self.twin.theirs and self.twin.theirs["run"] == self.name:
+            written = self.twin.theirs  # another process has trained this run meanwhile
+        else:
+            written = record.write(path, {**self._body(), **self._results(path)})
+            snakemake_backups.replace_backup(path)  # before the checkpoint goes: a kill in between costs nothing
+        if self.run.courses and not self.twin.theirs:
+            self.twin.keep(written)
+        self.keeper.done()
+        self.release()
+        return written
+
+    def _body(self) -> dict[str, Any]:
+        """The part of the record that is this run's own, also where another trained the same."""
+        run, spec = self.run, self.spec
+        described = describe(spec)
+        return {
             "run": self.name,
             "spec": spec,
             "spec_digest": digest(spec),
             "code": {"digest": record.code_digest(spec), "files": record.code_files(spec)},
-            "git": self.git,
-            "environment": environment(),
             "split": {
                 "path": split_path(spec).as_posix(),
                 "digest": self.split.digest(),
@@ -199,22 +247,36 @@ class Job:
             },
             "group_sizes": None if run.evaluation.group_is_label else described["group_sizes"],
             "raw": described["raw"],
+            "ended": now(),
+            **self.keeper.facts,
+        }
+
+    def _results(self, path: Path) -> dict[str, Any]:
+        """The rest of the record: what was computed, on what, at what cost."""
+        if self.twin.theirs:
+            return self.twin.results(path)
+        run = self.run
+        before = (self.keeper.facts["prefix"] or {}).get("peak_bytes", 0)
+        return {
+            "git": self.git,
+            "environment": environment(),
             "device": {
-                **device_facts(self.device, spec),
+                **device_facts(self.device, self.spec),
                 "runs_at_once": self.at_once,
                 "graph": self.graphs.report() if self.graphs else None,
             },
-            "ended": now(),
             "gpu_seconds": run.seconds if self.device.type == "cuda" else 0.0,
-            "peak_bytes": max(peak_bytes(self.device), self.peak_before),
+            "peak_bytes": max(peak_bytes(self.device), before),
             "trace": write_trace(path, {**run.trace(), **run.arrays()}),
-            **self.keeper.facts,
             **run.results(),
         }
-        written = record.write(path, body)
-        snakemake_backups.replace_backup(path)  # before the checkpoint goes: a kill in between costs nothing
-        self.keeper.done()
-        return written
+
+
+def surroundings(spec: dict[str, Any], split_digest: str, device: torch.device) -> Surroundings:
+    """What decides the result of a run beside its spec and its code."""
+    raw = tuple(file["sha256"] for file in describe(spec)["raw"])
+    versions = {name: version for name, version in environment().items() if name in COMPUTE}
+    return Surroundings(split_digest, raw, device.type, device_facts(device, spec)["name"], versions)
 
 
 def peak_bytes(device: torch.device) -> int:

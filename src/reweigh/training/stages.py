@@ -12,6 +12,12 @@ from reweigh.data.batches import InputPart, Stream, make_part
 from reweigh.errors import ConfigError
 from reweigh.methods.base import PARTS, Method, Position, RunContext, Stage
 
+# What a stage may replace of the spec's training block; the rest is the run's.
+REPLACEABLE = {
+    "batch_size", "learning_rate", "momentum", "weight_decay", "nesterov", "gradient_clip", "schedule",
+    "layer_weight_decay",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -104,6 +110,8 @@ def courses(method: Method, parts: Parts, training: dict[str, Any], seed: int) -
     taken: list[Course] = []
     step = epoch = 0
     for number, stage in enumerate(method.stages(training["epochs"])):
+        if unknown := sorted(stage.training.keys() - REPLACEABLE):
+            raise ConfigError(f"stage {stage.name} cannot replace {unknown[0]} of the training block")
         part, block = parts.of(stage), {**training, **stage.training}
         members = method.members(stage) if stage.part == "members" else None
         name = f"batches-{number}" if number else "batches"
@@ -115,6 +123,8 @@ def courses(method: Method, parts: Parts, training: dict[str, Any], seed: int) -
                 (part.groups, method.context.group_counts),
             )
         ]
+        if stage.epochs and not stream.per_cycle:
+            raise ConfigError(f"stage {stage.name} has no example to train on")
         taken.append(Course(number, stage, part, stream, block, step, epoch, *counts))
         step, epoch = step + taken[-1].steps, epoch + stage.epochs
     return taken

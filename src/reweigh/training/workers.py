@@ -38,6 +38,10 @@ class Worker:
     spec: dict[str, Any] | None = None
 
 
+def _raised(spec: dict[str, Any], error: Exception) -> None:
+    raise error
+
+
 def train(
     specs: list[dict[str, Any]],
     at_once: int,
@@ -45,11 +49,13 @@ def train(
     clock: Clock,
     done: Callable[[dict[str, Any]], None],
     progress: Callable[[int], None] = lambda steps: None,
+    failed: Callable[[dict[str, Any], Exception], None] = _raised,
 ) -> None:
-    """Train specs in up to `at_once` processes. `make(spec, clock=...)` prepares a job; `done(record)` ends it.
+    """Train specs in up to `at_once` processes. `make(spec, clock=...)` prepares a job.
 
-    Raises OutOfTime when the clock is up, with every state saved; the error of the first run that cannot be trained,
-    once the others have stopped; TrainingError if the only worker is killed.
+    `done(record)` ends a run; `failed(spec, error)` one that cannot be trained, and the others go on. Without it the
+    error is raised, and the others end at their last checkpoints. Raises OutOfTime when the clock is up, with every
+    state saved; TrainingError if the only worker is killed.
     """
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with contextlib.suppress(ImportError):  # a torch without it
@@ -74,11 +80,13 @@ def train(
                 if kind == "steps":
                     progress(content)
                     continue
-                worker.spec = None
+                given, worker.spec = worker.spec or {}, None
                 if kind == "done":
                     done(content)
-                else:
+                elif kind == "stopped":
                     failure = failure or content
+                else:
+                    failed(given, content)
     finally:
         for worker in workers:  # idle by now, or not needed any more
             worker.process.kill()

@@ -2,7 +2,8 @@
 
 Results are compared by the curve of the training loss, in full precision, and by what a method logged. Two runs may
 rightly agree if they are the same training under two names: an experiment that stands in two parts of a paper, or
-methods that share their first stage and train no second one.
+methods that share their first stages and train no more after them. What a record says of its prefix is not believed
+where the specs contradict it.
 """
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -12,7 +13,11 @@ from reweigh.config.names import RunName
 from reweigh.digest import canonical
 
 Body = dict[str, Any]
-ONLY_LOGGING = ("log_weights", "keep_features")  # options that decide what is logged and do not change the training
+ONLY_LOGGING = (
+    "log_weights",
+    "keep_features",
+    "keep_margins",
+)  # options that decide what is logged and do not change the training
 
 
 def duplicate_results(records: dict[str, Body]) -> dict[str, str]:
@@ -21,10 +26,16 @@ def duplicate_results(records: dict[str, Body]) -> dict[str, str]:
     return duplicates(records, results, "its results are those of")
 
 
-def duplicates(records: dict[str, Body], fingerprints: Mapping[str, Sequence[Hashable]], fault: str) -> dict[str, str]:
+def duplicates(
+    records: dict[str, Body],
+    fingerprints: Mapping[str, Sequence[Hashable]],
+    fault: str,
+    of_prefix: bool = False,
+) -> dict[str, str]:
     """The runs that share a fingerprint with a run of another training; each with what is wrong (`fault` OTHER RUN).
 
-    `fingerprints` are values, for each run, that no two trainings have in common.
+    `fingerprints` are values, for each run, that no two trainings have in common; with `of_prefix` two runs may have
+    them from the first stages that they share, whatever they trained after these.
     """
     runs_with: dict[Hashable, list[str]] = {}
     for run, values in fingerprints.items():
@@ -33,8 +44,9 @@ def duplicates(records: dict[str, Body], fingerprints: Mapping[str, Sequence[Has
     faults: dict[str, str] = {}
     for runs in runs_with.values():
         for run in runs if len(runs) > 1 else ():
-            others = (other for other in runs if other != run and not _same_training(records[run], records[other]))
-            if other := next(others, None):
+            rightly = (_same_training(records[run], records[other], records, of_prefix) for other in runs)
+            pairs = zip(runs, rightly, strict=True)
+            if other := next((other for other, same in pairs if not same and other != run), None):
                 faults.setdefault(run, f"{fault} {other}, bit for bit: one of the two is a copy")
     return faults
 
@@ -51,12 +63,25 @@ def _results(run: str, body: Body) -> Iterator[Hashable]:
     yield RunName.parse(run).cell, canonical([curves, body["metrics"]])
 
 
-def _same_training(first: Body, second: Body) -> bool:
+def _same_training(first: Body, second: Body, records: Mapping[str, Body], of_prefix: bool) -> bool:
     """Whether two records may be of the same training under two names."""
     if first["spec"]["seed"] != second["spec"]["seed"]:
         return False
-    shared = _only_stage_one(first)
-    return _determinants(first) == _determinants(second) or (shared is not None and shared == _only_stage_one(second))
+    if _determinants(first) == _determinants(second):
+        return True
+    shared = _prefix_of(first, records, of_prefix)
+    return (
+        shared is not None and shared == _prefix_of(second, records, of_prefix) and _same_but_for_methods(first, second)
+    )
+
+
+def _same_but_for_methods(first: Body, second: Body) -> bool:
+    """Whether two runs trained on the same examples, with all but their methods the same."""
+    own = ("uses", "method_options")
+    one, other = (
+        {key: value for key, value in _determinants(body).items() if key not in own} for body in (first, second)
+    )
+    return one == other
 
 
 def _determinants(body: Body) -> Body:
@@ -68,7 +93,20 @@ def _determinants(body: Body) -> Body:
     return {**spec, "examples": body["split"]["digest"]}
 
 
-def _only_stage_one(body: Body) -> str | None:
-    """The key of stage one for a run that trained no second stage; None for any other run."""
-    shared = body.get("stage_one")
-    return shared["key"] if shared and not sum(stage["epochs"] for stage in body["stages"][1:]) else None
+def _prefix_of(body: Body, records: Mapping[str, Body], of_prefix: bool) -> str | None:
+    """The key of the first stages of a run that shares them and trained nothing after them; None for any other run.
+
+    With `of_prefix`, whatever it trained after them. A run that is another one under a second name has those of that.
+    """
+    shared = body.get("prefix")
+    if shared and shared["reused"] and shared["stages"] == shared["of"]:
+        other = records.get(shared["run"], body)
+        same = other is not body and _determinants(other) == _determinants(body)
+        return _prefix_of(other, {}, of_prefix) if same else None
+    if shared:
+        after = body["stages"][shared["stages"] :]
+    elif shared := body.get("stage_one"):  # until version 2
+        after = body["stages"][1:]
+    else:
+        return None
+    return str(shared["key"]) if of_prefix or not sum(stage["epochs"] for stage in after) else None

@@ -82,7 +82,7 @@ def duplicate_traces(records: dict[str, Body], root: Path) -> dict[str, str]:
             with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
                 arrays = [(name, stored[name]) for name in LEARNED if name in stored.files]
             digests[run] = [(name, _digest(array)) for name, array in arrays if len(np.unique(array)) > FEWEST_VALUES]
-    return duplicates(records, digests, "its trace is that of")
+    return duplicates(records, digests, "its trace is that of", of_prefix=True)
 
 
 def _digest(array: np.ndarray) -> str:

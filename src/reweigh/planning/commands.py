@@ -1,0 +1,106 @@
+"""The commands that plan: `reweigh plan`, `fill` and `new`. Each imports what is heavy only when it needs it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reweigh.errors import ConfigError
+
+ScaleOption = Annotated[str | None, typer.Option("--scale", help="smoke, quick or paper; by default config.yaml's")]
+
+
+def scale_named(name: str | None) -> str:
+    """The scale of that name, or that of config.yaml. Raises ConfigError if there is no such scale."""
+    from reweigh.config.loading import load
+    from reweigh.config.specs import SCALES
+    from reweigh.config.validation import lookup
+
+    return load().project.scale if name is None else str(lookup("scale", name, SCALES))
+
+
+def plan(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="TARGET...", help="SCALE/PAPER, with /EXPERIMENT/SETTING/... for fewer runs, or a figure"
+        ),
+    ] = None,
+    scale: ScaleOption = None,
+    specs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the resolved specs to DIR, one JSON per run.")
+    ] = None,
+    pending: Annotated[
+        bool, typer.Option("--pending", help="With --specs: only runs whose record is missing or stale.")
+    ] = False,
+    wanted: Annotated[
+        bool, typer.Option("--wanted", help="With --specs: of those, what config/priorities.yaml lists, in its order.")
+    ] = False,
+    why: Annotated[
+        bool, typer.Option("--why", help="Of one run: every value of its spec, where it stands and its source.")
+    ] = False,
+) -> None:
+    """Print what would run and what it would cost, and which records are missing or stale. Runs nothing.
+
+    [dim]reweigh plan paper/tdr/mnist-4v9[/dim]
+
+    [dim]reweigh plan figures/paper/tdr/fig5.pdf --specs specs/[/dim]
+
+    [dim]reweigh plan --scale paper --specs specs/ --wanted[/dim]
+
+    [dim]reweigh plan paper/tdr/mnist-4v9/rho0.005/tdr/seed0 --why[/dim]
+    """
+    if why:
+        from reweigh.planning.why import show
+
+        show(targets or [])
+        return
+    from reweigh.planning.spec_files import main as run_plan
+
+    run_plan(targets or [], scale_named(scale), specs, pending, wanted)
+
+
+def fill(
+    time: Annotated[str | None, typer.Option("--for", metavar="T", help="How long: 90s, 30m, 2h.")] = None,
+    scale: Annotated[str, typer.Option("--scale", help="smoke, quick or paper")] = "paper",
+    show: Annotated[bool, typer.Option("--list", help="Print the list with states and costs; train nothing.")] = False,
+    at_once: Annotated[
+        str, typer.Option(metavar="N", help="Runs side by side on the device; auto: one for each core.")
+    ] = "auto",
+) -> None:
+    """Train what is missing or stale in the order of config/priorities.yaml, for idle machines and nights.
+
+    It gives way to everything else on the machine. When the time is up, or on Ctrl-C, the runs are saved,
+    and the next call goes on with them. Only finished runs leave records.
+
+    [dim]reweigh fill --for 2h[/dim]
+
+    [dim]reweigh fill --list[/dim]
+    """
+    from reweigh.planning import fill as filling
+    from reweigh.training.__main__ import at_once_of, seconds
+
+    scale = scale_named(scale)
+    if show:
+        filling.show(scale)
+        return
+    if time is None:
+        raise ConfigError("for how long? write for example: reweigh fill --for 2h (or --list to see what is left)")
+    raise typer.Exit(filling.fill(seconds(time), scale, at_once_of(at_once)))
+
+
+def new(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="method, loss or paper")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="of its module, or of the paper's folder")],
+    paper: Annotated[
+        str | None, typer.Option(metavar="PAPER", help="Of a method or loss: the paper whose config gets its entry.")
+    ] = None,
+) -> None:
+    """Begin a method, a loss or a paper: its files from templates, with card, entry and test. Nothing is overwritten.
+
+    [dim]reweigh new method focused --paper tdr[/dim]
+    """
+    from reweigh.planning.new import write
+
+    written = write(kind, name, Path(), paper)
+    typer.echo("\n".join([*(f"wrote {path}" for path in written.files), "next:", *written.next]))

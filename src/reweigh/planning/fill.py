@@ -1,0 +1,175 @@
+"""`reweigh fill`: train what is missing or stale, in the order of config/priorities.yaml, where a machine is idle."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reweigh.config.grid import Config
+from reweigh.config.loading import load
+from reweigh.config.names import RunName
+from reweigh.config.priorities import Entry, entries
+from reweigh.errors import DataError, TrainingError
+from reweigh.planning.plan import Planned, cost_of, counted, duration, everything, of_runs
+from reweigh.training.__main__ import cores_allow, train
+from reweigh.training.device import visible_devices
+
+LOCK = Path(".reweigh/fill.lock")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An entry of the list with its runs, each with its state and cost; a run stands at its first entry only."""
+
+    entry: Entry
+    runs: list[Planned]
+
+    @property
+    def pending(self) -> list[Planned]:
+        """The runs without a current record."""
+        return [run for run in self.runs if run.pending]
+
+
+def listed(config: Config, scale: str) -> list[Listed]:
+    """The list at a scale, in its order. Raises ConfigError where it names what does not exist."""
+    first: dict[str, Entry] = {}
+    order = entries(config)
+    for entry in order:
+        for cell in entry.cells(config, scale):
+            for run in config.runs_of(cell):
+                first.setdefault(run, entry)
+    planned = of_runs(config, first)
+    return [Listed(entry, [run for run in planned if first[run.run] is entry]) for entry in order]
+
+
+def wanted(config: Config, scale: str, gpu: bool = True) -> list[Planned]:
+    """The runs without a current record, in the order of the list; without those that want a GPU unless `gpu`."""
+    return [run for one in listed(config, scale) if gpu or not one.entry.priority.gpu for run in one.pending]
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def fill(seconds: float, scale: str, at_once: int | None = None) -> int:
+    """Train the next runs of the list for some seconds; the exit code, 1 if a run failed.
+
+    On a CPU as many runs train side by side as there are cores for, and no more: the first of the list end first.
+    SIGTERM and Ctrl-C save and stop. What is not finished resumes in the next call.
+    """
+    deadline, gpu = time.monotonic() + seconds, bool(visible_devices())
+    tried: set[str] = set()
+    failures = 0
+    with alone():
+        give_way()
+        while (left := deadline - time.monotonic()) > 0:
+            pending = [run for run in wanted(load(), scale, gpu) if run.run not in tried]
+            if not pending:
+                break
+            batch = next_of(pending, left)
+            tried.update(run.run for run in batch)
+            missing = unavailable(run.spec for run in batch)
+            specs = [run.spec for run in batch if run.spec["data"]["dataset"] not in missing]
+            outcome = train(specs, left, at_once=at_once or (None if gpu else cores_allow(specs)))
+            failures += len(batch) - len(specs) + len(outcome.failed)
+            if outcome.out_of_time:
+                break
+    print(what_is_left(listed(load(), scale), gpu))
+    return int(failures > 0)
+
+
+def next_of(pending: list[Planned], seconds: float) -> list[Planned]:
+    """The first runs of a list: those that end within the time even if they cost a quarter of what is expected."""
+    budget = 4 * seconds * cores_allow([])
+    chosen: list[Planned] = []
+    for run in pending:
+        if chosen and budget <= 0:
+            break
+        chosen.append(run)
+        budget -= run.seconds
+    return chosen
+
+
+def unavailable(specs: Iterable[dict[str, Any]]) -> set[str]:
+    """The data sets of some specs that are neither there nor can be fetched; prints why, a line each."""
+    from reweigh.data.manifest import ensure
+
+    missing = set()
+    for dataset in dict.fromkeys(spec["data"]["dataset"] for spec in specs):
+        try:
+            ensure(dataset)
+        except DataError as error:
+            missing.add(dataset)
+            print(f"reweigh: no runs on {dataset}: {error}", file=sys.stderr)
+    return missing
+
+
+def give_way() -> None:
+    """Take only the processor and disk time that nobody else wants; the processes that this one starts do too."""
+    os.nice(19)
+    if ionice := shutil.which("ionice"):
+        subprocess.run([ionice, "--class", "3", "--pid", str(os.getpid())], capture_output=True, check=False)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """In this context no other `fill` trains in this folder. Raises TrainingError if one does already."""
+    LOCK.parent.mkdir(exist_ok=True)
+    with open(LOCK, "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TrainingError("another `reweigh fill` is at work in this folder; one takes all cores") from None
+        yield
+
+
+# --- printing --------------------------------------------------------------------------------------------------------
+
+
+def show(scale: str) -> None:
+    """Print the list: each entry with the state of its runs, what is left to do and why it stands there."""
+    from rich.console import Console
+    from rich.table import Table
+
+    gpu, config = bool(visible_devices()), load()
+    entries_ = listed(config, scale)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for header in ("cells", "runs", "of these", "to do", "by"):
+        table.add_column(header, justify="right" if header in ("runs", "to do") else "left", overflow="fold")
+    table.add_column("why", overflow="fold", ratio=1)
+    for one in entries_:
+        if one.runs:
+            states = counted(run.state for run in one.runs)
+            why = f"{one.entry.priority.why}{'' if gpu or not one.entry.priority.gpu else ' (left to a GPU)'}"
+            cells = f"{one.entry.priority.paper}: " + " ".join(one.entry.priority.cells)
+            table.add_row(cells, str(len(one.runs)), states, *cost_of(one.pending), why)
+    console.print(table, highlight=False)
+    console.print(what_is_left(entries_, gpu), soft_wrap=True, highlight=False)
+    names = {run.run for one in entries_ for run in one.runs}
+    others = [run for run in of_runs(config, everything(config, scale)) if run.pending and run.run not in names]
+    if others:
+        console.print(f"{len(others)} more runs without a current record are not on the list", highlight=False)
+
+
+def what_is_left(entries_: list[Listed], gpu: bool) -> str:
+    """What is left of the list, how long it would take, and what comes next."""
+    here = [run for one in entries_ if gpu or not one.entry.priority.gpu for run in one.pending]
+    count, done = sum(len(one.runs) for one in entries_), sum(len(one.runs) - len(one.pending) for one in entries_)
+    lines = [f"{done} of the {count} runs of the list are done."]
+    if here:
+        cores, seconds = cores_allow([]), sum(run.seconds for run in here)
+        of_all = f", {duration(seconds / cores)} of all {cores}" if cores > 1 and not gpu else ""
+        lines.append(f"Left: {len(here)} runs, about {duration(seconds)} of one core or device{of_all}.")
+        lines.append(f"Next: {RunName.parse(here[0].run).cell}")
+    if rest := [run for one in entries_ for run in one.pending if one.entry.priority.gpu and not gpu]:
+        lines.append(f"Left to a machine with a GPU: {len(rest)} runs, {duration(sum(run.seconds for run in rest))}.")
+    return "\n".join(lines)

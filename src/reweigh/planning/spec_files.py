@@ -1,0 +1,79 @@
+"""Resolved specs in a folder, with what a machine without config, raw data or git needs to know to train them.
+
+SCALE__PAPER__EXPERIMENT__SETTING__METHOD__seedN.json   a spec, named after its run
+order.txt       the names of these files, one a line, in the order in which they are to be trained
+expected.json   {file: {"run", "split_digest", "recipe_digest"}}; the split's digest is null if it is not drawn here
+commit.json     {"commit", "dirty"}: the commit that is checked out here, and whether tracked files differ from it
+"""
+
+import json
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from reweigh import canonical_json
+from reweigh.config.loading import load
+from reweigh.data.obtain import recipe_digest, split_path
+from reweigh.planning.fill import wanted
+from reweigh.planning.plan import Planned, make, show
+from reweigh.training.__main__ import NOT_SPECS, ORDER
+
+EXPECTED, COMMIT = NOT_SPECS
+
+
+def main(targets: list[str], scale: str, folder: Path | None, pending: bool = False, in_order: bool = False) -> None:
+    """The command `reweigh plan`: print what would run for some targets, and write their specs to a folder.
+
+    With `pending` only of runs without a current record; with `in_order` of those that config/priorities.yaml lists, in
+    its order.
+    """
+    planned = make(targets, scale)
+    show(planned)
+    if folder is None:
+        return
+    chosen = [run for run in planned if run.pending or not pending]
+    if in_order:
+        names = {run.run for run in planned}
+        chosen = [run for run in wanted(load(), scale) if run.run in names or not targets]
+    count = write(chosen, folder)
+    print(f"{count} specs in {folder}; train them with: python -m reweigh.training {folder}")
+
+
+def write(planned: Iterable[Planned], folder: Path, root: Path = Path()) -> int:
+    """Write the specs of some runs, in their order, and what goes with them, to `folder`; returns their number."""
+    specs = {f"{run.run.replace('/', '__')}.json": run for run in planned}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, run in specs.items():
+        canonical_json.write(folder / name, json.dumps(run.spec, indent=1) + "\n")
+    expected = {name: {"run": run.run, **_split(run.spec, root / "data")} for name, run in specs.items()}
+    canonical_json.write(folder / EXPECTED, json.dumps(expected, indent=1) + "\n")
+    canonical_json.write(folder / COMMIT, json.dumps(commit(root)) + "\n")
+    canonical_json.write(folder / ORDER, "".join(f"{name}\n" for name in specs))
+    return len(specs)
+
+
+def _split(spec: dict[str, Any], data: Path) -> dict[str, str | None]:
+    """The digests of a run's split, as it is to be drawn, and of its recipe."""
+    recipe, own = recipe_digest(spec, data), None
+    try:
+        report = json.loads(split_path(spec, data).with_suffix(".json").read_bytes())
+        own = report["digest"] if report["recipe_digest"] == recipe else None
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return {"split_digest": own, "recipe_digest": recipe}
+
+
+def commit(root: Path) -> dict[str, Any]:
+    """The commit that is checked out in `root`, and whether tracked files differ; None where git cannot tell."""
+
+    def ask(*command: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, timeout=30, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    head = ask("rev-parse", "HEAD")
+    status = ask("status", "--porcelain", "--untracked-files=no") if head else None
+    return {"commit": head, "dirty": None if status is None else bool(status)}

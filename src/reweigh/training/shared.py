@@ -1,0 +1,182 @@
+"""What several runs have in common is trained once: its key, and the lock of the run that trains it.
+
+The key is a digest of all that decides the result, and of nothing else. So a run's names (scale, paper, experiment,
+setting, method) are not in it; nor is what is measured or kept once the training is over.
+
+The lock is a `flock` on a file. Another process that comes to the same key waits until the result is there, or the lock
+is free because its holder stopped or was killed (the kernel frees it); then it goes on itself. A process never waits
+for a run of its own that stands still: it trains a second time, and says so.
+"""
+
+import errno
+import fcntl
+import os
+import sys
+import time
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from reweigh.digest import digest
+from reweigh.records import record
+from reweigh.training.engine import Run
+
+FORMAT = 1  # of the files that are kept under a key
+FOLDER = Path(".reweigh") / "prefixes"
+DECIDES = ("data", "model", "training", "seed", "uses", "method_options")  # the keys of a spec that are no names
+AT_THE_END = ("keep_features", "keep_margins")  # options of the training block: arrays made of the finished model
+LOOK_SECONDS = 0.1
+STILL = 10  # looks at a run of this process that has taken no step meanwhile: nobody steps it
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What decides the result of a run beside its spec and its code."""
+
+    split: str  # digest of its index sets and labels
+    raw: tuple[str, ...]  # sha256 of each raw file
+    device: str  # its kind
+    device_name: str
+    versions: Mapping[str, Any]  # of the libraries that compute
+
+
+def key_of(spec: Mapping[str, Any], stages: int | None, around: Surroundings) -> str:
+    """The digest of all that decides the state after the first `stages` stages of a spec; None: its whole record."""
+    decides = {part: spec[part] for part in DECIDES}
+    if stages is not None:
+        options = decides["training"].items()
+        decides["training"] = {name: value for name, value in options if name not in AT_THE_END}
+    code = record.code_digest(dict(spec))
+    place = [around.split, list(around.raw), around.device, around.device_name, dict(around.versions)]
+    form = [FORMAT, record.RECORD_VERSION if stages is None else stages]
+    return digest([form, decides, code, *place])
+
+
+HOLDERS: dict[Path, tuple[int, weakref.ref[Run]]] = {}  # of the locks of this process: its id, and the run
+
+
+class Lock:
+    """The right to train what has a key. `held`: whether it is this object's."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.file: IO[str] | None = None
+
+    @property
+    def held(self) -> bool:
+        return self.file is not None
+
+    def take(self, run: Run, name: str) -> bool:
+        """Whether the lock is ours now. A file system without locks has one for everybody."""
+        while self.file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = open(self.path, "a+")  # noqa: SIM115 - it is open as long as the lock is held
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                    file.close()
+                    return False
+            if not _is(file, self.path):  # its last holder has removed it since it was opened
+                file.close()
+                continue
+            file.truncate(0)
+            file.write(f"{name} {os.getpid()}\n")
+            file.flush()
+            self.file = file
+            HOLDERS[self.path] = os.getpid(), weakref.ref(run)
+        return True
+
+    def release(self) -> None:
+        """Let others have it; remove its file."""
+        if self.file is not None:
+            if _is(self.file, self.path):
+                self.path.unlink()
+            self.file.close()
+            self.file = None
+            HOLDERS.pop(self.path, None)
+
+    def holder_here(self) -> Run | None:
+        """The run of this process that holds the lock, if one does."""
+        process, run = HOLDERS.get(self.path, (0, lambda: None))
+        return run() if process == os.getpid() else None
+
+    def holder(self) -> str:
+        """Who holds the lock, in words."""
+        try:
+            name, process = self.path.read_text().split()
+        except (OSError, ValueError):
+            return "another process"
+        return f"{name} (process {process})"
+
+
+class Shared:
+    """Something that one run makes, and that others with its key take over. Subclasses say how.
+
+    `since`: what was made before then (seconds, as `time.time()` counts them) is not taken over, but made again.
+    """
+
+    what = ""  # it is, in words
+
+    def __init__(self, run: Run, name: str, path: Path, since: float | None = None) -> None:
+        self.run, self.name, self.path, self.since = run, name, path, since
+        self.lock = Lock(path.with_suffix(".lock"))
+        self.settled = self.told = False
+        self.next_look, self.step_seen, self.still = 0.0, -1, 0
+
+    def take_over(self) -> bool:
+        """Take over what another run has made; whether there is such a thing."""
+        raise NotImplementedError
+
+    def settle(self) -> bool:
+        """Whether the run may go on: it has taken over what another made, or is the one to make it."""
+        if self.settled or not self._is_time():
+            return self.settled
+        for _ in range(2):  # the second time with the lock: what was not there may have been made meanwhile
+            if self.is_there() and self.take_over():
+                self.lock.release()
+                break
+            if self.lock.held or self.still >= STILL:
+                break
+            if not self.lock.take(self.run, self.name):
+                if not self.told:
+                    print(f"{self.name}: waiting for {self.lock.holder()} to train {self.what}", file=sys.stderr)
+                    self.told = True
+                return False
+        self.settled = True
+        return True
+
+    def is_there(self) -> bool:
+        """Whether there is a file to read, young enough."""
+        try:
+            made = self.path.stat().st_mtime
+        except FileNotFoundError:
+            return False
+        return self.since is None or made >= self.since
+
+    def release(self) -> None:
+        """Let another run have it, now that this one has made it or cannot."""
+        self.lock.release()
+
+    def _is_time(self) -> bool:
+        """Whether to look at the files again. A run of this process that holds the lock is watched instead."""
+        if (holder := self.lock.holder_here()) is not None and not self.lock.held:
+            self.still = self.still + 1 if holder.step == self.step_seen else 0
+            self.step_seen = holder.step
+            if self.still < STILL:
+                return False
+            print(f"{self.name}: {self.lock.holder()} stands still with {self.what}; training it here", file=sys.stderr)
+            return True
+        if (now := time.monotonic()) < self.next_look:
+            return False
+        self.next_look = now + LOOK_SECONDS
+        return True
+
+
+def _is(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,92 @@
+"""Whole runs under two names: the second takes its record from that of the first, which is bit for bit the same.
+
+Once the record of a run is written, `.reweigh/prefixes/whole/KEY.json` says whose it is and its digest. A run with the
+same key finds the record there, if it is as it was, and makes its own of it: the same numbers, costs, curves and trace
+under its own name, and `prefix` says whose they are.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from reweigh import canonical_json
+from reweigh.digest import file_digest
+from reweigh.errors import RecordError
+from reweigh.records import record
+from reweigh.records.record import Stamp, record_path
+from reweigh.training import shared
+from reweigh.training.engine import Run
+from reweigh.training.shared import Shared
+
+# The keys of a record that are a run's own, also where another has trained the same.
+OWN = {
+    "code", "digest", "ended", "group_sizes", "prefix", "raw", "record_version", "resumed", "run", "spec",
+    "spec_digest", "split", "started", "trace",
+}  # fmt: skip
+COST = ("run", "digest", "seconds", "steps", "peak_bytes", "energy_joules")
+
+
+class Twin(Shared):
+    """A run as a whole. `theirs` is the record that it has taken over, None as long as there is none.
+
+    `before` is the stamp of the run's own record from when it was seen not to be current: another process may have
+    written it since, and then it is taken over too.
+    """
+
+    what = "the same run"
+
+    def __init__(
+        self,
+        run: Run,
+        name: str,
+        key: str,
+        before: Stamp | None,
+        since: float | None = None,
+        folder: Path = shared.FOLDER,
+    ) -> None:
+        super().__init__(run, name, folder / "whole" / f"{key}.json", since)
+        self.key, self.before = key, before
+        self.theirs: dict[str, Any] | None = None
+        self.settled = run.over
+
+    def take_over(self) -> bool:
+        """Find the record of the other run, if it is as it was."""
+        try:
+            link = json.loads(self.path.read_bytes())
+            path = record_path(link["run"])
+            if link["run"] == self.name and record.stamp(path) == self.before:
+                return False
+            theirs = record.read(path)
+            record.trace_path(path, theirs)
+        except (OSError, ValueError, LookupError, TypeError, RecordError):
+            return False
+        if theirs["digest"] != link["digest"]:
+            return False
+        self.theirs = theirs
+        return True
+
+    def keep(self, written: dict[str, Any]) -> None:
+        """Let others find the record of this run."""
+        link = {"run": written["run"], "digest": written["digest"]}
+        canonical_json.write(self.path, json.dumps(link) + "\n")
+        self.release()
+
+    def results(self, path: Path) -> dict[str, Any]:
+        """What the record at `path` takes from theirs: results, costs, what computed them, the trace."""
+        assert self.theirs is not None
+        taken = {name: value for name, value in self.theirs.items() if name not in OWN}
+        stages = len(taken["stages"])
+        cost = {name: self.theirs[name] for name in COST}
+        prefix = {"key": self.key, "stages": stages, "of": stages, "reused": True, **cost}
+        return {**taken, "prefix": prefix, "trace": self._copied_trace(path)}
+
+    def _copied_trace(self, path: Path) -> dict[str, Any] | None:
+        """Copy their trace beside the record at `path`; what the record says of it."""
+        assert self.theirs is not None
+        if (trace := record.trace_path(record_path(self.theirs["run"]), self.theirs)) is None:
+            return None
+        copied = canonical_json.write(path.with_suffix(".npz"), trace.read_bytes())
+        if file_digest(copied) != self.theirs["trace"]["sha256"]:
+            copied.unlink()
+            raise RecordError(f"{trace} was altered while it was copied; train {self.theirs['run']} again")
+        return {**self.theirs["trace"], "file": copied.name}

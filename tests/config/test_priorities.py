@@ -1,0 +1,98 @@
+"""config/priorities.yaml: what it names, in which order, and what it may not say."""
+
+import shutil
+
+import pytest
+from support.project import ROOT
+
+from reweigh.config.loading import load
+from reweigh.config.priorities import PRIORITIES, entries
+from reweigh.errors import ConfigError
+
+ENTRY = "  - {{ paper: {paper}, cells: [{cells}], why: {why} }}\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("priorities")
+    shutil.copytree(ROOT / "config", folder / "config")
+    return folder
+
+
+def listed(folder, *cells, paper="tdr", why="a test", scale="paper"):
+    """The cells of a list with one entry."""
+    text = "# a list\npriorities:\n" + ENTRY.format(paper=paper, cells=", ".join(map(repr, cells)), why=why)
+    (folder / PRIORITIES).write_text(text)
+    config = load(folder)
+    (entry,) = entries(config)
+    return entry.cells(config, scale)
+
+
+def test_names_and_patterns_name_cells_in_their_order(folder):
+    cells = listed(folder, "mnist-lt/rho0.05/er", "mnist-lt/rho0.0*", "mnist-lt/*/er")
+    settings = {"rho0.05": 0, "rho0.02": 1, "rho0.005": 2, "rho0.1": 3}
+    assert cells[0] == "paper/tdr/mnist-lt/rho0.05/er" and cells[-1] == "paper/tdr/mnist-lt/rho0.1/er"
+    assert len(cells) == len(set(cells)) == 3 * 4 + 1
+    assert {cell.split("/")[3] for cell in cells} == set(settings)
+
+
+def test_an_extension_is_named_and_never_meant_by_a_pattern(folder):
+    grid = load(folder).cells("paper", "tdr", "mnist-4v9")
+    assert listed(folder, "mnist-4v9") == listed(folder, "mnist-4v9/*/*") == grid
+    assert listed(folder, "mnist-4v9/rho0.1/er_ren") == ["paper/tdr/mnist-4v9/rho0.1/er_ren"]
+    assert not any("scrambled" in cell for cell in listed(folder, "cifar10-4v9-*"))
+    assert all("scrambled" in cell for cell in listed(folder, "cifar10-4v9-convnet-scrambled"))
+
+
+def test_a_smaller_scale_has_those_of_the_cells_that_it_keeps(folder):
+    assert listed(folder, "mnist-4v9", scale="smoke") == load(folder).cells("smoke", "tdr", "mnist-4v9")
+    assert listed(folder, "mnist-4v9/rho0.1/er_ren", scale="quick") == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ({"paper": "tdrr"}, "unknown paper 'tdrr'; did you mean 'tdr'?"),
+        ({"cells": ["mnist-4v8"]}, "unknown experiment 'mnist-4v8'; did you mean 'mnist-4v9'?"),
+        ({"cells": ["mnist-4v9/rho0.15"]}, "unknown setting 'rho0.15'; did you mean 'rho0.1'?"),
+        ({"cells": ["mnist-4v9/*/err"]}, "unknown method 'err'; did you mean 'er'?"),
+        ({"cells": ["fashion-*"]}, "no experiment fits 'fashion-*'"),
+        ({"cells": ["mnist-4v9/rho0.1/er/seed0"]}, "cells.0"),
+        ({"why": "' '"}, "why"),
+    ],
+)
+def test_a_mistake_is_refused_with_its_place_and_the_nearest_word(folder, entry, says):
+    entry = {"cells": ["mnist-4v9"], **entry}
+    with pytest.raises(ConfigError, match=r"^config/priorities.yaml:3: ") as error:
+        listed(folder, *entry.pop("cells"), **entry)
+    assert says in str(error.value)
+
+
+def test_what_cannot_be_run_is_refused_with_the_reason(folder):
+    config = load(folder)
+    not_run = next(name for name, one in config.paper("absgd").experiments.items() if one.status == "not run")
+    with pytest.raises(ConfigError, match=f"{not_run} cannot be run: "):
+        listed(folder, not_run, paper="absgd")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("priority: []\n", "unknown key 'priority'; did you mean 'priorities'?"),
+        ("priorities:\n  - { paper: tdr, cells: [adult] }\n", "'priorities.0.why' is missing"),
+        ("priorities:\n  - { paper: tdr, cell: [adult], why: a test }\n", "did you mean 'cells'?"),
+        ("priorities: []\n", "at least 1"),
+    ],
+)
+def test_the_keys_are_checked(folder, text, says):
+    (folder / PRIORITIES).write_text(text)
+    with pytest.raises(ConfigError, match=r"config/priorities.yaml") as error:
+        entries(load(folder))
+    assert says in str(error.value)
+
+
+def test_the_list_of_this_project_names_every_cell_of_its_papers(config):
+    named = {cell for entry in entries(config) for cell in entry.cells(config, "paper")}
+    grid = {cell for paper in config.project.papers for cell in config.cells("paper", paper)}
+    assert grid <= named
+    assert [entry.priority.gpu for entry in entries(config)] == sorted(e.priority.gpu for e in entries(config))

@@ -1,0 +1,208 @@
+"""Whole runs under two names: trained once, the same numbers under both, whatever happens to files and processes."""
+
+import copy
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from support import project
+
+from reweigh.config import loading as config
+from reweigh.provenance import record_schema
+from reweigh.provenance.consistency import contradictions
+from reweigh.records import record
+from reweigh.training.checkpoint import Clock, OutOfTime
+from reweigh.training.run import Job
+
+CPU = torch.device("cpu")
+RUN = "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0"
+NAMES = {"scale": "quick", "paper": "compare", "experiment": "mnist", "setting": "mild", "method": "learned"}
+TWIN = "quick/compare/mnist/mild/learned/seed0"
+WHOLE = Path(".reweigh/prefixes/whole")
+
+
+def spec_of(**names):
+    return {**copy.deepcopy(config.resolve(RUN, root=project.ROOT)), **names}
+
+
+def trained(spec, clock=None, since=None):
+    """The record of a run that is trained in this folder, and how many steps that took."""
+    taken = []
+    return Job(spec, CPU, clock, since=since).finish(lambda run: taken.append(run.step)), len(taken)
+
+
+@pytest.fixture
+def folder(tmp_path, raw_root, monkeypatch):
+    monkeypatch.chdir(project.make(tmp_path, raw_root))
+    return tmp_path
+
+
+def test_a_twin_is_not_trained_and_says_whose_it_is(folder):
+    first, steps = trained(spec_of())
+    assert steps == first["steps"] > 0 and first["prefix"] is None
+    second, steps = trained(spec_of(**NAMES))
+    assert steps == 0 and second["run"] == TWIN and second["spec"] == spec_of(**NAMES)
+    assert second["split"] == {**first["split"], "path": f"data/splits/{TWIN.replace('learned/', '')}.npz"}
+    own = {"digest", "ended", "prefix", "run", "spec", "spec_digest", "split", "started"}
+    assert {key: value for key, value in first.items() if key not in own} == {
+        key: value for key, value in second.items() if key not in own
+    }
+    traces = [Path("results", f"{run}.npz").read_bytes() for run in (RUN, TWIN)]
+    assert traces[0] == traces[1] and record.trace_path(record.record_path(TWIN), second)
+    (link,) = WHOLE.iterdir()
+    cost = {name: first[name] for name in ("seconds", "steps", "peak_bytes", "energy_joules", "run", "digest")}
+    assert second["prefix"] == {"key": link.stem, "stages": 1, "of": 1, "reused": True, **cost}
+    assert record.read(record.record_path(TWIN)) == second
+    assert contradictions(second) + record_schema.faults(second) == []
+    third, steps = trained(spec_of(**{**NAMES, "experiment": "again"}))
+    assert steps == 0 and third["prefix"] == second["prefix"]  # the run that was trained, not the one in between
+
+
+CHANGES = {
+    "another seed": lambda spec: spec.update(seed=1),
+    "another rate": lambda spec: spec["training"].update(learning_rate=0.03),
+    "other arrays": lambda spec: spec["training"].update(keep_margins=True),
+    "another method": lambda spec: spec.update(uses="none", method_options={"scale": "mean"}),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_another_training_is_no_twin(what, folder):
+    trained(spec_of())
+    other = spec_of(**NAMES)
+    CHANGES[what](other)
+    body, steps = trained(other)
+    assert steps == body["steps"] > 0 and body["prefix"] is None
+
+
+def forged(path):
+    body = json.loads(path.read_text())
+    body["metrics"]["test_accuracy"] = 1.0
+    record.write(path, {key: value for key, value in body.items() if key != "digest"})
+
+
+DAMAGE = {
+    "deleted": lambda path: path.unlink(),
+    "altered": lambda path: path.write_text(path.read_text().replace('"finished"', '"diverged"')),
+    "forged with a digest": forged,
+    "no record": lambda path: path.write_text("{}"),
+    "its trace deleted": lambda path: path.with_suffix(".npz").unlink(),
+    "its trace altered": lambda path: path.with_suffix(".npz").write_bytes(b"PK"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_record_that_is_not_as_it_was_is_not_taken(what, folder):
+    first, _ = trained(spec_of())
+    DAMAGE[what](record.record_path(RUN))
+    body, steps = trained(spec_of(**NAMES))
+    assert steps == body["steps"] and body["prefix"] is None and body["metrics"] == first["metrics"]
+    second, steps = trained(spec_of(**{**NAMES, "experiment": "again"}))
+    assert steps == 0 and second["prefix"]["run"] == TWIN
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"run": 1}', b'{"run": "a/b", "digest": "0"}', b"\xff\x00"])
+def test_a_link_that_leads_nowhere_is_ignored(content, folder):
+    trained(spec_of())
+    (link,) = WHOLE.iterdir()
+    link.write_bytes(content)
+    body, steps = trained(spec_of(**NAMES))
+    assert steps == body["steps"] and body["prefix"] is None
+
+
+def test_a_diverged_run_is_one_under_both_names(folder):
+    spec, other = spec_of(), spec_of(**NAMES)
+    for one in (spec, other):
+        one["training"] |= {"learning_rate": 1e30, "gradient_clip": None}
+    first, _ = trained(spec)
+    second, steps = trained(other)
+    assert first["status"] == second["status"] == "diverged" and steps == 0
+    assert second["prefix"]["steps"] == first["steps"] and contradictions(second) == []
+
+
+def test_again_trains_again(folder):
+    trained(spec_of())
+    began = time.time()
+    body, steps = trained(spec_of(**NAMES), since=began)
+    assert steps == body["steps"] and body["prefix"] is None
+    body, steps = trained(spec_of(**{**NAMES, "experiment": "again"}), since=began)
+    assert steps == 0 and body["prefix"]["run"] == TWIN  # trained since
+
+
+def test_the_command_with_again_trains_again(folder, capsys):
+    from reweigh.training.__main__ import main
+
+    paths = []
+    for number, names in enumerate(({}, NAMES)):
+        paths.append(folder / f"{number}.json")
+        paths[-1].write_text(json.dumps(spec_of(**names)))
+    assert main([str(paths[0])]) == 0 and main([str(paths[1])]) == 0
+    assert record.read(record.record_path(TWIN))["prefix"]["run"] == RUN
+    assert main(["--again", str(paths[1])]) == 0
+    assert record.read(record.record_path(TWIN))["prefix"] is None
+
+
+def test_a_run_that_was_stopped_takes_its_twin_over(folder):
+    clock = Clock()
+    clock.stop()
+    with pytest.raises(OutOfTime):
+        trained(spec_of(**NAMES), clock)
+    first, _ = trained(spec_of())
+    body, steps = trained(spec_of(**NAMES))
+    assert steps == 0 and body["metrics"] == first["metrics"] and not list(Path(".reweigh/checkpoints").glob("*"))
+
+
+COUNTED = """
+import os, signal, sys
+from reweigh.training import run
+from reweigh.training.__main__ import main
+
+advance = run.Run.advance
+
+def counted(self):
+    with open("steps.log", "a") as log:
+        log.write(f"{self.spec['method']}\\n")
+    advance(self)
+    if self.step == 3 and os.environ.get("DIES"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+run.Run.advance = counted
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def started(folder, name, spec, **changes):
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(spec))
+    return project.start(folder, path, "--at-once", "1", code=COUNTED, **changes)
+
+
+def test_two_processes_at_the_same_time_train_twins_once(folder):
+    processes = [started(folder, "one", spec_of()), started(folder, "two", spec_of(**NAMES))]
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    bodies = [record.read(record.record_path(run)) for run in (RUN, TWIN)]
+    assert len(Path("steps.log").read_text().split()) == bodies[0]["steps"]
+    assert sorted(body["prefix"] is None for body in bodies) == [False, True]
+    assert bodies[0]["metrics"] == bodies[1]["metrics"]
+
+
+def test_two_processes_on_the_very_same_run_train_it_once(folder):
+    processes = [started(folder, name, spec_of()) for name in ("one", "two")]
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    body = record.read(record.record_path(RUN))
+    assert len(Path("steps.log").read_text().split()) == body["steps"] and body["prefix"] is None
+
+
+def test_a_twin_of_a_run_that_was_killed_trains_itself(folder):
+    first = started(folder, "one", spec_of(), DIES="1", REWEIGH_CHECKPOINT_SECONDS="60")
+    first.communicate(timeout=120)
+    assert first.returncode == -signal.SIGKILL
+    body, steps = trained(spec_of(**NAMES))
+    assert steps == body["steps"] and body["prefix"] is None
+    body, steps = trained(spec_of())
+    assert steps == 0 and body["prefix"]["run"] == TWIN
