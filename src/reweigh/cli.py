@@ -13,7 +13,7 @@ import typer
 
 from reweigh import __version__
 from reweigh.errors import ConfigError, ReweighError
-from reweigh.planning import commands
+from reweigh.planning import commands, gpu_commands
 from reweigh.planning.commands import ScaleOption, scale_named
 from reweigh.terminal import dataset_rows, print_table
 
@@ -78,14 +78,14 @@ def split(runs: Runs) -> None:
     [dim]reweigh split quick/tdr/mnist-4v9/rho0.005/seed0[/dim]
     """
     from reweigh.config.loading import load
-    from reweigh.data.obtain import describe, split_path
+    from reweigh.data.obtain import describe, split_path, summary
 
     config = load()
     config.project.apply()
     for run in runs:
         spec = config.resolve(config.run_with_split(run))
         described = describe(spec)
-        typer.echo(f"{split_path(spec)}: {described['sizes']}")
+        typer.echo(f"{split_path(spec)}: {summary(described)}")
 
 
 @app.command()
@@ -296,6 +296,10 @@ def bench(
 
 
 app.command()(commands.new)
+
+
+app.command()(gpu_commands.pack)
+app.command("gpu-check")(gpu_commands.gpu_check)
 
 
 @app.command()

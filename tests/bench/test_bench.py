@@ -9,11 +9,12 @@ import torch
 
 from reweigh import bench
 from reweigh.bench import contenders as make
-from reweigh.bench import figure, groups, measure, pairs, table
+from reweigh.bench import figure, groups, measure, pairs, second_order, table
 from reweigh.bench.measure import Bench, Contender
 from reweigh.config.names import CellName
 from reweigh.data import load
 from reweigh.errors import ConfigError
+from reweigh.hypergrad import implicit
 from reweigh.methods.base import Step
 from reweigh.models import build, parameter_count
 
@@ -36,7 +37,7 @@ def small(monkeypatch, raw_root):
     monkeypatch.setattr(make, "cifar", lambda: "cifar10-slice")
     monkeypatch.setattr(make, "spec_of", spec_of)
     monkeypatch.setattr(make, "MODELS", {"resnet32": ("ResNet-32", 8), "lenet": ("LeNet", 10)})
-    for module in (groups, pairs):
+    for module in (groups, pairs, second_order):
         monkeypatch.setattr(module, "all_cores", lambda: 1)
     monkeypatch.setattr(pairs, "SMALL", 4)
     yield Bench(CPU, 2, lambda text: None)
@@ -150,12 +151,51 @@ def test_twins_give_the_same_numbers(small, kind):
         torch.testing.assert_close(fast[name], slow[name], rtol=2e-3, atol=1e-5)
 
 
-def test_the_penalty_changes_the_gradient_and_leaves_no_trace(small):
-    problem = pairs.Problem(make.run_of(make.spec_of("resnet32", "er"), CPU), 4)
-    buffers = {name: value.clone() for name, value in problem.model.named_buffers()}
-    penalised, plain = (work() for work in problem.penalised())
+def test_every_exact_route_to_a_hessian_product_gives_the_same(small):
+    problem, other_order = second_order.Curvature(CPU, 8), second_order.Curvature(CPU, 8, "nchw")
+    product = problem.ours()()
+    assert implicit.norm(product) > 0
+    for found in (problem.double_backward()(), problem.forward_over_reverse(), other_order.double_backward()()):
+        assert second_order.relative_error(found, product) < 0.01
+    assert not other_order.parameters["blocks.0.conv1.weight"].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_difference_of_gradients_is_near_where_the_loss_is_smooth_and_far_on_a_net_with_relus(small):
+    at, along = {"x": torch.tensor([0.3, -1.0]).double()}, (torch.tensor([1.0, 2.0]).double(),)
+    exact = (-torch.sin(at["x"]) * along[0],)
+    errors = [
+        second_order.relative_error(second_order.difference(lambda p: p["x"].sin().sum(), at, along, step), exact)
+        for step in (0.1, 0.01)
+    ]
+    assert errors[0] < 1e-2 and errors[1] == pytest.approx(errors[0] / 100, rel=0.05)
+    assert second_order.relative_error(
+        second_order.forward_over_reverse(lambda p: p["x"].sin().sum(), at, along), exact
+    ) == pytest.approx(0, abs=1e-12)
+    problem = second_order.Curvature(CPU, 8)
+    assert second_order.relative_error(problem.difference(), problem.ours()()) > 0.5
+
+
+def test_the_penalised_gradient_is_that_of_the_public_codes_loop_and_leaves_no_trace(small):
+    problem, other_order = second_order.Penalised(CPU, 4), second_order.Penalised(CPU, 4, "nchw")
+    buffers = {name: value.clone() for name, value in problem.problem.model.named_buffers()}
+    for one in (problem, other_order):
+        one.strengths.fill_(1.0)
+    penalised, plain = problem.ours(), problem.plain()
     assert any((penalised[name] - plain[name]).abs().max() > 1e-6 for name in plain)
-    assert all(torch.equal(value, buffers[name]) for name, value in problem.model.named_buffers())
+    assert all(torch.equal(value, buffers[name]) for name, value in problem.problem.model.named_buffers())
+    for loop, most in ((problem.loop(), 1e-4), (other_order.loop(), 0.05)):  # float32, and ReLUs that change sides
+        assert second_order.relative_error(tuple(loop()), tuple(penalised.values())) < most
+
+
+def test_routes_are_measured_against_a_plain_gradient(small):
+    lines = second_order.routes(small)
+    assert {one.baseline for one in lines} == {
+        "ResNet-32, B = 4: a plain gradient",
+        "ResNet-32, B = 8: the loss alone",
+    }
+    assert len(lines) == 10 and all(one.ratio > 0 for one in lines)
+    (note,) = [one.note for one in lines if "difference" in one.contender]
+    assert note.startswith("relative error")
 
 
 def test_the_weight_network_learns_every_fifth_step_only(small):

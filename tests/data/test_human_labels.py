@@ -56,7 +56,7 @@ def test_human_labels_of_other_images_are_refused(human, tmp_path):
         load.read("cifar10n", {}, tmp_path)
     file = tmp_path / "cifar10n" / "CIFAR-10_human.pt"
     file.write_bytes(b"no archive")
-    with pytest.raises(DataError, match="not saved by torch"):
+    with pytest.raises(DataError, match="not a dictionary of arrays saved by torch"):
         load.read("cifar10n", {}, tmp_path)
     file.write_bytes((MIRROR_FOLDER / "cifar-n" / "CIFAR-100_human.pt").read_bytes())
     with pytest.raises(DataError, match="has no 'worse_label'"):

@@ -233,7 +233,7 @@ def test_tables_and_json_that_cannot_be_right_are_refused(tmp_path):
     for old, new, reason in (
         ("center", "centre", "not a table with the columns patient, node"),
         ("\n0,000,0,3328,21792,0,", "\n0,000,0,3328,21792,no,", "invalid literal"),
-        ("\n0,000,0,3328,21792,0,0,0", "\n0,000,0,3328,21792,0,0,9", "names a group that is not one of 5"),
+        ("\n0,000,0,3328,21792,0,0,0", "\n0,000,0,3328,21792,0,0,9", "has 9, which is not one of the 5 that"),
     ):
         assert old in text
         table.write_text(text.replace(old, new))

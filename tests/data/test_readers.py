@@ -11,7 +11,7 @@ from support.needs import MIRROR_FOLDER
 from support.project import ROOT
 
 from reweigh.data import load, manifest
-from reweigh.data.readers import cifar10
+from reweigh.data.readers import cifar10, cifar100
 from reweigh.errors import ConfigError, DataError
 
 
@@ -105,6 +105,7 @@ def test_scrambling_is_one_permutation_that_leaves_two_bytes(raw_root):
 def cifar10_sizes(monkeypatch):
     """Two images a batch instead of 10,000."""
     monkeypatch.setattr(cifar10, "TRAIN_SIZE", 10)
+    monkeypatch.setattr(cifar10, "TEST_SIZE", 2)
 
 
 def write_batches(folder, images, labels):
@@ -153,7 +154,8 @@ def test_a_pickle_that_would_run_something_is_refused(tmp_path, cifar10_sizes):
         load.read("cifar10", {}, tmp_path)
 
 
-def test_cifar100_reads_its_layout(tmp_path):
+def test_cifar100_reads_its_layout(tmp_path, monkeypatch):
+    monkeypatch.setattr(cifar100, "SIZES", {"train": 3, "test": 3})
     folder = tmp_path / "cifar100"
     folder.mkdir()
     data = np.arange(3 * 3072, dtype=np.int64).astype(np.uint8).reshape(3, 3072)
@@ -166,7 +168,7 @@ def test_cifar100_reads_its_layout(tmp_path):
     assert np.array_equal(raw.test_inputs, data.reshape(3, 3, 32, 32))
     assert raw.class_names[99] == "class 99"
     (folder / "test").write_bytes(pickle.dumps({"labels": [1]}))
-    with pytest.raises(DataError, match="not a part of CIFAR-100"):
+    with pytest.raises(DataError, match="not images of 32 x 32 pixels with fine_labels"):
         load.read("cifar100", {}, tmp_path)
 
 
@@ -218,9 +220,10 @@ def test_nexrad_says_that_its_labels_were_never_published(tmp_path):
     with pytest.raises(DataError, match="never published"):
         manifest.ensure("nexrad", tmp_path, "", ROOT / "data" / "manifest.yaml")
     folder = tmp_path / "nexrad"
-    for content in ("picture,label\na.png,1\n", "file,label\n", "file,label\nn0r_2008.png,2\n"):
+    contents = ("picture,label\na.png,1\n", "file,label\n", "file,label\nn0r_2008.png,2\n", "file,label\na.png,1\n")
+    for content in contents:
         (folder / "labels.csv").write_text(content)
-        with pytest.raises(DataError, match="not a list with the columns file,label"):
+        with pytest.raises(DataError, match=r"labels\.csv: .*(columns file,label and labels 0 or 1|lists no picture)"):
             load.read("nexrad", {}, tmp_path)
     (folder / "labels.csv").write_text("file,label\nn0r_200805241020.png,1\n")
     with pytest.raises(DataError, match=r"listed in labels\.csv but missing"):

@@ -1,6 +1,7 @@
 """Splits: the paper's sizes, nothing in two places, the same draw for the same seed, impossible ones refused."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from reweigh.data import load
 from reweigh.data.arrays import PARTS, RawData, Split
-from reweigh.data.imbalance import long_tail_sizes, two_class_sizes
+from reweigh.data.imbalance import fraction, long_tail_sizes, step_sizes, two_class_sizes
 from reweigh.data.split import draw
 from reweigh.errors import ConfigError, DataError, ReweighError
 
@@ -88,6 +89,48 @@ def test_long_tail_sizes_are_the_papers(rho, mnist):
 
 def test_three_tenths_may_be_written_as_a_ratio_of_ten_thirds():
     assert two_class_sizes(5000, 10 / 3) == PAPER_TWO_CLASS[0.3]
+
+
+def test_whole_sizes_lose_nothing_to_rounding_errors():
+    assert step_sizes(4900, 49, 2) == [4900, 100] and int(4900 * (1 / 49)) == 99
+    assert step_sizes(500, 10 / 9, 2) == [500, 450] and int(500 * (1 / (10 / 9))) == 449
+    assert two_class_sizes(3113, 10) == (283, 2830)
+    assert long_tail_sizes(3630, 10 / 9, 10, exact=True)[-1] == 3267
+    assert long_tail_sizes(512, 512, 10, exact=True) == [2**k for k in range(9, -1, -1)]
+
+
+ratios = st.tuples(st.integers(1, 300), st.integers(1, 300)).map(lambda pair: Fraction(max(pair), min(pair)))
+
+
+@settings(max_examples=300, derandomize=True)
+@given(ratios, st.integers(1, 200))
+def test_a_ratio_is_the_fraction_that_it_was_written_as(ratio, times):
+    p, q = ratio.numerator, ratio.denominator
+    for written in (p / q, 1 / (q / p), float(Fraction(f"{p}/{q}"))):
+        assert fraction(written) == ratio
+        assert step_sizes(times * p, written, 2)[1] == times * q
+        assert two_class_sizes(times * (p + q), written) == (times * q, times * p)
+        assert long_tail_sizes(times * p, written, 5, exact=True)[-1] == times * q
+
+
+@settings(max_examples=300, derandomize=True)
+@given(st.floats(1, 300), st.integers(302, 6000), st.integers(2, 12))
+def test_sizes_are_the_formula_rounded_down(ratio, size, classes):
+    exact = fraction(ratio)
+    assert float(exact) == pytest.approx(ratio, rel=2**-51)
+    tail = long_tail_sizes(size, ratio, classes, exact=True)
+    for place, count in enumerate(tail):
+        wanted = Fraction(size) ** (classes - 1) / exact**place
+        assert count ** (classes - 1) <= wanted < (count + 1) ** (classes - 1)
+    assert step_sizes(size, ratio, classes)[-1] == tail[-1] == size // exact
+    minority, majority = two_class_sizes(2 * size, ratio)
+    assert majority == 2 * size * exact // (exact + 1) and minority == majority // exact
+    assert tail == pytest.approx([size * ratio ** (-place / (classes - 1)) for place in range(classes)], abs=1.001)
+
+
+def test_decimal_ratios_are_taken_as_written():
+    for text in ("1.25", "58.8235", "3.1415926535", "1.0000001", "123.456789"):
+        assert fraction(float(text)) == Fraction(text)
 
 
 def test_label_zero_is_the_minority(mnist):

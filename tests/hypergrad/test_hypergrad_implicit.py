@@ -1,5 +1,7 @@
 """The implicit hypergradient against a dense Hessian, an exact solve, an unrolled twin and a true inner optimum."""
 
+import weakref
+
 import pytest
 import torch
 from support.small_nets import NeverWaits, pass_at, state_bytes, trained_on
@@ -93,6 +95,45 @@ def test_it_is_the_series_with_the_dense_hessian(step, terms, sign, direct):
     torch.testing.assert_close(flat(found), expected, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(log["direction_norms"], torch.stack([c.norm() for c in powers]), rtol=1e-9, atol=0)
     assert bool(direct_term.norm() > 0) == direct
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_graphs_made_anew_for_each_batch_give_the_same(direct):
+    problem = NetProblem(direct)
+    kept, log = problem.hypergradient(step=0.25, terms=4, power_iterations=2)
+    found, same_log = problem.hypergradient(step=0.25, terms=4, power_iterations=2, keep_graphs=False)
+    torch.testing.assert_close(found, kept, rtol=1e-10, atol=1e-13)
+    torch.testing.assert_close(same_log, log, rtol=1e-10, atol=0)
+
+
+class Token:
+    """Lives as long as the graph of one pass."""
+
+    alive, most = weakref.WeakSet(), 0
+
+
+class Tracked(torch.autograd.Function):
+    """The identity, whose node in the graph holds a token."""
+
+    @staticmethod
+    def forward(ctx, values):
+        ctx.token = Token()
+        Token.alive.add(ctx.token)
+        Token.most = max(Token.most, len(Token.alive))
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+@pytest.mark.parametrize(("keep_graphs", "most"), [(True, 8), (False, 1)])
+def test_without_kept_graphs_there_is_that_of_one_batch_at_a_time(keep_graphs, most):
+    problem = NetProblem()
+    Token.most = 0
+    problem.training = [lambda at, design, of=of: Tracked.apply(of(at, design)) for of in problem.training * 4]
+    problem.hypergradient(terms=2, keep_graphs=keep_graphs)
+    assert Token.most == most
 
 
 @pytest.mark.parametrize("direct", [False, True])

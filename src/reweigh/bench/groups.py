@@ -23,6 +23,7 @@ from reweigh.bench import grid
 from reweigh.bench.gpu import graphs
 from reweigh.bench.measure import Bench, Contender, Stopwatch, advance, all_cores
 from reweigh.bench.pairs import hypergradients
+from reweigh.bench.second_order import routes
 from reweigh.bench.table import Line, method_key
 from reweigh.config.cards import methods
 from reweigh.config.loading import resolve
@@ -172,10 +173,10 @@ def _epochs(bench: Bench, run: Any, keeper: Keeper, epochs: int) -> tuple[float,
             run.advance()
             keeper(run)
 
-    with Stopwatch(run, "_device_side", "_tally", "_measured") as spent:
+    with Stopwatch(run, "_device_side", "_measured") as spent, Stopwatch(run.tally, "add") as counted:
         total = bench.timed(work)()
     training_ = total - spent["_measured"]
-    return (training_ - spent["_device_side"] + spent["_tally"]) / training_, training_ / taken
+    return (training_ - spent["_device_side"] + counted["add"]) / training_, training_ / taken
 
 
 # --- packed ----------------------------------------------------------------------------------------------------------
@@ -296,7 +297,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], list[Line]]] = {
     "packed": packed,
     "throughput": throughput,
     "steps": steps,
-    "hypergradients": hypergradients,
+    "hypergradients": lambda bench: hypergradients(bench) + routes(bench),
     "bookkeeping": bookkeeping,
     "graphs": graphs,
     "grid": dry_runs,

@@ -1,7 +1,7 @@
-"""Each hypergradient against its twin by double backpropagation: time and memory. The penalty against a plain gradient.
+"""Each hypergradient against its twin by double backpropagation: time and memory.
 
-The twins compute the same numbers (tested in tests/bench/test_bench.py). There is no second way to compute the
-gradient-norm penalty, which needs a graph of the first backward pass: it is measured against the gradient of the loss.
+The twins compute the same numbers (tested in tests/bench/test_bench.py). What `implicit` and `penalty` are made of is
+measured by itself, by every route and against a plain gradient (`bench/second_order.py`).
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ import reweigh.bench.contenders as make
 from reweigh.bench.measure import Bench, Contender, all_cores
 from reweigh.bench.table import Line
 from reweigh.data.batches import Batch
-from reweigh.hypergrad import double_backprop, implicit, lookahead, penalty
+from reweigh.hypergrad import double_backprop, implicit, lookahead
 from reweigh.hypergrad.lookahead import Parameters
 from reweigh.losses import cross_entropy
 from reweigh.methods import base
@@ -23,7 +23,7 @@ from reweigh.models.layers import without_trace
 from reweigh.training.engine import Run
 
 Pair = tuple[Callable[[], Any], Callable[[], Any]]  # the way of `lookahead` or `implicit`, and its twin
-TERMS, SMALL = 3, 32  # Hessian-vector products and batch size of the implicit hypergradient and the penalty
+TERMS, SMALL = 3, 32  # Hessian-vector products and batch size of the implicit hypergradient
 
 
 class Problem:
@@ -32,7 +32,9 @@ class Problem:
     def __init__(self, run: Run, size: int) -> None:
         self.model, self.parameters = run.model, base.parameters_of(run.model)
         self.batch = _first(run.course.batches.batch(0), size)
-        self.target = _first(run.method.context.target.batch(0), size)
+        target = run.method.context.target
+        assert target is not None
+        self.target = _first(target.batch(0), size)
         self.classes, self.device = run.evaluation.classes, run.device
 
     def logits(self, batch: Batch, at: Parameters) -> torch.Tensor:
@@ -89,21 +91,6 @@ class Problem:
             lambda: double_backprop.implicit_hypergradient(*given, step=0.01, terms=TERMS),
         )
 
-    def penalised(self) -> Pair:
-        """The gradient of the loss with the gradient-norm penalty over all batch norms, and without it."""
-        norms = [layer for layer in self.model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
-        strengths = torch.full((len(self.batch),), 0.01, device=self.device)
-
-        def with_penalty(at: Parameters) -> torch.Tensor:
-            with penalty.hidden_outputs(self.model, norms) as hidden:
-                loss = self.losses(at).mean()
-            return loss + penalty.gradient_norm_penalty(loss, hidden, strengths)
-
-        return (
-            lambda: lookahead.gradient(with_penalty, self.parameters),
-            lambda: lookahead.gradient(lambda at: self.losses(at).mean(), self.parameters),
-        )
-
 
 def _first(batch: Batch, size: int) -> Batch:
     return Batch(batch.inputs[:size], batch.labels[:size], batch.groups[:size], batch.rows[:size])
@@ -119,8 +106,6 @@ def hypergradients(bench: Bench) -> list[Line]:
     lines += _pair(bench, f"{title}, B = {size}: by example", whole.by_example(), rounds)
     lines += _pair(bench, f"{title}, B = {size}: by weight network", whole.by_network(), rounds)
     lines += _pair(bench, f"{title}, B = {SMALL}: implicit, J = {TERMS}", small.by_design(), rounds)
-    plain = "the loss alone"
-    lines += _pair(bench, f"{title}, B = {SMALL}: gradient-norm penalty", small.penalised(), rounds, plain)
     torch.set_num_threads(1)
     small = Problem(make.run_of(make.spec_of("lenet", target_batch_size=50), bench.device), 50)
     lines += _pair(bench, "LeNet, B = 50: by example", small.by_example(), bench.rounds, repeat=10)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from reweigh.config.specs import Frozen
+from reweigh.config.specs import Frozen, Layout
 from reweigh.config.validation import lookup, validated
 from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
@@ -30,6 +30,7 @@ class PlannedStage(NamedTuple):
     epochs: int
     sampling: str = "uniform"  # one of reweigh.data.sampling
     batch_size: int | None = None  # None: that of the spec's training block
+    train: str = "all"  # what is trained, as in Stage: all, or a part of the head
 
 
 class Look(NamedTuple):
@@ -71,6 +72,7 @@ class Card:
     traces: Callable[[Options, int], set[str]] = lambda options, steps: set()  # arrays that a finished run has logged
     signed_weights: bool = False  # whether the weights of a batch may sum to less than 0
     plain: bool = False  # whether it is plain training, which costs are measured against; of one method alone
+    layout: Callable[[Options], Layout] = lambda options: "channels-last"  # of images in memory, which its step wants
     cycle: Callable[[Options], int] = lambda options: 1  # it learns every so many steps, which decides their mean cost
     cost: float = 1.0  # assumed time of its step, in plain steps, where nothing was measured
     bench: BenchEntry | None = None

@@ -57,6 +57,16 @@ def _modules(package: str, defines: str) -> dict[str, dict[str, bool]]:
 
 
 @functools.cache
+def has_batch_norm(model: str) -> bool:
+    """Whether the module of a model names a batch norm, in its code or among its imports. It is read, not imported."""
+    for node in ast.walk(ast.parse((PACKAGE / "models" / f"{model}.py").read_text())):
+        names = [getattr(node, key, None) for key in ("id", "attr", "name")]
+        if any(isinstance(name, str) and "BatchNorm" in name for name in names):
+            return True
+    return False
+
+
+@functools.cache
 def _readers() -> dict[str, dict[str, bool]]:
     """The data sets that have a reader, and its options."""
     return {name.replace("_", "-"): options for name, options in _modules("data/readers", "read").items()}
@@ -134,8 +144,13 @@ def _check_specs(config: Config, paper: str) -> None:
     for name, experiment in config.papers[paper].experiments.items():
         for scale in ("paper", *experiment.scales):
             for setting in experiment.settings if scale == "paper" else config.settings_of(scale, paper, name):
-                for method in experiment.with_extensions if scale == "paper" else config.methods_of(scale, paper, name):
-                    spec = config.resolve(f"{scale}/{paper}/{name}/{setting}/{method}/seed0")
-                    where = f"{_where(config, paper, 'experiments', name)}, {setting}, scale {scale}"
+                where = f"{_where(config, paper, 'experiments', name)}, {setting}, scale {scale}"
+                methods = experiment.with_extensions if scale == "paper" else config.methods_of(scale, paper, name)
+                specs = [config.resolve(f"{scale}/{paper}/{name}/{setting}/{method}/seed0") for method in methods]
+                for spec in specs:
                     _check_modules(spec, where)
-                sizes.check(spec["data"], where)
+                sizes.check(specs[0]["data"], where)  # it is that of all methods
+                for spec in specs:
+                    sizes.check_batches(
+                        spec, has_batch_norm(spec["model"]["name"]), f"{where}, method {spec['method']}"
+                    )

@@ -7,7 +7,7 @@ layer replaces the keys that it names.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from reweigh.config.cards import check_options
+from reweigh.config.cards import card_of, check_options
 from reweigh.config.files import Keys
 from reweigh.config.models import DEFERRALS, Method, MethodPatch, Paper, Patch, Stating
 from reweigh.config.names import RunName
@@ -41,6 +41,8 @@ def spec_of(paper: Paper, run: RunName, where: str) -> dict[str, Any]:
         merged = laid_over(merged, layer.says)
     spec = {**run._asdict(), "spec_version": SPEC_VERSION, **merged}
     spec["method_options"] = check_options(merged["uses"], merged["method_options"], f"{where}: options")
+    if (layout := card_of(merged["uses"]).layout(spec["method_options"])) != "channels-last":
+        spec["training"] = {"layout": layout, **merged.get("training", {})}  # unless the config says otherwise
     return validated(Spec, spec, where).model_dump()
 
 

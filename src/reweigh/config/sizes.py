@@ -3,6 +3,9 @@
 import math
 from typing import Any
 
+from reweigh.config.cards import card_of
+from reweigh.data import imbalance
+from reweigh.data.groups import even_share, part_of
 from reweigh.errors import ConfigError
 
 # Images a class in the official training part.
@@ -36,6 +39,20 @@ TRAINING_ROWS = {
     "clothing1m": 1000000,
 }
 
+# Their classes, which test and held-out parts are shared over.
+CLASSES = {
+    "adult": 2,
+    "cifar10n": 10,
+    "cifar100n": 100,
+    "imagenet-lt": 1000,
+    "places-lt": 365,
+    "inaturalist2018": 8142,
+    "clothing1m": 14,
+}
+
+# Examples of each group in the official training part and in the test part, without incomplete rows.
+GROUP_SIZES = {"adult": ([9782, 20380], [4913, 10147])}
+
 # Asymmetric noise that is defined for a data set's classes, see data/noise.py; symmetric noise is for all.
 ASYMMETRIC = {
     **dict.fromkeys(("cifar10", "cifar10-slice", "cifar10-slice-large"), ("asymmetric", "asymmetric-ported")),
@@ -46,33 +63,85 @@ ASYMMETRIC = {
 def check(data: dict[str, Any], where: str) -> None:
     """Raise ConfigError if the data set has not what the split asks for, or cannot be given its noise."""
     _check_noise(data, where)
-    split, available = data["split"], CLASS_SIZES.get(data["dataset"])
+    split = data["split"]
     if split["order"] == "legacy" and split["kind"] in ("two-class", "groups"):
         raise ConfigError(f"{where}: order legacy does not go with kind {split['kind']}; use random")
     try:
         wanted = _drawn(data)
+        if (width := _width(data)) is not None:
+            target, validation, test = (
+                even_share(split[name] or 0, width, name) for name in ("target_size", "validation_size", "test_size")
+            )
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    if available is None or not wanted:
+    train_pools, test_pools = _pools(data)
+    if width is None or not train_pools:
         return
-    # Draws are even over the classes; target images may be training images too where the config says so.
-    reserved = math.ceil(_reserved(split) / len(wanted))
-    for label, size in wanted.items():
-        if label >= len(available):
-            raise ConfigError(f"{where}: class {label} is not among the {len(available)} of {data['dataset']}")
-        needed = max(size, 1) + reserved
-        if needed > available[label]:
-            have = f"{data['dataset']} has {available[label]}"
+    for label in wanted or range(len(train_pools)):
+        if label >= len(train_pools):
+            raise ConfigError(f"{where}: class {label} is not among the {len(train_pools)} of {data['dataset']}")
+        what = f"{'group' if split['kind'] == 'groups' else 'class'} {label}"
+        if trouble := _short(split, max(wanted.get(label, 1), 1), target, validation, train_pools[label]):
+            needed, size = trouble
+            have = f"{data['dataset']} has {train_pools[label]}"
+            raise ConfigError(f"{where}: {what} needs {needed} images ({size} to train on), {have}; ask for fewer")
+        if test > test_pools[label]:
             raise ConfigError(
-                f"{where}: class {label} needs {needed} images ({max(size, 1)} to train on), {have}; ask for fewer"
+                f"{where}: test_size asks for {test} images of {what}, {data['dataset']} has {test_pools[label]}; "
+                "ask for fewer"
             )
-    each = (split["test_size"] or 0) // len(wanted)
-    for label in wanted:
-        if each > (there := TEST_SIZES[data["dataset"]][label]):
+
+
+def _short(split: dict[str, Any], size: int, target: int, validation: int, pool: int) -> tuple[int, int] | None:
+    """If a class or group of `pool` examples has not what is asked of it: how many that takes, `size` to train on."""
+    # Target images may be training images too where the config says so; validation images are neither.
+    needed = max(size + (0 if split["target_inside"] else target), target) + validation
+    if needed > pool:
+        return needed, size
+    share = split.get("validation_share")
+    if share and split["target_inside"] and split["kind"] == "all" and not split.get("noise"):
+        # All are trained on, targets among them, and what is held out is none of those.
+        held_out = part_of(pool, share)
+        return (target + held_out, pool - held_out) if target + held_out > pool else None
+    return None
+
+
+def check_batches(spec: dict[str, Any], batch_norm: bool, where: str) -> None:
+    """Raise ConfigError for a batch that its examples cannot fill, or one of a single example under batch norm.
+
+    Every stage counts that trains the whole model, with its own batch size and sampling. `batch_norm` is whether the
+    model has such layers; they normalise by the batch, and a single example is its own mean.
+    """
+    training, split = spec["training"], spec["data"]["split"]
+    if 0 < split["target_size"] < training["target_batch_size"]:
+        raise ConfigError(
+            f"{where}: target_batch_size is {training['target_batch_size']}, but target_size only "
+            f"{split['target_size']}; lower it"
+        )
+    for stage in card_of(spec["uses"]).stages(spec["method_options"], training["epochs"]):
+        examples = epoch_size(spec["data"], stage.sampling) if stage.epochs else None
+        if examples is None:
+            continue
+        size = stage.batch_size or training["batch_size"]
+        if size > examples:
+            raise ConfigError(f"{where}: batch_size is {size}, but an epoch has only {examples} examples; lower it")
+        last = size if training["drop_last"] else examples % size or size
+        if last == 1 and batch_norm and stage.train == "all":
             raise ConfigError(
-                f"{where}: test_size asks for {each} images of class {label}, "
-                f"{data['dataset']} has {there}; ask for fewer"
+                f"{where}: the last batch of an epoch ({examples} examples, batch_size {size}) has one example, which "
+                f"batch norm (model {spec['model']['name']}) cannot normalise; change batch_size, or set drop_last"
             )
+
+
+def epoch_size(data: dict[str, Any], sampling: str) -> int | None:
+    """Examples that an epoch of a spec's `data` block has; None if that is not known before the split is drawn."""
+    split, by_class = data["split"], sampling == "class-aware"
+    if split.get("noise") and (split.get("validation_share") or by_class):
+        return None  # both follow the noisy labels
+    sizes = training_sizes(data)
+    if len(sizes) == 1:  # the classes are not known here
+        return sizes[0] if data["dataset"] in TRAINING_ROWS and not by_class else None
+    return max(sizes) * len(sizes) if by_class else sum(sizes)
 
 
 def training_size(data: dict[str, Any]) -> int:
@@ -85,12 +154,10 @@ def training_sizes(data: dict[str, Any]) -> list[int]:
 
     With noise and `validation_share` it may be a few off: the share is taken of each class of noisy labels.
     """
-    from reweigh.data.groups import part_of
-
     split, drawn = data["split"], _drawn(data)
-    total = TRAINING_ROWS.get(data["dataset"], 0)
+    total, share = TRAINING_ROWS.get(data["dataset"], 0), split.get("validation_share")
     sizes = list(drawn.values()) or [max(total - _reserved(split), 1)]
-    return [size - part_of(size, split.get("validation_share") or 0) for size in sizes]
+    return [size - part_of(size, share) for size in sizes] if share else sizes
 
 
 def _drawn(data: dict[str, Any]) -> dict[int, int]:
@@ -98,8 +165,6 @@ def _drawn(data: dict[str, Any]) -> dict[int, int]:
 
     Raises ConfigError for a ratio that leaves a class without an image.
     """
-    from reweigh.data import imbalance
-
     split, available = data["split"], CLASS_SIZES.get(data["dataset"])
     if split["kind"] == "two-class":
         sizes = imbalance.two_class_sizes(split["total"], split["imbalance_ratio"])
@@ -114,6 +179,24 @@ def _drawn(data: dict[str, Any]) -> dict[int, int]:
         return dict(enumerate(imbalance.step_sizes(*asked)))
     exact = split.get("rounding") == "exact" or split["order"] == "legacy"
     return dict(enumerate(imbalance.long_tail_sizes(*asked, exact)))
+
+
+def _width(data: dict[str, Any]) -> int | None:
+    """How many classes or groups a split shares its parts over; None if that is not known."""
+    split, dataset = data["split"], data["dataset"]
+    if split["kind"] == "two-class":
+        return 2
+    if split["kind"] == "groups":
+        return len(GROUP_SIZES[dataset][0]) if dataset in GROUP_SIZES else None
+    return len(CLASS_SIZES[dataset]) if dataset in CLASS_SIZES else CLASSES.get(dataset)
+
+
+def _pools(data: dict[str, Any]) -> tuple[list[int], list[int]]:
+    """Examples of each class or group in the official training and test parts; empty if they are not known."""
+    dataset = data["dataset"]
+    if data["split"]["kind"] == "groups":
+        return GROUP_SIZES.get(dataset, ([], []))
+    return CLASS_SIZES.get(dataset, []), TEST_SIZES.get(dataset, [])
 
 
 def _reserved(split: dict[str, Any]) -> int:

@@ -22,6 +22,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Status = Literal["ready", "not run"]
+Layout = Literal["channels-last", "nchw"]
 
 
 def _number(value: Any) -> Any:
@@ -208,8 +209,9 @@ class Training(Frozen):
     evaluate_on: Literal["test", "validation"] | None = None
     keep_features: Positive | None = None
     layer_weight_decay: dict[str, Annotated[float, Field(ge=0)]] | None = None
+    layout: Layout | None = None  # of images in memory; None: channels-last
 
-    newer: ClassVar[frozenset[str]] = frozenset({"evaluate_on", "keep_features", "layer_weight_decay"})
+    newer: ClassVar[frozenset[str]] = frozenset({"evaluate_on", "keep_features", "layer_weight_decay", "layout"})
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> "Training":

@@ -21,7 +21,7 @@ class InputsOnDisk(Protocol):
 
     def __len__(self) -> int: ...
 
-    def part(self, part: "Part", data: Mapping[str, Any], device: Any, train: bool) -> Any:
+    def part(self, part: "Part", data: Mapping[str, Any], device: Any, train: bool, layout: str) -> Any:
         """A part of a split that streams its batches; `data` is the data block of a spec."""
 
 
@@ -88,6 +88,13 @@ class Split:
         """Training examples of each group, int64 `(groups,)`."""
         return np.bincount(self.train.group, minlength=len(self.group_names))
 
+    @property
+    def missing(self) -> list[str]:
+        """The classes and groups without training examples: noise, or a group that is only tested on, leaves some."""
+        counted = zip((self.class_names, self.group_names), (self.class_counts, self.group_counts), strict=True)
+        names = [name for known, counts in counted for name, count in zip(known, counts, strict=True) if not count]
+        return list(dict.fromkeys(names))
+
     def sizes(self) -> dict[str, list[int]]:
         """Examples of each class in each part: `{"train": [4975, 24], "target": [25, 25], ...}`."""
         width = len(self.class_names)
@@ -113,18 +120,19 @@ class Split:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Split":
-        """The split that `to_bytes` wrote. Raises ValueError or KeyError if the content is something else."""
+        """The split that `to_bytes` wrote. Raises ValueError if the content is something else."""
         try:
-            arrays = np.load(io.BytesIO(content), allow_pickle=False)
-        except (zipfile.BadZipFile, EOFError, OSError) as error:
-            raise ValueError(str(error)) from None
-        with arrays:
-            parts = {
-                part: Part(*(arrays[f"{part}_{field}"].astype(kind) for field, kind in FIELDS.items()))
-                for part in PARTS
-            }
-            names = (tuple(arrays[f"{what}_names"].tolist()) for what in ("class", "group"))
-            return cls(**parts, **dict(zip(("class_names", "group_names"), names, strict=True)))  # type: ignore[arg-type]
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                parts = {
+                    part: Part(*(arrays[f"{part}_{field}"].astype(kind) for field, kind in FIELDS.items()))
+                    for part in PARTS
+                }
+                classes, groups = (tuple(arrays[f"{what}_names"].tolist()) for what in ("class", "group"))
+        except (
+            Exception
+        ) as error:  # damaged bytes end in BadZipFile, zlib.error, struct.error, KeyError, SyntaxError ...
+            raise ValueError(f"not a split ({error!r})") from None
+        return cls(**parts, class_names=classes, group_names=groups)
 
 
 def _arrays(split: Split) -> dict[str, np.ndarray]:

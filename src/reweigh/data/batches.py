@@ -16,6 +16,7 @@ from reweigh.data import augment
 from reweigh.data.arrays import Part, RawData
 from reweigh.data.sampling import epoch_size, order
 from reweigh.errors import ConfigError
+from reweigh.layouts import MEMORY_FORMATS
 from reweigh.streams import rng
 
 
@@ -82,21 +83,29 @@ class InputPart(Protocol):
         """The whole part in its own order, never augmented: what evaluation sees."""
 
 
-def make_part(raw: RawData, part: Part, data: Mapping[str, Any], device: torch.device, train: bool = True) -> InputPart:
+def make_part(
+    raw: RawData,
+    part: Part,
+    data: Mapping[str, Any],
+    device: torch.device,
+    train: bool = True,
+    layout: str = "channels-last",
+) -> InputPart:
     """A part of a split, of the official training or test inputs of `raw`; `data` is the data block of a spec.
 
     Inputs that stay on disk make their own part; arrays are copied to the device.
     """
     inputs = raw.train_inputs if train else raw.test_inputs
     if hasattr(inputs, "part"):
-        return inputs.part(part, data, device, train)
-    return DevicePart(inputs, part, data["scale_inputs"], device, augment.of(data["augment"]))
+        return inputs.part(part, data, device, train, layout)
+    return DevicePart(inputs, part, data["scale_inputs"], device, augment.of(data["augment"]), layout)
 
 
 class Scaling:
     """Raw inputs to float32: `centred` 0…255 to −1…1; {"mean", "std"} a channel, of inputs 0…1; `raw`, `none` as is."""
 
-    def __init__(self, said: str | Mapping[str, Any], device: torch.device) -> None:
+    def __init__(self, said: str | Mapping[str, Any], device: torch.device, layout: str = "channels-last") -> None:
+        self.memory_format = MEMORY_FORMATS[layout]
         self.centred = said == "centred"
         self.moments = None
         if not isinstance(said, str):
@@ -104,9 +113,9 @@ class Scaling:
             self.moments = moments.to(device).unbind(0)  # each (C, 1, 1)
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
-        """uint8 or float (B, ...) -> float32 (B, ...), images channels last."""
+        """uint8 or float (B, ...) -> float32 (B, ...), images in the layout of the run."""
         if inputs.ndim == 4:
-            inputs = inputs.to(torch.float32, memory_format=torch.channels_last)
+            inputs = inputs.to(torch.float32, memory_format=self.memory_format)
         if self.centred:
             return inputs / 128 - 1
         if self.moments is not None:
@@ -125,12 +134,13 @@ class DevicePart:
         scale_inputs: str | Mapping[str, Any],
         device: torch.device,
         augmentation: augment.Augmentation | None = None,
+        layout: str = "channels-last",
     ) -> None:
         self.inputs = torch.from_numpy(np.ascontiguousarray(inputs[part.index])).to(device)
         self.labels = torch.from_numpy(part.label.astype(np.int64)).to(device)
         self.groups = torch.from_numpy(part.group.astype(np.int64)).to(device)
         self.input_shape = tuple(inputs.shape[1:])
-        self.scaled = Scaling(scale_inputs, device)
+        self.scaled = Scaling(scale_inputs, device, layout)
         self.augmentation = augmentation
 
     def __len__(self) -> int:
@@ -201,7 +211,7 @@ class BatchStream:
         return self.left if self._short else self.batch_size
 
     def follow(self, members: np.ndarray) -> None:
-        if np.array_equal(members, self._members):
+        if self._members is not None and np.array_equal(members, self._members):
             return
         labels = self._labels_of_part[members]
         if epoch_size(self.sampling, labels) != self.length:

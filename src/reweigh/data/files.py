@@ -55,7 +55,14 @@ class ImageFiles:
         """One image, uint8 (3, side, side), cut at random if there is a seed. Raises DataError naming the file."""
         return pixels(self.path(row), self.side, self.resize, seed)
 
-    def part(self, part: Part, data: Mapping[str, Any], device: torch.device, train: bool = True) -> "FilePart":
+    def part(
+        self,
+        part: Part,
+        data: Mapping[str, Any],
+        device: torch.device,
+        train: bool = True,
+        layout: str = "channels-last",
+    ) -> "FilePart":
         """A part of a split whose rows are these images; `data` is the data block of a spec.
 
         Raises DataError if files are missing. Of a large part only some, spread over all of it, are looked for: a
@@ -65,13 +72,20 @@ class ImageFiles:
         for row in part.index[looked_for]:
             if not self.path(row).is_file():
                 raise missing(self.path(row))
-        return FilePart(self, part, data, device)
+        return FilePart(self, part, data, device, layout)
 
 
 class FilePart:
     """One part of a split whose images stay on disk; labels and groups int64 (N,) are on the device."""
 
-    def __init__(self, files: ImageFiles, part: Part, data: Mapping[str, Any], device: torch.device) -> None:
+    def __init__(
+        self,
+        files: ImageFiles,
+        part: Part,
+        data: Mapping[str, Any],
+        device: torch.device,
+        layout: str = "channels-last",
+    ) -> None:
         if data["augment"] not in AUGMENTS:
             raise ConfigError(
                 f"augment {data['augment']!r}: images that stay on disk can be augmented by: {', '.join(AUGMENTS)}"
@@ -80,7 +94,7 @@ class FilePart:
         self.labels = torch.from_numpy(part.label.astype(np.int64)).to(device)
         self.groups = torch.from_numpy(part.group.astype(np.int64)).to(device)
         self.input_shape = (3, files.side, files.side)
-        self.scaled = Scaling(data.get("scale_inputs", IMAGENET_MOMENTS), device)
+        self.scaled = Scaling(data.get("scale_inputs", IMAGENET_MOMENTS), device, layout)
         self.augment = data["augment"] == "crop-flip"
 
     def __len__(self) -> int:
@@ -190,7 +204,7 @@ class FileStream:
 
     def follow(self, members: np.ndarray) -> None:
         """Draw from these rows of the part from the next batch on; what was read ahead of others is dropped."""
-        if np.array_equal(members, self.order.members):
+        if self.order.members is not None and np.array_equal(members, self.order.members):
             return
         labels = self.part.labels.cpu().numpy()[members]
         if sampling.epoch_size(self.order.sampling, labels) != self.order.count:

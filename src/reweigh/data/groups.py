@@ -1,17 +1,19 @@
-"""Groups of examples: who belongs to which class or group, and shares of them."""
+"""Groups of examples: who belongs to which class or group, and shares of them. It needs no numpy: planning asks too."""
 
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from reweigh.errors import ConfigError
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def members(values: np.ndarray, kept: Sequence[int]) -> list[np.ndarray]:
+
+def members(values: "np.ndarray", kept: Sequence[int]) -> "list[np.ndarray]":
     """For each kept value of a class or group array `(N,)`, the positions that have it, in file order."""
-    return [np.flatnonzero(values == value) for value in kept]
+    return [(values == value).nonzero()[0] for value in kept]
 
 
 def even_share(total: int, groups: int, name: str) -> int:

@@ -13,13 +13,16 @@ TILE = 32
 def decode(path: Path) -> bytes:
     """The tiles of a mosaic as the bytes of an `.npy` file, uint8 `(N, 3, 32, 32)`. Needs Pillow; raises DataError."""
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
     except ModuleNotFoundError:
         raise DataError(f"{path}: reading a mosaic needs Pillow; install it with: pip install pillow") from None
     try:
-        picture = np.asarray(Image.open(path).convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
+        with Image.open(path) as file:
+            picture = np.asarray(file.convert("RGB"))
+    except Exception as error:  # decoders answer broken bytes with OSError, SyntaxError, ValueError, struct.error ...
         raise DataError(f"{path}: not a picture that can be read ({error})") from None
+    if not picture.size or picture.shape[0] % TILE or picture.shape[1] % TILE:
+        raise DataError(f"{path}: not tiles of {TILE} x {TILE} pixels, but a picture of {picture.shape[1::-1]}")
     rows, columns = picture.shape[0] // TILE, picture.shape[1] // TILE
     tiles = picture.reshape(rows, TILE, columns, TILE, 3).transpose(0, 2, 4, 1, 3).reshape(-1, 3, TILE, TILE)
     stream = io.BytesIO()

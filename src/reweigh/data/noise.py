@@ -9,7 +9,8 @@ asymmetric          CIFAR-10: rate·n_c of five classes get the class they look 
 asymmetric-ported   CIFAR-10: the same, but step by step on labels that the steps before have changed, so that part of
                     the noise is undone; this is what the PyTorch ports of the noise of Wang et al. (2019) do
 asymmetric-pairs    CIFAR-100: two labels of each block, drawn at random, are swapped with probability `rate`; the noise
-                    of the original code of Wang et al. (2019)
+                    of the original code of Wang et al. (2019), which draws the pairs from numpy's global generator and
+                    the swaps from another one, whose seed is 0 whatever the first one's
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -69,13 +70,15 @@ def asymmetric_ported(labels: np.ndarray, classes: Sequence[str], rate: float, g
 def asymmetric_pairs(labels: np.ndarray, classes: Sequence[str], rate: float, generator: Generator) -> np.ndarray:
     """In each block of CIFAR-100 two labels, drawn at random, are swapped with probability `rate`: noise of 0.4·rate.
 
-    Raises ConfigError for other data sets.
+    An old generator gives the pairs alone, and `RandomState(0)` says which examples are swapped, as published: another
+    seed then means other pairs. A new one gives both. Raises ConfigError for other data sets.
     """
     swapped: dict[int, int] = {}
     for start in _blocks(classes, "asymmetric-pairs")[::BLOCK]:
         one, other = (start + generator.choice(BLOCK, 2, replace=False)).tolist()
         swapped |= {one: other, other: one}
-    return _moved(labels, swapped, len(classes), rate, generator)
+    flipper = np.random.RandomState(0) if isinstance(generator, np.random.RandomState) else generator
+    return _moved(labels, swapped, len(classes), rate, flipper)
 
 
 KINDS: dict[str, Callable[[np.ndarray, Sequence[str], float, Generator], np.ndarray]] = {

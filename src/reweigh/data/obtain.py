@@ -56,7 +56,8 @@ def obtain(spec: dict[str, Any], root: str | Path = "data") -> Split:
 def describe(spec: dict[str, Any], root: str | Path = "data") -> dict[str, Any]:
     """The report of a run's split, its `.json`: `{digest, recipe_digest, recipe, sizes, group_sizes, raw, ...}`.
 
-    Where labels were given noise, also `noise`: its kind and rate, and the realised noise of each noisy part.
+    Where labels were given noise, also `noise`: its kind and rate, and the realised noise of each noisy part. Where a
+    class or a group has no training example, `missing` names it.
     Draws and writes the split first if it is not there or no longer current.
     """
     path = split_path(spec, root)
@@ -64,6 +65,16 @@ def describe(spec: dict[str, Any], root: str | Path = "data") -> dict[str, Any]:
     if path.is_file() and described.get("recipe_digest") == recipe_digest(spec, root):
         return described
     return _draw_and_write(spec, root)
+
+
+def summary(described: dict[str, Any]) -> str:
+    """What a report of a split comes to in one line: sizes, and what has no training example.
+
+    >>> summary({"sizes": {"train": [9, 0]}, "missing": ["ship"]})
+    "{'train': [9, 0]}; without training examples: ship"
+    """
+    missing = described.get("missing", [])
+    return f"{described['sizes']}" + (f"; without training examples: {', '.join(missing)}" if missing else "")
 
 
 def _draw_and_write(spec: dict[str, Any], root: str | Path) -> dict[str, Any]:
@@ -88,6 +99,8 @@ def _draw_and_write(spec: dict[str, Any], root: str | Path) -> dict[str, Any]:
             for file in source["files"]
         ],
     }
+    if split.missing:
+        described["missing"] = split.missing
     if noise := spec["data"]["split"].get("noise"):
         described["noise"] = {**noise, **_realised(raw, split)}
     path = split_path(spec, root)

@@ -18,6 +18,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from reweigh.hypergrad.second_order import SecondOrder
+
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
@@ -33,7 +35,8 @@ def hidden_outputs(model: nn.Module, layers: Iterable[str | nn.Module]) -> Itera
 
     The list fills while the model runs inside the context, once for each call of a layer. A batch norm comes with its
     γ, if it has one; of any other layer the output itself is penalised. The pass goes on with a copy of each output, so
-    that it may work in place. Raises AttributeError on a name that the model does not have.
+    that it may work in place. Its convolutions and batch norms are those of `SecondOrder`, as the penalty's gradient
+    differentiates it twice. Raises AttributeError on a name that the model does not have.
     """
     hidden: list[Hidden] = []
 
@@ -44,7 +47,8 @@ def hidden_outputs(model: nn.Module, layers: Iterable[str | nn.Module]) -> Itera
     modules = [model.get_submodule(layer) if isinstance(layer, str) else layer for layer in layers]
     handles = [module.register_forward_hook(keep) for module in modules]
     try:
-        yield hidden
+        with SecondOrder():
+            yield hidden
     finally:
         for handle in handles:
             handle.remove()

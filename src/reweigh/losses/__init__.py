@@ -15,7 +15,8 @@ __all__ = ["Loss", "build", "cross_entropy"]  # cross_entropy: the function, not
 def build(said: dict[str, Any] | None, class_counts: torch.Tensor, examples: int) -> Loss:
     """The loss that `said` = {"name": ..., its options} names; cross-entropy for None.
 
-    class_counts (C,) and `examples` are of the training set. Raises ConfigError for a loss that does not exist.
+    class_counts (C,), some of which may be 0, and `examples` are of the training set. Raises ConfigError for a loss
+    that does not exist.
     """
     said = dict(said or {"name": "cross_entropy"})
     name = said.pop("name")

@@ -23,6 +23,11 @@ class Loss:
         self.class_counts, self.examples = class_counts, examples
         self.normalise_logits = normalise_logits
 
+    @property
+    def undefined(self) -> list[int]:
+        """Classes without training examples whose losses have no meaning; to be asked on the host, before a step."""
+        return []
+
     def __call__(self, logits: torch.Tensor, batch: Batch, class_weights: torch.Tensor | None = None) -> torch.Tensor:
         """The loss of each example, times the weight of its class. logits (B, C), class_weights (C,) -> (B,)."""
         losses = self.unweighted(self.scaled(logits), batch)

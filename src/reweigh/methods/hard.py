@@ -3,7 +3,8 @@
     w_c = (1/n_c) / Σ_k (1/n_k),    w_i = w_{y_i} / B
 
 For two classes each class is weighted by the other one's share. Scale "mean" multiplies by the number of classes, so
-that the weights average 1 over classes (`hard_mean`); with "simplex" they sum to 1, as TDR's do (`hard`).
+that the weights average 1 over classes (`hard_mean`); with "simplex" they sum to 1, as TDR's do (`hard`). Classes are
+those that have training examples: 1/n of another one has no meaning, and nothing that it could weigh.
 """
 
 import torch
@@ -17,7 +18,7 @@ class Method(base.Method):
         super().__init__(options, context)
         self.weights = inverse_frequency(context.group_counts)
         if options["scale"] == "mean":
-            self.weights = self.weights * len(self.weights)
+            self.weights = self.weights * int((context.group_counts > 0).sum())
 
     def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
         return self.weights[step.batch.groups] / len(losses)

@@ -10,7 +10,9 @@ of the class y_i (Cui et al. 2019, `beta`), and a batch of the meta set (the spl
 η_meta = `meta_learning_rate`, times `meta_factor` from each epoch of `meta_milestones` on: in the public code one epoch
 after the optimiser's own. All passes are in training mode with the batch's own statistics, and leave the model's
 running ones alone. The public code has cross-entropy only; here ℓ is `loss`, and L_meta, the mean loss on the meta
-batch, is of cross-entropy or, with `meta_loss` "own", of that loss again.
+batch, is of cross-entropy or, with `meta_loss` "own", of that loss again; where the meta set has a class that the
+training set has not, and this loss needs its size (LDAM), "own" has no meaning and is refused. a_i is taken over the
+classes that exist.
 """
 
 import torch
@@ -28,6 +30,11 @@ class Method(base.Method):
         super().__init__(options, context)
         if options["meta_loss"] == "own" and self.loss.by_row:
             raise ConfigError("meta: this loss remembers training examples; set meta_loss to cross_entropy")
+        if options["meta_loss"] == "own" and self.loss.undefined:
+            raise ConfigError(
+                f"meta: class {self.loss.undefined[0]} has no training example, so this loss has no meaning for those "
+                "in the target set; set meta_loss to cross_entropy"
+            )
         self.prior = effective_number(context.class_counts, options["beta"])  # type: ignore[arg-type]
 
     def prepare(self, at: base.Position) -> str:

@@ -2,6 +2,8 @@
 
 per example (`rand`):        r_i ~ N(0, 1) anew each step,   w_i = max(r_i, 0) / Σ_j max(r_j, 0)
 per class (`rand_class`):    r_c ~ N(0, 1) every t steps,    w_i = max(r_{y_i}, 0) / (B · Σ_k max(r_k, 0))
+
+Classes are those that have training examples.
 """
 
 import torch
@@ -18,6 +20,7 @@ class Method(base.Method):
         super().__init__(options, context)
         count = context.batch_size if options["per"] == "example" else len(context.group_counts)
         self.drawn = torch.zeros(count, device=context.group_counts.device)
+        self.empty = [] if options["per"] == "example" else (context.group_counts == 0).nonzero().flatten().tolist()
 
     def prepare(self, at: base.Position) -> str:
         drawn = self.draw(len(self.drawn), at.step // self.options["every"])
@@ -33,4 +36,6 @@ class Method(base.Method):
     def draw(self, count: int, number: int) -> torch.Tensor:
         """The `number`-th draw of `count` weights that sum to 1 (or are all 0)."""
         generator = torch.Generator().manual_seed(stream_seed(self.context.seed, "weights", number))
-        return rectified_share(torch.randn(count, generator=generator))
+        scores = torch.randn(count, generator=generator)
+        scores[self.empty] = 0
+        return rectified_share(scores)

@@ -23,7 +23,8 @@ Paper and public code disagree; each difference is an option, and the config set
 | clip_max            | 100                                       | null: only max(w, 0)                         |
 
 Neither differentiates through the normalisation. Deviation from the code: weights that are all clipped to 0 go back to
-1/C, and the trace says so (the code divides by 2e-12 and goes on with none).
+1/C, and the trace says so (the code divides by 2e-12 and goes on with none). C counts the classes that have training
+examples: the weight of another one multiplies nothing, so that it is 0 from the start and has no part in the sum.
 """
 
 import torch
@@ -31,14 +32,14 @@ import torch
 from reweigh.data.batches import Batch
 from reweigh.hypergrad.lookahead import by_group, example_hypergradient
 from reweigh.methods import base
-from reweigh.weights import clip_to_simplex
+from reweigh.weights import clip_to_simplex, equal
 
 
 class Method(base.Method):
     def __init__(self, options: dict[str, object], context: base.RunContext) -> None:
         super().__init__(options, context)
-        self.weights = torch.full_like(context.group_counts, 1 / len(context.group_counts))
-        self.next_weights = self.weights.clone()
+        self.start = equal(context.group_counts)
+        self.weights, self.next_weights = self.start.clone(), self.start.clone()
 
     def prepare(self, at: base.Position) -> str:
         every, fresh = self.options["outer_every"], self.options["hypergradient_batch"] == "fresh"
@@ -68,7 +69,7 @@ class Method(base.Method):
         if self.options["normalisation"] == "class":
             return weights / len(batch)
         total = weights.sum()
-        return weights / torch.where(total > 0, total, torch.ones_like(total))
+        return weights / torch.where(total <= 0, torch.ones_like(total), total)
 
     def updated(self, step: base.Step, batch: Batch) -> torch.Tensor:
         """One outer step from the batch: the class weights after it. -> (groups,)."""
@@ -91,10 +92,10 @@ class Method(base.Method):
     def projected(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights made non-negative, and summing to 1 if they are normalised over classes. -> (groups,), collapsed?"""
         if self.options["normalisation"] == "class":
-            return clip_to_simplex(weights, self.options["clip_max"])
+            return clip_to_simplex(weights, self.options["clip_max"], self.start)
         clipped = weights.clamp(min=0, max=self.options["clip_max"])
-        collapsed = ~(clipped.sum() > 0)
-        return torch.where(collapsed, 1 / len(weights), clipped), collapsed
+        collapsed = clipped.sum() <= 0  # never what is not a number: that stays, for the engine to see
+        return torch.where(collapsed, self.start, clipped), collapsed
 
     def state(self) -> dict[str, object]:
         return {**super().state(), "weights": self.weights, "next_weights": self.next_weights}

@@ -90,8 +90,9 @@ class RawFile(Part):
     name: str = key("file name below data/raw/DATASET")
     bytes: Count = key("its size, bytes")
     sha256: Digest = key("digest of its content")
-    source: Literal["embedded", "mirror", "official", "present"] = key(
-        "where it was taken from: the repository, a mirror, the official site; present: it lay there"
+    source: Literal["embedded", "mirror", "official", "present", "packed"] = key(
+        "where it was taken from: the repository, a mirror, the official site; present: it lay there; "
+        "packed: the rows that the run uses travelled, see reweigh pack"
     )
     url: str | None = key("the official address; null where there is none")
 

@@ -18,7 +18,7 @@ import torch
 
 from reweigh import canonical_json
 from reweigh.config.names import RunName
-from reweigh.data import load, manifest
+from reweigh.data import load, manifest, packed
 from reweigh.data.arrays import RawData, npz_bytes
 from reweigh.data.obtain import describe, obtain, recipe_digest, split_path
 from reweigh.digest import canonical, digest, file_digest
@@ -46,6 +46,8 @@ def now() -> str:
 
 @functools.lru_cache(maxsize=1)
 def _raw(dataset: str, options: str) -> RawData:
+    if (travelled := packed.read(dataset, json.loads(options))) is not None:
+        return travelled
     manifest.ensure(dataset)  # checks the raw bytes, which an existing split does not
     return load.read(dataset, json.loads(options))
 
@@ -144,6 +146,7 @@ class Job:
         if device.type == "cpu":
             torch.set_num_threads(spec["training"]["threads"])
             keep_freed_memory()
+        packed.place_split(split_path(spec))
         self.split = obtain(spec)
         data = _raw(spec["data"]["dataset"], canonical(spec["data"]["options"]).decode())
         eager = afresh.start().eager.get(afresh.kind_of(spec))
@@ -246,7 +249,7 @@ class Job:
                 "sizes": self.split.sizes(),
             },
             "group_sizes": None if run.evaluation.group_is_label else described["group_sizes"],
-            "raw": described["raw"],
+            "raw": packed.sources(described["raw"], spec["data"]["dataset"], spec["data"]["options"]),
             "ended": now(),
             **self.keeper.facts,
         }

@@ -44,7 +44,9 @@ class TwoStageOptions(StageOneOptions):
 def stages(options: Options, epochs: int) -> list[PlannedStage]:
     """Stage one, then what trains the head; no epochs where nothing does."""
     second = options.get("second_stage")
-    after = PlannedStage(second["epochs"], second["sampling"], second["batch_size"]) if second else PlannedStage(0)
+    after = PlannedStage(0)
+    if second:
+        after = PlannedStage(second["epochs"], second["sampling"], second["batch_size"], train="head")
     return [PlannedStage(epochs, options["stage_one"]["sampling"]), after]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from reweigh.data.arrays import RawData, raw_file
+from reweigh.data.readers import damage
 from reweigh.errors import DataError
 
 COLUMNS = (
@@ -40,6 +41,8 @@ CATEGORICAL = (
 )
 SEXES = ("Female", "Male")
 INCOMES = ("<=50K", ">50K")
+CATEGORIES = (7, 16, 7, 14, 6, 5, 2, 41)  # of each categorical column in the complete training rows
+ROWS = {"adult.data": 30_162, "adult.test": 15_060}  # complete ones
 
 
 def read(raw: Path, drop_sex: bool = False) -> RawData:
@@ -52,6 +55,10 @@ def read(raw: Path, drop_sex: bool = False) -> RawData:
     train, test = (_rows(raw_file(raw, name)) for name in ("adult.data", "adult.test"))
     used = [name for name in CATEGORICAL if not (drop_sex and name == "sex")]
     categories = {name: np.unique(train[name]) for name in used}
+    for name, count in zip(CATEGORICAL, CATEGORIES, strict=True):
+        known = set(train[name])
+        if len(known) != count or not known.issuperset(test[name]):
+            raise DataError(f"{raw}: not the {count} values of {name} that Adult has; delete it and fetch it again")
     moments = {name: _moments(train[name]) for name in CONTINUOUS}
     parts = {}
     for part, rows in (("train", train), ("test", test)):
@@ -65,12 +72,22 @@ def read(raw: Path, drop_sex: bool = False) -> RawData:
 
 def _rows(path: Path) -> dict[str, np.ndarray]:
     """The complete rows of a file, by column. The test file opens with a remark (`|1x3`) and ends labels with a dot."""
-    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("|")]
+    lines = [line for line in damage.text(path).splitlines() if line and not line.startswith("|")]
     rows = [[value.strip() for value in line.split(",")] for line in lines]
     if not rows or any(len(row) != len(COLUMNS) for row in rows):
         raise DataError(f"{path}: not a table of {len(COLUMNS)} comma-separated columns; delete it and fetch it again")
     complete = [row for row in rows if "?" not in row]
-    return dict(zip(COLUMNS, np.array(complete).T, strict=True))
+    if len(complete) != ROWS[path.name]:
+        raise DataError(
+            f"{path}: has {len(complete)} complete rows, Adult {ROWS[path.name]}; delete it and fetch it again"
+        )
+    columns = dict(zip(COLUMNS, np.array(complete).T, strict=True))
+    for name in CONTINUOUS:
+        damage.whole_numbers(columns[name], path)
+    for name, known in (("sex", SEXES), ("income", INCOMES)):
+        if unknown := {value.rstrip(".") for value in columns[name]} - set(known):
+            raise DataError(f"{path}: {name} {min(unknown)!r} is neither {' nor '.join(known)}; fetch it again")
+    return columns
 
 
 def _moments(values: np.ndarray) -> tuple[float, float]:

@@ -25,7 +25,8 @@ def read(raw: Path, side: int = 96, resize: int | None = None, test: str = "test
     lists.one_of("test", test, PARTS[1:])
     path = lists.unpacked(raw, "metadata.csv", "camelyon17_v1.0.tar.gz", "camelyon17_v1.0")
     rows = lists.table(path, ("patient", "node", "x_coord", "y_coord", "tumor", "center", "split"))
-    labels, hospitals, parts = (lists.whole_numbers(rows[name], path) for name in ("tumor", "center", "split"))
+    known = (("tumor", 2), ("center", HOSPITALS), ("split", len(PARTS)))
+    labels, hospitals, parts = (lists.whole_numbers(rows[name], path, below) for name, below in known)
     # The file tells training from id_val only; the two other parts are hospitals (Koh et al. 2021).
     parts = np.where(hospitals == TEST_HOSPITAL, PARTS.index("test"), parts)
     parts = np.where(hospitals == VALIDATION_HOSPITAL, PARTS.index("val"), parts)

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from reweigh.data.arrays import RawData, raw_file
-from reweigh.data.readers import pickled
+from reweigh.data.readers import damage, pickled
 from reweigh.errors import DataError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
-TRAIN_SIZE = 50_000
+TRAIN_SIZE, TEST_SIZE = 50_000, 10_000
+WHOLE = ("|u1", "<i2", "<i4", "<i8")  # types that labels may have
 
 
 def read(raw: Path, scrambled: bool = False) -> RawData:
@@ -28,7 +29,7 @@ def read(raw: Path, scrambled: bool = False) -> RawData:
         edition, images, labels = "reconstruction", *_arrays(raw)
     else:
         edition, images, labels = "official", *_batches(raw)
-    if images.shape != (len(labels), 3, 32, 32) or images.dtype != np.uint8 or len(labels) <= TRAIN_SIZE:
+    if not len(images) == len(labels) == TRAIN_SIZE + TEST_SIZE:
         raise DataError(f"{raw}: not the 60,000 images of CIFAR-10; delete it and run: reweigh fetch cifar10")
     if scrambled:
         images = scramble(images)
@@ -49,12 +50,13 @@ def scramble(images: np.ndarray) -> np.ndarray:
 
 def _arrays(raw: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of the reconstruction, training part first."""
-    images, labels = (np.load(raw_file(raw, name), allow_pickle=False) for name in ("images.npy", "labels.npy"))
-    return images, labels.astype(np.int64)
+    path = raw_file(raw, "labels.npy")
+    images = damage.array(raw_file(raw, "images.npy"), (3, 32, 32))
+    return images, damage.whole_numbers(damage.array(path, (), WHOLE).tolist(), path, below=len(CLASSES))
 
 
 def _batches(raw: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of the official batches, training part first."""
-    batches = [pickled.load(raw_file(raw, name)) for name in BATCHES]
-    images = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32)
-    return images, np.concatenate([batch["labels"] for batch in batches]).astype(np.int64)
+    batches = [pickled.images(raw_file(raw, name), "labels", len(CLASSES)) for name in BATCHES]
+    images, labels = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
+    return images, labels

@@ -8,17 +8,27 @@ from reweigh.data.arrays import RawData, raw_file
 from reweigh.data.readers import pickled
 from reweigh.errors import DataError
 
+SIZES = {"train": 50_000, "test": 10_000}
+CLASSES = 100
+
 
 def read(raw: Path) -> RawData:
     """CIFAR-100 with its fine labels from `train`, `test` and `meta` in `raw`; inputs uint8 `(N, 3, 32, 32)`.
 
     Raises DataError if a file is missing or holds something else.
     """
-    parts = {}  # type: ignore[var-annotated]
-    for part in ("train", "test"):
-        batch = pickled.load(raw_file(raw, part))
-        labels = np.array(batch.get("fine_labels", ()), np.int64)
-        if len(labels) == 0 or np.shape(batch.get("data")) != (len(labels), 3072):  # type: ignore[arg-type]
-            raise DataError(f"{Path(raw) / part}: not a part of CIFAR-100; delete it and fetch it again")
-        parts |= {f"{part}_inputs": batch["data"].reshape(-1, 3, 32, 32), f"{part}_labels": labels}
-    return RawData(**parts, class_names=tuple(pickled.load(raw_file(raw, "meta"))["fine_label_names"]))
+    meta = raw_file(raw, "meta")
+    names = pickled.load(meta).get("fine_label_names")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) != CLASSES:
+        raise DataError(f"{meta}: not the names of {CLASSES} classes; delete it and fetch it again")
+    (train, train_labels), (test, test_labels) = (_part(raw_file(raw, part), size) for part, size in SIZES.items())
+    return RawData(train, train_labels, test, test_labels, class_names=tuple(names))
+
+
+def _part(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = pickled.images(path, "fine_labels", CLASSES)
+    if len(labels) != size:
+        raise DataError(
+            f"{path}: has {len(labels)} images, this part of CIFAR-100 {size}; delete it and fetch it again"
+        )
+    return images, labels

@@ -14,8 +14,9 @@ CLASSES = (
     *("apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle"),
     *("bowl", "boy", "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle"),
 )
+SIZES = (1300, 300)
 
 
 def read(raw: Path) -> RawData:
     """The slice from `images.npy` and `examples.csv` in `raw` (see `slices.raw_data`)."""
-    return slices.raw_data(raw, ("images.npy",), CLASSES)
+    return slices.raw_data(raw, ("images.npy",), CLASSES, SIZES)

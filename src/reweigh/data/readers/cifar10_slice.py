@@ -11,13 +11,15 @@ from reweigh.data.arrays import RawData
 from reweigh.data.readers import slices
 from reweigh.data.readers.cifar10 import CLASSES, scramble
 
+SIZES = (1942, 720)
+
 
 def read(raw: Path, scrambled: bool = False) -> RawData:
     """The slice from `images.npy` and `examples.csv` in `raw` (see `slices.raw_data`).
 
     `scrambled` is that of CIFAR-10's reader.
     """
-    plain = slices.raw_data(raw, ("images.npy",), CLASSES)
+    plain = slices.raw_data(raw, ("images.npy",), CLASSES, SIZES)
     if not scrambled:
         return plain
     return replace(plain, train_inputs=scramble(plain.train_inputs), test_inputs=scramble(plain.test_inputs))  # type: ignore[arg-type]

@@ -11,7 +11,9 @@ from reweigh.data.arrays import RawData
 from reweigh.data.readers import slices
 from reweigh.data.readers.cifar10 import CLASSES
 
+SIZES = (3120, 1000)
+
 
 def read(raw: Path) -> RawData:
     """The slice from `images.npy`, `more.npy` and `examples.csv` in `raw` (see `slices.raw_data`)."""
-    return slices.raw_data(raw, ("images.npy", "more.npy"), CLASSES)
+    return slices.raw_data(raw, ("images.npy", "more.npy"), CLASSES, SIZES)

@@ -7,6 +7,7 @@ import numpy as np
 
 from reweigh.data.arrays import RawData, raw_file
 from reweigh.data.readers import pickled
+from reweigh.data.readers.damage import refused, whole_numbers
 from reweigh.errors import ConfigError, DataError
 
 
@@ -20,12 +21,11 @@ def load(raw: Path, file: str, known: Mapping[str, str], labels: str, images: Ra
         raise ConfigError(f"reader option labels {labels!r} is unknown; known: {', '.join(known)}")
     path = raw_file(raw, file)
     arrays = pickled.load_saved(path)
-    try:
-        true, given = (np.asarray(arrays[name]).astype(np.int64) for name in ("clean_label", known[labels]))
-    except KeyError as error:
-        raise DataError(f"{path}: has no {error}; delete it and fetch it again") from None
+    if missing := [name for name in ("clean_label", known[labels]) if name not in arrays]:
+        raise DataError(f"{path}: has no {missing[0]!r}; delete it and fetch it again")
+    with refused(path, "a file of labels"):
+        both = [np.asarray(arrays[name]) for name in ("clean_label", known[labels])]
+        true, given = (whole_numbers(values.ravel().tolist(), path, below=len(images.class_names)) for values in both)
     if not np.array_equal(true, images.train_labels) or given.shape != true.shape:
         raise DataError(f"{path}: its true labels are not those of the images; delete it and fetch it again")
-    if given.min() < 0 or given.max() >= len(images.class_names):
-        raise DataError(f"{path}: names a class that is not one of {len(images.class_names)}; fetch it again")
     return given

@@ -26,7 +26,7 @@ def read(raw: Path, side: int = 224, resize: int | None = None) -> RawData:
         categories = {entry["id"]: str(entry.get("name", entry["id"])) for entry in bodies["train"]["categories"]}
         label_of = {category: label for label, category in enumerate(sorted(categories))}
         train, test = (_listed(bodies[part], label_of) for part in ("train", "val"))
-    except (KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # whatever JSON can hold instead: KeyError, TypeError, AttributeError, OverflowError ...
         raise DataError(
             f"{raw}: train2018.json and val2018.json are not annotated images of the same categories ({error!r})"
         ) from None

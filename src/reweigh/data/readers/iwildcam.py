@@ -10,8 +10,10 @@ import numpy as np
 
 from reweigh.data.arrays import RawData
 from reweigh.data.readers import lists
+from reweigh.errors import DataError
 
 PARTS = ("train", "val", "test", "id_val", "id_test")
+SPECIES, TRAPS = 182, 323
 
 
 def read(raw: Path, side: int = 224, resize: int | None = None, test: str = "test") -> RawData:
@@ -24,8 +26,11 @@ def read(raw: Path, side: int = 224, resize: int | None = None, test: str = "tes
     lists.one_of("test", test, PARTS[1:])
     path = lists.unpacked(raw, "metadata.csv", "iwildcam_v2.0.tar.gz", "iwildcam_v2.0")
     rows = lists.table(path, ("split", "filename", "y", "location_remapped"))
-    labels, traps = (lists.whole_numbers(rows[name], path) for name in ("y", "location_remapped"))
+    labels = lists.whole_numbers(rows["y"], path, SPECIES)
+    traps = lists.whole_numbers(rows["location_remapped"], path, TRAPS)
     parts = np.array(rows["split"])
+    if unknown := set(rows["split"]) - set(PARTS):
+        raise DataError(f"{path}: split {min(unknown)!r} is none of {', '.join(PARTS)}; get this file again")
     listed = []
     for part in ("train", test):
         kept = np.flatnonzero(parts == part)

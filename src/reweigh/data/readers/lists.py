@@ -4,7 +4,6 @@ A reader reads its lists with these functions; `raw_data` puts two of them toget
 when a run needs them, so that a split can be drawn from the lists alone.
 """
 
-import csv
 import json
 import os
 from collections.abc import Sequence
@@ -16,8 +15,10 @@ import numpy as np
 
 from reweigh.data.arrays import RawData, raw_file
 from reweigh.data.files import ImageFiles
+from reweigh.data.readers import damage
 from reweigh.errors import ConfigError, DataError
 
+AGAIN = "get this file again"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm")
 
 
@@ -48,11 +49,13 @@ def raw_data(
                 raise DataError(
                     f"{root}: the {part} list is empty or names a {what} that is not one of {len(known)}; get it again"
                 )
+    with damage.refused(root, "a folder with lists of file names", "get the lists again"):
+        inputs = [ImageFiles(root, listed.paths, side, resize) for listed in (train, test)]
     return RawData(
-        train_inputs=ImageFiles(root, train.paths, side, resize),
+        train_inputs=inputs[0],
         train_labels=train.labels,
         train_groups=train.groups,
-        test_inputs=ImageFiles(root, test.paths, side, resize),
+        test_inputs=inputs[1],
         test_labels=test.labels,
         test_groups=test.groups,
         class_names=tuple(names[0]),
@@ -68,8 +71,8 @@ def labelled_paths(path: Path) -> Listed:
         if not name or not label.isdecimal():
             raise DataError(f"{path}, line {number}: not `path label`; get this list again")
         paths.append(name)
-        labels.append(int(label))
-    return Listed(paths, np.array(labels, np.int64))
+        labels.append(label)
+    return Listed(paths, whole_numbers(labels, path))
 
 
 def lines(path: Path) -> list[str]:
@@ -96,26 +99,19 @@ def directory_names(*lists: Listed) -> tuple[str, ...]:
 
 def table(path: Path, columns: Sequence[str]) -> dict[str, list[str]]:
     """The named columns of a CSV file with a header. Raises DataError if it has not got them all in every row."""
-    rows = list(csv.DictReader(_text(path).splitlines()))
-    if not rows or any(row.get(column) is None for row in rows for column in columns):
-        raise DataError(f"{path}: not a table with the columns {', '.join(columns)}; get this file again")
+    rows = damage.table(path, columns, AGAIN)
     return {column: [row[column] for row in rows] for column in columns}
 
 
-def whole_numbers(values: Sequence[str], path: Path) -> np.ndarray:
-    """A column as int64. Raises DataError naming the file if something else is in it."""
-    try:
-        return np.array([int(value) for value in values], np.int64)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}; get this file again") from None
+def whole_numbers(values: Sequence[str], path: Path, below: int | None = None) -> np.ndarray:
+    """A column as int64, less than `below` if it is given. Raises DataError naming the file for anything else."""
+    return damage.whole_numbers(values, path, below, AGAIN)
 
 
 def json_object(path: Path) -> dict[str, Any]:
     """A JSON file that holds an object. Raises DataError if it holds something else."""
-    try:
+    with damage.refused(path, "JSON", AGAIN):
         body = json.loads(_text(path))
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error}); get this file again") from None
     if not isinstance(body, dict):
         raise DataError(f"{path}: not a JSON object; get this file again")
     return body
@@ -165,7 +161,4 @@ def one_of(what: str, said: str, known: Sequence[str]) -> str:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as text ({error}); get this file again") from None
+    return damage.text(path, AGAIN)

@@ -4,12 +4,12 @@ The pictures are the archive of the Iowa Environmental Mesonet, one N0R composit
 a bow echo was never published. This reads such pictures together with anyone's own list of labels.
 """
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
 from reweigh.data.arrays import RawData
+from reweigh.data.readers import damage
 from reweigh.errors import DataError
 
 PICTURE = (2600, 6000)
@@ -17,6 +17,7 @@ SIZE = (52, 180)
 BLOCK = (50, 33)
 TRAIN_YEAR, TEST_YEAR = "2008", "2009"
 STRONGEST_DBZ = 75
+CORRECT = "correct it: columns file,label and labels 0 or 1"
 
 
 def read(raw: Path) -> RawData:
@@ -31,6 +32,10 @@ def read(raw: Path) -> RawData:
     parts = {}
     for part, year in (("train", TRAIN_YEAR), ("test", TEST_YEAR)):
         mine = [(name, label) for name, label in listed if Path(name).name.startswith(f"n0r_{year}")]
+        if not mine:
+            raise DataError(
+                f"{Path(raw) / 'labels.csv'}: lists no picture n0r_{year}*.png, for the {part} part; add some"
+            )
         images = [_reduced(Path(raw) / name) for name, _ in mine]
         parts[f"{part}_inputs"] = np.array(images, np.uint8).reshape(-1, 1, *SIZE)
         parts[f"{part}_labels"] = np.array([label for _, label in mine], np.int64)
@@ -43,15 +48,9 @@ def _listed(path: Path) -> list[tuple[str, int]]:
         raise DataError(
             f"{path} is missing: TDR's bow-echo labels were never published; write one (file,label) to use your own"
         )
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    try:
-        listed = [(row["file"], int(row["label"])) for row in rows]
-    except (KeyError, TypeError, ValueError):
-        raise DataError(f"{path}: not a list with the columns file,label and labels 0 or 1") from None
-    if not listed or any(label not in (0, 1) for _, label in listed):
-        raise DataError(f"{path}: not a list with the columns file,label and labels 0 or 1")
-    return listed
+    rows = damage.table(path, ("file", "label"), CORRECT)
+    labels = damage.whole_numbers([row["label"] for row in rows], path, 2, CORRECT)
+    return [(row["file"], int(label)) for row, label in zip(rows, labels, strict=True)]
 
 
 def _reduced(path: Path) -> np.ndarray:
@@ -69,18 +68,17 @@ def _reflectivity(path: Path) -> np.ndarray:
     for 5 (i - 7) dBZ, of which only what lies between 0 and 75 counts.
     """
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
     except ModuleNotFoundError:
         raise DataError(f"{path}: reading a picture needs Pillow; install it with: pip install pillow") from None
-    try:
+    with damage.refused(path, "a picture that can be read", "get it from the archive again"):
+        if not path.is_file():
+            raise DataError(f"{path} is listed in labels.csv but missing; get it from the archive")
         with Image.open(path) as picture:
-            mode, pixels = picture.mode, np.asarray(picture)
+            fits = picture.mode == "P" and picture.size == PICTURE[::-1]
+            pixels = np.asarray(picture) if fits else None
         bits = path.read_bytes()[24]
-    except FileNotFoundError:
-        raise DataError(f"{path} is listed in labels.csv but missing; get it from the archive") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise DataError(f"{path}: not a picture that can be read ({error})") from None
-    if mode != "P" or pixels.shape != PICTURE:
+    if pixels is None or bits not in (4, 8):
         raise DataError(f"{path}: not a composite of {PICTURE[0]} x {PICTURE[1]} palette pixels")
     first = 0 if bits == 4 else 7
     return ((np.arange(256, dtype=np.float32) - first) * 5).clip(0, STRONGEST_DBZ)[pixels]

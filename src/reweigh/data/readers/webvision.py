@@ -6,7 +6,7 @@ import numpy as np
 
 from reweigh.data.arrays import RawData
 from reweigh.data.readers import lists
-from reweigh.errors import ConfigError
+from reweigh.errors import ConfigError, DataError
 
 SOURCES = {"google": ("google",), "flickr": ("flickr",), "both": ("google", "flickr")}
 VALIDATION = ("val_images_256", "val_images")  # resized to 256 pixels, or as they were found
@@ -33,6 +33,9 @@ def read(
     joined = lists.Listed(
         [path for part in train for path in part.paths], np.concatenate([part.labels for part in train])
     )
+    for listed, where in ((joined, "train_filelist"), (tested, "val_filelist.txt")):
+        if len(listed.labels) and listed.labels.max() >= len(names):
+            raise DataError(f"{info / where}: has a label that is not one of {len(names)}; get it again")
     kept = names[:classes]
     return lists.raw_data(raw, _first(joined, len(kept)), _first(tested, len(kept)), (kept, ()), side, resize)
 

@@ -1,0 +1,169 @@
+"""Second derivatives by every route there is: a Hessian-vector product, and the gradient of a gradient-norm penalty.
+
+| route                     | exact | what it does                                                                    |
+|---------------------------|-------|---------------------------------------------------------------------------------|
+| ours                      | yes   | a double backward pass by the kernels of `hypergrad.second_order`               |
+| PyTorch's double backward | yes   | the same pass as PyTorch makes it, in either layout                             |
+| forward over reverse      | yes   | the gradient at dual numbers θ + ε v, PyTorch's formulas for both               |
+| difference of gradients   | no    | (∇L(θ + ε v) − ∇L(θ − ε v)) / 2ε; its relative error is in the note of its line |
+| the public code's loop    | yes   | of the penalty: `penalised_loop.py`, NCHW                                       |
+
+The difference of gradients counts every ReLU that changes sides between its two points, which the Hessian does not:
+on a net with ReLUs it does not approach the product as ε falls, until ε is too small for any to change.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.autograd import forward_ad
+
+import reweigh.bench.contenders as make
+from reweigh.bench.measure import Bench, Contender, all_cores
+from reweigh.bench.pairs import Problem
+from reweigh.bench.penalised_loop import PenalisedLoop
+from reweigh.bench.table import Line
+from reweigh.hypergrad import implicit, lookahead, penalty
+from reweigh.hypergrad.lookahead import OuterLoss, Parameters
+
+Work = Callable[[], Any]
+STEP = 0.01  # of the difference of gradients: ε ‖v‖, as in DARTS (Liu et al., ICLR 2019)
+
+
+class Curvature:
+    """The training loss of one batch at a model's parameters θ, and a direction v: the gradient of the target loss."""
+
+    def __init__(self, device: torch.device, size: int, layout: str = "channels-last") -> None:
+        self.problem = Problem(make.run_of(make.spec_of("resnet32", layout=layout), device), size)
+        self.parameters = self.problem.parameters
+        self.direction = tuple(lookahead.gradient(self.problem.target_loss, self.parameters).values())
+
+    def loss(self, at: Parameters, _: Parameters | None = None) -> torch.Tensor:
+        return self.problem.losses(at).mean()
+
+    def plain(self) -> Parameters:
+        """An ordinary gradient."""
+        return lookahead.gradient(self.loss, self.parameters)
+
+    def ours(self) -> Work:
+        gradient = implicit.TrainingGradient([self.loss], self.parameters, {})
+        return lambda: gradient.hessian_product(self.direction)
+
+    def double_backward(self) -> Work:
+        """PyTorch's own, of a graph that is made once."""
+        leaves = {name: value.detach().requires_grad_() for name, value in self.parameters.items()}
+        inputs = list(leaves.values())
+        gradients = torch.autograd.grad(self.loss(leaves), inputs, create_graph=True)
+        return lambda: torch.autograd.grad(gradients, inputs, self.direction, retain_graph=True)
+
+    def forward_over_reverse(self) -> tuple[torch.Tensor, ...]:
+        return forward_over_reverse(self.loss, self.parameters, self.direction)
+
+    def difference(self) -> tuple[torch.Tensor, ...]:
+        return difference(self.loss, self.parameters, self.direction, STEP)
+
+
+def forward_over_reverse(
+    loss: OuterLoss, parameters: Parameters, direction: tuple[torch.Tensor, ...]
+) -> tuple[torch.Tensor, ...]:
+    """H v as the tangent of the gradient: exact. -> as v."""
+    with torch.enable_grad(), forward_ad.dual_level():
+        leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+        duals = {
+            name: forward_ad.make_dual(leaf, along)
+            for (name, leaf), along in zip(leaves.items(), direction, strict=True)
+        }
+        gradients = torch.autograd.grad(loss(duals), list(leaves.values()))
+        return tuple(forward_ad.unpack_dual(gradient).tangent for gradient in gradients)
+
+
+def difference(
+    loss: OuterLoss, parameters: Parameters, direction: tuple[torch.Tensor, ...], step: float
+) -> tuple[torch.Tensor, ...]:
+    """H v by the central difference of two gradients, `step` / ‖v‖ v away on either side: an approximation. -> as v."""
+    length = step / implicit.norm(direction)
+    above, below = (
+        lookahead.gradient(
+            loss,
+            {
+                name: value + sign * length * along
+                for (name, value), along in zip(parameters.items(), direction, strict=True)
+            },
+        )
+        for sign in (1, -1)
+    )
+    return tuple((above[name] - below[name]) / (2 * length) for name in parameters)
+
+
+def relative_error(found: tuple[torch.Tensor, ...], exact: tuple[torch.Tensor, ...]) -> float:
+    """‖found − exact‖ / ‖exact‖ over all tensors."""
+    gap = tuple(a - b for a, b in zip(found, exact, strict=True))
+    return float(implicit.norm(gap) / implicit.norm(exact))
+
+
+def hessian_products(device: torch.device, size: int) -> dict[str, tuple[Work, str]]:
+    """A plain gradient, then the product by each route, with the note of its line."""
+    problem, plain_order = Curvature(device, size), Curvature(device, size, "nchw")
+    ours = problem.ours()
+    error = relative_error(problem.difference(), ours())
+    return {
+        "a plain gradient": (problem.plain, ""),
+        "Hessian-vector product": (ours, ""),
+        "Hessian-vector product, PyTorch's double backward": (problem.double_backward(), ""),
+        "Hessian-vector product, PyTorch's double backward, NCHW": (plain_order.double_backward(), ""),
+        "Hessian-vector product, forward over reverse": (problem.forward_over_reverse, ""),
+        "Hessian-vector product, difference of gradients": (problem.difference, f"relative error {error:.3g}"),
+    }
+
+
+class Penalised:
+    """The gradient of a loss with the gradient-norm penalty over all batch norms, of one batch, in one layout."""
+
+    def __init__(self, device: torch.device, size: int, layout: str = "channels-last") -> None:
+        self.problem = Problem(make.run_of(make.spec_of("resnet32", layout=layout), device), size)
+        self.norms = [layer for layer in self.problem.model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+        self.strengths = torch.full((size,), 0.01, device=device)
+
+    def loss(self, at: Parameters) -> torch.Tensor:
+        with penalty.hidden_outputs(self.problem.model, self.norms) as hidden:
+            loss = self.problem.losses(at).mean()
+        return loss + penalty.gradient_norm_penalty(loss, hidden, self.strengths)
+
+    def ours(self) -> Parameters:
+        return lookahead.gradient(self.loss, self.problem.parameters)
+
+    def plain(self) -> Parameters:
+        return lookahead.gradient(lambda at: self.problem.losses(at).mean(), self.problem.parameters)
+
+    def loop(self) -> Work:
+        """The public code's way, on a copy of the model."""
+        batch = self.problem.batch
+        loop = PenalisedLoop(copy.deepcopy(self.problem.model))
+        return lambda: loop.gradients(batch.inputs, batch.labels, self.strengths)
+
+
+def penalised_steps(device: torch.device, size: int) -> dict[str, tuple[Work, str]]:
+    """The plain gradient, then that with the penalty by each route, with the note of its line."""
+    problem, plain_order = Penalised(device, size), Penalised(device, size, "nchw")
+    return {
+        "the loss alone": (problem.plain, ""),
+        "gradient-norm penalty": (problem.ours, ""),
+        "gradient-norm penalty, PyTorch's double backward": (problem.loop(), ""),
+        "gradient-norm penalty, the public code's loop, NCHW": (plain_order.loop(), ""),
+    }
+
+
+def routes(bench: Bench) -> list[Line]:
+    """Each route against a plain gradient of the same batch: time and memory."""
+    torch.set_num_threads(all_cores())
+    title, size = make.MODELS["resnet32"]
+    lines: list[Line] = []
+    for routes_of, count in ((hessian_products, size // 2), (penalised_steps, size)):
+        contenders = {}
+        for name, (work, note) in routes_of(bench.device, count).items():
+            bench.progress(f"second derivatives: {name}")
+            peak = bench.peak_of(work)
+            contenders[f"{title}, B = {count}: {name}"] = Contender(bench.timed(work), note=note, peak_mebibytes=peak)
+        lines += bench.compare("hypergradients", contenders, rounds=max(2, bench.rounds // 2))
+    return lines

@@ -1,0 +1,141 @@
+"""Data sets that travel: the images that some runs use, packed, for a machine that has no copy of the whole data set.
+
+`reweigh pack` makes the folder, `REWEIGH_PACKED` names it. A data set that is in it is read from it, before any other
+source. Rows keep their places in the official part, so splits hold; a row that did not travel is refused. The splits of
+the runs travel too: they state the digests of the raw files that they were drawn from, and so do the records.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reweigh import canonical_json
+from reweigh.data import image_codec, manifest
+from reweigh.data.arrays import RawData
+from reweigh.digest import canonical, file_digest
+from reweigh.errors import DataError
+
+ENVIRONMENT = "REWEIGH_PACKED"
+INDEX = "packed.json"  # what is in the folder; written last
+VERSION = 1
+PARTS = ("train", "test")  # the official ones
+
+
+class Rows:
+    """Inputs uint8 `(N, C, H, W)` of which only some rows are there: as much of an array as a part of a split needs."""
+
+    def __init__(self, images: np.ndarray, rows: np.ndarray, length: int, name: str) -> None:
+        self.images, self.name, self.dtype = images, name, images.dtype
+        self.shape = (length, *images.shape[1:])
+        self.places = np.full(length, -1, np.int64)
+        self.places[rows] = np.arange(len(rows))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """The inputs of `rows` (B,). Raises DataError if one of them did not travel."""
+        places = self.places[rows]
+        if (places < 0).any():
+            absent = np.asarray(rows)[places < 0]
+            raise DataError(
+                f"{self.name}: {len(absent)} of {len(places)} rows did not travel, row {absent[0]} first; "
+                "pack the specs of these runs: reweigh pack DIR"
+            )
+        return self.images[places]
+
+
+def folder() -> Path | None:
+    """The folder of what travels, by $REWEIGH_PACKED; None if it is not set."""
+    named = os.environ.get(ENVIRONMENT, "")
+    return Path(named) if named else None
+
+
+def index(place: Path) -> dict[str, Any]:
+    """The content of `packed.json`: `{version, datasets: [...], splits: {path: sha256}}`. Raises DataError."""
+    path = place / INDEX
+    try:
+        body = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); make it with: reweigh pack DIR") from None
+    if not isinstance(body, dict) or body.get("version") != VERSION:
+        raise DataError(f"{path}: not of version {VERSION}; make it again with: reweigh pack DIR")
+    return body
+
+
+def read(dataset: str, options: dict[str, Any]) -> RawData | None:
+    """A data set as its reader gives it with these options, from what travelled; None if it did not travel.
+
+    Raises DataError for a damaged file, or if the manifest names other raw content than what was packed.
+    """
+    place = folder()
+    entry = None if place is None else _entry(place, dataset, options)
+    if place is None or entry is None:
+        return None
+    if entry["content_digest"] != manifest.content_digest(dataset):
+        raise DataError(f"{place / INDEX}: {dataset} is not what data/manifest.yaml names; pack it again")
+    with np.load(_checked(place, entry["arrays"]), allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    inputs = {part: _rows(place, dataset, part, entry["parts"][part], arrays.pop(f"{part}_rows")) for part in PARTS}
+    return RawData(
+        train_inputs=inputs["train"],  # type: ignore[arg-type]  # as much of an array as is needed
+        test_inputs=inputs["test"],  # type: ignore[arg-type]
+        class_names=tuple(entry["class_names"]),
+        group_names=tuple(entry["group_names"]),
+        edition=entry["edition"],
+        **arrays,
+    )
+
+
+def place_split(path: Path) -> None:
+    """Put the split at `path` (below data/splits) where training looks for it, if it travelled and is not there."""
+    place = folder()
+    if place is None or path.with_suffix(".json").is_file():
+        return
+    splits = index(place)["splits"]
+    for file in (path, path.with_suffix(".json")):  # the report last, as when a split is drawn
+        if (digest := splits.get(file.as_posix())) is not None:
+            travelled = _checked(place, {"file": file.as_posix(), "sha256": digest})
+            canonical_json.write(file, travelled.read_bytes())
+
+
+def sources(raw: list[dict[str, Any]], dataset: str, options: dict[str, Any]) -> list[dict[str, Any]]:
+    """The raw files of a split, for a record; `source` is "packed" where the run's rows of them travelled."""
+    place = folder()
+    if place is None or _entry(place, dataset, options) is None:
+        return raw
+    return [{**file, "source": "packed"} for file in raw]
+
+
+def _entry(place: Path, dataset: str, options: dict[str, Any]) -> dict[str, Any] | None:
+    wanted = dataset, canonical(options)
+    entries = index(place)["datasets"]
+    return next((entry for entry in entries if (entry["dataset"], canonical(entry["options"])) == wanted), None)
+
+
+def _checked(place: Path, file: dict[str, Any]) -> Path:
+    """The path of a file of the folder. Raises DataError if it is missing or altered."""
+    path = place / file["file"]
+    if not path.is_file():
+        raise DataError(f"{path} is missing: it did not travel with {INDEX}")
+    if (actual := file_digest(path)) != file["sha256"]:
+        raise DataError(f"{path}: sha256 {actual[:12]}, expected {file['sha256'][:12]}; send it again")
+    return path
+
+
+def _rows(place: Path, dataset: str, part: str, packed: dict[str, Any], rows: np.ndarray) -> Rows:
+    shape = packed["shape"]
+    images = [np.empty((0, *shape), np.uint8)]
+    for chunk in packed["chunks"]:
+        path = _checked(place, chunk)
+        try:
+            images.append(image_codec.decode(path.read_bytes(), (chunk["images"], *shape)))
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+    whole = np.concatenate(images)
+    if len(whole) != len(rows):
+        raise DataError(f"{place / INDEX}: {len(rows)} rows of {dataset}, but {len(whole)} images")
+    return Rows(whole, rows, packed["length"], f"{dataset}, {part} part")

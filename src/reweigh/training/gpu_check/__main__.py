@@ -1,0 +1,69 @@
+"""`python -m reweigh.training.gpu_check`: check a GPU, then train with the time that is left. See docs/gpu.md."""
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+
+from reweigh.data.packed import ENVIRONMENT
+from reweigh.errors import ConfigError, ReweighError
+from reweigh.training.__main__ import seconds
+from reweigh.training.gpu_check import parent
+from reweigh.training.gpu_check.checks import Context
+from reweigh.training.gpu_check.homeward import Homeward
+from reweigh.training.gpu_check.report import Report, complain
+
+HERE = "reweigh.training.gpu_check"
+STAGES = [
+    parent.Stage("machine", f"{HERE}.machine", 90),
+    parent.Stage("equality", f"{HERE}.equality", 90),
+    parent.Stage("capture", f"{HERE}.capture", 180),
+    parent.Stage("lanes", f"{HERE}.lanes", 90),
+    parent.Stage("throughput", f"{HERE}.throughput", 150),
+    parent.Stage("training", f"{HERE}.missing", 0),  # what is left
+]
+CASES = Path("packed") / "cases.json"  # in a folder that `reweigh pack` completed
+
+
+def main(arguments: list[str] | None = None, cases: Path | None = None) -> int:
+    """Run the command line; the exit code: 0, 1 if a check failed, 2 for a mistake on the command line."""
+    options = _parser().parse_args(arguments)
+    try:
+        chosen = parent.stages_of(options.only, STAGES)
+        if options.specs is not None:
+            cases = options.specs / CASES if (options.specs / CASES).is_file() else cases
+            if (options.specs / "packed" / "packed.json").is_file():
+                os.environ.setdefault(ENVIRONMENT, str(options.specs / "packed"))
+        if cases is None:
+            raise ConfigError("nothing to check with; give the folder that `reweigh pack DIR` completed: --specs DIR")
+        log = options.log or parent.log_path()
+        context = Context(options.device, options.specs and str(options.specs), str(cases))
+        report, home = Report(log), None
+        if options.home is not None:
+            home = Homeward(options.home, log)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that children are ended
+        try:
+            return parent.check(chosen, context, report, seconds(options.time), home.update if home else None)
+        finally:
+            if home is not None:
+                home.update(now=True)
+    except ReweighError as error:
+        complain(str(error))
+        return 2 if isinstance(error, ConfigError) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="reweigh gpu-check", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--specs", type=Path, metavar="DIR", help="specs to train, and what `reweigh pack` put there")
+    parser.add_argument("--for", dest="time", metavar="T", default="10m", help="how long in all, e.g. 10m (10m)")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal of a few seconds")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="by default results/bench/gpu-check-DATE.log")
+    parser.add_argument("--home", type=Path, metavar="DIR", help="write archives of the log and the new records to DIR")
+    names = [stage.name for stage in STAGES]
+    parser.add_argument("--only", nargs="+", choices=names, default=[], metavar="STAGE", help=", ".join(names))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""What has to come home from a machine that is lent: the log and the new records, in archives of a limited size."""
+
+import io
+import tarfile
+import time
+from pathlib import Path
+
+from reweigh import canonical_json
+
+PART_BYTES = 12 * 2**20  # an archive is closed when it is larger
+EVERY_SECONDS = 30.0
+RESULTS = Path("results")
+
+
+class Homeward:
+    """Archives `gpu-check-N.tar.gz` in a folder, rewritten as records are added, so that a kill loses half a minute."""
+
+    def __init__(self, folder: Path, log: Path) -> None:
+        self.folder, self.log = folder, log
+        self.began, self.written = time.time(), 0.0
+        self.closed: set[Path] = set()  # files in archives that are full
+        self.part = 0
+
+    def update(self, now: bool = False) -> None:
+        """Write the archive again, if the last time is a while ago."""
+        if not now and time.monotonic() - self.written < EVERY_SECONDS:
+            return
+        self.written = time.monotonic()
+        files = [path for path in self._new() if path not in self.closed]
+        content = archive([self.log, *files])
+        canonical_json.write(self.folder / f"gpu-check-{self.part}.tar.gz", content)
+        if len(content) > PART_BYTES:
+            self.closed |= {*files}
+            self.part += 1
+
+    def _new(self) -> list[Path]:
+        """Records and their traces that were written since the beginning."""
+        paths = RESULTS.glob("*/*/*/*/*/seed*")
+        return sorted(path for path in paths if path.suffix in (".json", ".npz") and path.stat().st_mtime >= self.began)
+
+
+def archive(files: list[Path]) -> bytes:
+    """Files as a compressed tar, under their paths below the project."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz", compresslevel=6) as tar:
+        for path in files:
+            if path.is_file():
+                tar.add(path, arcname=path.as_posix().lstrip("/"))
+    return stream.getvalue()

@@ -1,0 +1,101 @@
+"""Stage 5: with the time that is left, train the runs of the folder whose record is missing, in its order."""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from reweigh.training.gpu_check.checks import Check, Context, Failed
+from reweigh.training.gpu_check.machine import experiment_of, spec_files
+from reweigh.training.gpu_check.report import NOTE, OK
+
+CALLS = 6  # of the program that trains, where it dies
+END_SECONDS = 25.0  # for it to save its runs, and for all to be written
+LEAST_SECONDS = 10.0
+LANES = (16, 8, 4)
+
+
+def checks(context: Context) -> Iterator[Check]:
+    """Calls of `python -m reweigh.training` until nothing is left: more than one only where one died."""
+    end = time.monotonic() + context.seconds
+    for number in range(1, CALLS + 1):
+        specs = left(context)
+        seconds = end - time.monotonic() - END_SECONDS
+        if not specs or seconds < LEAST_SECONDS:
+            text = f"{len(specs)} runs left, {max(seconds, 0):.0f} s for them"
+            yield Check("left", functools.partial(str, text))
+            return
+        action = functools.partial(train, context, specs, seconds)
+        fewer = {"lanes": [str(at_once(context)) if number == 1 else "all"]}
+        yield Check(f"call {number}", action, fewer, context.seconds)
+
+
+def left(context: Context) -> list[Path]:
+    """The specs of the folder whose record is missing, without those that an earlier stage excluded."""
+    from reweigh.training.__main__ import is_current
+
+    if context.folder is None:
+        return []
+    chosen = []
+    for path in spec_files(context.folder):
+        spec = json.loads(path.read_bytes())
+        if excluded(context, spec) is None and not is_current(spec):
+            chosen.append(path)
+    return chosen
+
+
+def excluded(context: Context, spec: dict[str, Any]) -> str | None:
+    """Why a run is not trained here; None if it is."""
+    if context.without("nets", spec["model"]["name"]):
+        return "its net computes something else on this GPU"
+    if context.without("precisions", spec["training"]["precision"]):
+        return "its precision does not repeat on this GPU"
+    if context.without("experiments", experiment_of(spec)):
+        return "its splits are not those of home"
+    if eager(context, spec):
+        return "that its captured step is its eager one has not been shown"
+    return None
+
+
+def eager(context: Context, spec: dict[str, Any]) -> bool:
+    """Whether a run's steps may not be captured: a check of its method or of its net failed, or was not taken."""
+    names = (spec["uses"], spec["model"]["name"])
+    return context.device == "cuda" and any(
+        context.without("capture", name) or not context.shown("capture", f"replayed {name}") for name in names
+    )
+
+
+def at_once(context: Context) -> int:
+    """How many runs to train side by side: the most that the checks allow; by measured speed, where there is one."""
+    if context.device == "cpu" or context.without("lanes", "all") or not context.shown("lanes", "side by side"):
+        return 1
+    allowed = [lanes for lanes in LANES if not context.without("lanes", str(lanes))]
+    rates = {lanes: context.facts.get(f"resnet32 nhwc fp32 {lanes} lanes", 0.0) for lanes in allowed}
+    return max(allowed, key=lambda lanes: (rates[lanes], lanes), default=1)
+
+
+def train(context: Context, specs: list[Path], seconds: float) -> str:
+    """One call. A line for each run that ends. Raises Failed if the program died, or could not train a run."""
+    lanes = at_once(context)
+    command = [sys.executable, "-m", "reweigh.training", *map(str, specs), "--time-budget", f"{seconds:.0f}s"]
+    command += ["--at-once", str(lanes)]
+    environment = dict(os.environ, CUDA_VISIBLE_DEVICES="") if context.device == "cpu" else None
+    ended, last = 0, ""
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    for line in process.stderr or ():
+        last = line.strip() or last
+        run, _, told = line.strip().partition(": ")
+        if told.startswith(("finished", "diverged")):
+            ended += 1
+            context.note(run, OK if told.startswith("finished") else NOTE, told)
+        else:
+            print(line, end="", file=sys.stderr, flush=True)
+    code = process.wait()
+    if code not in (0, 75):
+        raise Failed(f"{ended} of {len(specs)} runs ended, then the program did, with code {code}: {last}")
+    return f"{ended} of {len(specs)} runs ended, {lanes} side by side" + ("; time is up" if code else "")

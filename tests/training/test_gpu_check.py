@@ -1,0 +1,317 @@
+"""The check of a GPU, rehearsed on a CPU: every stage on a bare machine, and every way in which a stage can fail."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from functools import partial
+
+import pytest
+import torch
+from support import capture as stand_in
+from support.project import ROOT
+
+from reweigh.planning import gpu_cases, pack
+from reweigh.training.gpu_check import capture, cases, child, compare, missing, parent
+from reweigh.training.gpu_check.checks import Context, Failed
+from reweigh.training.gpu_check.homeward import Homeward
+from reweigh.training.gpu_check.report import Report
+
+BLOCKED = ("pydantic", "typer", "snakemake", "rich", "pandas", "PIL", "scipy", "matplotlib", "torchvision")
+STAGES = ("machine", "equality", "capture", "lanes", "throughput", "training")
+RUNS = ("smoke/tdr/mnist-4v9/rho0.1/none/seed0", "smoke/tdr/cifar10-4v9-convnet/rho0.3/none/seed0")
+
+
+@pytest.fixture(scope="module")
+def case_file(tmp_path_factory):
+    """What `reweigh pack` writes."""
+    path = tmp_path_factory.mktemp("cases") / "cases.json"
+    path.write_text(json.dumps(gpu_cases.cases(ROOT)))
+    return path
+
+
+@pytest.fixture
+def context(case_file):
+    return Context("cpu", cases=str(case_file))
+
+
+def fields(text):
+    """The lines of a report as lists of their five fields, without remarks."""
+    return [line.split(" | ") for line in text.splitlines() if not line.startswith("#")]
+
+
+def check(stages, tmp_path, monkeypatch, budget=60.0, seconds=30.0):
+    """Take some stages of tests/support; the exit code, the lines of the log and all of it."""
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}{os.pathsep}{ROOT / 'tests'}")
+    listed = [parent.Stage(name, f"support.{name}", seconds) for name in stages]
+    code = parent.check(listed, Context("cpu"), Report(tmp_path / "log"), budget)
+    text = (tmp_path / "log").read_text()
+    return code, fields(text), text
+
+
+# --- the parent -------------------------------------------------------------------------------------------------------
+
+
+def test_whatever_a_check_does_the_next_ones_are_taken_and_told(tmp_path, monkeypatch):
+    code, lines, text = check(("faulty_checks", "following_checks"), tmp_path, monkeypatch)
+    assert code == 1
+    status = {line[1]: line[2] for line in lines if line[0] == "faulty_checks"}
+    assert status == {
+        "first": "ok", "differs": "FAILED", "raises": "FAILED", "skips": "skipped", "hangs": "FAILED",
+        "dies": "FAILED", "last": "ok",
+    }  # fmt: skip
+    detail = {line[1]: line[4] for line in lines}
+    assert detail["differs"] == "state.model.conv1.weight: 3 of 150 values differ; falls back: nets without lenet"
+    assert (
+        "RuntimeError: operation not permitted when stream is capturing" in detail["raises"]
+    )  # the root, not the mask
+    assert "faulty_checks.py" not in detail["raises"] and "# what it printed" in text
+    assert "hung: no answer in 2 s, at File" in detail["hangs"] and "faulty_checks.py" in detail["hangs"]
+    assert "SIGSEGV" in detail["dies"]
+    falls_back = {"nets": ["lenet"], "capture": ["er"], "lanes": ["16"], "precisions": ["bf16"]}
+    told, facts = json.loads(detail["told"])
+    assert told == falls_back and facts.pop("rate") == 7.0
+    assert set(facts) == {"faulty_checks began", "following_checks began"}
+    assert lines[-1][:3] == ["all", "summary", "FAILED"] and "3 ok, 4 FAILED, 1 skipped" in lines[-1][4]
+
+
+def test_a_stage_whose_time_is_over_skips_the_rest(tmp_path, monkeypatch):
+    """The check that was at work is skipped, not failed: it was not given its time, so nothing falls back."""
+    code, lines, _ = check(("slow_checks", "following_checks"), tmp_path, monkeypatch, seconds=3.0)
+    assert [line[1:3] for line in lines[:2]] == [["long", "skipped"], ["rest", "skipped"]]
+    assert code == 0 and json.loads(lines[2][4])[0] == {}
+
+
+def test_a_stage_that_does_not_start_is_given_up(tmp_path, monkeypatch):
+    code, lines, text = check(("no_such_stage", "following_checks"), tmp_path, monkeypatch)
+    assert code == 1 and lines[0][1:3] == ["process", "FAILED"] and "No module named" in text
+    assert [line[2] for line in lines if line[0] == "following_checks"] == ["ok"]
+
+
+def test_the_log_is_written_line_by_line(tmp_path, capsys):
+    report = Report(tmp_path / "deep" / "log")
+    report.line("stage", "a|b", "ok", 1.234, "two\nlines")
+    assert (tmp_path / "deep" / "log").read_text() == "stage | a/b | ok | 1.23 | two lines\n" == capsys.readouterr().out
+
+
+def test_the_parent_imports_no_torch(tmp_path):
+    """So that it cannot touch a GPU, and is not ended by what a GPU does."""
+    code = "import sys, reweigh.training.gpu_check.__main__ as m; sys.exit('torch' in sys.modules)"
+    run(tmp_path, "-c", code)
+
+
+def test_failures_without_end_and_a_device_that_is_not_there_cost_no_more_than_a_few_processes(tmp_path, monkeypatch):
+    code, lines, _ = check(("hopeless_checks", "following_checks"), tmp_path, monkeypatch)
+    assert code == 1 and [line[2] for line in lines[:-1]] == ["FAILED"] * 6 + ["skipped"] * 2
+    assert lines[6][4] == "6 failed one after another" and lines[7][4] == "there is no device"
+
+
+# --- what is compared -------------------------------------------------------------------------------------------------
+
+
+def test_the_first_step_and_tensor_that_differ_are_named(context, monkeypatch):
+    steps = []
+
+    def spoilt(program, device_side):
+        logged = device_side()
+        steps.append(program)
+        if len(steps) % 18 == 3:  # a captured run has 18 steps, and is made twice: once whole, once step by step
+            run[-1].model.fc1.bias.data[5] += 1e-6
+        return logged
+
+    run, make = [], cases.run_of
+
+    def run_of(spec, device, execute=None):
+        made = make(spec, device, *([execute] if execute else []))
+        run.extend([made] if execute else [])
+        return made
+
+    monkeypatch.setattr(cases, "run_of", run_of)
+    monkeypatch.setattr(cases, "executor", lambda context: spoilt)
+    with pytest.raises(Failed, match=r"after step 3: state\.model\.fc1\.bias: 1 of 120 values differ, by 1e-06"):
+        capture.replays(context, partial(cases.spec_of, context, "lenet", "none"))
+
+
+@pytest.mark.parametrize("method", ["none", "tdr"])
+def test_a_replay_is_compared_with_its_eager_twin(method, context, monkeypatch):
+    """By the stand-in for graphs that tests have: recorded and replayed, a run is the run that was only recorded."""
+    make, executors = cases.run_of, [stand_in.observed, stand_in.Replayed()]
+
+    def run_of(spec, device, execute=None):
+        return make(spec, device, executors[execute is not None])
+
+    monkeypatch.setattr(cases, "run_of", run_of)
+    detail, facts = capture.replays(context, partial(cases.spec_of, context, "lenet", method))
+    assert detail.startswith("18 steps, ") and facts == {f"replayed {method}": True, "replayed lenet": True}
+    assert executors[1].replays > 5
+
+
+def test_bits_are_compared_and_not_values():
+    nan, zero = torch.tensor([float("nan")]), torch.zeros(1)
+    assert compare.first_difference({"a": nan}, {"a": nan.clone()}) is None
+    assert compare.first_difference({"a": zero}, {"a": -zero}).startswith("a: ")
+    assert compare.first_difference({"a": zero}, {"a": zero.double()}).startswith("a: torch.float32")
+    assert compare.first_difference({"a": [zero, 1]}, {"a": [zero]}) == "a[1] is missing from the second"
+    assert compare.first_difference({"seconds": 1.0, "b": 2}, {"seconds": 3.0, "b": 2}) is None
+    assert compare.first_distant({"a": zero}, {"a": zero + 5e-4}, 1e-2, 1e-3) is None
+    assert "1 of 1 values differ" in compare.first_distant({"a": zero}, {"a": zero + 2e-3}, 1e-2, 1e-3)
+    assert compare.first_distant({"a": zero}, {"a": nan}, 1e-2, 1e-3)
+
+
+@pytest.mark.parametrize("net", ["lenet", "mlp", "resnet32"])
+def test_made_up_data_have_every_class_and_every_part(net, context):
+    raw, split = cases.made_up(cases.spec_of(context, net, "none"), 55)
+    assert (split.class_counts > 0).all() and (split.group_counts > 0).all()
+    assert len(split.target) and len(split.validation) and len(split.test)
+    assert raw.train_inputs.std() > 0
+
+
+def test_every_method_and_every_net_of_the_paper_scale_is_checked(case_file):
+    body = json.loads(case_file.read_text())
+    modules = {path.stem for path in (ROOT / "src/reweigh/methods").glob("[a-z]*.py")} - {"base", "template"}
+    used = {case["uses"] for case in body["methods"]}
+    assert used <= modules and {"tdr", "er", "absgd", "meta", "crt"} <= used
+    assert set(body["nets"]) >= {"lenet", "convnet", "resnet20", "resnet32", "mlp"}
+
+
+def test_what_an_earlier_stage_excludes_is_not_trained(context, config):
+    spec = config.resolve("smoke/tdr/mnist-4v9/rho0.1/er/seed0")
+    assert missing.excluded(context, spec) is None
+    for falls_back in ({"nets": ["lenet"]}, {"precisions": ["fp32"]}, {"experiments": ["smoke/tdr/mnist-4v9"]}):
+        assert missing.excluded(Context("cuda", falls_back=falls_back), spec)
+    assert missing.excluded(Context("cuda", falls_back={"nets": ["mlp"], "lanes": ["all"]}), spec) is None
+
+
+def test_what_no_check_has_shown_is_not_relied_upon(config):
+    """A stage that had no time has shown nothing; one that nobody asked for is not missed."""
+    spec = config.resolve("smoke/tdr/mnist-4v9/rho0.1/er/seed0")
+    facts = {"capture began": True, "replayed er": True, "lanes began": True}
+    assert not missing.eager(Context("cuda"), spec) and missing.at_once(Context("cuda")) == 16
+    assert missing.eager(Context("cuda", facts=facts), spec) and missing.at_once(Context("cuda", facts=facts)) == 1
+    facts |= {"replayed lenet": True, "side by side": True}
+    assert not missing.eager(Context("cuda", facts=facts), spec) and missing.at_once(Context("cuda", facts=facts)) == 16
+    assert missing.eager(Context("cuda", facts=facts, falls_back={"capture": ["er"]}), spec)
+
+
+def test_as_many_runs_side_by_side_as_the_checks_allow_and_pay():
+    rates = {f"resnet32 nhwc fp32 {lanes} lanes": rate for lanes, rate in ((4, 900.0), (8, 1200.0), (16, 1100.0))}
+    assert missing.at_once(Context("cuda", facts=rates)) == 8
+    assert missing.at_once(Context("cuda", facts=rates, falls_back={"lanes": ["8"]})) == 16
+    assert missing.at_once(Context("cuda")) == 16
+    assert missing.at_once(Context("cuda", falls_back={"lanes": ["all"]})) == 1
+
+
+def test_an_exception_is_told_by_its_root():
+    def masked():
+        try:
+            torch.zeros(2) @ torch.zeros(3)
+        except RuntimeError as error:
+            raise ValueError("a mask") from error
+
+    with pytest.raises(ValueError, match="a mask") as caught:
+        masked()
+    assert child.told(caught.value).startswith("RuntimeError: inconsistent tensor size")
+
+
+def test_what_comes_home_stays_below_the_size_of_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("reweigh.training.gpu_check.homeward.PART_BYTES", 1000)
+    (tmp_path / "log").write_text("a line\n")
+    home = Homeward(tmp_path / "home", tmp_path / "log")
+    for seed in range(3):
+        record = tmp_path / f"results/smoke/p/e/s/m/seed{seed}.json"
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_bytes(os.urandom(2000))
+        home.update(now=True)
+    names = []
+    for path in sorted((tmp_path / "home").iterdir()):
+        with tarfile.open(path) as archive:
+            names.append(archive.getnames())
+    assert len(names) == 3 and all(sum(name.endswith(".json") for name in part) == 1 for part in names)
+
+
+# --- all of it --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, raw_root):
+    """A folder of specs that `reweigh pack` completed in a project, and the project's records of the same runs."""
+    home = tmp_path_factory.mktemp("home")
+    for name in ("config", "src"):
+        (home / name).symlink_to(ROOT / name)
+    (home / "data").mkdir()
+    (home / "data" / "manifest.yaml").symlink_to(ROOT / "data" / "manifest.yaml")
+    (home / "data" / "raw").symlink_to(raw_root)
+    code = "import sys; from reweigh.cli import main; main()"
+    run(home, "-c", code, "plan", *RUNS, "--specs", "specs")
+    run(home, "-c", code, "pack", "specs")
+    run(home, "-m", "reweigh.training", *(f"specs/{name.replace('/', '__')}.json" for name in RUNS))
+    return home
+
+
+def run(folder, *arguments, expected=0, **changes):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": "", **changes}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=580
+    )
+    assert done.returncode == expected, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory, folder):
+    """A machine with torch, numpy and yaml alone, no network and no git, with the project and the specs."""
+    place = tmp_path_factory.mktemp("bare")
+    for name in BLOCKED:
+        (place / "blocked" / name).mkdir(parents=True)
+        (place / "blocked" / name / "__init__.py").write_text(f"raise ModuleNotFoundError({name!r})\n")
+    shutil.copytree(ROOT / "src", place / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    (place / "data" / "embedded").mkdir(parents=True)
+    shutil.copy(ROOT / "data" / "manifest.yaml", place / "data")
+    shutil.copytree(ROOT / "data" / "embedded" / "mnist", place / "data" / "embedded" / "mnist")
+    shutil.copytree(folder / "specs", place / "specs")
+    arguments = ("--device", "cpu", "--specs", "specs", "--for", "9m", "--home", "out", "--log", "out/check.log")
+    path = os.pathsep.join((str(place / "blocked"), str(place / "src")))
+    run(place, "-m", "reweigh.training.gpu_check", *arguments, PYTHONPATH=path, REWEIGH_MIRROR="")
+    return place
+
+
+@pytest.mark.slow
+def test_all_stages_run_on_a_bare_machine(bare):
+    lines = fields((bare / "out/check.log").read_text())
+    assert list(dict.fromkeys(line[0] for line in lines)) == [*STAGES, "all"]
+    assert {line[2] for line in lines} <= {"ok", "skipped", "note"}
+    by_name = {(line[0], line[1]): line for line in lines}
+    assert by_name["machine", "splits smoke/tdr/mnist-4v9"][4] == "1 splits equal home's"
+    assert by_name["machine", "splits smoke/tdr/cifar10-4v9-convnet"][4] == "1 splits equal home's"
+    assert by_name["machine", "code"][2] == "ok"
+    assert by_name["training", "call 1"][4] == "2 of 2 runs ended, 1 side by side"
+    assert by_name["training", RUNS[0]][2] == "ok"
+    with tarfile.open(bare / "out/gpu-check-0.tar.gz") as archive:
+        assert {f"results/{name}.json" for name in RUNS} <= {*archive.getnames()}
+
+
+@pytest.mark.slow
+def test_packed_rows_give_the_record_that_the_whole_data_set_gives(bare, folder):
+    """The same but for where the raw files came from, and for what a machine and a clock say."""
+    for name in RUNS:
+        here, there = (json.loads((place / f"results/{name}.json").read_bytes()) for place in (folder, bare))
+        for body in (here, there):
+            body["curves"].pop("train_seconds")
+            sources = {file.pop("source") for file in body["raw"]}
+        assert sources == ({"packed"} if "cifar10" in name else {"embedded"})
+        kept = ("spec_digest", "code", "split", "raw", "stages", "metrics", "curves", "status", "steps", "trace")
+        assert {key: here[key] for key in kept} == {key: there[key] for key in kept}
+
+
+def test_a_folder_without_specs_says_how_to_write_them(tmp_path):
+    from reweigh.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="reweigh plan TARGET --specs"):
+        pack.pack(tmp_path)
+    for text, size in (("40M", 40 * 2**20), ("1.5G", 3 * 2**29), ("12", 12), ("8 KiB", 2**13)):
+        assert pack.size(text) == size
+    with pytest.raises(ConfigError, match="--limit"):
+        pack.size("much")
