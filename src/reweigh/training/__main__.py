@@ -23,7 +23,7 @@ from typing import Any
 
 from reweigh.config.names import RunName
 from reweigh.errors import ConfigError, RecordError, ReweighError, TrainingError
-from reweigh.records import attestations, record
+from reweigh.records import attestations, commit, record
 from reweigh.training import afresh
 from reweigh.training.device import take_lease
 
@@ -293,7 +293,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         budget = None if options.time_budget is None else seconds(options.time_budget)
-        specs = [read_spec(path) for path in spec_paths(options.specs)]
+        paths = spec_paths(options.specs)
+        specs = [read_spec(path) for path in paths]
+        commit.look_in(path.parent for path in paths)
         return train(specs, budget, options.again, at_once_of(options.at_once)).exit_code
     except ReweighError as error:
         print(f"reweigh: {error}", file=sys.stderr)
