@@ -184,7 +184,9 @@ def test_the_head_is_trained_as_multinomial_regression_on_fixed_features_is(meth
     factors, average = np.ones(CLASSES), 0.0  # of LWS; s of ABSGD
     learned = [factors] if method == "lws" else [weight, bias]
     momenta = [np.zeros_like(value) for value in learned]
-    stream = joint.parts.train.stream(SECOND["batch_size"], 0, "batches-1", True, False, said["second_stage"]["sampling"])
+    stream = joint.parts.train.stream(
+        SECOND["batch_size"], 0, "batches-1", True, False, said["second_stage"]["sampling"]
+    )
     total = SECOND["epochs"] * stream.per_cycle
     assert run.step == joint.step + total
     for step in range(total):
