@@ -91,7 +91,7 @@ class MomentumSGD:
             velocity,
             weight_decay=decay,
             momentum=self.momentum,
-            lr=self.rate.tensor,
+            lr=self.rate.tensor if self.rate.tensor is not None else torch.tensor(self.rate.value),
             dampening=0.0,
             nesterov=self.nesterov,
             maximize=False,

@@ -48,7 +48,7 @@ def _mnist(folder, generator, patch):
 
 
 def _adult(folder, whole, patch):
-    """The first rows of the real training file; the test rows are some of them, so that all of their values are known."""
+    """The first rows of the real training file; the test rows are among them, so that all their values are known."""
     folder.mkdir()
     lines = (whole / "adult.data").read_text().splitlines()[:ADULT_LINES]
     (folder / "adult.data").write_text("\n".join(lines) + "\n")

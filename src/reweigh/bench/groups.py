@@ -173,10 +173,10 @@ def _epochs(bench: Bench, run: Any, keeper: Keeper, epochs: int) -> tuple[float,
             run.advance()
             keeper(run)
 
-    with Stopwatch(run, "_device_side", "_tally", "_measured") as spent:
+    with Stopwatch(run, "_device_side", "_measured") as spent, Stopwatch(run.tally, "add") as counted:
         total = bench.timed(work)()
     training_ = total - spent["_measured"]
-    return (training_ - spent["_device_side"] + spent["_tally"]) / training_, training_ / taken
+    return (training_ - spent["_device_side"] + counted["add"]) / training_, training_ / taken
 
 
 # --- packed ----------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ class InputsOnDisk(Protocol):
 
     def __len__(self) -> int: ...
 
-    def part(self, part: "Part", data: Mapping[str, Any], device: Any, train: bool) -> Any:
+    def part(self, part: "Part", data: Mapping[str, Any], device: Any, train: bool, layout: str) -> Any:
         """A part of a split that streams its batches; `data` is the data block of a spec."""
 
 

@@ -211,7 +211,7 @@ class BatchStream:
         return self.left if self._short else self.batch_size
 
     def follow(self, members: np.ndarray) -> None:
-        if np.array_equal(members, self._members):
+        if self._members is not None and np.array_equal(members, self._members):
             return
         labels = self._labels_of_part[members]
         if epoch_size(self.sampling, labels) != self.length:

@@ -204,7 +204,7 @@ class FileStream:
 
     def follow(self, members: np.ndarray) -> None:
         """Draw from these rows of the part from the next batch on; what was read ahead of others is dropped."""
-        if np.array_equal(members, self.order.members):
+        if self.order.members is not None and np.array_equal(members, self.order.members):
             return
         labels = self.part.labels.cpu().numpy()[members]
         if sampling.epoch_size(self.order.sampling, labels) != self.order.count:

@@ -20,19 +20,18 @@ import torch
 from torch import nn
 
 from reweigh.data.arrays import RawData, Split
-from reweigh.data.batches import Batch
 from reweigh.errors import ConfigError
-from reweigh.methods.base import Method, RunContext, Step
+from reweigh.methods.base import Method, Step
 from reweigh.models import build, parameter_count
 from reweigh.models.layers import dropout_layers, hold_dropout
 from reweigh.optimisers import MomentumSGD, Optimiser
 from reweigh.streams import stream_seed
 from reweigh.training.evaluation import Evaluation, exact_head
 from reweigh.training.schedule import learning_rate
-from reweigh.training.stages import Course, Parts, context_of, courses
+from reweigh.training.stages import Course, Parts, context_of, courses, first_context
+from reweigh.training.tally import ALL_ZERO, FAULTS, UNPREDICTED, Tally
 
 CURVES = ("epoch", "stage", "train_loss", "effective_weight", "train_seconds")
-FAULTS = {1: "a loss or weight was not finite", 2: "all weights were 0", 3: "predictions were not finite"}
 Tick = Callable[["Run"], None]
 Logged = dict[str, torch.Tensor]
 
@@ -82,8 +81,7 @@ class Run:
         # What the device side of a step reads and writes.
         self.number = torch.zeros((), dtype=torch.int64, device=device)  # of the step
         self.dropout_seed = self.number.clone() if dropout_layers(self.model) else None
-        self.sums = torch.zeros(2, dtype=torch.float64, device=device)  # of losses and of weights, in this epoch
-        self.fault = torch.full((2,), -1, dtype=torch.int64, device=device)  # the first: its step, one of FAULTS
+        self.tally = Tally(device)
         self.optimiser: Optimiser | None = None
         self._enter()
 
@@ -100,23 +98,7 @@ class Run:
         return model
 
     def _new_method(self) -> Method:
-        training, train, target = self.spec["training"], self.parts.train, self.parts.target
-        size, target_size = training["batch_size"], training["target_batch_size"]
-        augmented = self.spec["method_options"].get("target_augment", True)
-        context = RunContext(
-            seed=self.seed,
-            classes=self.evaluation.classes,
-            class_counts=torch.tensor(self.parts.split.class_counts, dtype=torch.float32, device=self.device),
-            group_counts=torch.tensor(self.parts.split.group_counts, dtype=torch.float32, device=self.device),
-            batch_size=size,
-            epochs=training["epochs"],
-            learning_rate=training["learning_rate"],
-            weight_decay=training["weight_decay"],
-            target=target.stream(target_size, self.seed, "target-batches", augmented) if target else None,
-            fresh=train.stream(size, self.seed, "fresh-batches", True),
-            train=train,
-            validation=self.parts.validation,
-        )
+        context = first_context(self.parts, self.evaluation.classes)
         module = importlib.import_module(f"reweigh.methods.{self.spec['uses']}")
         method: Method = module.Method(self.spec["method_options"], context)
         return method
@@ -220,20 +202,11 @@ class Run:
             nn.utils.clip_grad_norm_(model.parameters(), limit)
         assert self.optimiser is not None
         self.optimiser.step({name: value.grad for name, value in model.named_parameters() if value.grad is not None})
-        self._tally(batch, losses.detach(), weights, loss.detach())
+        balance = method.balance_of(batch)
+        counted = weights if balance is None else weights * balance[batch.labels]
+        total = method.total_weight(batch, weights)
+        self.tally.add(self.number, losses.detach(), counted, total, loss.detach(), method.may_rest)
         return method.logged
-
-    def _tally(self, batch: Batch, losses: torch.Tensor, weights: torch.Tensor, loss: torch.Tensor) -> None:
-        """Add to the epoch's sums and note the first step with a fault, without waiting for the device."""
-        total_weight = self.method.total_weight(batch, weights)
-        self.sums += torch.stack((losses.mean(), total_weight))
-        kind = (~torch.isfinite(loss + total_weight + losses.sum())).long()
-        if not self.method.may_rest:
-            balance = self.method.balance_of(batch)
-            weighted = weights if balance is None else weights * balance[batch.labels]
-            kind = torch.where(weighted.any() | (kind > 0), kind, 2)
-        first = (self.fault[0] < 0) & (kind > 0)
-        self.fault.copy_(torch.where(first, torch.stack((self.number, kind)), self.fault))
 
     def _keep(self, logged: Logged) -> None:
         for name, value in logged.items():
@@ -243,31 +216,24 @@ class Run:
 
     def _end_epoch(self) -> None:
         course = self.course
-        mean_loss, mean_weight = (self.sums / course.steps_per_epoch).tolist()
-        self.sums.zero_()
-        self._judge(mean_weight)
+        mean_loss, mean_weight = self.tally.end_epoch(course.steps_per_epoch)
+        if fault := self.tally.fault():
+            self._diverge(*fault)
+        elif self.method.may_rest and mean_weight == 0:
+            self._diverge(self.step - 1, ALL_ZERO)
         epoch = course.at(self.stage_step - 1).epoch + 1
         last = self.stage_step == course.steps or self.diverged_at is not None
         if last or epoch % self.spec["training"]["evaluate_every"] == 0:
-            measured = self._measure()
             row = {
                 "epoch": epoch,
                 "stage": course.number,
                 "train_loss": mean_loss if np.isfinite(mean_loss) else None,
                 "effective_weight": mean_weight if np.isfinite(mean_weight) else None,
                 "train_seconds": self.seconds,
-                **measured,
+                **self._measure(),
             }
             for name, curve in self.curves.items():
                 curve.append(row.get(name))
-
-    def _judge(self, mean_weight: float) -> None:
-        """Whether the run diverged in the epoch that is over."""
-        step, kind = self.fault.tolist()
-        if step < 0 and self.method.may_rest and mean_weight == 0:
-            step, kind = self.step - 1, 2
-        if step >= 0:
-            self._diverge(step, kind)
 
     def _diverge(self, step: int, kind: int) -> None:
         self.diverged_at, self.diverged_because = step, FAULTS[kind]
@@ -276,7 +242,7 @@ class Run:
         """The values of the curves, {} of a run that diverged, be it only seen by its predictions."""
         row: dict[str, Any] = self._measured(self.evaluation.row) if self.diverged_at is None else {}
         if row and self.evaluation.unpredicted:
-            self._diverge(max(0, self.step - 1), 3)
+            self._diverge(max(0, self.step - 1), UNPREDICTED)
         return row if self.diverged_at is None else {}
 
     def _measured(self, measure: Callable[[Callable[[torch.Tensor], torch.Tensor]], Any]) -> Any:
@@ -328,21 +294,10 @@ class Run:
             self.stage_over(self)
 
     def _set_up(self) -> None:
-        """What the steps of the present stage use: what of the model is trained, and its optimiser."""
-        stage, training = self.course.stage, self.course.training
-        for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(stage.train == "all" or f"{name}.".startswith(f"{stage.train}."))
+        """What the steps of the present stage use: the mode of the model, and the optimiser of what is trained."""
+        training = self.course.training
+        trained, decay = self.course.trained(self.model)
         self._set_mode()
-        trained: dict[str, torch.Tensor] = {
-            name: value for name, value in self.model.named_parameters() if value.requires_grad
-        }
-        if not trained:
-            raise ConfigError(f"stage {stage.name}: the model has no parameters of the name {stage.train}")
-        by_layer = training.get("layer_weight_decay") or {}
-        decay: dict[str, float] = {
-            name: next((own for prefix, own in by_layer.items() if name.startswith(prefix)), training["weight_decay"])
-            for name in trained
-        }
         self.optimiser = self.method.optimiser(trained, decay) or MomentumSGD(
             trained, training["learning_rate"], training["momentum"], training["nesterov"], decay
         )
@@ -361,51 +316,23 @@ class Run:
 
         A run that diverged has no metrics: NaN logits are no prediction.
         """
-        measured = self.evaluation.measured
-        counts = self.evaluation.counts
-        empty = np.zeros((self.evaluation.groups, self.evaluation.classes, self.evaluation.classes), np.int64)
-        found = self.evaluation.of(empty if counts is None else counts)
-        stages = [self._stage_result(course) for course in self.courses]
-        best = stages[-1]["best_epoch_test_accuracy"] if stages else None
-        found["best_epoch_test_accuracy"] = found["test_accuracy"] if best is None else best
-        if self.diverged_at is not None:
-            found = dict.fromkeys(found)
-        also = self._measured(self.evaluation.beside) if self.evaluation.also and self.diverged_at is None else None
+        finished = self.diverged_at is None
+        stages = [course.result(self.curves) for course in self.courses]
+        found = self.evaluation.metrics(stages[-1]["best_epoch_test_accuracy"] if stages else None)
+        measured: dict[str, Any] = {
+            "curves": self.curves,
+            "stages": stages,
+            "metrics": found if finished else dict.fromkeys(found),
+        }
         return {
-            "status": "finished" if self.diverged_at is None else "diverged",
+            "status": "finished" if finished else "diverged",
             "diverged_at_step": self.diverged_at,
             "diverged_because": self.diverged_because,
             "seconds": self.seconds,
             "steps": self.step,
             "parameters": parameter_count(self.model),
-            "curves": {name.replace("test", measured): values for name, values in self.curves.items()},
-            "stages": [{name.replace("test", measured): value for name, value in stage.items()} for stage in stages],
-            "metrics": {name.replace("test", measured): value for name, value in found.items()},
-            "also_measured": also,
-        }
-
-    def _stage_result(self, course: Course) -> dict[str, Any]:
-        """A stage, for the record: its length, what it trained on, its batches, its best epoch."""
-        epochs = [
-            (accuracy, -epoch)
-            for accuracy, epoch, number in zip(
-                self.curves["test_accuracy"], self.curves["epoch"], self.curves["stage"], strict=True
-            )
-            if number == course.number and accuracy is not None
-        ]
-        best, epoch = max(epochs, default=(None, None))
-        stage = course.stage
-        return {
-            "name": stage.name,
-            "epochs": stage.epochs,
-            "train": stage.train,
-            "part": stage.part,
-            "fresh": stage.fresh,
-            "sampling": stage.sampling,
-            "batch_size": course.training["batch_size"],
-            "steps_per_epoch": course.steps_per_epoch,
-            "best_epoch": None if epoch is None else -epoch,
-            "best_epoch_test_accuracy": best,
+            **self.evaluation.named(measured),
+            "also_measured": self._measured(self.evaluation.beside) if self.evaluation.also and finished else None,
         }
 
     def trace(self) -> dict[str, np.ndarray]:
@@ -435,8 +362,7 @@ class Run:
             "begun": self.begun,
             "seconds": self.seconds,
             "curves": self.curves,
-            "sums": self.sums,
-            "fault": self.fault,
+            "tally": self.tally.state(),
             "diverged": (self.diverged_at, self.diverged_because),
             "counts": self.evaluation.counts,
         }
@@ -460,8 +386,7 @@ class Run:
         self.seconds, self.evaluation.counts = state["seconds"], state["counts"]
         self.diverged_at, self.diverged_because = state["diverged"]
         self.curves = {name: list(values) for name, values in state["curves"].items()}
-        self.sums.copy_(state["sums"])
-        self.fault.copy_(state["fault"])
+        self.tally.load_state(state["tally"])
         if not entered:
             self._enter()  # after a last stage of no epochs it measures what that did
         elif not self.over:

@@ -68,6 +68,23 @@ class Evaluation:
         """The metrics of a count of the held-out part."""
         return metrics(counts, self.two_class, self.group_is_label)
 
+    def metrics(self, best_accuracy: float | None) -> dict[str, Any]:
+        """The metrics of the last count, and the best accuracy of the last stage's curve, if it has one."""
+        empty = np.zeros((self.groups, self.classes, self.classes), np.int64)
+        found = self.of(empty if self.counts is None else self.counts)
+        return {
+            **found,
+            "best_epoch_test_accuracy": found["test_accuracy"] if best_accuracy is None else best_accuracy,
+        }
+
+    def named(self, value: Any) -> Any:
+        """A value of the record whose keys name the part that was measured, where that is not the test set."""
+        if isinstance(value, list):
+            return [self.named(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        return {name.replace("test", self.measured): self.named(one) for name, one in value.items()}
+
     def beside(self, predict: Predict) -> dict[str, dict[str, Any]]:
         """The metrics of the parts of `also_measure`, by name: train, train_clean (true labels), validation."""
         found = {}

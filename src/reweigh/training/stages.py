@@ -1,11 +1,13 @@
 """The stages of a run: what each trains on, how long, and the streams of its batches."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from reweigh.data.arrays import Part, RawData, Split
 from reweigh.data.batches import InputPart, Stream, make_part
@@ -99,6 +101,40 @@ class Course:
         epoch = self.first_epoch + stage_step // self.steps_per_epoch
         return Position(self.first_step + stage_step, epoch, self.stage, stage_step, self.steps_per_epoch)
 
+    def trained(self, model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+        """The parameters that the stage trains, the others being held, and the weight decay of each, by name.
+
+        The decay is that of the stage, biases too, but for layers that the training block names.
+        """
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(self.stage.train == "all" or f"{name}.".startswith(f"{self.stage.train}."))
+        trained: dict[str, torch.Tensor] = {
+            name: value for name, value in model.named_parameters() if value.requires_grad
+        }
+        if not trained:
+            raise ConfigError(f"stage {self.stage.name}: the model has no parameters of the name {self.stage.train}")
+        by_layer, decay = self.training.get("layer_weight_decay") or {}, self.training["weight_decay"]
+        own = {name: [value for prefix, value in by_layer.items() if name.startswith(prefix)] for name in trained}
+        return trained, {name: values[0] if values else decay for name, values in own.items()}
+
+    def result(self, curves: Mapping[str, list[Any]]) -> dict[str, Any]:
+        """The stage, for the record: its length, what it trained on, its batches, the first of its best epochs."""
+        columns = (curves["stage"], curves["test_accuracy"], curves["epoch"])
+        reached = [
+            (accuracy, -epoch)
+            for number, accuracy, epoch in zip(*columns, strict=True)
+            if number == self.number and accuracy is not None
+        ]
+        accuracy, epoch = max(reached, default=(None, None))
+        stated = {name: getattr(self.stage, name) for name in ("name", "epochs", "train", "part", "fresh", "sampling")}
+        return {
+            **stated,
+            "batch_size": self.training["batch_size"],
+            "steps_per_epoch": self.steps_per_epoch,
+            "best_epoch": None if epoch is None else -epoch,
+            "best_epoch_test_accuracy": accuracy,
+        }
+
     def follow(self, members: np.ndarray) -> None:
         """Draw the next epochs from these members of the part, and count them, in place."""
         self.batches.follow(members)
@@ -129,6 +165,27 @@ def courses(method: Method, parts: Parts, training: dict[str, Any], seed: int) -
         taken.append(Course(number, stage, part, stream, block, step, epoch, *counts))
         step, epoch = step + taken[-1].steps, epoch + stage.epochs
     return taken
+
+
+def first_context(parts: Parts, classes: int) -> RunContext:
+    """What a method may know of its run when it is made."""
+    training, seed, split = parts.spec["training"], parts.spec["seed"], parts.split
+    augmented = parts.spec["method_options"].get("target_augment", True)
+    target = parts.target
+    return RunContext(
+        seed=seed,
+        classes=classes,
+        class_counts=torch.tensor(split.class_counts, dtype=torch.float32, device=parts.device),
+        group_counts=torch.tensor(split.group_counts, dtype=torch.float32, device=parts.device),
+        batch_size=training["batch_size"],
+        epochs=training["epochs"],
+        learning_rate=training["learning_rate"],
+        weight_decay=training["weight_decay"],
+        target=target.stream(training["target_batch_size"], seed, "target-batches", augmented) if target else None,
+        fresh=parts.train.stream(training["batch_size"], seed, "fresh-batches", True),
+        train=parts.train,
+        validation=parts.validation,
+    )
 
 
 def context_of(course: Course, before: RunContext, seed: int) -> RunContext:
