@@ -72,13 +72,16 @@ def table(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
             **{name: body["metrics"].get(name) if body["status"] == "finished" else None for name in METRICS},
             **{name: body.get(name) for name in COSTS},
             "device": body["device"]["name"],
+            "packed": body["device"]["kind"] == "cuda" and body["device"]["runs_at_once"] > 1,
             "collapsed": _collapsed(body),
             "digest": body["digest"],
         }
         for run, body in records.items()
     ]
-    columns = ["run", *RunName._fields, "status", *METRICS, *COSTS, "device", "collapsed", "digest"]
-    return pd.DataFrame(rows, columns=columns).astype({**dict.fromkeys(METRICS, float), "collapsed": bool})
+    columns = ["run", *RunName._fields, "status", *METRICS, *COSTS, "device", "packed", "collapsed", "digest"]
+    return pd.DataFrame(rows, columns=columns).astype(
+        {**dict.fromkeys(METRICS, float), "packed": bool, "collapsed": bool}
+    )
 
 
 def _collapsed(body: dict[str, Any]) -> bool:

@@ -54,6 +54,8 @@ def curves_agree(body: Body) -> Iterator[str]:
             and same(precision, share_of(round(hits), round(hits + false_hits)), COUNT_TOLERANCE)
         ):
             yield f"after epoch {epoch}: minority_precision does not follow from accuracy and minority_recall"
+    if has_no_metrics(body) and accuracy and accuracy[-1] is not None and body["steps"] < _total_steps(body):
+        yield f"status is diverged, but its last epoch was measured: {accuracy[-1]}"
     yield from _means(body)
 
 
@@ -73,7 +75,7 @@ def _stages_of_curves(body: Body) -> Iterator[str]:
             yield f"stage {stage['name']}: its best epoch is not the highest of its curve, {best}"
     stated, best = body["metrics"][f"best_epoch_{key}"], body["metrics"][key] if best is None else best
     if not has_no_metrics(body) and stated != best:
-        yield f"metrics.best_epoch_{key} is not {best}, the highest of its curve"
+        yield f"metrics.best_epoch_{key} is not {best}, the highest of its last stage"
 
 
 def _means(body: Body) -> Iterator[str]:
@@ -103,7 +105,7 @@ def steps_agree(body: Body) -> Iterator[str]:
         # How many members there are, only the method knows; never more than the training set has.
         if stage["steps_per_epoch"] > expected or (part != "members" and stage["steps_per_epoch"] != expected):
             yield f"stage {stage['name']} has {stage['steps_per_epoch']} steps an epoch, but its data give {expected}"
-    total = sum(stage["epochs"] * stage["steps_per_epoch"] for stage in stages)
+    total = _total_steps(body)
     if body["status"] == "finished" and steps != total:
         yield f"steps is {steps}, but its stages and data give {total}"
     done, first, after = _last_epoch(stages, steps)
@@ -118,6 +120,10 @@ def steps_agree(body: Body) -> Iterator[str]:
     if len(epochs) != done // every + len(between) or epochs != sorted([*range(every, done + 1, every), *between]):
         yield f"curves.epoch is not every {every} epochs, and the last of each stage, of {done}"
     yield from _divergence(body, first)
+
+
+def _total_steps(body: Body) -> int:
+    return sum(stage["epochs"] * stage["steps_per_epoch"] for stage in stages_of(body))
 
 
 def _last_epoch(stages: list[dict[str, Any]], steps: int) -> tuple[int, int, int]:
