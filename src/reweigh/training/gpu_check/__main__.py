@@ -18,10 +18,10 @@ CASES = "cases.json"
 HERE = "reweigh.training.gpu_check"
 STAGES = [
     parent.Stage("machine", f"{HERE}.machine", 90),
-    parent.Stage("equality", f"{HERE}.equality", 90),
-    parent.Stage("capture", f"{HERE}.capture", 180),
-    parent.Stage("lanes", f"{HERE}.lanes", 90),
-    parent.Stage("throughput", f"{HERE}.throughput", 150),
+    parent.Stage("equality", f"{HERE}.equality", 60),
+    parent.Stage("capture", f"{HERE}.capture", 150),
+    parent.Stage("lanes", f"{HERE}.lanes", 60),
+    parent.Stage("throughput", f"{HERE}.throughput", 100),
     parent.Stage("training", f"{HERE}.missing", 0),  # what is left
 ]
 
