@@ -290,19 +290,22 @@ def test_an_exception_is_told_by_its_root():
 
 def test_what_comes_home_stays_below_the_size_of_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("reweigh.training.gpu_check.homeward.PART_BYTES", 1000)
+    monkeypatch.setattr("reweigh.training.gpu_check.homeward.PART_BYTES", 5000)
     (tmp_path / "log").write_text("a line\n")
     home = Homeward(tmp_path / "home", tmp_path / "log")
-    for seed in range(3):
+    for seed in range(5):
         record = tmp_path / f"results/smoke/p/e/s/m/seed{seed}.json"
         record.parent.mkdir(parents=True, exist_ok=True)
         record.write_bytes(os.urandom(2000))
-        home.update(now=True)
+        if seed % 3 == 0:  # three records can be new at once
+            home.update(now=True)
+    home.update(now=True)
     names = []
     for path in sorted((tmp_path / "home").iterdir()):
         with tarfile.open(path) as archive:
             names.append(archive.getnames())
-    assert len(names) == 3 and all(sum(name.endswith(".json") for name in part) == 1 for part in names)
+    assert [sum(name.endswith(".json") for name in part) for part in names] == [2, 2, 1]
+    assert len({name for part in names for name in part}) == 6 and all(any(name.endswith("/log") for name in part) for part in names)
 
 
 # --- all of it --------------------------------------------------------------------------------------------------------
