@@ -305,7 +305,8 @@ def test_what_comes_home_stays_below_the_size_of_a_file(tmp_path, monkeypatch):
         with tarfile.open(path) as archive:
             names.append(archive.getnames())
     assert [sum(name.endswith(".json") for name in part) for part in names] == [2, 2, 1]
-    assert len({name for part in names for name in part}) == 6 and all(any(name.endswith("/log") for name in part) for part in names)
+    assert len({name for part in names for name in part}) == 6
+    assert all(any(name.endswith("/log") for name in part) for part in names)
 
 
 # --- all of it --------------------------------------------------------------------------------------------------------
