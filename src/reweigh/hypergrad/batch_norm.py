@@ -1,7 +1,7 @@
 """Batch norm by the statistics of the batch, with its derivatives written out: second order, and forward mode.
 
-PyTorch makes both of some twenty to thirty elementwise operations and sums, which take longer than the convolutions
-around them. Written out, all is linear in the inputs and in what comes along, with one coefficient a channel: two sums
+PyTorch makes both of dozens of elementwise operations and sums, which can take longer than the convolutions around
+them. Written out, all is linear in the inputs and in what comes along, with one coefficient a channel: two sums
 by the kernel of PyTorch's own backward pass, and one pass over the data for each tensor.
 
 With x̂ = r (x − μ), r = 1/√(σ² + ε), N values a channel and P v = v − mean(v) − x̂ mean(x̂ v), the tangent for (ẋ, γ̇, β̇)

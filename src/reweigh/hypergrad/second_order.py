@@ -1,10 +1,10 @@
 """Convolution and batch norm with fast second derivatives, for passes that are differentiated twice.
 
     with SecondOrder():
-        loss = f(model(images))           # as ever; a double backward pass through it takes less than half the time
+        loss = f(model(images))           # as ever; a double backward pass through it is about twice as fast
 
 PyTorch's own double backward of a convolution turns a weight gradient into a convolution with kernels as large as the
-image, and that of batch norm is some thirty elementwise operations and sums; both are slowest in channels-last order.
+image, and that of batch norm is dozens of elementwise operations and sums; both are slowest in channels-last order.
 Here
 
 - a convolution and its two gradients are three bilinear maps, each the derivative of the two others, so that a second
