@@ -14,13 +14,16 @@ from support import capture as stand_in
 from support.project import ROOT
 
 from reweigh.planning import gpu_cases, pack
+from reweigh.records import commit
 from reweigh.training.gpu_check import capture, cases, child, compare, missing, parent
 from reweigh.training.gpu_check.checks import Context, Failed
 from reweigh.training.gpu_check.homeward import Homeward
 from reweigh.training.gpu_check.report import Report
+from reweigh.training.graph import told_to_run_eagerly
 
 BLOCKED = ("pydantic", "typer", "snakemake", "rich", "pandas", "PIL", "scipy", "matplotlib", "torchvision")
 STAGES = ("machine", "equality", "capture", "lanes", "throughput", "training")
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RUNS = ("smoke/tdr/mnist-4v9/rho0.1/none/seed0", "smoke/tdr/cifar10-4v9-convnet/rho0.3/none/seed0")
 
 
@@ -184,15 +187,25 @@ def test_what_an_earlier_stage_excludes_is_not_trained(context, config):
     assert missing.excluded(Context("cuda", falls_back={"nets": ["mlp"], "lanes": ["all"]}), spec) is None
 
 
-def test_what_no_check_has_shown_is_not_relied_upon(config):
+def test_what_no_check_has_shown_is_not_relied_upon(ordered):
     """A stage that had no time has shown nothing; one that nobody asked for is not missed."""
-    spec = config.resolve("smoke/tdr/mnist-4v9/rho0.1/er/seed0")
-    facts = {"capture began": True, "replayed er": True, "lanes began": True}
-    assert not missing.eager(Context("cuda"), spec) and missing.at_once(Context("cuda")) == 16
-    assert missing.eager(Context("cuda", facts=facts), spec) and missing.at_once(Context("cuda", facts=facts)) == 1
-    facts |= {"replayed lenet": True, "side by side": True}
-    assert not missing.eager(Context("cuda", facts=facts), spec) and missing.at_once(Context("cuda", facts=facts)) == 16
-    assert missing.eager(Context("cuda", facts=facts, falls_back={"capture": ["er"]}), spec)
+    specs = ordered[1][:2]
+    facts = {"capture began": True, "replayed er": True, "replayed none": True, "lanes began": True}
+    assert missing.eager(Context("cuda"), specs) == [] and missing.at_once(Context("cuda")) == 16
+    context = Context("cuda", facts=facts)
+    assert missing.eager(context, specs) == ["lenet"] and missing.at_once(context) == 1
+    context.facts |= {"replayed lenet": True, "side by side": True}
+    assert missing.eager(context, specs) == [] and missing.at_once(context) == 16
+    context.falls_back = {"capture": ["er"]}
+    assert missing.eager(context, specs) == ["er"]
+
+
+def test_a_method_or_net_that_is_named_is_not_captured(config, monkeypatch):
+    spec = config.resolve(RUNS[0])
+    monkeypatch.setenv("REWEIGH_EAGER", "er,resnet32")
+    assert told_to_run_eagerly(spec) is None
+    monkeypatch.setenv("REWEIGH_EAGER", "er,lenet")
+    assert told_to_run_eagerly(spec) == {"captured": [], "eager": {"all": "REWEIGH_EAGER names lenet"}}
 
 
 def test_as_many_runs_side_by_side_as_the_checks_allow_and_pay():
@@ -306,6 +319,8 @@ def folder(tmp_path_factory, raw_root):
     code = "import sys; from reweigh.cli import main; main()"
     run(home, "-c", code, "plan", *RUNS, "--specs", "specs")
     run(home, "-c", code, "pack", "specs")
+    state = {"commit": COMMIT, "dirty": True, "source_digest": commit.source_digest()}  # the home here has no git
+    (home / "specs/commit.json").write_text(json.dumps(state))
     run(home, "-m", "reweigh.training", *(f"specs/{name.replace('/', '__')}.json" for name in RUNS))
     return home
 
@@ -365,6 +380,7 @@ def test_packed_rows_give_the_record_that_the_whole_data_set_gives(bare, folder)
         assert sources == ({"packed"} if "cifar10" in name else {"embedded"})
         kept = ("spec_digest", "code", "split", "raw", "stages", "metrics", "curves", "status", "steps", "trace")
         assert {key: here[key] for key in kept} == {key: there[key] for key in kept}
+        assert there["git"] == {"commit": COMMIT, "dirty": True}
 
 
 def test_a_folder_without_specs_says_how_to_write_them(tmp_path):

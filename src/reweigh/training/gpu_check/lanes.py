@@ -9,6 +9,7 @@ import torch
 
 from reweigh.training import interleave
 from reweigh.training.gpu_check import cases, compare
+from reweigh.training.gpu_check.capture import graphs_of
 from reweigh.training.gpu_check.checks import Check, Context, Facts, Failed
 from reweigh.training.gpu_check.jobs import UnsavedJob
 
@@ -48,6 +49,8 @@ def resumes(context: Context, net: str, method: str) -> str:
     saved.seek(0)
     second.load_state(torch.load(saved, map_location=device, weights_only=False))
     cases.on_a_stream(device, second.finish)
+    for run in (whole, second):
+        graphs_of(run)
     if differs := compare.first_difference(compare.outcome(whole), compare.outcome(second)):
         raise Failed(f"stopped after step {STOP}: {differs}")
     return f"stopped after step {STOP} of {whole.step}"
@@ -67,6 +70,7 @@ def side_by_side(context: Context, net: str) -> tuple[str, Facts]:
     for spec in specs:
         solo = job(context, spec)
         cases.on_a_stream(device, solo.run.finish)
+        graphs_of(solo.run)
         alone.append(solo.write())
     packed: list[dict[str, Any]] = []
     interleave.train(specs, LANES, device, functools.partial(job, context), packed.append)

@@ -77,14 +77,15 @@ def _nvidia_smi(*arguments: str) -> str:
 
 def code(context: Context) -> str:
     """The digest of the code of each kind of run, against home's: whether the tree that travelled is the one there."""
-    from reweigh.records import record
+    from reweigh.records import commit, record
 
+    commit.look_in([] if context.folder is None else [context.folder])
     expected = cases.load(context.cases)["code"]
     for entry in expected:
         if (digest := record.code_digest(entry["spec"])) != entry["digest"]:
             which = f"{entry['spec']['uses']}, {entry['spec']['model']['name']}, {entry['spec']['data']['dataset']}"
             raise Failed(f"{which}: code {digest[:12]} here, {entry['digest'][:12]} at home")
-    return f"{len(expected)} kinds of runs, code as at home"
+    return f"{len(expected)} kinds of runs, code as at home; commit {commit.git_state()['commit'] or 'unknown'}"
 
 
 def experiments(context: Context) -> dict[str, list[dict[str, Any]]]:

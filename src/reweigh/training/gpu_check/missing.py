@@ -15,6 +15,7 @@ from reweigh.training.__main__ import TRY_AGAIN, is_current, read_spec, spec_pat
 from reweigh.training.gpu_check.checks import Check, Context, Failed
 from reweigh.training.gpu_check.machine import experiment_of
 from reweigh.training.gpu_check.report import FAILED, NOTE, OK
+from reweigh.training.graph import EAGER
 
 CALLS = 20  # of the program that trains, at most
 END_SECONDS = 25.0  # for it to save its runs, and for all to be written
@@ -68,16 +69,14 @@ def excluded(context: Context, spec: dict[str, Any]) -> str | None:
         return "its precision does not repeat on this GPU"
     if context.without("experiments", experiment_of(spec)):
         return "its splits are not those of home"
-    if eager(context, spec):
-        return "that its captured step is its eager one has not been shown"
     return None
 
 
-def eager(context: Context, spec: dict[str, Any]) -> bool:
-    """Whether a run's steps may not be captured: a check of its method or of its net failed, or was not taken."""
-    names = (spec["uses"], spec["model"]["name"])
-    return context.device == "cuda" and any(
-        context.without("capture", name) or not context.shown("capture", f"replayed {name}") for name in names
+def eager(context: Context, specs: list[Path]) -> list[str]:
+    """The methods and nets of some runs whose steps may not be captured: a check of them failed, or was not taken."""
+    names = {name for spec in map(read_spec, specs) for name in (spec["uses"], spec["model"]["name"])}
+    return sorted(
+        name for name in names if context.without("capture", name) or not context.shown("capture", f"replayed {name}")
     )
 
 
@@ -98,7 +97,10 @@ def train(context: Context, specs: list[Path], seconds: float, tried: set[Path])
     lanes = at_once(context)
     command = [sys.executable, "-m", "reweigh.training", *map(str, specs), "--time-budget", f"{seconds:.0f}s"]
     command += ["--at-once", str(lanes)]
-    environment = dict(os.environ, CUDA_VISIBLE_DEVICES="") if context.device == "cpu" else None
+    without = eager(context, specs) if context.device == "cuda" else []
+    environment = {**os.environ, EAGER: ",".join(without)}
+    if context.device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
     ended, last = 0, ""
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     for line in process.stderr or ():
@@ -114,4 +116,6 @@ def train(context: Context, specs: list[Path], seconds: float, tried: set[Path])
     tried.update(specs)
     if code in (1, 2):
         context.note(f"{len(specs)} runs", FAILED, last)
-    return f"{ended} of {len(specs)} runs ended, {lanes} side by side" + ("; time is up" if code == TRY_AGAIN else "")
+    text = f"{ended} of {len(specs)} runs ended, {lanes} side by side"
+    text += f"; eagerly, for no replay of theirs was shown: {', '.join(without)}" if without else ""
+    return text + ("; time is up" if code == TRY_AGAIN else "")

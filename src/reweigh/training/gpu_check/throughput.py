@@ -10,6 +10,7 @@ import torch
 
 from reweigh.training.engine import Run, eagerly
 from reweigh.training.gpu_check import cases, floor
+from reweigh.training.gpu_check.capture import graphs_of
 from reweigh.training.gpu_check.checks import Check, Context, Facts, Skipped
 from reweigh.training.gpu_check.jobs import UnsavedJob
 from reweigh.training.gpu_check.report import NOTE
@@ -65,6 +66,8 @@ def steps_a_second(
         torch.cuda.reset_peak_memory_stats(device)
     made = [Lane(functools.partial(_job, context, net, layout, precision, eager), device) for _ in range(lanes)]
     _turns(made, WARM)
+    for lane in made:
+        graphs_of(lane.job.run)  # else eager steps would be timed for captured ones
     rounds = _rounds(functools.partial(_turns, made), device, 0.05 if context.small else 0.7)
     started = time.perf_counter()
     _turns(made, rounds)
@@ -121,6 +124,7 @@ def kernels(context: Context, net: str) -> str:
             run.advance()
 
     cases.on_a_stream(device, functools.partial(take, WARM))
+    graphs_of(run)
     on_gpu = device.type == "cuda"
     with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as profiled:
         cases.on_a_stream(device, functools.partial(take, steps))
