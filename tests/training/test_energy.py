@@ -157,10 +157,10 @@ def test_no_step_reads_the_counter(tmp_path, raw_root, monkeypatch, counted):
     assert next(counted) == at_start + 2
 
 
-def test_a_stage_one_that_is_taken_over_brings_its_energy(tmp_path, raw_root, monkeypatch, counted):
+def test_a_prefix_that_is_taken_over_brings_its_energy(tmp_path, raw_root, monkeypatch, counted):
     monkeypatch.chdir(project.make(tmp_path, raw_root))
     runs = [f"smoke/absgd/two-stage/lt-rho100/{method}/seed0" for method in ("joint", "ncm")]
     first, second = (Job(config.resolve(run), CPU).finish() for run in runs)
-    assert second["stage_one"]["reused"]
-    assert first["energy_joules"] == 4.0  # read when stage one was kept, and at the end
-    assert second["energy_joules"] == 2.0 + 2.0  # that of stage one, and its own
+    assert second["prefix"]["reused"]
+    assert first["energy_joules"] == 4.0  # read when its prefix was kept, and at the end
+    assert second["energy_joules"] == 2.0 + 2.0  # that of the prefix, and its own
