@@ -18,7 +18,7 @@ from reweigh.data.obtain import recipe_digest, split_path
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
 from reweigh.planning import plan, spec_files
-from reweigh.records import record
+from reweigh.records import commit, record
 from reweigh.training.__main__ import spec_paths
 
 CELL = "quick/tdr/mnist-4v9/rho0.1/tdr"
@@ -261,7 +261,7 @@ def test_a_folder_of_specs_says_which_splits_it_expects_and_from_which_commit(pr
     assert [one["run"] for one in expected.values()] == [run.run for run in planned]
     assert [one["split_digest"] for one in expected.values()] == ["as drawn", None, None]
     assert [one["recipe_digest"] for one in expected.values()] == recipes
-    assert json.loads((tmp_path / "specs/commit.json").read_text()) == {"commit": None, "dirty": None}
+    assert json.loads((tmp_path / "specs/commit.json").read_text()) == commit.described(project)
 
 
 def test_the_commit_of_a_folder_of_specs(tmp_path):
@@ -273,9 +273,10 @@ def test_the_commit_of_a_folder_of_specs(tmp_path):
     (tmp_path / "file").write_text("1")
     git("add", "file")
     git("commit", "--quiet", "--message", "first")
-    assert spec_files.commit(tmp_path) == {"commit": git("rev-parse", "HEAD").strip(), "dirty": False}
+    described = commit.described(tmp_path)
+    assert (described["commit"], described["dirty"]) == (git("rev-parse", "HEAD").strip(), False)
     (tmp_path / "file").write_text("2")
-    assert spec_files.commit(tmp_path)["dirty"] is True
+    assert commit.described(tmp_path)["dirty"] is True
 
 
 @pytest.mark.parametrize(

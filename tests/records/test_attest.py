@@ -300,6 +300,14 @@ def test_a_record_of_another_machine_stays_stale_and_the_others_do_not(edited, c
     assert TDR[0] not in edited.trained
 
 
+def test_a_diverged_record_with_metrics_stays_stale(edited, capsys):
+    path = record.record_path(TDR[0])
+    record.write(path, {**record.read(path), "status": "diverged"})
+    assert edited.attest() == 1
+    assert f"stays stale: {TDR[0]}: it states metrics of a run that diverged" in capsys.readouterr().out
+    assert edited.stale(TDR[0]) == ["code"] and edited.stale(TDR[1]) == []
+
+
 def test_broken_records_stay_stale(edited, capsys):
     record.record_path(TDR[0]).with_suffix(".npz").unlink()
     path = record.record_path(TDR[1])

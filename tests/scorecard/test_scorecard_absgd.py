@@ -245,6 +245,26 @@ def test_costs_at_most_mirrors_costs_more(tmp_path: Path) -> None:
     assert mirrored.effect == dear.effect
 
 
+@pytest.mark.parametrize("shared", ["all", "all of a setting", "one", "none"])
+def test_runs_that_shared_a_gpu_decide_nothing_about_cost(tmp_path: Path, shared: str) -> None:
+    other = synthetic_records.project(tmp_path / "project")
+    settings = ("lt-rho100", "lt-rho10", "st-rho100", "st-rho10")
+    for setting, method, seed in itertools.product(settings, ("sgd_ce", "absgd_ce"), range(3)):
+        body = synthetic_records.make(other, f"paper/absgd/cifar10/{setting}/{method}/seed{seed}")
+        among = {"all": True, "all of a setting": setting == "st-rho10", "one": seed == 0, "none": False}[shared]
+        device = {**body["device"], "kind": "cuda", "runs_at_once": 4 if among and method == "absgd_ce" else 1}
+        # Beside others, or alone: each seed another ratio, of which the first is far off.
+        rewritten(other, body, device=device, seconds=100.0 * (9 if among else 1 + 0.001 * seed))
+    found = line(scorecard.score(load(other), "paper", ["absgd"]), "costs-what-sgd-costs")
+    if shared.startswith("all"):
+        place = "lt-rho100" if shared == "all" else "st-rho10"
+        assert found["verdict"] == "not run" and f"the runs at {place} against sgd_ce shared a GPU" in found["note"]
+        assert "--at-once 1" in found["note"] and pd.isna(found["effect"])
+    else:
+        assert found["verdict"] == "holds" and found["effect"] == pytest.approx(1.0)
+        assert found["n"] == (2 if shared == "one" else 3)
+
+
 def test_weights_of_rare_classes(tmp_path: Path) -> None:
     """Epochs before the switch do not count; each example counts the same, each epoch the same."""
     other = synthetic_records.project(tmp_path / "project")

@@ -12,7 +12,7 @@ from reweigh.records import record
 from reweigh.training import energy
 from reweigh.training import run as training
 from reweigh.training.checkpoint import Clock, OutOfTime
-from reweigh.training.energy import EnergyMeter
+from reweigh.training.energy import EnergyMeter, SharedCounter
 from reweigh.training.run import Job
 
 RUN = "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0"
@@ -88,7 +88,14 @@ def test_without_nvml_there_is_no_energy(monkeypatch, missing):
         energy.library.cache_clear()
 
 
-def test_the_device_is_asked_for_by_its_own_uuid(monkeypatch):
+@pytest.fixture
+def no_counters():
+    energy.counter_of.cache_clear()
+    yield
+    energy.counter_of.cache_clear()
+
+
+def test_the_device_is_asked_for_by_its_own_uuid(monkeypatch, no_counters):
     monkeypatch.setattr(energy, "library", lambda: nvml)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=UUID))
     nvml = Nvml()
@@ -110,6 +117,48 @@ def test_a_meter_adds_what_came_before_and_knows_when_it_knows_nothing():
     meter.before = 0.0
     assert meter.joules() is None  # 3: the driver was loaded again
     assert meter.joules() is None  # nothing to be read
+
+
+def test_runs_on_one_card_share_its_energy_by_how_many_are_there():
+    joules = 100.0
+    counter = SharedCounter(lambda: joules)
+    first = EnergyMeter(counter.join())
+    joules += 10  # `first` alone
+    second = EnergyMeter(counter.join(), before=1000.0)
+    joules += 20  # both
+    assert (first.joules(), second.joules()) == (10 + 10, 1000 + 10)
+    first.stop()
+    joules += 7  # `second` alone
+    assert (first.joules(), second.joules()) == (20, 1017)
+    third = EnergyMeter(counter.join())
+    joules += 8
+    del second  # its run was taken from the device
+    joules += 4  # read next: all of it is shared by those that are left
+    assert third.joules() == 12
+    assert third.joules() == 12  # asking twice charges nothing twice
+
+
+def test_one_counter_serves_all_runs_of_a_process(monkeypatch, no_counters):
+    nvml = Nvml()
+    monkeypatch.setattr(energy, "library", lambda: nvml)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=UUID))
+    meters = [EnergyMeter.of(torch.device("cuda")) for _ in range(4)]
+    nvml.counters[0] += 1000
+    assert [meter.joules() for meter in meters] == [0.25] * 4
+
+
+@pytest.mark.parametrize("later", [3.0, None])
+def test_a_counter_that_was_reset_or_lost_leaves_no_energy_known(later):
+    joules = 5.0
+    counter = SharedCounter(lambda: joules)
+    meter = EnergyMeter(counter.join())
+    joules = later  # the driver was loaded again, or does not answer
+    assert meter.joules() is None
+    joules = 9.0
+    assert meter.joules() is None  # also when it answers again
+    fresh = EnergyMeter(counter.join())
+    joules = 10.0
+    assert fresh.joules() == 0.5 and meter.joules() is None
 
 
 @pytest.fixture
@@ -157,10 +206,24 @@ def test_no_step_reads_the_counter(tmp_path, raw_root, monkeypatch, counted):
     assert next(counted) == at_start + 2
 
 
-def test_a_prefix_that_is_taken_over_brings_its_energy(tmp_path, raw_root, monkeypatch, counted):
+def test_a_stage_one_that_is_taken_over_brings_its_energy(tmp_path, raw_root, monkeypatch, counted):
     monkeypatch.chdir(project.make(tmp_path, raw_root))
     runs = [f"smoke/absgd/two-stage/lt-rho100/{method}/seed0" for method in ("joint", "ncm")]
     first, second = (Job(config.resolve(run), CPU).finish() for run in runs)
     assert second["prefix"]["reused"]
-    assert first["energy_joules"] == 4.0  # read when its prefix was kept, and at the end
-    assert second["energy_joules"] == 2.0 + 2.0  # that of the prefix, and its own
+    assert first["energy_joules"] == 4.0  # read when stage one was kept, and at the end
+    assert second["energy_joules"] == 2.0 + 2.0  # that of stage one, and its own
+
+
+def test_a_run_that_is_over_leaves_the_card_to_the_others(tmp_path, raw_root, monkeypatch):
+    monkeypatch.chdir(project.make(tmp_path, raw_root))
+    joules = [0.0]
+    counter = SharedCounter(lambda: joules[0])
+    meter = classmethod(lambda cls, device, before=0.0: cls(counter.join(), before))
+    monkeypatch.setattr(EnergyMeter, "of", meter)
+    jobs = [Job(config.resolve(RUN.replace("seed0", f"seed{seed}")), CPU) for seed in range(2)]
+    joules[0] = 10.0
+    first = jobs[0].finish()
+    joules[0] = 16.0
+    second = jobs[1].finish()
+    assert (first["energy_joules"], second["energy_joules"]) == (5.0, 5.0 + 6.0)

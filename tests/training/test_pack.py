@@ -156,18 +156,20 @@ def test_a_time_budget_holds_for_every_worker(folder, alone):
     assert outcomes(folder) == alone
 
 
-def test_one_run_that_cannot_be_trained_stops_the_others_with_their_states_saved(folder):
-    specs = specs_of(names()[:3], epochs=2000)
+def test_one_run_that_cannot_be_trained_is_named_and_the_others_go_on(folder):
+    specs = specs_of(names()[:3])
     specs[1]["data"]["split"]["total"] = 50_000  # more than there are
     done = project.train(folder, *spec_files(folder, specs), "--at-once", "3")
-    assert done.returncode == 1 and "wanted as subsample" in done.stderr and done.stderr.count("\n") == 1
-    assert not list((folder / "results").rglob("*.json"))
+    assert done.returncode == 1 and "wanted as subsample" in done.stderr and "Traceback" not in done.stderr
+    assert "1 of 3 runs failed: smoke/tdr/mnist-4v9/rho0.1/tdr/seed1" in done.stderr
+    assert len(list((folder / "results").rglob("*.json"))) == 2
 
 
 def test_automatic_fills_the_cores_to_the_end(monkeypatch):
     specs = specs_of(names())
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(2))
-    assert automatic(specs, "cpu") == 6 and automatic(specs * 2, "cpu") == 2 and automatic(specs * 2, "cuda") == 8
+    assert automatic(specs, "cpu") == 6 and automatic(specs * 2, "cpu") == 2 and automatic(specs * 2, "cuda") == 12
+    assert automatic(specs * 4, "cuda") == 16
     threaded = [{**spec, "training": {**spec["training"], "threads": 2}} for spec in specs]
     assert automatic(threaded, "cpu") == 1
     assert at_once_of("auto") is None and at_once_of("3") == 3
@@ -278,6 +280,6 @@ def test_time_up_saves_every_run_of_the_pack(folder, alone, monkeypatch):
         turns.train(at_once=3)
     saved = list(Path(".reweigh/checkpoints").rglob("*.pt"))
     steps = sorted(torch.load(path, weights_only=False)["position"][-1] for path in saved)
-    assert steps == [6, 7, 7] and sum(steps) == 20
+    assert sum(steps) == 20 and steps == [6, 6, 8]  # the last lane is getting ahead
     InTurns(folder, monkeypatch).train()
     assert outcomes(folder) == alone

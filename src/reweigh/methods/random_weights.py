@@ -23,7 +23,9 @@ class Method(base.Method):
         self.empty = [] if options["per"] == "example" else (context.group_counts == 0).nonzero().flatten().tolist()
 
     def prepare(self, at: base.Position) -> str:
-        self.drawn.copy_(self.draw(len(self.drawn), at.step // self.options["every"]))
+        drawn = self.draw(len(self.drawn), at.step // self.options["every"])
+        # From pinned memory a GPU copies while the host goes on; the memory is used again only when it has.
+        self.drawn.copy_(drawn.pin_memory() if self.drawn.is_cuda else drawn, non_blocking=True)
         return "step"
 
     def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:

@@ -3,11 +3,10 @@
 SCALE__PAPER__EXPERIMENT__SETTING__METHOD__seedN.json   a spec, named after its run
 order.txt       the names of these files, one a line, in the order in which they are to be trained
 expected.json   {file: {"run", "split_digest", "recipe_digest"}}; the split's digest is null if it is not drawn here
-commit.json     {"commit", "dirty"}: the commit that is checked out here, and whether tracked files differ from it
+commit.json     {"commit", "dirty", "source_digest"}: what is checked out here (see `reweigh.records.commit`)
 """
 
 import json
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from reweigh.config.loading import load
 from reweigh.data.obtain import recipe_digest, split_path
 from reweigh.planning.fill import wanted
 from reweigh.planning.plan import Planned, make, show
+from reweigh.records import commit
 from reweigh.training.__main__ import NOT_SPECS, ORDER
 
 EXPECTED, COMMIT = NOT_SPECS
@@ -48,7 +48,7 @@ def write(planned: Iterable[Planned], folder: Path, root: Path = Path()) -> int:
         canonical_json.write(folder / name, json.dumps(run.spec, indent=1) + "\n")
     expected = {name: {"run": run.run, **_split(run.spec, root / "data")} for name, run in specs.items()}
     canonical_json.write(folder / EXPECTED, json.dumps(expected, indent=1) + "\n")
-    canonical_json.write(folder / COMMIT, json.dumps(commit(root)) + "\n")
+    canonical_json.write(folder / COMMIT, json.dumps(commit.described(root)) + "\n")
     canonical_json.write(folder / ORDER, "".join(f"{name}\n" for name in specs))
     return len(specs)
 
@@ -62,18 +62,3 @@ def _split(spec: dict[str, Any], data: Path) -> dict[str, str | None]:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return {"split_digest": own, "recipe_digest": recipe}
-
-
-def commit(root: Path) -> dict[str, Any]:
-    """The commit that is checked out in `root`, and whether tracked files differ; None where git cannot tell."""
-
-    def ask(*command: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, timeout=30, check=True)
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip()
-
-    head = ask("rev-parse", "HEAD")
-    status = ask("status", "--porcelain", "--untracked-files=no") if head else None
-    return {"commit": head, "dirty": None if status is None else bool(status)}

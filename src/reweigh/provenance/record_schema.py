@@ -59,7 +59,7 @@ class Environment1(Part):
     torch: str = key("version of torch")
     numpy: str = key("version of numpy")
     platform: str = key("operating system, its kernel and C library")
-    lock_digest: Digest | None = key("sha256 of envs/requirements.lock; null where it was not there")
+    lock_digest: Digest | None = key("sha256 of envs/requirements.lock; null without it, or where others are installed")
 
 
 class Environment(Environment1):
@@ -200,14 +200,14 @@ class TestMetrics3(Metrics3):
     test_accuracy: Share | None = key("share of test examples with the right label")
     test_size: Positive | None = key("test examples")
     best_epoch_test_accuracy: Share | None = key(
-        "the highest of the last stage; selected on the test set, so no result"
+        "the highest in the last stage, or what its method ends with; selected on the test set, so no result"
     )
 
 
 class ValidationMetrics3(Metrics3):
     validation_accuracy: Share | None = key("share of validation examples with the right label")
     validation_size: Positive | None = key("validation examples")
-    best_epoch_validation_accuracy: Share | None = key("the highest of the last stage")
+    best_epoch_validation_accuracy: Share | None = key("the highest in the last stage, or what its method ends with")
 
 
 class AlsoMeasured(Part):
@@ -274,9 +274,15 @@ class RecordBase(Part):
     status: Literal["finished", "diverged"] = key("diverged: a loss was not finite, or all weights were 0")
     diverged_at_step: Count | None = key("the first step at which it diverged, counted from 0; null if none")
     ended: Time = key("when its record was written, UTC")
-    seconds: Seconds = key("spent on steps, s: processor time on a CPU (of all threads), wall clock on a GPU")
+    seconds: Seconds = key(
+        "spent on steps, s: processor time on a CPU (of all threads); wall clock on a GPU, each moment of it shared "
+        "by the runs that were there (`device.runs_at_once`)"
+    )
     gpu_seconds: Seconds = key("`seconds` on a GPU; 0 on a CPU")
-    peak_bytes: Positive = key("most memory held at once, bytes: allocated on the GPU, or resident in the process")
+    peak_bytes: Positive = key(
+        "most memory held at once, bytes: allocated on the GPU, or resident in the process; of runs that shared a GPU "
+        "(`device.runs_at_once`), that of all of them"
+    )
     steps: Count = key("steps taken, over all stages")
     parameters: Count = key("trainable values of the model")
     trace: Trace | None = key("arrays that the method logged, in a file beside the record; null if none")
@@ -320,8 +326,8 @@ class Record3(Newer):
 
     record_version: Literal[3] = key("version of this format")
     energy_joules: Annotated[float, Field(ge=0)] | None = key(
-        "energy of the whole card while the run was on it, J, its prefix included where it was taken over; runs that "
-        "share the card (`device.runs_at_once`) each have all of it. null where nothing measures it"
+        "energy of the card while the run was on it, J, its prefix included where it was taken over; runs that share "
+        "the card (`device.runs_at_once`) have equal shares. null where nothing measures it"
     )
     stages: list[TestStage | ValidationStage] = key(
         "the stages of training, in order; empty for a method that trains nothing"

@@ -37,8 +37,12 @@ def curves_agree(body: Body) -> Iterator[str]:
     two_class = body["spec"]["data"]["split"]["kind"] == "two-class"
     columns = (curves[key] for key in ("epoch", f"{measured}_accuracy", "minority_recall", "minority_precision"))
     for place, (epoch, share, recall, precision) in enumerate(zip(*columns, strict=True)):
-        if has_no_metrics(body) and place == len(accuracy) - 1 and share is recall is precision is None:
-            continue  # it diverged there; but if it did after its last epoch, that was measured
+        # A last stage without epochs may spoil what was measured before it.
+        spoilt = has_no_metrics(body) and place == len(accuracy) - 1
+        if spoilt and (share is None or body["stages"][-1]["epochs"]):
+            if not share is recall is precision is None:
+                yield f"after epoch {epoch}: it diverged there, but was measured"
+            continue
         right, hits = share * sum(sizes), (recall or 0) * sizes[0]
         false_hits = sizes[-1] - (right - hits)  # examples of the majority that were predicted as the minority
         if not (is_whole(right) and 0 <= share <= 1 and is_whole(hits) and 0 <= hits <= sizes[0]):
@@ -62,7 +66,7 @@ def _stages_of_curves(body: Body) -> Iterator[str]:
     for place, (epoch, number) in enumerate(zip(curves["epoch"], curves["stage"], strict=True)):
         if number != bisect.bisect_left(ends, epoch):
             yield f"curves.stage[{place}] is {number}, but epoch {epoch} is one of another stage"
-    best = None
+    best: float | None = None
     for number, stage in enumerate(body["stages"]):
         rows = zip(curves[key], curves["epoch"], curves["stage"], strict=True)
         measured = [(share, -epoch) for share, epoch, of in rows if of == number and share is not None]

@@ -131,10 +131,14 @@ def explained_by(evidence: Evidence) -> list[Comparison]:
 
 
 def costs_more(evidence: Evidence) -> list[Comparison]:
-    """Seconds a step of `better` over those of each rival above the margin; only pairs of runs on the same device."""
+    """Seconds a step of `better` over those of each rival above the margin; only pairs of runs on the same device.
+
+    Runs that shared a GPU do not count: their seconds are shares of the time of all.
+    """
     comparisons = []
     for label, ours, theirs in evidence.pairs():
         comparable = (ours["device"] == theirs["device"]) & (ours["seconds"] > 0) & (theirs["seconds"] > 0)
+        comparable &= ~(ours["packed"] | theirs["packed"])
         our_costs, their_costs = ((rows["seconds"] / rows["steps"])[comparable].tolist() for rows in (ours, theirs))
         comparisons.append(stats.cost_ratio(our_costs, their_costs, evidence.claim.margin or 1.0, label))
     return comparisons
@@ -152,10 +156,16 @@ def minority_weighs_more(evidence: Evidence) -> list[Comparison]:
     """
     comparisons = []
     for setting in evidence.settings:
-        bodies = [evidence.records[run] for run in evidence.cell(setting, evidence.claim.better or "")["run"]]
+        bodies = _finished(evidence, setting)
         ratios = [ratio for body in bodies if (ratio := _minority_ratio(body, evidence.config)) is not None]
         comparisons.append(stats.above(ratios, evidence.claim.margin or 1.0, setting))
     return comparisons
+
+
+def _finished(evidence: Evidence, setting: str) -> list[dict[str, Any]]:
+    """The records of the claim's method at a setting; what a run logged that diverged decides nothing."""
+    bodies = [evidence.records[run] for run in evidence.cell(setting, evidence.claim.better or "")["run"]]
+    return [body for body in bodies if body["status"] == "finished"]
 
 
 def _minority_ratio(body: dict[str, Any], config: Config) -> float | None:
@@ -178,8 +188,7 @@ def weights_not_inverse_frequency(evidence: Evidence) -> list[Comparison]:
 def _correlations(evidence: Evidence, setting: str) -> list[tuple[float, float]]:
     """Pearson's and Spearman's correlation of each run that logged class weights."""
     correlations = []
-    for run in evidence.cell(setting, evidence.claim.better or "")["run"]:
-        body = evidence.records[run]
+    for body in _finished(evidence, setting):
         weights = class_weights(body, evidence.config.root)
         if weights is not None and len(weights):
             correlations.append(inverse_frequency_correlation(weights, body["split"]["sizes"]["train"]))
@@ -187,6 +196,7 @@ def _correlations(evidence: Evidence, setting: str) -> list[tuple[float, float]]
 
 
 DIFFERENCES = ("greater", "greater_on_average", "grows", "within", "explained_by")  # tests whose effect is a difference
+COSTS = ("costs_more", "costs_at_most")  # tests of what a step costs
 SHOWN = 4  # missing cells that a note names
 
 TESTS: dict[str, Callable[[Evidence], list[Comparison]]] = {
@@ -243,12 +253,21 @@ def _missing(evidence: Evidence) -> str:
     cells = [(setting, method) for setting in evidence.settings for method in evidence.methods]
     gaps = [cell for cell in cells if evidence.cell(*cell).empty]
     if not gaps:
-        return ""
+        return _shared(evidence)
     reasons = dict.fromkeys(why_not(config, evidence.scale, paper, name, *cell) for cell in gaps)
     if len(gaps) == len(cells):
         return ", ".join(reasons)
     shown = ["/".join(gap) for gap in gaps[:SHOWN]] + (["..."] if len(gaps) > SHOWN else [])
     return f"{len(gaps)} of {len(cells)} cells have no record ({', '.join(reasons)}): {', '.join(shown)}"
+
+
+def _shared(evidence: Evidence) -> str:
+    """Why a claim about cost has no evidence at one of its places: all pairs of runs there shared a GPU with others."""
+    if evidence.claim.test in COSTS:
+        for label, ours, theirs in evidence.pairs():
+            if len(ours) and (ours["packed"] | theirs["packed"]).all():
+                return f"the runs at {label} shared a GPU, which measures no cost; train them alone: --at-once 1"
+    return ""
 
 
 def _row(evidence: Evidence, comparisons: list[Comparison]) -> dict[str, Any]:

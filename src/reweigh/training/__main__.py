@@ -23,7 +23,8 @@ from typing import Any
 
 from reweigh.config.names import RunName
 from reweigh.errors import ConfigError, RecordError, ReweighError, TrainingError
-from reweigh.records import attestations, record
+from reweigh.records import attestations, commit, record
+from reweigh.training import afresh
 from reweigh.training.device import take_lease
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
@@ -106,16 +107,21 @@ def train(
     `time_budget` is in seconds from now. Current records are kept unless `again`. `at_once` runs train side by side on
     the device (None: see `automatic`). SIGTERM and Ctrl-C save and stop, as the end of the time budget does.
     """
-    deadline = None if time_budget is None else time.monotonic() + time_budget
+    told = afresh.start()
+    deadline = told.deadline or (None if time_budget is None else time.monotonic() + time_budget)
     names = [str(RunName.of_spec(spec)) for spec in specs]
     before = {
         name: record.stamp(record.record_path(name)) for name in names
     }  # another process may write them meanwhile
-    waiting = [spec for spec in specs if again or not is_current(spec)]
+    ended = {*told.finished, *told.failed}
+    waiting = [
+        spec for spec, name in zip(specs, names, strict=True) if name not in ended and (again or not is_current(spec))
+    ]
+    outcome, earlier = Outcome(), {name: TrainingError(error) for name, error in told.failed.items()}
     if kept := len(specs) - len(waiting):
         print(f"{kept} of {len(specs)} records are current: not trained again", file=sys.stderr)
     if not waiting:
-        return Outcome()
+        return Outcome(failed={**earlier})
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # torch's own forward mode
     lease = take_lease()  # before torch is imported: CUDA reads the visible devices once
     from reweigh.training.checkpoint import Clock
@@ -123,14 +129,21 @@ def train(
 
     device, clock = pick_device(), Clock(deadline)
     at_once = min(at_once or automatic(waiting, device.type), len(waiting))
-    since = time.time() if again else None  # what was trained before then is trained again
+    since = told.since or (time.time() if again else None)  # what was trained before then is trained again
     with Progress(waiting) as progress, stopped_by_signals(clock):
         try:
             make = functools.partial(Job, device=device, at_once=at_once, before=before, since=since)
-            return _trained(waiting, make, device, clock, at_once, progress)
+            _trained(waiting, make, device, clock, at_once, progress, outcome)
+        except afresh.Afresh as stop:
+            progress.note(f"going on in a fresh process: {stop}")
+            stop.failed = {**{name: str(error) for name, error in outcome.failed.items()}, **stop.failed}
+            next_ = told.and_then(stop, outcome.trained, deadline, since)
+            afresh.start_again(next_, lease.inherited if lease else {})
         finally:
             if lease:
                 lease.release()
+    outcome.failed = {**earlier, **outcome.failed}
+    return outcome
 
 
 def _trained(
@@ -140,12 +153,11 @@ def _trained(
     clock: Any,
     at_once: int,
     progress: "Progress",
-) -> Outcome:
+    outcome: Outcome,
+) -> None:
     """Train runs that have no current record: on a GPU in turns, on a CPU in worker processes or one by one."""
     from reweigh.training import interleave, workers
     from reweigh.training.checkpoint import OutOfTime
-
-    outcome = Outcome()
 
     def done(record_: dict[str, Any]) -> None:
         outcome.trained.append(record_["run"])
@@ -158,7 +170,7 @@ def _trained(
 
     try:
         if device.type == "cuda":
-            interleave.train(waiting, at_once, device, functools.partial(make, clock=clock), done, progress.add)
+            interleave.train(waiting, at_once, device, functools.partial(make, clock=clock), done, progress.add, failed)
         elif at_once > 1:
             workers.train(waiting, at_once, make, clock, done, progress.add, failed)
         else:
@@ -178,16 +190,15 @@ def _trained(
         outcome.out_of_time = True
     if outcome.failed and len(waiting) > 1:
         progress.note(f"{len(outcome.failed)} of {len(waiting)} runs failed: {', '.join(outcome.failed)}")
-    return outcome
 
 
 def automatic(specs: list[dict[str, Any]], device_type: str) -> int:
-    """How many runs to train side by side by default: on a GPU all of them, up to eight; on a CPU as cores allow.
+    """How many runs to train side by side by default: on a GPU all of them, up to 16; on a CPU as cores allow.
 
     On a CPU up to four runs per core start together, so that no core idles while the last of them ends.
     """
     if device_type == "cuda":
-        return min(len(specs), 8)
+        return min(len(specs), 16)
     fit = cores_allow(specs)
     return len(specs) if fit > 1 and len(specs) <= 4 * fit else fit
 
@@ -215,12 +226,13 @@ def stopped_by_signals(clock: Any) -> Iterator[None]:
 
 
 def summary(done: dict[str, Any]) -> str:
-    """A finished run in one line."""
+    """A run that is over in one line. One that diverged has no accuracy."""
     what = "validation" if "validation_accuracy" in done["metrics"] else "test"
-    accuracy, ended = done["metrics"][f"{what}_accuracy"], done["status"]
-    if ended == "diverged":
-        ended = f"diverged at step {done['diverged_at_step']}"
-    return f"{done['run']}: {ended}, {what} accuracy {accuracy:.4f}, {done['steps']} steps in {done['seconds']:.1f} s"
+    if done["status"] == "diverged":
+        ended = f"diverged at step {done['diverged_at_step']} ({done['diverged_because']})"
+    else:
+        ended = f"finished, {what} accuracy {done['metrics'][f'{what}_accuracy']:.4f}"
+    return f"{done['run']}: {ended}, {done['steps']} steps in {done['seconds']:.1f} s"
 
 
 class Progress:
@@ -282,7 +294,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         budget = None if options.time_budget is None else seconds(options.time_budget)
-        specs = [read_spec(path) for path in spec_paths(options.specs)]
+        paths = spec_paths(options.specs)
+        specs = [read_spec(path) for path in paths]
+        commit.look_in(path.parent for path in paths)
         return train(specs, budget, options.again, at_once_of(options.at_once)).exit_code
     except ReweighError as error:
         print(f"reweigh: {error}", file=sys.stderr)

@@ -10,19 +10,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 WAIT_SECONDS = 0.2
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
 class Lease:
-    """A slot that is held. `device` is now in CUDA_VISIBLE_DEVICES; `lock` is open as long as the lease is held."""
+    """A slot that is held. `device` is now in CUDA_VISIBLE_DEVICES; `lock` is open as long as the lease is held.
+
+    `inherited` is what that variable was before: what another process needs to take a lease of its own.
+    """
 
     device: str
     lock: IO[str]
+    inherited: Mapping[str, str | None]
 
     def release(self) -> None:
         """Release the slot before the process ends."""
@@ -31,7 +37,7 @@ class Lease:
 
 def visible_devices() -> list[str]:
     """The devices that this process may use: those of CUDA_VISIBLE_DEVICES, else those that nvidia-smi lists."""
-    inherited = os.environ.get("CUDA_VISIBLE_DEVICES")
+    inherited = os.environ.get(VISIBLE)
     if inherited is not None:
         return [device.strip() for device in inherited.split(",") if device.strip() not in ("", "-1")]
     try:
@@ -73,8 +79,9 @@ def take_lease() -> Lease | None:
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")
             lock.flush()
-            os.environ["CUDA_VISIBLE_DEVICES"] = device
-            return Lease(device, lock)
+            inherited = {VISIBLE: os.environ.get(VISIBLE)}
+            os.environ[VISIBLE] = device
+            return Lease(device, lock, inherited)
         if not waited:
             print(f"waiting for one of {len(devices)} devices; `reweigh doctor` shows who holds them", file=sys.stderr)
             waited = True

@@ -1,4 +1,4 @@
-"""Energy of a run: the difference of its GPU's energy counter between end and start, read through NVML.
+"""Energy of a run: what its GPU's energy counter counts while it is there, read through NVML.
 
 The counter is that of the whole card, in millijoules since the driver was loaded, and moves every 20 to 100 ms
 (NVIDIA Volta and later). It is read when a run begins, is saved or ends, never in a step. NVML comes with the driver;
@@ -7,6 +7,7 @@ where it is missing, or the card has no counter, the energy is None.
 
 import ctypes
 import functools
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -53,10 +54,61 @@ def joules_of(uuid: str, nvml: Any | None = None) -> Callable[[], float | None]:
     return read
 
 
-class EnergyMeter:
-    """The energy of a GPU in joules while a run is on it, summed over the parts of a run that was stopped and resumed.
+class SharedCounter:
+    """The energy counter of a card, its joules in equal shares for the runs that are on it.
 
-    `before` is the energy of the earlier parts, None if it is unknown; then the sum is unknown too.
+    A share that is dropped, because its run was, counts no more. It is read when a run comes, goes, or asks.
+    """
+
+    def __init__(self, read: Callable[[], float | None]) -> None:
+        self.read, self.last = read, read()
+        self.shares: weakref.WeakSet[Share] = weakref.WeakSet()
+
+    def join(self) -> "Share":
+        """A share for a run that is on the card from now on."""
+        self.update()
+        share = Share(self)
+        self.shares.add(share)
+        return share
+
+    def update(self) -> None:
+        """Charge what was spent since the last reading; unknown, if there is no counter or it was reset."""
+        now = self.read()
+        known = now is not None and self.last is not None and now >= self.last
+        spent = now - self.last if known else None  # type: ignore[operator]
+        for share in self.shares:
+            share.joules = None if spent is None or share.joules is None else share.joules + spent / len(self.shares)
+        self.last = now
+
+
+class Share:
+    """What one run was charged since it came, in joules; None if that is unknown. To be called like a counter."""
+
+    def __init__(self, counter: SharedCounter) -> None:
+        self.counter = counter
+        self.joules: float | None = 0.0
+
+    def __call__(self) -> float | None:
+        self.counter.update()
+        return self.joules
+
+    def leave(self) -> None:
+        """The run is gone: what is spent from now on is not its."""
+        self.counter.update()
+        self.counter.shares.discard(self)
+
+
+@functools.cache
+def counter_of(uuid: str) -> SharedCounter:
+    """The counter of the GPU with this UUID, which all runs of this process share."""
+    return SharedCounter(joules_of(uuid))
+
+
+class EnergyMeter:
+    """The energy of a run on a GPU in joules, summed over the parts of a run that was stopped and resumed.
+
+    `before` is the energy of the earlier parts, None if it is unknown; then the sum is unknown too. Runs that share the
+    card share its energy.
     """
 
     def __init__(self, read: Callable[[], float | None], before: float | None = 0.0) -> None:
@@ -68,7 +120,7 @@ class EnergyMeter:
         """The meter of a device; that of a CPU always returns None."""
         if device.type != "cuda":
             return cls(lambda: None, before)
-        return cls(joules_of(str(torch.cuda.get_device_properties(device).uuid)), before)
+        return cls(counter_of(str(torch.cuda.get_device_properties(device).uuid)).join(), before)
 
     def add(self, joules: float | None) -> None:
         """Add energy that was spent elsewhere, None if it is unknown."""
@@ -80,3 +132,8 @@ class EnergyMeter:
         if self.before is None or self.start is None or end is None or end < self.start:
             return None
         return self.before + end - self.start
+
+    def stop(self) -> None:
+        """The run is over: other runs on the card bear what it spends from now on."""
+        if isinstance(self.read, Share):
+            self.read.leave()

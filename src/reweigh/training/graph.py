@@ -5,8 +5,9 @@ launches the same kernels on the same addresses in the same order. So the device
 changes between steps from tensors at fixed addresses, and must never wait for a value (see `engine`).
 """
 
+import os
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import torch
@@ -14,31 +15,43 @@ import torch
 WARM_UP_STEPS = 3  # run eagerly before a capture, so that libraries choose kernels and optimisers make buffers
 
 
+EAGER = "REWEIGH_EAGER"  # in the environment: methods and nets whose steps are not captured
+
+
 class CapturedSteps:
     """An executor (see `engine.Run`): the first steps of a program run eagerly, the others as replays of its graph.
 
-    A program that cannot be captured stays eager, and `report` says why. No step is taken twice. Use one for each run,
-    on a stream of its own.
+    A program that cannot be captured runs eagerly, and `report` says why. No step is taken twice. Use one for each run,
+    on a stream of its own: CUDA captures nothing on the default stream.
+
+    A capture that failed leaves torch's allocator in a state in which every later capture of the process fails too:
+    `spoiled` is then true, and whoever wants graphs goes on in a fresh process (`reweigh.training.afresh`), where this
+    program is among `eager`, the programs that are not to be captured, with the reason of each.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, eager: Mapping[str, str] | None = None) -> None:
         self.taken: Counter[Hashable] = Counter()
         self.graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, dict[str, torch.Tensor]]] = {}
-        self.refused: dict[Hashable, str] = {}
+        self.refused: dict[str, str] = {}
+        self.eager = dict(eager or {})
+        self.spoiled = False
 
     def __call__(
         self, program: Hashable, device_side: Callable[[], dict[str, torch.Tensor]]
     ) -> dict[str, torch.Tensor]:
         if program not in self.graphs:
             self.taken[program] += 1
-            if self.taken[program] <= WARM_UP_STEPS or program in self.refused:
+            if self.taken[program] <= WARM_UP_STEPS or str(program) in {**self.refused, **self.eager}:
                 return device_side()
             try:
                 self.graphs[program] = self.capture(device_side)
-            except torch.OutOfMemoryError:
-                raise
             except RuntimeError as error:
-                self.refused[program] = str(error).strip().splitlines()[0]
+                first = root_of(error)
+                if isinstance(first, torch.OutOfMemoryError):
+                    self.spoiled = first is not error  # else the capture itself ended well
+                    raise first from None
+                self.refused[str(program)] = reason_of(first)
+                self.spoiled = True
                 return device_side()  # nothing was executed by the capture
         graph, logged = self.graphs[program]
         graph.replay()
@@ -58,5 +71,24 @@ class CapturedSteps:
         """The programs that were captured and those that were not, with the reason, for the record."""
         return {
             "captured": sorted({str(program) for program in self.graphs}),
-            "eager": {str(program): reason for program, reason in self.refused.items()},
+            "eager": {**self.eager, **self.refused},
         }
+
+
+def told_to_run_eagerly(spec: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the record says of a run whose method or net $REWEIGH_EAGER names (with commas between); None of others."""
+    names = os.environ.get(EAGER, "").split(",")
+    named = [name for name in (spec["uses"], spec["model"]["name"]) if name in names]
+    return {"captured": [], "eager": {"all": f"{EAGER} names {', '.join(named)}"}} if named else None
+
+
+def root_of(error: BaseException) -> BaseException:
+    """The exception that came first: the end of a capture that failed raises another one, which hides it."""
+    while (before := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
+        error = before
+    return error
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of an exception's message, or its name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

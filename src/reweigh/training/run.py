@@ -4,8 +4,8 @@ import functools
 import importlib.metadata
 import json
 import platform
+import re
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -23,17 +23,19 @@ from reweigh.data.arrays import RawData, npz_bytes
 from reweigh.data.obtain import describe, obtain, recipe_digest, split_path
 from reweigh.digest import canonical, digest, file_digest
 from reweigh.records import record
-from reweigh.training import shared, snakemake_backups
+from reweigh.records.commit import git_state
+from reweigh.training import afresh, shared, snakemake_backups
 from reweigh.training.checkpoint import Clock, Keeper, OutOfTime
 from reweigh.training.energy import EnergyMeter, driver_version
 from reweigh.training.engine import Run, eagerly
-from reweigh.training.graph import CapturedSteps
+from reweigh.training.graph import CapturedSteps, told_to_run_eagerly
 from reweigh.training.memory import keep_freed_memory
 from reweigh.training.prefix import SharedPrefix, key_of
 from reweigh.training.shared import Surroundings
 from reweigh.training.twins import Twin
 
 LOCK = Path("envs/requirements.lock")
+DECIDING = ("torch", "numpy")  # the libraries by which an audit compares a record with its lock
 COMPUTE = ("torch", "numpy", "pillow", "cuda", "cudnn")  # of `environment`: the libraries that decide numbers
 
 
@@ -50,24 +52,8 @@ def _raw(dataset: str, options: str) -> RawData:
     return load.read(dataset, json.loads(options))
 
 
-@functools.cache
-def git_state() -> dict[str, Any]:
-    """The checked-out commit, and whether tracked files differ from it; None where git cannot tell."""
-
-    def ask(*command: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *command], capture_output=True, text=True, timeout=30, check=True)
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip()
-
-    commit = ask("rev-parse", "HEAD")
-    status = ask("status", "--porcelain", "--untracked-files=no") if commit else None
-    return {"commit": commit, "dirty": None if status is None else bool(status)}
-
-
 def environment() -> dict[str, Any]:
-    """Versions of the software that computed the numbers, and the digest of the lock file."""
+    """Versions of the software that computed the numbers, and the digest of the lock file that they are from."""
     on_gpu = torch.cuda.is_available()
     return {
         "python": platform.python_version(),
@@ -79,8 +65,20 @@ def environment() -> dict[str, Any]:
         "cudnn": torch.backends.cudnn.version() if on_gpu else None,
         "driver": driver_version() if on_gpu else None,
         "platform": platform.platform(),
-        "lock_digest": file_digest(LOCK) if LOCK.is_file() else None,
+        "lock_digest": file_digest(LOCK) if _is_installed(LOCK) else None,
     }
+
+
+def _is_installed(lock: Path) -> bool:
+    """Whether the libraries that decide a record's bits are here in versions that the lock file pins.
+
+    A bare GPU machine has its own: its records name no lock.
+    """
+    try:
+        pins = re.findall(r"^([\w.-]+)==([^\s;]+)", lock.read_text(), re.MULTILINE)
+    except OSError:
+        return False
+    return all((name, str(_version(name)).partition("+")[0]) in pins for name in DECIDING)
 
 
 @functools.cache
@@ -151,7 +149,9 @@ class Job:
         packed.place_split(split_path(spec))
         self.split = obtain(spec)
         data = _raw(spec["data"]["dataset"], canonical(spec["data"]["options"]).decode())
-        self.graphs = CapturedSteps() if device.type == "cuda" else None
+        eager = afresh.start().eager.get(afresh.kind_of(spec))
+        self.uncaptured = told_to_run_eagerly(spec) if device.type == "cuda" else None
+        self.graphs = CapturedSteps(eager) if device.type == "cuda" and not self.uncaptured else None
         self.run = Run(spec, data, self.split, device, self.graphs or eagerly)
         key, path = run_key(spec, self.split.digest(), device), record.record_path(self.name)
         stamp = record.stamp(path) if before is None else before[self.name]
@@ -221,6 +221,7 @@ class Job:
     def write(self) -> dict[str, Any]:
         """Write the record of the finished run, and remove its checkpoint."""
         self.keeper.measure()
+        self.meter.stop()
         path = record.record_path(self.name)
         if self.twin.theirs and self.twin.theirs["run"] == self.name:
             written = self.twin.theirs  # another process has trained this run meanwhile
@@ -266,7 +267,7 @@ class Job:
             "device": {
                 **device_facts(self.device, self.spec),
                 "runs_at_once": self.at_once,
-                "graph": self.graphs.report() if self.graphs else None,
+                "graph": self.graphs.report() if self.graphs else self.uncaptured,
             },
             "gpu_seconds": run.seconds if self.device.type == "cuda" else 0.0,
             "peak_bytes": max(peak_bytes(self.device), before),

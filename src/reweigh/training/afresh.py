@@ -1,0 +1,110 @@
+"""Going on in a fresh process where this one is spoiled: every run is saved, and the program starts again.
+
+After a capture that failed, torch refuses every later capture of the process (see `graph`); after an error in a kernel,
+CUDA refuses every later call. `interleave.train` then raises `Afresh`, and the program executes itself again with the
+same arguments. What the fresh process must know is in a file, which the environment names:
+
+    which programs it is to run eagerly, and why        for the record, `device.graph.eager`
+    which runs cannot be trained, and why               their errors are reported when all others are finished
+    which runs are finished                             `--again` would train them once more
+    how many runs may share the device, and until when
+"""
+
+import functools
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from reweigh.digest import digest
+from reweigh.errors import TrainingError
+
+VARIABLE = "REWEIGH_AFRESH"
+Reasons = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a process was told by the one that it replaces; nothing, if it replaces none."""
+
+    eager: Mapping[str, Reasons] = field(default_factory=dict)  # kind of run (`kind_of`) -> program -> why
+    failed: Reasons = field(default_factory=dict)  # run -> error
+    finished: tuple[str, ...] = ()
+    at_once: int | None = None
+    deadline: float | None = None  # a value of time.monotonic(), which all processes of a machine share
+    since: float | None = None  # when `--again` began, a value of time.time()
+
+    def and_then(
+        self, stop: "Afresh", finished: Iterable[str], deadline: float | None = None, since: float | None = None
+    ) -> "Start":
+        """What the next process must know, when this one stopped for a reason of its own."""
+        kinds = {**self.eager, **stop.eager}
+        return Start(
+            eager={kind: {**self.eager.get(kind, {}), **stop.eager.get(kind, {})} for kind in kinds},
+            failed={**self.failed, **stop.failed},
+            finished=(*self.finished, *finished),
+            at_once=stop.at_once or self.at_once,
+            deadline=deadline,
+            since=since,
+        )
+
+
+class Afresh(Exception):
+    """This process is spoiled, and every run saved: go on in another one. Its fields are as those of `Start`."""
+
+    def __init__(
+        self,
+        reason: str,
+        eager: Mapping[str, Reasons] | None = None,
+        failed: Reasons | None = None,
+        at_once: int | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.eager, self.failed, self.at_once = eager or {}, failed or {}, at_once
+
+
+@functools.cache
+def start() -> Start:
+    """What this process was told. Its own children are told nothing."""
+    path = os.environ.pop(VARIABLE, None)
+    if path is None:
+        return Start()
+    told = json.loads(Path(path).read_text())
+    Path(path).unlink()
+    return Start(**{**told, "finished": tuple(told["finished"])})
+
+
+def kind_of(spec: Mapping[str, Any]) -> str:
+    """A key that is the same for runs whose programs are the same work: the seeds of a cell, for one."""
+    parts = {key: spec[key] for key in ("uses", "method_options", "model")}
+    return f"{spec['uses']} {digest({**parts, 'precision': spec['training']['precision']})[:12]}"
+
+
+def failure(failed: Reasons) -> TrainingError:
+    """The error that reports the runs which could not be trained."""
+    lines = "; ".join(f"{run}: {error}" for run, error in failed.items())
+    return TrainingError(lines if len(failed) == 1 else f"{len(failed)} runs could not be trained; {lines}")
+
+
+def start_again(told: Start, environment: Mapping[str, str | None]) -> NoReturn:
+    """Replace this process by one of the same program and arguments, in another environment (None: unset).
+
+    Everything that is open is closed first: the lease of the device, and the device itself, which the driver then
+    frees with all its memory.
+    """
+    with tempfile.NamedTemporaryFile("w", prefix="reweigh-afresh-", suffix=".json", delete=False) as file:
+        json.dump(asdict(told), file)
+    os.environ[VARIABLE] = file.name
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

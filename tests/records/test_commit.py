@@ -1,0 +1,98 @@
+"""The commit of a record where there is no git: it travels in a file, and says nothing of other code."""
+
+import json
+import shutil
+
+import pytest
+from support import project
+from support.project import ROOT
+
+from reweigh.planning import spec_files
+from reweigh.records import commit
+from reweigh.records.record import record_path
+
+RUN = "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0"
+HOME = {"commit": "a" * 40, "dirty": False}
+
+
+@pytest.fixture
+def told(tmp_path):
+    """A folder with what a project at home says of itself."""
+    path = tmp_path / "specs" / commit.NAME
+    path.parent.mkdir()
+    path.write_text(json.dumps({**HOME, "source_digest": commit.source_digest()}))
+    return path
+
+
+def test_what_travels_is_said_where_git_says_nothing(told, monkeypatch):
+    monkeypatch.setattr(commit, "_here", lambda: dict(commit.UNKNOWN))
+    commit.look_in([told.parent / "nothing", told.parent])
+    assert commit.git_state() == HOME
+    monkeypatch.setattr(commit, "_here", lambda: {"commit": "b" * 40, "dirty": True})
+    assert commit.git_state() == {"commit": "b" * 40, "dirty": True}
+    commit.look_in([])
+    monkeypatch.setattr(commit, "_here", lambda: dict(commit.UNKNOWN))
+    assert commit.git_state() == commit.UNKNOWN
+
+
+def test_it_says_nothing_of_code_that_was_changed_after_it(told, monkeypatch):
+    assert commit.carried(told.parent) == HOME
+    monkeypatch.setattr(commit, "source_digest", lambda: "0" * 64)
+    assert commit.carried(told.parent) == commit.UNKNOWN
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"source_digest": "0"}'])
+def test_a_file_that_says_nothing(told, content):
+    told.write_text(content)
+    assert commit.carried(told.parent) == commit.UNKNOWN
+
+
+def test_every_file_of_the_source_counts(tmp_path):
+    for name, text in {"a.py": "x = 1\n", "b/c.py": "", "b/notes.txt": "-"}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    first = commit.source_digest.__wrapped__(tmp_path)
+    (tmp_path / "b/notes.txt").write_text("other")
+    assert commit.source_digest.__wrapped__(tmp_path) == first
+    (tmp_path / "b/c.py").write_text("# a comment\n")
+    assert commit.source_digest.__wrapped__(tmp_path) != first
+
+
+def test_a_record_from_a_machine_without_git(tmp_path, raw_root):
+    """The commit is that of home; the lock is none, where another numpy is installed than it pins."""
+    folder = project.make(tmp_path / "bare", raw_root)
+    (folder / "specs").mkdir()
+    project.spec_file(folder, RUN).rename(folder / "specs" / "spec.json")
+    spec_files.canonical_json.write(folder / "specs" / commit.NAME, json.dumps(commit.described(ROOT)))
+    (folder / "envs").mkdir()
+    shutil.copy(ROOT / "envs/requirements.lock", folder / "envs")
+    pins = (folder / "envs/requirements.lock").read_text()
+    (folder / "envs/requirements.lock").write_text(pins.replace("numpy==", "numpy==0."))
+    done = project.train_from_command_line(folder, "specs", GIT_CEILING_DIRECTORIES=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    body = json.loads((folder / record_path(RUN)).read_text())
+    here = commit.described(ROOT)
+    assert body["git"] == {"commit": here["commit"], "dirty": here["dirty"]} and here["commit"]
+    assert body["environment"]["lock_digest"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "installed"),
+    [
+        ("torch=={torch}\nnumpy=={numpy} ; python_version > '3'\n", True),
+        ("numpy==0.1 ; python_version < '3'\nnumpy=={numpy} ; python_version > '3'\ntorch=={torch}\n", True),
+        ("torch=={torch}\nnumpy==0.1\n", False),
+        ("numpy=={numpy}\n", False),
+        (None, False),
+    ],
+)
+def test_a_record_names_the_lock_whose_versions_are_installed(tmp_path, text, installed):
+    import numpy
+    import torch
+
+    from reweigh.training.run import _is_installed
+
+    path = tmp_path / "requirements.lock"
+    if text is not None:
+        path.write_text(text.format(torch=torch.__version__.partition("+")[0], numpy=numpy.__version__))
+    assert _is_installed(path) == installed
