@@ -238,7 +238,7 @@ def test_a_run_that_does_not_exist(run, said):
 def test_config_yaml_is_checked_too(project, config):
     replace(project, "seeds_per_job", "seed_per_job", "config/config.yaml")
     with pytest.raises(
-        ConfigError, match=r"config/config.yaml:6: unknown key 'seed_per_job'; did you mean 'seeds_per_job'"
+        ConfigError, match=r"config/config.yaml:7: unknown key 'seed_per_job'; did you mean 'seeds_per_job'"
     ):
         load(project)
     with pytest.raises(ConfigError, match="--config: scale: must be 'smoke', 'quick' or 'paper', is 'papre'"):

@@ -1,13 +1,14 @@
 """The files of the config: short, without anchors, none unused; errors that name file, line and the nearest word."""
 
 import re
+import shutil
 
 import pytest
 import yaml
 from support.config_files import line_of, replace
 from support.project import ROOT
 
-from reweigh.config import files
+from reweigh.config import files, loading
 from reweigh.config.inherit import without_grids
 from reweigh.config.loading import load
 from reweigh.config.models import Artifact, CutWords, Experiment, Paper, ScaleBlock, Setting
@@ -143,3 +144,22 @@ def test_a_value_of_every_spec_stands_where_it_is_said_to(config):
             line = (ROOT / origin.place.file).read_text().splitlines()[origin.place.line - 1]
             key = path.split(".")[-1]
             assert key in line or "{" in line or line.strip().startswith(path.split(".")[-2]), (path, origin, line)
+
+
+def test_a_config_that_snakemake_has_checked_is_not_checked_again_unless_a_file_changes(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    monkeypatch.setenv(loading.CHECKED, "")
+    checked = []
+    monkeypatch.setattr(loading.checks, "check", lambda config, paper: checked.append(paper))
+    papers = list(loading.load(tmp_path).papers)
+    assert checked == papers
+    loading.declare_checked(tmp_path)
+    loading._load.cache_clear()  # as in a process that starts
+    assert list(loading.load(tmp_path).papers) == papers == checked
+    file = tmp_path / "config/papers/tdr/claims.yaml"
+    file.write_text(file.read_text() + "# edited\n")
+    loading.load(tmp_path)
+    assert checked == 2 * papers
+    shutil.copytree(tmp_path / "config", tmp_path / "other/config")
+    loading.load(tmp_path / "other")
+    assert checked == 3 * papers

@@ -208,4 +208,7 @@ def test_planned_epochs_are_those_of_the_streams(sampling, ratio, share, kind):
         split |= {"largest_class": 30, "imbalance_ratio": ratio, "rounding": "exact"}
     drawn = draw(TOYS["cifar100-slice"], split, 0)
     data = {"dataset": "cifar100-slice", "options": {}, "split": split}
-    assert sizes.epoch_size(data, sampling) == epoch_size(sampling, drawn.train.label)
+    assert sizes.epoch_size(data, PlannedStage(1, sampling)) == epoch_size(sampling, drawn.train.label)
+    both = PlannedStage(1, sampling, part="train+validation")
+    assert sizes.epoch_size(data, both) == epoch_size(sampling, drawn.train.joined(drawn.validation).label)
+    assert sizes.epoch_size(data, PlannedStage(1, sampling, part="members", share=0.5)) is None

@@ -6,7 +6,6 @@ import pickle
 import shutil
 import tracemalloc
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -208,26 +207,23 @@ def test_a_digit_that_is_none_is_refused(sets):
     assert "a label that is no digit" in sets.damaged("mnist", path, path.read_bytes()[:-1] + b"\x0a")
 
 
-@pytest.mark.parametrize("name", ["cifar10/data_batch_2", "cifar100/train", "cifar100/meta"])
-def test_a_pickle_with_one_byte_changed_is_refused_or_read_without_waste(sets, name):
-    """Every byte but most pixels, by several values: nothing else is raised, and no memory wasted on what it says."""
-    path = sets.root / name
-    content = path.read_bytes()
-    pixels = pickled.load(path).get("data", np.zeros((0, 0)))
-    skip = range(0)
-    if pixels.size:
-        begin = content.index(pixels.tobytes()[:8]) if pixels.tobytes()[:8] in content else 0
-        skip = range(begin + 40, max(begin + 40, len(content) - 400)) if begin else range(600, len(content) - 400)
+@pytest.mark.parametrize("name", ["cifar10/data_batch_2", "cifar100/meta", "cifar10n/CIFAR-10_human.pt"])
+def test_a_pickle_with_one_byte_changed_is_refused_or_read_without_waste(sets, tmp_path, name):
+    """Every byte but most pixels: nothing else is raised, and no memory taken for what is not there."""
+    load = pickled.load_saved if name.endswith(".pt") else pickled.load
+    content = (sets.root / name).read_bytes()
+    places = [place for place in range(len(content)) if place < 200 or place > len(content) - 200 or place % 61 == 0]
     tracemalloc.start()
-    try:
-        for place in (place for place in range(min(len(content), 10**5)) if place not in skip):
-            for value in (0x01, 0x02, 0x80, 0xFF):
-                spoiled = bytearray(content)
-                spoiled[place] ^= value
-                sets.damaged(name.split("/")[0], path, bytes(spoiled))
-        assert tracemalloc.get_traced_memory()[1] < 2**26
-    finally:
-        tracemalloc.stop()
+    for place in places:
+        for value in (0x03, 0x80):  # 3 turns the opcode of a short memo place into that of a long one
+            spoiled = bytearray(content)
+            spoiled[place] ^= value
+            (tmp_path / "file").write_bytes(bytes(spoiled))
+            found, said = outcome(load, tmp_path / "file")
+            assert said or isinstance(found, dict)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24
 
 
 def test_a_pickle_cannot_ask_for_memory_that_its_file_does_not_have(tmp_path):
@@ -311,10 +307,10 @@ def test_a_file_of_another_data_set_is_refused(sets, dataset, file, other):
         ("cifar10-slice-large", "examples.csv", b"train,10,0,9", b"train,10,0,-1"),
         ("cifar10-slice-large", "examples.csv", b"train,10,0,9\n", b""),
         ("imagenet-lt", "ImageNet_LT_train.txt", b" 0\n", b" 99999999999999999999\n"),
-        ("imagenet-lt", "ImageNet_LT_train.txt", b" 0\n", b" 7\n"),
+        ("imagenet-lt", "ImageNet_LT_train.txt", b" 0\n", b" no\n"),
         ("webvision", "info/train_filelist_google.txt", b" 2\n", b" 3\n"),
         ("clothing1m", "noisy_label_kv.txt", b" 5\n", b" 14\n"),
-        ("camelyon17", "metadata.csv", b",1,2,0\n", b",1,5,0\n"),
+        ("camelyon17", "metadata.csv", b",2,1,0\r", b",2,5,0\r"),
         ("iwildcam", "metadata.csv", b"train,0,0", b"trains,0,0"),
         ("iwildcam", "metadata.csv", b"train,0,0", b"train,0,182"),
         ("iwildcam", "metadata.csv", b"train,0,0", b"train,99999999999,0"),
@@ -359,12 +355,14 @@ def test_damaged_pictures_are_refused_or_decoded(tmp_path_factory, damage, form)
     assert said or picture.mode == "RGB"
 
 
+MOSAIC = mosaic.encode(np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8), 3)
+
+
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(damages())
 def test_damaged_mosaics_are_refused_or_decoded(tmp_path_factory, damage):
-    images = np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8)
     path = tmp_path_factory.getbasetemp() / "mosaic.webp"
-    path.write_bytes(damage[1](mosaic.encode(images, 3), [b"RIFF\x08\0\0\0WEBP"]))
+    path.write_bytes(damage[1](MOSAIC, [b"RIFF\x08\0\0\0WEBP"]))
     tiles, said = outcome(mosaic.decode, path)
     assert str(path) in said if said else np.load(io.BytesIO(tiles)).shape[1:] == (3, 32, 32)
 
@@ -378,28 +376,19 @@ def test_a_damaged_split_is_a_value_error(damage):
     assert "not a split" in said if said else isinstance(split, Split)
 
 
-def test_a_damaged_embedded_file_is_never_taken(tmp_path):
-    for name in ("mnist", "cifar100-slice"):
-        shutil.copytree(ROOT / "data" / "embedded" / name, tmp_path / "embedded" / name)
+@pytest.mark.parametrize("file", ["images.npy.webp", "examples.csv.xz"])
+def test_a_damaged_embedded_file_is_never_taken(tmp_path, file):
+    shutil.copytree(ROOT / "data" / "embedded" / "cifar100-slice", tmp_path / "embedded" / "cifar100-slice")
     shutil.copy(ROOT / "data" / "manifest.yaml", tmp_path)
-    for file in ("mnist/t10k-labels-idx1-ubyte.xz", "cifar100-slice/images.npy.webp", "cifar100-slice/examples.csv.xz"):
-        path = tmp_path / "embedded" / file
-        content = path.read_bytes()
-        for spoiled in (content[:-9], content[:7], b"", content[:40] + b"\xff\xff" + content[42:], lzma.compress(b"x")):
-            path.write_bytes(spoiled)
-            with pytest.raises(DataError):
-                manifest.ensure(Path(file).parts[0], tmp_path / "raw", mirror="", manifest=tmp_path / "manifest.yaml")
-        path.write_bytes(content)
-        shutil.rmtree(tmp_path / "raw", ignore_errors=True)
-
-
-def test_damage_inside_an_archive_of_torch_is_refused(sets, tmp_path):
-    path = sets.root / "cifar10n" / "CIFAR-10_human.pt"
+    path = tmp_path / "embedded" / "cifar100-slice" / file
     content = path.read_bytes()
-    for place in range(len(content)):
-        spoiled = bytearray(content)
-        spoiled[place] ^= 0x11
-        sets.damaged("cifar10n", path, bytes(spoiled))
+    for spoiled in (content[:-9], content[:7], b"", content[:40] + b"\xff\xff" + content[42:], lzma.compress(b"x")):
+        path.write_bytes(spoiled)
+        with pytest.raises(DataError):
+            manifest.ensure("cifar100-slice", tmp_path / "raw", mirror="", manifest=tmp_path / "manifest.yaml")
+
+
+def test_an_archive_of_torch_holds_one_pickle(tmp_path):
     with zipfile.ZipFile(tmp_path / "two.pt", "w") as archive:
         for name in ("a/data.pkl", "b/data.pkl"):
             archive.writestr(name, pickle.dumps({}))

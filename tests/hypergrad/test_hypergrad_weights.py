@@ -194,5 +194,18 @@ def test_sharing_the_pass_that_the_network_reads_changes_nothing(batch_norm):
         STEP_SIZE,
     )
     assert found.keys() == expected.keys() and state_bytes(problem.model) == before
+    leaves = {name: value.clone().requires_grad_() for name, value in problem.parameters.items()}
+    own = problem.losses(leaves)
+    same = weight_network.loss_weight_hypergradient(
+        problem.losses,
+        lambda at: problem.outer_loss(at, None),
+        problem.parameters,
+        weights_of,
+        problem.weight_parameters,
+        STEP_SIZE,
+        own=(own, list(leaves.values())),
+    )
+    assert all(torch.equal(same[name], value) for name, value in found.items())
+    own.sum().backward()  # the graph of the pass is still there
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-14)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support import every_method
+from support.project import ROOT
 
 from reweigh.config import loading as config
 from reweigh.data import load, obtain
@@ -134,7 +135,7 @@ def test_the_split_says_which_class_is_empty(tmp_path, raw_root, empty):
     data = {"dataset": "cifar100-slice", "options": {}, "split": GUIDED}
     names = {"scale": "smoke", "paper": "p", "experiment": "e", "setting": "s", "method": "m", "seed": seed}
     (tmp_path / "raw").symlink_to(raw_root)
-    (tmp_path / "manifest.yaml").symlink_to(every_method.PACKAGE.parents[1] / "data" / "manifest.yaml")
+    (tmp_path / "manifest.yaml").symlink_to(ROOT / "data" / "manifest.yaml")
     described = obtain.describe(names | {"data": data}, tmp_path)
     assert described["missing"] == [split.class_names[label]]
     assert obtain.summary(described).endswith(f"; without training examples: {split.class_names[label]}")

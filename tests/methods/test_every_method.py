@@ -86,9 +86,14 @@ def test_its_runs_replay_resume_and_are_what_its_card_says(name, options, mnist,
     every_method.check_resume(watched)
     run = watched.run
     stages = [
-        (one.epochs, one.sampling, one.training.get("batch_size")) for one in (course.stage for course in run.courses)
+        (one.epochs, one.sampling, one.training.get("batch_size"), one.train == "all", one.part)
+        for one in (course.stage for course in run.courses)
     ]
-    assert [tuple(stage) for stage in card.stages(options, every_method.EPOCHS)] == stages
+    planned = [
+        (one.epochs, one.sampling, one.batch_size, one.train == "all", one.part)
+        for one in card.stages(options, every_method.EPOCHS)
+    ]
+    assert planned == stages
     monkeypatch.setattr(plan, "card_of", lambda uses: card_module("methods", uses).CARD)
     assert plan.steps_of(run.spec) == run.total_steps == run.step
     assert card.traces(options, run.step) <= set(run.trace())

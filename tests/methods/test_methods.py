@@ -71,6 +71,8 @@ def weights_at(method, step):
     """The weights that a method gives to the batch of a step, of which it hears first as from the engine."""
     method.prepare(at(int(step.number)))
     method.learn(step)
+    with method.watch(step.model):
+        method.example_losses(step.model(method.inputs(step, step.batch)), step.batch)
     return method.example_weights(step, torch.zeros(len(step.batch))).clone()
 
 

@@ -148,6 +148,14 @@ def test_a_data_set_that_is_not_there_costs_a_line_and_the_others_are_trained(fo
     assert record_path(f"{THIRD}/seed0", folder).is_file()
 
 
+def test_a_process_that_replaces_itself_does_not_begin_its_time_again(monkeypatch):
+    monkeypatch.setenv(fill.UNTIL, "")
+    first = fill.end_of_time(10)
+    assert first == fill.end_of_time(1000) and 0 < first - time.monotonic() <= 10
+    monkeypatch.setenv(fill.UNTIL, f"{os.getpid() + 1} {first}")  # of a process that started this one
+    assert fill.end_of_time(1000) > first
+
+
 def test_the_time_is_asked_for(folder):
     code, _, said = run(folder)
     assert code == 2 and "--for 2h" in said

@@ -4,12 +4,15 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from support.project import ROOT
 
 from reweigh.bench.table import CSV, Line, write
+from reweigh.config.cards import PlannedStage
 from reweigh.config.loading import load
+from reweigh.config.sizes import training_sizes
 from reweigh.config.specs import Spec
 from reweigh.data.obtain import recipe_digest, split_path
 from reweigh.digest import digest
@@ -88,6 +91,63 @@ def test_targets_that_do_not_exist(config, target):
 )
 def test_steps(config, cell, steps):
     assert plan.steps_of(config.resolve(f"{cell}/seed0")) == steps
+
+
+TAIL = {"kind": "long-tail", "largest_class": 60, "imbalance_ratio": 10.0, "rounding": "exact"}
+HELD_OUT = {"target_size": 0, "target_inside": True, "validation_size": 50, "order": "random", "test": "all"}
+PARTS = [
+    (PlannedStage(2), 2 * 7),  # 240 examples, batches of 32
+    (PlannedStage(2, "class-aware"), 2 * 18),
+    (PlannedStage(1, part="train+validation"), 9),  # 290
+    (PlannedStage(1, "class-aware", part="train+validation"), 20),  # 65 of the largest
+    (PlannedStage(3, part="members", share=0.5), 3 * 3),  # 118: the half of each class, rounded down
+    (PlannedStage(4, batch_size=113), 4 * 2),
+    (PlannedStage(4, batch_size=1000), 4),
+    (PlannedStage(0), 0),
+]
+
+
+def staged(config, monkeypatch, *stages, **training):
+    """A spec whose method has these stages, on a long tail of the CIFAR-10 slice."""
+    spec = config.resolve("quick/tdr/cifar10-4v9-resnet20/rho0.3/none/seed0")
+    spec["data"]["split"] = {**TAIL, **HELD_OUT}
+    spec["training"] |= {"batch_size": 32, "drop_last": True, **training}
+    monkeypatch.setattr(plan, "card_of", lambda method: SimpleNamespace(stages=lambda *_: list(stages), cost=1.0))
+    return spec
+
+
+@pytest.mark.parametrize(("stage", "steps"), PARTS)
+def test_steps_of_a_stage_follow_its_part_sampling_and_batches(config, monkeypatch, stage, steps):
+    assert plan.steps_of(staged(config, monkeypatch, stage)) == steps
+    assert plan.steps_of(staged(config, monkeypatch, PARTS[0][0], stage)) == PARTS[0][1] + steps
+
+
+def test_what_is_held_out_by_a_share_comes_back(config, monkeypatch):
+    spec = staged(config, monkeypatch, PlannedStage(1, part="train+validation"), drop_last=False)
+    spec["data"]["split"] |= {"validation_size": 0, "validation_share": 0.3}
+    assert plan.steps_of(spec) == 8  # all 240
+    spec = staged(config, monkeypatch, PlannedStage(1), drop_last=False)
+    spec["data"]["split"] |= {"validation_size": 0, "validation_share": 0.3}
+    assert plan.steps_of(spec) == 6  # 172
+
+
+def test_a_second_stage_of_larger_batches_costs_more(project, config, monkeypatch):
+    costs = plan.Costs(project)
+    first, second = PlannedStage(2), PlannedStage(4, batch_size=113)
+    alone, source = costs.per_step(staged(config, monkeypatch, first))
+    both, _ = costs.per_step(staged(config, monkeypatch, first, second))
+    assert source == "assumed" and both * 22 == pytest.approx(alone * (14 + 8 * 113 / 32))
+
+
+def test_steps_of_absgd_head_with_class_aware_sampling_before_it(config):
+    spec = config.resolve("smoke/absgd/two-stage/lt-rho100/absgd_head/seed0")
+    sizes = training_sizes(spec["data"])
+    plain = plan.steps_of(spec)
+    spec["method_options"]["stage_one"]["sampling"] = "class-aware"
+    batch, epochs = spec["training"]["batch_size"], spec["training"]["epochs"]
+    assert not spec["training"]["drop_last"]
+    more = -(-max(sizes) * len(sizes) // batch) - -(-sum(sizes) // batch)
+    assert more > 0 and plan.steps_of(spec) == plain + epochs * more
 
 
 def test_states(project):

@@ -151,7 +151,7 @@ def test_diverged_runs_count_and_are_named(root: Path) -> None:
         figure = drawn(root, "fig5")
         line = figure.rows[(figure.rows["method"] == "er") & (figure.rows["setting"] == "rho0.005")]
         assert line[line["seed"].isna()]["status"].tolist() == ["1 diverged"]
-        assert "no longer finite" in texts(figure)
+        assert "diverged, which have no score" in texts(figure)
     finally:
         synthetic_records.make(root, run, test_accuracy=before)
 

@@ -154,7 +154,7 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(edited, capsys):
     assert "(tdr): 1 of 2 runs again\n" in said and "(er): 1 of 1 runs again\n" in said
     assert "  changed since they were trained: training/engine.py\n" in said
     assert "2 of 3 runs to train again, about " in said and f"  {RUNS[2]} (" in said
-    assert edited.trained == edited.written() == [] and not Path(".reweigh").exists()
+    assert edited.trained == edited.written() == [] and not Path(".reweigh/attest").exists()
 
 
 def test_attestations_follow_one_another(edited):
@@ -298,6 +298,14 @@ def test_a_record_of_another_machine_stays_stale_and_the_others_do_not(edited, c
     assert f"stays stale: {TDR[0]}: made " in printed and str(value) in printed
     assert edited.stale(TDR[0]) == ["code"] and edited.stale(TDR[1]) == []
     assert TDR[0] not in edited.trained
+
+
+def test_a_diverged_record_with_metrics_stays_stale(edited, capsys):
+    path = record.record_path(TDR[0])
+    record.write(path, {**record.read(path), "status": "diverged"})
+    assert edited.attest() == 1
+    assert f"stays stale: {TDR[0]}: it states metrics of a run that diverged" in capsys.readouterr().out
+    assert edited.stale(TDR[0]) == ["code"] and edited.stale(TDR[1]) == []
 
 
 def test_broken_records_stay_stale(edited, capsys):

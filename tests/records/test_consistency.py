@@ -41,10 +41,12 @@ UNSAID = {
     "device.runs_at_once": "measured once",
     "raw": "the audit compares files",
     "trace.arrays": "the audit compares files",
-    "seconds": "where what follows the last epoch takes some; else they are the end of a curve",
+    "seconds": "since version 3, for what follows the last epoch takes some; before, they are the end of a curve",
     "split.sizes": "but for the part that was measured; the audit draws splits again",
     "diverged_at_step": "within the last epoch",
     "stages.batch_size": "several sizes give as many steps",
+    "prefix.seconds": "between the epochs before its end and after it",
+    "prefix.peak_bytes": "up to that of the run",
     "stages.epochs": "of those that a diverged run did not come to; else they give its steps",
 }
 
@@ -80,6 +82,7 @@ def trained(tmp_path_factory, raw_root):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project.make(tmp_path_factory.mktemp("trained"), raw_root))
         bodies = {run: Job(config.resolve(run), CPU).finish() for run in TRAINED}
+        bodies["twin"] = Job({**config.resolve(TRAINED[4]), "experiment": "again"}, CPU).finish()
         spec = config.resolve(TRAINED[4])
         spec["training"] |= {"learning_rate": 1e12, "epochs": 3}
         bodies["diverged"] = Job(spec, CPU).finish()
@@ -96,7 +99,8 @@ def test_trained_records_hold_together(trained):
         assert problems(body) == [], name
     assert trained["diverged"]["status"] == "diverged"
     assert trained["stopped"]["resumed"] == 1
-    assert [trained[run]["stage_one"]["reused"] for run in TRAINED[3:5]] == [False, True]
+    assert [trained[run]["prefix"]["reused"] for run in TRAINED[3:5]] == [False, True]
+    assert trained["twin"]["prefix"]["stages"] == trained["twin"]["prefix"]["of"] == 2
     assert "validation_accuracy" in trained[TRAINED[5]]["metrics"]
 
 
@@ -131,7 +135,17 @@ def found(body):
     return [one[: len(start)] for one in contradictions(body) for start in SAID if one.startswith(start)]
 
 
-STAGE = {"name": "train", "train": "all", "sampling": "uniform", "batch_size": 50, "steps_per_epoch": 5}
+STAGE = {
+    "name": "train",
+    "train": "all",
+    "part": "train",
+    "fresh": False,
+    "sampling": "uniform",
+    "batch_size": 50,
+    "steps_per_epoch": 5,
+    "best_epoch": None,
+    "best_epoch_test_accuracy": None,
+}
 SAID = ("energy_joules is", "gpu_seconds is 0.0 on a cuda")
 
 FORGERIES = [
@@ -170,8 +184,12 @@ FORGERIES = [
     ({"steps": 4}, "which is not the end of an epoch"),
     ({"steps": 10**15, "stages": [{**STAGE, "epochs": 10**15 // 5}]}, "curves.epoch is not"),
     ({"metrics": {}}, "metrics cannot be checked: KeyError"),
-    ({"record_version": 3}, "record_version is 3"),
+    ({"record_version": 4}, "record_version is 4"),
     ({"record_version": 1}, "which does not have energy_joules"),
+    ({"record_version": 2}, "which does not have also_measured"),
+    ({"diverged_because": "it is Friday"}, "but diverged_at_step is None"),
+    ({"curves.stage": [1]}, "is one of another stage"),
+    ({"also_measured": {}}, "does not go with the parts that its spec asks for"),
 ]
 
 
@@ -246,7 +264,7 @@ def named(path):
 def said_twice(body):
     """The ways to all numbers of a record that nothing may alter, but for those of the spec, which has a digest."""
     said = {f"split.sizes.{body['spec']['training'].get('evaluate_on') or 'test'}"}
-    if "stage_one" not in body["spec"]["method_options"]:
+    if body["record_version"] < 3:
         said.add("seconds")
     if body["status"] == "finished":
         said.add("stages.epochs")
@@ -285,6 +303,37 @@ def test_any_number_that_is_altered_is_found_unless_nothing_else_says_it(bodies,
         whole = change * sum(map(sum, body["metrics"]["confusion"]))
         assume(abs(whole - round(whole)) > 1e-3)
     assert contradictions(body), f"{way}: {before} -> {before + change}"
+
+
+PREFIX_FORGERIES = [
+    ({"stages": 0}, "prefix has 0 of 2 stages"),
+    ({"of": 1}, "prefix has 1 of 1 stages"),
+    ({"reused": False}, "prefix.reused is False, but"),
+    ({"run": TRAINED[4]}, "prefix.reused is True, but"),
+    ({"run": "somebody"}, "prefix cannot be checked"),
+    ({"steps": 1}, "prefix.steps is 1"),
+    ({"seconds": 0.0}, "prefix.seconds is 0.0"),
+    ({"seconds": 1e9}, "prefix.seconds is 1000000000.0"),
+    ({"peak_bytes": 10**15}, "prefix.peak_bytes is"),
+    ({"energy_joules": 1.0}, "prefix.energy_joules is 1.0"),
+]
+
+
+@pytest.mark.parametrize(("changes", "says"), PREFIX_FORGERIES, ids=lambda one: one if isinstance(one, str) else "")
+def test_a_forged_prefix_is_found(trained, changes, says):
+    body = copy.deepcopy(trained[TRAINED[4]])
+    body["prefix"] |= changes
+    assert any(one.startswith(says) for one in contradictions(body)), contradictions(body)
+
+
+def test_a_diverged_run_has_no_metrics(trained):
+    body = copy.deepcopy(trained["diverged"])
+    assert set(body["metrics"].values()) == {None} and contradictions(body) == []
+    body["metrics"]["test_accuracy"] = 0.1
+    assert contradictions(body) == ["status is diverged, but metrics has test_accuracy"]
+    body = copy.deepcopy(trained["diverged"])
+    body["curves"]["test_accuracy"][-1] = body["curves"]["test_accuracy"][-1] or 0.5
+    assert contradictions(body)
 
 
 def test_a_digest_made_anew_does_not_help(trained, tmp_path):

@@ -64,12 +64,13 @@ FORM = """{
 DIGESTS = {
     1: "df7c3d7a547cc0e5b95fa0b683a32d25d18be1041ecd1ba2601743ad4a874881",
     2: "8a401c39c27d5d1cf8deba9b73e548a96d5db87bb8b5f706a3aa023150d12dd5",
+    3: "2fb9ea53de8a7486cf9a0f5b746ac7cd8b50e27212e58179ced4b6f32df8460e",
 }
 GOLDEN = {n: FORM.replace("DIGEST", stated).replace("VERSION", str(n)) for n, stated in DIGESTS.items()}
 
 
 def test_golden_bytes(written):
-    assert written.read_text() == GOLDEN[2]
+    assert written.read_text() == GOLDEN[3]
 
 
 @pytest.mark.parametrize("version", GOLDEN)
@@ -104,8 +105,8 @@ def test_no_record_is_no_result(written, content):
 
 
 def test_a_record_of_tomorrow_asks_for_another_reweigh_and_not_for_another_training(written):
-    written.write_text('{"record_version": 3}')
-    with pytest.raises(RecordError, match="version 3, newer than this Reweigh reads; update Reweigh"):
+    written.write_text('{"record_version": 4}')
+    with pytest.raises(RecordError, match="version 4, newer than this Reweigh reads; update Reweigh"):
         record.read(written)
 
 
@@ -125,8 +126,8 @@ def test_a_missing_record_names_the_command(tmp_path):
         (lambda text: text.replace(":0.25", ":1e999"), "it holds what has no digest"),
         (lambda text: text.replace(":0.25", ":" + "[" * 10**5 + "]" * 10**5), "nested too deeply"),
         (lambda text: text.replace(":0.25", ":" + "1" * 5000), "not a readable record"),
-        (lambda text: text.replace(DIGESTS[2], ""), "but it says "),
-        (lambda text: text.replace(f'"{DIGESTS[2]}"', '[{"a": 1}]'), "but it says [{'a': 1}]"),
+        (lambda text: text.replace(DIGESTS[3], ""), "but it says "),
+        (lambda text: text.replace(f'"{DIGESTS[3]}"', '[{"a": 1}]'), "but it says [{'a': 1}]"),
         (lambda text: text.encode("utf-16"), "changed by hand"),
         (lambda text: b"\xff\xfe\x00", "not a readable record"),
     ],
@@ -234,7 +235,7 @@ def test_committed_records_are_of_the_schema():
         ({"steps": 1.5}, "steps: "),
         ({"steps": "10"}, "steps: "),
         ({"steps": None}, "steps: "),
-        ({"record_version": 3}, "does not match any of the expected tags"),
+        ({"record_version": 4}, "does not match any of the expected tags"),
         ({"energy_joules": 5.0}, "energy_joules: Extra"),
         ({"device": {"kind": "abacus"}}, "device.kind: "),
         ({"spec": {}}, "spec.seed: "),
@@ -252,8 +253,9 @@ def test_every_key_has_a_meaning_and_the_versions_differ_as_stated():
     for part in ours:
         for key, one in part["properties"].items():
             assert one.get("description"), (part["title"], key)
-    first, second = (set(parts[name]["required"]) for name in ("Record1", "Record2"))
+    first, second, third = (set(parts[name]["required"]) for name in ("Record1", "Record2", "Record3"))
     assert second - first == {"energy_joules", "group_sizes", "resumed", "stage_one", "stages"} and first <= second
+    assert third - second == {"also_measured", "diverged_because", "prefix"} and second - third == {"stage_one"}
 
 
 def test_the_schema_in_git_is_current():

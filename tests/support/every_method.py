@@ -256,7 +256,9 @@ def shares(method_class, options, counts=COUNTS, target=(0, 1), raised=None):
         batch = batches.batch(number)
         step = base.Step(torch.tensor(number), method.prepare(place), model, batch, None)
         method.learn(step)
-        method.example_losses(model(batch.inputs).float(), batch)
+        with method.watch(model):
+            logits = model(method.inputs(step, batch)).float()
+        method.example_losses(logits, batch)
         losses = losses_of(number)
         if number == LAST and raised is not None:
             losses[raised] += 1

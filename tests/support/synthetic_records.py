@@ -5,7 +5,9 @@ fill(root, "quick", "tdr", "fig5")                         # every record that f
 make(root, "quick/tdr/mnist-4v9/rho0.1/tdr/seed0", test_accuracy=0.9)
 """
 
+import bisect
 import functools
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,10 @@ def make(
     stages = _stages(spec, split["sizes"] if split else _sizes(spec))
     sizes, groups = (split["sizes"], split["group_sizes"]) if split else (_sizes(spec), _group_sizes(_sizes(spec)))
     curves, found = _results(spec, stages, sizes, groups, metrics)
+    if status == "diverged":
+        _without_predictions(curves, found)
+    measured = spec["training"].get("evaluate_on") or "test"
+    _best_epochs(stages, curves, found, f"{measured}_accuracy", metrics)
     steps = sum(stage["epochs"] * stage["steps_per_epoch"] for stage in stages)
     body = {
         "run": run,
@@ -98,7 +104,7 @@ def make(
         "group_sizes": groups if spec["data"]["split"]["kind"] == "groups" else None,
         "raw": split["raw"] if split else _raw(spec["data"]["dataset"], root),
         "stages": stages,
-        "stage_one": {"key": "1" * 64, "reused": False} if "stage_one" in spec["method_options"] else None,
+        "prefix": _prefix(run, stages, curves) if "stage_one" in spec["method_options"] else None,
         "device": {
             "kind": "cpu",
             "name": "a made-up processor",
@@ -109,6 +115,7 @@ def make(
         },
         "status": status,
         "diverged_at_step": None if status == "finished" else steps - 1,
+        "diverged_because": None if status == "finished" else "a loss or weight was not finite",
         "started": "2024-01-01T00:00:00Z",
         "ended": "2024-01-01T00:10:00Z",
         "resumed": 0,
@@ -120,6 +127,7 @@ def make(
         "parameters": 43746,
         "curves": curves,
         "metrics": found,
+        "also_measured": None,
         "trace": _trace(path, spec, sizes["train"]),
     }
     return record.write(path, body)
@@ -146,7 +154,8 @@ def _results(
     counts, kind = sizes[measured], spec["data"]["split"]["kind"]
     final = given.get(f"{measured}_accuracy", _level(spec))
     epochs, every = sum(stage["epochs"] for stage in stages), spec["training"]["evaluate_every"]
-    shown = [epoch for epoch in range(1, epochs + 1) if epoch % every == 0 or epoch == epochs]
+    ends = list(itertools.accumulate(stage["epochs"] for stage in stages))
+    shown = [epoch for epoch in range(1, epochs + 1) if epoch % every == 0 or epoch in ends]
     noise = rng(spec["seed"], "made-up curve", spec["method"]).normal(0, 0.02, len(shown))
     own = float(rng(spec["seed"], "made-up loss", *(spec[name] for name in NAMES)).uniform(0, 1e-4))
     rise = [1 - np.exp(-4 * epoch / epochs) for epoch in shown]
@@ -156,6 +165,7 @@ def _results(
     right = round(last["accuracy"] * sum(counts))
     curves = {
         "epoch": shown,
+        "stage": [bisect.bisect_left(ends, epoch) for epoch in shown],
         "train_loss": [1 - 0.9 * r + own for r in rise],
         "effective_weight": [0.5] * len(shown),
         f"{measured}_accuracy": [row["accuracy"] for row in path],
@@ -167,11 +177,55 @@ def _results(
         **{name: value for name, value in last.items() if name != "accuracy"},
         f"{measured}_accuracy": last["accuracy"],
         f"{measured}_size": sum(counts),
-        f"best_epoch_{measured}_accuracy": max(row["accuracy"] for row in rows),
+        f"best_epoch_{measured}_accuracy": None,
         "per_group_accuracy": _shared(right, groups[measured]) if kind == "groups" else None,
         **{name: value for name, value in given.items() if name != f"{measured}_accuracy"},
     }
     return curves, metrics
+
+
+def _without_predictions(curves: dict[str, list[Any]], metrics: dict[str, Any]) -> None:
+    """What a run leaves that diverged in its last epoch: no metrics, in place."""
+    metrics.update(dict.fromkeys(metrics))
+    for name, values in curves.items():
+        if name not in ("epoch", "stage", "train_loss", "effective_weight", "train_seconds"):
+            values[-1:] = [None] * len(values[-1:])
+
+
+def _best_epochs(
+    stages: list[dict[str, Any]],
+    curves: dict[str, list[Any]],
+    metrics: dict[str, Any],
+    name: str,
+    given: dict[str, Any],
+) -> None:
+    """Write the best epoch of each stage, and that of the last into the metrics, in place."""
+    best = None
+    for number, stage in enumerate(stages):
+        rows = zip(curves[name], curves["epoch"], curves["stage"], strict=True)
+        best, epoch = max(
+            ((share, -epoch) for share, epoch, of in rows if of == number and share is not None), default=(None, None)
+        )
+        stage |= {"best_epoch": None if epoch is None else -epoch, f"best_epoch_{name}": best}
+    if metrics[name] is not None and f"best_epoch_{name}" not in given:
+        metrics[f"best_epoch_{name}"] = metrics[name] if best is None else best
+
+
+def _prefix(run: str, stages: list[dict[str, Any]], curves: dict[str, list[Any]]) -> dict[str, Any]:
+    """A first stage that the run trained itself."""
+    clock = dict(zip(curves["epoch"], curves["train_seconds"], strict=True))
+    return {
+        "key": "1" * 64,
+        "stages": 1,
+        "of": len(stages),
+        "reused": False,
+        "run": run,
+        "digest": "2" * 64,
+        "seconds": clock[stages[0]["epochs"]],
+        "steps": stages[0]["epochs"] * stages[0]["steps_per_epoch"],
+        "peak_bytes": 10**8,
+        "energy_joules": None,
+    }
 
 
 def _confusion(counts: list[int], accuracy: float) -> list[list[int]]:
@@ -222,7 +276,12 @@ def _stages(spec: dict[str, Any], sizes: dict[str, list[int]]) -> list[dict[str,
         size, train = said.get("batch_size", training["batch_size"]), sizes["train"]
         drawn = max(train) * np.count_nonzero(train) if stage["sampling"] == "class-aware" else sum(train)
         whole, left = divmod(int(drawn), min(size, int(drawn)))
-        stage |= {"batch_size": size, "steps_per_epoch": whole + (left > 0 and not training["drop_last"])}
+        stage |= {
+            "part": "train",
+            "fresh": False,
+            "batch_size": size,
+            "steps_per_epoch": whole + (left > 0 and not training["drop_last"]),
+        }
     return stages
 
 

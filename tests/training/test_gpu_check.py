@@ -14,13 +14,16 @@ from support import capture as stand_in
 from support.project import ROOT
 
 from reweigh.planning import gpu_cases, pack
+from reweigh.records import commit
 from reweigh.training.gpu_check import capture, cases, child, compare, missing, parent
 from reweigh.training.gpu_check.checks import Context, Failed
 from reweigh.training.gpu_check.homeward import Homeward
 from reweigh.training.gpu_check.report import Report
+from reweigh.training.graph import told_to_run_eagerly
 
 BLOCKED = ("pydantic", "typer", "snakemake", "rich", "pandas", "PIL", "scipy", "matplotlib", "torchvision")
 STAGES = ("machine", "equality", "capture", "lanes", "throughput", "training")
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RUNS = ("smoke/tdr/mnist-4v9/rho0.1/none/seed0", "smoke/tdr/cifar10-4v9-convnet/rho0.3/none/seed0")
 
 
@@ -184,23 +187,92 @@ def test_what_an_earlier_stage_excludes_is_not_trained(context, config):
     assert missing.excluded(Context("cuda", falls_back={"nets": ["mlp"], "lanes": ["all"]}), spec) is None
 
 
-def test_what_no_check_has_shown_is_not_relied_upon(config):
+def test_what_no_check_has_shown_is_not_relied_upon(ordered):
     """A stage that had no time has shown nothing; one that nobody asked for is not missed."""
-    spec = config.resolve("smoke/tdr/mnist-4v9/rho0.1/er/seed0")
-    facts = {"capture began": True, "replayed er": True, "lanes began": True}
-    assert not missing.eager(Context("cuda"), spec) and missing.at_once(Context("cuda")) == 16
-    assert missing.eager(Context("cuda", facts=facts), spec) and missing.at_once(Context("cuda", facts=facts)) == 1
-    facts |= {"replayed lenet": True, "side by side": True}
-    assert not missing.eager(Context("cuda", facts=facts), spec) and missing.at_once(Context("cuda", facts=facts)) == 16
-    assert missing.eager(Context("cuda", facts=facts, falls_back={"capture": ["er"]}), spec)
+    specs = ordered[1][:2]
+    facts = {"capture began": True, "replayed er": True, "replayed none": True, "lanes began": True}
+    assert missing.eager(Context("cuda"), specs) == [] and missing.at_once(Context("cuda")) == 16
+    context = Context("cuda", facts=facts)
+    assert missing.eager(context, specs) == ["lenet"] and missing.at_once(context) == 1
+    context.facts |= {"replayed lenet": True, "side by side": True}
+    assert missing.eager(context, specs) == [] and missing.at_once(context) == 16
+    context.falls_back = {"capture": ["er"]}
+    assert missing.eager(context, specs) == ["er"]
+
+
+def test_a_method_or_net_that_is_named_is_not_captured(config, monkeypatch):
+    spec = config.resolve(RUNS[0])
+    monkeypatch.setenv("REWEIGH_EAGER", "er,resnet32")
+    assert told_to_run_eagerly(spec) is None
+    monkeypatch.setenv("REWEIGH_EAGER", "er,lenet")
+    assert told_to_run_eagerly(spec) == {"captured": [], "eager": {"all": "REWEIGH_EAGER names lenet"}}
 
 
 def test_as_many_runs_side_by_side_as_the_checks_allow_and_pay():
-    rates = {f"resnet32 nhwc fp32 {lanes} lanes": rate for lanes, rate in ((4, 900.0), (8, 1200.0), (16, 1100.0))}
+    measured = {4: 900.0, 8: 1200.0, 16: 1100.0}
+    rates = {f"resnet32 channels-last fp32 {lanes} lanes": rate for lanes, rate in measured.items()}
     assert missing.at_once(Context("cuda", facts=rates)) == 8
     assert missing.at_once(Context("cuda", facts=rates, falls_back={"lanes": ["8"]})) == 16
     assert missing.at_once(Context("cuda")) == 16
     assert missing.at_once(Context("cuda", falls_back={"lanes": ["all"]})) == 1
+
+
+@pytest.fixture
+def ordered(tmp_path, config):
+    """A folder of three specs: two of MNIST, and one of another data set between them in no order but that of names."""
+    runs = [RUNS[0], RUNS[0].replace("none", "er"), RUNS[1]]
+    for name in runs:
+        (tmp_path / f"{name.replace('/', '__')}.json").write_text(json.dumps(config.resolve(name)))
+    names = [f"{name.replace('/', '__')}.json" for name in runs]
+    (tmp_path / "order.txt").write_text("".join(f"{name}\n" for name in names))
+    return Context("cpu", specs=str(tmp_path)), [tmp_path / name for name in names]
+
+
+class Program:
+    """In place of the program that trains: what it says, and the code that it ends with."""
+
+    def __init__(self, code, *lines):
+        self.stderr, self.code, self.commands = [f"{line}\n" for line in lines], code, []
+
+    def __call__(self, command, **options):
+        self.commands.append(command)
+        return self
+
+    def wait(self):
+        return self.code
+
+
+def test_runs_are_trained_in_the_declared_order_by_stretches_of_one_data_set(ordered, tmp_path, monkeypatch):
+    context, paths = ordered
+    monkeypatch.chdir(tmp_path)
+    program = Program(1, f"1/2 {RUNS[0]}: finished, test accuracy 0.5, 5 steps in 0.0 s", "reweigh: er: no memory")
+    monkeypatch.setattr(missing.subprocess, "Popen", program)
+    monkeypatch.setattr("reweigh.data.obtain.recipe_digest", lambda spec: "")
+    notes = []
+    context.note = lambda *line: notes.append(line)
+    taken = []
+    for one in missing.checks(context):
+        taken.append((one.name, one.action()))
+    assert [command[3:-4] for command in program.commands] == [[*map(str, paths[:2])], [str(paths[2])]]
+    assert taken[0] == ("call 1", "1 of 2 runs ended, 1 side by side") and taken[-1][0] == "left"
+    assert notes[:2] == [
+        (RUNS[0], "ok", "finished, test accuracy 0.5, 5 steps in 0.0 s\n"),
+        ("2 runs", "FAILED", "reweigh: er: no memory"),
+    ]  # and what could not be trained is not tried again
+
+
+def test_a_program_that_dies_is_called_again_with_fewer_lanes(ordered, tmp_path, monkeypatch):
+    context, _ = ordered
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(missing.subprocess, "Popen", Program(-9, "going on"))
+    first = next(missing.checks(context))
+    with pytest.raises(Failed, match="0 of 2 runs ended, then the program did, with code -9: going on"):
+        first.action()
+    assert first.falls_back == {"lanes": ["1"]}
+    context.device = "cuda"
+    assert next(missing.checks(context)).falls_back == {"lanes": ["16"]}
+    context.falls_back = {"lanes": ["16"]}
+    assert missing.at_once(context) == 8
 
 
 def test_an_exception_is_told_by_its_root():
@@ -247,6 +319,8 @@ def folder(tmp_path_factory, raw_root):
     code = "import sys; from reweigh.cli import main; main()"
     run(home, "-c", code, "plan", *RUNS, "--specs", "specs")
     run(home, "-c", code, "pack", "specs")
+    state = {"commit": COMMIT, "dirty": True, "source_digest": commit.source_digest()}  # the home here has no git
+    (home / "specs/commit.json").write_text(json.dumps(state))
     run(home, "-m", "reweigh.training", *(f"specs/{name.replace('/', '__')}.json" for name in RUNS))
     return home
 
@@ -287,7 +361,9 @@ def test_all_stages_run_on_a_bare_machine(bare):
     assert by_name["machine", "splits smoke/tdr/mnist-4v9"][4] == "1 splits equal home's"
     assert by_name["machine", "splits smoke/tdr/cifar10-4v9-convnet"][4] == "1 splits equal home's"
     assert by_name["machine", "code"][2] == "ok"
-    assert by_name["training", "call 1"][4] == "2 of 2 runs ended, 1 side by side"
+    assert by_name["training", "call 1"][4] == "1 of 1 runs ended, 1 side by side"
+    assert by_name["training", "call 2"][4] == "1 of 1 runs ended, 1 side by side"
+    assert by_name["training", "left"][4].startswith("0 runs left")
     assert by_name["training", RUNS[0]][2] == "ok"
     with tarfile.open(bare / "out/gpu-check-0.tar.gz") as archive:
         assert {f"results/{name}.json" for name in RUNS} <= {*archive.getnames()}
@@ -304,6 +380,7 @@ def test_packed_rows_give_the_record_that_the_whole_data_set_gives(bare, folder)
         assert sources == ({"packed"} if "cifar10" in name else {"embedded"})
         kept = ("spec_digest", "code", "split", "raw", "stages", "metrics", "curves", "status", "steps", "trace")
         assert {key: here[key] for key in kept} == {key: there[key] for key in kept}
+        assert there["git"] == {"commit": COMMIT, "dirty": True}
 
 
 def test_a_folder_without_specs_says_how_to_write_them(tmp_path):

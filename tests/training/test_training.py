@@ -234,3 +234,10 @@ def test_a_run_that_another_process_has_finished_meanwhile_leaves_no_checkpoint(
     written.replace(path)
     keeper.save(run)
     assert not list((tmp_path / "checkpoints").rglob("*.pt"))
+
+
+def test_a_run_that_diverged_is_told_without_an_accuracy(tmp_path, raw_root):
+    folder = project.make(tmp_path, raw_root)
+    done = project.train(folder, project.spec_file(folder, RUN, learning_rate=1e12))
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"{RUN}: diverged at step \d+, \d+ steps in ", done.stderr)

@@ -76,10 +76,11 @@ def cell_names(material: Material, experiment: str, setting: str, method: str) -
 
 def single_row(run: Mapping[str, Any], metric: str) -> Row:
     """The numbers of one run."""
+    scored = bool(pd.notna(run[metric]))  # one that diverged is not
     return {
         "metric": metric,
-        "mean": run[metric],
-        "n": 1,
+        "mean": run[metric] if scored else None,
+        "n": int(scored),
         "status": "run" if run["status"] == "finished" else run["status"],
         "runs": run["run"],
         "records": fingerprint([run["digest"]]),
@@ -89,11 +90,17 @@ def single_row(run: Mapping[str, Any], metric: str) -> Row:
 def summary_row(runs: pd.DataFrame, metric: str) -> Row:
     """The numbers of one cell: mean, sd, n, low, high, status, runs, records.
 
-    Runs whose metric is not defined (precision where nothing was predicted positive) do not count in n.
+    Runs whose metric is not defined (precision where nothing was predicted positive) do not count in n, nor do those
+    that diverged; of the two only these are named among its runs, and in the status.
     """
-    known = runs[runs[metric].notna()]
-    diverged = int((known["status"] == "diverged").sum())
-    return _summary(metric, known[metric], diverged, known["run"], known["digest"])
+    runs = results(runs, metric)
+    diverged = int((runs["status"] == "diverged").sum())
+    return _summary(metric, runs[metric], diverged, runs["run"], runs["digest"])
+
+
+def results(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The runs that have the metric, and those that diverged: results too, without a score."""
+    return runs[runs[metric].notna() | (runs["status"] == "diverged")]
 
 
 def paired_row(ours: pd.DataFrame, others: pd.DataFrame, metric: str) -> Row:
@@ -102,8 +109,9 @@ def paired_row(ours: pd.DataFrame, others: pd.DataFrame, metric: str) -> Row:
     As in `summary_row`; the seeds that only one side has do not count. Metric: `metric`_difference.
     """
     pairs = ours.merge(others, on="seed", suffixes=("", "_other"))
-    pairs = pairs[pairs[metric].notna() & pairs[f"{metric}_other"].notna()]
-    diverged = int((pairs[["status", "status_other"]] == "diverged").any(axis=1).sum())
+    lost = (pairs[["status", "status_other"]] == "diverged").any(axis=1)
+    pairs = pairs[lost | (pairs[metric].notna() & pairs[f"{metric}_other"].notna())]
+    diverged = int(lost.sum())
     runs, digests = ([*pairs[name], *pairs[f"{name}_other"]] for name in ("run", "digest"))
     return _summary(f"{metric}{DIFFERENCE}", pairs[metric] - pairs[f"{metric}_other"], diverged, runs, digests)
 
@@ -119,9 +127,9 @@ def _summary(metric: str, values: pd.Series, diverged: int, runs: Iterable[str],
     return {
         "metric": metric,
         **row,
-        "status": "not run" if not row["n"] else f"{diverged} diverged" if diverged else "run",
+        "status": f"{diverged} diverged" if diverged else "run" if row["n"] else "not run",
         "runs": join_runs(runs),
-        "records": fingerprint(digests) if row["n"] else "",
+        "records": fingerprint(digests) if diverged or row["n"] else "",
     }
 
 

@@ -60,13 +60,16 @@ def _read(path: Path, changed: int, size: int) -> dict[str, Any]:
 
 
 def table(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """One row a run: the parts of its name, status, metrics (fractions), costs, device and digest."""
+    """One row a run: the parts of its name, status, metrics (fractions), costs, device and digest.
+
+    A run that diverged is a result without a score: it has no metrics, whatever an old record states.
+    """
     rows = [
         {
             "run": run,
             **RunName.parse(run)._asdict(),
             "status": body["status"],
-            **{name: body["metrics"].get(name) for name in METRICS},
+            **{name: body["metrics"].get(name) if body["status"] == "finished" else None for name in METRICS},
             **{name: body.get(name) for name in COSTS},
             "device": body["device"]["name"],
             "packed": body["device"]["kind"] == "cuda" and body["device"]["runs_at_once"] > 1,
@@ -83,8 +86,9 @@ def table(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
 
 def _collapsed(body: dict[str, Any]) -> bool:
     """Whether a trained model ended by predicting one class for every test example."""
-    counts = body["metrics"]["confusion"]
-    return body["steps"] > 0 and counts is not None and int((np.asarray(counts).sum(0) > 0).sum()) <= 1
+    if body["status"] != "finished" or not body["steps"]:
+        return False
+    return int((np.asarray(body["metrics"]["confusion"]).sum(0) > 0).sum()) <= 1
 
 
 def load_cells(config: Config, cells: Iterable[str]) -> pd.DataFrame:

@@ -16,6 +16,7 @@ import torch
 from reweigh.bench.entries import entries, plain
 from reweigh.data import load, manifest
 from reweigh.data.arrays import RawData, Split
+from reweigh.data.batches import Batch
 from reweigh.data.split import draw
 from reweigh.hypergrad.lookahead import Parameters
 from reweigh.hypergrad.weight_network import loss_weight_hypergradient
@@ -147,10 +148,18 @@ class WeightNetwork(base.Method):
         self.target.seek(at.step // self.EVERY)
         return "outer"
 
-    def learn(self, step: base.Step) -> None:
-        if step.program == "inner":
-            return
-        target = self.target.current()
+    def example_losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        self.latest = super().example_losses(logits, batch)
+        return self.latest
+
+    def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
+        if step.program == "outer":
+            self.learn_from_target(step)
+        return weights_by(self.network, losses)
+
+    def learn_from_target(self, step: base.Step) -> None:
+        """A step of V: the look-ahead goes back through the training step's own pass."""
+        target, own = self.target.current(), (self.latest, list(step.model.parameters()))
         at = base.parameters_of(step.model)
         gradient = loss_weight_hypergradient(
             losses=lambda at: self.losses_at(step, step.batch, at, training=True, name="train"),
@@ -159,12 +168,10 @@ class WeightNetwork(base.Method):
             weights_of=weights_by,
             weight_parameters=self.network,
             step_size=self.context.learning_rate,
+            own=own,
         )
         for name, value in self.network.items():
             value.sub_(gradient[name], alpha=self.RATE)
-
-    def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
-        return weights_by(self.network, losses)
 
 
 def weights_by(network: Parameters, losses: torch.Tensor) -> torch.Tensor:

@@ -32,9 +32,8 @@ class Problem:
     def __init__(self, run: Run, size: int) -> None:
         self.model, self.parameters = run.model, base.parameters_of(run.model)
         self.batch = _first(run.course.batches.batch(0), size)
-        target = run.method.context.target
-        assert target is not None
-        self.target = _first(target.batch(0), size)
+        assert run.method.context.target is not None
+        self.target = _first(run.method.context.target.batch(0), size)
         self.classes, self.device = run.evaluation.classes, run.device
 
     def logits(self, batch: Batch, at: Parameters) -> torch.Tensor:

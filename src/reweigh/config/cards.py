@@ -31,6 +31,8 @@ class PlannedStage(NamedTuple):
     sampling: str = "uniform"  # one of reweigh.data.sampling
     batch_size: int | None = None  # None: that of the spec's training block
     train: str = "all"  # what is trained, as in Stage: all, or a part of the head
+    part: str = "train"  # what it trains on: train, train+validation, or members, a `share` of train
+    share: float = 1.0
 
 
 class Look(NamedTuple):

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from reweigh.config.cards import card_of
+from reweigh.config.cards import PlannedStage, card_of
 from reweigh.data import imbalance
 from reweigh.data.groups import even_share, part_of
 from reweigh.errors import ConfigError
@@ -119,7 +119,7 @@ def check_batches(spec: dict[str, Any], batch_norm: bool, where: str) -> None:
             f"{split['target_size']}; lower it"
         )
     for stage in card_of(spec["uses"]).stages(spec["method_options"], training["epochs"]):
-        examples = epoch_size(spec["data"], stage.sampling) if stage.epochs else None
+        examples = epoch_size(spec["data"], stage) if stage.epochs else None
         if examples is None:
             continue
         size = stage.batch_size or training["batch_size"]
@@ -133,15 +133,25 @@ def check_batches(spec: dict[str, Any], batch_norm: bool, where: str) -> None:
             )
 
 
-def epoch_size(data: dict[str, Any], sampling: str) -> int | None:
-    """Examples that an epoch of a spec's `data` block has; None if that is not known before the split is drawn."""
-    split, by_class = data["split"], sampling == "class-aware"
+def epoch_size(data: dict[str, Any], stage: PlannedStage) -> int | None:
+    """Examples that an epoch of a stage has on a spec's `data` block; None if that is not known before it is drawn."""
+    split, by_class = data["split"], stage.sampling == "class-aware"
+    if stage.part == "members":
+        return None  # the method lists them
     if split.get("noise") and (split.get("validation_share") or by_class):
         return None  # both follow the noisy labels
-    sizes = training_sizes(data)
-    if len(sizes) == 1:  # the classes are not known here
+    if len(sizes := stage_sizes(data, stage)) == 1:  # the classes are not known here
         return sizes[0] if data["dataset"] in TRAINING_ROWS and not by_class else None
-    return max(sizes) * len(sizes) if by_class else sum(sizes)
+    return drawn_by(stage.sampling, sizes)
+
+
+def drawn_by(sampling: str, sizes: list[int]) -> int:
+    """Examples of an epoch on a part of these class sizes; class-aware sampling shows all as often as the largest.
+
+    >>> drawn_by("class-aware", [30, 0, 10]), drawn_by("uniform", [30, 0, 10])
+    (60, 40)
+    """
+    return max(sizes) * sum(size > 0 for size in sizes) if sampling == "class-aware" else sum(sizes)
 
 
 def training_size(data: dict[str, Any]) -> int:
@@ -158,6 +168,26 @@ def training_sizes(data: dict[str, Any]) -> list[int]:
     total, share = TRAINING_ROWS.get(data["dataset"], 0), split.get("validation_share")
     sizes = list(drawn.values()) or [max(total - _reserved(split), 1)]
     return [size - part_of(size, share) for size in sizes] if share else sizes
+
+
+def stage_sizes(data: dict[str, Any], stage: PlannedStage) -> list[int]:
+    """Examples of each class that a stage trains on, as `training_sizes`; of members, their share of each class."""
+    sizes = training_sizes(data)
+    if stage.part == "members":
+        return [part_of(size, stage.share) for size in sizes]
+    if stage.part == "train+validation":
+        return [size + held_out for size, held_out in zip(sizes, _validation_sizes(data, len(sizes)), strict=True)]
+    return sizes
+
+
+def _validation_sizes(data: dict[str, Any], classes: int) -> list[int]:
+    """Examples of each class that are held out to validate; one entry where the classes are not known here."""
+    split = data["split"]
+    if share := split.get("validation_share"):
+        without = training_sizes({**data, "split": {**split, "validation_share": None}})
+        return [part_of(size, share) for size in without]
+    size = int(split["validation_size"])
+    return [size] if classes == 1 else [even_share(size, classes, "validation_size")] * classes
 
 
 def _drawn(data: dict[str, Any]) -> dict[int, int]:

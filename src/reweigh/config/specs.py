@@ -207,16 +207,27 @@ class Training(Frozen):
     threads: Positive
     evaluate_every: Positive
     evaluate_on: Literal["test", "validation"] | None = None
+    also_measure: Annotated[list[Literal["train", "validation"]], Field(min_length=1)] | None = None
+    keep_margins: Literal[True] | None = None
     keep_features: Positive | None = None
     layer_weight_decay: dict[str, Annotated[float, Field(ge=0)]] | None = None
     layout: Layout | None = None  # of images in memory; None: channels-last
 
-    newer: ClassVar[frozenset[str]] = frozenset({"evaluate_on", "keep_features", "layer_weight_decay", "layout"})
+    newer: ClassVar[frozenset[str]] = frozenset(
+        {"evaluate_on", "also_measure", "keep_margins", "keep_features", "layer_weight_decay", "layout"}
+    )
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> "Training":
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _no_part_is_measured_twice(self) -> "Training":
+        also = self.also_measure or []
+        if len(set(also)) < len(also) or self.evaluate_on in also:
+            raise ValueError(f"also_measure names a part that is measured already: {', '.join(also)}")
         return self
 
 
@@ -235,6 +246,14 @@ class Spec(Frozen):
     uses: str
     method_options: dict[str, Any]
     training: Training
+
+    @model_validator(mode="after")
+    def _what_is_measured_exists(self) -> "Spec":
+        training, split = self.training, self.data.split
+        measured = (training.evaluate_on, *(training.also_measure or []))
+        if "validation" in measured and not split.validation_size and split.validation_share is None:
+            raise ValueError("training measures validation, but data.split holds nothing out; set validation_size")
+        return self
 
     @model_validator(mode="after")
     def _batches_exist(self) -> "Spec":

@@ -40,6 +40,7 @@ class Stream(Protocol):
     """Batches by number. `seek` works on the host; `current` on the device, and may be captured in a CUDA graph."""
 
     per_cycle: int  # batches in one pass over the part
+    last: int  # examples in the last of them
 
     @property
     def size(self) -> int:
@@ -199,7 +200,7 @@ class BatchStream:
         self.batch_size = min(batch_size, self.length)
         self.whole = self.length // self.batch_size if self.batch_size else 0  # complete batches of a cycle
         self.left = 0 if drop_last or not self.batch_size else self.length % self.batch_size
-        self.per_cycle = self.whole + bool(self.left)
+        self.per_cycle, self.last = self.whole + bool(self.left), self.left or self.batch_size
         device = part.labels.device
         self._order = torch.zeros(self.length, dtype=torch.int64, device=device)
         self._draws = torch.zeros((self.length, 4), device=device) if self.augmentation else None

@@ -188,7 +188,8 @@ class FileStream:
         count = sampling.epoch_size(drawn, labels)
         batch_size = min(batch_size, count)
         whole, left = divmod(count, batch_size) if batch_size else (0, 0)
-        self.per_cycle = whole + (left > 0 and not drop_last)
+        kept = 0 if drop_last else left
+        self.per_cycle, self.last = whole + (kept > 0), kept or batch_size
         augment = part.augment and augmented
         self.order = Order(labels, members, drawn, count, batch_size, self.per_cycle, seed, name, augment)
         self._number: int | None = None

@@ -1,10 +1,11 @@
 """Weights that a network reads off the losses of the very step that they weigh (Meta-Weight-Net, NeurIPS 2019).
 
 The same derivative as `lookahead.weight_hypergradient`, one pass cheaper: the losses that the network sees, detached,
-are those that the look-ahead step is then taken along.
+are those that the look-ahead step is then taken along. Where they are those of the step's own pass, that is a second
+pass saved.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -26,15 +27,25 @@ def loss_weight_hypergradient(
     weights_of: WeightsOf,
     weight_parameters: Parameters,
     step_size: float,
+    own: tuple[torch.Tensor, Sequence[torch.Tensor]] | None = None,
 ) -> Parameters:
-    """d outer_loss(θ'(φ)) / dφ, θ'(φ) = θ − η Σ_i g_φ(ℓ_i) ∇ℓ_i(θ), the ℓ_i that g sees being constants. -> as φ."""
-    theta = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+    """d outer_loss(θ'(φ)) / dφ, θ'(φ) = θ − η Σ_i g_φ(ℓ_i) ∇ℓ_i(θ), the ℓ_i that g sees being constants. -> as φ.
+
+    `own` are the losses (B,) of a pass that was made anyway, with its graph, which stays, and the tensors there that
+    stand for `parameters`, in their order; without it the pass is made here.
+    """
     phi = {name: value.detach().requires_grad_() for name, value in weight_parameters.items()}
+    if own is None:
+        leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+        with torch.enable_grad():
+            own = losses(leaves), list(leaves.values())
+    found, theta = own
     with torch.enable_grad():
-        found = losses(theta)
         weights = weights_of(phi, found.detach())
-        inner = torch.autograd.grad(weights.detach() @ found, list(theta.values()))
-    ahead = {name: value.detach() - step_size * step for (name, value), step in zip(theta.items(), inner, strict=True)}
+        inner = torch.autograd.grad(weights.detach() @ found, list(theta), retain_graph=True)
+    ahead = {
+        name: value.detach() - step_size * step for (name, value), step in zip(parameters.items(), inner, strict=True)
+    }
     derivatives = -step_size * directional_derivatives(losses, parameters, gradient(outer_loss, ahead))
     through = torch.autograd.grad(weights, list(phi.values()), derivatives, allow_unused=True, materialize_grads=True)
     return dict(zip(phi, through, strict=True))

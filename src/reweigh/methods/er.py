@@ -10,9 +10,14 @@ Both passes are in training mode with the batch's own statistics, as in the auth
 size cancels in w. "mean" is what a per-example ancestor in TDR's own history did; it makes every step B times smaller.
 """
 
-import torch
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from reweigh.hypergrad.lookahead import example_hypergradient
+import torch
+from torch import nn
+
+from reweigh.hypergrad.lookahead import directional_derivatives, gradient
+from reweigh.hypergrad.shared_pass import along
 from reweigh.methods import base
 from reweigh.weights import rectified_share
 
@@ -26,14 +31,23 @@ class Method(base.Method):
 
     def learn(self, step: base.Step) -> None:
         target = self.context.target.current()  # type: ignore[union-attr]
-        derivatives = example_hypergradient(
-            losses=lambda at: self.losses_at(step, step.batch, at, training=True, name="train"),
-            outer_loss=lambda at: self.losses_at(step, target, at, training=True, name="target").mean(),
-            parameters=base.parameters_of(step.model),
-            weights=None,
-            step_size=1.0,
+        self.towards = gradient(
+            lambda at: self.losses_at(step, target, at, training=True, name="target").mean(),
+            base.parameters_of(step.model),
         )
-        self.weights = rectified_share(-derivatives)
+
+    @contextmanager
+    def watch(self, model: nn.Module) -> Iterator[None]:
+        # The step's own pass is that of the look-ahead from ε = 0: it carries the derivative beside its values.
+        with along(model, self.towards) as passes:
+            yield
+        ((self.logits, self.slopes),) = passes
 
     def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
-        return self.weights / len(losses) if self.options["scale"] == "mean" else self.weights
+        derivatives = directional_derivatives(
+            lambda at: self.example_losses(at["logits"], step.batch),
+            {"logits": self.logits.float()},
+            {"logits": self.slopes.float()},
+        )
+        weights = rectified_share(derivatives)
+        return weights / len(losses) if self.options["scale"] == "mean" else weights

@@ -36,7 +36,9 @@ class NearestMean(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         exact = "donot_use_mm_for_euclid_dist"
-        return -torch.cdist(self.direction(features), self.centres, compute_mode=exact).square()  # type: ignore[arg-type]
+        logits = -torch.cdist(self.direction(features), self.centres, compute_mode=exact).square()  # type: ignore[arg-type]
+        # An example whose logits are not finite has no prediction; the class that has no mean only has the lowest one.
+        return logits.clamp(min=torch.finfo(logits.dtype).min)
 
 
 class Method(two_stage.Method):

@@ -22,6 +22,7 @@ from reweigh.training.__main__ import cores_allow, train
 from reweigh.training.device import visible_devices
 
 LOCK = Path(".reweigh/fill.lock")
+UNTIL = "REWEIGH_FILL_UNTIL"  # for this process, should it replace itself by a fresh one: its id, the end of its time
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def fill(seconds: float, scale: str, at_once: int | None = None) -> int:
     On a CPU as many runs train side by side as there are cores for, and no more: the first of the list end first.
     SIGTERM and Ctrl-C save and stop. What is not finished resumes in the next call.
     """
-    deadline, gpu = time.monotonic() + seconds, bool(visible_devices())
+    deadline, gpu = end_of_time(seconds), bool(visible_devices())
     tried: set[str] = set()
     failures = 0
     with alone():
@@ -82,6 +83,17 @@ def fill(seconds: float, scale: str, at_once: int | None = None) -> int:
                 break
     print(what_is_left(listed(load(), scale), gpu))
     return int(failures > 0)
+
+
+def end_of_time(seconds: float) -> float:
+    """The end of the time in seconds of the monotonic clock; a process that replaced itself keeps its first one.
+
+    Training does so on a GPU after a refused capture (`training/afresh.py`).
+    """
+    process, _, end = os.environ.get(UNTIL, "").partition(" ")
+    deadline = float(end) if process == str(os.getpid()) else time.monotonic() + seconds
+    os.environ[UNTIL] = f"{os.getpid()} {deadline}"
+    return deadline
 
 
 def next_of(pending: list[Planned], seconds: float) -> list[Planned]:

@@ -18,7 +18,7 @@ NOT_HERE = ("torchvision_resnet",)  # a net of images on disk, which made-up dat
 
 
 def cases(root: str | Path = ".") -> dict[str, Any]:
-    """The content of a case file: `{"nets": {name: spec}, "methods": [{"name", "uses", "options"}], "code": [...]}`."""
+    """The content of a case file: `{"nets": {name: spec}, "methods": [{"name", "uses", ...}], "code": [...]}`."""
     specs = _specs(load(root))
     nets: dict[str, Any] = {}
     for spec in specs:
@@ -41,7 +41,12 @@ def _specs(config: Config) -> list[dict[str, Any]]:
 def methods() -> list[dict[str, Any]]:
     """Every method with each example of its card, named after its module and the example's number."""
     return [
-        {"name": module if number == 0 else f"{module}-{number + 1}", "uses": module, "options": options}
+        {
+            "name": module if number == 0 else f"{module}-{number + 1}",
+            "uses": module,
+            "options": options,
+            "layout": card.layout(options),
+        }
         for module, card in cards.methods().items()
         for number, options in enumerate(card.examples)
     ]

@@ -19,7 +19,7 @@ from typing import Any
 
 from reweigh.artifacts import receipt
 from reweigh.config.grid import Config
-from reweigh.config.loading import load
+from reweigh.config.loading import declare_checked, load
 from reweigh.config.names import ARTIFACT_ENDINGS, ArtifactName, ExperimentName
 from reweigh.config.specs import SCALES
 from reweigh.digest import digest, file_digest
@@ -229,7 +229,7 @@ def flow(overrides: dict[str, Any], root: str | Path = ".") -> Flow:
     """The workflow of the project in `root`; `overrides` is Snakemake's `config`: config.yaml, changed by --config.
 
     Puts the folder of this Python first on PATH, so that shell commands find `reweigh` in an environment that is not
-    activated.
+    activated. The jobs do not check again the config that is checked here, unless it changes meanwhile.
     """
     try:
         workflow = Flow(load(root).with_options(**overrides))
@@ -237,4 +237,5 @@ def flow(overrides: dict[str, Any], root: str | Path = ".") -> Flow:
         raise SystemExit(f"reweigh: {error}") from None  # one line, without the traceback that Snakemake would print
     os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
     workflow.config.project.apply()
+    declare_checked(root)
     return workflow

@@ -17,7 +17,8 @@ from reweigh.data import packing
 from reweigh.data.obtain import describe, recipe_digest
 from reweigh.errors import ConfigError
 from reweigh.planning import gpu_cases
-from reweigh.training.gpu_check.machine import EXPECTED, read_json, spec_files
+from reweigh.training.__main__ import ORDER, spec_paths
+from reweigh.training.gpu_check.machine import EXPECTED, read_json
 
 FOLDER = "packed"
 CASES = "cases.json"
@@ -29,7 +30,7 @@ def pack(folder: Path, limit: int | None = None) -> dict[str, Any]:
     With a `limit` in bytes, the first runs in the folder's order travel whose images fit into it. The specs of the
     others are removed from the order. Raises ConfigError without specs, DataError without the data.
     """
-    paths = spec_files(folder)
+    paths = spec_paths([str(folder)])
     if not paths:
         raise ConfigError(f"{folder}: no specs; write them with: reweigh plan TARGET --specs {folder}")
     load().project.apply()
@@ -37,7 +38,7 @@ def pack(folder: Path, limit: int | None = None) -> dict[str, Any]:
     body, left = packing.write(specs.values(), folder / FOLDER, limit)
     staying = {name for name, spec in specs.items() if any(spec is one for one in left)}
     order = [name for name in specs if name not in staying]
-    canonical_json.write(folder / "order.txt", "".join(f"{name}\n" for name in order))
+    canonical_json.write(folder / ORDER, "".join(f"{name}\n" for name in order))
     _expect(folder, {name: specs[name] for name in order})
     write_cases(folder / FOLDER / CASES)
     files = [

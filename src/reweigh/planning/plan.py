@@ -19,11 +19,11 @@ from typing import Any
 import yaml
 
 from reweigh.bench.table import CSV, devices, method_key, processor, read
-from reweigh.config.cards import PlannedStage, card_of, plain
+from reweigh.config.cards import card_of, plain
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.config.names import ArtifactName, NotAName, RunName
-from reweigh.config.sizes import training_sizes
+from reweigh.config.sizes import drawn_by, stage_sizes
 from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup
 from reweigh.data.obtain import recipe_digest
@@ -125,20 +125,29 @@ def _artifact(config: Config, target: str) -> ArtifactName | None:
 
 
 def steps_of(spec: dict[str, Any]) -> int:
-    """Steps of a run: of each stage of its method, epochs times batches of its training set.
+    """Steps of a run: of each stage of its method, epochs times batches of what it trains on."""
+    return sum(steps for steps, _ in _stages(spec))
 
-    A step of a stage that trains the head alone is thus priced as one that trains the whole model: an upper bound.
+
+def _stages(spec: dict[str, Any]) -> list[tuple[int, int]]:
+    """The steps of each stage of a run, and its batch size."""
+    training, stages = spec["training"], []
+    for stage in card_of(spec["uses"]).stages(spec["method_options"], training["epochs"]):
+        examples = drawn_by(stage.sampling, stage_sizes(spec["data"], stage))
+        batch_size = stage.batch_size or training["batch_size"]
+        size = min(batch_size, examples)
+        batches = examples // size if training["drop_last"] else math.ceil(examples / size)
+        stages.append((stage.epochs * batches, batch_size))
+    return stages
+
+
+def _load(spec: dict[str, Any]) -> float:
+    """The mean size of the batches of a run, in batches of its training block; 1 unless a stage has its own.
+
+    A step of a stage that trains the head alone counts as one that trains the whole model: an upper bound.
     """
-    training, sizes = spec["training"], training_sizes(spec["data"])
-    stages = card_of(spec["uses"]).stages(spec["method_options"], training["epochs"])
-    return sum(stage.epochs * _batches(stage, training, sizes) for stage in stages)
-
-
-def _batches(stage: PlannedStage, training: dict[str, Any], sizes: list[int]) -> int:
-    """Batches of an epoch; of class-aware sampling, one that shows every class as often as the largest."""
-    examples = max(sizes) * len(sizes) if stage.sampling == "class-aware" else sum(sizes)
-    size = min(stage.batch_size or training["batch_size"], examples)
-    return examples // size if training["drop_last"] else math.ceil(examples / size)
+    examples, steps = sum(steps * size for steps, size in _stages(spec)), steps_of(spec)
+    return examples / (steps * spec["training"]["batch_size"]) if steps else 1.0
 
 
 def state_of(run: str, spec: dict[str, Any], root: Path) -> str:
@@ -164,20 +173,20 @@ class Costs:
         self.assumed = yaml.safe_load((root / COSTS).read_text())
 
     def per_step(self, spec: dict[str, Any]) -> tuple[float, str]:
-        """Seconds of a step of `spec`, and their source, one of SOURCES."""
+        """Mean seconds of a step of `spec` over all stages, and their source, one of SOURCES."""
         if not card_of(spec["uses"]).stages(spec["method_options"], spec["training"]["epochs"]):
             return 0.0, "records"
         key = _kind(spec)
         if key in self.here:
             return self.here[key], "records"
         if (seconds := self._benched(spec)) is not None:
-            return seconds, "bench"
+            return seconds * _load(spec), "bench"
         if key in self.elsewhere:
             return self.elsewhere[key], "records made elsewhere"
         width = float(spec["model"]["options"].get("width", 1.0))
         base = self.assumed["milliseconds"].get(spec["model"]["name"], self.assumed["milliseconds"]["default"])
         share = spec["training"]["batch_size"] / 50 * width
-        return base * self._factor(spec) * share / 1000, "assumed"
+        return base * self._factor(spec) * share * _load(spec) / 1000, "assumed"
 
     def _benched(self, spec: dict[str, Any]) -> float | None:
         """Seconds of a step by the bench: as measured, or a plain step of the model times the method's factor.

@@ -46,7 +46,7 @@ def _line(material: Material, experiment: str, setting: str, method: str, metric
         "published": published,
         "published_sd": published_sd,
         **summary,
-        "note": "" if summary["n"] else material.why_not(experiment, setting, method),
+        "note": "" if summary["runs"] else material.why_not(experiment, setting, method),
     }
 
 
@@ -83,10 +83,10 @@ def _panel(axes: Axes, material: Material, rows: pd.DataFrame) -> None:
 
 
 def _bar(axes: Axes, x: float, width: float, row: Mapping[Hashable, Any], colour: str) -> None:
-    """A bar with its whisker, or the words that a cell was not run."""
+    """A bar with its whisker, or the words that it has none: not run, or all of its runs diverged."""
     if not row["n"]:
         style: dict[str, Any] = {"rotation": 90, "fontsize": 6, "color": MUTED, "style": "italic"}
-        axes.text(x, 0.015, "not run", ha="center", va="bottom", **style)
+        axes.text(x, 0.015, row["status"], ha="center", va="bottom", **style)
         return
     axes.bar(x, row["mean"], width * 0.92, color=colour, alpha=0.85, zorder=2)
     if pd.notna(row["low"]):

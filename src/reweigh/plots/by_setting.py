@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from reweigh.analysis.rows import NUMBERS, Row, cell_names, of_cells, of_seeds, single_row, summary_row
+from reweigh.analysis.rows import NUMBERS, Row, cell_names, of_cells, of_seeds, results, single_row, summary_row
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
@@ -49,7 +49,7 @@ def _singles(cell: Row, runs: pd.DataFrame, metric: str) -> list[Row]:
         "method": cell["method"],
         "title": cell["title"],
     }
-    known = runs[runs[metric].notna()].to_dict("records")
+    known = results(runs, metric).to_dict("records")
     return [{**names, "seed": run["seed"], **single_row(run, metric)} for run in known]
 
 

@@ -45,7 +45,7 @@ def _of_method(material: Material, experiment: str, setting: str, method: str, m
     lines += [
         {"seed": row["seed"], "epoch": row["epoch"], "minutes": row["minutes"], **single_row(row, metric)}
         for row in points.to_dict("records")
-        if not pd.isna(row[metric])
+        if pd.notna(row[metric]) or row["status"] == "diverged"
     ]
     data = pd.DataFrame([{**base, **line} for line in lines or [summary_row(runs, metric)]])
     return data.reindex(columns=list(dict.fromkeys([*base, "seed", "epoch", "minutes", *data.columns])))

@@ -57,7 +57,7 @@ def _of_pair(material: Material, pair: Pair, metric: str) -> list[Line]:
                 "against": pair.control,
                 "label": _label(material, pair, setting),
                 **difference,
-                "note": ", ".join(reasons) if missing else "" if difference["n"] else "no seed in common",
+                "note": ", ".join(reasons) if missing else "" if difference["runs"] else "no seed in common",
             }
         )
     return lines

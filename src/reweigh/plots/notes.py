@@ -38,7 +38,7 @@ def missing_notes(material: Material, rows: pd.DataFrame, gaps: bool = True) -> 
     several = len({material.experiment(name).dataset for name in rows["experiment"] if name}) > 1
     affected = {
         "Not run": absent.itertuples(),
-        "With runs whose loss was no longer finite, counted with what they had reached": diverged.itertuples(),
+        "With runs that diverged, which have no score": diverged.itertuples(),
         "With runs that end by predicting one class only": (
             run for run in collapsed if (run.experiment, run.setting, run.method) in shown
         ),

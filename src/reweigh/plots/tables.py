@@ -52,7 +52,7 @@ def _line(material: Material, cell: tuple[str, str, str], metric: str) -> Line:
         "published": mean,
         "published_sd": sd,
         **summary,
-        "note": "" if summary["n"] else material.why_not(*cell),
+        "note": "" if summary["runs"] else material.why_not(*cell),
         "listed": material.row_in_paper(*cell, metric),
         "excluded": material.excluded_because(*cell, metric),
     }
@@ -186,7 +186,7 @@ def _typeset(axes: Axes, grid: Grid, write: Write) -> None:
 def _cell(axes: Axes, x: float, line: int, cell: Record | None, write: Write) -> None:
     if cell is None:
         return
-    ours = write(cell["mean"], cell["sd"]) if cell["n"] else "not run"
+    ours = write(cell["mean"], cell["sd"]) if cell["n"] else cell["status"]
     style: dict[str, Any] = {} if cell["n"] else {"color": MUTED, "style": "italic"}
     axes.text(x, line + (0.33 if cell["compared"] else 0.5), ours, ha="center", va="center", fontsize=7.5, **style)
     if not cell["compared"]:  # the paper does not have this method here

@@ -153,6 +153,8 @@ def _stale_run(config: Config, run: str, changed: list[str], dependencies: Depen
         raise ReweighError(f"made on {retraining.described(then)}; this is {retraining.described(here)}")
     if body["device"]["threads"] != spec["training"]["threads"]:
         raise ReweighError(f"made with {body['device']['threads']} threads, not {spec['training']['threads']}")
+    if body["status"] == "diverged" and any(value is not None for value in body["metrics"].values()):
+        raise ReweighError("it states metrics of a run that diverged, which today has none; train it again")
     recorded, today = dependencies.recorded(run), dependencies.of(run)
     chains = {part: dependencies.attested.chain(body["digest"], part, recorded[part]) for part in changed}
     moved = {part: (chain[-1].now if chain else recorded[part], today[part]) for part, chain in chains.items()}

@@ -195,7 +195,10 @@ def feeds(body: dict[str, Any], metric: str, epoch: float | None = None) -> bool
     if metric in SIDES:
         arrays = (body["trace"] or {"arrays": {}})["arrays"]
         return "weighted_examples" in arrays and arrays.get("mean_weights", [0])[0] > 0
-    return value_at(body, metric, epoch) is not None
+    if value_at(body, metric, epoch) is not None:
+        return True
+    there = epoch is None or epoch in body["curves"]["epoch"]
+    return there and body["status"] == "diverged"  # a result without a score
 
 
 def differences(row: dict[str, Any], again: dict[str, Any]) -> list[str]:

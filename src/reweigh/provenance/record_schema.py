@@ -200,14 +200,14 @@ class TestMetrics3(Metrics3):
     test_accuracy: Share | None = key("share of test examples with the right label")
     test_size: Positive | None = key("test examples")
     best_epoch_test_accuracy: Share | None = key(
-        "the highest in the last stage that was measured; selected on the test set, so no result"
+        "the highest in the last stage, or what its method ends with; selected on the test set, so no result"
     )
 
 
 class ValidationMetrics3(Metrics3):
     validation_accuracy: Share | None = key("share of validation examples with the right label")
     validation_size: Positive | None = key("validation examples")
-    best_epoch_validation_accuracy: Share | None = key("the highest in the last stage that was measured")
+    best_epoch_validation_accuracy: Share | None = key("the highest in the last stage, or what its method ends with")
 
 
 class AlsoMeasured(Part):

@@ -37,7 +37,9 @@ def curves_agree(body: Body) -> Iterator[str]:
     two_class = body["spec"]["data"]["split"]["kind"] == "two-class"
     columns = (curves[key] for key in ("epoch", f"{measured}_accuracy", "minority_recall", "minority_precision"))
     for place, (epoch, share, recall, precision) in enumerate(zip(*columns, strict=True)):
-        if has_no_metrics(body) and place == len(accuracy) - 1:
+        # A last stage without epochs may spoil what was measured before it.
+        spoilt = has_no_metrics(body) and place == len(accuracy) - 1
+        if spoilt and (share is None or body["stages"][-1]["epochs"]):
             if not share is recall is precision is None:
                 yield f"after epoch {epoch}: it diverged there, but was measured"
             continue
@@ -52,6 +54,8 @@ def curves_agree(body: Body) -> Iterator[str]:
             and same(precision, share_of(round(hits), round(hits + false_hits)), COUNT_TOLERANCE)
         ):
             yield f"after epoch {epoch}: minority_precision does not follow from accuracy and minority_recall"
+    if has_no_metrics(body) and accuracy and accuracy[-1] is not None and body["steps"] < _total_steps(body):
+        yield f"status is diverged, but its last epoch was measured: {accuracy[-1]}"
     yield from _means(body)
 
 
@@ -62,17 +66,16 @@ def _stages_of_curves(body: Body) -> Iterator[str]:
     for place, (epoch, number) in enumerate(zip(curves["epoch"], curves["stage"], strict=True)):
         if number != bisect.bisect_left(ends, epoch):
             yield f"curves.stage[{place}] is {number}, but epoch {epoch} is one of another stage"
-    bests: list[float | None] = []
+    best: float | None = None
     for number, stage in enumerate(body["stages"]):
         rows = zip(curves[key], curves["epoch"], curves["stage"], strict=True)
         measured = [(share, -epoch) for share, epoch, of in rows if of == number and share is not None]
         best, epoch = max(measured, default=(None, None))
         if (stage["best_epoch"], stage[f"best_epoch_{key}"]) != (None if epoch is None else -epoch, best):
             yield f"stage {stage['name']}: its best epoch is not the highest of its curve, {best}"
-        bests += [] if best is None else [best]
-    stated, best = body["metrics"][f"best_epoch_{key}"], bests[-1] if bests else body["metrics"][key]
+    stated, best = body["metrics"][f"best_epoch_{key}"], body["metrics"][key] if best is None else best
     if not has_no_metrics(body) and stated != best:
-        yield f"metrics.best_epoch_{key} is not {best}, the highest of its curve"
+        yield f"metrics.best_epoch_{key} is not {best}, the highest of its last stage"
 
 
 def _means(body: Body) -> Iterator[str]:
@@ -102,7 +105,7 @@ def steps_agree(body: Body) -> Iterator[str]:
         # How many members there are, only the method knows; never more than the training set has.
         if stage["steps_per_epoch"] > expected or (part != "members" and stage["steps_per_epoch"] != expected):
             yield f"stage {stage['name']} has {stage['steps_per_epoch']} steps an epoch, but its data give {expected}"
-    total = sum(stage["epochs"] * stage["steps_per_epoch"] for stage in stages)
+    total = _total_steps(body)
     if body["status"] == "finished" and steps != total:
         yield f"steps is {steps}, but its stages and data give {total}"
     done, first, after = _last_epoch(stages, steps)
@@ -117,6 +120,10 @@ def steps_agree(body: Body) -> Iterator[str]:
     if len(epochs) != done // every + len(between) or epochs != sorted([*range(every, done + 1, every), *between]):
         yield f"curves.epoch is not every {every} epochs, and the last of each stage, of {done}"
     yield from _divergence(body, first)
+
+
+def _total_steps(body: Body) -> int:
+    return sum(stage["epochs"] * stage["steps_per_epoch"] for stage in stages_of(body))
 
 
 def _last_epoch(stages: list[dict[str, Any]], steps: int) -> tuple[int, int, int]:

@@ -65,9 +65,12 @@ def of_run(
 
 
 def value_of(body: dict[str, Any], metric: str, epoch: float | None = None) -> float | None:
-    """A run's metric after its last epoch, or from its curve after `epoch`; None where it is not defined."""
+    """A run's metric after its last epoch, or from its curve after `epoch`; None where it is not defined.
+
+    A run that diverged has none at its end, whatever an old record states.
+    """
     if epoch is None:
-        return body["metrics"].get(metric)
+        return body["metrics"].get(metric) if body["status"] == "finished" else None
     curves = body["curves"]
     if metric not in curves or int(epoch) not in curves["epoch"]:
         return None

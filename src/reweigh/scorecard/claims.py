@@ -156,10 +156,16 @@ def minority_weighs_more(evidence: Evidence) -> list[Comparison]:
     """
     comparisons = []
     for setting in evidence.settings:
-        bodies = [evidence.records[run] for run in evidence.cell(setting, evidence.claim.better or "")["run"]]
+        bodies = _finished(evidence, setting)
         ratios = [ratio for body in bodies if (ratio := _minority_ratio(body, evidence.config)) is not None]
         comparisons.append(stats.above(ratios, evidence.claim.margin or 1.0, setting))
     return comparisons
+
+
+def _finished(evidence: Evidence, setting: str) -> list[dict[str, Any]]:
+    """The records of the claim's method at a setting; what a run logged that diverged decides nothing."""
+    bodies = [evidence.records[run] for run in evidence.cell(setting, evidence.claim.better or "")["run"]]
+    return [body for body in bodies if body["status"] == "finished"]
 
 
 def _minority_ratio(body: dict[str, Any], config: Config) -> float | None:
@@ -182,8 +188,7 @@ def weights_not_inverse_frequency(evidence: Evidence) -> list[Comparison]:
 def _correlations(evidence: Evidence, setting: str) -> list[tuple[float, float]]:
     """Pearson's and Spearman's correlation of each run that logged class weights."""
     correlations = []
-    for run in evidence.cell(setting, evidence.claim.better or "")["run"]:
-        body = evidence.records[run]
+    for body in _finished(evidence, setting):
         weights = class_weights(body, evidence.config.root)
         if weights is not None and len(weights):
             correlations.append(inverse_frequency_correlation(weights, body["split"]["sizes"]["train"]))

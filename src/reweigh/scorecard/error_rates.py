@@ -197,6 +197,7 @@ def spreads(config: Config) -> pd.DataFrame:
     """
     columns = ["paper", "experiment", "setting", "method"]
     runs = tables.table(scored_records(config, "paper"))
+    runs = runs[runs["status"] == "finished"]
     kept = runs[~runs.groupby(columns)["collapsed"].transform("all")]
     accuracies = {cell: rows.set_index("seed")["test_accuracy"] for cell, rows in kept.groupby(columns)}
     differences = []

@@ -81,10 +81,17 @@ def _ours(
         "difference": None if mean is None or ours["mean"] is None or excluded else ours["mean"] - mean,
         **_gain(runs, experiment, setting, (method, plain), metric),
         "published_gain": None if excluded else _published_gain(numbers, row, plain),
-        "verdict": "not judged" if excluded else stats.verdict(mean, sd, values),
+        "verdict": "not judged" if excluded else _verdict(mean, sd, values, cell),
         "scale_note": config.cut(scale, paper, experiment),
         "note": "; ".join(notes),
     }
+
+
+def _verdict(mean: float | None, sd: float | None, values: list[float], cell: pd.DataFrame) -> str:
+    """The verdict; where every run of the cell diverged there is nothing to decide by, though they were run."""
+    verdict = stats.verdict(mean, sd, values)
+    all_lost = not cell.empty and bool((cell["status"] == "diverged").all())
+    return "inconclusive" if verdict == "not run" and all_lost else verdict
 
 
 def _cell(runs: pd.DataFrame, experiment: str, setting: str, method: str) -> pd.DataFrame:

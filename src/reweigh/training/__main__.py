@@ -226,12 +226,13 @@ def stopped_by_signals(clock: Any) -> Iterator[None]:
 
 
 def summary(done: dict[str, Any]) -> str:
-    """A finished run in one line."""
+    """A run that is over in one line. One that diverged has no accuracy."""
     what = "validation" if "validation_accuracy" in done["metrics"] else "test"
-    accuracy, ended = done["metrics"][f"{what}_accuracy"], done["status"]
-    if ended == "diverged":
-        ended = f"diverged at step {done['diverged_at_step']}"
-    return f"{done['run']}: {ended}, {what} accuracy {accuracy:.4f}, {done['steps']} steps in {done['seconds']:.1f} s"
+    if done["status"] == "diverged":
+        ended = f"diverged at step {done['diverged_at_step']} ({done['diverged_because']})"
+    else:
+        ended = f"finished, {what} accuracy {done['metrics'][f'{what}_accuracy']:.4f}"
+    return f"{done['run']}: {ended}, {done['steps']} steps in {done['seconds']:.1f} s"
 
 
 class Progress:

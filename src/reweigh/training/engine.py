@@ -28,7 +28,7 @@ from reweigh.optimisers import MomentumSGD, Optimiser
 from reweigh.streams import stream_seed
 from reweigh.training.evaluation import Evaluation, exact_head
 from reweigh.training.schedule import learning_rate
-from reweigh.training.stages import Course, Parts, context_of, courses, first_context
+from reweigh.training.stages import Course, Parts, check_last_batches, context_of, courses, first_context
 from reweigh.training.tally import ALL_ZERO, FAULTS, UNPREDICTED, Tally
 
 CURVES = ("epoch", "stage", "train_loss", "effective_weight", "train_seconds")
@@ -62,6 +62,7 @@ class Run:
         self.model = self._new_model()
         self.method = self._new_method()
         self.courses = courses(self.method, self.parts, spec["training"], self.seed)
+        check_last_batches(self.courses, self.model)
         if self.evaluation.measured == "validation" and any("validation" in one.stage.part for one in self.courses):
             raise ConfigError("evaluate_on is validation, but a stage trains on it; evaluate on the test set")
         self.stage_over: Callable[[Run], None] | None = None

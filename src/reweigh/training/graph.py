@@ -5,6 +5,7 @@ launches the same kernels on the same addresses in the same order. So the device
 changes between steps from tensors at fixed addresses, and must never wait for a value (see `engine`).
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 import torch
 
 WARM_UP_STEPS = 3  # run eagerly before a capture, so that libraries choose kernels and optimisers make buffers
+
+
+EAGER = "REWEIGH_EAGER"  # in the environment: methods and nets whose steps are not captured
 
 
 class CapturedSteps:
@@ -69,6 +73,13 @@ class CapturedSteps:
             "captured": sorted({str(program) for program in self.graphs}),
             "eager": {**self.eager, **self.refused},
         }
+
+
+def told_to_run_eagerly(spec: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the record says of a run whose method or net $REWEIGH_EAGER names (with commas between); None of others."""
+    names = os.environ.get(EAGER, "").split(",")
+    named = [name for name in (spec["uses"], spec["model"]["name"]) if name in names]
+    return {"captured": [], "eager": {"all": f"{EAGER} names {', '.join(named)}"}} if named else None
 
 
 def root_of(error: BaseException) -> BaseException:

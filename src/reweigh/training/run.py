@@ -28,7 +28,7 @@ from reweigh.training import afresh, shared, snakemake_backups
 from reweigh.training.checkpoint import Clock, Keeper, OutOfTime
 from reweigh.training.energy import EnergyMeter, driver_version
 from reweigh.training.engine import Run, eagerly
-from reweigh.training.graph import CapturedSteps
+from reweigh.training.graph import CapturedSteps, told_to_run_eagerly
 from reweigh.training.memory import keep_freed_memory
 from reweigh.training.prefix import SharedPrefix, key_of
 from reweigh.training.shared import Surroundings
@@ -150,7 +150,8 @@ class Job:
         self.split = obtain(spec)
         data = _raw(spec["data"]["dataset"], canonical(spec["data"]["options"]).decode())
         eager = afresh.start().eager.get(afresh.kind_of(spec))
-        self.graphs = CapturedSteps(eager) if device.type == "cuda" else None
+        self.uncaptured = told_to_run_eagerly(spec) if device.type == "cuda" else None
+        self.graphs = CapturedSteps(eager) if device.type == "cuda" and not self.uncaptured else None
         self.run = Run(spec, data, self.split, device, self.graphs or eagerly)
         key, path = run_key(spec, self.split.digest(), device), record.record_path(self.name)
         stamp = record.stamp(path) if before is None else before[self.name]
@@ -266,7 +267,7 @@ class Job:
             "device": {
                 **device_facts(self.device, self.spec),
                 "runs_at_once": self.at_once,
-                "graph": self.graphs.report() if self.graphs else None,
+                "graph": self.graphs.report() if self.graphs else self.uncaptured,
             },
             "gpu_seconds": run.seconds if self.device.type == "cuda" else 0.0,
             "peak_bytes": max(peak_bytes(self.device), before),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from reweigh.data.arrays import Part, RawData, Split
 from reweigh.data.batches import InputPart, Stream, make_part
@@ -186,6 +187,20 @@ def first_context(parts: Parts, classes: int) -> RunContext:
         train=parts.train,
         validation=parts.validation,
     )
+
+
+def check_last_batches(taken: list[Course], model: nn.Module) -> None:
+    """Raise ConfigError if a stage trains batch norm on a batch of one, where the config could not know its sizes.
+
+    They depend on the draw where a share of noisy labels is held out, and on the method where it chooses members.
+    """
+    if any(isinstance(layer, _BatchNorm) for layer in model.modules()):
+        for course in taken:
+            if course.stage.epochs and course.stage.train == "all" and course.batches.last == 1:
+                raise ConfigError(
+                    f"stage {course.stage.name}: the last batch of an epoch has one example, which batch norm cannot "
+                    "normalise; change batch_size, or set drop_last"
+                )
 
 
 def context_of(course: Course, before: RunContext, seed: int) -> RunContext:

@@ -66,7 +66,7 @@ def raw_data(
 def labelled_paths(path: Path) -> Listed:
     """A list with one `path label` a line. Raises DataError that names the first line that is something else."""
     paths, labels = [], []
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    for number, line in enumerate(_text(path).splitlines() or [""], 1):
         name, _, label = line.rstrip().rpartition(" ")
         if not name or not label.isdecimal():
             raise DataError(f"{path}, line {number}: not `path label`; get this list again")

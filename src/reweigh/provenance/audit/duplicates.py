@@ -13,11 +13,8 @@ from reweigh.config.names import RunName
 from reweigh.digest import canonical
 
 Body = dict[str, Any]
-ONLY_LOGGING = (
-    "log_weights",
-    "keep_features",
-    "keep_margins",
-)  # options that decide what is logged and do not change the training
+# Options that decide what is measured or logged and do not change the training.
+ONLY_LOGGING = ("log_weights", "keep_features", "keep_margins", "also_measure")
 
 
 def duplicate_results(records: dict[str, Body]) -> dict[str, str]:

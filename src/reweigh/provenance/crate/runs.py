@@ -215,7 +215,8 @@ def _description(body: dict[str, Any], attested: str) -> str:
     """How the run ended, and what is attested of the code since."""
     end = f"Trained to its end, {body['steps']} steps."
     if body["status"] == "diverged":
-        end = f"Diverged: the loss was not finite at step {body['diverged_at_step']}. This counts as a result."
+        because = body.get("diverged_because") or "the loss was not finite"
+        end = f"Diverged: {because} at step {body['diverged_at_step']}. This counts as a result, without a score."
     return f"{end} The code has changed since; {attested}." if attested else end
 
 

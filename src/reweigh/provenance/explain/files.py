@@ -64,7 +64,8 @@ def _record(run: str, root: Path, metric: str, epoch: str | None) -> dict[str, A
     if body is not None:
         facts["metric"] = metric if epoch is None else f"{metric} after epoch {epoch}"
         facts["value"] = facts["value"] if isinstance(facts["value"], int | float) else None
-        if facts["value"] is None:
+        diverged = body["status"] == "diverged" and (metric in body["metrics"] or metric in body["curves"])
+        if facts["value"] is None and not diverged:  # of one that diverged there is a chain to show, without a value
             metrics = [name for name, value in body["metrics"].items() if isinstance(value, int | float)]
             raise ConfigError(f"{facts['record']}: no {facts['metric']}; metrics: {', '.join(metrics)}; "
                               f"on curves: {', '.join(body['curves'])}")  # fmt: skip

@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from reweigh.data.packed import ENVIRONMENT
+from reweigh.data.packed import ENVIRONMENT, INDEX
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.training.__main__ import seconds
 from reweigh.training.gpu_check import parent
@@ -14,16 +14,16 @@ from reweigh.training.gpu_check.checks import Context
 from reweigh.training.gpu_check.homeward import Homeward
 from reweigh.training.gpu_check.report import Report, complain
 
+CASES = "cases.json"
 HERE = "reweigh.training.gpu_check"
 STAGES = [
     parent.Stage("machine", f"{HERE}.machine", 90),
-    parent.Stage("equality", f"{HERE}.equality", 90),
-    parent.Stage("capture", f"{HERE}.capture", 180),
-    parent.Stage("lanes", f"{HERE}.lanes", 90),
-    parent.Stage("throughput", f"{HERE}.throughput", 150),
+    parent.Stage("equality", f"{HERE}.equality", 60),
+    parent.Stage("capture", f"{HERE}.capture", 150),
+    parent.Stage("lanes", f"{HERE}.lanes", 60),
+    parent.Stage("throughput", f"{HERE}.throughput", 100),
     parent.Stage("training", f"{HERE}.missing", 0),  # what is left
 ]
-CASES = Path("packed") / "cases.json"  # in a folder that `reweigh pack` completed
 
 
 def main(arguments: list[str] | None = None, cases: Path | None = None) -> int:
@@ -32,9 +32,7 @@ def main(arguments: list[str] | None = None, cases: Path | None = None) -> int:
     try:
         chosen = parent.stages_of(options.only, STAGES)
         if options.specs is not None:
-            cases = options.specs / CASES if (options.specs / CASES).is_file() else cases
-            if (options.specs / "packed" / "packed.json").is_file():
-                os.environ.setdefault(ENVIRONMENT, str(options.specs / "packed"))
+            cases = _travelled(options.specs / "packed") or cases
         if cases is None:
             raise ConfigError("nothing to check with; give the folder that `reweigh pack DIR` completed: --specs DIR")
         log = options.log or parent.log_path()
@@ -51,6 +49,13 @@ def main(arguments: list[str] | None = None, cases: Path | None = None) -> int:
     except ReweighError as error:
         complain(str(error))
         return 2 if isinstance(error, ConfigError) else 1
+
+
+def _travelled(folder: Path) -> Path | None:
+    """Have training look into the folder that `reweigh pack` made; its case file, if there is one."""
+    if (folder / INDEX).is_file():
+        os.environ.setdefault(ENVIRONMENT, str(folder))
+    return folder / CASES if (folder / CASES).is_file() else None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -81,7 +81,7 @@ def replays(context: Context, spec: Callable[[], dict[str, Any]]) -> tuple[str, 
         raise Failed(first_step_that_differs(device, *pair()) or "differs, but not step by step: it is not repeatable")
     diverged = "" if captured.diverged_at is None else f", diverged at step {captured.diverged_at}"
     facts = {replayed(name): True for name in (captured.spec["uses"], captured.spec["model"]["name"])}
-    return f"{captured.step} steps{diverged}, {_graphs(captured)}", facts
+    return f"{captured.step} steps{diverged}, {graphs_of(captured)}", facts
 
 
 def replayed(name: str) -> str:
@@ -99,8 +99,8 @@ def first_step_that_differs(device: torch.device, one: Run, other: Run) -> str |
     return None
 
 
-def _graphs(run: Run) -> str:
-    """What was captured. Raises Failed if a program was refused."""
+def graphs_of(run: Run) -> str:
+    """What was captured, in words. Raises Failed if a program was refused."""
     if not isinstance(run.execute, CapturedSteps):
         return "repeatable; there are no CUDA graphs on a CPU"
     report = run.execute.report()

@@ -1,7 +1,7 @@
 """What the checks train: short runs of every net and method, on made-up data, so that no data set is needed.
 
 `reweigh pack` writes a case file (`reweigh.planning.gpu_cases`): `{"nets": {name: spec}, "methods": [{"name", "uses",
-"options"}], "codes": {...}}`, where a spec is a resolved one of the project.
+"options", "layout"}], "code": [...]}`, where a spec is a resolved one of the project.
 """
 
 import copy
@@ -43,7 +43,7 @@ def nets(context: Context) -> list[str]:
 
 
 def methods(context: Context) -> list[dict[str, Any]]:
-    """Every method with options that make its step do something else: `{"name", "uses", "options"}`.
+    """Every method with options that make its step do something else: `{"name", "uses", "options", "layout"}`.
 
     On a CPU every method once.
     """
@@ -64,7 +64,7 @@ def spec_of(context: Context, net: str, method: str, seed: int = 0, **training: 
     short |= {"drop_last": False, "learning_rate": min(spec["training"]["learning_rate"], LEARNING_RATE)}
     if spec["data"]["split"]["kind"] == "two-class":
         spec["data"]["split"]["classes"] = [0, 1]  # those of made-up data
-    spec["training"].update(short | training)
+    spec["training"].update(short | {"layout": case["layout"]} | training)
     return spec
 
 

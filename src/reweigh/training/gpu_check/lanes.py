@@ -9,7 +9,9 @@ import torch
 
 from reweigh.training import interleave
 from reweigh.training.gpu_check import cases, compare
+from reweigh.training.gpu_check.capture import graphs_of
 from reweigh.training.gpu_check.checks import Check, Context, Facts, Failed
+from reweigh.training.gpu_check.jobs import UnsavedJob
 
 LANES = 4
 METHODS = ("none", "tdr", "er")
@@ -47,28 +49,16 @@ def resumes(context: Context, net: str, method: str) -> str:
     saved.seek(0)
     second.load_state(torch.load(saved, map_location=device, weights_only=False))
     cases.on_a_stream(device, second.finish)
+    for run in (whole, second):
+        graphs_of(run)
     if differs := compare.first_difference(compare.outcome(whole), compare.outcome(second)):
         raise Failed(f"stopped after step {STOP}: {differs}")
     return f"stopped after step {STOP} of {whole.step}"
 
 
-class Job:
-    """As much of a job as taking turns needs: a run that is never saved, and whose record is its outcome."""
-
-    def __init__(self, context: Context, spec: dict[str, Any]) -> None:
-        self.spec, self.run = spec, cases.run_of(spec, cases.device_of(context), cases.executor(context))
-        self.graphs = None
-        self.keeper = self
-
-    def __call__(self, run: Any) -> None:
-        """A keeper that keeps nothing."""
-
-    def save(self, run: Any) -> None:
-        """A keeper that keeps nothing."""
-
-    def write(self) -> dict[str, Any]:
-        """The outcome, on the host."""
-        return {"spec": self.spec, "outcome": dict(compare.tensors(compare.outcome(self.run)))}
+def job(context: Context, spec: dict[str, Any]) -> UnsavedJob:
+    """A job of a short run."""
+    return UnsavedJob(cases.run_of(spec, cases.device_of(context), cases.executor(context)))
 
 
 def side_by_side(context: Context, net: str) -> tuple[str, Facts]:
@@ -78,14 +68,15 @@ def side_by_side(context: Context, net: str) -> tuple[str, Facts]:
     specs = [cases.spec_of(context, net, name, seed) for seed in (0, 1) for name in names]
     alone = []
     for spec in specs:
-        job = Job(context, spec)
-        cases.on_a_stream(device, job.run.finish)
-        alone.append(job.write())
+        solo = job(context, spec)
+        cases.on_a_stream(device, solo.run.finish)
+        graphs_of(solo.run)
+        alone.append(solo.write())
     packed: list[dict[str, Any]] = []
-    interleave.train(specs, LANES, device, functools.partial(Job, context), packed.append)
+    interleave.train(specs, LANES, device, functools.partial(job, context), packed.append)
     for record in packed:
-        solo = alone[specs.index(record["spec"])]
-        if differs := compare.first_difference(solo["outcome"], record["outcome"]):
+        expected = alone[specs.index(record["spec"])]
+        if differs := compare.first_difference(expected["outcome"], record["outcome"]):
             raise Failed(f"{record['spec']['method']} seed {record['spec']['seed']}: {differs}")
     if len(packed) != len(specs):
         raise Failed(f"{len(packed)} of {len(specs)} runs ended")

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reweigh.training.__main__ import NOT_SPECS, spec_paths
 from reweigh.training.gpu_check import cases
 from reweigh.training.gpu_check.checks import Check, Context, Failed, Skipped
 
-EXPECTED = "expected.json"  # {file of a spec: {"run", "split_digest", "recipe_digest"}}, beside the specs
+EXPECTED = NOT_SPECS[0]  # {file of a spec: {"run", "split_digest", "recipe_digest"}}, beside the specs
 RESERVE_SECONDS = 5.0
 
 
@@ -76,14 +77,15 @@ def _nvidia_smi(*arguments: str) -> str:
 
 def code(context: Context) -> str:
     """The digest of the code of each kind of run, against home's: whether the tree that travelled is the one there."""
-    from reweigh.records import record
+    from reweigh.records import commit, record
 
+    commit.look_in([] if context.folder is None else [context.folder])
     expected = cases.load(context.cases)["code"]
     for entry in expected:
         if (digest := record.code_digest(entry["spec"])) != entry["digest"]:
             which = f"{entry['spec']['uses']}, {entry['spec']['model']['name']}, {entry['spec']['data']['dataset']}"
             raise Failed(f"{which}: code {digest[:12]} here, {entry['digest'][:12]} at home")
-    return f"{len(expected)} kinds of runs, code as at home"
+    return f"{len(expected)} kinds of runs, code as at home; commit {commit.git_state()['commit'] or 'unknown'}"
 
 
 def experiments(context: Context) -> dict[str, list[dict[str, Any]]]:
@@ -92,7 +94,7 @@ def experiments(context: Context) -> dict[str, list[dict[str, Any]]]:
         return {}
     expected = read_json(context.folder / EXPECTED)
     found: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = defaultdict(dict)
-    for path in spec_files(context.folder):
+    for path in spec_paths([str(context.folder)]):
         spec = json.loads(path.read_bytes())
         key = spec["setting"], spec["seed"]
         found[experiment_of(spec)].setdefault(key, {"spec": spec, "expected": expected.get(path.name, {})})
@@ -131,14 +133,6 @@ def splits(context: Context, specs: list[dict[str, Any]], end: float) -> str:
             equal += 1
     more = f", {unknown} were not drawn at home" if unknown else ""
     return f"{equal} splits equal home's{more}"
-
-
-def spec_files(folder: Path) -> list[Path]:
-    """The specs in a folder, in the order of its `order.txt`, else by name."""
-    order = folder / "order.txt"
-    if order.is_file():
-        return [folder / name for name in order.read_text().split()]
-    return sorted(path for path in folder.glob("*__*.json"))
 
 
 def read_json(path: Path) -> dict[str, Any]:

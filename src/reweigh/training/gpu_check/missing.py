@@ -1,8 +1,9 @@
 """Stage 5: with the time that is left, train the runs of the folder whose record is missing, in its order."""
 
 import functools
-import json
+import itertools
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,40 +11,51 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reweigh.training.__main__ import TRY_AGAIN, is_current, read_spec, spec_paths
 from reweigh.training.gpu_check.checks import Check, Context, Failed
-from reweigh.training.gpu_check.machine import experiment_of, spec_files
-from reweigh.training.gpu_check.report import NOTE, OK
+from reweigh.training.gpu_check.machine import experiment_of
+from reweigh.training.gpu_check.report import FAILED, NOTE, OK
+from reweigh.training.graph import EAGER
 
-CALLS = 6  # of the program that trains, where it dies
+CALLS = 20  # of the program that trains, at most
 END_SECONDS = 25.0  # for it to save its runs, and for all to be written
 LEAST_SECONDS = 10.0
 LANES = (16, 8, 4)
+ENDED = re.compile(r"(?P<run>\S+/seed\d+): (?P<status>finished|diverged)")  # a line of the program that trains
 
 
 def checks(context: Context) -> Iterator[Check]:
-    """Calls of `python -m reweigh.training` until nothing is left: more than one only where one died."""
+    """Calls of `python -m reweigh.training`, one for each stretch of the order with the same data and net."""
     end = time.monotonic() + context.seconds
+    tried: set[Path] = set()
     for number in range(1, CALLS + 1):
-        specs = left(context)
+        specs = [path for path in left(context) if path not in tried]
         seconds = end - time.monotonic() - END_SECONDS
         if not specs or seconds < LEAST_SECONDS:
             text = f"{len(specs)} runs left, {max(seconds, 0):.0f} s for them"
             yield Check("left", functools.partial(str, text))
             return
-        action = functools.partial(train, context, specs, seconds)
-        fewer = {"lanes": [str(at_once(context)) if number == 1 else "all"]}
-        yield Check(f"call {number}", action, fewer, context.seconds)
+        action = functools.partial(train, context, stretch(specs), seconds, tried)
+        yield Check(f"call {number}", action, {"lanes": [str(at_once(context))]}, context.seconds)
+
+
+def stretch(specs: list[Path]) -> list[Path]:
+    """The first specs, as long as they have the same data and net: runs that go well side by side."""
+    return next(([*alike] for _, alike in itertools.groupby(specs, _data_and_net)), [])
+
+
+def _data_and_net(path: Path) -> tuple[str, str]:
+    spec = read_spec(path)
+    return spec["data"]["dataset"], spec["model"]["name"]
 
 
 def left(context: Context) -> list[Path]:
     """The specs of the folder whose record is missing, without those that an earlier stage excluded."""
-    from reweigh.training.__main__ import is_current
-
     if context.folder is None:
         return []
     chosen = []
-    for path in spec_files(context.folder):
-        spec = json.loads(path.read_bytes())
+    for path in spec_paths([str(context.folder)]):
+        spec = read_spec(path)
         if excluded(context, spec) is None and not is_current(spec):
             chosen.append(path)
     return chosen
@@ -57,16 +69,14 @@ def excluded(context: Context, spec: dict[str, Any]) -> str | None:
         return "its precision does not repeat on this GPU"
     if context.without("experiments", experiment_of(spec)):
         return "its splits are not those of home"
-    if eager(context, spec):
-        return "that its captured step is its eager one has not been shown"
     return None
 
 
-def eager(context: Context, spec: dict[str, Any]) -> bool:
-    """Whether a run's steps may not be captured: a check of its method or of its net failed, or was not taken."""
-    names = (spec["uses"], spec["model"]["name"])
-    return context.device == "cuda" and any(
-        context.without("capture", name) or not context.shown("capture", f"replayed {name}") for name in names
+def eager(context: Context, specs: list[Path]) -> list[str]:
+    """The methods and nets of some runs whose steps may not be captured: a check of them failed, or was not taken."""
+    names = {name for spec in map(read_spec, specs) for name in (spec["uses"], spec["model"]["name"])}
+    return sorted(
+        name for name in names if context.without("capture", name) or not context.shown("capture", f"replayed {name}")
     )
 
 
@@ -75,27 +85,37 @@ def at_once(context: Context) -> int:
     if context.device == "cpu" or context.without("lanes", "all") or not context.shown("lanes", "side by side"):
         return 1
     allowed = [lanes for lanes in LANES if not context.without("lanes", str(lanes))]
-    rates = {lanes: context.facts.get(f"resnet32 nhwc fp32 {lanes} lanes", 0.0) for lanes in allowed}
+    rates = {lanes: context.facts.get(f"resnet32 channels-last fp32 {lanes} lanes", 0.0) for lanes in allowed}
     return max(allowed, key=lambda lanes: (rates[lanes], lanes), default=1)
 
 
-def train(context: Context, specs: list[Path], seconds: float) -> str:
-    """One call. A line for each run that ends. Raises Failed if the program died, or could not train a run."""
+def train(context: Context, specs: list[Path], seconds: float, tried: set[Path]) -> str:
+    """One call. A line for each run that ends, or cannot be trained. Raises Failed if the program died.
+
+    If it did not, its specs are added to `tried`: what is left of them cannot be trained, or there was no time for it.
+    """
     lanes = at_once(context)
     command = [sys.executable, "-m", "reweigh.training", *map(str, specs), "--time-budget", f"{seconds:.0f}s"]
     command += ["--at-once", str(lanes)]
-    environment = dict(os.environ, CUDA_VISIBLE_DEVICES="") if context.device == "cpu" else None
+    without = eager(context, specs) if context.device == "cuda" else []
+    environment = {**os.environ, EAGER: ",".join(without)}
+    if context.device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
     ended, last = 0, ""
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     for line in process.stderr or ():
         last = line.strip() or last
-        run, _, told = line.strip().partition(": ")
-        if told.startswith(("finished", "diverged")):
+        if told := ENDED.search(line):
             ended += 1
-            context.note(run, OK if told.startswith("finished") else NOTE, told)
+            context.note(told["run"], OK if told["status"] == "finished" else NOTE, line[told.start("status") :])
         else:
             print(line, end="", file=sys.stderr, flush=True)
     code = process.wait()
-    if code not in (0, 75):
+    if code not in (0, 1, 2, TRY_AGAIN):
         raise Failed(f"{ended} of {len(specs)} runs ended, then the program did, with code {code}: {last}")
-    return f"{ended} of {len(specs)} runs ended, {lanes} side by side" + ("; time is up" if code else "")
+    tried.update(specs)
+    if code in (1, 2):
+        context.note(f"{len(specs)} runs", FAILED, last)
+    text = f"{ended} of {len(specs)} runs ended, {lanes} side by side"
+    text += f"; eagerly, for no replay of theirs was shown: {', '.join(without)}" if without else ""
+    return text + ("; time is up" if code == TRY_AGAIN else "")

@@ -10,12 +10,14 @@ import torch
 
 from reweigh.training.engine import Run, eagerly
 from reweigh.training.gpu_check import cases, floor
+from reweigh.training.gpu_check.capture import graphs_of
 from reweigh.training.gpu_check.checks import Check, Context, Facts, Skipped
+from reweigh.training.gpu_check.jobs import UnsavedJob
 from reweigh.training.gpu_check.report import NOTE
 from reweigh.training.interleave import Lane
 
 NETS = ("lenet", "resnet32")
-LAYOUTS = ("nhwc", "nchw")
+LAYOUTS = ("channels-last", "nchw")
 PRECISIONS = ("fp32", "tf32", "bf16")
 LANES = (4, 8, 16)
 METHOD = "none"
@@ -29,13 +31,13 @@ def checks(context: Context) -> Iterator[Check]:
     nets = [net for net in NETS if net in cases.nets(context)]
     precisions = [one for one in PRECISIONS if not context.without("precisions", one) and _runs_here(context, one)]
     for net in nets:
-        yield _check(context, net, "nhwc", "fp32", 1, eager=True)
+        yield _check(context, net, LAYOUTS[0], "fp32", 1, eager=True)
         for layout in LAYOUTS:
             for precision in precisions:
                 yield _check(context, net, layout, precision, 1)
         for precision in precisions:
             for lanes in (2,) if context.small else LANES:
-                yield _check(context, net, "nhwc", precision, lanes)
+                yield _check(context, net, LAYOUTS[0], precision, lanes)
     for net in nets[::-1]:
         yield Check(f"{net} kernels", functools.partial(kernels, context, net))
         yield Check(f"{net} floor", functools.partial(distance_to_floor, context, net))
@@ -62,8 +64,10 @@ def steps_a_second(
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-    made = [Lane(functools.partial(_Job, context, net, layout, precision, eager), device) for _ in range(lanes)]
+    made = [Lane(functools.partial(_job, context, net, layout, precision, eager), device) for _ in range(lanes)]
     _turns(made, WARM)
+    for lane in made:
+        graphs_of(lane.job.run)  # else eager steps would be timed for captured ones
     rounds = _rounds(functools.partial(_turns, made), device, 0.05 if context.small else 0.7)
     started = time.perf_counter()
     _turns(made, rounds)
@@ -75,39 +79,21 @@ def steps_a_second(
     return text, {name: rate}
 
 
-class _Job:
-    """A job for a lane: a run without checkpoints."""
-
-    def __init__(self, context: Context, net: str, layout: str, precision: str, eager: bool) -> None:
-        self.run = timed_run(context, net, layout, precision, eager)
-
-    def keeper(self, run: Run) -> None:
-        """Keep nothing."""
+def _job(context: Context, net: str, layout: str, precision: str, eager: bool) -> UnsavedJob:
+    return UnsavedJob(timed_run(context, net, layout, precision, eager))
 
 
-def timed_run(context: Context, net: str, layout: str = "nhwc", precision: str = "fp32", eager: bool = False) -> Run:
+def timed_run(
+    context: Context, net: str, layout: str = LAYOUTS[0], precision: str = "fp32", eager: bool = False
+) -> Run:
     """A plain run of a net with the batch size of its experiment, long enough never to end."""
     batch = cases.load(context.cases)["nets"][net]["training"]["batch_size"]
     size = min(batch, 16) if context.small else batch
-    training = {"batch_size": size, "epochs": 100_000, "evaluate_every": 100_000, "precision": precision}
+    training: dict[str, Any] = {"layout": layout, "drop_last": True}
+    training |= {"batch_size": size, "epochs": 100_000, "evaluate_every": 100_000, "precision": precision}
     spec = cases.spec_of(context, net, cases.first_of(context, METHOD), **training)
-    spec["training"]["drop_last"] = True
     execute = eagerly if eager else cases.executor(context)
-    run = cases.run_of(spec, cases.device_of(context), execute, size * BATCHES)
-    if layout == "nchw":
-        in_plain_order(run)
-    return run
-
-
-def in_plain_order(run: Run) -> None:
-    """Have a run that has taken no step compute in NCHW, whatever its spec says."""
-    run.model.to(memory_format=torch.contiguous_format)
-    part: Any = run.parts.train
-    part.scaled = functools.partial(_contiguous, part.scaled)
-
-
-def _contiguous(scaled: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
-    return scaled(inputs).contiguous()
+    return cases.run_of(spec, cases.device_of(context), execute, size * BATCHES)
 
 
 def _turns(lanes: list[Lane], rounds: int) -> None:
@@ -138,6 +124,7 @@ def kernels(context: Context, net: str) -> str:
             run.advance()
 
     cases.on_a_stream(device, functools.partial(take, WARM))
+    graphs_of(run)
     on_gpu = device.type == "cuda"
     with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as profiled:
         cases.on_a_stream(device, functools.partial(take, steps))
@@ -157,7 +144,7 @@ def distance_to_floor(context: Context, net: str) -> tuple[str, dict[str, Any]]:
     bandwidth = floor.copy_bandwidth(device, 2**24 if context.small else 2**28)
     count = floor.floor_bytes(timed_run(context, net))
     least = count / bandwidth
-    rate = context.facts.get(f"{net} nhwc fp32 1 lanes")
+    rate = context.facts.get(f"{net} {LAYOUTS[0]} fp32 1 lanes")
     times = f"; a captured step takes {1 / rate / least:.1f} times as long" if rate else ""
     text = f"{count / 2**20:.1f} MiB a step, a copy moves {bandwidth / 1e9:.1f} GB/s: {least * 1000:.4f} ms at least"
     return text + times, {"copy_bandwidth": bandwidth}

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from reweigh.analysis.rows import SIDES, Row, cell_names, mean_row, of_cells, of_seeds, single_row, summary_row
+from reweigh.analysis.rows import SIDES, Row, cell_names, mean_row, of_cells, of_seeds, results, single_row, summary_row
 from reweigh.analysis.tables import Material, fingerprint, join_runs, majority_and_minority_weights
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text, missing_notes
@@ -56,9 +56,9 @@ def _sweep_rows(material: Material, panel: str, experiment: str, metric: str) ->
         names: Row = {"panel": panel, **cell_names(material, experiment, setting, method)}
         names["x"] = methods[method].options.get("gamma")
         summary = summary_row(runs, metric)
-        note = "" if summary["n"] else material.why_not(experiment, setting, method)
+        note = "" if summary["runs"] else material.why_not(experiment, setting, method)
         lines.append({**names, "seed": None, **summary, "note": note})
-        known = runs[runs[metric].notna()].to_dict("records")
+        known = results(runs, metric).to_dict("records")
         lines += [{**names, "seed": run["seed"], **single_row(run, metric)} for run in known]
     return pd.DataFrame(lines).astype(dict.fromkeys(("x", "mean", "sd", "low", "high"), float))
 
