@@ -4,21 +4,27 @@ import os
 import shutil
 from pathlib import Path
 
-import hypothesis
 import pytest
-from support import needs, project, shared, workflow
-from support.project import ROOT
+from support import needs, shared
 
-from reweigh.config.loading import load
 from reweigh.data import manifest
+
+# A bare GPU machine, where some tests run too, has neither hypothesis nor pydantic: fixtures import what needs them.
+try:
+    import hypothesis
+except ModuleNotFoundError:
+    hypothesis = None
+
+ROOT = Path(__file__).parents[1]
 
 # Two workers on two cores: each computes on one, and so do the processes that it starts. Set before torch is imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine is no fault of what is tested.
-hypothesis.settings.register_profile("patient", deadline=None)
-hypothesis.settings.load_profile("patient")
+if hypothesis:
+    hypothesis.settings.register_profile("patient", deadline=None)
+    hypothesis.settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items):
@@ -47,6 +53,8 @@ def raw_root(tmp_path_factory):
 @pytest.fixture(scope="session")
 def config():
     """The project's own config."""
+    from reweigh.config.loading import load
+
     return load(ROOT)
 
 
@@ -61,6 +69,7 @@ def mnist(raw_root):
 @pytest.fixture(scope="session")
 def trained_project(tmp_path_factory, raw_root):
     """A project with three real records at scale smoke, `project.TRAINED`; a test that changes any takes a copy."""
+    from support import project
 
     def train(folder):
         project.make(folder, raw_root)
@@ -76,6 +85,7 @@ def table3_project(tmp_path_factory):
 
     A test that changes any of it takes a copy.
     """
+    from support import workflow
 
     def make(folder):
         workflow.copy(folder)

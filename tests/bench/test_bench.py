@@ -9,7 +9,7 @@ import torch
 
 from reweigh import bench
 from reweigh.bench import contenders as make
-from reweigh.bench import figure, groups, measure, pairs, second_order, table
+from reweigh.bench import figure, grid, groups, measure, pairs, second_order, table
 from reweigh.bench.measure import Bench, Contender
 from reweigh.config.names import CellName
 from reweigh.data import load
@@ -264,10 +264,10 @@ def test_runs_are_trained_packed_and_alone_in_a_folder_of_their_own(small, monke
 
 def test_the_grid_is_told_from_its_dry_runs(small, monkeypatch):
     runs = [
-        groups.grid.DryRun("records there", "everything", 5, 8.0, 7.5),
-        groups.grid.DryRun("records there", "figures/a.pdf", 2, 2.0, 1.5),
+        grid.DryRun("records there", "everything", 5, 8.0, 7.5),
+        grid.DryRun("records there", "figures/a.pdf", 2, 2.0, 1.5),
     ]
-    monkeypatch.setattr(groups.grid, "measure", lambda show: runs)
+    monkeypatch.setattr(grid, "measure", lambda show: runs)
     whole, single = groups.dry_runs(small)
     assert (whole.milliseconds, single.milliseconds, single.ratio) == (8000, 2000, 0.25)
     assert single.note == "2 jobs, 1.5 s of a core"

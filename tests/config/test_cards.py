@@ -20,7 +20,7 @@ FIGURES_OF_A_PAPER = ("plots/papers/",)
 # Words that mean something else there, or a default.
 OTHER_MEANINGS = {
     "none": {"bench/contenders.py", "config/specs.py", "data/augment.py", "data/files.py", "data/load.py"}  # augment
-    | {"config/validation.py", "config/models.py"}  # nothing is known; the config's name of plain training
+    | {"config/lookup.py", "config/models.py"}  # nothing is known; the config's name of plain training
     | {"plots/bars.py", "plots/features.py", "plots/by_setting.py"},  # matplotlib's word for no line
     "constant": {"bench/contenders.py", "config/specs.py"},  # a schedule
     "meta": {"data/readers/cifar100.py"},  # a file

@@ -1,29 +1,57 @@
-"""Runs for tests that need a GPU."""
-
-import copy
+"""Runs for tests that need a GPU. They are said here in full: a bare GPU machine has no pydantic to read the config."""
 
 import torch
 
-from reweigh.config import loading as config
+from reweigh.bench.entries import entries
 from reweigh.data.split import draw
 from reweigh.training.engine import Run, eagerly
 
-CELLS = {
-    "lenet": ("smoke/tdr/mnist-4v9/rho0.1", "mnist"),
-    "convnet": ("quick/tdr/cifar10-4v9-convnet/rho0.3", "cifar10-slice"),
-    "resnet20": ("quick/tdr/cifar10-4v9-resnet20/rho0.3", "cifar10-slice"),
+CELLS = {  # model -> its options, data set, augmentation
+    "lenet": ({}, "mnist", "none"),
+    "convnet": ({"width": 0.25}, "cifar10-slice", "crop-flip"),
+    "resnet20": ({"width": 0.25}, "cifar10-slice", "crop-flip"),
 }
+SPLIT = {"kind": "two-class", "classes": [4, 9], "total": 120, "imbalance_ratio": 2.0, "target_size": 10}
 
 
 def spec_of(model, method, seed=0, **training):
-    spec = copy.deepcopy(config.resolve(f"{CELLS[model][0]}/tdr/seed{seed}"))
-    paper = config.resolve(f"paper/tdr/mnist-4v9/rho0.1/{method}/seed0")
-    spec.update(method=method, uses=paper["uses"], method_options=paper["method_options"])
-    if method == "tdr":
-        spec["method_options"]["outer_every"] = 3
-    spec["training"].update({"epochs": 8, "batch_size": 20, **training})
-    spec["data"]["split"].update(total=120, test_size=100, imbalance_ratio=2.0, target_size=10)
-    return spec
+    options, dataset, augment = CELLS[model]
+    said = {"outer_every": 3} if method == "tdr" else {}
+    return {
+        "spec_version": 1,
+        "scale": "smoke",
+        "paper": "tdr",
+        "experiment": f"gpu-{model}",
+        "setting": "rho0.5",
+        "method": method,
+        "seed": seed,
+        "uses": method,
+        "method_options": {**entries()[method].options, **said},
+        "model": {"name": model, "options": dict(options)},
+        "data": {
+            "dataset": dataset,
+            "options": {},
+            "split": {**SPLIT, "test": "balanced", "test_size": 100},
+            "scale_inputs": "centred",
+            "augment": augment,
+        },
+        "training": {
+            "epochs": 8,
+            "batch_size": 20,
+            "target_batch_size": 10,
+            "learning_rate": 0.01,
+            "momentum": 0.9,
+            "weight_decay": 0.002,
+            "nesterov": False,
+            "gradient_clip": None,
+            "drop_last": True,
+            "schedule": {"name": "constant", "warmup_epochs": 0},
+            "precision": "fp32",
+            "threads": 1,
+            "evaluate_every": 1,
+            **training,
+        },
+    }
 
 
 def run_of(spec, raw, device, execute=eagerly):

@@ -1,6 +1,9 @@
 """What only a GPU can show: capture, streams and resume change no bit, and a GPU computes what a CPU computes."""
 
 import io
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -28,7 +31,7 @@ def gpu():
 
 @pytest.fixture(scope="module")
 def raw(raw_root):
-    return {dataset: load.read(dataset, root=raw_root) for _, dataset in CELLS.values()}
+    return {dataset: load.read(dataset, root=raw_root) for _, dataset, _ in CELLS.values()}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
@@ -43,6 +46,34 @@ def test_captured_steps_are_the_same_steps(model, method, precision, raw, gpu):
     on_a_stream(captured.finish)
     assert graphs.graphs and not graphs.refused, graphs.report()
     assert bits(captured) == bits(plain)
+
+
+def test_a_refused_capture_says_why_and_spoils_the_process(raw, gpu):
+    """In a process of its own: torch captures nothing in this one afterwards."""
+    code = "from training.test_gpu import refused; refused()"
+    paths = os.pathsep.join(["src", "tests", os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def refused():
+    from reweigh.data import manifest
+    from reweigh.training.run import pick_device
+
+    device = pick_device()
+    manifest.ensure("mnist")
+    data = {"mnist": load.read("mnist")}
+    runs = [run_of(spec_of("lenet", method), data, device, CapturedSteps()) for method in ("er", "none")]
+    learn = runs[0].method.learn
+    runs[0].method.learn = lambda step: (step.number.item(), learn(step))
+    for run in runs:
+        on_a_stream(run.finish)
+    asking, other = (run.execute for run in runs)
+    (reason,) = asking.report()["eager"].values()
+    assert asking.spoiled and "capturing" in reason, reason  # not what the end of the capture says of it
+    print("the other program:", other.report())
 
 
 @pytest.mark.parametrize("model", list(CELLS))

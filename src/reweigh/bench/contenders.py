@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from reweigh.config import cards
+from reweigh.bench.entries import entries, plain
 from reweigh.data import load, manifest
 from reweigh.data.arrays import RawData, Split
 from reweigh.data.batches import Batch
@@ -47,9 +47,8 @@ def spec_of(model: str, uses: str = "", precision: str = "fp32", dataset: str = 
 
     `training` says what else differs.
     """
-    uses = uses or cards.plain()
-    entry = cards.card_of(uses).bench
-    assert entry, f"the card of {uses} has no bench entry"
+    uses = uses or plain()
+    assert uses in entries(), f"the card of {uses} has no bench entry"
     size = MODELS[model][1]
     splits = {
         "mnist": {"kind": "two-class", "classes": [4, 9], "total": 5000, "imbalance_ratio": 10.0, "target_size": 50},
@@ -61,7 +60,7 @@ def spec_of(model: str, uses: str = "", precision: str = "fp32", dataset: str = 
     return {
         "seed": 0,
         "uses": uses,
-        "method_options": dict(entry.options),
+        "method_options": dict(entries()[uses].options),
         "model": {"name": model, "options": {}},
         "data": {
             "dataset": dataset,

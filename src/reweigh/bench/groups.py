@@ -19,14 +19,12 @@ from typing import Any
 import torch
 
 import reweigh.bench.contenders as make
-from reweigh.bench import grid
+from reweigh.bench.entries import entries
 from reweigh.bench.gpu import graphs
 from reweigh.bench.measure import Bench, Contender, Stopwatch, advance, all_cores
 from reweigh.bench.pairs import hypergradients
 from reweigh.bench.second_order import routes
 from reweigh.bench.table import Line, method_key
-from reweigh.config.cards import methods
-from reweigh.config.loading import resolve
 from reweigh.config.names import CellName
 from reweigh.data import manifest
 from reweigh.training import run as training
@@ -100,8 +98,7 @@ def _spoken(line: Line, dataset: str) -> Line:
 
 def benched() -> list[tuple[str, str, int]]:
     """The methods whose cards have a bench entry, plain training first: module, title, and how often it learns."""
-    cards = sorted(methods().items(), key=lambda item: not item[1].plain)
-    return [(name, card.bench.title, card.cycle(card.bench.options)) for name, card in cards if card.bench]
+    return [(name, entry.title, entry.cycle) for name, entry in entries().items()]
 
 
 def steps(bench: Bench) -> list[Line]:
@@ -190,6 +187,8 @@ def packed(bench: Bench) -> list[Line]:
     """
     if bench.device.type == "cuda":
         return []
+    from reweigh.config.loading import resolve  # needs pydantic
+
     torch.set_num_threads(1)
     specs = [resolve(str(CELL.run(seed))) for seed in range(SEEDS)]
     for spec in specs:
@@ -280,6 +279,10 @@ def _threads(bench: Bench, rounds: int) -> list[Line]:
 
 def dry_runs(bench: Bench) -> list[Line]:
     """The seconds of Snakemake's dry runs (see `bench.grid`): one figure's against that of everything."""
+    if bench.device.type == "cuda":  # no work for a GPU, and perhaps no Snakemake beside it
+        return []
+    from reweigh.bench import grid
+
     torch.set_num_threads(1)
     lines: list[Line] = []
     runs = grid.measure(show=lambda text: bench.progress(f"grid: {' '.join(text.split())}"))

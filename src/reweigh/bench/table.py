@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from reweigh.config.cards import methods
+from reweigh.bench.entries import cycle_of
 
 CSV = Path("results") / "bench" / "bench.csv"
 
@@ -45,8 +45,7 @@ class Line:
 
 def method_key(uses: str, options: dict[str, Any]) -> str:
     """What decides the cost of a method's step: its module, and how often it learns by its card, as in `NAME 10`."""
-    card = methods().get(uses)  # an old record may name a method that is no longer there
-    return f"{uses} {card.cycle(options) if card else 1}"
+    return f"{uses} {cycle_of(uses, options)}"
 
 
 def write(lines: Iterable[Line], path: Path) -> None:

@@ -1,32 +1,15 @@
 """Errors of the config that name the file, the key and the nearest valid word."""
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from reweigh.config.lookup import lookup, suggestion
 from reweigh.errors import ConfigError
 
+__all__ = ["lookup", "validated"]
 M = TypeVar("M", bound=BaseModel)
-
-
-def lookup(what: str, name: str, known: Any, where: str = "") -> Any:
-    """`known[name]` (or `name` where `known` is a list); a ConfigError with the nearest name if it is not there.
-
-    >>> lookup("method", "tdrr", ["tdr", "er"], "config.yaml")
-    Traceback (most recent call last):
-    reweigh.errors.ConfigError: config.yaml: unknown method 'tdrr'; did you mean 'tdr'?
-    """
-    if name in known:
-        return known[name] if isinstance(known, Mapping) else name
-    prefix = f"{where}: " if where else ""
-    raise ConfigError(f"{prefix}unknown {what} {name!r}{_suggestion(name, known)}")
-
-
-def _suggestion(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known) or 'none'}"
 
 
 def validated(model: type[M], content: dict[str, Any], where: str | Callable[[Sequence[str]], str]) -> M:
@@ -49,7 +32,7 @@ def _first(model: type[BaseModel], error: ValidationError, first: Any, loc: tupl
     path = ".".join(part for part in loc if part != "[key]")
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        return f"unknown key {path!r}{_suggestion(loc[-1], _words_at(model, loc[:-1]))}{more}"
+        return f"unknown key {path!r}{suggestion(loc[-1], _words_at(model, loc[:-1]))}{more}"
     if first["type"] == "missing":
         return f"{path!r} is missing{more}"
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
