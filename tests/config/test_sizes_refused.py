@@ -185,6 +185,13 @@ def test_batches_larger_than_what_there_is_are_refused():
     assert refused(sizes.check_batches, spec_of(STEP, target_batch_size=21), False, "here") is None
 
 
+def test_a_part_that_is_measured_holds_something():
+    said = refused(sizes.check_batches, spec_of(STEP, evaluate_on="validation"), False, "here")
+    assert said == "here: evaluate_on is validation, but nothing is held out; set validation_share"
+    for held_out in ({"validation_share": 0.25}, {"validation_size": 20}):
+        assert refused(sizes.check_batches, spec_of(STEP | held_out, evaluate_on="validation"), False, "here") is None
+
+
 def test_in_the_config_they_are_refused_before_any_job(project):
     # CIFAR-10, long-tailed at ratio 100, are 12,406 images = 15 · 827 + 1.
     replace(project, "batch_size: { value: 128,", "batch_size: { value: 15,", "config/protocols/cifar-resnet32.yaml")

@@ -5,6 +5,7 @@ import torch
 from support.mnist_runs import run_of, spec_of
 from support.small_nets import Net, NeverWaits, state_bytes, trained_on
 from torch import nn
+from torch.autograd import forward_ad
 from torch.func import functional_call
 
 from reweigh.hypergrad.lookahead import directional_derivatives, example_hypergradient
@@ -110,6 +111,27 @@ def test_under_autocast_the_derivative_is_near_that_in_full_precision():
     outputs, gradients, slopes = shared(model, images, labels)
     assert outputs.dtype == slopes.dtype == torch.bfloat16 and all(value.isfinite().all() for value in gradients)
     assert (slopes.float() - expected).norm() < 0.2 * expected.norm()
+
+
+def nodes_of(outputs):
+    """Every node of the graph of `outputs`."""
+    found, waiting = set(), [outputs.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            waiting += [following for following, _ in node.next_functions]
+    return found
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_graph_holds_no_tangent(autocast):
+    model, images, _ = resnet(torch.float32)
+    with along(model, direction_of(model)), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        outputs = model(images)
+        held = [value for node in nodes_of(outputs) for value in getattr(node, "saved_tensors", ())]
+        assert len(held) > 40
+        assert all(forward_ad.unpack_dual(value).tangent is None for value in held)
 
 
 def test_no_value_is_waited_for():

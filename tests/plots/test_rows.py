@@ -76,7 +76,10 @@ def test_means_and_intervals_of_committed_records(name: str) -> None:
     assert len(cells) >= 3
     for line in cells:
         of_cell = bodies(ROOT, f"paper/tdr/{line['experiment']}/{line['setting']}/{line['method']}")
-        values = [body["metrics"]["test_accuracy"] for body in of_cell.values()]
+        scores = {
+            seed: body["metrics"]["test_accuracy"] for seed, body in of_cell.items() if body["status"] == "finished"
+        }
+        values = list(scores.values())
         assert line["n"] == len(values) and tables.expand_runs(line["runs"]) == [
             body["run"] for body in of_cell.values()
         ]
@@ -84,7 +87,9 @@ def test_means_and_intervals_of_committed_records(name: str) -> None:
         singles = rows.of_seeds(made)
         if len(singles):
             mine = singles[(singles["setting"] == line["setting"]) & (singles["method"] == line["method"])]
-            assert dict(zip(mine["seed"], mine["mean"], strict=True)) == dict(zip(of_cell, values, strict=True))
+            assert list(mine["seed"]) == list(of_cell), "one that diverged has a line too"
+            mine = mine[mine["n"] > 0]
+            assert dict(zip(mine["seed"], mine["mean"], strict=True)) == scores
 
 
 @pytest.mark.parametrize(("name", "metric"), [("fig3", "test_accuracy"), ("fig4", "minority_recall")])

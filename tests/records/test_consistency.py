@@ -45,6 +45,11 @@ UNSAID = {
     "split.sizes": "but for the part that was measured; the audit draws splits again",
     "diverged_at_step": "within the last epoch",
     "stages.batch_size": "several sizes give as many steps",
+    "curves.train_accuracy": "but for its end",
+    "curves.train_balanced_accuracy": "but for its end",
+    "curves.train_clean": "but for its end",
+    "curves.validation_": "but for its end, where it is beside what is measured",
+    "curves.test_balanced_accuracy": "but for its end",
     "prefix.seconds": "between the epochs before its end and after it",
     "prefix.peak_bytes": "up to that of the run",
     "stages.epochs": "of those that a diverged run did not come to; else they give its steps",
@@ -82,6 +87,10 @@ def trained(tmp_path_factory, raw_root):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project.make(tmp_path_factory.mktemp("trained"), raw_root))
         bodies = {run: Job(config.resolve(run), CPU).finish() for run in TRAINED}
+        spec = config.resolve(TDR)
+        spec["data"]["split"] |= {"noise": {"kind": "symmetric", "rate": 0.2}, "validation_size": 40}
+        spec["training"] |= {"also_measure": ["train", "validation"], "keep_margins": True}
+        bodies["also"] = Job({**spec, "setting": "noisy"}, CPU).finish()
         bodies["twin"] = Job({**config.resolve(TRAINED[4]), "experiment": "again"}, CPU).finish()
         spec = config.resolve(TRAINED[4])
         spec["training"] |= {"learning_rate": 1e12, "epochs": 3}
@@ -334,6 +343,32 @@ def test_a_diverged_run_has_no_metrics(trained):
     body = copy.deepcopy(trained["diverged"])
     body["curves"]["test_accuracy"][-1] = body["curves"]["test_accuracy"][-1] or 0.5
     assert contradictions(body)
+
+
+ALSO_FORGERIES = [
+    ({"train.accuracy": 0.375}, "also_measured.train.accuracy is 0.375"),
+    ({"train_clean.balanced_accuracy": 0.375}, "also_measured.train_clean.balanced_accuracy is 0.375"),
+    ({"validation.size": 41}, "also_measured.validation.confusion does not count"),
+    ({"train.per_class_accuracy": [0.5, 0.375]}, "also_measured.train.per_class_accuracy is not"),
+    ({"train.confusion": [[1, 0], [0, 1]]}, "also_measured.train.confusion does not count"),
+]
+
+
+@pytest.mark.parametrize(("changes", "says"), ALSO_FORGERIES, ids=lambda one: one if isinstance(one, str) else "")
+def test_forged_metrics_of_other_parts_are_found(trained, changes, says):
+    body = copy.deepcopy(trained["also"])
+    assert set(body["also_measured"]) == {"train", "train_clean", "validation"}
+    for path, value in changes.items():
+        part, key = path.split(".")
+        body["also_measured"][part][key] = value
+    assert any(one.startswith(says) for one in contradictions(body)), contradictions(body)
+
+
+def test_parts_that_the_spec_asks_for_are_all_measured(trained):
+    body = copy.deepcopy(trained["also"])
+    del body["also_measured"]["validation"]
+    assert any("does not go with the parts" in one for one in contradictions(body))
+    assert any("does not go with the parts" in one for one in contradictions({**body, "also_measured": None}))
 
 
 def test_a_digest_made_anew_does_not_help(trained, tmp_path):

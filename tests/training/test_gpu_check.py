@@ -14,6 +14,7 @@ from support import capture as stand_in
 from support.project import ROOT
 
 from reweigh.planning import gpu_cases, pack
+from reweigh.provenance.record_schema import faults
 from reweigh.records import commit
 from reweigh.training.gpu_check import capture, cases, child, compare, missing, parent
 from reweigh.training.gpu_check.checks import Context, Failed
@@ -289,19 +290,23 @@ def test_an_exception_is_told_by_its_root():
 
 def test_what_comes_home_stays_below_the_size_of_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("reweigh.training.gpu_check.homeward.PART_BYTES", 1000)
+    monkeypatch.setattr("reweigh.training.gpu_check.homeward.PART_BYTES", 5000)
     (tmp_path / "log").write_text("a line\n")
     home = Homeward(tmp_path / "home", tmp_path / "log")
-    for seed in range(3):
+    for seed in range(5):
         record = tmp_path / f"results/smoke/p/e/s/m/seed{seed}.json"
         record.parent.mkdir(parents=True, exist_ok=True)
         record.write_bytes(os.urandom(2000))
-        home.update(now=True)
+        if seed % 3 == 0:  # three records can be new at once
+            home.update(now=True)
+    home.update(now=True)
     names = []
     for path in sorted((tmp_path / "home").iterdir()):
         with tarfile.open(path) as archive:
             names.append(archive.getnames())
-    assert len(names) == 3 and all(sum(name.endswith(".json") for name in part) == 1 for part in names)
+    assert [sum(name.endswith(".json") for name in part) for part in names] == [2, 2, 1]
+    assert len({name for part in names for name in part}) == 6
+    assert all(any(name.endswith("/log") for name in part) for part in names)
 
 
 # --- all of it --------------------------------------------------------------------------------------------------------
@@ -375,12 +380,24 @@ def test_packed_rows_give_the_record_that_the_whole_data_set_gives(bare, folder)
     for name in RUNS:
         here, there = (json.loads((place / f"results/{name}.json").read_bytes()) for place in (folder, bare))
         for body in (here, there):
-            body["curves"].pop("train_seconds")
-            sources = {file.pop("source") for file in body["raw"]}
+            sources = {file["source"] for file in body["raw"]}
+            raw = body["raw"]
+            body["raw"] = [{**file, "source": ""} for file in body["raw"]]
         assert sources == ({"packed"} if "cifar10" in name else {"embedded"})
-        kept = ("spec_digest", "code", "split", "raw", "stages", "metrics", "curves", "status", "steps", "trace")
+        kept = ("spec_digest", "code", "split", "raw", "stages", "metrics", "status", "steps", "trace")
         assert {key: here[key] for key in kept} == {key: there[key] for key in kept}
+        assert {**here["curves"], "train_seconds": 0} == {**there["curves"], "train_seconds": 0}
+        there["raw"] = raw
+        assert faults(there) == []
         assert there["git"] == {"commit": COMMIT, "dirty": True}
+
+
+def test_without_a_folder_a_machine_trains_its_own_missing_runs_in_the_declared_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    folder = pack.own_specs(tmp_path / "specs", "paper")
+    names = (folder / "order.txt").read_text().split()
+    assert len(names) > 10 and all((folder / name).is_file() for name in names)
+    assert names[0].startswith("paper__")
 
 
 def test_a_folder_without_specs_says_how_to_write_them(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from reweigh.config import loading as config
+from reweigh.config.cards import PlannedStage
 from reweigh.config.sizes import epoch_size
 from reweigh.data import load
 from reweigh.data.split import draw
@@ -40,7 +41,7 @@ def run_of(raw, split, model="resnet20", **training):
 def test_it_is_refused_where_only_the_draw_knows_the_sizes(raw_root):
     raw = load.read("cifar100-slice", {}, raw_root)
     split = draw(raw, SPLIT, 0)
-    assert epoch_size({"dataset": "cifar100-slice", "options": {}, "split": SPLIT}, "uniform") is None
+    assert epoch_size({"dataset": "cifar100-slice", "options": {}, "split": SPLIT}, PlannedStage(1)) is None
     examples = len(split.train)
     for size in (examples - 1, 1):
         with pytest.raises(ConfigError, match="stage train: the last batch of an epoch has one example"):

@@ -457,6 +457,8 @@ def test_methods_and_their_second_stages_share_a_key(alone):
 
 CHANGES = {
     "seed": 1,
+    "a_key_to_come": 1,
+    "spec_version": 2,
     "data.split.imbalance_ratio": 20.0,
     "data.augment": "crop-flip",
     "data.scale_inputs": "raw",

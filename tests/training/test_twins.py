@@ -13,6 +13,7 @@ from support import project
 from reweigh.config import loading as config
 from reweigh.provenance import record_schema
 from reweigh.provenance.consistency import contradictions
+from reweigh.provenance.explain import tree
 from reweigh.records import record
 from reweigh.training.checkpoint import Clock, OutOfTime
 from reweigh.training.run import Job
@@ -57,6 +58,7 @@ def test_a_twin_is_not_trained_and_says_whose_it_is(folder):
     assert second["prefix"] == {"key": link.stem, "stages": 1, "of": 1, "reused": True, **cost}
     assert record.read(record.record_path(TWIN)) == second
     assert contradictions(second) + record_schema.faults(second) == []
+    assert tree._taken_over(first) == "" and tree._taken_over(second) == f", all as trained by {RUN}"
     third, steps = trained(spec_of(**{**NAMES, "experiment": "again"}))
     assert steps == 0 and third["prefix"] == second["prefix"]  # the run that was trained, not the one in between
 

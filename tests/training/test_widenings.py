@@ -325,7 +325,7 @@ def test_a_whole_run_on_images_on_disk(pictures, augment):
     arrays = torch.stack([pictures.pixels(row) for row in range(image_layouts.COUNT)]).numpy()
     spec = widened.spec_of("resnet")
     spec["data"].update(augment=augment, scale_inputs=image_layouts.PLAIN["scale_inputs"])
-    spec["training"].update(batch_size=4)
+    spec["training"].update(batch_size=6)
     states = {}
 
     def finished(inputs, state=None):

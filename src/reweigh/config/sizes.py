@@ -110,9 +110,12 @@ def check_batches(spec: dict[str, Any], batch_norm: bool, where: str) -> None:
     """Raise ConfigError for a batch that its examples cannot fill, or one of a single example under batch norm.
 
     Every stage counts that trains the whole model, with its own batch size and sampling. `batch_norm` is whether the
-    model has such layers; they normalise by the batch, and a single example is its own mean.
+    model has such layers; they normalise by the batch, and a single example is its own mean. A part that is measured
+    and holds nothing is refused too.
     """
     training, split = spec["training"], spec["data"]["split"]
+    if training.get("evaluate_on") == "validation" and not (split["validation_size"] or split.get("validation_share")):
+        raise ConfigError(f"{where}: evaluate_on is validation, but nothing is held out; set validation_share")
     if 0 < split["target_size"] < training["target_batch_size"]:
         raise ConfigError(
             f"{where}: target_batch_size is {training['target_batch_size']}, but target_size only "

@@ -28,11 +28,15 @@ def by_batch(
     training: bool,
     momentum: float,
     eps: float,
+    once: bool = False,
 ) -> Normalised | None:
-    """`torch.native_batch_norm` of images by the statistics of the batch, affine; None where it is another one."""
+    """`torch.native_batch_norm` of images by the statistics of the batch, affine; None where it is another one.
+
+    What is differentiated only `once` holds no tangent of its inputs in memory.
+    """
     if not training or inputs.dim() != 4 or weight is None or bias is None:
         return None
-    outputs: Normalised = Norm.apply(inputs, weight, bias, running_mean, running_var, momentum, eps)
+    outputs: Normalised = Norm.apply(inputs, weight, bias, running_mean, running_var, momentum, eps, once)
     return outputs
 
 
@@ -45,9 +49,10 @@ def functional_by_batch(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    once: bool = False,
 ) -> torch.Tensor | None:
     """`torch.nn.functional.batch_norm` in the same way."""
-    outputs = by_batch(inputs, weight, bias, running_mean, running_var, training, momentum, eps)
+    outputs = by_batch(inputs, weight, bias, running_mean, running_var, training, momentum, eps, once)
     return None if outputs is None else outputs[0]
 
 
@@ -71,9 +76,12 @@ class Norm(torch.autograd.Function):
         running_var: torch.Tensor | None,
         momentum: float,
         eps: float,
+        once: bool,
     ) -> Normalised:
         found = torch.native_batch_norm(inputs, weight, bias, running_mean, running_var, True, momentum, eps)
         outputs, mean, scale = found
+        if once:
+            inputs, weight = inputs.detach(), weight.detach()
         ctx.save_for_backward(inputs, weight, mean, scale)
         ctx.save_for_forward(inputs, weight, mean, scale)
         ctx.mark_non_differentiable(mean, scale)
@@ -95,9 +103,9 @@ class Norm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor | None, *_: None) -> tuple[torch.Tensor | None, ...]:
         if gradient is None:
-            return (None,) * 7
+            return (None,) * 8
         found = NormGradient.apply(gradient, *ctx.saved_tensors, ctx.eps)
-        return *found, None, None, None, None
+        return *found, *[None] * 5
 
 
 class NormGradient(torch.autograd.Function):

@@ -65,19 +65,23 @@ def _conv2d(
     """`torch.conv2d`; None where that has to do it."""
     if isinstance(padding, str) or inputs.dim() != 4:
         return None
-    geometry = (_two(stride), _two(padding), _two(dilation), groups)
+    geometry = (two(stride), two(padding), two(dilation), groups)
     towards_weight = _TowardsWeight.apply(weight, (inputs,), geometry)
     outputs = _Convolution.apply(inputs, weight, towards_weight, geometry)
     return outputs if bias is None else outputs + bias[:, None, None]
 
 
-def _two(value: Any) -> list[int]:
+def two(value: Any) -> list[int]:
+    """What is said once for both directions, or for each."""
     return [value, value] if isinstance(value, int) else list(value) * (2 // len(value))
 
 
-def _convolved(inputs: torch.Tensor, weight: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+def convolved(
+    inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, geometry: Geometry
+) -> torch.Tensor:
+    """`torch.conv2d` of a geometry."""
     stride, padding, dilation, groups = geometry
-    return torch.conv2d(inputs, weight, None, stride, padding, dilation, groups)
+    return torch.conv2d(inputs, weight, bias, stride, padding, dilation, groups)
 
 
 def _gradients(
@@ -101,7 +105,7 @@ class _Convolution(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(inputs, weight)
         ctx.geometry = geometry
-        return _convolved(inputs, weight, geometry)
+        return convolved(inputs, weight, None, geometry)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -151,7 +155,7 @@ class _InputGradient(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, along: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         gradient, weight = ctx.saved_tensors
-        by_gradient = _convolved(along, weight, ctx.geometry) if ctx.needs_input_grad[0] else None
+        by_gradient = convolved(along, weight, None, ctx.geometry) if ctx.needs_input_grad[0] else None
         by_weight = _gradients(gradient, along, weight, ctx.geometry, False) if ctx.needs_input_grad[1] else None
         return by_gradient, by_weight, None, None
 
@@ -171,7 +175,7 @@ class _WeightGradient(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, along: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         gradient, inputs = ctx.saved_tensors
-        by_gradient = _convolved(inputs, along, ctx.geometry) if ctx.needs_input_grad[0] else None
+        by_gradient = convolved(inputs, along, None, ctx.geometry) if ctx.needs_input_grad[0] else None
         by_inputs = _gradients(gradient, inputs, along, ctx.geometry, True) if ctx.needs_input_grad[1] else None
         return by_gradient, by_inputs, None, None
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-CASES = Path(".reweigh") / "gpu-check" / "cases.json"  # where `reweigh gpu-check` writes them without a folder of specs
+OWN = Path(".reweigh") / "gpu-check"  # what `reweigh gpu-check` writes for itself where no folder of specs is named
+SCALE = "paper"
 
 
 def pack(
@@ -31,7 +32,8 @@ def pack(
 
 def gpu_check(
     specs: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Specs to train then, completed by: reweigh pack DIR")
+        Path | None,
+        typer.Option(metavar="DIR", help="Specs to train then; by default those of `reweigh fill --list`."),
     ] = None,
     time: Annotated[str, typer.Option("--for", metavar="T", help="How long in all, e.g. 10m.")] = "10m",
     device: Annotated[str, typer.Option(metavar="D", help="cuda; or cpu: a rehearsal with small sizes.")] = "cuda",
@@ -52,11 +54,13 @@ def gpu_check(
 
     [dim]reweigh gpu-check --specs specs --for 10m --home out[/dim]
     """
-    from reweigh.planning.pack import write_cases
+    from reweigh.planning.pack import own_specs, write_cases
     from reweigh.training.gpu_check.__main__ import main
 
+    if specs is None and device == "cuda" and (not only or "training" in only):
+        specs = own_specs(OWN / "specs", SCALE)
     arguments = ["--for", time, "--device", device]
     for name, value in (("--specs", specs), ("--log", log), ("--home", home)):
         arguments += [] if value is None else [name, str(value)]
     arguments += ["--only", *only] if only else []
-    raise typer.Exit(main(arguments, write_cases(CASES)))
+    raise typer.Exit(main(arguments, write_cases(OWN / "cases.json")))

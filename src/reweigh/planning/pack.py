@@ -8,6 +8,7 @@ DIR/expected.json                     the digests of all splits, which are drawn
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from reweigh.config.loading import load
 from reweigh.data import packing
 from reweigh.data.obtain import describe, recipe_digest
 from reweigh.errors import ConfigError
-from reweigh.planning import gpu_cases
+from reweigh.planning import gpu_cases, spec_files
+from reweigh.planning.fill import wanted
 from reweigh.training.__main__ import ORDER, spec_paths
 from reweigh.training.gpu_check.machine import EXPECTED, read_json
 
@@ -68,6 +70,15 @@ def _expect(folder: Path, specs: dict[str, dict[str, Any]]) -> None:
 def write_cases(path: Path) -> Path:
     """Write the case file; its path."""
     return canonical_json.write(path, json.dumps(gpu_cases.cases(), indent=1) + "\n")
+
+
+def own_specs(folder: Path, scale: str) -> Path:
+    """Write the specs of this machine's own missing runs, in the order of config/priorities.yaml; the folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    config = load()
+    config.project.apply()
+    spec_files.write(wanted(config, scale), folder)
+    return folder
 
 
 def main(folder: Path, limit: str | None = None) -> None:

@@ -30,9 +30,12 @@ def curves_agree(body: Body) -> Iterator[str]:
         best = max([*accuracy], default=metrics[f"{measured}_accuracy"])
         if metrics[f"best_epoch_{measured}_accuracy"] != best:
             yield f"metrics.best_epoch_{measured}_accuracy is not {best}, the highest of its curve"
-    for key in (f"{measured}_accuracy", "minority_recall", "minority_precision"):
-        if accuracy and ends_with_an_epoch(body) and curves[key][-1] != metrics[key]:
-            yield f"curves.{key} ends with {curves[key][-1]}, but metrics says {metrics[key]}"
+    ends = {key: key for key in (f"{measured}_accuracy", "minority_recall", "minority_precision")}
+    if curves.get(balanced := f"{measured}_balanced_accuracy"):
+        ends[balanced] = "balanced_accuracy"
+    for key, metric in ends.items():
+        if accuracy and ends_with_an_epoch(body) and curves[key][-1] != metrics[metric]:
+            yield f"curves.{key} ends with {curves[key][-1]}, but metrics says {metrics[metric]}"
     sizes = body["split"]["sizes"][measured]
     two_class = body["spec"]["data"]["split"]["kind"] == "two-class"
     columns = (curves[key] for key in ("epoch", f"{measured}_accuracy", "minority_recall", "minority_precision"))

@@ -40,6 +40,7 @@ def facts(body: dict[str, Any], metric: str | None = None, epoch: float | None =
         "device": body["device"],
         "seconds": body["seconds"],
         **{name: body[name] for name in COSTS if body.get(name) is not None},
+        **({"prefix": body["prefix"]} if body.get("prefix") else {}),
         "started": body["started"],
         "ended": body["ended"],
         "split": {**body["split"], "seed": body["spec"]["seed"], "recipe": body["spec"]["data"]["split"]},

@@ -25,7 +25,7 @@ from reweigh.training.engine import Run
 
 FORMAT = 1  # of the files that are kept under a key
 FOLDER = Path(".reweigh") / "prefixes"
-DECIDES = ("data", "model", "training", "seed", "uses", "method_options")  # the keys of a spec that are no names
+NAMES = ("scale", "paper", "experiment", "setting", "method")  # the keys of a spec that decide nothing
 AT_THE_END = ("keep_features", "keep_margins")  # options of the training block: arrays made of the finished model
 LOOK_SECONDS = 0.1
 STILL = 10  # looks at a run of this process that has taken no step meanwhile: nobody steps it
@@ -44,7 +44,7 @@ class Surroundings:
 
 def key_of(spec: Mapping[str, Any], stages: int | None, around: Surroundings) -> str:
     """The digest of all that decides the state after the first `stages` stages of a spec; None: its whole record."""
-    decides = {part: spec[part] for part in DECIDES}
+    decides = {part: value for part, value in spec.items() if part not in NAMES}
     if stages is not None:
         options = decides["training"].items()
         decides["training"] = {name: value for name, value in options if name not in AT_THE_END}

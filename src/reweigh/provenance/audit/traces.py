@@ -17,7 +17,11 @@ from reweigh.records import record
 
 Body = dict[str, Any]
 UNREADABLE = (RecordError, OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError)
-LEARNED = ("class_weights", "mean_weights", "train_features", "test_features")  # no two trainings have these in common
+# No two trainings have these in common.
+LEARNED = (
+    "class_weights", "mean_weights", "train_features", "test_features", "validation_features", "test_margins",
+    "validation_margins",
+)  # fmt: skip
 FEWEST_VALUES = 8  # an array of fewer different values, as of weights that never moved, may be equal by chance
 
 
@@ -46,8 +50,10 @@ def logs(body: Body) -> set[str]:
     spec = body["spec"]
     if body["status"] != "finished":
         return set()
-    features = {"train_features"} if spec["training"].get("keep_features") else set()
-    return features | card_of(spec["uses"]).traces(spec["method_options"], body["steps"])
+    training = spec["training"]
+    kept = {"train_features"} if training.get("keep_features") else set()
+    kept |= {f"{training.get('evaluate_on') or 'test'}_margins"} if training.get("keep_margins") else set()
+    return kept | card_of(spec["uses"]).traces(spec["method_options"], body["steps"])
 
 
 def _fault(body: Body, path: Path) -> str:

@@ -217,6 +217,8 @@ def _description(body: dict[str, Any], attested: str) -> str:
     if body["status"] == "diverged":
         because = body.get("diverged_because") or "the loss was not finite"
         end = f"Diverged: {because} at step {body['diverged_at_step']}. This counts as a result, without a score."
+    if (prefix := body.get("prefix")) and prefix["reused"]:
+        end += f" Stages trained by {prefix['run']}: {prefix['stages']} of {prefix['of']}."
     return f"{end} The code has changed since; {attested}." if attested else end
 
 

@@ -181,7 +181,16 @@ def _made(run: dict[str, Any]) -> str:
     code = f"code {_short(run['code']['digest'])} ({run['code']['files']} files, {since})"
     git = f"commit {_short(commit)}{' with changes' if run['git']['dirty'] else ''}" if commit else "no commit"
     versions = f"Python {run['environment']['python']}, torch {run['environment']['torch']}"
-    return f"{code}, {git}, {versions}, {run['device']['name']} ({run['device']['precision']})"
+    return f"{code}, {git}, {versions}, {run['device']['name']} ({run['device']['precision']}){_taken_over(run)}"
+
+
+def _taken_over(run: dict[str, Any]) -> str:
+    """Whose training the first stages of a run are, or all of them; "" if they are its own."""
+    prefix = run.get("prefix")
+    if not prefix or not prefix["reused"]:
+        return ""
+    stages = "all" if prefix["stages"] == prefix["of"] else f"the first {prefix['stages']} of {prefix['of']} stages"
+    return f", {stages} as trained by {prefix['run']}"
 
 
 def _short(digest: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reweigh import canonical_json
 
-PART_BYTES = 12 * 2**20  # an archive is closed when it is larger
+PART_BYTES = 12 * 2**20  # of the files in an archive, before they are compressed
 EVERY_SECONDS = 30.0
 RESULTS = Path("results")
 
@@ -18,20 +18,29 @@ class Homeward:
     def __init__(self, folder: Path, log: Path) -> None:
         self.folder, self.log = folder, log
         self.began, self.written = time.time(), 0.0
-        self.closed: set[Path] = set()  # files in archives that are full
-        self.part = 0
+        self.part, self.bytes = 0, 0
+        self.files: list[Path] = []  # of the present archive
+        self.seen: set[Path] = set()  # of all archives
 
     def update(self, now: bool = False) -> None:
         """Write the archive again, if the last time is a while ago."""
         if not now and time.monotonic() - self.written < EVERY_SECONDS:
             return
         self.written = time.monotonic()
-        files = [path for path in self._new() if path not in self.closed]
-        content = archive([self.log, *files])
-        canonical_json.write(self.folder / f"gpu-check-{self.part}.tar.gz", content)
-        if len(content) > PART_BYTES:
-            self.closed |= {*files}
-            self.part += 1
+        for path in self._new():
+            if path in self.seen:
+                continue
+            size = path.stat().st_size
+            if self.files and self.bytes + size > PART_BYTES:
+                self._write()
+                self.part, self.bytes, self.files = self.part + 1, 0, []
+            self.files.append(path)
+            self.seen.add(path)
+            self.bytes += size
+        self._write()
+
+    def _write(self) -> None:
+        canonical_json.write(self.folder / f"gpu-check-{self.part}.tar.gz", archive([self.log, *self.files]))
 
     def _new(self) -> list[Path]:
         """Records and their traces that were written since the beginning."""

@@ -98,7 +98,7 @@ def train(context: Context, specs: list[Path], seconds: float, tried: set[Path])
     command = [sys.executable, "-m", "reweigh.training", *map(str, specs), "--time-budget", f"{seconds:.0f}s"]
     command += ["--at-once", str(lanes)]
     without = eager(context, specs) if context.device == "cuda" else []
-    environment = {**os.environ, EAGER: ",".join(without)}
+    environment = {**os.environ, EAGER: ",".join([os.environ.get(EAGER, ""), *without])}
     if context.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     ended, last = 0, ""
