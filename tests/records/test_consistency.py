@@ -198,7 +198,7 @@ FORGERIES = [
     ({"record_version": 2}, "which does not have also_measured"),
     ({"diverged_because": "it is Friday"}, "but diverged_at_step is None"),
     ({"curves.stage": [1]}, "is one of another stage"),
-    ({"also_measured": {}}, "does not go with the parts that its spec asks for"),
+    ({"also_measured": {}}, "is not of the parts that its spec asks for"),
 ]
 
 
