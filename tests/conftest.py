@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support import needs, shared
+from support import ROOT, needs, shared
 
 from reweigh.data import manifest
 
@@ -14,8 +14,6 @@ try:
     import hypothesis
 except ModuleNotFoundError:
     hypothesis = None
-
-ROOT = Path(__file__).parents[1]
 
 # Two workers on two cores: each computes on one, and so do the processes that it starts. Set before torch is imported.
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import capture
+from support import ROOT, capture
 
 from reweigh.digest import PACKAGE
 from reweigh.optimisers import Adam, MomentumSGD
@@ -271,7 +271,7 @@ def test_a_training_process_never_imports_torchs_compiler(method, model, raw_roo
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_COMPILER, method, model, str(raw_root)],
         capture_output=True, text=True, check=False, timeout=300,
-        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)}, cwd=PACKAGE.parents[1],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)}, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[0] == "[]"

@@ -40,7 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("hypergrad", "ground"),
 )
 # Modules of the root that are small tools for everybody. `evaluate` measures a model on a data set: one floor up.
-GROUND = ("canonical_json", "digest", "errors", "layouts", "stats", "streams", "terminal", "weights")
+GROUND = ("canonical_json", "digest", "errors", "layouts", "optimisers", "stats", "streams", "terminal", "weights")
 
 # What is in a package, for its box.
 TEXTS = {

@@ -114,6 +114,28 @@ def test_hard_weighs_each_class_by_the_other_ones_share(problem):
     torch.testing.assert_close(weights_at(hard.Method({"scale": "mean"}, context), step(0)), 2 * expected)
 
 
+class OnAGpu:
+    """A tensor on a GPU that is not there: what is copied to it, and how."""
+
+    is_cuda, copies = True, ()
+
+    def __len__(self):
+        return 4
+
+    def copy_(self, drawn, non_blocking=False):
+        self.copies = (*self.copies, (drawn, non_blocking))
+
+
+def test_random_weights_do_not_wait_for_their_copy_to_a_gpu(problem, monkeypatch):
+    method = random_weights.Method({"per": "example", "every": 1}, problem[0])
+    expected = method.draw(4, 0)
+    method.drawn = OnAGpu()
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda drawn: ("pinned", drawn))
+    method.prepare(base.Position(0, 0, base.Stage("train", 1), 0, 1))
+    (((pinned, drawn), non_blocking),) = method.drawn.copies
+    assert pinned == "pinned" and non_blocking and torch.equal(drawn, expected)
+
+
 def test_random_weights_sum_to_one_and_change_when_they_should(problem):
     context, step = problem
     examples = random_weights.Method({"per": "example", "every": 1}, context)

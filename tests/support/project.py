@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 from reweigh.config import loading as config
-from support import warm
+from support import ROOT, warm
 
-ROOT = Path(__file__).parents[2]
 TRAINED = tuple(f"smoke/tdr/mnist-4v9/rho0.1/{run}" for run in ("tdr/seed0", "tdr/seed1", "er/seed0"))
 
 

@@ -278,6 +278,21 @@ def test_a_run_interrupted_in_its_prefix_takes_over_what_another_has_finished_si
     assert steps == body["steps"] - alone["joint"][0]["steps"]
 
 
+def test_a_run_interrupted_in_its_prefix_goes_on_with_it_if_nobody_else_does(alone, folder):
+    clock = Clock()
+
+    def stop(run):
+        if run.step == 3:
+            clock.stop()
+
+    with pytest.raises(OutOfTime):
+        trained("crt", clock, stop)
+    assert not locks()
+    body, steps = trained("crt")
+    assert outcome(body) == alone["crt"][1] and body["prefix"]["reused"] is False and steps == body["steps"] - 3
+    assert trained("lws")[0]["prefix"] == {**body["prefix"], "reused": True}
+
+
 # --- at the same time ------------------------------------------------------------------------------------------------
 
 COUNTED = """

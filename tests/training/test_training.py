@@ -240,4 +240,4 @@ def test_a_run_that_diverged_is_told_without_an_accuracy(tmp_path, raw_root):
     folder = project.make(tmp_path, raw_root)
     done = project.train(folder, project.spec_file(folder, RUN, learning_rate=1e12))
     assert done.returncode == 0, done.stderr
-    assert re.search(rf"{RUN}: diverged at step \d+, \d+ steps in ", done.stderr)
+    assert re.search(rf"{RUN}: diverged at step \d+ \(.+\), \d+ steps in ", done.stderr)

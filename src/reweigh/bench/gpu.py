@@ -10,6 +10,7 @@ import reweigh.bench.contenders as make
 from reweigh.bench.measure import Bench, Contender, advance
 from reweigh.bench.table import Line
 from reweigh.training.engine import Run
+from reweigh.training.gpu_check.floor import floor_bytes
 from reweigh.training.graph import CapturedSteps
 from reweigh.training.interleave import Lane
 
@@ -99,28 +100,3 @@ def _floor(bench: Bench, group: str, run: Run, alone: Contender) -> list[Line]:
     name = f"its memory traffic alone, {alone.precision}"
     party = Contender(copying, alone.precision, note=f"{count / 2**20:.0f} MiB a step at least, as plain copies")
     return bench.compare(group, {name: party, f"captured step against it, {alone.precision}": alone})
-
-
-def floor_bytes(run: Run) -> int:
-    """The bytes that a plain step must move at least, if no cache keeps and no kernel fuses anything.
-
-    The output of every convolution, norm and linear layer is written and read once on the way there, and read again on
-    the way back, where its gradient is written and read: five times its size. Parameters: read both ways, gradient
-    written and read, momentum and parameter read and written: eight times theirs.
-    """
-    moved = 0
-
-    def count(_layer: Any, _inputs: Any, output: torch.Tensor) -> None:
-        nonlocal moved
-        moved += 5 * output.numel() * output.element_size()
-
-    kinds = (torch.nn.Conv2d, torch.nn.BatchNorm2d, torch.nn.Linear)
-    handles = [layer.register_forward_hook(count) for layer in run.model.modules() if isinstance(layer, kinds)]
-    inputs = run.course.batches.current().inputs
-    run.model.eval()
-    with torch.no_grad():
-        run.model(inputs)
-    run.model.train()
-    for handle in handles:
-        handle.remove()
-    return moved + 8 * sum(value.numel() * value.element_size() for value in run.model.parameters())

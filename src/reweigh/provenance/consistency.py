@@ -269,7 +269,7 @@ def _also(body: Body) -> Iterator[str]:
         return
     asked, found = set(body["spec"]["training"].get("also_measure") or ()), body["also_measured"]
     if (found is None) != (not asked or has_no_metrics(body)) or not asked <= (found or dict.fromkeys(asked)).keys():
-        yield f"also_measured does not go with the parts that its spec asks for: {', '.join(sorted(asked)) or 'none'}"
+        yield f"also_measured is not of the parts that its spec asks for: {', '.join(sorted(asked)) or 'nothing'}"
     for name, part in (found or {}).items():
         of, table = name.removesuffix("_clean"), part["confusion"]
         rows, sizes = [sum(row) for row in table], body["split"]["sizes"][of]

@@ -106,5 +106,5 @@ def start_again(told: Start, environment: Mapping[str, str | None]) -> NoReturn:
             os.environ[name] = value
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(3, max(2**16, os.sysconf("SC_OPEN_MAX")))  # -1: no limit
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
