@@ -67,6 +67,7 @@ def fill(
     at_once: Annotated[
         str, typer.Option(metavar="N", help="Runs side by side on the device; auto: one for each core.")
     ] = "auto",
+    nice: Annotated[int, typer.Option(metavar="N", min=0, max=19, help="How much it gives way, up to 19.")] = 19,
 ) -> None:
     """Train what is missing or stale in the order of config/priorities.yaml, for idle machines and nights.
 
@@ -86,7 +87,7 @@ def fill(
         return
     if time is None:
         raise ConfigError("for how long? write for example: reweigh fill --for 2h (or --list to see what is left)")
-    raise typer.Exit(filling.fill(seconds(time), scale, at_once_of(at_once)))
+    raise typer.Exit(filling.fill(seconds(time), scale, at_once_of(at_once), nice))
 
 
 def new(

@@ -22,6 +22,7 @@ from reweigh.training.__main__ import cores_allow, train
 from reweigh.training.device import visible_devices
 
 LOCK = Path(".reweigh/fill.lock")
+LOWEST = 19  # the niceness of the lowest priority
 UNTIL = "REWEIGH_FILL_UNTIL"  # for this process, should it replace itself by a fresh one: its id, the end of its time
 
 
@@ -58,7 +59,7 @@ def wanted(config: Config, scale: str, gpu: bool = True) -> list[Planned]:
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def fill(seconds: float, scale: str, at_once: int | None = None) -> int:
+def fill(seconds: float, scale: str, at_once: int | None = None, nice: int = LOWEST) -> int:
     """Train the next runs of the list for some seconds; the exit code, 1 if a run failed.
 
     On a CPU as many runs train side by side as there are cores for, and no more: the first of the list end first.
@@ -68,7 +69,7 @@ def fill(seconds: float, scale: str, at_once: int | None = None) -> int:
     tried: set[str] = set()
     failures = 0
     with alone():
-        give_way()
+        give_way(nice)
         while (left := deadline - time.monotonic()) > 0:
             pending = [run for run in wanted(load(), scale, gpu) if run.run not in tried]
             if not pending:
@@ -122,10 +123,13 @@ def unavailable(specs: Iterable[dict[str, Any]]) -> set[str]:
     return missing
 
 
-def give_way() -> None:
-    """Take only the processor and disk time that nobody else wants; the processes that this one starts do too."""
-    os.nice(19)
-    if ionice := shutil.which("ionice"):
+def give_way(nice: int = LOWEST) -> None:
+    """Take only the processor and disk time that nobody else wants; the processes that this one starts do too.
+
+    `nice` is how much it gives way, from 0 (not at all) to 19.
+    """
+    os.nice(nice)
+    if nice == LOWEST and (ionice := shutil.which("ionice")):
         subprocess.run([ionice, "--class", "3", "--pid", str(os.getpid())], capture_output=True, check=False)
 
 
