@@ -134,7 +134,7 @@ def _body(config: Config, run: str) -> dict[str, Any]:
                  "sha256": digest("made-up"), "source": "made-up", "url": "https://example.org/made-up"}],
         "git": {"commit": None, "dirty": False},
         "environment": {"python": "3", "torch": "2"},
-        "device": {"name": "made-up", "precision": "fp32"},
+        "device": {"kind": "cpu", "name": "made-up", "precision": "fp32", "runs_at_once": 1},
         "status": "finished",
         "started": "2024-01-01T00:00:00Z",
         "ended": "2024-01-01T00:00:01Z",
