@@ -12,7 +12,7 @@ from reweigh.plots.style import INK, MUTED, RC, SMALL, is_last_row, sheet
 
 ROW, HEAD = 0.19, 0.27  # inches: of a line, of a group's title
 DOT = "#0072B2"
-TICKS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
+TICKS = (0.001, 0.01, 0.1, 0.3, 1, 3, 10, 30)
 
 
 def draw(lines: list[Line], stem: Path) -> list[Path]:
@@ -52,7 +52,7 @@ def _panel(axes: Axes, name: str, rows: list[Line]) -> None:
             axes.plot([line.q1, line.q3], [place, place], color=DOT, linewidth=2.4, alpha=0.55, zorder=2)
         axes.plot(line.ratio, place, "o", color=DOT, markersize=4, zorder=3)
         axes.annotate(
-            f"{line.ratio:.3g} × {line.baseline.removeprefix(line.contender).lstrip(', ')}",
+            f"{line.ratio:.3g} × {_named(line)}",
             (1.01, place),
             xycoords=("axes fraction", "data"),
             va="center",
@@ -65,6 +65,13 @@ def _panel(axes: Axes, name: str, rows: list[Line]) -> None:
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="x", labelbottom=is_last_row(axes))
+
+
+def _named(line: Line) -> str:
+    """The baseline without what it has in common with the contender: its name, or the model before a colon."""
+    rest = line.baseline.removeprefix(line.contender).lstrip(", ")
+    model, colon, _ = line.contender.partition(": ")
+    return rest.removeprefix(f"{model}: ") if colon else rest
 
 
 def _scale(axes: Axes, shown: list[Line]) -> None:
