@@ -202,6 +202,40 @@ def test_in_the_config_they_are_refused_before_any_job(project):
     assert "lt-rho100, scale paper, method sgd_ce: the last batch of an epoch (12406 examples, batch_size 15)" in said
 
 
+def test_a_method_without_the_part_that_it_learns_from_is_refused_before_any_job(project):
+    split = 'target_size: { value: 50, source: "ours: as on MNIST, 25 a sex; the paper does not say" }'
+    path = "config/papers/tdr/experiments/adult.yaml"
+    replace(project, split, split.replace("50", "0"), path)
+    with pytest.raises(ConfigError) as error:
+        load(project)
+    said = str(error.value)
+    assert said.startswith(path) and "\n" not in said
+    assert said.endswith("method tdr: tdr learns from a target set, but target_size is 0; ask for some")
+
+
+@pytest.mark.parametrize(
+    ("uses", "split", "says"),
+    [
+        ("er", {"target_size": 0}, "er learns from a target set"),
+        ("none", {"target_size": 0}, None),
+        ("tau_norm", {"target_size": 0}, "tau_norm needs examples held out of the training set"),
+        ("tau_norm", {"target_size": 0, "validation_share": 0.1}, None),
+        ("tau_norm", {"target_size": 0, "validation_size": 10}, None),
+        ("er", {"target_size": 10}, None),
+    ],
+)
+def test_what_a_method_learns_from_must_be_there(uses, split, says):
+    options = card_of(uses).examples[0]
+    spec = {
+        "uses": uses,
+        "method_options": options,
+        "training": {"epochs": 2},
+        "data": {"split": {"validation_size": 0, **split}},
+    }
+    said = refused(checks._check_parts, spec, "here")
+    assert said is None if says is None else str(said).startswith(f"here: {says}")
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     st.sampled_from(["uniform", "effective-number", "class-aware"]),

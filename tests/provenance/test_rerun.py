@@ -271,8 +271,9 @@ def test_killed_in_the_middle_and_called_again(made, ends_by):
         assert code == 75 and "the same command continues" in said, said
         assert "rerun" not in json.loads((made / "report.json").read_text())
         assert next(made.glob(".reweigh/rerun/*/seed")).read_text().strip() == seed
-        left = ("checkpoints/**/*.pt", "../results/**/seed*.json")  # a run may have ended just before
-        assert any(list(made.glob(f".reweigh/rerun/*/.reweigh/{pattern}")) for pattern in left)
+        # What it had: a run stopped in its middle, or one that ended just before.
+        left = (".reweigh/checkpoints/**/*.pt", "results/**/seed*.json")
+        assert any(list(made.glob(f".reweigh/rerun/*/{pattern}")) for pattern in left)
         return  # what continues is what continues after a kill; with which sample, is shown above
     code, said = ended(reweigh(made, *command))
     assert code == 0 and f"training 2 of 3 runs again, chosen with seed {seed}" in said, said

@@ -72,3 +72,8 @@ def on_a_stream(action):
         found = action()
         torch.cuda.current_stream().synchronize()
     return found
+
+
+def fields(text):
+    """The lines of a report as lists of their five fields, without remarks."""
+    return [line.split(" | ") for line in text.splitlines() if not line.startswith("#")]

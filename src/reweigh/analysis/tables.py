@@ -139,8 +139,12 @@ def majority_and_minority_weights(body: dict[str, Any], root: str | Path = ".") 
 
 
 def inverse_frequency_correlation(weights: np.ndarray, counts: Iterable[float]) -> tuple[float, float]:
-    """Pearson's and Spearman's correlation of time-averaged class weights (steps, classes) with 1 / class sizes."""
-    average, inverse = weights.mean(0), 1 / np.asarray(list(counts), float)
+    """Pearson's and Spearman's correlation of time-averaged class weights (steps, classes) with 1 / class sizes.
+
+    Of the classes that exist: noise on a tail may leave one without an example.
+    """
+    sizes = np.asarray(list(counts), float)
+    average, inverse = weights.mean(0)[sizes > 0], 1 / sizes[sizes > 0]
     return stats.pearson(average, inverse), stats.spearman(average, inverse)
 
 

@@ -72,6 +72,7 @@ class Card:
     follows: Callable[[Options], Mapping[str, Sign]] = lambda options: {}
     stages: Callable[[Options, int], list[PlannedStage]] = one_stage  # of a run of so many `training.epochs`
     traces: Callable[[Options, int], set[str]] = lambda options, steps: set()  # arrays that a finished run has logged
+    needs_validation: bool = False  # whether it cannot do without examples held out of the training set
     signed_weights: bool = False  # whether the weights of a batch may sum to less than 0
     plain: bool = False  # whether it is plain training, which costs are measured against; of one method alone
     layout: Callable[[Options], Layout] = lambda options: "channels-last"  # of images in memory, which its step wants

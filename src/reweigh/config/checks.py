@@ -5,7 +5,7 @@ import functools
 from typing import Any
 
 from reweigh.config import references, sizes
-from reweigh.config.cards import check_options
+from reweigh.config.cards import card_of, check_options
 from reweigh.config.grid import Config
 from reweigh.config.models import Artifact, Experiment, Paper
 from reweigh.config.sources import leaves, source_of
@@ -151,6 +151,22 @@ def _check_specs(config: Config, paper: str) -> None:
                     _check_modules(spec, where)
                 sizes.check(specs[0]["data"], where)  # it is that of all methods
                 for spec in specs:
+                    if experiment.status == "ready":
+                        _check_parts(spec, f"{where}, method {spec['method']}")
                     sizes.check_batches(
                         spec, has_batch_norm(spec["model"]["name"]), f"{where}, method {spec['method']}"
                     )
+
+
+def _check_parts(spec: dict[str, Any], where: str) -> None:
+    """The split must have the parts that a method learns from: a target set, examples held out."""
+    split, options, card = spec["data"]["split"], spec["method_options"], card_of(spec["uses"])
+    if card.follows(options).get("target") and not split["target_size"]:
+        raise ConfigError(f"{where}: {spec['uses']} learns from a target set, but target_size is 0; ask for some")
+    stages = card.stages(options, spec["training"]["epochs"])
+    held_out = card.needs_validation or any(stage.part == "train+validation" for stage in stages)
+    if held_out and not (split["validation_size"] or split.get("validation_share")):
+        raise ConfigError(
+            f"{where}: {spec['uses']} needs examples held out of the training set; set validation_size or "
+            "validation_share"
+        )

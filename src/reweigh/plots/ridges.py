@@ -78,8 +78,11 @@ def _of_class(base: Line, values: np.ndarray, inverse: float, edges: np.ndarray,
 
 
 def inverse_frequency(samples: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Weights in proportion to 1 / class sizes (C,), whose sum is the mean sum of the samples (steps, C)."""
-    rarity = 1 / sizes
+    """Weights in proportion to 1 / class sizes (C,), whose sum is the mean sum of the samples (steps, C).
+
+    A class without examples has none.
+    """
+    rarity = np.divide(1, sizes, out=np.zeros_like(sizes), where=sizes > 0)
     return rarity / rarity.sum() * samples.sum(1).mean()
 
 

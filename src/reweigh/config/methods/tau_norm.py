@@ -17,5 +17,6 @@ CARD = Card(
     options=Options,
     examples=({"stage_one": STAGE_ONE, "tau_max": 2.0, "tau_step": 0.5},),
     stages=stages,
+    needs_validation=True,  # it chooses τ there
     traces=lambda options, steps: {"tau"},
 )

@@ -1,6 +1,6 @@
 """The command line. Each command calls a function elsewhere, and imports what is heavy only when it needs it.
 
-Those that plan are in `reweigh.planning.commands`.
+Those that plan are in `planning`, those for a GPU machine in `gpu`.
 
 Exit codes: 0 if all is well, 2 for a mistake in the config or on the command line, 75 if time ran out, else 1.
 """
@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from reweigh import __version__
+from reweigh.cli import gpu, planning
+from reweigh.cli.planning import ScaleOption, scale_named
 from reweigh.errors import ConfigError, ReweighError
-from reweigh.planning import commands, gpu_commands
-from reweigh.planning.commands import ScaleOption, scale_named
 from reweigh.terminal import dataset_rows, print_table
 
 app = typer.Typer(
@@ -257,8 +257,8 @@ def crate(
     typer.echo(f"{place}: {what}")
 
 
-app.command()(commands.plan)
-app.command()(commands.fill)
+app.command()(planning.plan)
+app.command()(planning.fill)
 
 
 @app.command()
@@ -295,11 +295,11 @@ def bench(
     run_bench(groups, rounds)
 
 
-app.command()(commands.new)
+app.command()(planning.new)
 
 
-app.command()(gpu_commands.pack)
-app.command("gpu-check")(gpu_commands.gpu_check)
+app.command()(gpu.pack)
+app.command("gpu-check")(gpu.gpu_check)
 
 
 @app.command()
@@ -344,6 +344,3 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(1)
 
-
-if __name__ == "__main__":
-    main()
