@@ -19,7 +19,6 @@ import sys
 
 MODULES = (
     "torch",
-    "torch._dynamo",
     "reweigh.data.load",
     "reweigh.data.obtain",
     "reweigh.records.attestations",

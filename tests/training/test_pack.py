@@ -5,6 +5,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -81,6 +83,22 @@ def test_runs_in_worker_processes_are_identical_to_the_same_runs_alone(folder, a
     body = json.loads((folder / record_path(names()[0])).read_text())
     assert body["device"]["runs_at_once"] == int(at_once) and body["device"]["threads"] == 1
     assert not (folder / ".reweigh" / "checkpoints").exists()
+
+
+WITHOUT_COMPILER = """
+import sys
+from reweigh.training.__main__ import main
+assert main(sys.argv[1:]) == 0
+print([name for name in ("torch._dynamo", "torch._inductor", "sympy") if name in sys.modules])
+"""
+
+
+def test_nobody_imports_torchs_compiler_for_the_workers(folder):
+    """What the parent imports, each worker has; the compiler takes more time than many small runs."""
+    paths = map(str, spec_files(folder, specs_of(names()[:2], epochs=1)))
+    command = [sys.executable, "-c", WITHOUT_COMPILER, *paths, "--at-once", "2"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=project.environment())
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
 def workers_of(process):

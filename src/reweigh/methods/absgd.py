@@ -71,13 +71,19 @@ class Method(base.Method):
         return weights
 
     def attention(self, losses: torch.Tensor) -> torch.Tensor:
-        """p̃_i/B, after s has taken the batch in. float64 (B,) -> (B,)."""
-        gamma, size = self.options["gamma"], len(losses)
+        """p̃_i/B, after s has taken the batch in. float64 (B,) -> (B,).
+
+        With c = γα/B, a softmax over the ℓ_i/λ and one more term, log((1 − γ) s/c) of the s before, gives
+        c exp(ℓ_i/λ)/s with the s after: γα times the p̃_i/B.
+        """
+        gamma, share = self.options["gamma"], self.options["gamma"] * self.options["alpha"]
         tilt = losses / self.lambda_
-        old = self.log_s + math.log1p(-gamma) if gamma < 1 else torch.full_like(self.log_s, -math.inf)
-        new = torch.logsumexp(tilt, 0) + math.log(gamma * self.options["alpha"] / size)
-        self.log_s.copy_(torch.logaddexp(old, new))
-        return torch.exp(tilt - self.log_s) / size
+        if gamma < 1:
+            past = self.log_s + (math.log1p(-gamma) - math.log(share / len(losses)))
+            tilt = torch.cat((tilt, past[None]))
+        logs = torch.log_softmax(tilt, 0)
+        self.log_s.copy_(tilt[0] - logs[0] + math.log(share / len(losses)))
+        return torch.exp(logs[: len(losses)]) / share
 
     def tally(self, labels: torch.Tensor, weights: torch.Tensor) -> None:
         """Sum the weights p̃ (B,) of each class in the epoch; at its end, log their means and begin again."""

@@ -29,7 +29,7 @@ from reweigh.streams import stream_seed
 from reweigh.training.evaluation import Evaluation, exact_head
 from reweigh.training.schedule import learning_rate
 from reweigh.training.stages import Course, Parts, check_last_batches, context_of, courses, first_context
-from reweigh.training.tally import ALL_ZERO, FAULTS, UNPREDICTED, Tally
+from reweigh.training.tally import FAULTS, UNPREDICTED, Tally
 
 CURVES = ("epoch", "stage", "train_loss", "effective_weight", "train_seconds")
 Tick = Callable[["Run"], None]
@@ -82,7 +82,7 @@ class Run:
         # What the device side of a step reads and writes.
         self.number = torch.zeros((), dtype=torch.int64, device=device)  # of the step
         self.dropout_seed = self.number.clone() if dropout_layers(self.model) else None
-        self.tally = Tally(device)
+        self.tally = Tally(max((course.steps_per_epoch for course in self.courses), default=0), device)
         self.optimiser: Optimiser | None = None
         self._enter()
 
@@ -181,6 +181,7 @@ class Run:
         course.batches.seek(self.stage_step)
         self.program = self.method.prepare(course.at(self.stage_step))
         self.number.fill_(self.step)
+        self.tally.prepare(self.stage_step % course.steps_per_epoch)
         if self.dropout_seed is not None:
             self.dropout_seed.fill_(stream_seed(self.seed, "dropout", self.step))
 
@@ -205,8 +206,7 @@ class Run:
         self.optimiser.step({name: value.grad for name, value in model.named_parameters() if value.grad is not None})
         balance = method.balance_of(batch)
         counted = weights if balance is None else weights * balance[batch.labels]
-        total = method.total_weight(batch, weights)
-        self.tally.add(self.number, losses.detach(), counted, total, loss.detach(), method.may_rest)
+        self.tally.add(losses.detach(), counted, method.total_weight(batch, weights), loss.detach())
         return method.logged
 
     def _keep(self, logged: Logged) -> None:
@@ -217,11 +217,9 @@ class Run:
 
     def _end_epoch(self) -> None:
         course = self.course
-        mean_loss, mean_weight = self.tally.end_epoch(course.steps_per_epoch)
-        if fault := self.tally.fault():
-            self._diverge(*fault)
-        elif self.method.may_rest and mean_weight == 0:
-            self._diverge(self.step - 1, ALL_ZERO)
+        mean_loss, mean_weight, fault = self.tally.epoch(course.steps_per_epoch, self.method.may_rest)
+        if fault is not None:
+            self._diverge(self.step - course.steps_per_epoch + fault[0], fault[1])
         epoch = course.at(self.stage_step - 1).epoch + 1
         last = self.stage_step == course.steps or self.diverged_at is not None
         if last or epoch % self.spec["training"]["evaluate_every"] == 0:

@@ -1,5 +1,6 @@
-"""What the device side of a step counts, so that nobody has to wait for it: sums over an epoch, and the first fault."""
+"""What the device side of a step counts, so that nobody has to wait for it: a row a step, read after an epoch."""
 
+import math
 from typing import Any
 
 import torch
@@ -9,48 +10,45 @@ NOT_FINITE, ALL_ZERO, UNPREDICTED = FAULTS
 
 
 class Tally:
-    """Sums of mean losses and total weights since the epoch began; the first step with a fault, and which it was."""
+    """Of each step of an epoch: mean loss, total weight, what it minimised, and how many weights are not 0."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(2, dtype=torch.float64, device=device)
-        self.first = torch.full((2,), -1, dtype=torch.int64, device=device)  # step, one of FAULTS; -1 if there is none
+    def __init__(self, steps_per_epoch: int, device: torch.device) -> None:
+        self.rows = torch.zeros(steps_per_epoch, 4, device=device)
+        self.row = torch.zeros(1, dtype=torch.int64, device=device)  # that of the step
 
-    def add(
-        self,
-        number: torch.Tensor,
-        losses: torch.Tensor,
-        weights: torch.Tensor,
-        total_weight: torch.Tensor,
-        loss: torch.Tensor,
-        may_rest: bool,
-    ) -> None:
-        """Count a step, on the device: its number (scalar), the losses and weights (B,), what it minimised (scalar).
+    def prepare(self, row: int) -> None:
+        """Before a step, on the host: the number of its row."""
+        self.row.fill_(row)
 
-        The weights are those that count, with class weights; `may_rest` says that all of them may be 0.
+    def add(self, losses: torch.Tensor, weights: torch.Tensor, total: torch.Tensor, loss: torch.Tensor) -> None:
+        """Count a step, on the device: losses and weights (B,), the total weight and what it minimised (scalars).
+
+        The weights are those that count, with class weights.
         """
-        self.sums += torch.stack((losses.mean(), total_weight))
-        fault = (~torch.isfinite(loss + total_weight + losses.sum())).long()
-        if not may_rest:
-            fault = torch.where(weights.any() | (fault > 0), fault, ALL_ZERO)
-        new = (self.first[0] < 0) & (fault > 0)
-        self.first.copy_(torch.where(new, torch.stack((number, fault)), self.first))
+        found = torch.stack((losses.mean(), total, loss, torch.linalg.vector_norm(weights, 0)))
+        self.rows.index_copy_(0, self.row, found.to(self.rows)[None])
 
-    def end_epoch(self, steps: int) -> tuple[float, float]:
-        """The mean loss and the mean total weight of the epoch's steps; the next begins at 0."""
-        mean_loss, mean_weight = (self.sums / steps).tolist()
-        self.sums.zero_()
-        return mean_loss, mean_weight
+    def epoch(self, steps: int, may_rest: bool) -> tuple[float, float, tuple[int, int] | None]:
+        """The mean loss and mean total weight of an epoch's steps; the first with a fault, from 0, and which it was.
 
-    def fault(self) -> tuple[int, int] | None:
-        """The first step with a fault, and which; None if there is none."""
-        step, kind = self.first.tolist()
-        return None if step < 0 else (step, kind)
+        `may_rest` says that all weights of a step may be 0, though not those of all steps.
+        """
+        rows = self.rows[:steps].tolist()
+        mean_loss, mean_weight = (sum(row[column] for row in rows) / steps for column in (0, 1))
+        fault = next(((step, kind) for step, row in enumerate(rows) if (kind := self._fault(row, may_rest))), None)
+        if may_rest and mean_weight == 0:
+            fault = fault or (steps - 1, ALL_ZERO)
+        return mean_loss, mean_weight, fault
+
+    def _fault(self, row: list[float], may_rest: bool) -> int | None:
+        if not all(map(math.isfinite, row)):
+            return NOT_FINITE
+        return ALL_ZERO if row[-1] == 0 and not may_rest else None
 
     def state(self) -> dict[str, Any]:
         """What it counted, for a checkpoint."""
-        return {"sums": self.sums, "first": self.first}
+        return {"rows": self.rows}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """The inverse of `state`, in place."""
-        self.sums.copy_(state["sums"])
-        self.first.copy_(state["first"])
+        self.rows.copy_(state["rows"])

@@ -9,7 +9,6 @@ its run resumes from its checkpoint in one of the others.
 """
 
 import contextlib
-import importlib
 import multiprocessing
 import os
 import signal
@@ -58,8 +57,6 @@ def train(
     state saved; TrainingError if the only worker is killed.
     """
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with contextlib.suppress(ImportError):  # a torch without it
-        importlib.import_module("torch._dynamo")  # torch's optimisers do, which takes seconds: once, not in each worker
     waiting, workers = deque(specs), [_start(context, make, clock.deadline) for _ in range(min(at_once, len(specs)))]
     failure: BaseException | None = None
     try:
