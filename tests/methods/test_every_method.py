@@ -94,6 +94,8 @@ def test_its_runs_replay_resume_and_are_what_its_card_says(name, options, mnist,
         for one in card.stages(options, every_method.EPOCHS)
     ]
     assert planned == stages
+    first = run.method.prefix()
+    assert card.prefix(options) == (first and (first.stages, first.uses, first.options))
     monkeypatch.setattr(plan, "card_of", lambda uses: card_module("methods", uses).CARD)
     assert plan.steps_of(run.spec) == run.total_steps == run.step
     assert card.traces(options, run.step) <= set(run.trace())

@@ -150,6 +150,32 @@ def test_steps_of_absgd_head_with_class_aware_sampling_before_it(config):
     assert more > 0 and plan.steps_of(spec) == plain + epochs * more
 
 
+def test_what_runs_have_in_common_costs_once(project):
+    """Six methods after one stage one; each seed has its own, and a record that is there needs none."""
+    setting = "smoke/absgd/two-stage/lt-rho100"
+    planned = {one.run: one for one in plan.make([setting], "", project)}
+    methods = ["joint", "ncm", "crt", "tau_norm", "lws", "absgd_head"]
+    assert [run.split("/")[-2] for run in planned] == methods  # one seed
+    alone = {run: plan.make([run], "", project)[0] for run in planned}
+    joint, ncm, crt, *_ = planned
+    assert planned[joint].seconds == alone[joint].seconds > 0
+    assert planned[ncm].seconds == 0 and planned[ncm].steps == planned[joint].steps
+    spec = planned[crt].spec
+    first, second = (steps * size for steps, size in plan._stages(spec))
+    assert planned[crt].seconds == pytest.approx(alone[crt].seconds * second / (first + second))
+    leave_record(project, joint)
+    after = {one.run: one for one in plan.make([setting], "", project)}
+    assert after[ncm].seconds == pytest.approx(plan.make([ncm], "", project)[0].seconds) and after[ncm].seconds > 0
+    assert after[crt].seconds < plan.make([crt], "", project)[0].seconds
+
+
+def test_a_run_under_two_names_costs_once_and_another_seed_does_not(config):
+    spec = config.resolve("quick/tdr/mnist-4v9/rho0.1/tdr/seed0")
+    once = plan.TrainedOnce()
+    twin = {**spec, "paper": "compare", "experiment": "mnist", "setting": "mild", "method": "learned"}
+    assert [once.left(one) for one in (spec, {**spec, "seed": 1}, twin)] == [1, 1, 0]
+
+
 def test_states(project):
     leave_record(project, f"{CELL}/seed0")
     leave_record(project, f"{CELL}/seed1", spec_digest="another", code={"digest": "another"})

@@ -105,12 +105,20 @@ def workers_of(process):
     return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
+def saved(folder):
+    """How many runs have a checkpoint; 0 if a run has just ended and its folder with it."""
+    try:
+        return len(list((folder / ".reweigh" / "checkpoints").rglob("*.pt")))
+    except FileNotFoundError:
+        return 0
+
+
 def start(folder):
     """Start training many epochs in two workers; wait until both have saved something."""
     paths = spec_files(folder, specs_of(names()))
     process = project.start(folder, *paths, "--at-once", "2", REWEIGH_CHECKPOINT_SECONDS="0")
     deadline = time.monotonic() + 60
-    while len(list((folder / ".reweigh" / "checkpoints").rglob("*.pt"))) < 2:
+    while saved(folder) < 2:
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.005)
     return process, paths

@@ -79,6 +79,26 @@ def test_workers_train_a_prefix_once(alone, folder):
         assert outcome(ended(method)) == alone[method][1]
 
 
+def test_a_worker_trains_something_else_before_it_waits(alone, folder):
+    """One worker has stage one of `crt`; `lws` would wait for it, so the other first takes what comes after."""
+    specs = [
+        spec_of("crt", evaluate_every=40, epochs=40),
+        spec_of("lws", evaluate_every=40, epochs=40),
+        spec_of("ncm", seed=1),
+    ]
+    paths = [folder / f"{number}.json" for number in range(3)]
+    for path, spec in zip(paths, specs, strict=True):
+        path.write_text(json.dumps(spec))
+    process = project.start(folder, *paths, "--at-once", "2", code=COUNTED)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    steps = [line.split()[:2] for line in Path("steps.log").read_text().splitlines()]
+    last_of_stage_one = max(number for number, step in enumerate(steps) if step == ["crt", "0"])
+    assert ["ncm", "0"] in steps[:last_of_stage_one] and ["lws", "0"] not in steps
+    assert errors.count("waiting for") == 1  # when nothing else was left
+    assert record.read(record.record_path(str(RunName.of_spec(specs[1]))))["prefix"]["reused"] and not locks()
+
+
 def test_a_process_takes_over_from_one_that_is_killed_while_it_waits(alone, folder):
     first = started(folder, "crt")
     wait_for(lambda: Path("steps.log").exists() and len(steps_taken(0)) >= 2)

@@ -35,6 +35,14 @@ class PlannedStage(NamedTuple):
     share: float = 1.0
 
 
+class PlannedPrefix(NamedTuple):
+    """The first `stages` stages, which runs of several methods may share (compare `reweigh.methods.base.Prefix`)."""
+
+    stages: int
+    uses: str
+    options: Options
+
+
 class Look(NamedTuple):
     """How a method looks in every figure: colour, matplotlib's marker, and whether that is hollow."""
 
@@ -71,6 +79,7 @@ class Card:
     examples: tuple[Options, ...]  # complete options to test it with: one for each thing that its step can do
     follows: Callable[[Options], Mapping[str, Sign]] = lambda options: {}
     stages: Callable[[Options, int], list[PlannedStage]] = one_stage  # of a run of so many `training.epochs`
+    prefix: Callable[[Options], PlannedPrefix | None] = lambda options: None  # stages that other runs may have too
     traces: Callable[[Options, int], set[str]] = lambda options, steps: set()  # arrays that a finished run has logged
     needs_validation: bool = False  # whether it cannot do without examples held out of the training set
     signed_weights: bool = False  # whether the weights of a batch may sum to less than 0

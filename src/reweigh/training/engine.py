@@ -82,7 +82,7 @@ class Run:
         # What the device side of a step reads and writes.
         self.number = torch.zeros((), dtype=torch.int64, device=device)  # of the step
         self.dropout_seed = self.number.clone() if dropout_layers(self.model) else None
-        self.tally = Tally(max((course.steps_per_epoch for course in self.courses), default=0), device)
+        self.tally = Tally(0, device)
         self.optimiser: Optimiser | None = None
         self._enter()
 
@@ -293,10 +293,11 @@ class Run:
             self.stage_over(self)
 
     def _set_up(self) -> None:
-        """What the steps of the present stage use: the mode of the model, and the optimiser of what is trained."""
+        """What the steps of the present stage use: the mode of the model, the optimiser of what is trained, a tally."""
         training = self.course.training
         trained, decay = self.course.trained(self.model)
         self._set_mode()
+        self.tally = Tally(self.course.steps_per_epoch, self.device)
         self.optimiser = self.method.optimiser(trained, decay) or MomentumSGD(
             trained, training["learning_rate"], training["momentum"], training["nesterov"], decay
         )
@@ -380,12 +381,12 @@ class Run:
             self._set_up()
             assert self.optimiser is not None
             self.optimiser.load_state(state["optimiser"])
+            self.tally.load_state(state["tally"])
         self.method.load_state(state["method"])
         self.rows = {name: list(torch.from_numpy(rows).to(self.device)) for name, rows in state["trace"].items()}
         self.seconds, self.evaluation.counts = state["seconds"], state["counts"]
         self.diverged_at, self.diverged_because = state["diverged"]
         self.curves = {name: list(values) for name, values in state["curves"].items()}
-        self.tally.load_state(state["tally"])
         if not entered:
             self._enter()  # after a last stage of no epochs it measures what that did
         elif not self.over:

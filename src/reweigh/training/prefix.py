@@ -15,6 +15,7 @@ import torch
 
 from reweigh.canonical_json import atomic_file
 from reweigh.methods import base
+from reweigh.records.identity import with_prefix
 from reweigh.training import shared
 from reweigh.training.engine import Run
 from reweigh.training.shared import Shared, Surroundings
@@ -22,8 +23,7 @@ from reweigh.training.shared import Shared, Surroundings
 
 def key_of(spec: Mapping[str, Any], prefix: base.Prefix, around: Surroundings) -> str:
     """The key of the prefix of a run: that of a run of the method that it uses, with its options."""
-    trained = {**spec, "uses": prefix.uses, "method_options": dict(prefix.options)}
-    return shared.key_of(trained, prefix.stages, around)
+    return shared.key_of(with_prefix(spec, prefix.uses, prefix.options), prefix.stages, around)
 
 
 class SharedPrefix(Shared):

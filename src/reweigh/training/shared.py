@@ -21,12 +21,11 @@ from typing import IO, Any
 
 from reweigh.digest import digest
 from reweigh.records import record
+from reweigh.records.identity import decisive
 from reweigh.training.engine import Run
 
 FORMAT = 1  # of the files that are kept under a key
 FOLDER = Path(".reweigh") / "prefixes"
-NAMES = ("scale", "paper", "experiment", "setting", "method")  # the keys of a spec that decide nothing
-AT_THE_END = ("keep_features", "keep_margins")  # options of the training block: arrays made of the finished model
 LOOK_SECONDS = 0.1
 STILL = 10  # looks at a run of this process that has taken no step meanwhile: nobody steps it
 
@@ -44,14 +43,10 @@ class Surroundings:
 
 def key_of(spec: Mapping[str, Any], stages: int | None, around: Surroundings) -> str:
     """The digest of all that decides the state after the first `stages` stages of a spec; None: its whole record."""
-    decides = {part: value for part, value in spec.items() if part not in NAMES}
-    if stages is not None:
-        options = decides["training"].items()
-        decides["training"] = {name: value for name, value in options if name not in AT_THE_END}
     code = record.code_digest(dict(spec))
     place = [around.split, list(around.raw), around.device, around.device_name, dict(around.versions)]
     form = [FORMAT, record.RECORD_VERSION if stages is None else stages]
-    return digest([form, decides, code, *place])
+    return digest([form, decisive(spec, stages), code, *place])
 
 
 HOLDERS: dict[Path, tuple[int, weakref.ref[Run]]] = {}  # of the locks of this process: its id, and the run
@@ -123,8 +118,8 @@ class Shared:
     def __init__(self, run: Run, name: str, path: Path, since: float | None = None) -> None:
         self.run, self.name, self.path, self.since = run, name, path, since
         self.lock = Lock(path.with_suffix(".lock"))
-        self.settled = self.told = False
-        self.next_look, self.step_seen, self.still = 0.0, -1, 0
+        self.settled = False
+        self.next_look, self.refused, self.step_seen, self.still = 0.0, 0, -1, 0
 
     def take_over(self) -> bool:
         """Take over what another run has made; whether there is such a thing."""
@@ -141,9 +136,9 @@ class Shared:
             if self.lock.held or self.still >= STILL:
                 break
             if not self.lock.take(self.run, self.name):
-                if not self.told:
+                self.refused += 1
+                if self.refused == 2:  # said once, and not of a run that is put off at the first look
                     print(f"{self.name}: waiting for {self.lock.holder()} to train {self.what}", file=sys.stderr)
-                    self.told = True
                 return False
         self.settled = True
         return True

@@ -4,7 +4,8 @@ The number of threads changes floating-point sums, so a run keeps its own whatev
 from the runs side by side. They are processes and not threads because Python takes a large part of a small net's step,
 and only one thread at a time may run Python.
 
-A worker takes one run at a time. One that is killed, for example by the kernel when memory is short, is not replaced:
+A worker takes one run at a time. A run that would have to wait, because another trains what it needs, is put off while
+there is one that would not. A worker that is killed, for example by the kernel when memory is short, is not replaced:
 its run resumes from its checkpoint in one of the others.
 """
 
@@ -57,15 +58,18 @@ def train(
     state saved; TrainingError if the only worker is killed.
     """
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    waiting, workers = deque(specs), [_start(context, make, clock.deadline) for _ in range(min(at_once, len(specs)))]
+    waiting: deque[dict[str, Any]] = deque(specs)
+    later: list[dict[str, Any]] = []  # runs that have been put off
+    workers = [_start(context, make, clock.deadline) for _ in range(min(at_once, len(specs)))]
     failure: BaseException | None = None
     try:
-        while waiting or any(worker.spec for worker in workers):
+        while waiting or later or any(worker.spec for worker in workers):
             if clock.stopping or failure:
                 failure = failure or OutOfTime()
                 waiting.clear()
+                later.clear()
                 _ask_to_stop(workers)
-            _give(workers, waiting)
+            _give(workers, waiting, later)
             for pipe in wait([worker.pipe for worker in workers], timeout=0.2):
                 worker = next(worker for worker in workers if worker.pipe is pipe)
                 try:
@@ -78,6 +82,11 @@ def train(
                     progress(content)
                     continue
                 given, worker.spec = worker.spec or {}, None
+                if kind == "later":
+                    later.append(given)
+                    continue
+                waiting.extendleft(reversed(later))  # what they need may be there now
+                later.clear()
                 if kind == "done":
                     done(content)
                 elif kind == "stopped":
@@ -106,15 +115,14 @@ def _start(context: Any, make: Callable[..., Any], deadline: float | None) -> Wo
     return Worker(process, ours)
 
 
-def _give(workers: list[Worker], waiting: deque[dict[str, Any]]) -> None:
-    """Give idle workers the next specs."""
+def _give(workers: list[Worker], waiting: deque[dict[str, Any]], later: list[dict[str, Any]]) -> None:
+    """Give idle workers the next specs; when only those are left that were put off, with the word to wait."""
     for worker in workers:
-        if worker.spec is None and waiting:
-            worker.spec = waiting.popleft()
-            with contextlib.suppress(
-                BrokenPipeError, ConnectionResetError
-            ):  # it has ended; `train` notices when it reads
-                worker.pipe.send(worker.spec)
+        if worker.spec is None and (waiting or later):
+            wait_for_it = not waiting
+            worker.spec = later.pop(0) if wait_for_it else waiting.popleft()
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has ended; `train` notices
+                worker.pipe.send((worker.spec, wait_for_it))
 
 
 def _lost(worker: Worker, others: list[Worker], waiting: deque[dict[str, Any]]) -> BaseException | None:
@@ -156,9 +164,14 @@ def _work(pipe: Connection, make: Callable[..., Any], deadline: float | None, pa
             while not pipe.poll(IDLE_SECONDS):  # a fork has the other end too: no end of file comes
                 if clock.stopping or os.getppid() != parent:
                     raise _Orphaned
-            spec = pipe.recv()
+            spec, wait_for_it = pipe.recv()
             try:
-                pipe.send(("done", make(spec, clock=clock).finish(progress)))
+                job = make(spec, clock=clock)
+                if wait_for_it or job.ready():
+                    pipe.send(("done", job.finish(progress)))
+                else:
+                    job.release()
+                    pipe.send(("later", None))
             except OutOfTime as stop:
                 pipe.send(("stopped", stop))
             except ReweighError as error:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from reweigh.config.cards import Card
 from reweigh.config.methods import absgd
-from reweigh.config.methods.two_stage import SECOND, STAGE_ONE, TwoStageOptions, stages
+from reweigh.config.methods.two_stage import SECOND, STAGE_ONE, TwoStageOptions, prefix, stages
 
 
 class Options(TwoStageOptions):
@@ -35,5 +35,6 @@ CARD = Card(
         },
     ),
     stages=stages,
+    prefix=prefix,
     follows=absgd.follows,
 )

@@ -1,6 +1,8 @@
 """The card of learnable weight scaling."""
 
 from reweigh.config.cards import Card
-from reweigh.config.methods.two_stage import SECOND, STAGE_ONE, TwoStageOptions, stages
+from reweigh.config.methods.two_stage import SECOND, STAGE_ONE, TwoStageOptions, prefix, stages
 
-CARD = Card(options=TwoStageOptions, examples=({"stage_one": STAGE_ONE, "second_stage": SECOND},), stages=stages)
+EXAMPLE = {"stage_one": STAGE_ONE, "second_stage": SECOND}
+
+CARD = Card(options=TwoStageOptions, examples=(EXAMPLE,), stages=stages, prefix=prefix)

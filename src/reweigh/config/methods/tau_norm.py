@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from reweigh.config.cards import Card
-from reweigh.config.methods.two_stage import STAGE_ONE, StageOneOptions, stages
+from reweigh.config.methods.two_stage import STAGE_ONE, StageOneOptions, prefix, stages
 
 
 class Options(StageOneOptions):
@@ -17,6 +17,7 @@ CARD = Card(
     options=Options,
     examples=({"stage_one": STAGE_ONE, "tau_max": 2.0, "tau_step": 0.5},),
     stages=stages,
+    prefix=prefix,
     needs_validation=True,  # it chooses τ there
     traces=lambda options, steps: {"tau"},
 )

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from reweigh.config.cards import Options, PlannedStage
+from reweigh.config.cards import Options, PlannedPrefix, PlannedStage
 from reweigh.config.specs import Frozen, Positive, Sampling, Schedule
 
 
@@ -48,6 +48,11 @@ def stages(options: Options, epochs: int) -> list[PlannedStage]:
     if second:
         after = PlannedStage(second["epochs"], second["sampling"], second["batch_size"], train="head")
     return [PlannedStage(epochs, options["stage_one"]["sampling"]), after]
+
+
+def prefix(options: Options) -> PlannedPrefix:
+    """Stage one, the same for every method of this kind."""
+    return PlannedPrefix(1, "two_stage", {"stage_one": options["stage_one"]})
 
 
 # For the tests of each method: a stage one and a second stage.
