@@ -79,6 +79,7 @@ def fill(
     [dim]reweigh fill --list[/dim]
     """
     from reweigh.planning import fill as filling
+    from reweigh.planning.low_priority import in_a_session_of_its_own
     from reweigh.training.__main__ import at_once_of, seconds
 
     scale = scale_named(scale)
@@ -87,7 +88,8 @@ def fill(
         return
     if time is None:
         raise ConfigError("for how long? write for example: reweigh fill --for 2h (or --list to see what is left)")
-    raise typer.Exit(filling.fill(seconds(time), scale, at_once_of(at_once), nice))
+    budget, side_by_side = seconds(time), at_once_of(at_once)
+    raise typer.Exit(in_a_session_of_its_own(lambda: filling.fill(budget, scale, side_by_side, nice)))
 
 
 def new(

@@ -3,8 +3,6 @@
 import contextlib
 import fcntl
 import os
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -17,12 +15,12 @@ from reweigh.config.loading import load
 from reweigh.config.names import RunName
 from reweigh.config.priorities import Entry, entries
 from reweigh.errors import DataError, TrainingError
+from reweigh.planning.low_priority import LOWEST, give_way
 from reweigh.planning.plan import Planned, cost_of, counted, duration, everything, of_runs
 from reweigh.training.__main__ import cores_allow, train
 from reweigh.training.device import visible_devices
 
 LOCK = Path(".reweigh/fill.lock")
-LOWEST = 19  # the niceness of the lowest priority
 UNTIL = "REWEIGH_FILL_UNTIL"  # for this process, should it replace itself by a fresh one: its id, the end of its time
 
 
@@ -121,16 +119,6 @@ def unavailable(specs: Iterable[dict[str, Any]]) -> set[str]:
             missing.add(dataset)
             print(f"reweigh: no runs on {dataset}: {error}", file=sys.stderr)
     return missing
-
-
-def give_way(nice: int = LOWEST) -> None:
-    """Take only the processor and disk time that nobody else wants; the processes that this one starts do too.
-
-    `nice` is how much it gives way, from 0 (not at all) to 19.
-    """
-    os.nice(nice)
-    if nice == LOWEST and (ionice := shutil.which("ionice")):
-        subprocess.run([ionice, "--class", "3", "--pid", str(os.getpid())], capture_output=True, check=False)
 
 
 @contextlib.contextmanager
