@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup quick test long stress check lab bench architecture pictures clean lock
+.PHONY: help setup quick test long stress check lab bench architecture pictures pages clean lock
 
 PYTHON ?= python3
 CORES ?= all
@@ -63,6 +63,10 @@ architecture: setup ## draw docs/architecture.png from the imports of src/reweig
 
 pictures: architecture ## draw that and docs/one-number.png
 	@$(BIN)/python tools/one_number.py
+
+pages: setup ## write again what README and docs show of explain, audit and the verdicts
+	@$(BIN)/reweigh scorecard --scale paper --readme
+	@$(BIN)/python tools/pages.py
 
 clean: ## remove what can be made again: environment, caches, splits, logs, quick and smoke results (not raw data, not paper results)
 	rm -rf $(VENV) .snakemake .reweigh logs crates data/splits results/smoke results/quick figures/smoke figures/quick

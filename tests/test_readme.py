@@ -3,6 +3,7 @@
 import csv
 import re
 
+import pages
 import pytest
 from support.project import ROOT
 from support.readme import README, blocks, page, reweigh, table
@@ -128,3 +129,32 @@ def test_the_runs_that_are_trained_again_are_those_that_the_seed_chooses():
     records = (path.relative_to(ROOT / "results") for path in (ROOT / "results/paper").glob("*/*/*/*/seed*.json"))
     chosen = rerun.choose([path.with_suffix("").as_posix() for path in records], count, seed)
     assert re.findall(r"^intact: (\S+): bit for bit$", shown, flags=re.MULTILINE) == chosen
+
+
+PRINTED = """figures/a.csv sha256 12ab, made by code 9f9f with numpy 2.4.6
+└── TDR: mean 0.91, n 5
+    ├── record results/a/seed0.json, intact, digest 2ca0, spec f820
+    └── code 95c0 (21 files, attested: 12 of 120 runs again), commit 4dc6
+│ code        │        │ 120      │  │
+│ rendering   │ 7      │          │  │
+"""
+
+
+@pytest.mark.parametrize(
+    ("shown", "now"),
+    [
+        ("figures/a.csv sha256 12ab, made by code ...\n", "figures/a.csv sha256 12ab, made by code ...\n"),
+        ("figures/a.csv sha256 34cd, made by code ...\n", "figures/a.csv sha256 12ab, made by code ...\n"),
+        (
+            "    ├── code 95c0 (21 files, attested: 12 of 119 r...\n",
+            "    └── code 95c0 (21 files, attested: 12 of 120 runs...\n",
+        ),
+        ("└── TDR: mean 0.90, n 5\n    ...\n", "└── TDR: mean 0.91, n 5\n    ...\n"),
+        (
+            "│ code        │ 1      │ 119      │  │\n    │   ...\n",
+            "│ code        │        │ 120      │  │\n    │   ...\n",
+        ),
+    ],
+)
+def test_a_page_keeps_what_is_printed_and_what_it_leaves_out(shown, now):
+    assert pages.updated(shown, PRINTED) == now
