@@ -143,18 +143,12 @@ PRINTED = """figures/a.csv sha256 12ab, made by code 9f9f with numpy 2.4.6
 @pytest.mark.parametrize(
     ("shown", "now"),
     [
-        ("figures/a.csv sha256 12ab, made by code ...\n", "figures/a.csv sha256 12ab, made by code ...\n"),
-        ("figures/a.csv sha256 34cd, made by code ...\n", "figures/a.csv sha256 12ab, made by code ...\n"),
-        (
-            "    ├── code 95c0 (21 files, attested: 12 of 119 r...\n",
-            "    └── code 95c0 (21 files, attested: 12 of 120 runs...\n",
-        ),
-        ("└── TDR: mean 0.90, n 5\n    ...\n", "└── TDR: mean 0.91, n 5\n    ...\n"),
-        (
-            "│ code        │ 1      │ 119      │  │\n    │   ...\n",
-            "│ code        │        │ 120      │  │\n    │   ...\n",
-        ),
+        ("figures/a.csv sha256 12ab, made by code ...", "figures/a.csv sha256 12ab, made by code ..."),
+        ("figures/a.csv sha256 34cd, made by code ...", "figures/a.csv sha256 12ab, made by code ..."),
+        ("    ├── code 95c0 (21 files, attested: 12 of 119...", "    └── code 95c0 (21 files, attested: 12 of 120..."),
+        ("└── TDR: mean 0.90, n 5\n    ...", "└── TDR: mean 0.91, n 5\n    ..."),
+        ("│ code        │ 1      │ 119      │  │\n│ ...", "│ code        │        │ 120      │  │\n│ ..."),
     ],
 )
 def test_a_page_keeps_what_is_printed_and_what_it_leaves_out(shown, now):
-    assert pages.updated(shown, PRINTED) == now
+    assert pages.updated(f"{shown}\n", PRINTED) == f"{now}\n"
