@@ -12,7 +12,7 @@ from support import project
 
 from reweigh.planning import low_priority
 
-needs_autogroups = pytest.mark.skipif(
+needs_autogroups = pytest.mark.skipif(not low_priority._sessions_compete(), reason="wants a Linux with autogroups")
     not low_priority._sessions_compete(), reason="wants a Linux that shares out the processor by session"
 )
 
