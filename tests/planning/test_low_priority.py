@@ -13,8 +13,6 @@ from support import project
 from reweigh.planning import low_priority
 
 needs_autogroups = pytest.mark.skipif(not low_priority._sessions_compete(), reason="wants a Linux with autogroups")
-    not low_priority._sessions_compete(), reason="wants a Linux that shares out the processor by session"
-)
 
 WORK = """
 import os, signal, sys, time
