@@ -12,9 +12,11 @@ import pytest
 from support import project
 
 from reweigh.config.loading import load
+from reweigh.errors import TrainingError
 from reweigh.planning import fill
 from reweigh.records import record
 from reweigh.records.record import record_path
+from reweigh.training.__main__ import Outcome
 
 LIST = """priorities:
   - paper: tdr
@@ -168,6 +170,49 @@ def test_a_process_that_replaces_itself_does_not_begin_its_time_again(monkeypatc
     assert first == fill.end_of_time(1000) and 0 < first - time.monotonic() <= 10
     monkeypatch.setenv(fill.UNTIL, f"{os.getpid() + 1} {first}")  # of a process that started this one
     assert fill.end_of_time(1000) > first
+
+
+def test_on_a_cpu_what_an_entry_for_a_gpu_shares_with_later_ones_is_in_their_cost(folder):
+    two_stage = "two-stage/lt-rho100"
+    (folder / "config/priorities.yaml").write_text(f"""priorities:
+  - {{ paper: absgd, cells: [{two_stage}/joint], gpu: true, why: first }}
+  - {{ paper: absgd, cells: [{two_stage}/ncm, {two_stage}/tau_norm], why: second }}
+""")
+    for_gpu, here = fill.listed(load(), "smoke")
+    ncm, tau_norm = fill.wanted(load(), "smoke", gpu=False)
+    assert [run.seconds > 0 for run in (*for_gpu.runs, ncm, tau_norm)] == [False, True, False]
+    assert here.runs == [ncm, tau_norm]
+    assert [run.seconds > 0 for run in fill.wanted(load(), "smoke")] == [True, False, False]
+
+
+class Replaced(BaseException):
+    """Stands in for the end of this program, in whose place another begins."""
+
+
+def test_a_process_that_replaces_itself_knows_what_it_has_tried_and_gives_way_once(folder, monkeypatch):
+    batches, gave_way = [], []
+
+    def train(specs, *rest, **options):
+        names = [f"{spec['setting']}/{spec['method']}/seed{spec['seed']}" for spec in specs]
+        batches.append(names)
+        if len(batches) == 2:
+            environment.update(os.environ)
+            raise Replaced
+        return Outcome(failed={names[0]: TrainingError("no")} if len(batches) == 1 else {})
+
+    environment = {}
+    monkeypatch.setattr(fill, "give_way", gave_way.append)
+    monkeypatch.setattr(fill, "train", train)
+    monkeypatch.setattr(fill, "next_of", lambda pending, left: pending[:2])
+    with pytest.raises(Replaced):
+        fill.fill(600, "smoke", nice=5)
+    monkeypatch.setenv(fill.UNTIL, environment[fill.UNTIL])
+    assert fill.fill(600, "smoke", nice=5) == 1  # the failure of the first batch
+    first, second, again, third = batches
+    assert second == again and not {*first} & {*second, *third} and not {*second} & {*third}
+    assert gave_way == [5] and fill.UNTIL not in os.environ
+    assert fill.fill(600, "smoke", nice=5) == 0 and gave_way == [5, 5]  # a call of its own
+    assert batches[4] == first
 
 
 def test_the_time_is_asked_for(folder):

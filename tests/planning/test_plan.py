@@ -17,8 +17,9 @@ from reweigh.config.specs import Spec
 from reweigh.data.obtain import recipe_digest, split_path
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
-from reweigh.planning import plan, spec_files
+from reweigh.planning import once, plan, spec_files
 from reweigh.records import commit, record
+from reweigh.training import shared
 from reweigh.training.__main__ import spec_paths
 
 CELL = "quick/tdr/mnist-4v9/rho0.1/tdr"
@@ -28,7 +29,8 @@ HERE = "a processor"
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A folder with config and manifest, and no record; this machine has one processor, HERE."""
-    monkeypatch.setattr(plan, "devices", lambda: frozenset([HERE]))
+    for module in (plan, once):
+        monkeypatch.setattr(module, "devices", lambda: frozenset([HERE]))
     monkeypatch.setattr(plan, "processor", lambda: HERE)
     shutil.copytree(ROOT / "config", tmp_path / "config")
     (tmp_path / "data").mkdir()
@@ -169,11 +171,80 @@ def test_what_runs_have_in_common_costs_once(project):
     assert after[crt].seconds < plan.make([crt], "", project)[0].seconds
 
 
+def keep(project, name, content=""):
+    path = project / once.KEPT / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+def seconds_of(project, *targets):
+    return [one.seconds for one in plan.make(list(targets), "", project)]
+
+
+def test_first_stages_that_are_kept_cost_nothing(project):
+    setting = "smoke/absgd/two-stage/lt-rho100"
+    joint, ncm, crt = (f"{setting}/{method}/seed0" for method in ("joint", "ncm", "crt"))
+    alone = [*seconds_of(project, ncm), *seconds_of(project, crt)]
+    _, shared_crt = seconds_of(project, ncm, crt)
+    leave_record(project, joint, prefix={"key": "k", "stages": 1})
+    assert seconds_of(project, ncm, crt) == [alone[0], shared_crt]  # a record alone is nothing to take over
+    keep(project, "k.pt")
+    assert seconds_of(project, joint, ncm, crt)[1:] == [0, shared_crt]
+    assert [*seconds_of(project, ncm), *seconds_of(project, crt)] == [
+        0,
+        shared_crt,
+    ]  # also where joint is not asked for
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"code": {"digest": "another"}},
+        {"split": {"recipe_digest": "another"}},
+        {"device": {"name": "another processor"}},
+        {"prefix": {"key": "another", "stages": 1}},
+        {"prefix": {"key": "k", "stages": 2}},
+        {"prefix": None},
+        {"spec": {"uses": "no longer there", "method_options": {}}},
+    ],
+)
+def test_first_stages_that_nothing_today_would_take_over_cost_as_before(project, change):
+    joint, ncm = (f"smoke/absgd/two-stage/lt-rho100/{method}/seed0" for method in ("joint", "ncm"))
+    before = [one.steps for one in plan.make([ncm], "", project) if one.seconds > 0]
+    keep(project, "k.pt")
+    leave_record(project, joint, **{"prefix": {"key": "k", "stages": 1}} | change)
+    assert before and [one.steps for one in plan.make([ncm], "", project) if one.seconds > 0] == before
+
+
+def twin_of(spec):
+    return {**spec, "paper": "compare", "experiment": "mnist", "setting": "mild", "method": "learned"}
+
+
 def test_a_run_under_two_names_costs_once_and_another_seed_does_not(config):
     spec = config.resolve("quick/tdr/mnist-4v9/rho0.1/tdr/seed0")
-    once = plan.TrainedOnce()
-    twin = {**spec, "paper": "compare", "experiment": "mnist", "setting": "mild", "method": "learned"}
-    assert [once.left(one) for one in (spec, {**spec, "seed": 1}, twin)] == [1, 1, 0]
+    parts = once.TrainedOnce()
+    assert [parts.left(one, [9]) for one in (spec, {**spec, "seed": 1}, twin_of(spec))] == [1, 1, 0]
+
+
+def test_a_run_whose_twin_has_left_a_record_costs_nothing(project):
+    run = f"{CELL}/seed0"
+    written = leave_record(project, run)
+
+    def left():
+        return once.TrainedOnce(once.kept_parts(project)).left(twin_of(written["spec"]), [9])
+
+    assert left() == 1
+    for content in ("damaged", "[]", json.dumps({"run": run, "digest": "that of an older record"})):
+        keep(project, "whole/key.json", content)
+        assert left() == 1
+    keep(project, "whole/key.json", json.dumps({"run": run, "digest": written["digest"]}))
+    assert left() == 0
+    record.record_path(run, project).unlink()
+    assert left() == 1
+
+
+def test_what_is_kept_is_looked_for_where_training_keeps_it():
+    assert once.KEPT == shared.FOLDER
 
 
 def test_states(project):
@@ -320,10 +391,39 @@ def test_which_specs_are_written_and_in_which_order(project, tmp_path, monkeypat
     cells = "[mnist-4v9/rho0.1/er, mnist-4v9/rho0.1/tdr, mnist-4v9/rho0.02/er]"
     (project / "config/priorities.yaml").write_text(f"priorities:\n  - {{ paper: tdr, cells: {cells}, why: a test }}\n")
     monkeypatch.chdir(project)
-    spec_files.main(targets, "quick", tmp_path / "specs", **options)
+    spec_files.main(targets, None, tmp_path / "specs", **options)
     names = (tmp_path / "specs/order.txt").read_text().splitlines()
     assert [name.removesuffix(".json").replace("__", "/") for name in names] == expected
     assert f"{len(expected)} specs in" in capsys.readouterr().out
+
+
+def test_the_list_is_taken_at_the_scale_of_the_targets(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(project)
+    listed = "{ paper: tdr, cells: [mnist-4v9/rho0.1/tdr], why: a test }"
+    (project / "config/priorities.yaml").write_text(f"priorities:\n  - {listed}\n")
+    specs = tmp_path / "specs"
+    assert load(project).project.scale == "quick"
+    spec_files.main(["smoke/tdr/mnist-4v9", CELL], None, specs, in_order=True)
+    names = (specs / "order.txt").read_text().split()
+    assert [name.split("__")[0] for name in names] == ["smoke"] * 2 + ["quick"] * 3
+    spec_files.main([], "smoke", specs, in_order=True)
+    assert (specs / "order.txt").read_text().split() == names[:2]
+
+
+@pytest.mark.parametrize(
+    ("targets", "scale", "says"),
+    [
+        (["smoke/tdr/mnist-4v9"], "paper", "the targets are of scale smoke; leave out --scale"),
+        (["smoke/tdr/adult"], None, "lists none of these runs at scale smoke"),
+    ],
+)
+def test_targets_that_do_not_go_with_scale_or_list_are_refused(project, tmp_path, monkeypatch, targets, scale, says):
+    monkeypatch.chdir(project)
+    listed = "{ paper: tdr, cells: [mnist-4v9/rho0.1/tdr], why: a test }"
+    (project / "config/priorities.yaml").write_text(f"priorities:\n  - {listed}\n")
+    with pytest.raises(ConfigError, match=says):
+        spec_files.main(targets, scale, tmp_path / "specs", in_order=True)
+    assert not (tmp_path / "specs").exists()
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(4, "4 s"), (89, "89 s"), (120, "2 min"), (7200, "2.0 h")])

@@ -11,6 +11,7 @@ import pytest
 import torch
 from support import project
 
+from reweigh.errors import ConfigError
 from reweigh.records.record import record_path
 from reweigh.training import __main__ as training
 from reweigh.training import afresh, graph
@@ -108,12 +109,42 @@ def test_the_fresh_process_is_told_everything_and_its_children_nothing(tmp_path,
     assert afresh.start() == start and afresh.VARIABLE not in os.environ and not list(tmp_path.iterdir())
 
 
-def test_a_run_that_failed_before_counts_in_the_last_process(tmp_path, monkeypatch):
+ILLEGAL = "CUDA error: an illegal memory access was encountered"
+
+
+def test_a_run_that_failed_before_counts_in_the_last_process_and_is_named(tmp_path, monkeypatch, capsys):
     run = f"{CELL}/tdr/seed0"
-    told(tmp_path, monkeypatch, Start(failed={run: "CUDA error: an illegal memory access was encountered"}))
+    told(tmp_path, monkeypatch, Start(failed={run: ILLEGAL}))
     spec = project.config.resolve(run, root=project.ROOT)
     outcome = training.train([spec])
-    assert outcome.exit_code == 1 and str(outcome.failed[run]).startswith("CUDA error: an illegal memory access")
+    assert outcome.exit_code == 1 and str(outcome.failed[run]) == ILLEGAL
+    assert capsys.readouterr().err == f"reweigh: {run}: {ILLEGAL}\n"  # and nothing of current records
+    assert training.train([]).exit_code == 0  # another batch of the same process
+
+
+@pytest.mark.parametrize("finished", [(), (f"{CELL}/none/seed0",)])
+def test_what_failed_before_is_reported_when_the_others_are_over(folder, finished):
+    failed, other, ended = (f"{CELL}/{method}/seed0" for method in ("er", "tdr", "none"))
+    if finished:
+        assert project.train(folder, project.spec_file(folder, ended)).returncode == 0
+    start = {"failed": {failed: ILLEGAL, "a run of another call": "?"}, "finished": finished, "at_once": 1}
+    (folder / "told.json").write_text(json.dumps(start))
+    specs = [project.spec_file(folder, run) for run in (failed, other, *finished)]
+    done = project.train(folder, *specs, REWEIGH_AFRESH="told.json")
+    count = 3 if finished else 2
+    first, *rest = done.stderr.splitlines()
+    assert done.returncode == 1 and first.startswith(f"{other}: finished")
+    assert rest == [f"reweigh: {failed}: {ILLEGAL}", f"1 of {count} runs failed: {failed}"]
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"finished": [], "unknown": 1}'])
+def test_what_cannot_be_read_of_the_process_before_is_refused_in_a_line(tmp_path, monkeypatch, content):
+    path = tmp_path / "told.json"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv(afresh.VARIABLE, str(path))
+    with pytest.raises(ConfigError, match="unset it"):
+        afresh.start()
 
 
 # --- what failed ------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Device leases with fake devices and real processes: never two on one slot, and a killed holder frees its slot."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 import pytest
 from support.project import environment
 
+from reweigh.errors import ConfigError
 from reweigh.training import device
 
 HOLD = """
@@ -102,3 +104,23 @@ def test_no_driver_means_no_device(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", "")
     assert device.visible_devices() == []
+
+
+def test_a_holder_that_has_not_written_its_id_yet_is_a_holder(fake):
+    with open(device.slots(["fake1"])[0][1], "a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for content in ("", "\n", "no number\n"):
+            lock.truncate(0)
+            lock.write(content)
+            lock.flush()
+            assert device.holders() == [("fake0", None), ("fake1", device.UNNAMED)]
+
+
+@pytest.mark.parametrize("said", ["x", "0", "-1", "1.5", "²", "9" * 5000])
+def test_slots_that_are_no_number_from_1_are_refused(fake, monkeypatch, said):
+    monkeypatch.setenv("REWEIGH_SLOTS_PER_DEVICE", said)
+    for ask in (device.take_lease, device.holders):
+        with pytest.raises(ConfigError, match="set it to a whole number from 1"):
+            ask()
+    monkeypatch.setenv("REWEIGH_SLOTS_PER_DEVICE", "")
+    assert len(device.holders()) == 2

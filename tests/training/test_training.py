@@ -16,8 +16,9 @@ import torch
 from support import project
 
 from reweigh.config.names import RunName
+from reweigh.errors import ConfigError
 from reweigh.records import record
-from reweigh.training.__main__ import NOT_SPECS, ORDER, seconds, spec_paths
+from reweigh.training.__main__ import NOT_SPECS, ORDER, at_once_of, seconds, spec_paths
 from reweigh.training.checkpoint import Clock, Keeper
 
 RUN = "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0"
@@ -178,6 +179,12 @@ def test_durations():
     assert [seconds(text) for text in ("90", "90s", "9m", "1.5h")] == [90, 90, 540, 5400]
     with pytest.raises(Exception, match="is not a duration"):
         seconds("soon")
+
+
+@pytest.mark.parametrize("text", ["0", "²", "-1", "1.0", "", "9" * 5000])
+def test_runs_side_by_side_are_a_whole_number(text):
+    with pytest.raises(ConfigError, match="write auto or a whole number from 1"):
+        at_once_of(text)
 
 
 def needed_by(*names):

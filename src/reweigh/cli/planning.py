@@ -51,13 +51,15 @@ def plan(
     [dim]reweigh plan paper/tdr/mnist-4v9/rho0.005/tdr/seed0 --why[/dim]
     """
     if why:
+        if specs is not None or pending or wanted:
+            raise ConfigError("--why prints the values of one run and writes no specs; leave out one or the other")
         from reweigh.planning.why import show
 
         show(targets or [])
         return
     from reweigh.planning.spec_files import main as run_plan
 
-    run_plan(targets or [], scale_named(scale), specs, pending, wanted)
+    run_plan(targets or [], None if scale is None else scale_named(scale), specs, pending, wanted)
 
 
 def fill(

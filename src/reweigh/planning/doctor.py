@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reweigh.digest import file_digest
-from reweigh.training.device import holders
+from reweigh.training.device import UNNAMED, holders
 
 LOCK = Path("envs/requirements.lock")
 LIBRARIES = ("torch", "torchvision", "numpy", "snakemake", "papermill", "pydantic")
@@ -24,12 +24,18 @@ def facts() -> Iterator[tuple[str, str]]:
     yield "cores", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     leases = holders()
     for device, process in leases:
-        yield f"GPU {device}", "free" if process is None else f"held by process {process}"
+        yield f"GPU {device}", _holder(process)
     if not leases:
         yield "GPU", "none; training uses the CPU"
     yield "free space here", f"{shutil.disk_usage('.').free / 2**30:.0f} GiB"
     mirror = os.environ.get("REWEIGH_MIRROR")
     yield "REWEIGH_MIRROR", _mirror(mirror) if mirror else "not set"
+
+
+def _holder(process: int | None) -> str:
+    if process is None:
+        return "free"
+    return "held by a process that has not said which" if process == UNNAMED else f"held by process {process}"
 
 
 def _locked() -> dict[str, str]:

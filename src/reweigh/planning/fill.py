@@ -2,13 +2,14 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
@@ -37,21 +38,27 @@ class Listed:
         return [run for run in self.runs if run.pending]
 
 
-def listed(config: Config, scale: str) -> list[Listed]:
-    """The list at a scale, in its order. Raises ConfigError where it names what does not exist."""
+def listed(config: Config, scale: str, gpu: bool | None = None) -> list[Listed]:
+    """The list at a scale, in its order. Raises ConfigError where it names what does not exist.
+
+    What runs have in common is in the cost of the first of them that would be trained here: without a `gpu` (None: see
+    whether there is one), those left to one come last.
+    """
+    gpu = bool(visible_devices()) if gpu is None else gpu
     first: dict[str, Entry] = {}
     order = entries(config)
     for entry in order:
         for cell in entry.cells(config, scale):
             for run in config.runs_of(cell):
                 first.setdefault(run, entry)
-    planned = of_runs(config, first)
-    return [Listed(entry, [run for run in planned if first[run.run] is entry]) for entry in order]
+    here = sorted(first, key=lambda run: first[run].priority.gpu and not gpu)
+    planned = {run.run: run for run in of_runs(config, here)}
+    return [Listed(entry, [planned[run] for run in first if first[run] is entry]) for entry in order]
 
 
 def wanted(config: Config, scale: str, gpu: bool = True) -> list[Planned]:
     """The runs without a current record, in the order of the list; without those that want a GPU unless `gpu`."""
-    return [run for one in listed(config, scale) if gpu or not one.entry.priority.gpu for run in one.pending]
+    return [run for one in listed(config, scale, gpu) if gpu or not one.entry.priority.gpu for run in one.pending]
 
 
 # --- training --------------------------------------------------------------------------------------------------------
@@ -63,36 +70,69 @@ def fill(seconds: float, scale: str, at_once: int | None = None, nice: int = LOW
     On a CPU as many runs train side by side as there are cores for, and no more: the first of the list end first.
     SIGTERM and Ctrl-C save and stop. What is not finished resumes in the next call.
     """
-    deadline, gpu = end_of_time(seconds), bool(visible_devices())
-    tried: set[str] = set()
-    failures = 0
-    with alone():
-        give_way(nice)
-        while (left := deadline - time.monotonic()) > 0:
-            pending = [run for run in wanted(load(), scale, gpu) if run.run not in tried]
-            if not pending:
-                break
-            batch = next_of(pending, left)
-            tried.update(run.run for run in batch)
-            missing = unavailable(run.spec for run in batch)
-            specs = [run.spec for run in batch if run.spec["data"]["dataset"] not in missing]
-            outcome = train(specs, left, at_once=at_once or (None if gpu else cores_allow(specs)))
-            failures += len(batch) - len(specs) + len(outcome.failed)
-            if outcome.out_of_time:
-                break
-    print(what_is_left(listed(load(), scale), gpu))
+    replaced, gpu = has_replaced_itself(), bool(visible_devices())
+    deadline = end_of_time(seconds)
+    try:
+        with alone() as lock:
+            if not replaced:  # its priority is still the lower one
+                give_way(nice)
+            failures = _train_until(deadline, scale, at_once, gpu, lock)
+    finally:
+        os.environ.pop(UNTIL, None)
+    print(what_is_left(listed(load(), scale, gpu), gpu))
     return int(failures > 0)
 
 
-def end_of_time(seconds: float) -> float:
-    """The end of the time in seconds of the monotonic clock; a process that replaced itself keeps its first one.
+def _train_until(deadline: float, scale: str, at_once: int | None, gpu: bool, lock: IO[str]) -> int:
+    """Train batch after batch; how many runs failed. The lock's file says what the batches so far have tried."""
+    tried, failures = remembered(lock, deadline)
+    while (left := deadline - time.monotonic()) > 0:
+        pending = [run for run in wanted(load(), scale, gpu) if run.run not in tried]
+        if not pending:
+            break
+        batch = next_of(pending, left)
+        missing = unavailable(run.spec for run in batch)
+        specs = [run.spec for run in batch if run.spec["data"]["dataset"] not in missing]
+        outcome = train(specs, left, at_once=at_once or (None if gpu else cores_allow(specs)))
+        tried.update(run.run for run in batch)
+        failures += len(batch) - len(specs) + len(outcome.failed)
+        remember(lock, deadline, tried, failures)
+        if outcome.out_of_time:
+            break
+    return failures
 
-    Training does so on a GPU after a refused capture (`training/afresh.py`).
+
+def has_replaced_itself() -> bool:
+    """Whether this process goes on with the work of `fill` that it began as another program.
+
+    Training replaces the process on a GPU after a refused capture (`training/afresh.py`).
     """
-    process, _, end = os.environ.get(UNTIL, "").partition(" ")
-    deadline = float(end) if process == str(os.getpid()) else time.monotonic() + seconds
+    return os.environ.get(UNTIL, "").partition(" ")[0] == str(os.getpid())
+
+
+def end_of_time(seconds: float) -> float:
+    """The end of the time in seconds of the monotonic clock; a process that replaced itself keeps its first one."""
+    _, _, end = os.environ.get(UNTIL, "").partition(" ")
+    deadline = float(end) if has_replaced_itself() else time.monotonic() + seconds
     os.environ[UNTIL] = f"{os.getpid()} {deadline}"
     return deadline
+
+
+def remember(lock: IO[str], deadline: float, tried: set[str], failures: int) -> None:
+    """Write what has been tried so far, and how many of it failed, for this process should it replace itself."""
+    lock.truncate(0)
+    json.dump({"until": deadline, "tried": sorted(tried), "failures": failures}, lock)
+    lock.flush()
+
+
+def remembered(lock: IO[str], deadline: float) -> tuple[set[str], int]:
+    """What `remember` wrote for the same end of time; nothing if it did not."""
+    lock.seek(0)
+    try:
+        told = json.load(lock)
+        return (set(told["tried"]), int(told["failures"])) if told["until"] == deadline else (set(), 0)
+    except (ValueError, LookupError, TypeError):
+        return set(), 0
 
 
 def next_of(pending: list[Planned], seconds: float) -> list[Planned]:
@@ -122,15 +162,18 @@ def unavailable(specs: Iterable[dict[str, Any]]) -> set[str]:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """In this context no other `fill` trains in this folder. Raises TrainingError if one does already."""
+def alone() -> Iterator[IO[str]]:
+    """In this context, which is given the lock's file, no other `fill` trains in this folder.
+
+    Raises TrainingError if one does already.
+    """
     LOCK.parent.mkdir(exist_ok=True)
-    with open(LOCK, "a") as lock:
+    with open(LOCK, "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise TrainingError("another `reweigh fill` is at work in this folder; one takes all cores") from None
-        yield
+        yield lock
 
 
 # --- printing --------------------------------------------------------------------------------------------------------
@@ -142,7 +185,7 @@ def show(scale: str) -> None:
     from rich.table import Table
 
     gpu, config = bool(visible_devices()), load()
-    entries_ = listed(config, scale)
+    entries_ = listed(config, scale, gpu)
     console = Console()
     if not console.is_terminal:
         console.width = 120

@@ -27,10 +27,9 @@ from reweigh.config.sizes import drawn_by, stage_sizes
 from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup
 from reweigh.data.obtain import recipe_digest
-from reweigh.digest import digest
 from reweigh.errors import ConfigError, RecordError
+from reweigh.planning.once import TrainedOnce, kept_parts
 from reweigh.records import attestations, record
-from reweigh.records.identity import decisive, with_prefix
 
 COSTS = "config/costs.yaml"
 SOURCES = ("records", "bench", "records made elsewhere", "assumed")  # of the time of a step; the best first
@@ -41,7 +40,8 @@ BLOCK = re.compile(r"(?P<scale>[^/]+)/(?P<paper>[^/]+)(/(?P<experiment>[^/]+)(/(
 class Planned:
     """A run, the state of its record ("current", "missing" or "stale: ..."), its steps, their cost and its source.
 
-    What pending runs have in common is trained once, and in the cost of the first of them.
+    What pending runs have in common is trained once, and in the cost of the first of them; what is kept from earlier
+    runs costs nothing.
     """
 
     run: str
@@ -68,14 +68,20 @@ def make(targets: list[str], scale: str, root: str | Path = ".") -> list[Planned
 
 def of_runs(config: Config, runs: Iterable[str]) -> list[Planned]:
     """Some runs of a config, each once, with state and cost."""
-    costs, once, planned = Costs(config.root), TrainedOnce(), []
+    costs, planned = Costs(config.root), []
     for run in dict.fromkeys(runs):
         spec = config.resolve(run)
         per_step, source = costs.per_step(spec)
-        one = Planned(run, spec, state_of(run, spec, config.root), steps_of(spec), 0.0, source)
-        left = once.left(spec) if one.pending else 1.0
-        planned.append(replace(one, seconds=one.steps * per_step * left))
-    return planned
+        steps = steps_of(spec)
+        planned.append(Planned(run, spec, state_of(run, spec, config.root), steps, steps * per_step, source))
+    if not any(run.pending for run in planned):
+        return planned
+    once = TrainedOnce(kept_parts(config.root))
+    return [replace(run, seconds=run.seconds * _left(run.spec, once)) if run.pending else run for run in planned]
+
+
+def _left(spec: dict[str, Any], once: TrainedOnce) -> float:
+    return once.left(spec, [steps * size for steps, size in _stages(spec)])
 
 
 def everything(config: Config, scale: str) -> list[str]:
@@ -167,31 +173,6 @@ def state_of(run: str, spec: dict[str, Any], root: Path) -> str:
     except RecordError as error:
         return f"stale: {error}"
     return f"stale: {' and '.join(reasons)} changed" if reasons else "current"
-
-
-class TrainedOnce:
-    """The parts of training that runs of a plan have in common: the first of them trains them for all."""
-
-    def __init__(self) -> None:
-        self.parts: set[str] = set()
-
-    def left(self, spec: dict[str, Any]) -> float:
-        """The share of a run's training, by examples, that no earlier run does for it."""
-        if self._is_done(digest([None, decisive(spec)])):
-            return 0.0
-        prefix = card_of(spec["uses"]).prefix(spec["method_options"])
-        if prefix is None:
-            return 1.0
-        first = decisive(with_prefix(spec, prefix.uses, prefix.options), prefix.stages)
-        if not self._is_done(digest([prefix.stages, first])):
-            return 1.0
-        examples = [steps * size for steps, size in _stages(spec)]
-        return sum(examples[prefix.stages :]) / (sum(examples) or 1)
-
-    def _is_done(self, part: str) -> bool:
-        known = part in self.parts
-        self.parts.add(part)
-        return known
 
 
 class Costs:

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from reweigh import canonical_json
+from reweigh.config.grid import Config
 from reweigh.config.loading import load
+from reweigh.config.names import RunName
 from reweigh.data.obtain import recipe_digest, split_path
-from reweigh.planning.fill import wanted
+from reweigh.errors import ConfigError
+from reweigh.planning.fill import listed
 from reweigh.planning.plan import Planned, make, show
 from reweigh.records import commit
 from reweigh.training.__main__ import NOT_SPECS, ORDER
@@ -22,22 +25,40 @@ from reweigh.training.__main__ import NOT_SPECS, ORDER
 EXPECTED, COMMIT = NOT_SPECS
 
 
-def main(targets: list[str], scale: str, folder: Path | None, pending: bool = False, in_order: bool = False) -> None:
+def main(
+    targets: list[str], scale: str | None, folder: Path | None, pending: bool = False, in_order: bool = False
+) -> None:
     """The command `reweigh plan`: print what would run for some targets, and write their specs to a folder.
 
     With `pending` only of runs without a current record; with `in_order` of those that config/priorities.yaml lists, in
-    its order.
+    its order. The targets say of which scale they are; `scale` is that of all runs where no target is named (None: as
+    config.yaml says). Raises ConfigError where these do not go together, or the list has none of the targets' runs.
     """
-    planned = make(targets, scale)
+    if folder is None and (pending or in_order):
+        raise ConfigError(f"{'--pending' if pending else '--wanted'} says which specs to write; add --specs DIR")
+    config = load()
+    planned = make(targets, scale or config.project.scale)
+    scales = list(dict.fromkeys(RunName.parse(run.run).scale for run in planned)) or [scale or config.project.scale]
+    if targets and scale and scales != [scale]:
+        raise ConfigError(f"--scale {scale}, but the targets are of scale {' and '.join(scales)}; leave out --scale")
     show(planned)
     if folder is None:
         return
     chosen = [run for run in planned if run.pending or not pending]
     if in_order:
-        names = {run.run for run in planned}
-        chosen = [run for run in wanted(load(), scale) if run.run in names or not targets]
+        chosen = _of_the_list(config, {run.run for run in planned} if targets else None, scales)
     count = write(chosen, folder)
     print(f"{count} specs in {folder}; train them with: python -m reweigh.training {folder}")
+
+
+def _of_the_list(config: Config, names: set[str] | None, scales: list[str]) -> list[Planned]:
+    """The runs that the list names, are among `names` (None: any) and have no current record, in its order."""
+    runs = [run for scale in scales for one in listed(config, scale) for run in one.runs]
+    chosen = [run for run in runs if names is None or run.run in names]
+    if not chosen:
+        where = f"at scale {' or '.join(scales)}"
+        raise ConfigError(f"config/priorities.yaml lists none of these runs {where}; leave out --wanted, or list them")
+    return [run for run in chosen if run.pending]
 
 
 def write(planned: Iterable[Planned], folder: Path, root: Path = Path()) -> int:

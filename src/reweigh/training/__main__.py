@@ -114,14 +114,14 @@ def train(
         name: record.stamp(record.record_path(name)) for name in names
     }  # another process may write them meanwhile
     ended = {*told.finished, *told.failed}
-    waiting = [
-        spec for spec, name in zip(specs, names, strict=True) if name not in ended and (again or not is_current(spec))
-    ]
-    outcome, earlier = Outcome(), {name: TrainingError(error) for name, error in told.failed.items()}
-    if kept := len(specs) - len(waiting):
+    open_ = [spec for spec, name in zip(specs, names, strict=True) if name not in ended]
+    waiting = [spec for spec in open_ if again or not is_current(spec)]
+    outcome = Outcome()
+    earlier = {name: TrainingError(told.failed[name]) for name in dict.fromkeys(names) if name in told.failed}
+    if kept := len(open_) - len(waiting):
         print(f"{kept} of {len(specs)} records are current: not trained again", file=sys.stderr)
     if not waiting:
-        return Outcome(failed={**earlier})
+        return _with_earlier(outcome, earlier, len(specs) - kept)
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # torch's own forward mode
     lease = take_lease()  # before torch is imported: CUDA reads the visible devices once
     from reweigh.training.checkpoint import Clock
@@ -142,7 +142,16 @@ def train(
         finally:
             if lease:
                 lease.release()
+    return _with_earlier(outcome, earlier, len(specs) - kept)
+
+
+def _with_earlier(outcome: Outcome, earlier: dict[str, TrainingError], count: int) -> Outcome:
+    """The outcome of `count` runs, with those that failed before this process replaced another; reports failures."""
+    for name, error in earlier.items():
+        print(f"reweigh: {name}: {error}", file=sys.stderr)
     outcome.failed = {**earlier, **outcome.failed}
+    if outcome.failed and count > 1:
+        print(f"{len(outcome.failed)} of {count} runs failed: {', '.join(outcome.failed)}", file=sys.stderr, flush=True)
     return outcome
 
 
@@ -188,8 +197,6 @@ def _trained(
         left = len(waiting) - len(outcome.trained) - len(outcome.failed)
         progress.note(f"time is up with {left} of {len(waiting)} runs left; the same command resumes from here")
         outcome.out_of_time = True
-    if outcome.failed and len(waiting) > 1:
-        progress.note(f"{len(outcome.failed)} of {len(waiting)} runs failed: {', '.join(outcome.failed)}")
 
 
 def automatic(specs: list[dict[str, Any]], device_type: str) -> int:
@@ -277,7 +284,7 @@ def at_once_of(text: str) -> int | None:
     """The number of runs side by side: None for `auto`, else a whole number from 1."""
     if text == "auto":
         return None
-    if not text.isdigit() or int(text) < 1:
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
         raise ConfigError(f"--at-once {text}: write auto or a whole number from 1")
     return int(text)
 

@@ -5,7 +5,7 @@ CUDA refuses every later call. `interleave.train` then raises `Afresh`, and the 
 same arguments. What the fresh process must know is in a file, which the environment names:
 
     which programs it is to run eagerly, and why        for the record, `device.graph.eager`
-    which runs cannot be trained, and why               their errors are reported when all others are finished
+    which runs cannot be trained, and why               their errors are printed again when all others are over
     which runs are finished                             `--again` would train them once more
     how many runs may share the device, and until when
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from reweigh.digest import digest
-from reweigh.errors import TrainingError
+from reweigh.errors import ConfigError, TrainingError
 
 VARIABLE = "REWEIGH_AFRESH"
 Reasons = Mapping[str, str]
@@ -69,13 +69,17 @@ class Afresh(Exception):
 
 @functools.cache
 def start() -> Start:
-    """What this process was told. Its own children are told nothing."""
+    """What this process was told. Its own children are told nothing. Raises ConfigError if that cannot be read."""
     path = os.environ.pop(VARIABLE, None)
-    if path is None:
+    if not path:
         return Start()
-    told = json.loads(Path(path).read_text())
+    try:
+        told = json.loads(Path(path).read_text())
+        start = Start(**{**told, "finished": tuple(told["finished"])})
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ConfigError(f"{VARIABLE}={path}: cannot be read ({error}); unset it, it is not for users") from None
     Path(path).unlink()
-    return Start(**{**told, "finished": tuple(told["finished"])})
+    return start
 
 
 def kind_of(spec: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ ends, however it ends. Take it before torch is imported, because CUDA reads CUDA
 
 import fcntl
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -15,8 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from reweigh.errors import ConfigError
+
 WAIT_SECONDS = 0.2
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+SLOTS = "REWEIGH_SLOTS_PER_DEVICE"
+UNNAMED = 0  # in place of a process id: one that holds a slot, and has not written its id yet
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,14 @@ def lock_folder() -> Path:
 
 
 def slots(devices: list[str]) -> list[tuple[str, Path]]:
-    """All slots as (device, lock file). $REWEIGH_SLOTS_PER_DEVICE (by default 1) processes may share a device."""
-    count = int(os.environ.get("REWEIGH_SLOTS_PER_DEVICE", "1"))
+    """All slots as (device, lock file). $REWEIGH_SLOTS_PER_DEVICE (by default 1) processes may share a device.
+
+    Raises ConfigError if that is no number from 1.
+    """
+    said = os.environ.get(SLOTS, "").strip() or "1"
+    if not re.fullmatch(r"[1-9][0-9]{0,3}", said):
+        raise ConfigError(f"{SLOTS}={said}: set it to a whole number from 1, or unset it")
+    count = int(said)
     return [
         (device, lock_folder() / f"{device.replace('/', '_')}.{slot}") for slot in range(count) for device in devices
     ]
@@ -89,7 +100,7 @@ def take_lease() -> Lease | None:
 
 
 def holders() -> list[tuple[str, int | None]]:
-    """Each slot's device with the process that holds it, or None if it is free."""
+    """Each slot's device with the process that holds it (maybe `UNNAMED`), or None if it is free."""
     held: list[tuple[str, int | None]] = []
     for device, path in slots(visible_devices()):
         with open(path, "a+") as lock:
@@ -98,5 +109,6 @@ def holders() -> list[tuple[str, int | None]]:
                 held.append((device, None))
             except BlockingIOError:
                 lock.seek(0)
-                held.append((device, int(lock.read().split()[0])))
+                named = re.match(r"[0-9]{1,10}\b", lock.read())
+                held.append((device, int(named[0]) if named else UNNAMED))
     return held
