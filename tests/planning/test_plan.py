@@ -1,5 +1,6 @@
 """`reweigh plan`: which runs a target stands for, their steps and cost, and the state of their records."""
 
+import importlib.metadata
 import json
 import shutil
 import subprocess
@@ -50,6 +51,7 @@ def leave_record(project, run, seconds=10.0, **changes):
         "steps": 1000,
         "seconds": seconds,
         "device": {"name": HERE},
+        "environment": {name: importlib.metadata.version(name) for name in ("torch", "numpy", "pillow")},
     }
     return record.write(record.record_path(run, project), body | changes)
 
@@ -202,6 +204,7 @@ def test_first_stages_that_are_kept_cost_nothing(project):
         {"code": {"digest": "another"}},
         {"split": {"recipe_digest": "another"}},
         {"device": {"name": "another processor"}},
+        {"environment": {"torch": "1.0", "numpy": "1.0", "pillow": None}},
         {"prefix": {"key": "another", "stages": 1}},
         {"prefix": {"key": "k", "stages": 2}},
         {"prefix": None},

@@ -1,11 +1,12 @@
 """What runs of a plan have in common, and what of it earlier runs have left to take over. Needs no torch.
 
-Training finds what is kept by keys (`training/shared.py`) of which a plan knows all but what computes: versions and the
-device. So a record tells what is kept: it must be as today's code, split and this machine's device would make it. Where
-a record does not tell, as of a run that was stopped after its shared stages, the plan says too much, not too little.
+Training finds what is kept by keys (`training/shared.py`) that it can compute with torch alone. So here a record tells
+what is kept: it must be as today's code, split, libraries and a device of this machine would make it. Where no record
+tells, as of a run that was stopped after its shared stages, the plan says too much, not too little.
 """
 
 import functools
+import importlib.metadata
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from reweigh.records import record
 from reweigh.records.identity import decisive, with_prefix
 
 NOT_USABLE = (ReweighError, OSError, ValueError, LookupError, TypeError, AttributeError)  # damaged, or of the past
+LIBRARIES = ("torch", "numpy", "pillow")  # those that decide numbers
 KEPT = Path(".reweigh") / "prefixes"  # as in training/shared.py, which needs torch
 
 
@@ -111,9 +113,18 @@ def _key_in(path: Path, stamp: int) -> str | None:
 
 
 def _would_be_made_so(body: dict[str, Any], root: Path) -> bool:
-    """Whether today's code, split and a device of this machine would make a record of its spec as it is.
+    """Whether today's code, split, libraries and a device of this machine would make a record of its spec as it is.
 
     An attestation does not count: what is kept has the code in its key.
     """
-    here = body["device"]["name"] in devices()
-    return here and not record.stale_because(body, body["spec"], recipe_digest(body["spec"], root / "data"))
+    same = all(str(body["environment"][name]).partition("+")[0] == _version(name) for name in LIBRARIES)
+    return same and body["device"]["name"] in devices() and not record.stale_because(body, body["spec"], recipe_digest(body["spec"], root / "data"))
+
+
+@functools.cache
+def _version(package: str) -> str | None:
+    """The installed version without what torch adds of its build; None if it is not here."""
+    try:
+        return importlib.metadata.version(package).partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return None
