@@ -118,7 +118,9 @@ def _would_be_made_so(body: dict[str, Any], root: Path) -> bool:
     An attestation does not count: what is kept has the code in its key.
     """
     same = all(str(body["environment"][name]).partition("+")[0] == _version(name) for name in LIBRARIES)
-    return same and body["device"]["name"] in devices() and not record.stale_because(body, body["spec"], recipe_digest(body["spec"], root / "data"))
+    if not same or body["device"]["name"] not in devices():
+        return False
+    return not record.stale_because(body, body["spec"], recipe_digest(body["spec"], root / "data"))
 
 
 @functools.cache
