@@ -151,6 +151,15 @@ def test_a_sound_method_with_the_prefix_of_another_passes(check):
     check(OfTwoStages, TWO_STAGE)
 
 
+def test_what_a_method_makes_of_the_end_of_the_stages_is_its_own(check):
+    class ItsEnd(OfTwoStages):
+        def end(self, stage, model):
+            if stage.name == two_stage.STAGE_ONE:
+                self.log(norm_of_the_head=model.head.weight.norm())
+
+    check(ItsEnd, TWO_STAGE)
+
+
 class ItsObjective(OfTwoStages):
     def objective(self, step, logits, losses, weights):
         return super().objective(step, logits, losses, weights) + 0.01 * logits.square().mean()

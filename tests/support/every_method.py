@@ -26,7 +26,7 @@ from reweigh.losses import Loss
 from reweigh.methods import base
 from reweigh.models import build
 from reweigh.training.engine import Run
-from reweigh.training.stages import context_of, courses
+from reweigh.training.stages import context_of, courses, members_of
 from support import capture
 from support.mnist_runs import outcome
 
@@ -177,11 +177,11 @@ def check_resume(watched):
 
 
 def state_after(run, stages, tick=None):
-    """Take a run to the end of so many stages; its state there, as a file that others go on from would hold it."""
+    """Take a run to the end of so many stages; its state after their last step, as others go on from it."""
     file = io.BytesIO()
 
     def keep(run):
-        if run.stage == stages:
+        if run.stage + 1 == stages:
             torch.save(run.state(), file)
 
     run.stage_over = keep
@@ -308,7 +308,7 @@ def step_of(method, model, course, place, counts, raised):
     if place % course.steps_per_epoch == 0:
         method.begin_epoch(at, model)
         if course.stage.part == "members":
-            course.follow(method.members(course.stage))
+            course.follow(members_of(method, course.stage, len(course.part)))
             tell(course, counts)
             method.recount(at)
     batch = course.batches.batch(place)

@@ -85,8 +85,8 @@ class Prefix:
     they share is kept under a key that knows no more than this of their methods, so three things must hold, bit for
     bit. `options` are all that `uses` needs, and name every option that touches these stages; where `uses` is a method,
     its card accepts them, and an option without effect on these stages has a fixed value. A method overrides nothing
-    of `uses` that acts in these stages. And what it needs of them later lies in the model and in the state of `uses`.
-    tests/support/prefix_checks.py checks this of every method.
+    of `uses` that acts in these stages, up to the last step. And what it needs of them later lies in the model and in
+    the state of `uses`. tests/support/prefix_checks.py checks this of every method.
     """
 
     stages: int
