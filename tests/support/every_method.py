@@ -266,7 +266,7 @@ def course_of(method_class, options, counts, target):
     return method, courses(method, SimpleNamespace(of=lambda stage: parts[stage.part]), TRAINING, 0)
 
 
-def shares(method_class, options, number, counts=COUNTS, target=(0, 1), raised=None):
+def shares(method_class, options, number=0, counts=COUNTS, target=(0, 1), raised=None):
     """The share of each example in the weight of a batch, after some steps of stage `number`; and the batch's labels.
 
     `counts` are those of the training set as the method is told, `target` the classes of its target set, and `raised`
