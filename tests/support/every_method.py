@@ -229,7 +229,7 @@ def spoil(value):
 
 # --- the way of the weights ------------------------------------------------------------------------------------------
 
-SIZE, EPOCHS_BEFORE, STEPS = 10, 4, 14  # so many steps of each stage, after so many epochs of it
+SIZE, EPOCHS_BEFORE, LAST = 10, 4, 13  # steps 0 to LAST are taken of each stage, after so many epochs of it
 COUNTS = (10.0, 40.0)
 PICTURE = (1, 28, 28)
 TRAINING = {"epochs": EPOCHS_BEFORE, "batch_size": SIZE, "weight_decay": 0.002, "drop_last": True}
@@ -284,10 +284,12 @@ def shares(method_class, options, number=0, counts=COUNTS, target=(0, 1), raised
         trained_on = stage.part
         method.begin(stage, model)
         course.trained(model)
-        last = course.steps_per_epoch * EPOCHS_BEFORE + STEPS - 1
-        for place in range(last + 1 - STEPS, last + 1) if stage.epochs else ():
-            at = raised if (course.number, place) == (number, last) else None
-            batch, weights = step_of(method, model, course, place, counts, at)
+        for taken_before in range(LAST + 1) if stage.epochs else ():
+            losses = losses_of(taken_before, course.batches.batch_size)
+            if raised is not None and (course.number, taken_before) == (number, LAST):
+                losses[raised] += 1
+            place = course.steps_per_epoch * EPOCHS_BEFORE + taken_before
+            batch, weights = step_of(method, model, course, place, counts, losses)
         if course.number < number:
             method.end(stage, model)
     assert weights.shape == batch.labels.shape and not weights.requires_grad and weights.isfinite().all()
@@ -302,8 +304,11 @@ def tell(course, counts):
         known.copy_(torch.tensor(counts))
 
 
-def step_of(method, model, course, place, counts, raised):
-    """One step of a stage as the engine takes it, but that the model stays as it is. -> its batch, its weights (B,)."""
+def step_of(method, model, course, place, counts, losses):
+    """One step of a stage as the engine takes it, but that the model stays as it is, and the losses (B,) are given.
+
+    -> the batch, and its weights (B,).
+    """
     at = course.at(place)
     if place % course.steps_per_epoch == 0:
         method.begin_epoch(at, model)
@@ -317,13 +322,10 @@ def step_of(method, model, course, place, counts, raised):
     with method.watch(model):
         logits = model(method.inputs(step, batch)).float()
     method.example_losses(logits, batch)
-    losses = losses_of(place, len(batch))
-    if raised is not None:
-        losses[raised] += 1
     return batch, method.example_weights(step, losses)
 
 
-def losses_of(number, size):
+def losses_of(number, size=SIZE):
     """The losses that `shares` gives to a method in a step, whatever the model's are. -> float32 (size,)."""
     return torch.tensor(np.random.default_rng(number).gamma(1.0, 1.0, size=size), dtype=torch.float32)
 
