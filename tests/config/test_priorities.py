@@ -40,6 +40,9 @@ def test_an_extension_is_named_and_never_meant_by_a_pattern(folder):
     grid = load(folder).cells("paper", "tdr", "mnist-4v9")
     assert listed(folder, "mnist-4v9") == listed(folder, "mnist-4v9/*/*") == grid
     assert listed(folder, "mnist-4v9/rho0.1/er_ren") == ["paper/tdr/mnist-4v9/rho0.1/er_ren"]
+    for pattern in ("er*", "**", "?*", "[et]*", "er_re[n]"):
+        cells = listed(folder, f"mnist-4v9/rho0.1/{pattern}") if pattern != "er_re[n]" else []
+        assert set(cells) <= set(grid), pattern
     assert not any("scrambled" in cell for cell in listed(folder, "cifar10-4v9-*"))
     assert all("scrambled" in cell for cell in listed(folder, "cifar10-4v9-convnet-scrambled"))
 

@@ -75,7 +75,7 @@ class Entry:
 
     def _methods(self, config: Config, scale: str, experiment: str, pattern: str) -> list[str]:
         """The methods of the grid; with those of extensions at scale `paper` where they are named."""
-        if scale == "paper" and pattern != "*":
+        if scale == "paper" and not _is_pattern(pattern):
             return config.experiment(self.priority.paper, experiment).with_extensions
         return config.methods_of(scale, self.priority.paper, experiment)
 
