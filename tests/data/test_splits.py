@@ -332,6 +332,17 @@ def test_impossible_recipes_are_refused_in_one_line(mnist, change, error, messag
     assert "\n" not in str(caught.value)
 
 
+def test_an_even_test_set_of_a_class_that_is_not_there_is_refused_by_name(mnist):
+    """Else it would be empty, and a run would finish without an accuracy."""
+    there = mnist.test_labels != 7
+    without = replace(mnist, test_inputs=mnist.test_inputs[there], test_labels=mnist.test_labels[there])
+    recipe = LONG_TAIL | {"largest_class": 100, "test": "balanced"}
+    with pytest.raises(DataError, match=r"the test part has no example of 7, so .* use test: all") as caught:
+        draw(without, recipe, seed=0)
+    assert "\n" not in str(caught.value)
+    assert len(draw(without, recipe | {"test": "all"}, seed=0).test) == there.sum()
+
+
 def test_impossible_long_tails_are_refused(mnist):
     with pytest.raises(DataError, match="6000 examples wanted as subsample of '0', but only 5918"):
         draw(mnist, LONG_TAIL | {"largest_class": 6000}, seed=0)

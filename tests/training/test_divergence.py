@@ -128,7 +128,7 @@ def test_the_line_of_a_run_that_diverged_says_so_and_no_accuracy(mnist, at_step)
 
 
 def test_a_state_after_a_last_stage_without_epochs_is_measured_anew(mnist, monkeypatch):
-    """A shared prefix keeps the state where stages meet: before what a last stage without epochs did was measured."""
+    """A shared prefix is the state at the end of a stage, before what a last stage without epochs did was measured."""
 
     def begin(self, stage, model):
         if stage.name == "flip":
@@ -145,7 +145,7 @@ def test_a_state_after_a_last_stage_without_epochs_is_measured_anew(mnist, monke
     results = whole.results()
     assert results["metrics"]["minority_recall"] != results["curves"]["minority_recall"][-1]
     assert results["metrics"]["best_epoch_test_accuracy"] == results["metrics"]["test_accuracy"]
-    for stage in (1, 2):
+    for stage in (0, 1):
         run = run_of(spec, mnist)
         run.load_state(states[stage])
         run.finish()

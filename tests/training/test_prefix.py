@@ -12,6 +12,7 @@ from support import needs, project
 from support.prefixes import KEPT, locks, outcome, the_file, trained
 from support.two_stages import CPU, EPOCHS, METHODS, THAT_TRAIN, spec_of
 
+from reweigh.methods import crt, two_stage
 from reweigh.records import record
 from reweigh.training.checkpoint import Clock, OutOfTime
 from reweigh.training.run import Job, pick_device
@@ -35,6 +36,23 @@ def test_a_run_that_takes_a_prefix_over_ends_as_if_it_had_trained_it(first, alon
         assert body["prefix"] == {**owned, "reused": True} and body["prefix"]["key"] == own["prefix"]["key"]
         assert steps == body["steps"] - steps_of_prefix  # none of the prefix
     assert the_file().read_bytes() == content and not locks()  # one file for all, written once
+
+
+def test_what_a_method_makes_of_the_model_at_the_end_is_its_own(folder, monkeypatch):
+    """The method that trained the stages had another `end`, or none; it is called on the model that they left."""
+
+    def end(self, stage, model):
+        if stage.name == two_stage.STAGE_ONE:
+            self.log(norm_of_the_head=model.head.weight.norm())
+
+    monkeypatch.setattr(crt.Method, "end", end)
+    own, _ = trained("crt", since=time.time())
+    assert own["trace"]
+    kept = outcome(own)
+    the_file().unlink()
+    trained("joint", since=time.time())
+    taken, _ = trained("crt")
+    assert taken["prefix"]["reused"] is True and outcome(taken) == kept
 
 
 @pytest.mark.gpu

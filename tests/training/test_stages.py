@@ -1,5 +1,7 @@
 """Stages of a run, what is measured, what is kept: on real MNIST, in the engine itself."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -87,6 +89,73 @@ def test_some_layers_have_a_weight_decay_of_their_own(mnist):
     spec = spec_of("none", layer_weight_decay={"head": 0.5})
     groups = run_of(spec, mnist).optimiser.groups
     assert {decay: len(names) for decay, names in groups.items()} == {0.002: 8, 0.5: 2}
+
+
+@pytest.mark.parametrize("order", [("fc1", "fc1.weight", "fc"), ("fc", "fc1.weight", "fc1")])
+def test_the_longest_beginning_of_a_name_has_the_decay_in_whatever_order_they_stand(mnist, order):
+    decay = {"fc": 0.25, "fc1": 0.5, "fc1.weight": 0.75}
+    groups = run_of(spec_of("none", layer_weight_decay={name: decay[name] for name in order}), mnist).optimiser.groups
+    own = {name: value for value, names in groups.items() for name in names}
+    assert (own["fc1.weight"], own["fc1.bias"], own["fc2.weight"], own["conv1.weight"]) == (0.75, 0.5, 0.25, 0.002)
+
+
+def test_a_decay_of_a_layer_that_is_not_there_is_refused(mnist):
+    with pytest.raises(ConfigError, match=r"no parameter begins with 'fc_one'; layers: conv1, .*fc1"):
+        run_of(spec_of("none", layer_weight_decay={"head": 0.5, "fc_one": 0.5}), mnist)
+
+
+def test_only_the_head_or_a_part_of_it_is_trained_alone(mnist, monkeypatch):
+    """All else is in evaluation mode then, which would be wrong of a layer further down."""
+    monkeypatch.setattr(none.Method, "stages", lambda self, epochs: [Stage("middle", 1, train="fc1")])
+    with pytest.raises(ConfigError, match="stage middle trains 'fc1'; it can be all, head, or a part of it"):
+        run_of(spec_of("none"), mnist)
+
+
+@pytest.mark.parametrize(
+    ("members", "refused"),
+    [
+        (np.arange(100) % 2 == 0, "not bool (100,); of a mask, np.flatnonzero(mask)"),
+        (np.zeros((2, 3), int), "not int64 (2, 3)"),
+        (np.arange(3.0), "not float64 (3,)"),
+        ([0, 1, 2], "not list"),
+        (torch.arange(3), "not Tensor"),
+        (np.array([0, -1]), ", not from -1 to 0"),
+        (np.array([0, 5000]), ", not from 0 to 5000"),
+    ],
+)
+def test_members_that_are_no_rows_are_refused(mnist, monkeypatch, members, refused):
+    monkeypatch.setattr(none.Method, "stages", lambda self, epochs: [Stage("few", 1, part="members")])
+    monkeypatch.setattr(none.Method, "members", lambda self, stage: members)
+    with pytest.raises(ConfigError, match=re.escape(refused)):
+        run_of(spec_of("none"), mnist)
+
+
+@pytest.mark.parametrize("sampling", ["effective-number", "class-aware"])
+def test_members_that_a_method_moves_in_place_are_drawn_as_they_are_now(mnist, monkeypatch, sampling):
+    """A view of the method's own tensor: on a CPU it moves with it."""
+    labels = run_of(spec_of("none"), mnist).parts.train.labels
+
+    def finished_with(copied):
+        def __init__(self, options, context):
+            usual(self, options, context)
+            self.rows = torch.cat([torch.where(labels == 0)[0][:8], torch.where(labels == 1)[0][:24]])
+
+        def begin_epoch(self, at, model):
+            few, many = (torch.where(labels == label)[0] for label in ((1, 0) if at.stage_epoch % 2 else (0, 1)))
+            self.rows.copy_(torch.cat([few[:8], many[:24]]))
+
+        usual = none.Method.__init__
+        with monkeypatch.context() as patch:
+            patch.setattr(none.Method, "__init__", __init__)
+            patch.setattr(none.Method, "begin_epoch", begin_epoch)
+            stages = [Stage("few", 4, part="members", sampling=sampling)]
+            patch.setattr(none.Method, "stages", lambda self, epochs: stages)
+            patch.setattr(
+                none.Method, "members", lambda self, stage: self.rows.clone().numpy() if copied else self.rows.numpy()
+            )
+            return outcome(finished(spec_of("none"), mnist))
+
+    assert finished_with(copied=False) == finished_with(copied=True)
 
 
 def test_kept_features_are_what_the_head_sees(mnist):

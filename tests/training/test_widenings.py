@@ -37,7 +37,7 @@ def saved(run):
 
 
 class Whole:
-    """A run that nobody stops, and its state after every step and between any two stages."""
+    """A run that nobody stops, and its state after every step and at the end of every stage."""
 
     def __init__(self, model, raw):
         self.spec, self.raw = widened.spec_of(model), raw
@@ -87,7 +87,7 @@ def test_stopped_after_any_step_it_ends_bit_identical(whole):
 
 
 def test_stopped_between_two_stages_it_ends_bit_identical(whole):
-    assert sorted(whole.between) == [1, 2, 3, 4, 5]
+    assert sorted(whole.between) == [0, 1, 2, 3, 4]
     for stage, state in whole.between.items():
         assert whole.resumed(state) == whole.outcome, f"stopped before stage {stage}"
 
@@ -298,7 +298,7 @@ def test_members_of_images_on_disk_are_those_of_images_in_memory(tmp_path_factor
         assert set(seen) <= set(members.tolist()) and len(seen) == len(set(seen))
         assert drop_last or sorted(seen) == sorted(members.tolist())
     for stream in (in_memory, on_disk):
-        with pytest.raises(ConfigError, match="keep it the same"):
+        with pytest.raises(ConfigError, match="must keep its length"):
             stream.follow(np.arange(size + 1))
 
 
@@ -353,7 +353,8 @@ def test_the_checks_of_stages(raw_root, monkeypatch):
     refused = {
         "no part 'everything'": Stage("a", 1, part="everything"),
         "cannot replace learning_rte": Stage("a", 1, training={"learning_rte": 1.0}),
-        "no parameters of the name tail": Stage("a", 1, train="tail"),
+        "trains 'tail'; it can be": Stage("a", 1, train="tail"),
+        "no parameters of the name head.tail": Stage("a", 1, train="head.tail"),
     }
     for text, stage in refused.items():
         monkeypatch.setattr(widened, "STAGES", [stage])

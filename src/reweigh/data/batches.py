@@ -14,8 +14,7 @@ import torch
 
 from reweigh.data import augment
 from reweigh.data.arrays import Part, RawData
-from reweigh.data.sampling import epoch_size, order
-from reweigh.errors import ConfigError
+from reweigh.data.sampling import check_length, epoch_size, order
 from reweigh.layouts import MEMORY_FORMATS
 from reweigh.streams import rng
 
@@ -192,10 +191,8 @@ class BatchStream:
         self.part, self.seed, self.name, self.sampling = part, seed, name, sampling
         self.augmentation = part.augmentation if augmented else None
         self._labels_of_part = part.labels.cpu().numpy()
-        self._members, self._host_labels = (
-            members,
-            self._labels_of_part if members is None else self._labels_of_part[members],
-        )
+        self._members = None if members is None else members.copy()  # theirs may change in place
+        self._host_labels = self._labels_of_part if members is None else self._labels_of_part[members]
         self.length = epoch_size(sampling, self._host_labels)  # examples of a cycle
         self.batch_size = min(batch_size, self.length)
         self.whole = self.length // self.batch_size if self.batch_size else 0  # complete batches of a cycle
@@ -215,9 +212,8 @@ class BatchStream:
         if self._members is not None and np.array_equal(members, self._members):
             return
         labels = self._labels_of_part[members]
-        if epoch_size(self.sampling, labels) != self.length:
-            raise ConfigError(f"{len(members)} members give another number of batches than before; keep it the same")
-        self._members, self._host_labels, self._cycle = members, labels, -1
+        check_length(self.sampling, labels, self.length)
+        self._members, self._host_labels, self._cycle = members.copy(), labels, -1
 
     def seek(self, number: int) -> None:
         cycle, place = divmod(number, self.per_cycle)

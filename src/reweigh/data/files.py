@@ -184,6 +184,7 @@ class FileStream:
         members: np.ndarray | None = None,
     ) -> None:
         self.part = part
+        members = None if members is None else members.copy()  # theirs may change in place
         labels = part.labels.cpu().numpy() if members is None else part.labels.cpu().numpy()[members]
         count = sampling.epoch_size(drawn, labels)
         batch_size = min(batch_size, count)
@@ -208,9 +209,8 @@ class FileStream:
         if self.order.members is not None and np.array_equal(members, self.order.members):
             return
         labels = self.part.labels.cpu().numpy()[members]
-        if sampling.epoch_size(self.order.sampling, labels) != self.order.count:
-            raise ConfigError(f"{len(members)} members give another number of batches than before; keep it the same")
-        self.order = replace(self.order, labels=labels, members=members)
+        sampling.check_length(self.order.sampling, labels, self.order.count)
+        self.order = replace(self.order, labels=labels, members=members.copy())
         self._ahead = self._number = None
 
     def seek(self, number: int) -> None:

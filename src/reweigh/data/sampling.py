@@ -22,10 +22,19 @@ def epoch_size(sampling: str, labels: np.ndarray) -> int:
     """
     if sampling not in SAMPLINGS:
         raise ConfigError(f"no sampling {sampling!r}; use one of: {', '.join(SAMPLINGS)}")
-    if sampling != "class-aware":
+    if sampling != "class-aware" or not len(labels):
         return len(labels)
     counts = np.bincount(labels)
     return int(counts.max() * np.count_nonzero(counts))
+
+
+def check_length(sampling: str, labels: np.ndarray, before: int) -> None:
+    """Raise ConfigError if an epoch of these labels (N,) has not as many examples as one had before."""
+    if (now := epoch_size(sampling, labels)) != before:
+        raise ConfigError(
+            f"{len(labels)} members make an epoch of {now} examples by {sampling} sampling; it had {before}, and must "
+            "keep its length"
+        )
 
 
 def order(sampling: str, labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -68,7 +68,7 @@ def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
     trains = [pick("subsample", sizes[k], k, reserved[k], pool) for k, pool in enumerate(pools)]
 
     test_pools = members(raw.test_groups if recipe["kind"] == "groups" else raw.test_labels, kept)  # type: ignore[arg-type]
-    test_size = _test_size(recipe, [len(pool) for pool in test_pools])
+    test_size = _test_size(recipe, dict(zip(names, map(len, test_pools), strict=True)))
     tests = [pick("test", test_size, k, nothing, pool) for k, pool in enumerate(test_pools)]
 
     grouped = recipe["kind"] == "groups"
@@ -141,11 +141,19 @@ def _train_sizes(recipe: dict[str, Any], pools: list[int], reserved: list[int]) 
     return list(long_tail_sizes(largest, ratio, len(pools), exact))
 
 
-def _test_size(recipe: dict[str, Any], pools: list[int]) -> int | None:
-    """Test examples of each class or group, `None` for all: the given total, else as many as the smallest one has."""
+def _test_size(recipe: dict[str, Any], pools: dict[str, int]) -> int | None:
+    """Test examples of each class or group, `None` for all: the given total, else as many as the smallest one has.
+
+    `pools`: the name of each -> its examples in the test part. Raises DataError where an even test set would be empty.
+    """
     if recipe.get("test_size") is not None:
         return even_share(recipe["test_size"], len(pools), "test_size")
-    return None if recipe.get("test", "balanced") == "all" else min(pools)
+    if recipe.get("test", "balanced") == "all":
+        return None
+    if missing := [name for name, count in pools.items() if not count]:
+        names = ", ".join(missing)
+        raise DataError(f"the test part has no example of {names}, so an even test set would be empty; use test: all")
+    return min(pools.values())
 
 
 def _shuffled(pools: list[np.ndarray], seed: int) -> list[np.ndarray]:

@@ -172,7 +172,10 @@ class Method:
         """
 
     def end(self, stage: Stage, model: nn.Module) -> None:
-        """What the model of a stage teaches, after its last step: it is not asked again, so it lies in `state()`."""
+        """What the model of a stage teaches, after its last step: it is not asked again, so it lies in `state()`.
+
+        Of stages that another run trained (`prefix`) it is called for the last one, on the model that they left.
+        """
 
     def prefix(self) -> Prefix | None:
         """The stages at the beginning that runs of other methods may have in common with this one, if there are any."""

@@ -28,7 +28,15 @@ from reweigh.optimisers import MomentumSGD, Optimiser
 from reweigh.streams import stream_seed
 from reweigh.training.evaluation import Evaluation, exact_head
 from reweigh.training.schedule import learning_rate
-from reweigh.training.stages import Course, Parts, check_last_batches, context_of, courses, first_context
+from reweigh.training.stages import (
+    Course,
+    Parts,
+    check_last_batches,
+    context_of,
+    courses,
+    first_context,
+    members_of,
+)
 from reweigh.training.tally import FAULTS, UNPREDICTED, Tally
 
 CURVES = ("epoch", "stage", "train_loss", "effective_weight", "train_seconds")
@@ -45,7 +53,7 @@ class Run:
     """One run from its first step to its last. `spec` is a resolved spec; data and split are what it names.
 
     `execute(program, device_side)` executes the device side of a step; steps with equal programs launch the same work.
-    `stage_over(run)`, if it is set, is called whenever a stage is over and the next has not begun.
+    `stage_over(run)`, if it is set, is called after the last step of each stage, before what the method makes of it.
     """
 
     def __init__(
@@ -167,7 +175,7 @@ class Run:
     def _follow_members(self) -> None:
         """Have a stage of members train on those that its method lists now."""
         if self.course.stage.part == "members":
-            self.course.follow(self.method.members(self.course.stage))
+            self.course.follow(members_of(self.method, self.course.stage, len(self.course.part)))
             self.method.recount(self.course.at(self.stage_step))
 
     def _host_side(self) -> None:
@@ -284,13 +292,13 @@ class Run:
 
     def _end_stage(self) -> None:
         """Let the method take what it needs from the model of the stage, and go on to the next."""
+        if self.stage_over:
+            self.stage_over(self)
         started, self.method.logged = self.clock(), {}
         self.method.end(self.course.stage, self.model)
         self._keep(self.method.logged)
         self.seconds += self.clock() - started
         self.stage, self.stage_step = self.stage + 1, 0
-        if self.stage_over:
-            self.stage_over(self)
 
     def _set_up(self) -> None:
         """What the steps of the present stage use: the mode of the model, the optimiser of what is trained, a tally."""
@@ -368,7 +376,7 @@ class Run:
         }
 
     def load_prefix(self, state: dict[str, Any]) -> None:
-        """Go on from the end of stages that another run trained: its state, and what this method adds to it."""
+        """Go on from the last step of stages that another run trained: its state, and what this method adds to it."""
         self.load_state({**state, "method": {**self.method.state(), **state["method"]}})
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -376,8 +384,9 @@ class Run:
         self.stage, self.stage_step, self.step = state["position"]
         self._begin(state["begun"] - 1)  # for the shape of the model; its values come from the state
         self.model.load_state_dict(state["model"])
-        entered = self.stage == state["begun"] - 1  # else it was saved between two stages, or after the last
-        if entered:
+        entered = self.stage == state["begun"] - 1  # else it was saved after the last stage
+        at_end = entered and self.stage_step == self.course.steps  # as `stage_over` saw it
+        if entered and not at_end:
             self._set_up()
             assert self.optimiser is not None
             self.optimiser.load_state(state["optimiser"])
@@ -387,7 +396,9 @@ class Run:
         self.seconds, self.evaluation.counts = state["seconds"], state["counts"]
         self.diverged_at, self.diverged_because = state["diverged"]
         self.curves = {name: list(values) for name, values in state["curves"].items()}
-        if not entered:
+        if at_end and not self.over:
+            self._end_stage()
+        if at_end or not entered:
             self._enter()  # after a last stage of no epochs it measures what that did
         elif not self.over:
             self._follow_members()

@@ -57,6 +57,7 @@ class SharedPrefix(Shared):
         content = self._read()
         if content is None:
             return False
+        self.run.stage_over = None  # for it ends the last of them now
         with io.BytesIO(content[32:]) as file:
             # The file is our own, and holds NumPy arrays and plain values beside tensors.
             kept = torch.load(file, map_location=self.run.device, weights_only=False)
@@ -65,8 +66,8 @@ class SharedPrefix(Shared):
         return True
 
     def keep(self, run: Run) -> None:
-        """Write the state of the run, if it is at the end of the prefix, after a digest of it."""
-        if run.stage != self.prefix.stages:
+        """Write the state of the run, if it has taken the last step of the prefix, after a digest of it."""
+        if run.stage + 1 != self.prefix.stages:
             return
         cost = {"seconds": run.seconds, "steps": run.step, "peak_bytes": self.peak(), "energy_joules": self.joules()}
         facts = {"run": self.name, **cost}

@@ -24,7 +24,7 @@ from reweigh.records import record
 from reweigh.records.identity import decisive
 from reweigh.training.engine import Run
 
-FORMAT = 1  # of the files that are kept under a key
+FORMAT = 2  # of the files that are kept under a key
 FOLDER = Path(".reweigh") / "prefixes"
 LOOK_SECONDS = 0.1
 STILL = 10  # looks at a run of this process that has taken no step meanwhile: nobody steps it

@@ -105,8 +105,13 @@ class Course:
     def trained(self, model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
         """The parameters that the stage trains, the others being held, and the weight decay of each, by name.
 
-        The decay is that of the stage, biases too, but for layers that the training block names.
+        The decay is that of the stage, biases too, but for layers that the training block names: a parameter has that
+        of the longest beginning of its name. Raises ConfigError for names that the model has not.
         """
+        if self.stage.train != "all" and self.stage.train.partition(".")[0] != "head":
+            raise ConfigError(
+                f"stage {self.stage.name} trains {self.stage.train!r}; it can be all, head, or a part of it"
+            )
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(self.stage.train == "all" or f"{name}.".startswith(f"{self.stage.train}."))
         trained: dict[str, torch.Tensor] = {
@@ -114,9 +119,15 @@ class Course:
         }
         if not trained:
             raise ConfigError(f"stage {self.stage.name}: the model has no parameters of the name {self.stage.train}")
-        by_layer, decay = self.training.get("layer_weight_decay") or {}, self.training["weight_decay"]
-        own = {name: [value for prefix, value in by_layer.items() if name.startswith(prefix)] for name in trained}
-        return trained, {name: values[0] if values else decay for name, values in own.items()}
+        by_layer, names = self.training.get("layer_weight_decay") or {}, [name for name, _ in model.named_parameters()]
+        for beginning in by_layer:
+            if not any(name.startswith(beginning) for name in names):
+                known = ", ".join(dict.fromkeys(name.rpartition(".")[0] for name in names))
+                raise ConfigError(f"layer_weight_decay: no parameter begins with {beginning!r}; layers: {known}")
+        named = {name: max(filter(name.startswith, by_layer), key=len, default=None) for name in trained}
+        return trained, {
+            name: self.training["weight_decay"] if layer is None else by_layer[layer] for name, layer in named.items()
+        }
 
     def result(self, curves: Mapping[str, list[Any]]) -> dict[str, Any]:
         """The stage, for the record: its length, what it trained on, its batches, the first of its best epochs."""
@@ -151,7 +162,7 @@ def courses(method: Method, parts: Parts, training: dict[str, Any], seed: int) -
         if unknown := sorted(stage.training.keys() - REPLACEABLE):
             raise ConfigError(f"stage {stage.name} cannot replace {unknown[0]} of the training block")
         part, block = parts.of(stage), {**training, **stage.training}
-        members = method.members(stage) if stage.part == "members" else None
+        members = members_of(method, stage, len(part)) if stage.part == "members" else None
         name = f"batches-{number}" if number else "batches"
         stream = part.stream(block["batch_size"], seed, name, True, training["drop_last"], stage.sampling, members)
         counts = [
@@ -166,6 +177,21 @@ def courses(method: Method, parts: Parts, training: dict[str, Any], seed: int) -
         taken.append(Course(number, stage, part, stream, block, step, epoch, *counts))
         step, epoch = step + taken[-1].steps, epoch + stage.epochs
     return taken
+
+
+def members_of(method: Method, stage: Stage, examples: int) -> np.ndarray:
+    """The rows that a method lists for a stage, of a training set of so many examples: int64 (n,).
+
+    Raises ConfigError for what are no rows, such as a mask, which would train on rows 0 and 1.
+    """
+    rows = method.members(stage)
+    what = f"stage {stage.name}: members() must give"
+    if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype.kind not in "iu":
+        kind = f"{rows.dtype} {rows.shape}" if isinstance(rows, np.ndarray) else type(rows).__name__
+        raise ConfigError(f"{what} an array of integers (n,), not {kind}; of a mask, np.flatnonzero(mask)")
+    if len(rows) and not 0 <= rows.min() <= rows.max() < examples:
+        raise ConfigError(f"{what} rows from 0 to {examples - 1}, not from {rows.min()} to {rows.max()}")
+    return rows.astype(np.int64)  # a copy: the method may change its own in place
 
 
 def first_context(parts: Parts, classes: int) -> RunContext:

@@ -1,6 +1,8 @@
 """What the device side of a step counts, so that nobody has to wait for it: a row a step, read after an epoch."""
 
+import functools
 import math
+import operator
 from typing import Any
 
 import torch
@@ -34,7 +36,9 @@ class Tally:
         `may_rest` says that all weights of a step may be 0, though not those of all steps.
         """
         rows = self.rows[:steps].tolist()
-        mean_loss, mean_weight = (sum(row[column] for row in rows) / steps for column in (0, 1))
+        losses, weights, *_ = zip(*rows, strict=True)
+        # One by one: sum() rounds otherwise from Python 3.12 on.
+        mean_loss, mean_weight = (functools.reduce(operator.add, values) / steps for values in (losses, weights))
         fault = next(((step, kind) for step, row in enumerate(rows) if (kind := self._fault(row, may_rest))), None)
         if may_rest and mean_weight == 0:
             fault = fault or (steps - 1, ALL_ZERO)
