@@ -67,7 +67,11 @@ def test_the_tables_of_inputs_are_those_of_the_data(raw_root):
 def test_in_the_config_they_are_refused_before_any_job(tdr_project):
     old = "scale_inputs: { value: centred, source: TDR's code }"
     moments = "scale_inputs: { value: { mean: [0.5, 0.5], std: [0.5, 0.5] }, source: TDR's code }"
-    replace(tdr_project, old, moments, "config/protocols/mnist-lenet.yaml")
+    uneven = moments.replace("std: [0.5, 0.5]", "std: [0.5]")
+    replace(tdr_project, old, uneven, "config/protocols/mnist-lenet.yaml")
+    with pytest.raises(ConfigError, match=r"scale_inputs: mean has 2 values and std 1; give one of each per"):
+        load(tdr_project)
+    replace(tdr_project, uneven, moments, "config/protocols/mnist-lenet.yaml")
     with pytest.raises(ConfigError, match=r"^config/papers/tdr/.*: scale_inputs has moments of 2 channels, images of"):
         load(tdr_project)
 
