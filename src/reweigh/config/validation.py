@@ -35,7 +35,7 @@ def _helps_less(error: Any) -> int:
 
 def _first(model: type[BaseModel], error: ValidationError, first: Any, loc: tuple[str, ...]) -> str:
     """The first thing wrong, in one line: the key's path, what is wrong with it, and the nearest valid word."""
-    # Pydantic adds steps of its own, which are no keys: `[key]`, and what it tried of a union, as `function-after[...]`.
+    # Pydantic adds steps that are no keys: `[key]`, and what it tried of a union, such as `function-after[...]`.
     path = ".".join(part for part in loc if "[" not in part)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
