@@ -375,12 +375,11 @@ class Run:
             "counts": self.evaluation.counts,
         }
 
-    def load_prefix(self, state: dict[str, Any]) -> None:
-        """Go on from the last step of stages that another run trained: its state, and what this method adds to it."""
-        self.load_state({**state, "method": {**self.method.state(), **state["method"]}})
-
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state of the same run. Nothing of `state` is kept, nothing that a captured step reads moves."""
+        """Go on from a state of this run, or of one that has trained the same so far.
+
+        What this method remembers and that one's did not stays as it is. Nothing of `state` is kept.
+        """
         self.stage, self.stage_step, self.step = state["position"]
         self._begin(state["begun"] - 1)  # for the shape of the model; its values come from the state
         self.model.load_state_dict(state["model"])
@@ -391,7 +390,7 @@ class Run:
             assert self.optimiser is not None
             self.optimiser.load_state(state["optimiser"])
             self.tally.load_state(state["tally"])
-        self.method.load_state(state["method"])
+        self.method.load_state({**self.method.state(), **state["method"]})
         self.rows = {name: list(torch.from_numpy(rows).to(self.device)) for name, rows in state["trace"].items()}
         self.seconds, self.evaluation.counts = state["seconds"], state["counts"]
         self.diverged_at, self.diverged_because = state["diverged"]
