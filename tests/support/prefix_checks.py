@@ -28,7 +28,7 @@ def check_prefix(watched, card):
         text = f"{prefix.uses} with {prefix.options} does not train the same stages: {what} differs"
         assert in_bytes(own[what]) == in_bytes(theirs[what]), text
     run = run_of(watched.uses, watched.options, watched.raw)
-    run.load_prefix(theirs)
+    run.load_state(theirs)
     run.finish()
     text = f"after stages that {prefix.uses} trained it ends otherwise: it remembers what they do not leave"
     assert outcome(run) == watched.outcome, text
