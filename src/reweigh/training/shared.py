@@ -1,7 +1,7 @@
 """What several runs have in common is trained once: its key, and the lock of the run that trains it.
 
-The key is a digest of all that decides the result, and of nothing else. So a run's names (scale, paper, experiment,
-setting, method) are not in it; nor is what is measured or kept once the training is over.
+The key is a digest of all that decides what is made. So a run's names (scale, paper, experiment, setting, method) are
+not in it; nor, of shared stages, the arrays that are kept once the training is over (`records/identity.py`).
 
 The lock is a `flock` on a file. Another process that comes to the same key waits until the result is there, or the lock
 is free because its holder stopped or was killed (the kernel frees it); then it goes on itself. A process never waits
