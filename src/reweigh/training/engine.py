@@ -28,15 +28,7 @@ from reweigh.optimisers import MomentumSGD, Optimiser
 from reweigh.streams import stream_seed
 from reweigh.training.evaluation import Evaluation, exact_head
 from reweigh.training.schedule import learning_rate
-from reweigh.training.stages import (
-    Course,
-    Parts,
-    check_last_batches,
-    context_of,
-    courses,
-    first_context,
-    members_of,
-)
+from reweigh.training.stages import Course, Parts, check_last_batches, context_of, courses, first_context, members_of
 from reweigh.training.tally import FAULTS, UNPREDICTED, Tally
 
 CURVES = ("epoch", "stage", "train_loss", "effective_weight", "train_seconds")
