@@ -126,6 +126,22 @@ def test_a_signal_while_runs_are_put_off_ends_at_once(folder):
     assert process.returncode == 75 and "2 of 2 runs left" in errors and not locks(), errors
 
 
+def test_the_last_worker_killed_while_it_waits_for_work_ends_the_call(alone, folder):
+    """Another process has the lock, so that all there is to do has been put off."""
+    holder = a_lock_of_another_process(KEPT / f"{alone['crt'][0]['prefix']['key']}.lock")
+    try:
+        process = started(folder, "crt", "lws", at_once="2")
+        wait_for(lambda: list(Path("data/splits").rglob("*.npz")))
+        time.sleep(1)
+        for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1 and "the process that was training ended" in errors, errors
+    finally:
+        holder.kill()
+        holder.wait()
+
+
 def test_a_process_takes_over_from_one_that_is_killed_while_it_waits(alone, folder):
     first = started(folder, "crt")
     wait_for(lambda: Path("steps.log").exists() and len(steps_taken(0)) >= 2)

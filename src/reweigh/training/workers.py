@@ -100,7 +100,7 @@ def train(
                     kind, content = worker.pipe.recv()
                 except (EOFError, ConnectionResetError):
                     workers.remove(worker)
-                    failure = failure or _lost(worker, workers, waiting)
+                    failure = failure or _lost(worker, workers, waiting, put_off)
                     continue
                 if kind == "steps":
                     progress(content)
@@ -152,10 +152,12 @@ def _give(workers: list[Worker], waiting: deque[dict[str, Any]]) -> None:
                 worker.pipe.send(worker.spec)
 
 
-def _lost(worker: Worker, others: list[Worker], waiting: deque[dict[str, Any]]) -> BaseException | None:
-    """Give the run of a worker that ended to the others; the error if there are none."""
+def _lost(
+    worker: Worker, others: list[Worker], waiting: deque[dict[str, Any]], put_off: list[PutOff]
+) -> BaseException | None:
+    """Give the run of a worker that ended to the others; the error if there are none, and something is left."""
     worker.process.join()
-    if worker.spec is None:
+    if worker.spec is None and (others or not put_off):
         return None
     if not others:
         return TrainingError(
@@ -163,7 +165,8 @@ def _lost(worker: Worker, others: list[Worker], waiting: deque[dict[str, Any]]) 
             "memory was short); the same command resumes from its last checkpoint"
         )
     print(f"a worker was killed; continuing with {len(others)} runs side by side", file=sys.stderr)
-    waiting.appendleft(worker.spec)
+    if worker.spec is not None:
+        waiting.appendleft(worker.spec)
     return None
 
 
