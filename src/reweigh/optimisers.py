@@ -5,8 +5,9 @@
     optimiser.step(gradients)                      # on the device: name -> gradient; others stay as they are
 
 On a CPU they give what `torch.optim` gives, to the last bit (tests/test_optimisers.py), without importing torch's
-compiler, which takes seconds. On a GPU the rate is read from a tensor, so that a captured step takes today's; `prepare`
-writes it. What an optimiser remembers lies in `state()`.
+compiler, which takes seconds. (Adam counts its own steps, torch's those of each parameter: the same where every
+parameter has a gradient in every step.) On a GPU the rate is read from a tensor, so that a captured step takes today's;
+`prepare` writes it. What an optimiser remembers lies in `state()`.
 """
 
 from collections.abc import Mapping

@@ -21,6 +21,7 @@ CHECKS_OF_A_GPU = ("training/gpu_check/",)  # plain steps, and steps with a hype
 # Words that mean something else there, or a default.
 OTHER_MEANINGS = {
     "none": {"bench/contenders.py", "config/specs.py", "data/augment.py", "data/files.py", "data/load.py"}  # augment
+    | {"config/inputs.py"}  # the same
     | {"config/lookup.py", "config/models.py"}  # nothing is known; the config's name of plain training
     | {"plots/bars.py", "plots/features.py", "plots/by_setting.py"},  # matplotlib's word for no line
     "constant": {"bench/contenders.py", "config/specs.py"},  # a schedule

@@ -1,7 +1,10 @@
 """The files of the config: short, without anchors, none unused; errors that name file, line and the nearest word."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -163,3 +166,33 @@ def test_a_config_that_snakemake_has_checked_is_not_checked_again_unless_a_file_
     shutil.copytree(tmp_path / "config", tmp_path / "other/config")
     loading.load(tmp_path / "other")
     assert checked == 3 * papers
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("title: § 4\n".encode("latin-1"), "not UTF-8, from byte 7 on; save it as UTF-8"),
+        (b"\xff\xfe", "not UTF-8, from byte 0 on"),
+        (b"title: \x01\n", "not valid YAML"),
+        (b"title: &a [*a]\n", "an alias stands inside what it names"),
+        (b"title: &a { b: *a }\n", "an alias stands inside what it names"),
+        (b"title: 2026-13-45\n", "some.yaml:1: '2026-13-45' cannot be read as"),
+        (b"title: !!bool maybe\n", "'maybe' cannot be read as"),
+        (b"title: !!int ''\n", "cannot be read as"),
+        (b"title: " + b"1" * 5000 + b"\n", "cannot be read as"),
+        (b"title: !!nothing x\n", "not valid YAML"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path, content, says):
+    (tmp_path / "some.yaml").write_bytes(content)
+    with pytest.raises(ConfigError) as error:
+        files.read(tmp_path / "some.yaml", "some.yaml")
+    assert str(error.value).startswith("some.yaml") and says in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX"])
+def test_files_are_utf8_wherever_they_are_read(locale, tmp_path):
+    (tmp_path / "some.yaml").write_text("title: § 4\n", encoding="utf-8")
+    code = "import sys; from pathlib import Path; from reweigh.config.files import read; read(Path(sys.argv[1]), 'a')"
+    environment = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "some.yaml")], env=environment, check=True)

@@ -84,3 +84,11 @@ def test_no_module_cuts_names_by_hand() -> None:
     counts = {name: sum(bool(BY_HAND.search(line)) for line in text) for name, text in lines.items()}
     more = {name: count for name, count in counts.items() if count > ALLOWED.get(name, 0)}
     assert not more, "use reweigh.config.names: RunName.parse(run).cell, .split, .seed"
+
+
+@pytest.mark.parametrize("name", ["smoke/tdr/mnist-4v9", "smoke/tdr/mnist-4v9/rho0.1/tdr/seed00", "tdr"])
+def test_a_name_that_is_none_is_refused_with_all_that_may_stand_there(config, name) -> None:
+    with pytest.raises(NotAName, match=r"is not the name of a run or a cell; write SCALE/.*/METHOD\[/seedN\]$"):
+        config.runs_named(name)
+    with pytest.raises(NotAName, match=r"is not the name of a split or a run; write SCALE/.*\[/METHOD\]/seedN$"):
+        config.run_with_split(name)

@@ -40,6 +40,8 @@ def test_an_extension_is_named_and_never_meant_by_a_pattern(folder):
     grid = load(folder).cells("paper", "tdr", "mnist-4v9")
     assert listed(folder, "mnist-4v9") == listed(folder, "mnist-4v9/*/*") == grid
     assert listed(folder, "mnist-4v9/rho0.1/er_ren") == ["paper/tdr/mnist-4v9/rho0.1/er_ren"]
+    for pattern in ("er*", "**", "?*", "[et]*"):
+        assert set(listed(folder, f"mnist-4v9/rho0.1/{pattern}")) <= set(grid), pattern
     assert not any("scrambled" in cell for cell in listed(folder, "cifar10-4v9-*"))
     assert all("scrambled" in cell for cell in listed(folder, "cifar10-4v9-convnet-scrambled"))
 
@@ -56,6 +58,7 @@ def test_a_smaller_scale_has_those_of_the_cells_that_it_keeps(folder):
         ({"cells": ["mnist-4v8"]}, "unknown experiment 'mnist-4v8'; did you mean 'mnist-4v9'?"),
         ({"cells": ["mnist-4v9/rho0.15"]}, "unknown setting 'rho0.15'; did you mean 'rho0.1'?"),
         ({"cells": ["mnist-4v9/*/err"]}, "unknown method 'err'; did you mean 'er'?"),
+        ({"cells": ["mnist-4v9/*/er_re[n]"]}, "no method fits 'er_re[n]'"),  # of an extension
         ({"cells": ["fashion-*"]}, "no experiment fits 'fashion-*'"),
         ({"cells": ["mnist-4v9/rho0.1/er/seed0"]}, "cells.0"),
         ({"why": "' '"}, "why"),

@@ -1,5 +1,7 @@
 """Sizes and batches that cannot be are refused by the config: just those that the draw, or the first epoch, would."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -78,11 +80,21 @@ def test_the_config_refuses_what_cannot_be_drawn(case):
     by_config, by_draw = refused(sizes.check, data, "here"), refused(draw, TOYS[dataset], split, 0)
     if by_draw is None and not draw(TOYS[dataset], split, 0).group_counts.all():
         assert by_config and "(1 to train on)" in by_config
-    elif by_draw is None and split["kind"] in ("long-tail", "step") and by_config:
-        # The draw takes fewer than the config asks for where the largest class gives its target first.
-        assert "ask for fewer" in by_config
     else:
         assert (by_config is None) == (by_draw is None), (by_config, by_draw)
+    if by_config is None and dataset != "adult":
+        drawn = draw(TOYS[dataset], split, 0)
+        assert np.bincount(drawn.train.label, minlength=len(drawn.class_counts)).tolist() == sizes.training_sizes(data)
+
+
+def test_the_largest_class_starts_from_what_its_target_examples_leave():
+    split = {"kind": "long-tail", "largest_class": 5000, "imbalance_ratio": 100.0, "rounding": "exact"}
+    split |= {"target_size": 50, "target_inside": False, "validation_size": 0, "order": "random", "test": "balanced"}
+    data = {"dataset": "cifar10", "options": {}, "split": {**split, "test_size": None}}
+    assert refused(sizes.check, data, "here") is None
+    assert sizes.training_sizes(data)[0] == 4995
+    data["split"]["largest_class"] = 5001
+    assert "class 0 needs 5006 images (5001 to train on), cifar10 has 5000" in refused(sizes.check, data, "here")
 
 
 @pytest.mark.parametrize(
@@ -97,10 +109,19 @@ def test_the_config_refuses_what_cannot_be_drawn(case):
         ("mnist", {"kind": "all", "target_size": 59990}, "class 0 needs 6000 images (1 to train on), mnist has 5923"),
         ("mnist", {"kind": "all", "target_inside": True, "target_size": 54000, "validation_share": 0.1},
          "class 0 needs 5992 images (5331 to train on), mnist has 5923"),
+        ("mnist", {"kind": "groups"}, "kind groups needs a data set that has groups, mnist has none; use all"),
+        ("mnist", {"kind": "all", "test": "group-balanced"},
+         "test group-balanced does not go with kind all; use balanced or all"),
+        ("adult", {"kind": "groups", "test": "balanced"},
+         "test balanced does not go with kind groups; use group-balanced or all"),
+        ("mnist", {"kind": "step", "largest_class": 30, "imbalance_ratio": 1.0, "validation_share": 0.03},
+         "validation_share 0.03 holds nothing out of 300 examples (it is taken of each class, rounded down); raise it"),
+        ("adult", {"kind": "groups", "validation_share": 1e-9}, "holds nothing out of 30162 examples (it is taken of"),
     ],
 )  # fmt: skip
 def test_parts_that_cannot_be_are_refused(dataset, split, says):
-    base = {"target_size": 0, "target_inside": False, "validation_size": 0, "order": "random", "test_size": None}
+    base = {"target_size": 0, "target_inside": False, "validation_size": 0, "order": "random"}
+    base |= {"test": "group-balanced" if split["kind"] == "groups" else "balanced", "test_size": None}
     with pytest.raises(ConfigError) as error:
         sizes.check({"dataset": dataset, "options": {}, "split": base | split}, "here")
     assert str(error.value).startswith("here: ") and says in str(error.value)
@@ -234,6 +255,20 @@ def test_what_a_method_learns_from_must_be_there(uses, split, says):
     }
     said = refused(checks._check_parts, spec, "here")
     assert said is None if says is None else str(said).startswith(f"here: {says}")
+
+
+@pytest.mark.parametrize("training", [{"evaluate_on": "validation"}, {"also_measure": ["train", "validation"]}])
+def test_what_is_trained_on_is_not_measured_as_validation(monkeypatch, training):
+    options = card_of("none").examples[0]
+    data = {"split": {"target_size": 0, "validation_size": 10}}
+    spec = {"uses": "none", "method_options": options, "training": {"epochs": 2, **training}, "data": data}
+    assert refused(checks._check_parts, spec, "here") is None
+    stages = [PlannedStage(1), PlannedStage(1, part="train+validation")]
+    card = dataclasses.replace(card_of("none"), stages=lambda options, epochs: stages)
+    monkeypatch.setattr(checks, "card_of", lambda method: card)
+    said = refused(checks._check_parts, spec, "here")
+    assert said == f"here: {next(iter(training))} names validation, but none trains on it; measure the test set alone"
+    assert refused(checks._check_parts, {**spec, "training": {"epochs": 2, "also_measure": ["train"]}}, "here") is None
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

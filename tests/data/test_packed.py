@@ -137,3 +137,62 @@ def test_a_limit_leaves_the_last_runs_at_home(home, monkeypatch):
     wanted, left = packing.chosen([spec, other, embedded], limit=rows * packing.BYTES_OF_AN_IMAGE)
     assert sum(map(len, wanted[0].rows.values())) == rows
     assert [one["seed"] for one in left] == ([1] if obtain(other).digest() != obtain(spec).digest() else [])
+
+
+def nodes(value, path=()):
+    """The path of every value inside a JSON value, the whole first."""
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, child in children for found in nodes(child, (*path, key)))]
+
+
+def test_a_damaged_index_is_one_line(there):
+    folder, spec, _ = there
+    index = folder / "packed.json"
+    whole = json.loads(index.read_text())
+    split = split_path(spec)
+    split.with_suffix(".json").unlink()
+
+    def damaged(path, value):
+        body = json.loads(json.dumps(whole))
+        inner = body
+        for key in path[:-1]:
+            inner = inner[key]
+        if value is None:
+            del inner[path[-1]]
+        else:
+            inner[path[-1]] = value
+        return body
+
+    bodies = [damaged(path, value) for path in nodes(whole)[1:] for value in (None, {}, [], 7, -1, "x", True)]
+    refused = []
+    for body in [{"version": 1}, {**whole, "datasets": 5}, {**whole, "splits": []}, *bodies]:
+        index.write_text(json.dumps(body))
+        for use in (lambda: packed.read("cifar10-slice", {}), lambda: packed.place_split(split)):
+            try:
+                use()
+            except DataError as error:
+                refused.append(str(error))
+    assert len(refused) > len(bodies) / 2 and "\n" not in "".join(refused)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda body: body.pop("datasets"), "damaged at its top, datasets; send it again"),
+        (lambda body: body["datasets"][0].pop("arrays"), "damaged at its top, datasets, 0, arrays"),
+        (lambda body: body["datasets"][0]["parts"]["test"].update(length=-1), "datasets, 0, parts, test, length"),
+        (
+            lambda body: body["datasets"][0]["parts"]["train"].update(length=10**12),
+            "rows of cifar10-slice, but 1942 lab",
+        ),
+        (lambda body: body["datasets"][0]["parts"]["train"]["shape"].pop(), r"not \(C, H, W\)"),
+        (lambda body: body["splits"].update(a=5), "damaged at its top, splits, a"),
+    ],
+)
+def test_the_index_says_where_it_is_damaged(there, change, says):
+    index = there[0] / "packed.json"
+    body = json.loads(index.read_text())
+    change(body)
+    index.write_text(json.dumps(body))
+    with pytest.raises(DataError, match=says):
+        packed.read("cifar10-slice", {})

@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pytest
 import torch
-from support import capture, every_method, needs
+from support import capture, every_method, needs, prefix_checks
 from support.every_method import card_module
 
 from reweigh.config.cards import TEMPLATE, card_of, methods, plain
@@ -84,6 +84,7 @@ def test_its_runs_replay_resume_and_are_what_its_card_says(name, options, mnist,
     watched = every_method.Watched(name, options, mnist)
     every_method.check_replay(watched)
     every_method.check_resume(watched)
+    prefix_checks.check_prefix(watched, card)
     run = watched.run
     stages = [
         (one.epochs, one.sampling, one.training.get("batch_size"), one.train == "all", one.part)
@@ -94,8 +95,6 @@ def test_its_runs_replay_resume_and_are_what_its_card_says(name, options, mnist,
         for one in card.stages(options, every_method.EPOCHS)
     ]
     assert planned == stages
-    first = run.method.prefix()
-    assert card.prefix(options) == (first and (first.stages, first.uses, first.options))
     monkeypatch.setattr(plan, "card_of", lambda uses: card_module("methods", uses).CARD)
     assert plan.steps_of(run.spec) == run.total_steps == run.step
     assert card.traces(options, run.step) <= set(run.trace())

@@ -8,11 +8,11 @@ import copy
 import importlib
 import io
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from reweigh.config import loading as config
 from reweigh.config.cards import check_loss
@@ -24,8 +24,9 @@ from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
 from reweigh.losses import Loss
 from reweigh.methods import base
-from reweigh.methods.base import Position
+from reweigh.models import build
 from reweigh.training.engine import Run
+from reweigh.training.stages import context_of, courses, members_of
 from support import capture
 from support.mnist_runs import outcome
 
@@ -55,9 +56,7 @@ def check_options_of(card, options, where="here"):
     """The options are complete, all of them are needed, nothing else is taken, and no value may be NaN or infinite."""
 
     def checked(said):
-        known = validated(card.options, said, where).model_dump()
-        check_loss(known.get("loss"), f"{where}.loss")
-        return known
+        return checked_by(card, said, where)
 
     known = checked(options)
     assert {key: known[key] for key in options} == options
@@ -72,6 +71,12 @@ def check_options_of(card, options, where="here"):
                 refused(checked, with_value(options, path, value), path[-1])
 
 
+def checked_by(card, said, where):
+    known = validated(card.options, said, where).model_dump()
+    check_loss(known.get("loss"), f"{where}.loss")
+    return known
+
+
 def refused(check, said, says):
     with pytest.raises(ConfigError) as refusal:
         check(said)
@@ -81,6 +86,13 @@ def refused(check, said, says):
 def leaves(tree, path=()):
     for key, value in tree.items():
         yield from leaves(value, (*path, key)) if isinstance(value, dict) else [(*path, key)]
+
+
+def value_at(tree, path):
+    """The value at a path, None where there is none."""
+    for key in path:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
 
 
 def with_value(tree, path, value):
@@ -112,7 +124,10 @@ def run_of(uses, options, raw, execute=capture.observed):
 
 
 class Watched:
-    """A run taken to its end under watch, with its state after some steps, and which of its tensors have moved."""
+    """A run taken to its end under watch, with its state after some steps, and which of its tensors have moved.
+
+    `shared` is its state at the end of its prefix, None where it has none.
+    """
 
     def __init__(self, uses, options, raw):
         self.uses, self.options, self.raw = uses, options, raw
@@ -131,6 +146,8 @@ class Watched:
                 torch.save(run.state(), file)
                 self.states[run.step] = file.getvalue()
 
+        self.prefix = self.run.method.prefix()
+        self.shared = state_after(self.run, self.prefix.stages, tick) if self.prefix else None
         self.run.finish(tick)
         self.outcome = outcome(self.run)
 
@@ -157,6 +174,23 @@ def check_resume(watched):
         run.finish()
         text = f"stopped after step {step}, it ends otherwise; see what state() keeps of {', '.join(spoilt)}"
         assert outcome(run) == watched.outcome, text
+
+
+def state_after(run, stages, tick=None):
+    """Take a run to the end of so many stages; its state after their last step, as others go on from it."""
+    file = io.BytesIO()
+
+    def keep(run):
+        if run.stage + 1 == stages:
+            torch.save(run.state(), file)
+
+    run.stage_over = keep
+    while run.stage < stages and not run.over:
+        run.advance()
+        if tick:
+            tick(run)
+    run.stage_over = None
+    return torch.load(io.BytesIO(file.getvalue()), weights_only=False)
 
 
 def tensors_of(value, name="", depth=4):
@@ -195,39 +229,23 @@ def spoil(value):
 
 # --- the way of the weights ------------------------------------------------------------------------------------------
 
-SIZE, STEPS_PER_EPOCH, FIRST, LAST = 10, 5, 20, 33  # the steps are those after the last epoch of stage one
+SIZE, EPOCHS_BEFORE, LAST = 10, 4, 13  # steps 0 to LAST are taken of each stage, after so many epochs of it
 COUNTS = (10.0, 40.0)
+PICTURE = (1, 28, 28)
+TRAINING = {"epochs": EPOCHS_BEFORE, "batch_size": SIZE, "weight_decay": 0.002, "drop_last": True}
 
 
-class Net(nn.Module):
-    """A small net with the parts that methods ask for: `features` and `head`."""
-
-    def __init__(self):
-        super().__init__()
-        self.body = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh())
-        self.head = nn.Linear(6, 2)
-
-    def features(self, inputs):
-        return self.body(inputs)
-
-    def forward(self, inputs):
-        return self.head(self.features(inputs))
+def part(labels, seed, shape=(4,), rows=slice(None)):
+    """A part of two classes whose inputs differ in their mean; of them all, only `rows`."""
+    inputs = np.random.default_rng(seed).normal(size=(len(labels), *shape))
+    inputs = (inputs + labels.reshape(-1, *(1 for _ in shape))).astype(np.float32)
+    return DevicePart(inputs, Part(np.arange(len(labels))[rows], labels[rows], labels[rows]), "none", CPU)
 
 
-def part(labels, seed):
-    """A part of two classes whose inputs differ in their mean."""
-    inputs = np.random.default_rng(seed).normal(size=(len(labels), 4)) + labels[:, None]
-    return DevicePart(inputs.astype(np.float32), Part(np.arange(len(labels)), labels, labels), "none", CPU)
-
-
-def shares(method_class, options, counts=COUNTS, target=(0, 1), raised=None):
-    """The share of each example in the weight of a batch, after some steps at one model; and the batch's labels.
-
-    `counts` are the training set's as the method is told, `target` the classes of its target set, and `raised` the
-    place of an example whose loss is 1 more in the last step. Class weights in the loss count as weights.
-    """
-    torch.set_num_threads(1)
-    train, guide = part((np.arange(50) % 5 > 1).astype(np.int64), 1), part(np.resize(np.array(target), 10), 2)
+def course_of(method_class, options, counts, target):
+    """A method as it is made for pictures of two classes, and its stages. See `shares` for what it is told."""
+    labels = np.concatenate([np.arange(50) % 5 > 1, np.arange(20) % 2]).astype(np.int64)
+    train, held_out = (part(labels, 1, PICTURE, rows) for rows in (slice(50), slice(50, None)))
     told = torch.tensor(counts)
     context = base.RunContext(
         seed=0,
@@ -235,68 +253,124 @@ def shares(method_class, options, counts=COUNTS, target=(0, 1), raised=None):
         class_counts=told,
         group_counts=told.clone(),
         batch_size=SIZE,
-        epochs=FIRST // STEPS_PER_EPOCH,
+        epochs=EPOCHS_BEFORE,
         learning_rate=0.05,
-        weight_decay=0.002,
-        target=BatchStream(guide, 5, 0, "target-batches", augmented=False),
+        weight_decay=TRAINING["weight_decay"],
+        target=BatchStream(part(np.resize(np.array(target), 10), 2, PICTURE), 5, 0, "target-batches", augmented=False),
         fresh=BatchStream(train, SIZE, 0, "fresh-batches", augmented=False),
         train=train,
-        validation=part((np.arange(20) % 2).astype(np.int64), 3),
+        validation=held_out,
     )
-    torch.manual_seed(0)
-    model, batches = Net(), BatchStream(train, SIZE, 0, "batches", augmented=False)
     method = method_class(copy.deepcopy(dict(options)), context)
-    for stage in method.stages(context.epochs):
+    parts = {"train": train, "members": train, "train+validation": part(labels, 1, PICTURE)}
+    return method, courses(method, SimpleNamespace(of=lambda stage: parts[stage.part]), TRAINING, 0)
+
+
+def shares(method_class, options, number=0, counts=COUNTS, target=(0, 1), raised=None):
+    """The share of each example in the weight of a batch, after some steps of stage `number`; and the batch's labels.
+
+    `counts` are those of the training set as the method is told, `target` the classes of its target set, and `raised`
+    the place of an example whose loss is 1 more in the last step. Class weights in the loss count as weights. The model
+    is LeNet, as in whole runs, so that a method may name its layers; no step changes it.
+    """
+    torch.set_num_threads(1)
+    method, taken = course_of(method_class, options, counts, target)
+    model, trained_on = build("lenet", PICTURE, 2, 0, "channels-last"), "train"
+    for course in taken[: number + 1]:
+        stage = course.stage
+        tell(course, counts)
+        if stage.part == "members" or stage.part != trained_on:
+            method.follow(context_of(course, method.context, 0))
+        trained_on = stage.part
         method.begin(stage, model)
-    model.train()
-    for number in range(FIRST, LAST + 1):
-        place = Position(number, number // STEPS_PER_EPOCH, stage, number, STEPS_PER_EPOCH)
-        if number % STEPS_PER_EPOCH == 0:
-            method.begin_epoch(place, model)
-        batch = batches.batch(number)
-        step = base.Step(torch.tensor(number), method.prepare(place), model, batch, None)
-        method.learn(step)
-        with method.watch(model):
-            logits = model(method.inputs(step, batch)).float()
-        method.example_losses(logits, batch)
-        losses = losses_of(number)
-        if number == LAST and raised is not None:
-            losses[raised] += 1
-        weights = method.example_weights(step, losses)
-    assert weights.shape == (SIZE,) and not weights.requires_grad and weights.isfinite().all()
+        course.trained(model)
+        for taken_before in range(LAST + 1) if stage.epochs else ():
+            losses = losses_of(taken_before, course.batches.batch_size)
+            if raised is not None and (course.number, taken_before) == (number, LAST):
+                losses[raised] += 1
+            place = course.steps_per_epoch * EPOCHS_BEFORE + taken_before
+            batch, weights = step_of(method, model, course, place, counts, losses)
+        if course.number < number:
+            method.end(stage, model)
+    assert weights.shape == batch.labels.shape and not weights.requires_grad and weights.isfinite().all()
     balance = method.balance_of(batch)
     weights = weights if balance is None else weights * balance[batch.labels]
     return (weights / weights.sum()).double(), batch.labels
 
 
-def losses_of(number):
-    """The losses that `shares` gives to a method in a step, whatever the model's are. -> float32 (SIZE,)."""
-    return torch.tensor(np.random.default_rng(number).gamma(1.0, 1.0, size=SIZE), dtype=torch.float32)
+def tell(course, counts):
+    """Have a stage count its examples so, whatever there are."""
+    for known in (course.class_counts, course.group_counts):
+        known.copy_(torch.tensor(counts))
+
+
+def step_of(method, model, course, place, counts, losses):
+    """One step of a stage as the engine takes it, but that the model stays as it is, and the losses (B,) are given.
+
+    -> the batch, and its weights (B,).
+    """
+    at = course.at(place)
+    if place % course.steps_per_epoch == 0:
+        method.begin_epoch(at, model)
+        if course.stage.part == "members":
+            course.follow(members_of(method, course.stage, len(course.part)))
+            tell(course, counts)
+            method.recount(at)
+    batch = course.batches.batch(place)
+    step = base.Step(torch.tensor(at.step), method.prepare(at), model, batch, None)
+    method.learn(step)
+    with method.watch(model):
+        logits = model(method.inputs(step, batch)).float()
+    method.example_losses(logits, batch)
+    return batch, method.example_weights(step, losses)
+
+
+def losses_of(number, size=SIZE):
+    """The losses that `shares` gives to a method in a step, whatever the model's are. -> float32 (size,)."""
+    return torch.tensor(np.random.default_rng(number).gamma(1.0, 1.0, size=size), dtype=torch.float32)
 
 
 def check_weights(method_class, options, follows):
-    """The weights go the way that the card says, and follow nothing that it does not name.
+    """The weights go the way that the card says in some stage, and in no stage another way, nor follow anything else.
+
+    A card speaks of the whole method, of which one stage may search by weights and another train plainly.
+    """
+    stages = course_of(method_class, options, COUNTS, (0, 1))[1]
+    seen = set()
+    for course in stages:
+        if course.stage.epochs:
+            seen.update(followed(method_class, options, follows, course.number))
+    for what, sign in follows.items():
+        assert not sign or what in seen, f"in no stage do the weights follow {what}, where the card says {sign:+d}"
+
+
+def followed(method_class, options, follows, number):
+    """What the weights of one stage follow, of what the card says; fail if they go another way.
 
     None of it asks how the method computes them: one loss is raised, one class made rare, one class put into the target
     set, and the share of what that concerns is measured again.
     """
-    plain, labels = shares(method_class, options)
+
+    def measure(**changed):
+        return shares(method_class, options, number, **changed)[0]
+
+    plain, labels = shares(method_class, options, number)
     of_class_0 = labels == 0
     raised = int(of_class_0.nonzero()[0])
-    rare, frequent = (shares(method_class, options, counts=counts)[0] for counts in (COUNTS, COUNTS[::-1]))
-    in_target, not_in_target = (shares(method_class, options, target=(label,))[0] for label in (0, 1))
-    after = shares(method_class, options, raised=raised)[0]
+    rare, frequent = (measure(counts=counts) for counts in (COUNTS, COUNTS[::-1]))
+    in_target, not_in_target = (measure(target=(label,)) for label in (0, 1))
+    after = measure(raised=raised)
     measured = {
         "loss": (plain, after, plain[raised], after[raised]),
         "rarity": (frequent, rare, frequent[of_class_0].sum(), rare[of_class_0].sum()),
         "target": (not_in_target, in_target, not_in_target[of_class_0].sum(), in_target[of_class_0].sum()),
     }
-    assert 0 < of_class_0.sum() < SIZE and set(follows) <= set(measured)
-    for what, (before, then, low, high) in measured.items():
-        sign = follows.get(what, 0)
-        if sign == 0:
-            assert torch.equal(before, then), f"the weights follow {what}, of which the card says nothing"
-        else:
-            assert sign * (high - low) > 1e-6, (
-                f"{what}: the share of the weight goes from {low} to {high}, not {sign:+d}"
-            )
+    assert 0 < of_class_0.sum() < len(labels) and set(follows) <= set(measured)
+    changed = [what for what, (before, then, _, _) in measured.items() if not torch.equal(before, then)]
+    for what in changed:
+        sign, (_, _, low, high) = follows.get(what, 0), measured[what]
+        assert sign, f"stage {number}: the weights follow {what}, of which the card says nothing"
+        assert sign * (high - low) > 1e-6, (
+            f"stage {number}: {what}: the share of the weight goes from {low} to {high}, not {sign:+d}"
+        )
+    return changed

@@ -297,3 +297,33 @@ def test_what_comes_home_stays_below_the_size_of_a_file(tmp_path, monkeypatch):
     assert [sum(name.endswith(".json") for name in part) for part in names] == [2, 2, 1]
     assert len({name for part in names for name in part}) == 6
     assert all(any(name.endswith("/log") for name in part) for part in names)
+
+
+def test_an_archive_that_cannot_be_written_does_not_end_the_check(tmp_path, monkeypatch, capsys):
+    log = tmp_path / "log"
+    log.write_text("a line\n")
+    home = Homeward(tmp_path / "home", log)
+    (tmp_path / "home").write_text("a file where a folder is to be")
+    home.update(now=True)
+    assert "no archive could be written" in capsys.readouterr().err
+    (tmp_path / "home").unlink()
+    home.update(now=True)
+    assert list((tmp_path / "home").iterdir())
+
+
+SAVES = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: {answer})
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("answer", "code"), [("sys.exit(5)", 5), ("None", -9)])
+def test_a_process_is_asked_to_save_before_it_is_ended(monkeypatch, answer, code):
+    monkeypatch.setattr(parent, "KILL_SECONDS", 2.0)
+    command = [sys.executable, "-c", SAVES.format(answer=answer)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout.readline() == b"ready\n"
+        parent._end(process)
+        assert process.returncode == code

@@ -15,7 +15,10 @@ from support.two_stages import CPU, EPOCHS, METHODS, THAT_TRAIN, spec_of
 from reweigh.methods import crt, two_stage
 from reweigh.records import record
 from reweigh.training.checkpoint import Clock, OutOfTime
+from reweigh.training.prefix import SharedPrefix
 from reweigh.training.run import Job, pick_device
+from reweigh.training.shared import Shared
+from reweigh.training.twins import Twin
 
 # --- taken over ------------------------------------------------------------------------------------------------------
 
@@ -126,7 +129,7 @@ def test_a_damaged_file_is_ignored_and_made_again(what, alone, folder, capsys):
     path.write_bytes(DAMAGE[what](content))
     body, steps = trained("ncm")
     assert outcome(body) == alone["ncm"][1] and body["prefix"]["reused"] is False and steps == body["steps"]
-    assert "damaged" in capsys.readouterr().err
+    assert capsys.readouterr().err.count("damaged") == 1
     assert trained("tau_norm")[0]["prefix"]["reused"] is True  # whole again
 
 
@@ -192,6 +195,7 @@ MOMENTS = {
     "while its file is written": lambda steps: KILLED.format(limit=0, at_the_end="pass"),
     "before the file has its name": lambda steps: KILLED.format(limit=9, at_the_end=KILL),
 }
+TAKEN = {"at its first step": lambda steps: 0, "in the middle of it": lambda steps: steps // 2 - 1}  # steps, and saved
 
 
 @pytest.mark.parametrize("every", ["0", "60"], ids=["saved at each step", "never saved"])
@@ -208,7 +212,9 @@ def test_killed_with_a_prefix_in_hand(moment, every, alone, folder):
     assert kept or len(locks()) == 2  # the files are left, but nobody holds them
     other, steps = trained("lws")
     assert outcome(other) == alone["lws"][1] and other["prefix"]["reused"] is kept
-    assert steps == other["steps"] - kept * steps_of_prefix
+    saved = TAKEN.get(moment, lambda steps: steps - 1)(steps_of_prefix) if every == "0" else 0
+    assert steps == other["steps"] - (steps_of_prefix if kept else saved)  # what the killed run had saved is not lost
+    assert other["resumed"] == (saved > 0 and not kept) and not list(KEPT.glob("*.part"))
     body, steps = trained("crt")
     assert outcome(body) == alone["crt"][1] and body["prefix"]["reused"] is True
     assert steps == body["steps"] - steps_of_prefix and not [path for path in locks() if path.parent == KEPT]
@@ -243,16 +249,55 @@ def test_a_run_interrupted_in_its_prefix_takes_over_what_another_has_finished_si
     assert steps == body["steps"] - alone["joint"][0]["steps"]
 
 
-def test_a_run_interrupted_in_its_prefix_goes_on_with_it_if_nobody_else_does(alone, folder):
+def interrupted(method, step, **options):
+    """Train a method until it has taken `step` steps, and save it."""
     clock = Clock()
-
-    def stop(run):
-        if run.step == 3:
-            clock.stop()
-
     with pytest.raises(OutOfTime):
-        trained("crt", clock, stop)
+        trained(method, clock, lambda run: run.step == step and clock.stop(), **options)
     assert not locks()
-    body, steps = trained("crt")
-    assert outcome(body) == alone["crt"][1] and body["prefix"]["reused"] is False and steps == body["steps"] - 3
-    assert trained("lws")[0]["prefix"] == {**body["prefix"], "reused": True}
+
+
+@pytest.mark.parametrize("method", ["crt", "lws"])
+def test_a_run_interrupted_in_its_prefix_goes_on_with_it_or_another_does(method, alone, folder):
+    interrupted("crt", 3)
+    body, steps = trained(method)
+    assert outcome(body) == alone[method][1] and body["prefix"]["reused"] is False and steps == body["steps"] - 3
+    assert body["prefix"]["run"] == body["run"] and body["resumed"] == 1
+    assert body["prefix"]["seconds"] >= body["curves"]["train_seconds"][0] > 0  # those three steps too
+    assert trained("ncm")[0]["prefix"] == {**body["prefix"], "reused": True}
+
+
+def test_again_goes_on_with_its_own_beginning_and_with_no_other(alone, folder):
+    interrupted("crt", 3)
+    since = time.time() + 1
+    body, steps = trained("lws", since=since)
+    assert outcome(body) == alone["lws"][1] and steps == body["steps"]
+    the_file().unlink()
+    interrupted("crt", 3)
+    body, steps = trained("crt", since=time.time() + 1)
+    assert outcome(body) == alone["crt"][1] and steps == body["steps"] - 3
+
+
+def test_a_run_that_diverges_in_its_prefix_leaves_no_beginning(folder, monkeypatch):
+    monkeypatch.setenv("REWEIGH_CHECKPOINT_SECONDS", "0")
+    body, _ = trained("crt", learning_rate=1e9)
+    assert body["status"] == "diverged" and not list(KEPT.glob("*.p*t")) and not locks()
+
+
+@pytest.mark.parametrize("kind", [Twin, SharedPrefix])
+def test_an_error_while_it_is_looked_for_leaves_no_lock(kind, folder, monkeypatch):
+    """Else another worker would wait for ever."""
+
+    def take_over(self):
+        raise OSError("no space left on device")
+
+    def is_there(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.touch()
+        return isinstance(self, kind)
+
+    monkeypatch.setattr(kind, "take_over", take_over)
+    monkeypatch.setattr(Shared, "is_there", is_there)
+    with pytest.raises(OSError, match="no space") as caught:
+        trained("crt")
+    assert not locks(), caught

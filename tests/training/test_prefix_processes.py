@@ -93,10 +93,53 @@ def test_a_worker_trains_something_else_before_it_waits(alone, folder):
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     steps = [line.split()[:2] for line in Path("steps.log").read_text().splitlines()]
-    last_of_stage_one = max(number for number, step in enumerate(steps) if step == ["crt", "0"])
-    assert ["ncm", "0"] in steps[:last_of_stage_one] and ["lws", "0"] not in steps
-    assert errors.count("waiting for") == 1  # when nothing else was left
-    assert record.read(record.record_path(str(RunName.of_spec(specs[1]))))["prefix"]["reused"] and not locks()
+    (owner,) = {method for method, stage in steps if stage == "0"} - {"ncm"}
+    last_of_stage_one = max(number for number, step in enumerate(steps) if step == [owner, "0"])
+    assert ["ncm", "0"] in steps[:last_of_stage_one]
+    reused = {
+        spec["method"]: record.read(record.record_path(str(RunName.of_spec(spec))))["prefix"]["reused"]
+        for spec in specs
+    }
+    assert reused == {"crt": owner == "lws", "lws": owner == "crt", "ncm": False} and not locks()
+    assert errors.count("waiting for") <= 1  # by the worker that has nothing else to do
+
+
+def test_workers_take_up_each_run_as_soon_as_its_stages_are_there(alone, folder):
+    """Two prefixes, a long one and a short one: nobody stays with a run of the long one while another could go on."""
+    long, short = {"seed": 0, "epochs": 60, "evaluate_every": 60}, {"seed": 1}
+    specs = [spec_of("joint", **long), spec_of("joint", **short), spec_of("ncm", **long), spec_of("crt", **short)]
+    paths = [folder / f"{number}.json" for number in range(4)]
+    for path, spec in zip(paths, specs, strict=True):
+        path.write_text(json.dumps(spec))
+    process = project.start(folder, *paths, "--at-once", "2", code=COUNTED)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    ended = [record.read(record.record_path(str(RunName.of_spec(spec))))["ended"] for spec in specs]
+    assert ended[3] <= ended[0] and len(steps_taken(0)) == (60 + 2) * alone["joint"][0]["steps"] // 2
+
+
+def test_a_signal_while_runs_are_put_off_ends_at_once(folder):
+    process = started(folder, "joint", "ncm", at_once="2", REWEIGH_CHECKPOINT_SECONDS="0")
+    wait_for(lambda: list(KEPT.glob("*.part")))
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75 and "2 of 2 runs left" in errors and not locks(), errors
+
+
+def test_the_last_worker_killed_while_it_waits_for_work_ends_the_call(alone, folder):
+    """Another process has the lock, so that all there is to do has been put off."""
+    holder = a_lock_of_another_process(KEPT / f"{alone['crt'][0]['prefix']['key']}.lock")
+    try:
+        process = started(folder, "crt", "lws", at_once="2")
+        wait_for(lambda: list(Path("data/splits").rglob("*.npz")))
+        time.sleep(1)
+        for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1 and "the process that was training ended" in errors, errors
+    finally:
+        holder.kill()
+        holder.wait()
 
 
 def test_a_process_takes_over_from_one_that_is_killed_while_it_waits(alone, folder):

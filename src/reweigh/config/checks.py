@@ -4,7 +4,7 @@ import ast
 import functools
 from typing import Any
 
-from reweigh.config import references, sizes
+from reweigh.config import inputs, references, sizes
 from reweigh.config.cards import card_of, check_options
 from reweigh.config.grid import Config
 from reweigh.config.models import Artifact, Experiment, Paper
@@ -149,7 +149,8 @@ def _check_specs(config: Config, paper: str) -> None:
                 specs = [config.resolve(f"{scale}/{paper}/{name}/{setting}/{method}/seed0") for method in methods]
                 for spec in specs:
                     _check_modules(spec, where)
-                sizes.check(specs[0]["data"], where)  # it is that of all methods
+                inputs.check(specs[0]["data"], where)  # data are those of all methods
+                sizes.check(specs[0]["data"], where)
                 for spec in specs:
                     if experiment.status == "ready":
                         _check_parts(spec, f"{where}, method {spec['method']}")
@@ -163,9 +164,14 @@ def _check_parts(spec: dict[str, Any], where: str) -> None:
     split, options, card = spec["data"]["split"], spec["method_options"], card_of(spec["uses"])
     if card.follows(options).get("target") and not split["target_size"]:
         raise ConfigError(f"{where}: {spec['uses']} learns from a target set, but target_size is 0; ask for some")
-    stages = card.stages(options, spec["training"]["epochs"])
-    held_out = card.needs_validation or any(stage.part == "train+validation" for stage in stages)
-    if held_out and not (split["validation_size"] or split.get("validation_share")):
+    training = spec["training"]
+    trained_on = any(stage.part == "train+validation" for stage in card.stages(options, training["epochs"]))
+    for key, says in (("evaluate_on", [training.get("evaluate_on")]), ("also_measure", training.get("also_measure"))):
+        if trained_on and "validation" in (says or ()):
+            raise ConfigError(
+                f"{where}: {key} names validation, but {spec['uses']} trains on it; measure the test set alone"
+            )
+    if (card.needs_validation or trained_on) and not (split["validation_size"] or split.get("validation_share")):
         raise ConfigError(
             f"{where}: {spec['uses']} needs examples held out of the training set; set validation_size or "
             "validation_share"

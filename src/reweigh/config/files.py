@@ -155,7 +155,12 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=512)
 def _read(path: Path, label: str, stamp: tuple[int, int]) -> Node:
-    loader = LOADER(path.read_text())
+    try:
+        loader = LOADER(path.read_text(encoding="utf-8"))  # refuses control characters at once
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{label}: not UTF-8, from byte {error.start} on; save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{label}: not valid YAML: {_line(error)}") from None
     try:
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
@@ -163,7 +168,9 @@ def _read(path: Path, label: str, stamp: tuple[int, int]) -> Node:
             raise ConfigError(f"{label}: must hold keys and values, holds {what}")
         return _node(root, loader, label)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{label}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{label}: not valid YAML: {_line(error)}") from None
+    except RecursionError:
+        raise ConfigError(f"{label}: an alias stands inside what it names, or blocks are nested too deep") from None
     finally:
         loader.dispose()
 
@@ -174,7 +181,22 @@ def _node(raw: yaml.Node, loader: Any, label: str) -> Node:
         return _block(raw, place, loader)
     if isinstance(raw, yaml.SequenceNode):
         return Node([_node(item, loader, label) for item in raw.value], place)
-    return Node(raw.value if raw.tag == TEXT else loader.construct_object(raw), place)
+    return Node(raw.value if raw.tag == TEXT else _scalar(raw, loader, place), place)
+
+
+def _scalar(raw: yaml.Node, loader: Any, place: Place) -> Any:
+    """A number, a date, true, false or null. PyYAML answers with anything to what only looks like one (2026-13-45)."""
+    try:
+        return loader.construct_object(raw)
+    except yaml.YAMLError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{place}: {raw.value[:40]!r} cannot be read as {raw.tag}: {_line(error)}") from None
+
+
+def _line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split())
 
 
 def _block(raw: yaml.MappingNode, place: Place, loader: Any) -> Node:

@@ -24,6 +24,17 @@ from reweigh.config.sources import leaves, place_of, source_of
 from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup, validated
 
+RUN_OR_CELL = "SCALE/PAPER/EXPERIMENT/SETTING/METHOD[/seedN]"
+SPLIT_OR_RUN = "SCALE/PAPER/EXPERIMENT/SETTING[/METHOD]/seedN"
+
+
+def _named(name: str, what: str, form: str) -> str:
+    """A run's name, as it is. Raises NotAName, which says what else might have stood there and how it is written."""
+    try:
+        return str(RunName.parse(name))
+    except NotAName:
+        raise NotAName(f"{name!r} is not the name of {what}; write {form}") from None
+
 
 class Origin(NamedTuple):
     """Where a value of a spec comes from: file and line, and its source, or what its scale leaves out."""
@@ -150,14 +161,17 @@ class Config:
         try:
             return self.runs_of(str(self.run_name(str(CellName.parse(name).run(0))).cell))
         except NotAName:
-            return [str(self.run_name(name))]
+            return [str(self.run_name(_named(name, "a run or a cell", RUN_OR_CELL)))]
 
     def run_with_split(self, name: str) -> str:
-        """A run with the split of that name, `SCALE/PAPER/EXPERIMENT/SETTING/seedN`; a run's own name stays."""
+        """A run with the split of that name, `SCALE/PAPER/EXPERIMENT/SETTING/seedN`; a run's own name stays.
+
+        Raises NotAName, a ConfigError, if the text is neither.
+        """
         try:
             split = SplitName.parse(name)
         except NotAName:
-            return name
+            return _named(name, "a split or a run", SPLIT_OR_RUN)
         method = self.experiment(split.paper, split.experiment).methods[0]
         return str(RunName(split.scale, split.paper, split.experiment, split.setting, method, split.seed))
 

@@ -64,7 +64,8 @@ class Entry:
             if one.status != "ready":
                 raise ConfigError(f"{self.place}: {experiment} cannot be run: {one.reason}")
         self._fitting("setting", setting, [key for one in chosen.values() for key in one.settings])
-        self._fitting("method", method, [key for one in chosen.values() for key in one.with_extensions])
+        meant = [one.methods if _is_pattern(method) else one.with_extensions for one in chosen.values()]
+        self._fitting("method", method, [key for keys in meant for key in keys])
         return [
             f"{scale}/{name}/{experiment}/{at}/{by}"
             for experiment, one in chosen.items()
@@ -75,7 +76,7 @@ class Entry:
 
     def _methods(self, config: Config, scale: str, experiment: str, pattern: str) -> list[str]:
         """The methods of the grid; with those of extensions at scale `paper` where they are named."""
-        if scale == "paper" and pattern != "*":
+        if scale == "paper" and not _is_pattern(pattern):
             return config.experiment(self.priority.paper, experiment).with_extensions
         return config.methods_of(scale, self.priority.paper, experiment)
 

@@ -62,10 +62,9 @@ ASYMMETRIC = {
 
 def check(data: dict[str, Any], where: str) -> None:
     """Raise ConfigError if the data set has not what the split asks for, or cannot be given its noise."""
+    _check_words(data, where)
     _check_noise(data, where)
     split = data["split"]
-    if split["order"] == "legacy" and split["kind"] in ("two-class", "groups"):
-        raise ConfigError(f"{where}: order legacy does not go with kind {split['kind']}; use random")
     try:
         wanted = _drawn(data)
         if (width := _width(data)) is not None:
@@ -74,6 +73,7 @@ def check(data: dict[str, Any], where: str) -> None:
             )
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
+    _check_share(data, where)
     train_pools, test_pools = _pools(data)
     if width is None or not train_pools:
         return
@@ -207,11 +207,27 @@ def _drawn(data: dict[str, Any]) -> dict[int, int]:
     if split["kind"] == "all":
         reserved = math.ceil(_reserved(split) / len(available))
         return {label: size - reserved for label, size in enumerate(available)}
-    asked = (split["largest_class"], split["imbalance_ratio"], len(available))
+    asked = (_largest(split, available), split["imbalance_ratio"], len(available))
     if split["kind"] == "step":
         return dict(enumerate(imbalance.step_sizes(*asked)))
     exact = split.get("rounding") == "exact" or split["order"] == "legacy"
     return dict(enumerate(imbalance.long_tail_sizes(*asked, exact)))
+
+
+def _largest(split: dict[str, Any], pools: list[int]) -> int:
+    """Training images of the largest class of a long tail or a step: as many as asked, or what its other parts leave.
+
+    Only classes of at least `largest_class` images give way so, as `reweigh.data.split` draws them.
+    """
+    largest: int = split["largest_class"]
+    heads = 1 if split["kind"] == "long-tail" else max(len(pools) // 2, 1)
+    reserved = sum(
+        even_share(split[name], len(pools), name)
+        for name in ("target_size", "validation_size")
+        if name != "target_size" or not split["target_inside"]
+    )
+    smallest = min(pools[:heads])
+    return min(largest, smallest - reserved) if largest <= smallest and reserved < smallest else largest
 
 
 def _width(data: dict[str, Any]) -> int | None:
@@ -235,6 +251,33 @@ def _pools(data: dict[str, Any]) -> tuple[list[int], list[int]]:
 def _reserved(split: dict[str, Any]) -> int:
     """Examples kept out of the training part before it is drawn."""
     return int(split["validation_size"] + (0 if split["target_inside"] else split["target_size"]))
+
+
+def _check_words(data: dict[str, Any], where: str) -> None:
+    """Words of a split that do not go with its kind."""
+    split, kind = data["split"], data["split"]["kind"]
+    if split["order"] == "legacy" and kind in ("two-class", "groups"):
+        raise ConfigError(f"{where}: order legacy does not go with kind {kind}; use random")
+    if kind == "groups" and split["test"] == "balanced":
+        raise ConfigError(f"{where}: test balanced does not go with kind groups; use group-balanced or all")
+    if kind != "groups" and split["test"] == "group-balanced":
+        raise ConfigError(f"{where}: test group-balanced does not go with kind {kind}; use balanced or all")
+    if kind == "groups" and data["dataset"] in CLASS_SIZES:
+        raise ConfigError(f"{where}: kind groups needs a data set that has groups, {data['dataset']} has none; use all")
+
+
+def _check_share(data: dict[str, Any], where: str) -> None:
+    """A share that is held out must be an example at least; with noise, of classes as large as the true ones."""
+    known = data["split"]["kind"] == "two-class" or data["dataset"] in CLASS_SIZES.keys() | TRAINING_ROWS.keys()
+    if (share := data["split"].get("validation_share")) is None or not known:
+        return
+    sizes = training_sizes({**data, "split": {**data["split"], "validation_share": None}})
+    if not any(part_of(size, share) for size in sizes):
+        each = "of them" if len(sizes) == 1 else "of each class"
+        raise ConfigError(
+            f"{where}: validation_share {share:g} holds nothing out of {sum(sizes)} examples (it is taken {each}, "
+            "rounded down); raise it"
+        )
 
 
 def _check_noise(data: dict[str, Any], where: str) -> None:

@@ -1,5 +1,6 @@
 """The shape of a resolved spec, all that a run depends on: frozen pydantic models that refuse what they do not know."""
 
+import math
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -19,24 +20,31 @@ SCALES = ("smoke", "quick", "paper")
 
 Scale = Literal["smoke", "quick", "paper"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
+LARGEST = 10**9  # of whole numbers: more than any size or length; beyond it floats and arrays give out
+LARGEST_RATE = 1e6  # of learning rates and weight decays; far beyond it float32 overflows
+LEGACY_SEEDS = 2**32  # NumPy's old generator takes seeds below this
+Positive = Annotated[int, Field(ge=1, le=LARGEST)]
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Seed = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, le=LARGEST_RATE)]
+Decay = Annotated[float, Field(ge=0, le=LARGEST_RATE)]
 Status = Literal["ready", "not run"]
 Layout = Literal["channels-last", "nchw"]
 
 
 def _number(value: Any) -> Any:
-    """A number written as a fraction, "10/3", as the float nearest to it."""
+    """A number written as a fraction, "10/3", as the float nearest to it; a text that is no number stays one."""
     if isinstance(value, str):
         try:
-            return float(Fraction(value))
-        except (ValueError, ZeroDivisionError):
+            # A fraction has no exponent. Fraction would write out the digits of 1e999999999; float says it is infinite.
+            return float(Fraction(value)) if "/" in value else float(value)
+        except (ValueError, ArithmeticError):
             return value
     return value
 
 
 _RATIO = {"anyOf": [{"type": "number", "minimum": 1}, {"type": "string", "pattern": r"^[0-9.]+/[0-9.]+$"}]}
-Ratio = Annotated[float, BeforeValidator(_number), Field(ge=1), WithJsonSchema(_RATIO)]
+Ratio = Annotated[float, BeforeValidator(_number), Field(ge=1, le=LARGEST), WithJsonSchema(_RATIO)]
 
 
 class Frozen(BaseModel):
@@ -72,7 +80,7 @@ class SplitBase(Frozen):
     validation_size: Count = 0
     validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None
     order: Literal["random", "first", "legacy"] = "random"
-    fixed_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    fixed_seed: Annotated[int, Field(ge=0, lt=LEGACY_SEEDS)] | None = None
     noise: Noise | None = None
     test: Literal["balanced", "all", "group-balanced"]
     test_size: Positive | None = None
@@ -141,6 +149,12 @@ class Moments(Frozen):
     mean: Annotated[list[float], Field(min_length=1)]
     std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
 
+    @model_validator(mode="after")
+    def _one_each_a_channel(self) -> "Moments":
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} values and std {len(self.std)}; give one of each per channel")
+        return self
+
 
 class Augmentation(Frozen):
     """Random crop after padding (pixels), mirror image, rotation (degrees either way); see data/augment.py."""
@@ -173,13 +187,18 @@ class StepSchedule(Frozen):
 
     name: Literal["step"]
     milestones: list[Positive]
-    factor: Annotated[float, Field(gt=0)]
+    factor: Rate
     warmup_epochs: Count = 0
 
     @model_validator(mode="after")
     def _rising(self) -> "StepSchedule":
         if sorted(set(self.milestones)) != self.milestones:
             raise ValueError(f"milestones must rise, are {self.milestones}")
+        if len(self.milestones) * math.log10(self.factor) > 30:
+            raise ValueError(
+                f"factor {self.factor:g} at each of {len(self.milestones)} milestones lets the learning rate overflow; "
+                "lower it"
+            )
         return self
 
 
@@ -189,6 +208,16 @@ class PlainSchedule(Frozen):
 
 
 Schedule = Annotated[StepSchedule | PlainSchedule, Field(discriminator="name")]
+
+
+def check_warmup(schedule: StepSchedule | PlainSchedule, epochs: int) -> None:
+    """Raise ValueError for a warm-up that takes all of `epochs`: little or nothing is trained at the rate itself."""
+    if schedule.warmup_epochs >= epochs:
+        raise ValueError(
+            f"schedule.warmup_epochs is {schedule.warmup_epochs}, but there are only {epochs} epochs; lower it"
+        )
+
+
 Sampling = Literal["uniform", "effective-number", "class-aware"]  # see data/sampling.py
 
 
@@ -196,11 +225,11 @@ class Training(Frozen):
     epochs: Positive
     batch_size: Positive
     target_batch_size: Positive
-    learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate: Rate
     momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: Decay
     nesterov: bool = False
-    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    gradient_clip: Annotated[float, Field(gt=0, le=1e30)] | None = None
     drop_last: bool = True
     schedule: Schedule
     precision: Literal["fp32", "tf32", "bf16"]
@@ -210,7 +239,7 @@ class Training(Frozen):
     also_measure: Annotated[list[Literal["train", "validation"]], Field(min_length=1)] | None = None
     keep_margins: Literal[True] | None = None
     keep_features: Positive | None = None
-    layer_weight_decay: dict[str, Annotated[float, Field(ge=0)]] | None = None
+    layer_weight_decay: dict[str, Decay] | None = None
     layout: Layout | None = None  # of images in memory; None: channels-last
 
     newer: ClassVar[frozenset[str]] = frozenset(
@@ -221,6 +250,11 @@ class Training(Frozen):
     def _nesterov_has_momentum(self) -> "Training":
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> "Training":
+        check_warmup(self.schedule, self.epochs)
         return self
 
     @model_validator(mode="after")
@@ -240,7 +274,7 @@ class Spec(Frozen):
     experiment: Name
     setting: Name
     method: Name
-    seed: Count
+    seed: Seed
     data: Data
     model: Model
     uses: str
@@ -253,6 +287,15 @@ class Spec(Frozen):
         measured = (training.evaluate_on, *(training.also_measure or []))
         if "validation" in measured and not split.validation_size and split.validation_share is None:
             raise ValueError("training measures validation, but data.split holds nothing out; set validation_size")
+        return self
+
+    @model_validator(mode="after")
+    def _legacy_order_takes_the_seed(self) -> "Spec":
+        split = self.data.split
+        if split.order == "legacy" and split.fixed_seed is None and self.seed >= LEGACY_SEEDS:
+            raise ValueError(
+                f"data.split.order legacy takes seeds below {LEGACY_SEEDS}, not {self.seed}; use a smaller one"
+            )
         return self
 
     @model_validator(mode="after")

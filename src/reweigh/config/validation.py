@@ -20,16 +20,23 @@ def validated(model: type[M], content: dict[str, Any], where: str | Callable[[Se
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        # A misspelt key is a missing one too; the spelling says more.
-        first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
+        first = min(error.errors(include_url=False), key=_helps_less)
         loc = tuple(str(part) for part in first["loc"])
         place = where if isinstance(where, str) else where(loc)
         raise ConfigError(f"{place}: {_first(model, error, first, loc)}") from None
 
 
+def _helps_less(error: Any) -> int:
+    """The least for what says most: a misspelt key is a missing one too, and a block is not meant to be a word."""
+    if error["type"] == "extra_forbidden":
+        return 0
+    return 2 if error["type"] == "literal_error" and isinstance(error["input"], dict) else 1
+
+
 def _first(model: type[BaseModel], error: ValidationError, first: Any, loc: tuple[str, ...]) -> str:
     """The first thing wrong, in one line: the key's path, what is wrong with it, and the nearest valid word."""
-    path = ".".join(part for part in loc if part != "[key]")
+    # Pydantic adds steps that are no keys: `[key]`, and what it tried of a union, such as `function-after[...]`.
+    path = ".".join(part for part in loc if "[" not in part)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"unknown key {path!r}{suggestion(loc[-1], _words_at(model, loc[:-1]))}{more}"

@@ -23,6 +23,22 @@ INDEX = "packed.json"  # what is in the folder; written last
 VERSION = 1
 PARTS = ("train", "test")  # the official ones
 
+# What the index holds; it states the digests of all other files, but none of itself. A list has elements of one shape,
+# `...` stands for any name.
+FILE: dict[str, Any] = {"file": str, "sha256": str}
+PART: dict[str, Any] = {"shape": [int], "length": int, "chunks": [FILE | {"images": int}]}
+DATASET: dict[str, Any] = {
+    "dataset": str,
+    "options": {},
+    "content_digest": str,
+    "edition": str,
+    "class_names": [str],
+    "group_names": [str],
+    "arrays": FILE,
+    "parts": dict.fromkeys(PARTS, PART),
+}
+SHAPE: dict[Any, Any] = {"version": int, "datasets": [DATASET], "splits": {...: str}}
+
 
 class Rows:
     """Inputs uint8 `(N, C, H, W)` of which only some rows are there: as much of an array as a part of a split needs."""
@@ -55,7 +71,7 @@ def folder() -> Path | None:
 
 
 def index(place: Path) -> dict[str, Any]:
-    """The content of `packed.json`: `{version, datasets: [...], splits: {path: sha256}}`. Raises DataError."""
+    """The content of `packed.json`, which has SHAPE. Raises DataError if it has another, or cannot be read."""
     path = place / INDEX
     try:
         body = json.loads(path.read_bytes())
@@ -63,7 +79,27 @@ def index(place: Path) -> dict[str, Any]:
         raise DataError(f"{path}: cannot be read ({error}); make it with: reweigh pack DIR") from None
     if not isinstance(body, dict) or body.get("version") != VERSION:
         raise DataError(f"{path}: not of version {VERSION}; make it again with: reweigh pack DIR")
+    if (where := _misshapen(body, SHAPE)) is not None:
+        raise DataError(f"{path}: damaged at {where}; send it again, or make it again with: reweigh pack DIR")
     return body
+
+
+def _misshapen(value: Any, shape: Any, where: str = "its top") -> str | None:
+    """Where a value has not the shape that it should have (see SHAPE); None if it has it."""
+    if isinstance(shape, type):
+        fits = type(value) is shape  # true is no number
+        return None if fits and not (isinstance(value, int) and value < 0) else where
+    if type(value) is not type(shape):
+        return where
+    if isinstance(shape, list):
+        below = [(one, shape[0], f"{where}, {number}") for number, one in enumerate(value)]
+    elif ... in shape:
+        below = [(one, shape[...], f"{where}, {name}") for name, one in value.items()]
+    else:
+        if missing := [name for name in shape if name not in value]:
+            return f"{where}, {missing[0]}"
+        below = [(value[name], one, f"{where}, {name}") for name, one in shape.items()]
+    return next((found for found in (_misshapen(*one) for one in below) if found is not None), None)
 
 
 def read(dataset: str, options: dict[str, Any]) -> RawData | None:
@@ -79,7 +115,7 @@ def read(dataset: str, options: dict[str, Any]) -> RawData | None:
         raise DataError(f"{place / INDEX}: {dataset} is not what data/manifest.yaml names; pack it again")
     with np.load(_checked(place, entry["arrays"]), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
-    inputs = {part: _rows(place, dataset, part, entry["parts"][part], arrays.pop(f"{part}_rows")) for part in PARTS}
+    inputs = {part: _rows(place, dataset, part, entry["parts"][part], arrays) for part in PARTS}
     return RawData(
         train_inputs=inputs["train"],  # type: ignore[arg-type]  # as much of an array as is needed
         test_inputs=inputs["test"],  # type: ignore[arg-type]
@@ -126,8 +162,13 @@ def _checked(place: Path, file: dict[str, Any]) -> Path:
     return path
 
 
-def _rows(place: Path, dataset: str, part: str, packed: dict[str, Any], rows: np.ndarray) -> Rows:
-    shape = packed["shape"]
+def _rows(place: Path, dataset: str, part: str, packed: dict[str, Any], arrays: dict[str, np.ndarray]) -> Rows:
+    """The images of one official part; `arrays` are those of the data set, of which this takes the rows out."""
+    rows, length, shape = arrays.pop(f"{part}_rows"), len(arrays[f"{part}_labels"]), packed["shape"]
+    if packed["length"] != length:
+        raise DataError(f"{place / INDEX}: {packed['length']} rows of {dataset}, but {length} labels; send it again")
+    if len(shape) != 3:
+        raise DataError(f"{place / INDEX}: images of {dataset} of the shape {shape}, not (C, H, W); send it again")
     images = [np.empty((0, *shape), np.uint8)]
     for chunk in packed["chunks"]:
         path = _checked(place, chunk)

@@ -81,7 +81,12 @@ class Position:
 class Prefix:
     """The first `stages` stages of a method, trained as method `uses` with `options` would train them.
 
-    Runs of whatever method whose prefixes are equal, on the same data and with the same seed, share one training.
+    Runs of whatever method whose prefixes are equal, on the same data and with the same seed, share one training. What
+    they share is kept under a key that knows no more than this of their methods, so three things must hold, bit for
+    bit. `options` are all that `uses` needs, and name every option that touches these stages; where `uses` is a method,
+    its card accepts them, and an option without effect on these stages has a fixed value. A method overrides nothing
+    of `uses` that acts in these stages, up to the last step. And what it needs of them later lies in the model and in
+    the state of `uses`. tests/support/prefix_checks.py checks this of every method.
     """
 
     stages: int

@@ -6,9 +6,9 @@
     after it:   the head alone is trained again, rescaled, or replaced by class means
 
 What stage one leaves is the same for all of them, so that a run may take it over from another one that has trained it
-(`training/prefix.py`). Hence two rules for a method made from this base. Of its options only `stage_one` touches stage
-one. And what comes after stage one lies in the model: a head of another shape or other weights, set by `begin_second`;
-the method itself remembers nothing of stage one.
+(`training/prefix.py`). Hence three rules for a method made from this base, those of `base.Prefix`. Of its options only
+`stage_one` touches stage one. It overrides nothing that acts in stage one. And what stage one leaves lies in the model:
+`begin_second` gives that a head of another shape or other weights; the method itself remembers nothing of stage one.
 """
 
 from collections.abc import Mapping

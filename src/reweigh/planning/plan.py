@@ -16,9 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from reweigh.bench.table import CSV, devices, method_key, processor, read
+from reweigh.config import files
 from reweigh.config.cards import card_of, plain
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
@@ -182,7 +181,7 @@ class Costs:
         self.root = root
         self.here, self.elsewhere = self._records()
         self.bench = [line for line in read(root / CSV) if line.device in devices()]
-        self.assumed = yaml.safe_load((root / COSTS).read_text())
+        self.assumed = files.plain(files.read(root / COSTS, COSTS))
 
     def per_step(self, spec: dict[str, Any]) -> tuple[float, str]:
         """Mean seconds of a step of `spec` over all stages, and their source, one of SOURCES."""

@@ -47,7 +47,7 @@ class Keeper:
     """Called between steps: saves the run when its last checkpoint is old, and stops it when its time is up.
 
     `facts` are saved with the state: what goes into the record but is no part of the state. The result of `measured` is
-    added to them at each save.
+    added to them at each save. `elsewhere(run)` is where its state goes now instead of the run's own file, if anywhere.
 
     Two processes may train the same run, if one outlived the Snakemake that started it and a second Snakemake started
     another. Both get the same record; the one that saves after the other wrote it removes the checkpoints. `record` is
@@ -63,11 +63,12 @@ class Keeper:
         record: Path | None = None,
         before: Stamp | None = None,
     ) -> None:
-        self.root, self.folder = folder, folder / run_name
+        self.name, self.root, self.folder = run_name, folder, folder / run_name
         self.path = self.folder / f"{key}.pt"
         self.clock = clock or Clock()
         self.facts: dict[str, Any] = {}
         self.measured: Callable[[], dict[str, Any]] = dict
+        self.elsewhere: Callable[[Any], Path | None] = lambda run: None
         self.every_seconds = float(os.environ.get("REWEIGH_CHECKPOINT_SECONDS", EVERY_SECONDS))
         self.saved_at = time.monotonic()
         self.record, self.before = record, before
@@ -82,8 +83,8 @@ class Keeper:
     def save(self, run: Any) -> None:
         """Write the run's state atomically: a checkpoint is whole or it is not there."""
         self.measure()
-        with atomic_file(self.path) as file:
-            torch.save({**run.state(), "facts": self.facts}, file)
+        with atomic_file(self.elsewhere(run) or self.path) as file:
+            torch.save({**run.state(), "facts": {**self.facts, "run": self.name}}, file)
         self.saved_at = time.monotonic()
         if self.record and stamp(self.record) != self.before:
             self.done()
@@ -92,17 +93,26 @@ class Keeper:
         """Bring `facts` up to date."""
         self.facts.update(self.measured())
 
-    def resume(self, run: Any) -> bool:
-        """Load the run's state if there is a checkpoint; whether there was one."""
-        if not self.path.is_file():
+    def resume(self, run: Any, since: float | None = None) -> bool:
+        """Load the run's state if there is a checkpoint; whether there was one.
+
+        One that another run has left elsewhere is its own too, if it is not from before `since`.
+        """
+        path = self.elsewhere(run) or self.path
+        if not path.is_file():
             return False
         try:
             # The file is our own, and holds NumPy arrays and plain values beside tensors.
-            state = torch.load(self.path, map_location=run.device, weights_only=False)
+            state = torch.load(path, map_location=run.device, weights_only=False)
         except Exception as error:  # damaged on disk: start again rather than fail at every try
-            print(f"{self.path}: unreadable checkpoint ({error}); starting the run from the beginning", file=sys.stderr)
+            print(f"{path}: unreadable checkpoint ({error}); starting the run from the beginning", file=sys.stderr)
             return False
-        self.facts = state.pop("facts", {})
+        facts = state.pop("facts", {})
+        own = facts.pop("run", self.name) == self.name
+        if not own and since is not None and path.stat().st_mtime < since:
+            return False
+        self.facts = {**facts, "started": (facts if own else self.facts).get("started")}
+        self.facts["resumed"] = facts.get("resumed", 0) + 1
         run.load_state(state)
         return True
 

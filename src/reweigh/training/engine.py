@@ -28,15 +28,7 @@ from reweigh.optimisers import MomentumSGD, Optimiser
 from reweigh.streams import stream_seed
 from reweigh.training.evaluation import Evaluation, exact_head
 from reweigh.training.schedule import learning_rate
-from reweigh.training.stages import (
-    Course,
-    Parts,
-    check_last_batches,
-    context_of,
-    courses,
-    first_context,
-    members_of,
-)
+from reweigh.training.stages import Course, Parts, check_last_batches, context_of, courses, first_context, members_of
 from reweigh.training.tally import FAULTS, UNPREDICTED, Tally
 
 CURVES = ("epoch", "stage", "train_loss", "effective_weight", "train_seconds")
@@ -375,12 +367,11 @@ class Run:
             "counts": self.evaluation.counts,
         }
 
-    def load_prefix(self, state: dict[str, Any]) -> None:
-        """Go on from the last step of stages that another run trained: its state, and what this method adds to it."""
-        self.load_state({**state, "method": {**self.method.state(), **state["method"]}})
-
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state of the same run. Nothing of `state` is kept, nothing that a captured step reads moves."""
+        """Go on from a state of this run, or of one that has trained the same so far.
+
+        What this method remembers and that one's did not stays as it is. Nothing of `state` is kept.
+        """
         self.stage, self.stage_step, self.step = state["position"]
         self._begin(state["begun"] - 1)  # for the shape of the model; its values come from the state
         self.model.load_state_dict(state["model"])
@@ -391,7 +382,7 @@ class Run:
             assert self.optimiser is not None
             self.optimiser.load_state(state["optimiser"])
             self.tally.load_state(state["tally"])
-        self.method.load_state(state["method"])
+        self.method.load_state({**self.method.state(), **state["method"]})
         self.rows = {name: list(torch.from_numpy(rows).to(self.device)) for name, rows in state["trace"].items()}
         self.seconds, self.evaluation.counts = state["seconds"], state["counts"]
         self.diverged_at, self.diverged_because = state["diverged"]

@@ -2,6 +2,9 @@
 
 `Method.prefix` says which stages they are. A run that comes to a file goes on from it, bit for bit as if it had trained
 the stages itself, and its record says whose they were and what they cost. A damaged file is ignored and made again.
+
+Until then the state of the run that trains them lies in `KEY.part`. If it is stopped or killed, whichever run has the
+lock next goes on from there: the work so far belongs to all that share it.
 """
 
 import hashlib
@@ -48,9 +51,19 @@ class SharedPrefix(Shared):
         folder: Path = shared.FOLDER,
     ) -> None:
         super().__init__(run, name, folder / f"{key}.pt", since)
+        self.part = self.path.with_suffix(".part")
         self.prefix, self.key, self.peak, self.joules, self.facts = prefix, key, peak, joules, facts
         self.settled = run.over or run.stage >= prefix.stages
         run.stage_over = self.keep
+
+    def unfinished(self, run: Run) -> Path | None:
+        """Where the state of a run lies while it is in these stages: whoever has their lock next goes on from it."""
+        inside = self.settled and self.facts is None and run.stage < self.prefix.stages
+        return self.part if inside else None
+
+    def discard(self) -> None:
+        """Remove that state: the stages are trained, or cannot be."""
+        self.part.unlink(missing_ok=True)
 
     def take_over(self) -> bool:
         """Go on from the file, if it is sound."""
@@ -61,7 +74,7 @@ class SharedPrefix(Shared):
         with io.BytesIO(content[32:]) as file:
             # The file is our own, and holds NumPy arrays and plain values beside tensors.
             kept = torch.load(file, map_location=self.run.device, weights_only=False)
-        self.run.load_prefix(kept["state"])
+        self.run.load_state(kept["state"])
         self.facts = {**kept["facts"], **self._facts(reused=True, content=content)}
         return True
 
@@ -72,11 +85,12 @@ class SharedPrefix(Shared):
         cost = {"seconds": run.seconds, "steps": run.step, "peak_bytes": self.peak(), "energy_joules": self.joules()}
         facts = {"run": self.name, **cost}
         state = io.BytesIO()
-        torch.save({"state": run.state(), "facts": facts}, state)
+        torch.save({"state": {**run.state(), "optimiser": None}, "facts": facts}, state)  # its optimiser ends with it
         content = self._digest(state.getvalue()) + state.getvalue()
         with atomic_file(self.path) as file:
             file.write(content)
         self.facts = {**facts, **self._facts(reused=False, content=content)}
+        self.discard()
         self.release()
 
     def _facts(self, reused: bool, content: bytes) -> dict[str, Any]:

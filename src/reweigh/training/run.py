@@ -157,22 +157,27 @@ class Job:
         stamp = record.stamp(path) if before is None else before[self.name]
         self.keeper = Keeper(self.name, key, clock, record=path, before=stamp)
         self.keeper.facts = {"started": started, "resumed": 0, "energy_joules": 0.0, "prefix": None}
-        if self.keeper.resume(self.run):
-            self.keeper.facts["resumed"] += 1
+        self.keeper.resume(self.run)
         self.meter = EnergyMeter.of(device, self.keeper.facts["energy_joules"])
         self.keeper.measured = self._measured
-        self._share(stamp, since)
+        self.since = since
+        self._share(stamp)
 
-    def _share(self, before: record.Stamp | None, since: float | None) -> None:
+    def _share(self, before: record.Stamp | None) -> None:
         """Find out what the run has in common with others: all of it, or the first stages if its method shares them."""
-        around = surroundings(self.spec, self.split.digest(), self.device)
-        self.twin = Twin(self.run, self.name, shared.key_of(self.spec, None, around), before, since)
+        around, since = surroundings(self.spec, self.split.digest(), self.device), self.since
         self.prefix: SharedPrefix | None = None
+        self.twin = Twin(self.run, self.name, shared.key_of(self.spec, None, around), before, since)
         if prefix := self.run.method.prefix():
             key, peak = key_of(self.spec, prefix, around), lambda: peak_bytes(self.device)
             facts = self.keeper.facts["prefix"]
             self.prefix = SharedPrefix(self.run, self.name, prefix, key, peak, facts, self.meter.joules, since)
-        self.ready()
+            self.keeper.elsewhere = self.prefix.unfinished
+        try:
+            self.ready()
+        except BaseException:
+            self.release()  # nobody else will
+            raise
 
     def _measured(self) -> dict[str, Any]:
         """What the record says of the run and its state does not, as of now."""
@@ -187,15 +192,20 @@ class Job:
         elif self.prefix and not self.prefix.settled:
             if not self.prefix.settle():
                 return False
-            if self.prefix.facts:
-                self.meter.add(self.prefix.facts["energy_joules"])
+            if self.prefix.facts or self.keeper.resume(self.run, self.since):
+                self.meter.add((self.prefix.facts or self.keeper.facts)["energy_joules"])
         return True
+
+    @property
+    def awaited(self) -> Path:
+        """What a run that is not ready waits for: `shared.is_free` says when it is worth another look."""
+        return self.prefix.path if self.prefix and self.twin.settled else self.twin.path
 
     def release(self) -> None:
         """Let others have what this run has begun: it does not go on in this object."""
-        self.twin.release()
-        if self.prefix:
-            self.prefix.release()
+        for part in (self.twin, self.prefix):
+            if part is not None:
+                part.release()
 
     def finish(self, progress: Any = None) -> dict[str, Any]:
         """Train to the end and write the record, which is returned. `progress(run)` is called after each step.
@@ -231,6 +241,8 @@ class Job:
         if self.run.courses and not self.twin.theirs:
             self.twin.keep(written)
         self.keeper.done()
+        if self.prefix and self.prefix.lock.held:  # it diverged in these stages
+            self.prefix.discard()
         self.release()
         return written
 

@@ -1,7 +1,7 @@
 """What several runs have in common is trained once: its key, and the lock of the run that trains it.
 
-The key is a digest of all that decides the result, and of nothing else. So a run's names (scale, paper, experiment,
-setting, method) are not in it; nor is what is measured or kept once the training is over.
+The key is a digest of all that decides what is made. So a run's names (scale, paper, experiment, setting, method) are
+not in it; nor, of shared stages, the arrays that are kept once the training is over (`records/identity.py`).
 
 The lock is a `flock` on a file. Another process that comes to the same key waits until the result is there, or the lock
 is free because its holder stopped or was killed (the kernel frees it); then it goes on itself. A process never waits
@@ -49,6 +49,7 @@ def key_of(spec: Mapping[str, Any], stages: int | None, around: Surroundings) ->
     return digest([form, decisive(spec, stages), code, *place])
 
 
+WAITING: weakref.WeakSet[Run] = weakref.WeakSet()  # runs of this process that wait for another
 HOLDERS: dict[Path, tuple[int, weakref.ref[Run]]] = {}  # of the locks of this process: its id, and the run
 
 
@@ -107,6 +108,18 @@ class Lock:
         return f"{name} (process {process})"
 
 
+def is_free(path: Path) -> bool:
+    """Whether nobody is at work on what is kept at `path`, as far as a look can tell."""
+    try:
+        with open(path.with_suffix(".lock")) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
+
+
 class Shared:
     """Something that one run makes, and that others with its key take over. Subclasses say how.
 
@@ -119,6 +132,7 @@ class Shared:
         self.run, self.name, self.path, self.since = run, name, path, since
         self.lock = Lock(path.with_suffix(".lock"))
         self.settled = False
+        self.useless: record.Stamp | None = None  # the stamp of a file that cannot be taken over
         self.next_look, self.refused, self.step_seen, self.still = 0.0, 0, -1, 0
 
     def take_over(self) -> bool:
@@ -127,21 +141,26 @@ class Shared:
 
     def settle(self) -> bool:
         """Whether the run may go on: it has taken over what another made, or is the one to make it."""
-        if self.settled or not self._is_time():
-            return self.settled
+        if not self.settled and self._is_time():
+            self._look()
+        (WAITING.discard if self.settled else WAITING.add)(self.run)
+        return self.settled
+
+    def _look(self) -> None:
         for _ in range(2):  # the second time with the lock: what was not there may have been made meanwhile
-            if self.is_there() and self.take_over():
-                self.lock.release()
-                break
+            if self.is_there() and (stamp := record.stamp(self.path)) != self.useless:
+                if self.take_over():
+                    self.lock.release()
+                    break
+                self.useless = stamp
             if self.lock.held or self.still >= STILL:
                 break
             if not self.lock.take(self.run, self.name):
                 self.refused += 1
                 if self.refused == 2:  # said once, and not of a run that is put off at the first look
                     print(f"{self.name}: waiting for {self.lock.holder()} to train {self.what}", file=sys.stderr)
-                return False
+                return
         self.settled = True
-        return True
 
     def is_there(self) -> bool:
         """Whether there is a file to read, young enough."""
@@ -158,7 +177,7 @@ class Shared:
     def _is_time(self) -> bool:
         """Whether to look at the files again. A run of this process that holds the lock is watched instead."""
         if (holder := self.lock.holder_here()) is not None and not self.lock.held:
-            self.still = self.still + 1 if holder.step == self.step_seen else 0
+            self.still = self.still + 1 if holder.step == self.step_seen and holder not in WAITING else 0
             self.step_seen = holder.step
             if self.still < STILL:
                 return False

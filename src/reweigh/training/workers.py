@@ -4,9 +4,9 @@ The number of threads changes floating-point sums, so a run keeps its own whatev
 from the runs side by side. They are processes and not threads because Python takes a large part of a small net's step,
 and only one thread at a time may run Python.
 
-A worker takes one run at a time. A run that would have to wait, because another trains what it needs, is put off while
-there is one that would not. A worker that is killed, for example by the kernel when memory is short, is not replaced:
-its run resumes from its checkpoint in one of the others.
+A worker takes one run at a time, and waits for none: one that would have to, because another trains what it needs, is
+put off until that one is done with it. A worker that is killed, for example by the kernel when memory is short, is not
+replaced: its run resumes from its checkpoint in one of the others.
 """
 
 import contextlib
@@ -20,10 +20,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
+from reweigh.config.names import RunName
 from reweigh.errors import ReweighError, TrainingError
 from reweigh.training.checkpoint import Clock, OutOfTime
+from reweigh.training.shared import Lock, is_free
 
 STEPS_A_MESSAGE = 50
 IDLE_SECONDS = 0.5
@@ -36,6 +39,24 @@ class Worker:
     process: BaseProcess
     pipe: Connection
     spec: dict[str, Any] | None = None
+
+
+@dataclass
+class PutOff:
+    """A run that waits for what another one makes at the path `awaited`."""
+
+    spec: dict[str, Any]
+    awaited: Path
+    told: bool = False
+
+    def tell(self) -> None:
+        """Say so, once."""
+        if not self.told:
+            print(
+                f"{RunName.of_spec(self.spec)}: waiting for {Lock(self.awaited.with_suffix('.lock')).holder()}",
+                file=sys.stderr,
+            )
+            self.told = True
 
 
 def _raised(spec: dict[str, Any], error: Exception) -> None:
@@ -59,36 +80,36 @@ def train(
     """
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     waiting: deque[dict[str, Any]] = deque(specs)
-    later: list[dict[str, Any]] = []  # runs that have been put off
+    put_off: list[PutOff] = []
     workers = [_start(context, make, clock.deadline) for _ in range(min(at_once, len(specs)))]
     failure: BaseException | None = None
     try:
-        while waiting or later or any(worker.spec for worker in workers):
-            if clock.stopping or failure:
+        while waiting or put_off or any(worker.spec for worker in workers):
+            if clock.stopping or failure or (clock.is_up() and not any(worker.spec for worker in workers)):
                 failure = failure or OutOfTime()
                 waiting.clear()
-                later.clear()
+                put_off.clear()
                 _ask_to_stop(workers)
-            _give(workers, waiting, later)
+            _take_up(put_off, waiting)
+            _give(workers, waiting)
+            if put_off and any(worker.spec is None for worker in workers):
+                put_off[0].tell()
             for pipe in wait([worker.pipe for worker in workers], timeout=0.2):
                 worker = next(worker for worker in workers if worker.pipe is pipe)
                 try:
                     kind, content = worker.pipe.recv()
                 except (EOFError, ConnectionResetError):
                     workers.remove(worker)
-                    failure = failure or _lost(worker, workers, waiting)
+                    failure = failure or _lost(worker, workers, waiting, put_off)
                     continue
                 if kind == "steps":
                     progress(content)
                     continue
                 given, worker.spec = worker.spec or {}, None
-                if kind == "later":
-                    later.append(given)
-                    continue
-                waiting.extendleft(reversed(later))  # what they need may be there now
-                later.clear()
                 if kind == "done":
                     done(content)
+                elif kind == "waits":
+                    put_off.append(PutOff(given, content))
                 elif kind == "stopped":
                     failure = failure or content
                 else:
@@ -115,20 +136,28 @@ def _start(context: Any, make: Callable[..., Any], deadline: float | None) -> Wo
     return Worker(process, ours)
 
 
-def _give(workers: list[Worker], waiting: deque[dict[str, Any]], later: list[dict[str, Any]]) -> None:
-    """Give idle workers the next specs; when only those are left that were put off, with the word to wait."""
+def _take_up(put_off: list[PutOff], waiting: deque[dict[str, Any]]) -> None:
+    """Have runs that were put off be next, if what they need is free."""
+    for one in reversed([one for one in put_off if is_free(one.awaited)]):
+        put_off.remove(one)
+        waiting.appendleft(one.spec)
+
+
+def _give(workers: list[Worker], waiting: deque[dict[str, Any]]) -> None:
+    """Give idle workers the next specs."""
     for worker in workers:
-        if worker.spec is None and (waiting or later):
-            wait_for_it = not waiting
-            worker.spec = later.pop(0) if wait_for_it else waiting.popleft()
+        if worker.spec is None and waiting:
+            worker.spec = waiting.popleft()
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has ended; `train` notices
-                worker.pipe.send((worker.spec, wait_for_it))
+                worker.pipe.send(worker.spec)
 
 
-def _lost(worker: Worker, others: list[Worker], waiting: deque[dict[str, Any]]) -> BaseException | None:
-    """Give the run of a worker that ended to the others; the error if there are none."""
+def _lost(
+    worker: Worker, others: list[Worker], waiting: deque[dict[str, Any]], put_off: list[PutOff]
+) -> BaseException | None:
+    """Give the run of a worker that ended to the others; the error if there are none, and something is left."""
     worker.process.join()
-    if worker.spec is None:
+    if worker.spec is None and (others or not put_off):
         return None
     if not others:
         return TrainingError(
@@ -136,7 +165,8 @@ def _lost(worker: Worker, others: list[Worker], waiting: deque[dict[str, Any]]) 
             "memory was short); the same command resumes from its last checkpoint"
         )
     print(f"a worker was killed; continuing with {len(others)} runs side by side", file=sys.stderr)
-    waiting.appendleft(worker.spec)
+    if worker.spec is not None:
+        waiting.appendleft(worker.spec)
     return None
 
 
@@ -164,14 +194,10 @@ def _work(pipe: Connection, make: Callable[..., Any], deadline: float | None, pa
             while not pipe.poll(IDLE_SECONDS):  # a fork has the other end too: no end of file comes
                 if clock.stopping or os.getppid() != parent:
                     raise _Orphaned
-            spec, wait_for_it = pipe.recv()
+            spec, job = pipe.recv(), None
             try:
                 job = make(spec, clock=clock)
-                if wait_for_it or job.ready():
-                    pipe.send(("done", job.finish(progress)))
-                else:
-                    job.release()
-                    pipe.send(("later", None))
+                pipe.send(("done", job.finish(progress)) if job.ready() else ("waits", job.awaited))
             except OutOfTime as stop:
                 pipe.send(("stopped", stop))
             except ReweighError as error:
@@ -179,5 +205,9 @@ def _work(pipe: Connection, make: Callable[..., Any], deadline: float | None, pa
             except Exception:
                 traceback.print_exc()
                 pipe.send(("failed", TrainingError("training failed; the traceback is above")))
+            finally:
+                if job is not None:
+                    job.release()
+                    job = None  # it holds the data, the model and its graphs
     except (_Orphaned, EOFError, BrokenPipeError, ConnectionResetError):
         os._exit(1)

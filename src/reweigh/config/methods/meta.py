@@ -6,16 +6,16 @@ from pydantic import Field
 
 from reweigh.config.cards import BenchEntry, Card
 from reweigh.config.methods.base import Loss
-from reweigh.config.specs import Count, Frozen
+from reweigh.config.specs import Count, Frozen, Rate
 
 
 class Options(Frozen):
     from_epoch: Count
     beta: Annotated[float, Field(ge=0, lt=1)]
-    weight_rate: Annotated[float, Field(gt=0)]
-    meta_learning_rate: Annotated[float, Field(gt=0)]
+    weight_rate: Rate
+    meta_learning_rate: Rate
     meta_milestones: list[Count]
-    meta_factor: Annotated[float, Field(gt=0)]
+    meta_factor: Rate
     meta_loss: Literal["cross_entropy", "own"]
     target_augment: bool
     loss: Loss

@@ -1,17 +1,15 @@
 """The card of plain training with any loss, class weights and resampling."""
 
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from reweigh.config import cards
 from reweigh.config.cards import Card, Look, PlannedStage
 from reweigh.config.methods.base import ClassBalance, Loss, loss_name
-from reweigh.config.specs import Count, Frozen
+from reweigh.config.specs import Count, Frozen, Rate
 
 
 class RateFactor(Frozen):
-    factor: Annotated[float, Field(gt=0)]
+    factor: Rate
     from_epoch: Count
 
 

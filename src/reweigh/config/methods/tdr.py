@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from reweigh.config.cards import BenchEntry, Card, Look
-from reweigh.config.specs import Frozen, Positive
+from reweigh.config.specs import Frozen, Positive, Rate
 
 
 class Options(Frozen):
     outer_every: Positive
-    outer_learning_rate: Annotated[float, Field(gt=0)]
+    outer_learning_rate: Rate
     clip_max: Annotated[float, Field(gt=0)] | None
     normalisation: Literal["class", "batch"]
     hypergradient_batch: Literal["fresh", "last"]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from reweigh.config.cards import Options, PlannedPrefix, PlannedStage
-from reweigh.config.specs import Frozen, Positive, Sampling, Schedule
+from reweigh.config.specs import Decay, Frozen, Positive, Rate, Sampling, Schedule, check_warmup
 
 
 class StageOne(Frozen):
@@ -20,9 +20,9 @@ class SecondStage(Frozen):
     epochs: Positive
     sampling: Sampling
     batch_size: Positive
-    learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate: Rate
     momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: Decay
     nesterov: bool
     schedule: Schedule
 
@@ -30,6 +30,11 @@ class SecondStage(Frozen):
     def _nesterov_has_momentum(self) -> "SecondStage":
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> "SecondStage":
+        check_warmup(self.schedule, self.epochs)
         return self
 
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from reweigh import canonical_json
+from reweigh.training.gpu_check.report import complain
 
 PART_BYTES = 12 * 2**20  # of the files in an archive, before they are compressed
 EVERY_SECONDS = 30.0
@@ -23,10 +24,16 @@ class Homeward:
         self.seen: set[Path] = set()  # of all archives
 
     def update(self, now: bool = False) -> None:
-        """Write the archive again, if the last time is a while ago."""
+        """Write the archive again, if the last time is a while ago. Where that fails, say so, and go on checking."""
         if not now and time.monotonic() - self.written < EVERY_SECONDS:
             return
         self.written = time.monotonic()
+        try:
+            self._update()
+        except OSError as error:
+            complain(f"{self.folder}: no archive could be written: {error.strerror or error}")
+
+    def _update(self) -> None:
         for path in self._new():
             if path in self.seen:
                 continue

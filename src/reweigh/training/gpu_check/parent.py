@@ -229,7 +229,13 @@ def _ended(process: subprocess.Popen[bytes]) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and those that it started. One that hangs in the driver may not end: nobody waits for it."""
+    """End a process and those that it started: one that trains saves its runs first.
+
+    One that hangs in the driver may not end: nobody waits for it.
+    """
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(KILL_SECONDS)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     try:
