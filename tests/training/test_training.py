@@ -248,3 +248,12 @@ def test_a_run_that_diverged_is_told_without_an_accuracy(tmp_path, raw_root):
     done = project.train(folder, project.spec_file(folder, RUN, learning_rate=1e12))
     assert done.returncode == 0, done.stderr
     assert re.search(rf"{RUN}: diverged at step \d+ \(.+\), \d+ steps in ", done.stderr)
+
+
+@pytest.mark.parametrize("text", ["x", "nan", "inf", "-1"])
+def test_a_time_between_checkpoints_that_is_none_is_refused(text, monkeypatch):
+    monkeypatch.setenv("REWEIGH_CHECKPOINT_SECONDS", text)
+    with pytest.raises(ConfigError, match=f"REWEIGH_CHECKPOINT_SECONDS={text}: write seconds"):
+        Keeper("a/b/seed0", "key")
+    monkeypatch.setenv("REWEIGH_CHECKPOINT_SECONDS", "")
+    assert Keeper("a/b/seed0", "key").every_seconds == 60

@@ -6,6 +6,7 @@ that no run resumes from the state of a different one.
 """
 
 import contextlib
+import math
 import os
 import shutil
 import sys
@@ -17,10 +18,25 @@ from typing import Any
 import torch
 
 from reweigh.canonical_json import atomic_file
+from reweigh.errors import ConfigError
 from reweigh.records.record import Stamp, stamp
 
 FOLDER = Path(".reweigh") / "checkpoints"
-EVERY_SECONDS = 60.0
+VARIABLE, EVERY_SECONDS = "REWEIGH_CHECKPOINT_SECONDS", 60.0
+
+
+def every_seconds() -> float:
+    """How old a checkpoint may get, in seconds. Raises ConfigError for what is no number of seconds."""
+    text = os.environ.get(VARIABLE, "")
+    try:
+        seconds = float(text) if text else EVERY_SECONDS
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ConfigError(
+            f"{VARIABLE}={text}: write seconds, from 0 (after each step) up; without it {EVERY_SECONDS:g}"
+        )
+    return seconds
 
 
 class OutOfTime(Exception):
@@ -69,7 +85,7 @@ class Keeper:
         self.facts: dict[str, Any] = {}
         self.measured: Callable[[], dict[str, Any]] = dict
         self.elsewhere: Callable[[Any], Path | None] = lambda run: None
-        self.every_seconds = float(os.environ.get("REWEIGH_CHECKPOINT_SECONDS", EVERY_SECONDS))
+        self.every_seconds = every_seconds()
         self.saved_at = time.monotonic()
         self.record, self.before = record, before
 
