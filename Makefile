@@ -66,6 +66,7 @@ pictures: architecture ## draw that and docs/one-number.png
 
 pages: setup ## write again what README and docs show of explain, audit and the verdicts
 	@$(BIN)/reweigh scorecard --scale paper --readme
+	@$(BIN)/reweigh scorecard --error-rates --to docs
 	@$(BIN)/python tools/pages.py
 
 clean: ## remove what can be made again: environment, caches, splits, logs, quick and smoke results (not raw data, not paper results)

@@ -93,7 +93,7 @@ def trained(tmp_path_factory, raw_root):
         bodies["also"] = Job({**spec, "setting": "noisy"}, CPU).finish()
         bodies["twin"] = Job({**config.resolve(TRAINED[4]), "experiment": "again"}, CPU).finish()
         spec = config.resolve(TRAINED[4])
-        spec["training"] |= {"learning_rate": 1e12, "epochs": 3}
+        spec["training"] |= {"learning_rate": 1e6, "epochs": 3}
         bodies["diverged"] = Job(spec, CPU).finish()
         clock = Clock()
         clock.stop()
