@@ -1,8 +1,10 @@
 """Runs that share their first stages, trained in the folder that a test is in."""
 
+import json
 from pathlib import Path
 
 from reweigh.training.run import Job
+from support import project
 from support.two_stages import CPU, spec_of
 
 KEPT = Path(".reweigh/prefixes")
@@ -30,3 +32,36 @@ def the_file():
 
 def locks():
     return list(KEPT.rglob("*.lock"))
+
+
+COUNTED = """
+import os, signal, sys
+from reweigh.training import run
+from reweigh.training.__main__ import main
+
+advance = run.Run.advance
+
+def counted(self):
+    with open("steps.log", "a") as log:
+        log.write(f"{self.spec['method']} {self.stage} {self.step}\\n")
+    advance(self)
+    if self.step == 3 and os.environ.get("DIES"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+run.Run.advance = counted
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def start_counted(folder, *specs, at_once="1", name="spec", **changes):
+    """The training command on some specs, in a process of its own that logs every step."""
+    paths = [folder / f"{name}{number}.json" for number in range(len(specs))]
+    for path, spec in zip(paths, specs, strict=True):
+        path.write_text(json.dumps(spec))
+    return project.start(folder, *paths, "--at-once", at_once, code=COUNTED, **changes)
+
+
+def counted():
+    """The steps that such processes have begun in this folder, in their order: method, stage, number in the run."""
+    rows = (line.split() for line in Path("steps.log").read_text().splitlines())
+    return [(method, int(stage), int(step)) for method, stage, step in rows]

@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import project
-from support.prefixes import KEPT, locks, outcome, trained
+from support.prefixes import KEPT, counted, locks, outcome, start_counted, trained
 from support.two_stages import CPU, spec_of
 
 from reweigh.config.names import RunName
@@ -20,35 +19,14 @@ from reweigh.training.checkpoint import Clock, OutOfTime
 from reweigh.training.run import Job
 from reweigh.training.shared import Lock
 
-COUNTED = """
-import os, sys
-from reweigh.training import run
-from reweigh.training.__main__ import main
 
-advance = run.Run.advance
-
-def counted(self):
-    with open("steps.log", "a") as log:
-        log.write(f"{self.spec['method']} {self.stage} {self.step}\\n")
-    advance(self)
-
-run.Run.advance = counted
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def started(folder, *methods, at_once="1", **changes):
-    """The training command on some methods, in a process of its own that logs every step."""
-    paths = []
-    for method in methods:
-        paths.append(folder / f"{method}.json")
-        paths[-1].write_text(json.dumps(spec_of(method)))
-    return project.start(folder, *paths, "--at-once", at_once, code=COUNTED, **changes)
+def started(folder, *methods, **options):
+    """The training command on some methods, in a process of its own."""
+    return start_counted(folder, *map(spec_of, methods), name="_".join(methods), **options)
 
 
 def steps_taken(stage):
-    rows = [line.split() for line in Path("steps.log").read_text().splitlines()]
-    return [(method, int(step)) for method, number, step in rows if int(number) == stage]
+    return [(method, step) for method, number, step in counted() if number == stage]
 
 
 def ended(method):
@@ -86,16 +64,13 @@ def test_a_worker_trains_something_else_before_it_waits(alone, folder):
         spec_of("lws", evaluate_every=40, epochs=40),
         spec_of("ncm", seed=1),
     ]
-    paths = [folder / f"{number}.json" for number in range(3)]
-    for path, spec in zip(paths, specs, strict=True):
-        path.write_text(json.dumps(spec))
-    process = project.start(folder, *paths, "--at-once", "2", code=COUNTED)
+    process = start_counted(folder, *specs, at_once="2")
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    steps = [line.split()[:2] for line in Path("steps.log").read_text().splitlines()]
-    (owner,) = {method for method, stage in steps if stage == "0"} - {"ncm"}
-    last_of_stage_one = max(number for number, step in enumerate(steps) if step == [owner, "0"])
-    assert ["ncm", "0"] in steps[:last_of_stage_one]
+    steps = [step[:2] for step in counted()]
+    (owner,) = {method for method, stage in steps if stage == 0} - {"ncm"}
+    last_of_stage_one = max(number for number, step in enumerate(steps) if step == (owner, 0))
+    assert ("ncm", 0) in steps[:last_of_stage_one]
     reused = {
         spec["method"]: record.read(record.record_path(str(RunName.of_spec(spec))))["prefix"]["reused"]
         for spec in specs
@@ -104,18 +79,18 @@ def test_a_worker_trains_something_else_before_it_waits(alone, folder):
     assert errors.count("waiting for") <= 1  # by the worker that has nothing else to do
 
 
-def test_workers_take_up_each_run_as_soon_as_its_stages_are_there(alone, folder):
+def test_workers_take_up_each_run_as_soon_as_its_stages_are_there(folder):
     """Two prefixes, a long one and a short one: nobody stays with a run of the long one while another could go on."""
-    long, short = {"seed": 0, "epochs": 60, "evaluate_every": 60}, {"seed": 1}
-    specs = [spec_of("joint", **long), spec_of("joint", **short), spec_of("ncm", **long), spec_of("crt", **short)]
-    paths = [folder / f"{number}.json" for number in range(4)]
-    for path, spec in zip(paths, specs, strict=True):
-        path.write_text(json.dumps(spec))
-    process = project.start(folder, *paths, "--at-once", "2", code=COUNTED)
-    _, errors = process.communicate(timeout=120)
+    long, short = {"seed": 0, "epochs": 300, "evaluate_every": 300}, {"seed": 1, "evaluate_every": 60}
+    specs = [spec_of("joint", **long), spec_of("crt", **short), spec_of("ncm", **long), spec_of("lws", **short)]
+    for spec in (specs[1], specs[3]):
+        spec["method_options"]["second_stage"]["epochs"] = 60
+    process = start_counted(folder, *specs, at_once="3")
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
-    ended = [record.read(record.record_path(str(RunName.of_spec(spec))))["ended"] for spec in specs]
-    assert ended[3] <= ended[0] and len(steps_taken(0)) == (60 + 2) * alone["joint"][0]["steps"] // 2
+    second = [method for method, stage, _ in counted() if stage == 1]
+    first, last = min(second.index("crt"), second.index("lws")), max(second.index("crt"), second.index("lws"))
+    assert second[first] in second[last:], "one after the other, though both could go on"
 
 
 def test_a_signal_while_runs_are_put_off_ends_at_once(folder):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from support import project
+from support.prefixes import counted, start_counted
 
 from reweigh.config import loading as config
 from reweigh.provenance import record_schema
@@ -157,51 +158,26 @@ def test_a_run_that_was_stopped_takes_its_twin_over(folder):
     assert steps == 0 and body["metrics"] == first["metrics"] and not list(Path(".reweigh/checkpoints").glob("*"))
 
 
-COUNTED = """
-import os, signal, sys
-from reweigh.training import run
-from reweigh.training.__main__ import main
-
-advance = run.Run.advance
-
-def counted(self):
-    with open("steps.log", "a") as log:
-        log.write(f"{self.spec['method']}\\n")
-    advance(self)
-    if self.step == 3 and os.environ.get("DIES"):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-run.Run.advance = counted
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def started(folder, name, spec, **changes):
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps(spec))
-    return project.start(folder, path, "--at-once", "1", code=COUNTED, **changes)
-
-
 def test_two_processes_at_the_same_time_train_twins_once(folder):
-    processes = [started(folder, "one", spec_of()), started(folder, "two", spec_of(**NAMES))]
+    processes = [start_counted(folder, spec_of(), name="one"), start_counted(folder, spec_of(**NAMES), name="two")]
     errors = [process.communicate(timeout=120)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
     bodies = [record.read(record.record_path(run)) for run in (RUN, TWIN)]
-    assert len(Path("steps.log").read_text().split()) == bodies[0]["steps"]
+    assert len(counted()) == bodies[0]["steps"]
     assert sorted(body["prefix"] is None for body in bodies) == [False, True]
     assert bodies[0]["metrics"] == bodies[1]["metrics"]
 
 
 def test_two_processes_on_the_very_same_run_train_it_once(folder):
-    processes = [started(folder, name, spec_of()) for name in ("one", "two")]
+    processes = [start_counted(folder, spec_of(), name=name) for name in ("one", "two")]
     errors = [process.communicate(timeout=120)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
     body = record.read(record.record_path(RUN))
-    assert len(Path("steps.log").read_text().split()) == body["steps"] and body["prefix"] is None
+    assert len(counted()) == body["steps"] and body["prefix"] is None
 
 
 def test_a_twin_of_a_run_that_was_killed_trains_itself(folder):
-    first = started(folder, "one", spec_of(), DIES="1", REWEIGH_CHECKPOINT_SECONDS="60")
+    first = start_counted(folder, spec_of(), DIES="1", REWEIGH_CHECKPOINT_SECONDS="60")
     first.communicate(timeout=120)
     assert first.returncode == -signal.SIGKILL
     body, steps = trained(spec_of(**NAMES))
