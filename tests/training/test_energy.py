@@ -1,6 +1,7 @@
 """Energy: what NVML's counter gives, None where it gives nothing, summed over the parts of a run that was stopped."""
 
 import ctypes
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,7 @@ from support import project
 
 from reweigh.config import loading as config
 from reweigh.records import record
-from reweigh.training import energy
+from reweigh.training import energy, interleave
 from reweigh.training import run as training
 from reweigh.training.checkpoint import Clock, OutOfTime
 from reweigh.training.energy import EnergyMeter, SharedCounter
@@ -136,6 +137,38 @@ def test_runs_on_one_card_share_its_energy_by_how_many_are_there():
     joules += 4  # read next: all of it is shared by those that are left
     assert third.joules() == 12
     assert third.joules() == 12  # asking twice charges nothing twice
+
+
+def test_a_run_that_is_put_off_keeps_no_share(tmp_path, raw_root, monkeypatch):
+    """All that the card spends is charged to the runs that have been there, whatever keeps those that left."""
+    monkeypatch.chdir(project.make(tmp_path, raw_root))
+    spent, jobs, bodies = [0.0], [], []
+    counter = SharedCounter(lambda: spent[0])
+    monkeypatch.setattr(EnergyMeter, "of", classmethod(lambda cls, device, before=0.0: cls(counter.join(), before)))
+
+    def make(spec):
+        job = Job(spec, CPU, Clock())
+        jobs.append(job)
+        advance = job.run.advance
+
+        def guarded():
+            if len(jobs) == 4 and jobs[3].run.step == 3:
+                job.keeper.save(job.run)  # so that none of its joules are lost
+                jobs.append(None)
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            advance()
+            spent[0] += 1
+
+        job.run.advance = guarded
+        return job
+
+    spec = config.resolve(RUN)
+    spec["training"]["epochs"] = 4
+    specs = [{**spec, "seed": seed} for seed in range(4)]
+    interleave.train(specs, 4, CPU, make, bodies.append, clock=time.perf_counter)
+    assert len(bodies) == 4 and None in jobs
+    assert sum(body["energy_joules"] for body in bodies) == pytest.approx(spent[0]) and spent[0] > 20
+    assert not counter.shares
 
 
 def test_one_counter_serves_all_runs_of_a_process(monkeypatch, no_counters):

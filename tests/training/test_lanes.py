@@ -1,133 +1,28 @@
-"""Lanes: whose time it is, who is whose neighbour, and what one run's error means for the others."""
+"""Lanes: who is whose neighbour, what one run's error means for the others, and what is freed when."""
 
-import copy
+import contextlib
+import errno
 import functools
+import gc
 import itertools
 import json
 import time
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from support import project
+from support.lanes import CELL, CPU, Run, World, job_of, plain_specs, specs
 from support.mnist_runs import outcome
 
-from reweigh.config import loading as config
 from reweigh.errors import DataError, TrainingError
 from reweigh.records.record import record_path
 from reweigh.training import interleave
 from reweigh.training.afresh import Afresh
-from reweigh.training.checkpoint import Clock
-from reweigh.training.interleave import Shares
+from reweigh.training.checkpoint import Clock, OutOfTime
 from reweigh.training.run import Job
-
-CPU = torch.device("cpu")
-CELL = "smoke/tdr/mnist-4v9/rho0.1"
-
-
-# --- time, by lanes ---------------------------------------------------------------------------------------------------
-
-
-class World:
-    """A clock, and what happens in it."""
-
-    def __init__(self):
-        self.now, self.written = 0.0, {}
-
-    def clock(self):
-        return self.now
-
-
-class Run:
-    """As much of a run as taking turns needs: each step makes the host wait for so many seconds."""
-
-    def __init__(self, world, waits, evaluates):
-        self.world, self.waits, self.evaluates = world, list(waits), evaluates
-        self.clock, self.seconds, self.step, self.execute = world.clock, 0.0, 0, None
-        self.course = SimpleNamespace(steps_per_epoch=0)
-
-    @property
-    def over(self):
-        return self.step == len(self.waits)
-
-    def advance(self):
-        started = self.clock()
-        self.world.now += self.waits[self.step]
-        self.seconds += self.clock() - started
-        self.step += 1
-        self.world.now += self.evaluates
-
-
-def job_of(spec, run, write=dict, keeper=lambda run: None):
-    """As much of a job as taking turns needs."""
-    return SimpleNamespace(spec=spec, run=run, write=write, keeper=keeper, ready=lambda: True, release=lambda: None)
-
-
-def seconds_of(waits, at_once, evaluates=0.0, saves=0.0):
-    """What runs are charged, by name, whose steps make the host wait so long; and how long all of it took."""
-    world = World()
-
-    def make(spec):
-        world.now += 5  # reading data: on nobody's account
-        run = Run(world, waits[spec["method"]], evaluates)
-
-        def write():
-            world.written[spec["method"]] = run.seconds
-            return spec
-
-        def keeper(run):
-            world.now += saves
-
-        return job_of(spec, run, write, keeper)
-
-    specs = [{"method": name, "data": {"dataset": "mnist"}, "model": {"name": "lenet"}} for name in waits]
-    interleave.train(specs, at_once, CPU, make, lambda record: None, clock=world.clock)
-    return world.written, world.now
-
-
-def test_a_run_that_waits_for_the_device_is_not_charged_the_time_of_all():
-    charged, _ = seconds_of({"first": [9, 9], "second": [0, 0], "third": [0, 0]}, 3)
-    assert charged == {"first": 6, "second": 6, "third": 6}
-
-
-def test_the_time_is_shared_by_the_lanes_that_are_there():
-    charged, _ = seconds_of({"short": [6], "long": [0, 4, 4], "later": [0, 2]}, 2)
-    # 6 s for `short` and `long`, 4 + 4 s for `long` and `later`, 2 s for `later` alone.
-    assert charged == {"short": 3, "long": 3 + 2 + 2, "later": 2 + 2 + 2}
-
-
-def test_alone_a_run_is_charged_all_of_its_steps_and_nothing_else():
-    charged, passed = seconds_of({"only": [1, 2, 3]}, 1, evaluates=100, saves=50)
-    assert charged == {"only": 6} and passed > 300
-
-
-def test_evaluation_and_checkpoints_are_nobodys():
-    charged, _ = seconds_of({"one": [2, 2], "other": [2, 2]}, 2, evaluates=100, saves=50)
-    assert charged == {"one": 1 + 1 + 1, "other": 1 + 1 + 1 + 2}  # its last step is alone on the device
-
-
-def test_shares_of_lanes_that_come_and_go():
-    world = World()
-    shares = Shares(world.clock)
-    shares.enter("a")
-    world.now = 4
-    assert shares.read("a") == 4
-    shares.enter("b")
-    world.now = 10
-    assert (shares.read("a"), shares.read("b")) == (7, 3)
-    world.now = 11
-    shares.leave("a")  # between two readings: nobody's
-    world.now = 15
-    assert shares.read("b") == 7
-
-
-def test_on_a_cpu_runs_count_processor_time_as_they_always_did(tmp_path, raw_root, monkeypatch):
-    monkeypatch.chdir(project.make(tmp_path, raw_root))
-    made = []
-    interleave.train(specs("tdr")[:1], 1, CPU, lambda spec: made.append(Job(spec, CPU)) or made[-1], lambda body: None)
-    assert made[0].run.clock is time.process_time
-
 
 # --- neighbours -------------------------------------------------------------------------------------------------------
 
@@ -161,26 +56,12 @@ def test_new_runs_get_ahead_of_each_other_so_that_they_do_not_all_evaluate_at_on
         return job_of(spec, run, keeper=lambda run: turn.__setitem__(0, turn[0] + 1))
 
     turn = [0]
-    specs = [{"data": {"dataset": "mnist"}, "model": {"name": "lenet"}, "seed": seed} for seed in range(lanes)]
-    interleave.train(specs, lanes, CPU, make, lambda record: None)
+    interleave.train(plain_specs(lanes), lanes, CPU, make, lambda record: None)
     ends = [at[seed][23] for seed in range(lanes)]  # when each was at the end of its second epoch
     assert all(a - b >= 8 for a, b in itertools.pairwise(ends)), ends
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
-
-
-def specs(*methods, seeds=2, epochs=4):
-    """Specs of smoke runs by method and seed."""
-    found = []
-    for method in methods:
-        for seed in range(seeds):
-            spec = copy.deepcopy(config.resolve(f"{CELL}/tdr/seed{seed}", root=project.ROOT))
-            paper = config.resolve(f"paper/tdr/mnist-4v9/rho0.1/{method}/seed{seed}", root=project.ROOT)
-            spec.update(method=method, uses=paper["uses"], method_options=paper["method_options"])
-            spec["training"]["epochs"] = epochs
-            found.append(spec)
-    return found
 
 
 class Trained:
@@ -210,6 +91,7 @@ def folder(tmp_path, raw_root):
     return project.make(tmp_path, raw_root)
 
 
+SAVED = ("tdr/seed0", "tdr/seed1", "er/seed0", "er/seed1")
 FAULTY = f"{CELL}/er/seed0"
 
 
@@ -232,6 +114,51 @@ def test_an_error_in_one_lane_leaves_the_others_alive_and_saved(folder, monkeypa
     shown = capsys.readouterr().err
     assert ("Traceback" in shown) == isinstance(error, RuntimeError)  # an error of ours says enough
     assert not (folder / record_path(FAULTY)).exists()
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "unsaved", "saved"),
+    [
+        ("time", "tdr/seed1", {"tdr/seed0", "er/seed0", "er/seed1"}),
+        ("error", "tdr/seed1", {"tdr/seed0", "er/seed0"}),
+        ("memory", "er/seed0", set()),  # the one that is put off
+    ],
+)
+def test_a_run_that_cannot_be_saved_keeps_no_other_from_being_saved(
+    folder, monkeypatch, capsys, ended_by, unsaved, saved
+):
+    clock, ended, done, failed = Clock(), [], [], []
+
+    def refuse(run):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def before(job):
+        job.keeper.clock = clock
+        if job.name.endswith(unsaved):
+            job.keeper.save = refuse  # as on a full disk
+        if ended or not (job.name.endswith("er/seed1") and job.run.step == 3):
+            return
+        ended.append(job)
+        if ended_by == "time":
+            clock.stop()
+        else:
+            raise DataError("a fault") if ended_by == "error" else torch.OutOfMemoryError("CUDA out of memory")
+
+    def found(steps):
+        if ended and len(ended) == 1:
+            ended.append({name for name in SAVED if list(Path(".reweigh/checkpoints", CELL, name).glob("*.pt"))})
+
+    trained = Trained(folder, monkeypatch, before)
+    with pytest.raises(OutOfTime) if ended_by == "time" else contextlib.nullcontext():
+        interleave.train(
+            specs("tdr", "er"), 4, CPU, trained.make, done.append, found, lambda spec, error: failed.append(error)
+        )
+    found(0)
+    assert ended[1] == saved
+    assert (len(done), len(failed)) == {"time": (0, 0), "error": (3, 1), "memory": (4, 0)}[ended_by]
+    said = capsys.readouterr().err
+    assert f"{CELL}/{unsaved}: cannot be saved ([Errno 28] No space left on device)" in said
+    assert "Traceback" not in said
 
 
 def test_a_run_that_cannot_be_prepared_is_reported_when_the_others_are_finished(folder, monkeypatch):
@@ -288,3 +215,72 @@ def test_lanes_end_with_the_bits_of_the_same_runs_alone(folder, monkeypatch, tmp
         job.finish()
         assert outcome(job.run) == together[job.name]
         assert json.loads(Path(record_path(job.name)).read_text())["seconds"] > 0
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("clock", [None, time.perf_counter], ids=["as on a CPU", "as on a GPU"])
+def test_runs_that_are_over_are_freed_before_the_next_is_made(folder, monkeypatch, clock):
+    """Finished, failed and put-off ones, whatever keeps the errors of those that failed."""
+    monkeypatch.chdir(folder)
+    runs, alive, errors, out_of_memory = [], [], [], []
+
+    def make(spec):
+        alive.append(sum(run() is not None for run in runs))
+        if (spec["method"], spec["seed"]) == ("none", 1):
+            raise DataError("cannot be prepared")
+        job = Job(spec, CPU, Clock())
+        known, advance = weakref.ref(job.run), type(job.run).advance
+        runs.append(known)
+
+        def guarded():
+            run = known()
+            if spec["method"] == "er" and run.step == 2:
+                raise DataError("a fault of this run")
+            if spec["seed"] == 3 and run.step == 5 and not out_of_memory:
+                out_of_memory.append(spec)
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            advance(run)
+
+        job.run.advance = guarded
+        return job
+
+    wanted = [*specs("tdr", seeds=4, epochs=2), *specs("er", "none", seeds=2, epochs=2)]
+    written = []
+    interleave.train(wanted, 4, CPU, make, written.append, failed=lambda spec, error: errors.append(error), clock=clock)
+    assert out_of_memory and len(written) == 5 and len(errors) == 3
+    assert alive[:4] == [0, 1, 2, 3] and max(alive[4:]) == 1, alive  # two at once from then on
+    del written
+    gc.collect()
+    assert not any(run() is not None for run in runs)
+
+
+def test_the_peak_of_a_run_trained_alone_is_not_that_of_those_before_it(monkeypatch):
+    """Memory counts from when the device is empty."""
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    allocated = SimpleNamespace(now=0, peak=0)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: setattr(allocated, "peak", allocated.now))
+    sizes = [100, 10, 40, 1]
+
+    def peaks(at_once):
+        found = {}
+
+        def make(spec):
+            size = sizes[spec["seed"]]
+            allocated.now += size
+            allocated.peak = max(allocated.peak, allocated.now)
+
+            def write():
+                found[size] = allocated.peak
+                allocated.now -= size
+                return spec
+
+            return job_of(spec, Run(World(), [0], 0), write)
+
+        interleave.train(plain_specs(4), at_once, torch.device("cuda"), make, lambda record: None)
+        return found
+
+    assert peaks(1) == {size: size for size in sizes}
+    assert peaks(2) == {100: 110, 10: 110, 40: 41, 1: 41}

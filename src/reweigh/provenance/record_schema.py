@@ -107,7 +107,10 @@ class Device(Part):
     name: str = key("its name, by the driver or the operating system")
     threads: Positive = key("threads of one operation on a CPU")
     precision: Literal["fp32", "tf32", "bf16"] = key("arithmetic of the model")
-    runs_at_once: Positive = key("runs that were meant to share the device, this one included")
+    runs_at_once: Positive = key(
+        "runs that were meant to share the device, this one included: the most in any part of its training; on a GPU "
+        "those of all processes that may share it"
+    )
     graph: Graph | None = key("CUDA graphs; null on a CPU")
 
 
@@ -326,8 +329,8 @@ class Record3(Newer):
 
     record_version: Literal[3] = key("version of this format")
     energy_joules: Annotated[float, Field(ge=0)] | None = key(
-        "energy of the card while the run was on it, J, its prefix included where it was taken over; runs that share "
-        "the card (`device.runs_at_once`) have equal shares. null where nothing measures it"
+        "energy of the card while the run was on it, J, its prefix included where it was taken over; runs of a process "
+        "that share the card (`device.runs_at_once`) have equal shares. null where nothing measures it"
     )
     stages: list[TestStage | ValidationStage] = key(
         "the stages of training, in order; empty for a method that trains nothing"

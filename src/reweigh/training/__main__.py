@@ -25,7 +25,7 @@ from reweigh.config.names import RunName
 from reweigh.errors import ConfigError, RecordError, ReweighError, TrainingError
 from reweigh.records import attestations, commit, record
 from reweigh.training import afresh
-from reweigh.training.device import take_lease
+from reweigh.training.device import slots_per_device, take_lease
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 ORDER = "order.txt"  # the names of the specs in a folder, in the order in which they are to be trained
@@ -130,9 +130,11 @@ def train(
     device, clock = pick_device(), Clock(deadline)
     at_once = min(at_once or automatic(waiting, device.type), len(waiting))
     since = told.since or (time.time() if again else None)  # what was trained before then is trained again
+    # Another process in a slot of the same device may train as many as this one, and the records of both must say so.
+    beside = at_once * (slots_per_device() if device.type == "cuda" else 1)
     with Progress(waiting) as progress, stopped_by_signals(clock):
         try:
-            make = functools.partial(Job, device=device, at_once=at_once, before=before, since=since)
+            make = functools.partial(Job, device=device, at_once=beside, before=before, since=since)
             _trained(waiting, make, device, clock, at_once, progress, outcome)
         except afresh.Afresh as stop:
             progress.note(f"going on in a fresh process: {stop}")

@@ -59,17 +59,23 @@ def lock_folder() -> Path:
     return folder
 
 
-def slots(devices: list[str]) -> list[tuple[str, Path]]:
-    """All slots as (device, lock file). $REWEIGH_SLOTS_PER_DEVICE (by default 1) processes may share a device.
+def slots_per_device() -> int:
+    """How many processes may share a device: $REWEIGH_SLOTS_PER_DEVICE, by default 1.
 
     Raises ConfigError if that is no number from 1.
     """
     said = os.environ.get(SLOTS, "").strip() or "1"
     if not re.fullmatch(r"[1-9][0-9]{0,3}", said):
         raise ConfigError(f"{SLOTS}={said}: set it to a whole number from 1, or unset it")
-    count = int(said)
+    return int(said)
+
+
+def slots(devices: list[str]) -> list[tuple[str, Path]]:
+    """All slots as (device, lock file). Raises the error of `slots_per_device`."""
     return [
-        (device, lock_folder() / f"{device.replace('/', '_')}.{slot}") for slot in range(count) for device in devices
+        (device, lock_folder() / f"{device.replace('/', '_')}.{slot}")
+        for slot in range(slots_per_device())
+        for device in devices
     ]
 
 

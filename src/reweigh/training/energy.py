@@ -57,7 +57,8 @@ def joules_of(uuid: str, nvml: Any | None = None) -> Callable[[], float | None]:
 class SharedCounter:
     """The energy counter of a card, its joules in equal shares for the runs that are on it.
 
-    A share that is dropped, because its run was, counts no more. It is read when a run comes, goes, or asks.
+    A share that left or was dropped counts no more. The counter is read when a run comes, goes, or asks. Each process
+    has a counter of its own: where several share the card, each charges its runs with all of the energy.
     """
 
     def __init__(self, read: Callable[[], float | None]) -> None:
@@ -134,6 +135,6 @@ class EnergyMeter:
         return self.before + end - self.start
 
     def stop(self) -> None:
-        """The run is over: other runs on the card bear what it spends from now on."""
+        """The run is over, or put off: other runs on the card bear what it spends from now on. May be called again."""
         if isinstance(self.read, Share):
             self.read.leave()

@@ -74,6 +74,7 @@ class Run:
         # What it has found so far. On a CPU the clock counts time spent computing, so that neighbours on the machine
         # do not count; on a GPU, time that passed.
         self.clock = time.perf_counter if device.type == "cuda" else time.process_time
+        self.resume = self.clock  # read where work goes on after an evaluation, which runs that share a clock skip
         self.seconds = 0.0
         self.diverged_at: int | None = None
         self.diverged_because: str | None = None
@@ -271,7 +272,7 @@ class Run:
     def _begin(self, last: int) -> None:
         """Call the method's `begin` for every stage up to number `last` that has not begun in this object."""
         for course in self.courses[self.begun : last + 1]:
-            started, self.method.logged = self.clock(), {}
+            started, self.method.logged = self.resume(), {}
             if course.stage.fresh and course.number:
                 self.model = self._new_model()
             if course.stage.part == "members" or course.stage.part != self.part:
@@ -286,7 +287,7 @@ class Run:
         """Let the method take what it needs from the model of the stage, and go on to the next."""
         if self.stage_over:
             self.stage_over(self)
-        started, self.method.logged = self.clock(), {}
+        started, self.method.logged = self.resume(), {}
         self.method.end(self.course.stage, self.model)
         self._keep(self.method.logged)
         self.seconds += self.clock() - started

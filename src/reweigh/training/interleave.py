@@ -10,7 +10,7 @@ import gc
 import sys
 import time
 import traceback
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -31,38 +31,56 @@ TOO_LARGE = (
 
 
 class Shares:
-    """The time that passes, in equal shares for the lanes that are there; what belongs to none is skipped.
+    """The time that passes, in equal shares for the accounts that are there; what belongs to none is skipped.
 
-    Charged alone, the first run that waits for the device would pay for the work of all.
+    Charged alone, the first run that waits for the device would pay for the work of all. It knows those accounts that
+    are there and no others, and an account knows no run: what is over can be freed.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.clock, self.last = clock, clock()
-        self.charged: defaultdict[object, float] = defaultdict(float)
-        self.there: set[object] = set()
+        self.there: set[Account] = set()
 
-    def read(self, lane: object) -> float:
-        """The seconds that a lane has been charged so far."""
+    def charge(self) -> None:
+        """Charge everybody who is there for the time since the last reading."""
         now = self.clock()
-        for other in self.there:
-            self.charged[other] += (now - self.last) / len(self.there)
+        for account in self.there:
+            account.charged += (now - self.last) / len(self.there)
         self.last = now
-        return self.charged[lane]
 
     def skip(self) -> None:
         """Charge nobody for the time since the last reading: evaluation, checkpoints, preparing a run."""
         self.last = self.clock()
 
-    def enter(self, lane: object) -> None:
-        """A lane is there from now on, if it was not."""
-        if lane not in self.there:
-            self.skip()
-            self.there.add(lane)
 
-    def leave(self, lane: object) -> None:
-        """A lane is there no more, or waits for another run and asks nothing of the device."""
-        self.skip()
-        self.there.discard(lane)
+class Account:
+    """The seconds that one run was `charged` so far. `read` and `resume` are the clock that it counts its work by."""
+
+    def __init__(self, shares: Shares) -> None:
+        self.shares, self.charged = shares, 0.0
+
+    def read(self) -> float:
+        """The seconds charged, at the end of a stretch of work; the time of a run that is not there is nobody's."""
+        if self in self.shares.there:
+            self.shares.charge()
+        else:
+            self.shares.skip()
+        return self.charged
+
+    def resume(self) -> float:
+        """The same where a stretch of work begins: nobody pays for what was done since the last one."""
+        self.shares.skip()
+        return self.charged
+
+    def enter(self) -> None:
+        """Be there from now on."""
+        self.shares.skip()
+        self.shares.there.add(self)
+
+    def leave(self) -> None:
+        """Be there no more, or wait for another run and ask nothing of the device."""
+        self.shares.skip()
+        self.shares.there.discard(self)
 
 
 class Lane:
@@ -72,10 +90,10 @@ class Lane:
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.job = self.inside(make)
         self.ahead = 0  # steps to take beyond one a turn
-        self.shares, self.seen = shares, 0.0
-        if shares is not None:
-            shares.enter(self)
-            self.job.run.clock = functools.partial(shares.read, self)
+        self.account, self.seen = Account(shares) if shares else None, 0.0
+        if self.account:
+            self.account.enter()
+            self.job.run.clock, self.job.run.resume = self.account.read, self.account.resume
 
     def inside(self, action: Callable[[], Any]) -> Any:
         """Call `action` with the lane's stream as the current one."""
@@ -84,24 +102,18 @@ class Lane:
 
     def step(self) -> bool:
         """One step of the job, then its keeper: a checkpoint, or the end, if it is time. False: it has to wait."""
-        if not self.job.ready():
-            if self.shares is not None:
-                self.shares.leave(self)
+        if not self._counting_itself(self.job.ready):
+            self.leave()
             if self.job.keeper.clock.is_up():
                 raise OutOfTime  # its state is as its last checkpoint says
             return False
         if self.job.run.over:
             return True
-        if self.shares is not None:
-            self.shares.enter(self)
+        if self.account:
+            self.account.enter()
         self._count()
-        self.job.run.advance()  # counts its own seconds but for evaluation, by the clock that it was given
-        if self.shares is not None:
-            self.shares.skip()
-            self.seen = self.shares.charged[self]
+        self._counting_itself(self.job.run.advance)
         self.job.keeper(self.job.run)
-        if self.shares is not None:
-            self.shares.skip()
         return True
 
     def save(self) -> None:
@@ -109,12 +121,24 @@ class Lane:
         self._count()
         self.inside(functools.partial(self.job.keeper.save, self.job.run))
 
+    def leave(self) -> None:
+        """Ask nothing of the device from now on."""
+        if self.account:
+            self.account.leave()
+
     def _count(self) -> None:
         """Add to the run's seconds its share of the time in which others had their turn."""
-        if self.shares is not None:
-            charged = self.shares.read(self)
-            self.job.run.seconds += charged - self.seen
-            self.seen = charged
+        if self.account:
+            self.job.run.seconds += self.account.charged - self.seen
+            self.seen = self.account.charged
+
+    def _counting_itself(self, action: Callable[[], Any]) -> Any:
+        """Call what counts the run's own seconds, by the clock that it was given."""
+        before = self.account.charged if self.account else 0.0
+        result = action()
+        if self.account:
+            self.seen += self.account.charged - before
+        return result
 
     @property
     def spoiled(self) -> bool:
@@ -173,29 +197,43 @@ class Turns:
         self.waiting = deque(sorted(specs, key=lambda spec: (spec["data"]["dataset"], spec["model"]["name"])))
         self.at_once = min(at_once, afresh.start().at_once or at_once)
         self.lanes: list[Lane] = []
-        self.stopped = False  # whether a lane has just ended before its run; its memory is not yet free
+        self.stopped = False  # whether a lane has just ended before its run
+        self.dropped = False  # whether lanes were taken away whose memory is not yet free
         self.device, self.make, self.done, self.progress, self.failed = device, make, done, progress, failed
         self.shares = shares
 
     def fill(self) -> None:
         """Give lanes to waiting runs, as many as may share the device."""
-        if self.stopped:  # here, where neither an exception nor a loop keeps the memory of the failed step
-            _free()
         self.stopped = False
+        self._clear()
         while self.waiting and len(self.lanes) < self.at_once:
-            spec, error = self.waiting.popleft(), None
-            try:
-                lane = Lane(functools.partial(self.make, spec), self.device, self.shares)
-            except Exception as caught:
-                error = _light(caught)
-            if error is None:
-                self._stagger(lane)
-                self.lanes.append(lane)
-            elif isinstance(error, torch.OutOfMemoryError):
-                self._fewer(spec, len(self.lanes) + 1)
-                _free()
-            else:
-                self._fail(spec, error)
+            self._begin(self.waiting.popleft())
+            self._clear()
+
+    def _clear(self) -> None:
+        """Free what runs without a lane held, here where neither an exception nor a loop has any of it."""
+        if self.dropped:
+            _free()
+        self.dropped = False
+        if not self.lanes and self.device.type == "cuda" and torch.cuda.is_initialized():
+            torch.cuda.reset_peak_memory_stats(self.device)  # `peak_bytes` is not that of earlier runs
+
+    def _begin(self, spec: dict[str, Any]) -> None:
+        """Prepare a run and give it a lane, if it fits."""
+        error: Exception | None = None
+        try:
+            lane = Lane(functools.partial(self.make, spec), self.device, self.shares)
+        except Exception as caught:
+            error = _light(caught)
+        if error is None:
+            self._stagger(lane)
+            self.lanes.append(lane)
+            return
+        self.dropped = True
+        if isinstance(error, torch.OutOfMemoryError):
+            self._fewer(spec, len(self.lanes) + 1)
+        else:
+            self._fail(spec, error)
 
     def once_each(self) -> None:
         """A turn of every lane; no further, if one of them had to stop."""
@@ -221,10 +259,9 @@ class Turns:
                 self.done(lane.inside(lane.job.write))
                 self._drop(lane)
         except OutOfTime:
-            for other in self.lanes:
-                if other is not lane and not other.job.run.over:
-                    other.save()
-                other.job.release()
+            self._save_all(but=lane)  # which is saved, or has nothing new
+            for each in self.lanes:
+                each.job.release()
             raise
         except Exception as caught:
             error = _light(caught)
@@ -254,7 +291,7 @@ class Turns:
         if isinstance(error, torch.OutOfMemoryError):
             self._fewer(spec, active)
             for other in reversed(self.lanes[self.at_once :]):
-                other.save()
+                _save(other)
                 self.waiting.appendleft(other.job.spec)
                 self._drop(other)
             return
@@ -269,7 +306,7 @@ class Turns:
         if not isinstance(error, ReweighError):
             traceback.print_exception(error)
             error = TrainingError(_in_a_line(error))
-        self.failed(spec, error)
+        self.failed(spec, _without_frames(error))  # who keeps the error must not keep the run
 
     def _fewer(self, spec: dict[str, Any], active: int) -> None:
         """Memory ran out with `active` runs side by side, in one of `spec`: at most half as many from now on."""
@@ -280,21 +317,28 @@ class Turns:
             self.at_once = active // 2
             self.waiting.appendleft(spec)
 
-    def _save_all(self) -> None:
-        """Save the runs that are on the device, if that is possible."""
-        try:
-            for lane in self.lanes:
-                if not lane.job.run.over:
-                    lane.save()
-        except Exception as error:
-            print(f"no run can be saved ({_in_a_line(error)}); they go on from earlier checkpoints", file=sys.stderr)
+    def _save_all(self, but: Lane | None = None) -> None:
+        """Save the runs that are on the device, each by itself, but perhaps one."""
+        for lane in self.lanes:
+            if lane is not but:
+                _save(lane)
 
     def _drop(self, lane: Lane) -> None:
         """Take a lane away; what its run was training for others too is theirs to go on with."""
         self.lanes.remove(lane)
+        self.dropped = True
         lane.job.release()
-        if self.shares is not None:
-            self.shares.leave(lane)
+        lane.leave()
+
+
+def _save(lane: Lane) -> None:
+    """Save a run if that is possible. If not, no other run has to suffer for it."""
+    try:
+        if not lane.job.run.over:
+            lane.save()
+    except Exception as error:
+        name, why = _name(lane.job.spec), _in_a_line(error)
+        print(f"{name}: cannot be saved ({why}); it goes on from an earlier checkpoint, if any", file=sys.stderr)
 
 
 def _name(spec: dict[str, Any]) -> str:
@@ -306,11 +350,14 @@ def _in_a_line(error: Exception) -> str:
 
 
 def _light(error: Exception) -> Exception:
-    """An error for want of memory without the frames of its traceback, which keep the tensors of the failed step."""
-    if isinstance(error, torch.OutOfMemoryError):
-        error.__context__ = error.__cause__ = None
-        return error.with_traceback(None)
-    return error
+    """An error for want of memory without the frames that hold it; any other as it is."""
+    return _without_frames(error) if isinstance(error, torch.OutOfMemoryError) else error
+
+
+def _without_frames(error: Exception) -> Exception:
+    """An error without the frames of its traceback, which keep the tensors of the failed step."""
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)
 
 
 def _answers(device: torch.device) -> bool:

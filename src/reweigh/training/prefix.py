@@ -53,6 +53,8 @@ class SharedPrefix(Shared):
         super().__init__(run, name, folder / f"{key}.pt", since)
         self.part = self.path.with_suffix(".part")
         self.prefix, self.key, self.peak, self.joules, self.facts = prefix, key, peak, joules, facts
+        self.at_once: Callable[[], int] = lambda: 1  # how many runs share the device, at most
+        self.taken_at_once = 1  # how many did while what was taken over was trained
         self.settled = run.over or run.stage >= prefix.stages
         run.stage_over = self.keep
 
@@ -76,6 +78,7 @@ class SharedPrefix(Shared):
             kept = torch.load(file, map_location=self.run.device, weights_only=False)
         self.run.load_state(kept["state"])
         self.facts = {**kept["facts"], **self._facts(reused=True, content=content)}
+        self.taken_at_once = kept.get("runs_at_once", 1)
         return True
 
     def keep(self, run: Run) -> None:
@@ -85,7 +88,8 @@ class SharedPrefix(Shared):
         cost = {"seconds": run.seconds, "steps": run.step, "peak_bytes": self.peak(), "energy_joules": self.joules()}
         facts = {"run": self.name, **cost}
         state = io.BytesIO()
-        torch.save({"state": {**run.state(), "optimiser": None}, "facts": facts}, state)  # its optimiser ends with it
+        without_optimiser = {**run.state(), "optimiser": None}  # which ends with these stages
+        torch.save({"state": without_optimiser, "facts": facts, "runs_at_once": self.at_once()}, state)
         content = self._digest(state.getvalue()) + state.getvalue()
         with atomic_file(self.path) as file:
             file.write(content)

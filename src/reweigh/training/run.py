@@ -36,6 +36,7 @@ from reweigh.training.twins import Twin
 
 LOCK = Path("envs/requirements.lock")
 DECIDING = ("torch", "numpy")  # the libraries by which an audit compares a record with its lock
+AT_ONCE = "runs_at_once"  # of the facts that a checkpoint carries
 COMPUTE = ("torch", "numpy", "pillow", "cuda", "cudnn")  # of `environment`: the libraries that decide numbers
 
 
@@ -126,9 +127,10 @@ def run_key(spec: dict[str, Any], split_digest: str, device: torch.device) -> st
 class Job:
     """A run with its split, its checkpoint and its record. It resumes from a checkpoint if there is one.
 
-    `at_once` runs share the device; `before` has the stamps of the records, by run, from when they were seen not to be
-    current. What other runs made before `since` (as `time.time()` counts; None: ever) is not taken over. Raises the
-    errors of `obtain` and of the readers, before the first step.
+    `at_once` runs share the device now; the record states the most that did in any part of what it charges the run for.
+    `before` has the stamps of the records, by run, from when they were seen not to be current. What other runs made
+    before `since` (as `time.time()` counts; None: ever) is not taken over. Raises the errors of `obtain` and of the
+    readers, before the first step.
     """
 
     def __init__(
@@ -156,7 +158,7 @@ class Job:
         key, path = run_key(spec, self.split.digest(), device), record.record_path(self.name)
         stamp = record.stamp(path) if before is None else before[self.name]
         self.keeper = Keeper(self.name, key, clock, record=path, before=stamp)
-        self.keeper.facts = {"started": started, "resumed": 0, "energy_joules": 0.0, "prefix": None}
+        self.keeper.facts = {"started": started, "resumed": 0, "energy_joules": 0.0, "prefix": None, AT_ONCE: at_once}
         self.keeper.resume(self.run)
         self.meter = EnergyMeter.of(device, self.keeper.facts["energy_joules"])
         self.keeper.measured = self._measured
@@ -172,6 +174,7 @@ class Job:
             key, peak = key_of(self.spec, prefix, around), lambda: peak_bytes(self.device)
             facts = self.keeper.facts["prefix"]
             self.prefix = SharedPrefix(self.run, self.name, prefix, key, peak, facts, self.meter.joules, since)
+            self.prefix.at_once = self.most_at_once
             self.keeper.elsewhere = self.prefix.unfinished
         try:
             self.ready()
@@ -181,7 +184,13 @@ class Job:
 
     def _measured(self) -> dict[str, Any]:
         """What the record says of the run and its state does not, as of now."""
-        return {"energy_joules": self.meter.joules(), "prefix": self.prefix.facts if self.prefix else None}
+        prefix = self.prefix.facts if self.prefix else None
+        return {"energy_joules": self.meter.joules(), "prefix": prefix, AT_ONCE: self.most_at_once()}
+
+    def most_at_once(self) -> int:
+        """The most runs that shared the device, this one included, in any part of what its record charges it for."""
+        taken = self.prefix.taken_at_once if self.prefix else 1
+        return max(self.at_once, self.keeper.facts.get(AT_ONCE, 1), taken)
 
     def ready(self) -> bool:
         """Whether the run can take its next step; not while another trains the same run, or the same first stages."""
@@ -202,7 +211,8 @@ class Job:
         return self.prefix.path if self.prefix and self.twin.settled else self.twin.path
 
     def release(self) -> None:
-        """Let others have what this run has begun: it does not go on in this object."""
+        """Let others have what this run has begun, and the card: it does not go on in this object."""
+        self.meter.stop()
         for part in (self.twin, self.prefix):
             if part is not None:
                 part.release()
@@ -264,7 +274,7 @@ class Job:
             "group_sizes": None if run.evaluation.group_is_label else described["group_sizes"],
             "raw": packed.sources(described["raw"], spec["data"]["dataset"], spec["data"]["options"]),
             "ended": now(),
-            **self.keeper.facts,
+            **{name: fact for name, fact in self.keeper.facts.items() if name != AT_ONCE},
         }
 
     def _results(self, path: Path) -> dict[str, Any]:
@@ -278,7 +288,7 @@ class Job:
             "environment": environment(),
             "device": {
                 **device_facts(self.device, self.spec),
-                "runs_at_once": self.at_once,
+                "runs_at_once": self.most_at_once(),
                 "graph": self.graphs.report() if self.graphs else self.uncaptured,
             },
             "gpu_seconds": run.seconds if self.device.type == "cuda" else 0.0,
