@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 
 import pytest
 from support import project
@@ -39,6 +40,55 @@ def test_it_says_nothing_of_code_that_was_changed_after_it(told, monkeypatch):
     assert commit.carried(told.parent) == HOME
     monkeypatch.setattr(commit, "source_digest", lambda: "0" * 64)
     assert commit.carried(told.parent) == commit.UNKNOWN
+
+
+@pytest.fixture
+def git(tmp_path):
+    """Git in a repository, `outer`, with one commit of a file of its own."""
+    outer = tmp_path / "outer"
+    outer.mkdir()
+
+    def git(*command):
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        return subprocess.run(["git", *who, *command], cwd=outer, check=True, capture_output=True, text=True).stdout
+
+    git("init", "-q")
+    (outer / "theirs.txt").write_text("theirs")
+    git("add", ".")
+    git("commit", "-qm", "theirs")
+    return git
+
+
+def copied(tmp_path):
+    """A project without `.git` inside that repository."""
+    (tmp_path / "outer/project/src/reweigh").mkdir(parents=True)
+    (tmp_path / "outer/project/src/reweigh/code.py").write_text("x = 1")
+    return tmp_path / "outer/project"
+
+
+def test_the_commit_of_a_repository_around_the_project_is_not_its_own(tmp_path, git, told, monkeypatch):
+    project_ = copied(tmp_path)
+    assert commit._asked(project_) == commit.UNKNOWN
+    assert commit._asked(tmp_path / "outer")["commit"] == git("rev-parse", "HEAD").strip()
+    monkeypatch.chdir(project_)
+    commit._here.cache_clear()
+    commit.look_in([told.parent])
+    try:
+        assert commit.git_state() == HOME
+    finally:
+        commit.look_in([])
+        commit._here.cache_clear()
+
+
+def test_a_repository_that_has_the_project_in_a_folder_tells_its_commit(tmp_path, git):
+    project_ = copied(tmp_path)
+    git("add", ".")
+    assert commit._asked(project_) == commit.UNKNOWN  # not in any commit yet
+    git("commit", "-qm", "project")
+    (tmp_path / "outer/theirs.txt").write_text("edited")  # elsewhere
+    assert commit._asked(project_) == {"commit": git("rev-parse", "HEAD").strip(), "dirty": False}
+    (project_ / "src/reweigh/code.py").write_text("x = 2")
+    assert commit._asked(project_)["dirty"] is True
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"source_digest": "0"}'])

@@ -9,6 +9,7 @@ The file has the digest of the package's source, so that it says nothing of code
 
 import functools
 import json
+import os
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from reweigh.digest import PACKAGE, digest, file_digest
 
 NAME = "commit.json"
+SOURCE = "src/reweigh"  # what a repository has at its commit, if that is one of the project
 UNKNOWN = {"commit": None, "dirty": None}
 _folders: list[Path] = []
 
@@ -65,7 +67,7 @@ def _here() -> dict[str, Any]:
 
 
 def _asked(root: Path) -> dict[str, Any]:
-    """What git says."""
+    """What git says: nothing, if the project merely lies in a folder of another repository."""
 
     def ask(*command: str) -> str | None:
         try:
@@ -74,6 +76,8 @@ def _asked(root: Path) -> dict[str, Any]:
             return None
         return done.stdout.strip()
 
-    commit = ask("rev-parse", "HEAD")
-    status = ask("status", "--porcelain", "--untracked-files=no") if commit else None
+    top = ask("rev-parse", "--show-toplevel")
+    known = top and (os.path.samefile(top, root) or ask("rev-parse", "--verify", "--quiet", f"HEAD:./{SOURCE}"))
+    commit = ask("rev-parse", "HEAD") if known else None
+    status = ask("status", "--porcelain", "--untracked-files=no", "--", ".") if commit else None
     return {"commit": commit, "dirty": None if status is None else bool(status)}
