@@ -4,6 +4,7 @@ import csv
 import itertools
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,8 +168,12 @@ def test_every_exact_route_to_a_hessian_product_gives_the_same(small):
     problem, other_order = second_order.Curvature(CPU, 8), second_order.Curvature(CPU, 8, "nchw")
     product = problem.ours()()
     assert implicit.norm(product) > 0
-    for found in (problem.double_backward()(), problem.forward_over_reverse(), other_order.double_backward()()):
-        assert second_order.relative_error(found, product) < 0.01
+    routes = [problem.forward_over_reverse]
+    for one in (problem, other_order):  # of a graph that is kept, and of one that is made for it
+        routes += [one.ours(kept=True), one.ours(kept=False), one.double_backward(kept=True)]
+        routes += [one.double_backward(kept=False)] * 2
+    for route in routes:
+        assert second_order.relative_error(route(), product) < 0.01
     assert not other_order.parameters["blocks.0.conv1.weight"].is_contiguous(memory_format=torch.channels_last)
 
 
@@ -200,14 +205,38 @@ def test_the_penalised_gradient_is_that_of_the_public_codes_loop_and_leaves_no_t
 
 
 def test_routes_are_measured_against_a_plain_gradient(small):
-    lines = second_order.routes(small)
+    lines = second_order.routes(replace(small, rounds=3))
     assert {one.baseline for one in lines} == {
         "ResNet-32, B = 4: a plain gradient",
         "ResNet-32, B = 8: the loss alone",
     }
-    assert len(lines) == 10 and all(one.ratio > 0 for one in lines)
+    assert len(lines) == 15 and all(one.ratio > 0 and one.rounds == 3 for one in lines)
     (note,) = [one.note for one in lines if "difference" in one.contender]
     assert note.startswith("relative error")
+
+
+def test_what_makes_a_graph_is_timed_beside_what_makes_one_too(small, monkeypatch):
+    """And the product alone beside products alone: a graph is a loss at θ, once for each unit of work or not at all."""
+    passes = []
+    loss = second_order.Curvature.loss
+    monkeypatch.setattr(second_order.Curvature, "loss", lambda *known: passes.append(1) or loss(*known))
+    counted = {}
+    for name, (work, _) in second_order.hessian_products(CPU, 4).items():
+        before = len(passes)
+        work()
+        work()
+        counted[name] = len(passes) - before
+    kept, whole = (
+        {name.removeprefix(kind): count for name, count in counted.items() if name.startswith(kind)}
+        for kind in (second_order.KEPT, second_order.WHOLE)
+    )
+    assert set(kept.values()) == {0} and len(kept) == 4 and set(kept) < set(whole)
+    assert whole.pop(", difference of gradients") == 4 and set(whole.values()) == {2} and len(whole) == 5
+    assert len(kept) + len(whole) + 2 == len(counted)
+
+
+def test_every_hypergradient_takes_the_rounds_that_were_asked_for(small):
+    assert {one.rounds for one in pairs.hypergradients(replace(small, rounds=3))} == {3}
 
 
 def test_the_weight_network_learns_every_fifth_step_only(small):
@@ -252,7 +281,7 @@ def test_bookkeeping_is_a_share_of_the_step(small):
 
 def test_pairs_are_measured_in_time_and_memory(small):
     problem = pairs.Problem(make.run_of(make.spec_of("lenet", "er"), CPU), 8)
-    twin, own = pairs._pair(small, "LeNet", problem.by_example(), rounds=2)
+    twin, own = pairs._pair(small, "LeNet", problem.by_example())
     assert own.baseline == twin.contender == "LeNet, double backpropagation" and own.ratio > 0
     assert own.peak_mebibytes is None or own.peak_mebibytes >= 0
 

@@ -29,6 +29,9 @@ GROUPS = {
 def main(groups: list[str] | None = None, rounds: int = 7, folder: Path | None = None) -> list[Line]:
     """Measure groups (all if none is named) over `rounds` rounds, and print the table.
 
+    A round of `bookkeeping` or `packed` is whole epochs or runs: these take a half or a third as many, at least two.
+    Each line states its own.
+
     The csv and the figure are written (to `folder`, by default results/bench) only if all groups were measured, so that
     all their values are from one run. Raises ConfigError for a group that does not exist.
     """

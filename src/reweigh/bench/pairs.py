@@ -97,24 +97,22 @@ def _first(batch: Batch, size: int) -> Batch:
 
 def hypergradients(bench: Bench) -> list[Line]:
     """Every pair on ResNet-32, those of plain losses on LeNet too."""
-    rounds, lines = max(2, bench.rounds // 2), []
+    lines: list[Line] = []
     torch.set_num_threads(all_cores())
     run = make.run_of(make.spec_of("resnet32"), bench.device)
     title, size = make.MODELS["resnet32"]
     whole, small = Problem(run, size), Problem(run, SMALL)
-    lines += _pair(bench, f"{title}, B = {size}: by example", whole.by_example(), rounds)
-    lines += _pair(bench, f"{title}, B = {size}: by weight network", whole.by_network(), rounds)
-    lines += _pair(bench, f"{title}, B = {SMALL}: implicit, J = {TERMS}", small.by_design(), rounds)
+    lines += _pair(bench, f"{title}, B = {size}: by example", whole.by_example())
+    lines += _pair(bench, f"{title}, B = {size}: by weight network", whole.by_network())
+    lines += _pair(bench, f"{title}, B = {SMALL}: implicit, J = {TERMS}", small.by_design())
     torch.set_num_threads(1)
     small = Problem(make.run_of(make.spec_of("lenet", target_batch_size=50), bench.device), 50)
-    lines += _pair(bench, "LeNet, B = 50: by example", small.by_example(), bench.rounds, repeat=10)
-    lines += _pair(bench, "LeNet, B = 50: by weight network", small.by_network(), bench.rounds, repeat=10)
+    lines += _pair(bench, "LeNet, B = 50: by example", small.by_example(), repeat=10)
+    lines += _pair(bench, "LeNet, B = 50: by weight network", small.by_network(), repeat=10)
     return lines
 
 
-def _pair(
-    bench: Bench, name: str, pair: Pair, rounds: int, twin: str = "double backpropagation", repeat: int = 1
-) -> list[Line]:
+def _pair(bench: Bench, name: str, pair: Pair, twin: str = "double backpropagation", repeat: int = 1) -> list[Line]:
     """Two lines: the twin, then what is measured against it. Memory is measured first, which also warms both up."""
 
     def contender(work: Callable[[], Any]) -> Contender:
@@ -123,7 +121,7 @@ def _pair(
         return Contender(bench.timed(lambda: [work() for _ in range(repeat)], repeat), peak_mebibytes=peak)
 
     ours, theirs = (contender(work) for work in pair)
-    other, own = bench.compare("hypergradients", {f"{name}, {twin}": theirs, name: ours}, rounds=rounds)
+    other, own = bench.compare("hypergradients", {f"{name}, {twin}": theirs, name: ours})
     if other.peak_mebibytes and own.peak_mebibytes is not None:
         own = replace(own, note=f"{own.peak_mebibytes / other.peak_mebibytes:.2f} of the memory")
     return [other, own]

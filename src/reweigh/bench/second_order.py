@@ -8,6 +8,10 @@
 | difference of gradients   | no    | (∇L(θ + ε v) − ∇L(θ − ε v)) / 2ε; its relative error is in the note of its line |
 | the public code's loop    | yes   | of the penalty: `penalised_loop.py`, NCHW                                       |
 
+A product is measured in two ways, each beside its like alone. Where many products of one graph are wanted, as of an
+implicit hypergradient, the graph is made once: `KEPT` lines are the product alone, of the routes that keep a graph.
+`WHOLE` lines are a graph and one product of it, by every route; those that keep none have no other.
+
 The difference of gradients counts every ReLU that changes sides between its two points, which the Hessian does not:
 on a net with ReLUs it does not approach the product as ε falls, until ε is too small for any to change.
 """
@@ -28,6 +32,8 @@ from reweigh.hypergrad import implicit, lookahead, penalty
 from reweigh.hypergrad.lookahead import OuterLoss, Parameters
 
 Work = Callable[[], Any]
+KEPT, WHOLE = "Hessian-vector product", "graph and one Hessian-vector product"  # of the names of lines
+PYTORCH = "PyTorch's double backward"
 STEP = 0.01  # of the difference of gradients: ε ‖v‖, as in DARTS (Liu et al., ICLR 2019)
 
 
@@ -46,16 +52,21 @@ class Curvature:
         """An ordinary gradient."""
         return lookahead.gradient(self.loss, self.parameters)
 
-    def ours(self) -> Work:
-        gradient = implicit.TrainingGradient([self.loss], self.parameters, {})
+    def ours(self, kept: bool = True) -> Work:
+        """The product of a graph that is made here and `kept`; else the graph is made with the product."""
+        gradient = implicit.TrainingGradient([self.loss], self.parameters, {}, keep_graphs=kept)
         return lambda: gradient.hessian_product(self.direction)
 
-    def double_backward(self) -> Work:
-        """PyTorch's own, of a graph that is made once."""
+    def double_backward(self, kept: bool = True) -> Work:
+        """PyTorch's own; `kept` as above."""
         leaves = {name: value.detach().requires_grad_() for name, value in self.parameters.items()}
         inputs = list(leaves.values())
-        gradients = torch.autograd.grad(self.loss(leaves), inputs, create_graph=True)
-        return lambda: torch.autograd.grad(gradients, inputs, self.direction, retain_graph=True)
+
+        def graph() -> tuple[torch.Tensor, ...]:
+            return torch.autograd.grad(self.loss(leaves), inputs, create_graph=True)
+
+        made = graph() if kept else None
+        return lambda: torch.autograd.grad(made or graph(), inputs, self.direction, retain_graph=kept)
 
     def forward_over_reverse(self) -> tuple[torch.Tensor, ...]:
         return forward_over_reverse(self.loss, self.parameters, self.direction)
@@ -103,17 +114,20 @@ def relative_error(found: tuple[torch.Tensor, ...], exact: tuple[torch.Tensor, .
 
 
 def hessian_products(device: torch.device, size: int) -> dict[str, tuple[Work, str]]:
-    """A plain gradient, then the product by each route, with the note of its line."""
+    """A plain gradient, then the product alone and with its graph by each route, with the note of its line."""
     problem, plain_order = Curvature(device, size), Curvature(device, size, "nchw")
-    ours = problem.ours()
-    error = relative_error(problem.difference(), ours())
-    return {
-        "a plain gradient": (problem.plain, ""),
-        "Hessian-vector product": (ours, ""),
-        "Hessian-vector product, PyTorch's double backward": (problem.double_backward(), ""),
-        "Hessian-vector product, PyTorch's double backward, NCHW": (plain_order.double_backward(), ""),
-        "Hessian-vector product, forward over reverse": (problem.forward_over_reverse, ""),
-        "Hessian-vector product, difference of gradients": (problem.difference, f"relative error {error:.3g}"),
+    error = relative_error(problem.difference(), problem.ours(kept=False)())
+    found: dict[str, tuple[Work, str]] = {"a plain gradient": (problem.plain, "")}
+    for kind, kept in ((KEPT, True), (WHOLE, False)):
+        found |= {
+            kind: (problem.ours(kept), ""),
+            f"{kind}, NCHW": (plain_order.ours(kept), ""),
+            f"{kind}, {PYTORCH}": (problem.double_backward(kept), ""),
+            f"{kind}, {PYTORCH}, NCHW": (plain_order.double_backward(kept), ""),
+        }
+    return found | {
+        f"{WHOLE}, forward over reverse": (problem.forward_over_reverse, ""),
+        f"{WHOLE}, difference of gradients": (problem.difference, f"relative error {error:.3g}"),
     }
 
 
@@ -149,7 +163,7 @@ def penalised_steps(device: torch.device, size: int) -> dict[str, tuple[Work, st
     return {
         "the loss alone": (problem.plain, ""),
         "gradient-norm penalty": (problem.ours, ""),
-        "gradient-norm penalty, PyTorch's double backward": (problem.loop(), ""),
+        f"gradient-norm penalty, {PYTORCH}": (problem.loop(), ""),
         "gradient-norm penalty, the public code's loop, NCHW": (plain_order.loop(), ""),
     }
 
@@ -165,5 +179,5 @@ def routes(bench: Bench) -> list[Line]:
             bench.progress(f"second derivatives: {name}")
             peak = bench.peak_of(work)
             contenders[f"{title}, B = {count}: {name}"] = Contender(bench.timed(work), note=note, peak_mebibytes=peak)
-        lines += bench.compare("hypergradients", contenders, rounds=max(2, bench.rounds // 2))
+        lines += bench.compare("hypergradients", contenders)
     return lines
