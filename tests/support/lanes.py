@@ -28,7 +28,6 @@ class Run:
     def __init__(self, world, waits, evaluates):
         self.world, self.waits, self.evaluates = world, list(waits), evaluates
         self.clock, self.seconds, self.step, self.execute = world.clock, 0.0, 0, None
-        self.resume = self.clock
         self.course = SimpleNamespace(steps_per_epoch=0)
 
     @property

@@ -62,18 +62,18 @@ def test_shares_of_lanes_that_come_and_go():
     a, b = Account(shares), Account(shares)
     a.enter()
     world.now = 4
-    assert a.read() == 4
+    assert a() == 4
     b.enter()
     world.now = 10
-    assert (a.read(), b.read()) == (7, 3)
+    assert (a(), b()) == (7, 3)
     world.now = 11
     a.leave()  # between two readings: nobody's
     world.now = 15
-    assert b.read() == 7
+    assert b() == 7
     world.now = 20
-    assert (a.read(), b.read()) == (7, 7)  # `a` reads while it is not there: what it did is nobody's
+    assert (a(), b()) == (7, 7)  # `a` reads while it is not there: what it did is nobody's
     world.now = 30
-    assert (b.resume(), b.read()) == (7, 7)
+    assert (b.resume(), b()) == (7, 7)
 
 
 @pytest.mark.parametrize("epochs", [[4], [2, 4], [1, 2, 3, 4]])

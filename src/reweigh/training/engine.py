@@ -72,7 +72,6 @@ class Run:
         # What it has found so far. On a CPU the clock counts time spent computing, so that neighbours on the machine
         # do not count; on a GPU, time that passed.
         self.clock = time.perf_counter if device.type == "cuda" else time.process_time
-        self.resume = self.clock  # read where work goes on after an evaluation, which runs that share a clock skip
         self.seconds = 0.0
         self.diverged_at: int | None = None
         self.diverged_because: str | None = None
@@ -144,6 +143,11 @@ class Run:
         if self.stage_step == course.steps and self.diverged_at is None:
             self._end_stage()
             self._enter()
+
+    def _resume(self) -> float:
+        """Read the clock where work goes on, perhaps after an evaluation: one that runs share charges nobody for it."""
+        seconds: float = getattr(self.clock, "resume", self.clock)()
+        return seconds
 
     def _set_precision(self) -> None:
         """Have the GPU compute as this run's spec says; another run in this process may have said otherwise."""
@@ -260,7 +264,7 @@ class Run:
     def _begin(self, last: int) -> None:
         """Call the method's `begin` for every stage up to number `last` that has not begun in this object."""
         for course in self.courses[self.begun : last + 1]:
-            started, self.method.logged = self.resume(), {}
+            started, self.method.logged = self._resume(), {}
             if course.stage.fresh and course.number:
                 self.model = self._new_model()
             if course.stage.part == "members":
@@ -277,7 +281,7 @@ class Run:
         """Let the method take what it needs from the model of the stage, and go on to the next."""
         if self.stage_over:
             self.stage_over(self)
-        started, self.method.logged = self.resume(), {}
+        started, self.method.logged = self._resume(), {}
         with torch.no_grad():
             self.method.end(self.course.stage, self.model)
         self._keep(self.method.logged)

@@ -54,13 +54,13 @@ class Shares:
 
 
 class Account:
-    """The seconds that one run was `charged` so far. `read` and `resume` are the clock that it counts its work by."""
+    """The clock of one run: the seconds that it was `charged` so far. Call it at the end of a stretch of work."""
 
     def __init__(self, shares: Shares) -> None:
         self.shares, self.charged = shares, 0.0
 
-    def read(self) -> float:
-        """The seconds charged, at the end of a stretch of work; the time of a run that is not there is nobody's."""
+    def __call__(self) -> float:
+        """The seconds charged by now. What a run does that is not there is nobody's time."""
         if self in self.shares.there:
             self.shares.charge()
         else:
@@ -68,7 +68,7 @@ class Account:
         return self.charged
 
     def resume(self) -> float:
-        """The same where a stretch of work begins: nobody pays for what was done since the last one."""
+        """The same where a stretch of work begins: nobody pays for what was done since the clock was read last."""
         self.shares.skip()
         return self.charged
 
@@ -93,7 +93,7 @@ class Lane:
         self.account, self.seen = Account(shares) if shares else None, 0.0
         if self.account:
             self.account.enter()
-            self.job.run.clock, self.job.run.resume = self.account.read, self.account.resume
+            self.job.run.clock = self.account
 
     def inside(self, action: Callable[[], Any]) -> Any:
         """Call `action` with the lane's stream as the current one."""
