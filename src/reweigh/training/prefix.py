@@ -52,9 +52,14 @@ class SharedPrefix(Shared):
     ) -> None:
         super().__init__(run, name, folder / f"{key}.pt", since)
         self.part = self.path.with_suffix(".part")
-        self.prefix, self.key, self.peak, self.joules, self.facts = prefix, key, peak, joules, facts
-        self.settled = run.over or run.stage >= prefix.stages
+        self.prefix, self.key, self.peak, self.joules = prefix, key, peak, joules
+        self.go_on(facts)
         run.stage_over = self.keep
+
+    def go_on(self, facts: dict[str, Any] | None) -> None:
+        """The run has another state now, from a checkpoint with these `facts`, which may be another run's."""
+        self.facts = facts and {**facts, "reused": facts["reused"] or facts["run"] != self.name}
+        self.settled = self.run.over or self.run.stage >= self.prefix.stages
 
     def unfinished(self, run: Run) -> Path | None:
         """Where the state of a run lies while it is in these stages: whoever has their lock next goes on from it."""

@@ -173,6 +173,7 @@ class Job:
             facts = self.keeper.facts["prefix"]
             self.prefix = SharedPrefix(self.run, self.name, prefix, key, peak, facts, self.meter.joules, since)
             self.keeper.elsewhere = self.prefix.unfinished
+        self.keeper.saved = self.twin.announce
         try:
             self.ready()
         except BaseException:
@@ -185,7 +186,9 @@ class Job:
 
     def ready(self) -> bool:
         """Whether the run can take its next step; not while another trains the same run, or the same first stages."""
-        if not self.twin.settle():
+        if not self.twin.settled and self.twin.settle():
+            self._go_on_from_twin()
+        if not self.twin.settled:
             return False
         if self.twin.theirs is not None:
             self.run.stage = len(self.run.courses)  # nothing is left to train
@@ -195,6 +198,14 @@ class Job:
             if self.prefix.facts or self.keeper.resume(self.run, self.since):
                 self.meter.add((self.prefix.facts or self.keeper.facts)["energy_joules"])
         return True
+
+    def _go_on_from_twin(self) -> None:
+        """Go on from where another run that is the same training was stopped or killed, if it came further."""
+        path = self.twin.begun()
+        if path is not None and self.keeper.overtake(self.run, path, self.since):
+            self.meter.before = self.keeper.facts["energy_joules"]  # of the state that this run has now
+            if self.prefix:
+                self.prefix.go_on(self.keeper.facts["prefix"])
 
     @property
     def awaited(self) -> Path:
