@@ -253,7 +253,7 @@ class Job:
             self.twin.keep(written)
         self.keeper.done()
         if self.prefix and self.prefix.lock.held:  # it diverged in these stages
-            self.prefix.discard()
+            self.prefix.abandon()
         self.release()
         return written
 

@@ -15,9 +15,8 @@ from typing import Any
 from reweigh import canonical_json
 from reweigh.digest import file_digest
 from reweigh.errors import RecordError
-from reweigh.records import record
+from reweigh.records import kept, record
 from reweigh.records.record import Stamp, record_path
-from reweigh.training import shared
 from reweigh.training.engine import Run
 from reweigh.training.shared import Shared
 
@@ -45,7 +44,7 @@ class Twin(Shared):
         key: str,
         before: Stamp | None,
         since: float | None = None,
-        folder: Path = shared.FOLDER,
+        folder: Path = kept.FOLDER,
     ) -> None:
         super().__init__(run, name, folder / "whole" / f"{key}.json", since)
         self.key, self.before = key, before
