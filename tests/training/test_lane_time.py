@@ -98,7 +98,7 @@ def test_what_runs_are_charged_in_all_is_the_time_of_all_steps(folder, monkeypat
     charged = {body["spec"]["training"]["epochs"]: (body["steps"], body["seconds"]) for body in bodies}
     assert sorted(charged) == epochs and world.now > 1000
     steps, seconds = (sum(one) for one in zip(*charged.values(), strict=True))
-    assert seconds == pytest.approx(steps)
+    assert seconds == pytest.approx(steps, abs=0.5)  # beginning the first stage takes real time
     most = max(epochs)
     assert charged[most][1] == pytest.approx(charged[most][0], abs=3)  # whose turn it is when others come and go
 
