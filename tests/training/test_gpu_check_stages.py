@@ -313,3 +313,34 @@ def test_runs_that_earlier_checks_excluded_are_left_too(many):
     ((name, last),) = taken(many)
     assert name == "left" and "24 runs not trained here: its net computes something else" in last["detail"]
     assert missing.what_is_left(Context("cpu"), 5.0, set()) == "0 runs left"
+
+
+def test_a_run_that_ends_the_program_when_it_is_alone_does_not_keep_the_others_from_being_trained(many, monkeypatch):
+    program = Program(-11, "going on")
+    monkeypatch.setattr(missing.subprocess, "Popen", program)
+    ended = child.outcome(next(missing.checks(many)))
+    assert ended["status"] == "FAILED" and ended["falls_back"] == {"runs": [SHORT]}
+    many.falls_back = ended["falls_back"]
+    assert [path.name for path in missing.left(many)] == [f"{number:02}.json" for number in range(1, 24)]
+    many.device, many.falls_back = "cuda", {}
+    assert child.outcome(next(missing.checks(many)))["falls_back"] is None  # fewer side by side, as the check says
+
+
+def test_a_net_whose_runs_do_not_resume_is_not_trained(case_file, config):
+    from reweigh.training.gpu_check import lanes
+
+    context = Context("cpu", cases=str(case_file))
+    first = next(one for one in lanes.checks(context) if one.name.startswith("lenet ") and one.name.endswith(" resume"))
+    context.falls_back = first.falls_back
+    assert missing.excluded(context, config.resolve(SHORT))
+
+
+def test_every_experiment_is_compared_with_home_however_many_differ(tmp_path, monkeypatch):
+    from reweigh.training.gpu_check.__main__ import STAGES
+
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}{os.pathsep}{ROOT / 'tests'}")
+    machine = STAGES[0]
+    assert machine.name == "machine"
+    stage = parent.Stage("many", "support.faulty_experiments", 60, machine.failures)
+    assert parent.check([stage], Context("cpu"), Report(tmp_path / "log"), 60.0) == 1
+    assert [line[2] for line in fields((tmp_path / "log").read_text())] == ["FAILED"] * 9

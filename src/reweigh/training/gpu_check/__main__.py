@@ -20,7 +20,7 @@ from reweigh.training.gpu_check.report import Report, complain
 CASES = "cases.json"
 HERE = "reweigh.training.gpu_check"
 STAGES = [
-    parent.Stage("machine", f"{HERE}.machine", 90),
+    parent.Stage("machine", f"{HERE}.machine", 90, failures=1000),  # as many as experiments: each is to be known
     parent.Stage("equality", f"{HERE}.equality", 60),
     parent.Stage("capture", f"{HERE}.capture", 150),
     parent.Stage("lanes", f"{HERE}.lanes", 60),

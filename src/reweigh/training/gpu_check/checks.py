@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 # What later stages and training do without, by kind: nets and methods that are not trained, methods that are trained
-# eagerly, numbers of lanes, precisions, experiments.
+# eagerly, numbers of lanes, precisions, experiments, runs.
 FallsBack = Mapping[str, list[str]]
 Facts = dict[str, Any]
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reweigh.config.names import RunName
 from reweigh.errors import ReweighError
 from reweigh.training.__main__ import TRY_AGAIN, is_current, read_spec
 from reweigh.training.device import handed_on
@@ -99,6 +100,8 @@ def excluded(context: Context, spec: dict[str, Any]) -> str | None:
     """Why a run is not trained here; None if it is."""
     if context.without("nets", spec["model"]["name"]):
         return "its net computes something else on this GPU"
+    if context.without("runs", str(RunName.of_spec(spec))):
+        return "the program that trains ended with it"
     if context.without("precisions", spec["training"]["precision"]):
         return "its precision does not repeat on this GPU"
     if context.without("experiments", folder.experiment_of(spec)):
@@ -126,6 +129,7 @@ def at_once(context: Context) -> int:
 def train(context: Context, specs: list[Path], seconds: float, tried: set[Path]) -> str:
     """One call. A line for each run that ends, or cannot be trained. Raises Failed if the program died.
 
+    With one run at a time, that run falls back, else that number of lanes (see `checks`).
     If it did not, its specs are added to `tried`: what is left of them cannot be trained, or there was no time for it.
     """
     lanes = at_once(context)
@@ -147,7 +151,8 @@ def train(context: Context, specs: list[Path], seconds: float, tried: set[Path])
                     print(line, end="", file=sys.stderr, flush=True)
         code = process.wait()
     if code not in (0, 1, 2, TRY_AGAIN) and not context.stopped:
-        raise Failed(f"{ended} of {len(specs)} runs ended, then the program did, with code {code}: {last}")
+        text = f"{ended} of {len(specs)} runs ended, then the program did, with code {code}: {last}"
+        raise Failed(text, None if lanes > 1 else {"runs": died_of(specs)})
     tried.update(specs)
     if code in (1, 2):
         context.note(runs_of(len(specs)), FAILED, last)
@@ -156,6 +161,12 @@ def train(context: Context, specs: list[Path], seconds: float, tried: set[Path])
     if context.stopped:
         return text + f"; it was asked to stop, and {'saved the others' if code == TRY_AGAIN else f'ended with {code}'}"
     return text + ("; time is up" if code == TRY_AGAIN else "")
+
+
+def died_of(specs: list[Path]) -> list[str]:
+    """The run that was trained when a program ended that trains one at a time: the first without a record."""
+    spec = next((spec for spec in map(read_spec, specs) if not is_current(spec)), None)
+    return [] if spec is None else [str(RunName.of_spec(spec))]
 
 
 @contextlib.contextmanager

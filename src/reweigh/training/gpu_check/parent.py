@@ -27,7 +27,7 @@ START_SECONDS = 120.0  # for a process to import torch and begin a check
 SAVE_SECONDS = 20.0  # for a process that was asked to end to save its runs
 KILL_SECONDS = 10.0
 PRINTED_LINES = 40  # of what a failed process printed
-MOST_FAILURES = 6  # one after another, before the rest of a stage is left out: each costs the start of a process
+MOST_FAILURES = 6  # each costs the start of a process
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Stage:
     name: str
     module: str
     seconds: float
+    failures: int = MOST_FAILURES  # one after another, before the rest is left out
     trains: bool = False  # it checks nothing: without time for it, nothing is left unchecked
 
 
@@ -126,7 +127,7 @@ class _Watch:
             if time.monotonic() >= self.end:
                 self.report.line(self.stage.name, "rest", SKIPPED, None, "the time of the stage is over")
                 break
-            if self.failures >= MOST_FAILURES:
+            if self.failures >= self.stage.failures:
                 self.report.line(self.stage.name, "rest", SKIPPED, None, f"{self.failures} failed one after another")
                 break
             fruitless = 0 if len(self.done) > before else fruitless + 1
