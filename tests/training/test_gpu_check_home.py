@@ -176,7 +176,7 @@ def test_a_log_that_cannot_be_opened_is_one_line(arrived, log, capsys):
     assert error.startswith(f"reweigh: {log}: ") and "--log FILE" in error and error.count("\n") == 1 and not out
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="wants /dev/full")
 def test_a_full_disk_does_not_end_the_check(capsys):
     report = Report(Path("/dev/full"))
     for number in range(3):
