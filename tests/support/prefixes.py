@@ -45,7 +45,7 @@ def counted(self):
     with open("steps.log", "a") as log:
         log.write(f"{self.spec['method']} {self.stage} {self.step}\\n")
     advance(self)
-    if self.step == 3 and os.environ.get("DIES"):
+    if self.step == int(os.environ.get("DIES", 0)):
         os.kill(os.getpid(), signal.SIGKILL)
 
 run.Run.advance = counted
