@@ -58,6 +58,33 @@ def start(folder, *arguments, code=None, **changes):
     )
 
 
+SLOWLY = """
+import sys, time
+from reweigh.training import run
+from reweigh.training.__main__ import main
+
+advance = run.Run.advance
+
+def slowly(self):
+    advance(self)
+    time.sleep(0.1)
+
+run.Run.advance = slowly
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def start_slowly(folder, *arguments, **changes):
+    """As `start`, with so much time for each step that a busy machine gets to disturb the run before it ends."""
+    return start(folder, *arguments, code=SLOWLY, **changes)
+
+
+def checkpoints(folder):
+    """The checkpoints below a folder, of runs that may just end: then the folders vanish too, which `rglob` would not bear."""
+    found = os.walk(folder)
+    return [Path(where, name) for where, _, names in found if "checkpoints" in where for name in names if name.endswith(".pt")]
+
+
 def train(folder, *arguments, **changes):
     """Run the training command in the folder to its end, as `start` starts it."""
     process = start(folder, *arguments, **changes)
