@@ -19,9 +19,15 @@ except ModuleNotFoundError:
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# What someone has set for runs of their own, such as REWEIGH_CHECKPOINT_SECONDS, is not meant for those of the tests.
+for name in [name for name in os.environ if name.startswith("REWEIGH_") and name != "REWEIGH_MIRROR"]:
+    del os.environ[name]
+
 # A busy machine is no fault of what is tested.
 if hypothesis:
-    hypothesis.settings.register_profile("patient", deadline=None)
+    hypothesis.settings.register_profile(
+        "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
     hypothesis.settings.load_profile("patient")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support import project, workflow
+from support.processes import wait_for
 
 from reweigh.digest import digest
 from reweigh.provenance import attest, retraining
@@ -107,11 +108,11 @@ def test_one_at_a_time_and_what_is_left_there_stays(tmp_path, raw_root, monkeypa
         assert sorted(path.name for path in (place.folder / "data").iterdir()) == ["manifest.yaml", "raw"]
         other = threading.Thread(target=second)
         other.start()
+        wait_for(lambda: "waiting for another `reweigh attest`" in capsys.readouterr().err, "the other")
         time.sleep(0.2)
         order.append(("first", True))
-    other.join(timeout=10)
+    other.join(timeout=60)
     assert order == [("first", True), ("second", True)]
-    assert "waiting for another `reweigh attest`" in capsys.readouterr().err
 
 
 def test_a_wish_to_stop_is_handed_on():
