@@ -60,8 +60,8 @@ sys.exit(main(sys.argv[1:]))
 def start_counted(folder, *specs, at_once="1", name="spec", **changes):
     """The training command on some specs, in a process of its own that logs every step.
 
-    In its environment, `SLOWLY` are seconds that each step takes longer; with `DIES` or `STANDS_STILL` it goes no further
-    than the third.
+    In its environment, `SLOWLY` is by how many seconds each step takes longer; with `DIES` or `STANDS_STILL` the third
+    is its last.
     """
     paths = [folder / f"{name}{number}.json" for number in range(len(specs))]
     for path, spec in zip(paths, specs, strict=True):

@@ -80,9 +80,9 @@ def start_slowly(folder, *arguments, **changes):
 
 
 def checkpoints(folder):
-    """The checkpoints below a folder, of runs that may just end: then the folders vanish too, which `rglob` would not bear."""
-    found = os.walk(folder)
-    return [Path(where, name) for where, _, names in found if "checkpoints" in where for name in names if name.endswith(".pt")]
+    """The checkpoints of the runs in the folder. One may just end, and its folders vanish, which `rglob` does not bear."""
+    found = os.walk(Path(folder, ".reweigh/checkpoints"))
+    return [Path(where, name) for where, _, names in found for name in names if name.endswith(".pt")]
 
 
 def train(folder, *arguments, **changes):

@@ -9,7 +9,7 @@ from support.project import environment
 
 PROBE = """
 import ctypes, resource, sys
-ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: pages of the usual size, also where the system has huge ones
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: no huge pages, where the system has them
 import torch
 from reweigh.training import memory
 
@@ -29,7 +29,7 @@ print(set_, results, faults * resource.getpagesize() / 2**20)
 
 
 def probe(mode):
-    """(whether the allocator could be set, what was computed, MiB of pages that five steps of 64 MiB each asked for)."""
+    """(whether the allocator could be set, what was computed, the MiB of new pages of five steps of 64 MiB each)."""
     done = subprocess.run([sys.executable, "-c", PROBE, mode], capture_output=True, text=True, env=environment())
     assert done.returncode == 0, done.stderr
     set_, *computed, asked_for = done.stdout.split()
