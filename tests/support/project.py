@@ -79,8 +79,25 @@ def start_slowly(folder, *arguments, **changes):
     return start(folder, *arguments, code=SLOWLY, **changes)
 
 
+SAVES_SLOWLY = """
+import sys, time
+
+def hook(event, arguments):
+    if event == "os.rename" and str(arguments[1]).endswith(".pt"):
+        time.sleep(0.3)
+
+sys.addaudithook(hook)
+"""
+
+
+def saves_slowly(folder):
+    """A folder for PYTHONPATH: Python programs take their time to save a checkpoint, so that they can be disturbed."""
+    (folder / "sitecustomize.py").write_text(SAVES_SLOWLY)
+    return folder
+
+
 def checkpoints(folder):
-    """The checkpoints of the runs in the folder. One may just end, and its folders vanish, which `rglob` does not bear."""
+    """The checkpoints of the runs in the folder. A run may just end, with its folders: `rglob` does not bear that."""
     found = os.walk(Path(folder, ".reweigh/checkpoints"))
     return [Path(where, name) for where, _, names in found for name in names if name.endswith(".pt")]
 
