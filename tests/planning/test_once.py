@@ -6,8 +6,7 @@ import pytest
 from support.written import leave_record
 
 from reweigh.planning import once, plan
-from reweigh.records import record
-from reweigh.training import shared
+from reweigh.records import kept, record
 
 CELL = "quick/tdr/mnist-4v9/rho0.1/tdr"
 
@@ -32,7 +31,7 @@ def test_what_runs_have_in_common_costs_once(project):
 
 
 def keep(project, name, content=""):
-    path = project / once.KEPT / name
+    path = project / kept.FOLDER / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
 
@@ -102,7 +101,3 @@ def test_a_run_whose_twin_has_left_a_record_costs_nothing(project):
     assert left() == 0
     record.record_path(run, project).unlink()
     assert left() == 1
-
-
-def test_what_is_kept_is_looked_for_where_training_keeps_it():
-    assert once.KEPT == shared.FOLDER

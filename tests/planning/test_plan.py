@@ -196,7 +196,7 @@ def test_planning_needs_no_torch():
 
 def test_the_quick_scale_is_quick():
     planned = plan.make([], "quick", ROOT)
-    work = sum(one.steps * plan.Costs(ROOT).assumed["milliseconds"]["lenet"] / 1000 for one in planned)
+    work = sum(one.steps * plan.Costs(ROOT).assumed.of("lenet") / 1000 for one in planned)
     assert work < 1200  # two cores, ten minutes, were every step as cheap as LeNet's
 
 

@@ -318,7 +318,7 @@ PREFIX_FORGERIES = [
     ({"stages": 0}, "prefix has 0 of 2 stages"),
     ({"of": 1}, "prefix has 1 of 1 stages"),
     ({"reused": False}, "prefix.reused is False, but"),
-    ({"run": TRAINED[4]}, "prefix.reused is True, but"),
+    ({"run": TRAINED[4], "reused": True, "stages": 2}, "prefix.reused is True, but"),
     ({"run": "somebody"}, "prefix cannot be checked"),
     ({"steps": 1}, "prefix.steps is 1"),
     ({"seconds": 0.0}, "prefix.seconds is 0.0"),

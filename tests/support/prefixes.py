@@ -47,7 +47,7 @@ def counted(self):
     advance(self)
     if os.environ.get("SLOWLY"):
         time.sleep(float(os.environ["SLOWLY"]))
-    if self.step == 3 and os.environ.get("DIES"):
+    if self.step == int(os.environ.get("DIES", 0)):
         os.kill(os.getpid(), signal.SIGKILL)
     if self.step == 3 and os.environ.get("STANDS_STILL"):
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -60,8 +60,8 @@ sys.exit(main(sys.argv[1:]))
 def start_counted(folder, *specs, at_once="1", name="spec", **changes):
     """The training command on some specs, in a process of its own that logs every step.
 
-    In its environment, `SLOWLY` is by how many seconds each step takes longer; with `DIES` or `STANDS_STILL` the third
-    is its last.
+    In its environment, `SLOWLY` is by how many seconds each step takes longer, and `DIES` the step after which it is
+    killed; with `STANDS_STILL` the third is its last.
     """
     paths = [folder / f"{name}{number}.json" for number in range(len(specs))]
     for path, spec in zip(paths, specs, strict=True):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from support import project
 
-from reweigh.errors import ConfigError
+from reweigh.errors import ConfigError, TrainingError
 from reweigh.records.record import record_path
 from reweigh.training import __main__ as training
 from reweigh.training import afresh, graph
@@ -81,6 +81,33 @@ def test_what_was_finished_is_not_trained_again(folder):
     assert bodies["tdr"]["resumed"] == 0 and bodies["er"]["resumed"] == 1
 
 
+def test_a_mistake_in_the_config_keeps_its_exit_code(folder):
+    """The run fails in the first process, the second one ends the call."""
+    (folder / "tmp").mkdir()
+    runs = [f"{CELL}/{method}/seed0" for method in ("tdr", "er")]
+    mistaken = json.loads(Path(project.spec_file(folder, runs[0])).read_text())
+    mistaken["training"]["layer_weight_decay"] = {"no_layer": 0.1}
+    path = folder / "mistaken.json"
+    path.write_text(json.dumps(mistaken))
+    done, bodies = train(folder, runs[1:], path)
+    assert len(re.findall(r"^process (\d+)$", done.stderr, re.MULTILINE)) == 2, done.stderr
+    assert done.returncode == 2 and bodies["er"]["status"] == "finished"
+    assert done.stderr.splitlines()[-1] == f"1 of 2 runs failed: {runs[0]}"
+
+
+def test_what_failed_is_of_the_same_kind_in_every_later_process():
+    stop = Afresh("reason", failed={"of a device": "illegal access"})
+    stop.add_failed({"a": ConfigError("mistake"), "b": TrainingError("bad luck"), "c": ValueError("a fault")})
+    told = Start().and_then(stop, []).and_then(Afresh("another"), [])
+    kinds = {run: (type(error), str(error)) for run, error in told.errors().items()}
+    assert kinds == {
+        "of a device": (TrainingError, "illegal access"),
+        "a": (ConfigError, "mistake"),
+        "b": (TrainingError, "bad luck"),
+        "c": (TrainingError, "a fault"),
+    }
+
+
 def test_a_time_budget_goes_on_in_the_fresh_process():
     stop = Afresh("reason", {"er": {"step": "why"}}, {"run": "error"}, at_once=4)
     told = Start(eager={"er": {"other": "x"}}, finished=("a",), at_once=8).and_then(stop, ["b"], 123.0)
@@ -101,7 +128,7 @@ def told(tmp_path, monkeypatch, start):
 
 
 def test_the_fresh_process_is_told_everything_and_its_children_nothing(tmp_path, monkeypatch):
-    start = Start({"er 1": {"step": "why"}}, {"run": "error"}, ("done",), 4, 99.5)
+    start = Start({"er 1": {"step": "why"}}, {"run": "error"}, ("done",), 4, 99.5, 7.0, ("run",))
     closed, (python, command) = told(tmp_path, monkeypatch, start)
     assert closed[0] == 3  # the lease, and the device
     assert python == sys.executable and command[1:] == sys.orig_argv[1:]

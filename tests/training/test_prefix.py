@@ -13,6 +13,7 @@ from support.prefixes import KEPT, locks, outcome, the_file, trained
 from support.two_stages import CPU, EPOCHS, METHODS, THAT_TRAIN, spec_of
 
 from reweigh.methods import crt, two_stage
+from reweigh.provenance.consistency import contradictions
 from reweigh.records import record
 from reweigh.training.checkpoint import Clock, OutOfTime
 from reweigh.training.prefix import SharedPrefix
@@ -87,6 +88,15 @@ def test_the_record_says_whose_prefix_it_is_and_what_it_cost(alone, folder):
         assert body["peak_bytes"] >= body["prefix"]["peak_bytes"] > 0
     kept = torch.load(io.BytesIO(file.read_bytes()[32:]), weights_only=False)  # behind a digest of 32 bytes
     assert kept["state"]["seconds"] == said["seconds"] and kept["facts"]["peak_bytes"] <= joint["peak_bytes"]
+
+
+def test_a_run_that_takes_its_own_stages_over_again_has_a_sound_record(alone, folder):
+    """As after a change of its second stage: the first is there, and the run itself trained it."""
+    first, _ = trained("crt")
+    record.record_path(first["run"]).unlink()
+    body, steps = trained("crt", keep_margins=True)
+    assert steps == body["steps"] - first["prefix"]["steps"] and body["prefix"] == {**first["prefix"], "reused": True}
+    assert body["prefix"]["run"] == body["run"] and contradictions(body) == []
 
 
 def test_methods_that_do_not_share_say_nothing_of_it(folder):

@@ -2,13 +2,14 @@
 
 import copy
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from support import project
+from support import project, two_stages
 from support.prefixes import counted, start_counted
 
 from reweigh.config import loading as config
@@ -176,11 +177,124 @@ def test_two_processes_on_the_very_same_run_train_it_once(folder):
     assert len(counted()) == body["steps"] and body["prefix"] is None
 
 
-def test_a_twin_of_a_run_that_was_killed_trains_itself(folder):
-    first = start_counted(folder, spec_of(), DIES="1", REWEIGH_CHECKPOINT_SECONDS="60")
-    first.communicate(timeout=120)
-    assert first.returncode == -signal.SIGKILL
-    body, steps = trained(spec_of(**NAMES))
+def longer(**names):
+    """Four epochs of it, 20 steps."""
+    spec = spec_of(**names)
+    spec["training"]["epochs"] = 4
+    return spec
+
+
+def killed(folder, spec, step, every="0"):
+    """Train in a process that kills itself in a step, before it is saved."""
+    process = start_counted(folder, spec, DIES=str(step), REWEIGH_CHECKPOINT_SECONDS=every)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, errors
+
+
+def test_a_twin_of_a_run_that_was_killed_before_it_was_saved_trains_itself(folder):
+    killed(folder, longer(), 3, every="60")
+    body, steps = trained(longer(**NAMES))
     assert steps == body["steps"] and body["prefix"] is None
-    body, steps = trained(spec_of())
+    body, steps = trained(longer())
     assert steps == 0 and body["prefix"]["run"] == TWIN
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, raw_root):
+    """What the run gives that trains all by itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.make(tmp_path_factory.mktemp("alone"), raw_root))
+        return outcome(trained(longer())[0])
+
+
+def outcome(body):
+    """What must not depend on who trained what."""
+    curves = {name: values for name, values in body["curves"].items() if name != "train_seconds"}
+    kept = ("code", "metrics", "stages", "steps", "status", "parameters")
+    trace = record.trace_path(record.record_path(body["run"]), body)
+    return {**{name: body[name] for name in kept}, "curves": curves, "trace": trace and trace.read_bytes()}
+
+
+def test_a_twin_goes_on_where_a_killed_run_was_saved_and_that_one_takes_the_record(alone, folder):
+    killed(folder, longer(), 7)
+    body, steps = trained(longer(**NAMES))
+    assert outcome(body) == alone and steps == body["steps"] - 6 and body["resumed"] == 1 and body["prefix"] is None
+    assert contradictions(body) + record_schema.faults(body) == [] and not list(WHOLE.glob("*.part"))
+    body, steps = trained(longer())
+    assert outcome(body) == alone and steps == 0 and body["prefix"]["run"] == TWIN
+    assert not list(Path(".reweigh/checkpoints").glob("*"))
+
+
+@pytest.mark.parametrize("last", [{}, NAMES, {**NAMES, "experiment": "again"}], ids=["first", "second", "third"])
+@pytest.mark.parametrize("steps_of_the_second", [3, 9], ids=["killed before it was saved", "killed further on"])
+def test_whoever_is_next_goes_on_from_the_furthest(steps_of_the_second, last, alone, folder):
+    killed(folder, longer(), 7)
+    second = max(steps_of_the_second, 7)
+    killed(folder, longer(**NAMES), second)
+    body, steps = trained(longer(**last))
+    assert outcome(body) == alone and steps == body["steps"] - max(6, second - 1)
+
+
+def test_a_checkpoint_of_ones_own_that_is_further_is_kept(alone, folder):
+    killed(folder, longer(), 9)
+    (told,) = WHOLE.glob("*.part")
+    (own,) = Path(".reweigh/checkpoints", RUN).glob("*.pt")
+    shutil.copytree(".reweigh/checkpoints", "further")
+    own.unlink()
+    told.unlink()
+    killed(folder, longer(**NAMES), 4)
+    shutil.copytree("further", ".reweigh/checkpoints", dirs_exist_ok=True)
+    body, steps = trained(longer())
+    assert outcome(body) == alone and steps == body["steps"] - 8
+
+
+def test_a_twin_goes_on_in_the_second_stage_of_a_run_whose_first_is_shared(folder):
+    """The record of a run that went on in another one's second stage says who trained the first."""
+    spec = two_stages.spec_of("crt")
+    own = Job(spec, CPU).finish()
+    shutil.rmtree(".reweigh")
+    record.record_path(own["run"]).unlink()
+    killed(folder, spec, own["prefix"]["steps"] + 5)
+    other = {**copy.deepcopy(spec), **NAMES}
+    body, steps = trained(other)
+    assert outcome(body) == outcome(own) and steps == body["steps"] - own["prefix"]["steps"] - 4
+    assert body["prefix"]["reused"] is True and body["prefix"]["run"] == own["run"]
+    assert contradictions(body) + record_schema.faults(body) == []
+
+
+DAMAGED_PARTS = {
+    "empty": lambda part, checkpoint: part.write_bytes(b""),
+    "no object": lambda part, checkpoint: part.write_text("[]"),
+    "no path": lambda part, checkpoint: part.write_text('{"run": "a", "checkpoint": 5}'),
+    "no bytes of JSON": lambda part, checkpoint: part.write_bytes(b"\xff\x00"),
+    "its checkpoint deleted": lambda part, checkpoint: checkpoint.unlink(),
+    "its checkpoint damaged": lambda part, checkpoint: checkpoint.write_bytes(checkpoint.read_bytes()[:999]),
+    "its checkpoint a folder": lambda part, checkpoint: (checkpoint.unlink(), checkpoint.mkdir()),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED_PARTS)
+def test_what_leads_to_no_checkpoint_costs_only_time(what, alone, folder):
+    killed(folder, longer(), 7)
+    (part,), (checkpoint,) = WHOLE.glob("*.part"), Path(".reweigh/checkpoints").rglob("*.pt")
+    DAMAGED_PARTS[what](part, checkpoint)
+    body, steps = trained(longer(**NAMES))
+    assert outcome(body) == alone and steps == body["steps"]
+
+
+def test_again_goes_on_with_no_other_beginning(alone, folder):
+    killed(folder, longer(), 7)
+    body, steps = trained(longer(**NAMES), since=time.time() + 1)
+    assert outcome(body) == alone and steps == body["steps"]
+
+
+def test_what_a_run_took_over_began_when_the_other_did(folder):
+    """Else its seconds would not fit between `started` and `ended`."""
+    clock = Clock()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reweigh.training.run.now", lambda: "2026-01-01T00:00:00Z")
+        first = Job(longer(), CPU, clock)
+    with pytest.raises(OutOfTime):
+        first.finish(lambda run: run.step == 6 and clock.stop())
+    body, steps = trained(longer(**NAMES))
+    assert steps == body["steps"] - 6 and body["started"] == "2026-01-01T00:00:00Z"

@@ -106,14 +106,16 @@ def train(
     [dim]reweigh train paper/tdr/adult/sex/er/seed0 --time-budget 9m[/dim]
     """
     from reweigh.config.loading import load
+    from reweigh.planning.tidy import remove_unwanted
     from reweigh.training.__main__ import at_once_of, seconds
     from reweigh.training.__main__ import train as train_specs
 
     config = load()
     config.project.apply()
     specs = [config.resolve(run) for name in runs for run in config.runs_named(name)]
-    budget = None if time_budget is None else seconds(time_budget)
-    raise typer.Exit(train_specs(specs, budget, again, at_once_of(at_once)).exit_code)
+    budget, side_by_side = None if time_budget is None else seconds(time_budget), at_once_of(at_once)
+    remove_unwanted(config, specs)
+    raise typer.Exit(train_specs(specs, budget, again, side_by_side).exit_code)
 
 
 @app.command()

@@ -41,7 +41,7 @@ GIVEN = {"build": 3, "read": 1}
 
 
 @functools.cache
-def _modules(package: str, defines: str) -> dict[str, dict[str, bool]]:
+def modules(package: str, defines: str) -> dict[str, dict[str, bool]]:
     """The modules of a package that define a function `defines`, and its options: must they be stated?
 
     They are read, not imported: most of them import torch, which takes seconds.
@@ -69,13 +69,13 @@ def has_batch_norm(model: str) -> bool:
 @functools.cache
 def _readers() -> dict[str, dict[str, bool]]:
     """The data sets that have a reader, and its options."""
-    return {name.replace("_", "-"): options for name, options in _modules("data/readers", "read").items()}
+    return {name.replace("_", "-"): options for name, options in modules("data/readers", "read").items()}
 
 
 def _check_modules(spec: dict[str, Any], where: str) -> None:
     """Model and data set must have their modules, which must take the options given to them."""
     for what, name, options, known in (
-        ("model", spec["model"]["name"], spec["model"]["options"], _modules("models", "build")),
+        ("model", spec["model"]["name"], spec["model"]["options"], modules("models", "build")),
         ("data set", spec["data"]["dataset"], spec["data"]["options"], _readers()),
     ):
         takes = lookup(what, name, known, where)

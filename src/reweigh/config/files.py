@@ -7,6 +7,7 @@
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,6 +122,11 @@ def with_sources(node: Node) -> Any:
 def places(node: Node, by_id: bool = False) -> dict[Keys, Place]:
     """Where each key stands, by its path; an element of a list has its number as key, or its `id` if it has one."""
     return {keys: one.place for keys, one in _walk(node, by_id)}
+
+
+def nearest(places: dict[Keys, Place], keys: Sequence[str]) -> str:
+    """Where the key at this path stands; if it stands nowhere, the innermost block above it that does."""
+    return str(next(places[tuple(keys[:end])] for end in range(len(keys), -1, -1) if tuple(keys[:end]) in places))
 
 
 def sources(node: Node) -> dict[Keys, str]:

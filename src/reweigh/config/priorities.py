@@ -2,7 +2,7 @@
 
 import fnmatch
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -97,15 +97,11 @@ def entries(config: Config) -> list[Entry]:
         raise ConfigError(f"no {PRIORITIES} in {config.root}; config/README.md says what stands in it")
     node = files.read(path, PRIORITIES)
     places = files.places(node)
-    content = validated(Priorities, files.plain(node), functools.partial(_where, places))
+    content = validated(Priorities, files.plain(node), functools.partial(files.nearest, places))
     listed = [Entry(one, places["priorities", str(number)]) for number, one in enumerate(content.priorities)]
     for entry in listed:
         entry.cells(config, "paper")
     return listed
-
-
-def _where(places: dict[files.Keys, Place], loc: Sequence[str]) -> str:
-    return str(next(places[tuple(loc[:end])] for end in range(len(loc), -1, -1) if tuple(loc[:end]) in places))
 
 
 def _is_pattern(text: str) -> bool:

@@ -19,6 +19,7 @@ from reweigh.config.priorities import Entry, entries
 from reweigh.errors import DataError, TrainingError
 from reweigh.planning.low_priority import LOWEST, give_way
 from reweigh.planning.plan import Planned, cost_of, counted, duration, everything, of_runs
+from reweigh.planning.tidy import remove_unwanted
 from reweigh.training.__main__ import cores_allow, train
 from reweigh.training.device import visible_devices
 
@@ -77,6 +78,7 @@ def fill(seconds: float, scale: str, at_once: int | None = None, nice: int = LOW
         with alone() as lock:
             if not replaced:  # its priority is still the lower one
                 give_way(nice)
+                remove_unwanted(load())
             failures = _train_until(deadline, scale, at_once, gpu, lock)
     finally:
         os.environ.pop(UNTIL, None)

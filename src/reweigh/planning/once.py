@@ -17,12 +17,11 @@ from reweigh.config.cards import card_of
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest
 from reweigh.errors import ReweighError
-from reweigh.records import record
+from reweigh.records import kept, record
 from reweigh.records.identity import decisive, with_prefix
 
 NOT_USABLE = (ReweighError, OSError, ValueError, LookupError, TypeError, AttributeError)  # damaged, or of the past
 LIBRARIES = ("torch", "numpy", "pillow")  # those that decide numbers
-KEPT = Path(".reweigh") / "prefixes"  # as in training/shared.py, which needs torch
 
 
 class TrainedOnce:
@@ -76,7 +75,7 @@ def kept_parts(root: Path) -> set[str]:
 
 def _wholes(root: Path) -> Iterator[str]:
     """Of whole runs: a link names a record, which is still the one that the link was made for."""
-    for path in (root / KEPT / "whole").glob("*.json"):
+    for path in (root / kept.FOLDER / "whole").glob("*.json"):
         try:
             link = json.loads(path.read_bytes())
             theirs = record.record_path(link["run"], root)
@@ -90,9 +89,9 @@ def _wholes(root: Path) -> Iterator[str]:
 
 def _prefixes(root: Path) -> Iterator[str]:
     """Of first stages: a record names the key of those that it trained or took over, and the file is there."""
-    kept = {path.stem for path in (root / KEPT).glob("*.pt")}
-    for path in (root / "results").glob("*/*/*/*/*/seed*.json") if kept else ():
-        if _key_in(path, path.stat().st_mtime_ns) not in kept:
+    keys = {path.stem for path in (root / kept.FOLDER).glob("*.pt")}
+    for path in (root / "results").glob("*/*/*/*/*/seed*.json") if keys else ():
+        if _key_in(path, path.stat().st_mtime_ns) not in keys:
             continue
         try:
             body = record.read(path)

@@ -18,8 +18,8 @@ from typing import Any
 
 from reweigh import terminal
 from reweigh.bench.table import CSV, devices, method_key, processor, read
-from reweigh.config import files
 from reweigh.config.cards import card_of, plain
+from reweigh.config.costs import assumed
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.config.names import ArtifactName, NotAName, RunName
@@ -31,7 +31,6 @@ from reweigh.errors import ConfigError, RecordError
 from reweigh.planning.once import TrainedOnce, kept_parts
 from reweigh.records import attestations, record
 
-COSTS = "config/costs.yaml"
 SOURCES = ("records", "bench", "records made elsewhere", "assumed")  # of the time of a step; the best first
 BLOCK = re.compile(r"(?P<scale>[^/]+)/(?P<paper>[^/]+)(/(?P<experiment>[^/]+)(/(?P<setting>[^/]+))?)?")  # of the grid
 
@@ -182,7 +181,7 @@ class Costs:
         self.root = root
         self.here, self.elsewhere = self._records()
         self.bench = [line for line in read(root / CSV) if line.device in devices()]
-        self.assumed = files.plain(files.read(root / COSTS, COSTS))
+        self.assumed = assumed(root)
 
     def per_step(self, spec: dict[str, Any]) -> tuple[float, str]:
         """Mean seconds of a step of `spec` over all stages, and their source, one of SOURCES."""
@@ -196,7 +195,7 @@ class Costs:
         if key in self.elsewhere:
             return self.elsewhere[key], "records made elsewhere"
         width = float(spec["model"]["options"].get("width", 1.0))
-        base = self.assumed["milliseconds"].get(spec["model"]["name"], self.assumed["milliseconds"]["default"])
+        base = self.assumed.of(spec["model"]["name"])
         share = spec["training"]["batch_size"] / 50 * width
         return base * self._factor(spec) * share * _load(spec) / 1000, "assumed"
 

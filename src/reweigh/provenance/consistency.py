@@ -158,7 +158,8 @@ def _prefix(body: Body) -> Iterator[str]:
     RunName.parse(run)
     if prefix["of"] != len(stages) or not 1 <= prefix["stages"] <= len(stages):
         yield f"prefix has {prefix['stages']} of {prefix['of']} stages, but the run has {len(stages)}"
-    if prefix["reused"] == (run == body["run"]):
+    own = run == body["run"]  # also if it took over what an earlier try of its own had trained
+    if (own and whole) if prefix["reused"] else not own:
         yield f"prefix.reused is {prefix['reused']}, but {run} trained it"
     epochs = sum(stage["epochs"] for stage in stages[: prefix["stages"]])
     steps = sum(stage["epochs"] * stage["steps_per_epoch"] for stage in stages[: prefix["stages"]])

@@ -126,7 +126,7 @@ class Prefix(Part):
     key: Digest = Field(description="digest of all that these stages depend on")
     stages: Positive = Field(description="how many stages they are, from the first")
     of: Positive = Field(description="of how many; of all, if the run is another run under a second name")
-    reused: bool = Field(description="whether another run had trained them")
+    reused: bool = Field(description="whether they were trained before, by another run or an earlier try of this one")
     run: str = Field(description="the run that trained them, SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN")
     digest: Digest = Field(
         description="sha256 of the state that it kept at their end; of all stages, the digest of its record"

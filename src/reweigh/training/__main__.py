@@ -117,7 +117,8 @@ def train(
     open_ = [spec for spec, name in zip(specs, names, strict=True) if name not in ended]
     waiting = [spec for spec in open_ if again or not is_current(spec)]
     outcome = Outcome()
-    earlier = {name: TrainingError(told.failed[name]) for name in dict.fromkeys(names) if name in told.failed}
+    errors = told.errors()
+    earlier = {name: errors[name] for name in dict.fromkeys(names) if name in errors}
     if kept := len(open_) - len(waiting):
         print(f"{kept} of {len(specs)} records are current: not trained again", file=sys.stderr)
     if not waiting:
@@ -136,7 +137,7 @@ def train(
             _trained(waiting, make, device, clock, at_once, progress, outcome)
         except afresh.Afresh as stop:
             progress.note(f"going on in a fresh process: {stop}")
-            stop.failed = {**{name: str(error) for name, error in outcome.failed.items()}, **stop.failed}
+            stop.add_failed(outcome.failed)
             next_ = told.and_then(stop, outcome.trained, deadline, since)
             afresh.start_again(next_, lease.inherited if lease else {})
         finally:
@@ -145,7 +146,7 @@ def train(
     return _with_earlier(outcome, earlier, len(specs) - kept)
 
 
-def _with_earlier(outcome: Outcome, earlier: dict[str, TrainingError], count: int) -> Outcome:
+def _with_earlier(outcome: Outcome, earlier: dict[str, ReweighError], count: int) -> Outcome:
     """The outcome of `count` runs, with those that failed before this process replaced another; reports failures."""
     for name, error in earlier.items():
         print(f"reweigh: {name}: {error}", file=sys.stderr)

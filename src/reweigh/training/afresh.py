@@ -6,6 +6,7 @@ same arguments. What the fresh process must know is in a file, which the environ
 
     which programs it is to run eagerly, and why        for the record, `device.graph.eager`
     which runs cannot be trained, and why               their errors are printed again when all others are over
+    which of these by a mistake in their config         the exit code is then 2
     which runs are finished                             `--again` would train them once more
     how many runs may share the device, and until when
 """
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from reweigh.digest import digest
-from reweigh.errors import ConfigError, TrainingError
+from reweigh.errors import ConfigError, ReweighError, TrainingError
 
 VARIABLE = "REWEIGH_AFRESH"
 Reasons = Mapping[str, str]
@@ -37,6 +38,7 @@ class Start:
     at_once: int | None = None
     deadline: float | None = None  # a value of time.monotonic(), which all processes of a machine share
     since: float | None = None  # when `--again` began, a value of time.time()
+    mistaken: tuple[str, ...] = ()  # of those that failed: runs whose error is one of their config
 
     def and_then(
         self, stop: "Afresh", finished: Iterable[str], deadline: float | None = None, since: float | None = None
@@ -50,7 +52,14 @@ class Start:
             at_once=stop.at_once or self.at_once,
             deadline=deadline,
             since=since,
+            mistaken=tuple(dict.fromkeys((*self.mistaken, *stop.mistaken))),
         )
+
+    def errors(self) -> dict[str, ReweighError]:
+        """The errors of the runs that cannot be trained, of the kinds that they had."""
+        return {
+            run: (ConfigError if run in self.mistaken else TrainingError)(error) for run, error in self.failed.items()
+        }
 
 
 class Afresh(Exception):
@@ -65,6 +74,12 @@ class Afresh(Exception):
     ) -> None:
         super().__init__(reason)
         self.eager, self.failed, self.at_once = eager or {}, failed or {}, at_once
+        self.mistaken: tuple[str, ...] = ()
+
+    def add_failed(self, errors: Mapping[str, Exception]) -> None:
+        """Errors of this process that the next one must know; one that is known already stays as it is."""
+        self.failed = {**{run: str(error) for run, error in errors.items()}, **self.failed}
+        self.mistaken = tuple(run for run, error in errors.items() if isinstance(error, ConfigError))
 
 
 @functools.cache
@@ -75,7 +90,7 @@ def start() -> Start:
         return Start()
     try:
         told = json.loads(Path(path).read_text())
-        start = Start(**{**told, "finished": tuple(told["finished"])})
+        start = Start(**{**told, "finished": tuple(told["finished"]), "mistaken": tuple(told.get("mistaken", ()))})
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ConfigError(f"{VARIABLE}={path}: cannot be read ({error}); unset it, it is not for users") from None
     Path(path).unlink()

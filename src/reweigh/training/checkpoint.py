@@ -63,7 +63,8 @@ class Keeper:
     """Called between steps: saves the run when its last checkpoint is old, and stops it when its time is up.
 
     `facts` are saved with the state: what goes into the record but is no part of the state. The result of `measured` is
-    added to them at each save. `elsewhere(run)` is where its state goes now instead of the run's own file, if anywhere.
+    added to them at each save. `elsewhere(run)` is where its state goes now instead of the run's own file, if anywhere;
+    `saved(path)` is told of the own one.
 
     Two processes may train the same run, if one outlived the Snakemake that started it and a second Snakemake started
     another. Both get the same record; the one that saves after the other wrote it removes the checkpoints. `record` is
@@ -85,6 +86,7 @@ class Keeper:
         self.facts: dict[str, Any] = {}
         self.measured: Callable[[], dict[str, Any]] = dict
         self.elsewhere: Callable[[Any], Path | None] = lambda run: None
+        self.saved: Callable[[Path], None] = lambda path: None
         self.every_seconds = every_seconds()
         self.saved_at = time.monotonic()
         self.record, self.before = record, before
@@ -99,8 +101,11 @@ class Keeper:
     def save(self, run: Any) -> None:
         """Write the run's state atomically: a checkpoint is whole or it is not there."""
         self.measure()
-        with atomic_file(self.elsewhere(run) or self.path) as file:
+        elsewhere = self.elsewhere(run)
+        with atomic_file(elsewhere or self.path) as file:
             torch.save({**run.state(), "facts": {**self.facts, "run": self.name}}, file)
+        if elsewhere is None:
+            self.saved(self.path)
         self.saved_at = time.monotonic()
         if self.record and stamp(self.record) != self.before:
             self.done()
@@ -114,20 +119,32 @@ class Keeper:
 
         One that another run has left elsewhere is its own too, if it is not from before `since`.
         """
-        path = self.elsewhere(run) or self.path
+        return self._load(self.elsewhere(run) or self.path, run, since)
+
+    def overtake(self, run: Any, path: Path, since: float | None = None) -> bool:
+        """Load the state of another run that is the same training, if it came further; whether it did.
+
+        Not if it is from before `since`.
+        """
+        return self._load(path, run, since, beyond=run.step)
+
+    def _load(self, path: Path, run: Any, since: float | None, beyond: int = -1) -> bool:
         if not path.is_file():
             return False
         try:
             # The file is our own, and holds NumPy arrays and plain values beside tensors.
             state = torch.load(path, map_location=run.device, weights_only=False)
         except Exception as error:  # damaged on disk: start again rather than fail at every try
-            print(f"{path}: unreadable checkpoint ({error}); starting the run from the beginning", file=sys.stderr)
+            print(f"{path}: unreadable checkpoint ({error}); going on without it", file=sys.stderr)
             return False
         facts = state.pop("facts", {})
         own = facts.pop("run", self.name) == self.name
-        if not own and since is not None and path.stat().st_mtime < since:
+        *_, step = state["position"]
+        if step <= beyond or (not own and since is not None and path.stat().st_mtime < since):
             return False
-        self.facts = {**facts, "started": (facts if own else self.facts).get("started")}
+        # What another has done is this run's own work from now on: its first part started when that one did.
+        parts = [start for start in (facts.get("started"), None if own else self.facts.get("started")) if start]
+        self.facts = {**facts, "started": min(parts, default=None)}
         self.facts["resumed"] = facts.get("resumed", 0) + 1
         run.load_state(state)
         return True

@@ -4,7 +4,8 @@
 the stages itself, and its record says whose they were and what they cost. A damaged file is ignored and made again.
 
 Until then the state of the run that trains them lies in `KEY.part`. If it is stopped or killed, whichever run has the
-lock next goes on from there: the work so far belongs to all that share it.
+lock next goes on from there: the work so far belongs to all that share it. What nobody wants any more is removed by
+`records/kept.py`.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ import torch
 
 from reweigh.canonical_json import atomic_file
 from reweigh.methods import base
+from reweigh.records import kept
 from reweigh.records.identity import with_prefix
 from reweigh.training import shared
 from reweigh.training.engine import Run
@@ -48,22 +50,34 @@ class SharedPrefix(Shared):
         facts: dict[str, Any] | None = None,
         joules: Callable[[], float | None] = lambda: None,
         since: float | None = None,
-        folder: Path = shared.FOLDER,
+        folder: Path = kept.FOLDER,
     ) -> None:
         super().__init__(run, name, folder / f"{key}.pt", since)
         self.part = self.path.with_suffix(".part")
-        self.prefix, self.key, self.peak, self.joules, self.facts = prefix, key, peak, joules, facts
-        self.settled = run.over or run.stage >= prefix.stages
+        self.prefix, self.key, self.peak, self.joules = prefix, key, peak, joules
+        self.go_on(facts)
         run.stage_over = self.keep
+
+    def go_on(self, facts: dict[str, Any] | None) -> None:
+        """The run has another state now, from a checkpoint with these `facts`, which may be another run's."""
+        self.facts = facts and {**facts, "reused": facts["reused"] or facts["run"] != self.name}
+        self.settled = self.run.over or self.run.stage >= self.prefix.stages
 
     def unfinished(self, run: Run) -> Path | None:
         """Where the state of a run lies while it is in these stages: whoever has their lock next goes on from it."""
         inside = self.settled and self.facts is None and run.stage < self.prefix.stages
         return self.part if inside else None
 
-    def discard(self) -> None:
-        """Remove that state: the stages are trained, or cannot be."""
+    def begin(self) -> None:
+        """Leave a note of what is being made, by which a plan finds out whether anybody wants it."""
+        prefix = self.prefix
+        made = kept.made_of(self.run.spec, prefix.uses, prefix.options, prefix.stages)
+        kept.note(self.path.with_suffix(".json"), self.name, made)
+
+    def abandon(self) -> None:
+        """These stages cannot be trained: leave nothing of them."""
         self.part.unlink(missing_ok=True)
+        self.path.with_suffix(".json").unlink(missing_ok=True)
 
     def take_over(self) -> bool:
         """Go on from the file, if it is sound."""
@@ -73,9 +87,9 @@ class SharedPrefix(Shared):
         self.run.stage_over = None  # for it ends the last of them now
         with io.BytesIO(content[32:]) as file:
             # The file is our own, and holds NumPy arrays and plain values beside tensors.
-            kept = torch.load(file, map_location=self.run.device, weights_only=False)
-        self.run.load_state(kept["state"])
-        self.facts = {**kept["facts"], **self._facts(reused=True, content=content)}
+            theirs = torch.load(file, map_location=self.run.device, weights_only=False)
+        self.run.load_state(theirs["state"])
+        self.facts = {**theirs["facts"], **self._facts(reused=True, content=content)}
         return True
 
     def keep(self, run: Run) -> None:
@@ -90,7 +104,7 @@ class SharedPrefix(Shared):
         with atomic_file(self.path) as file:
             file.write(content)
         self.facts = {**facts, **self._facts(reused=False, content=content)}
-        self.discard()
+        self.part.unlink(missing_ok=True)
         self.release()
 
     def _facts(self, reused: bool, content: bytes) -> dict[str, Any]:

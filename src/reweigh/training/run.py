@@ -18,7 +18,7 @@ import torch
 
 from reweigh import canonical_json
 from reweigh.config.names import RunName
-from reweigh.data import load, manifest, packed
+from reweigh.data import load, manifest, packed, packed_seal
 from reweigh.data.arrays import RawData, npz_bytes
 from reweigh.data.obtain import describe, obtain, recipe_digest, split_path
 from reweigh.digest import canonical, digest, file_digest
@@ -146,6 +146,7 @@ class Job:
         if device.type == "cpu":
             torch.set_num_threads(spec["training"]["threads"])
             keep_freed_memory()
+        packed_seal.check()
         packed.place_split(split_path(spec))
         self.split = obtain(spec)
         data = _raw(spec["data"]["dataset"], canonical(spec["data"]["options"]).decode())
@@ -173,6 +174,7 @@ class Job:
             facts = self.keeper.facts["prefix"]
             self.prefix = SharedPrefix(self.run, self.name, prefix, key, peak, facts, self.meter.joules, since)
             self.keeper.elsewhere = self.prefix.unfinished
+        self.keeper.saved = self.twin.announce
         try:
             self.ready()
         except BaseException:
@@ -185,7 +187,9 @@ class Job:
 
     def ready(self) -> bool:
         """Whether the run can take its next step; not while another trains the same run, or the same first stages."""
-        if not self.twin.settle():
+        if not self.twin.settled and self.twin.settle():
+            self._go_on_from_twin()
+        if not self.twin.settled:
             return False
         if self.twin.theirs is not None:
             self.run.stage = len(self.run.courses)  # nothing is left to train
@@ -195,6 +199,14 @@ class Job:
             if self.prefix.facts or self.keeper.resume(self.run, self.since):
                 self.meter.add((self.prefix.facts or self.keeper.facts)["energy_joules"])
         return True
+
+    def _go_on_from_twin(self) -> None:
+        """Go on from where another run that is the same training was stopped or killed, if it came further."""
+        path = self.twin.begun()
+        if path is not None and self.keeper.overtake(self.run, path, self.since):
+            self.meter.before = self.keeper.facts["energy_joules"]  # of the state that this run has now
+            if self.prefix:
+                self.prefix.go_on(self.keeper.facts["prefix"])
 
     @property
     def awaited(self) -> Path:
@@ -242,7 +254,7 @@ class Job:
             self.twin.keep(written)
         self.keeper.done()
         if self.prefix and self.prefix.lock.held:  # it diverged in these stages
-            self.prefix.discard()
+            self.prefix.abandon()
         self.release()
         return written
 

@@ -8,7 +8,6 @@ is free because its holder stopped or was killed (the kernel frees it); then it 
 for a run of its own that stands still: it trains a second time, and says so.
 """
 
-import errno
 import fcntl
 import os
 import sys
@@ -20,12 +19,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from reweigh.digest import digest
-from reweigh.records import record
+from reweigh.records import kept, record
 from reweigh.records.identity import decisive
 from reweigh.training.engine import Run
 
-FORMAT = 2  # of the files that are kept under a key
-FOLDER = Path(".reweigh") / "prefixes"
+FORMAT = {"whole": 2, "stages": 3}  # of the files that are kept under a key
 LOOK_SECONDS = 0.1
 STILL = 10  # looks at a run of this process that has taken no step meanwhile: nobody steps it
 
@@ -45,7 +43,7 @@ def key_of(spec: Mapping[str, Any], stages: int | None, around: Surroundings) ->
     """The digest of all that decides the state after the first `stages` stages of a spec; None: its whole record."""
     code = record.code_digest(dict(spec))
     place = [around.split, list(around.raw), around.device, around.device_name, dict(around.versions)]
-    form = [FORMAT, record.RECORD_VERSION if stages is None else stages]
+    form = [FORMAT["whole"], record.RECORD_VERSION] if stages is None else [FORMAT["stages"], stages]
     return digest([form, decisive(spec, stages), code, *place])
 
 
@@ -72,10 +70,10 @@ class Lock:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                if kept.in_use(error):
                     file.close()
                     return False
-            if not _is(file, self.path):  # its last holder has removed it since it was opened
+            if not kept.is_at(file, self.path):  # its last holder has removed it since it was opened
                 file.close()
                 continue
             file.truncate(0)
@@ -88,7 +86,7 @@ class Lock:
     def release(self) -> None:
         """Let others have it; remove its file."""
         if self.file is not None:
-            if _is(self.file, self.path):
+            if kept.is_at(self.file, self.path):
                 self.path.unlink()
             self.file.close()
             self.file = None
@@ -116,7 +114,7 @@ def is_free(path: Path) -> bool:
     except FileNotFoundError:
         return True
     except OSError as error:
-        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+        return not kept.in_use(error)
     return True
 
 
@@ -160,7 +158,12 @@ class Shared:
                 if self.refused == 2:  # said once, and not of a run that is put off at the first look
                     print(f"{self.name}: waiting for {self.lock.holder()} to train {self.what}", file=sys.stderr)
                 return
+        if self.lock.held:
+            self.begin()
         self.settled = True
+
+    def begin(self) -> None:
+        """This run has the lock and is the one to make it."""
 
     def is_there(self) -> bool:
         """Whether there is a file to read, young enough."""
@@ -187,10 +190,3 @@ class Shared:
             return False
         self.next_look = now + LOOK_SECONDS
         return True
-
-
-def _is(file: IO[str], path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-    except FileNotFoundError:
-        return False

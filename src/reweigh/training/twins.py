@@ -3,6 +3,9 @@
 Once the record of a run is written, `.reweigh/prefixes/whole/KEY.json` says whose it is and its digest. A run with the
 same key finds the record there, if it is as it was, and makes its own of it: the same numbers, costs, curves and trace
 under its own name, and `prefix` says whose they are.
+
+Until then `KEY.part` says which checkpoint is that of the run that trains. If it is stopped or killed, whichever run
+has the lock next goes on from there, if that is further than it came itself.
 """
 
 import json
@@ -12,9 +15,8 @@ from typing import Any
 from reweigh import canonical_json
 from reweigh.digest import file_digest
 from reweigh.errors import RecordError
-from reweigh.records import record
+from reweigh.records import kept, record
 from reweigh.records.record import Stamp, record_path
-from reweigh.training import shared
 from reweigh.training.engine import Run
 from reweigh.training.shared import Shared
 
@@ -42,12 +44,29 @@ class Twin(Shared):
         key: str,
         before: Stamp | None,
         since: float | None = None,
-        folder: Path = shared.FOLDER,
+        folder: Path = kept.FOLDER,
     ) -> None:
         super().__init__(run, name, folder / "whole" / f"{key}.json", since)
         self.key, self.before = key, before
         self.theirs: dict[str, Any] | None = None
         self.settled = run.over
+        self.part = self.path.with_suffix(".part")
+        self.announced = False
+
+    def announce(self, checkpoint: Path) -> None:
+        """Let others find the checkpoint of this run, which trains for all of them."""
+        if self.lock.held and not self.announced:
+            canonical_json.write(self.part, json.dumps({"run": self.name, "checkpoint": checkpoint.as_posix()}) + "\n")
+            self.announced = True
+
+    def begun(self) -> Path | None:
+        """The checkpoint that another run has left, now that this one has the lock; None if there is none."""
+        try:
+            told = json.loads(self.part.read_bytes())
+            checkpoint = Path(told["checkpoint"])
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+        return checkpoint if self.lock.held and told["run"] != self.name and checkpoint.is_file() else None
 
     def take_over(self) -> bool:
         """Find the record of the other run, if it is as it was."""
@@ -69,6 +88,7 @@ class Twin(Shared):
         """Let others find the record of this run."""
         link = {"run": written["run"], "digest": written["digest"]}
         canonical_json.write(self.path, json.dumps(link) + "\n")
+        self.part.unlink(missing_ok=True)
         self.release()
 
     def results(self, path: Path) -> dict[str, Any]:

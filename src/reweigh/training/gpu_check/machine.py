@@ -108,7 +108,7 @@ def experiment_of(spec: dict[str, Any]) -> str:
 
 def splits(context: Context, specs: list[dict[str, Any]], end: float) -> str:
     """Obtain the splits of an experiment and compare them with home's. Those that no time is left for are said."""
-    from reweigh.data import packed
+    from reweigh.data import packed, packed_seal
     from reweigh.data.obtain import describe, recipe_digest, split_path
     from reweigh.errors import DataError
 
@@ -120,8 +120,9 @@ def splits(context: Context, specs: list[dict[str, Any]], end: float) -> str:
         path = split_path(spec)
         if expected.get("recipe_digest") not in (None, recipe_digest(spec)):
             raise Failed(f"{path}: its recipe, the manifest or the code that draws it is not that of home")
-        packed.place_split(path)
         try:
+            packed_seal.check()
+            packed.place_split(path)
             digest = describe(spec)["digest"]
         except DataError as error:
             raise Failed(f"{path}: {error}") from None
