@@ -13,6 +13,7 @@ from support import project, two_stages
 from support.prefixes import counted, start_counted
 
 from reweigh.config import loading as config
+from reweigh.provenance import record_schema
 from reweigh.provenance.consistency import contradictions
 from reweigh.provenance.explain import tree
 from reweigh.records import record
@@ -58,7 +59,7 @@ def test_a_twin_is_not_trained_and_says_whose_it_is(folder):
     assert traces[0] == traces[1] and record.trace_path(record.record_path(TWIN), second)
     (link,) = WHOLE.iterdir()
     cost = {name: first[name] for name in ("seconds", "steps", "peak_bytes", "energy_joules", "run", "digest")}
-    assert second["prefix"] == {"key": link.stem, "stages": 1, "of": 1, "reused": True, **cost}
+    assert second["prefix"] == {"key": link.stem, "stages": 1, "of": 1, "reused": True, **cost, "begun_by": []}
     assert record.read(record.record_path(TWIN)) == second
     assert contradictions(second) + record_schema.faults(second) == []
     assert tree._taken_over(first) == "" and tree._taken_over(second) == f", all as trained by {RUN}"
