@@ -99,6 +99,13 @@ def test_what_is_not_a_number_is_handed_on_and_no_collapse(scores, data, clip_ma
     assert rectified_share(scores).isnan().all()
 
 
+@given(numbers, st.data(), st.sampled_from([None, 100.0]), st.sampled_from([torch.inf, -torch.inf]))
+def test_nor_does_a_clip_hide_what_is_infinite(scores, data, clip_max, value):
+    scores[data.draw(st.integers(0, len(scores) - 1))] = value
+    weights, collapsed = clip_to_simplex(scores, clip_max)
+    assert not collapsed and weights.isnan().all() and rectified_share(scores).isnan().all()
+
+
 def test_collapsed_weights_go_back_to_the_start_given():
     start = torch.tensor([0.5, 0.0, 0.5])
     weights, collapsed = clip_to_simplex(torch.tensor([-1.0, 0.0, -2.0]), 100.0, start)

@@ -12,6 +12,11 @@ from reweigh.data.batches import InputPart
 BATCH_SIZES = {"cpu": 500, "cuda": 2000}
 
 
+def batch_size_on(device: torch.device) -> int:
+    """How many examples of a part are shown to a model at a time to measure it."""
+    return BATCH_SIZES.get(device.type, 500)
+
+
 def confusion(
     predict: Callable[[torch.Tensor], torch.Tensor],
     part: InputPart,
@@ -37,7 +42,7 @@ def count_predictions(
     device = part.labels.device
     cells = torch.zeros(groups * classes * (classes + 1), dtype=torch.int64, device=device)
     with torch.no_grad():
-        for batch in part.in_order(batch_size or BATCH_SIZES.get(device.type, 500)):
+        for batch in part.in_order(batch_size or batch_size_on(device)):
             logits = predict(batch.inputs)
             predicted = torch.where(logits.isfinite().all(1), logits.argmax(1), classes)
             cell = (batch.groups * classes + batch.labels) * (classes + 1) + predicted

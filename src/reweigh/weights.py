@@ -1,7 +1,7 @@
 """Weights of examples and classes: pure functions on tensors. Weights multiply losses, which are then summed.
 
 A class without examples (noise can empty the last ones of a long tail) has no share: formulas in 1/n_c or 1/E_c are
-taken over the classes that exist, and the others weigh 0. What is not a number stays so: it is for the engine to see.
+taken over the classes that exist, and the others weigh 0. What is not finite makes no number: the engine is to see it.
 """
 
 import torch
@@ -47,13 +47,13 @@ def equal(counts: torch.Tensor) -> torch.Tensor:
 def rectified_share(scores: torch.Tensor) -> torch.Tensor:
     """max(score, 0) by its sum; all zero if no score is positive (Ren et al. 2018, eq. 15 and 16). (n,) -> (n,).
 
-    If one score is not a number, nor is any share.
+    If one score is not finite, no share is a number.
 
     >>> rectified_share(torch.tensor([3.0, -5.0, 1.0]))
     tensor([0.7500, 0.0000, 0.2500])
     """
     positive = scores.clamp(min=0)
-    total = positive.sum()
+    total = (positive + scores * 0).sum()
     return positive / torch.where(total <= 0, torch.ones_like(total), total)
 
 
@@ -63,8 +63,8 @@ def clip_to_simplex(
     """Clip weights to [0, clip_max], divide by their sum (TDR's public code). (C,) -> (C,), bool: did they collapse?
 
     If every weight is clipped to 0 there is nothing to normalise (the public code then divides by 2e-12 and trains on
-    nothing): the weights go back to `start` (C,), which is 1/C, and the second value is True. If one weight is not a
-    number, nor is any of the result, and that is no collapse.
+    nothing): the weights go back to `start` (C,), which is 1/C, and the second value is True. If one weight is not
+    finite, none of the result is a number, and that is no collapse.
 
     >>> clip_to_simplex(torch.tensor([-1.0, 1.0, 3.0]), clip_max=None)
     (tensor([0.0000, 0.2500, 0.7500]), tensor(False))
@@ -72,7 +72,7 @@ def clip_to_simplex(
     (tensor([0.5000, 0.5000]), tensor(True))
     """
     clipped = weights.clamp(min=0, max=clip_max)
-    total = clipped.sum()
+    total = (clipped + weights * 0).sum()  # no clip hides what is not finite
     collapsed = total <= 0
     shares = clipped / torch.where(collapsed, torch.ones_like(total), total)
     return torch.where(collapsed, 1 / len(weights) if start is None else start, shares), collapsed

@@ -313,7 +313,7 @@ def step_of(method, model, course, place, counts, losses):
     if place % course.steps_per_epoch == 0:
         method.begin_epoch(at, model)
         if course.stage.part == "members":
-            course.follow(members_of(method, course.stage, len(course.part)))
+            course.follow(members_of(method, course))
             tell(course, counts)
             method.recount(at)
     batch = course.batches.batch(place)

@@ -78,6 +78,25 @@ def test_class_weights_of_zero_are_no_training_either(mnist, monkeypatch):
     assert finished(spec, mnist).results()["diverged_at_step"] == 5
 
 
+def pruned(mnist, truncation):
+    loss = {"name": "gce", "q": 0.7, "truncation": truncation, "refresh_from": 1, "refresh_every": 1}
+    options = {"loss": loss, "class_balance": None, "sampling": "uniform", "rate_factor": None}
+    run = finished({**spec_of("none"), "uses": "sgd", "method_options": options}, mnist)
+    return run.results(), run.method.loss.kept.float().mean().item()
+
+
+def test_a_loss_that_takes_every_example_for_noise_trains_nothing(mnist):
+    results, kept = pruned(mnist, 0.9999)
+    assert kept == 0
+    without_score(results, 9, ZERO)
+
+
+def test_what_a_loss_drops_has_no_weight(mnist):
+    results, kept = pruned(mnist, 0.6)
+    assert results["status"] == "finished" and results["curves"]["effective_weight"][0] == pytest.approx(1)
+    assert 0.05 < kept < 0.95 and results["curves"]["effective_weight"][-1] == pytest.approx(kept, abs=0.01)
+
+
 def test_a_loss_that_is_not_finite_shows_through_any_objective(mnist, monkeypatch):
     def example_losses(self, logits, batch):
         losses = torch.nn.functional.cross_entropy(logits, batch.labels, reduction="none")

@@ -1,6 +1,7 @@
 """What a run measures beside its held-out accuracy, against direct computations; logits that tie in bf16."""
 
 import copy
+import types
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from reweigh.data import load
 from reweigh.data.batches import Batch
 from reweigh.errors import ConfigError
 from reweigh.evaluate import confusion
-from reweigh.training.evaluation import exact_head, margins
+from reweigh.streams import rng
+from reweigh.training.evaluation import exact_head, margins, predictions
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +151,55 @@ def test_a_bf16_run_is_measured_with_an_exact_head(mnist, monkeypatch):
     run.finish()
     assert {dtype for training, dtype in dtypes if training} == {torch.bfloat16}
     assert {dtype for training, dtype in dtypes if not training} == {torch.float32}
+
+
+def test_kept_features_are_what_the_head_sees_in_the_precision_of_the_run(raw_root):
+    spec = two_stages.spec_of("joint", precision="bf16", keep_features=20)
+    run = two_stages.finished(spec, load.read("cifar10-slice", root=raw_root))
+    kept, seen = run.arrays()["test_features"], []
+    hook = run.model.eval().head.register_forward_pre_hook(lambda head, inputs: seen.append(inputs[0].detach()))
+    with torch.no_grad():
+        for batch in run.parts.test.in_order(500):
+            run.model(batch.inputs)
+    hook.remove()
+    assert seen[0].dtype == torch.bfloat16
+    rows = np.sort(rng(spec["seed"], "features", "test").permutation(len(run.parts.test))[:20])
+    assert np.array_equal(torch.cat(seen).to(torch.float16).numpy()[rows], kept)
+
+
+def test_logits_that_are_not_finite_are_no_prediction_of_a_part_beside_either(mnist):
+    """Without that, `argmax` would give class 0."""
+    spec = spec_of("none", also_measure=["train"])
+    run = run_of(spec, mnist)
+    zero = run.parts.train.labels == 0
+    gone = torch.where(zero)[0][:7]
+
+    def predict(inputs):
+        logits = torch.tensor([[1.0, 0.0]]).repeat(len(zero), 1)
+        logits[gone, 1] = torch.nan
+        return logits
+
+    found = run.evaluation.beside(predict)["train"]
+    assert found["confusion"] == [[int(zero.sum()) - 7, 0], [int((~zero).sum()), 0]]
+    assert found["accuracy"] == pytest.approx((int(zero.sum()) - 7) / len(zero)) and found["size"] == len(zero)
+
+
+@pytest.mark.parametrize(("device", "size"), [("cpu", 500), ("cuda", 2000)])
+def test_all_parts_are_measured_in_batches_of_one_size(device, size):
+    """On a GPU a small batch is all overhead; on a CPU its size decides the last bits."""
+    asked = []
+
+    class Part:
+        labels = types.SimpleNamespace(device=torch.device(device))
+
+        def in_order(self, batch_size):
+            asked.append(batch_size)
+            raise StopIteration
+
+    for measure in (predictions, margins):
+        with pytest.raises((StopIteration, RuntimeError)):
+            measure(None, Part())
+    assert asked == [size, size]
 
 
 # --- the options ------------------------------------------------------------------------------------------------------

@@ -5,8 +5,10 @@ import re
 import numpy as np
 import pytest
 import torch
+from support import two_stages
 from support.mnist_runs import CPU, finished, killed_and_resumed, outcome, run_of, spec_of
 
+from reweigh.data import load
 from reweigh.data.split import draw
 from reweigh.errors import ConfigError
 from reweigh.methods import none
@@ -102,6 +104,34 @@ def test_the_longest_beginning_of_a_name_has_the_decay_in_whatever_order_they_st
 def test_a_decay_of_a_layer_that_is_not_there_is_refused(mnist):
     with pytest.raises(ConfigError, match=r"no parameter begins with 'fc_one'; layers: conv1, .*fc1"):
         run_of(spec_of("none", layer_weight_decay={"head": 0.5, "fc_one": 0.5}), mnist)
+
+
+@pytest.mark.parametrize("method", ["joint", "lws", "ncm"])
+def test_layers_are_named_as_in_the_model_that_a_run_begins_with(method, raw_root):
+    """Learnable weight scaling puts a head with other names on it for its second stage."""
+    raw = load.read("cifar10-slice", root=raw_root)
+    run = two_stages.run_of(two_stages.spec_of(method, layer_weight_decay={"head.bias": 0.0}), raw)
+    run.finish()
+    assert run.results()["status"] == "finished"
+
+
+def test_a_stage_may_name_layers_that_it_brings_itself_but_no_others(mnist, monkeypatch):
+    def stages(named):
+        return lambda self, epochs: [Stage("one", 1), Stage("two", 1, training={"layer_weight_decay": {named: 0.5}})]
+
+    def begin(self, stage, model):
+        if stage.name == "two":
+            model.head = torch.nn.Sequential(model.head)
+
+    monkeypatch.setattr(none.Method, "begin", begin)
+    monkeypatch.setattr(none.Method, "stages", stages("head.0"))
+    run = run_of(spec_of("none"), mnist)
+    while run.stage == 0:
+        run.advance()
+    assert {decay: len(names) for decay, names in run.optimiser.groups.items()} == {0.002: 8, 0.5: 2}
+    monkeypatch.setattr(none.Method, "stages", stages("tail"))
+    with pytest.raises(ConfigError, match="no parameter begins with 'tail'"):
+        run_of(spec_of("none"), mnist).finish()
 
 
 def test_only_the_head_or_a_part_of_it_is_trained_alone(mnist, monkeypatch):

@@ -219,8 +219,9 @@ def test_labels_and_counts_follow_the_part(whole):
     split = draw(whole.raw, whole.spec["data"]["split"], 0)
     labels, both = split.train.label, np.concatenate([split.train.label, split.validation.label])
     classes = len(split.class_counts)
-    half, train, every = whole.run.method.followed
-    assert train == (len(labels), counts_of(labels, classes)) and every == (len(both), counts_of(both, classes))
+    half, shrink, train, every = whole.run.method.followed
+    assert shrink == train == (len(labels), counts_of(labels, classes))
+    assert every == (len(both), counts_of(both, classes))
     assert half[0] == len(labels) and sum(half[1]) == len(labels) // 2
     members = [whole.members[epoch] for epoch in range(3)]
     assert len({tuple(rows) for rows in members}) == 3, "the members are to move"

@@ -189,9 +189,12 @@ def _tangent(
 def _channel_sums(
     first: torch.Tensor, second: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Σ f and Σ f (s − mean) scale of each channel, by the kernel that gives batch norm's gradients by β and γ."""
+    """Σ f and Σ f (s − mean) scale of each channel, by the kernel that gives batch norm's gradients by β and γ.
+
+    It is given a γ, which decides nothing: without one the kernels of a GPU leave the sums out.
+    """
     _, product, total = torch.ops.aten.native_batch_norm_backward(
-        first, second, None, None, None, mean, scale, True, 0.0, [False, True, True]
+        first, second, torch.ones_like(scale), None, None, mean, scale, True, 0.0, [False, True, True]
     )
     return total, product
 

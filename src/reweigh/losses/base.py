@@ -17,6 +17,7 @@ class Loss:
     """
 
     average = "mean"  # how plain training averages weighted losses: "mean" over the batch, "weighted" by class weights
+    drops = False  # whether it may take examples for noise, whose losses are then 0 whatever the model says
     by_row = False  # whether it remembers examples of the training set by their rows, and so fits no other set
 
     def __init__(self, class_counts: torch.Tensor, examples: int, *, normalise_logits: bool = False) -> None:
@@ -40,6 +41,10 @@ class Loss:
     def scaled(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits as the loss sees them. (B, C) -> (B, C)."""
         return F.normalize(logits) if self.normalise_logits else logits
+
+    def keeps(self, batch: Batch) -> torch.Tensor | None:
+        """Which examples of a batch have a loss at all, bool (B,); None for all of them."""
+        return None
 
     def recount(self) -> None:
         """`class_counts` has changed in place: bring what was made from it up to date, in place too."""

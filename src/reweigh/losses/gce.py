@@ -40,6 +40,7 @@ class Loss(base.Loss):
     ) -> None:
         super().__init__(*known, **shared)
         self.q, self.truncation = q, truncation
+        self.drops = truncation is not None
         self.refresh_from, self.refresh_every = refresh_from, refresh_every
         self.kept = torch.ones(self.examples, dtype=torch.bool, device=self.class_counts.device)
 
@@ -49,6 +50,9 @@ class Loss(base.Loss):
             return losses
         pruned_loss = (1 - self.truncation**self.q) / self.q
         return torch.where(self.kept[batch.rows], losses - pruned_loss, 0.0)
+
+    def keeps(self, batch: Batch) -> torch.Tensor | None:
+        return self.kept[batch.rows] if self.drops else None
 
     def refresh(self, epoch: int, logits_of: Callable[[torch.Tensor], torch.Tensor], train: InputPart) -> None:
         if self.truncation is None or self.refresh_from is None or epoch < self.refresh_from:

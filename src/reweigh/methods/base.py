@@ -98,13 +98,14 @@ class Prefix:
 class RunContext:
     """What a method may know of its run.
 
-    Counts, `train` and `fresh` are those of the first stage, and then of each that trains on another part; batch size,
-    rates and epochs are those of the spec's training block, of which a stage may replace its own.
+    Counts, `train` and `fresh` are those of what the first stage trains on, and then of each stage in its turn; batch
+    size, rates and epochs are those of the spec's training block, of which a stage may replace its own. Where the first
+    stage is one of members, a method is made with the counts of the whole training set.
     """
 
     seed: int
     classes: int
-    class_counts: torch.Tensor  # float32 (classes,), training examples of each class; members are counted each epoch
+    class_counts: torch.Tensor  # float32 (classes,), training examples of each class; of members, anew each epoch
     group_counts: torch.Tensor  # float32 (groups,); groups are the classes, or the values of a sensitive attribute
     batch_size: int
     epochs: int
@@ -135,7 +136,8 @@ class Method:
     `from_epoch` on ("deferred re-weighting", Cao et al., NeurIPS 2019).
 
     `may_rest` says that all weights of a batch may be 0, where by its formula no example is worth a step. Of any other
-    method that is a fault, and the run diverged; so did one of this kind that rests for a whole epoch.
+    method that is a fault, and the run diverged; so did one of this kind that rests for a whole epoch. So may a loss
+    drop all examples of a batch, but not all of an epoch.
     """
 
     may_rest = False
@@ -147,9 +149,10 @@ class Method:
         self.follow(context)
 
     def follow(self, context: RunContext) -> None:
-        """Train on what `context` says from here on: at first, and before a stage on another part than the last one.
+        """Train on what `context` says from here on: at first, and before each later stage.
 
-        The loss is built anew for the class counts there. A method that keeps more of them adds to this.
+        Each stage begins with a loss that remembers nothing and with class weights of 1. A method that keeps more of
+        counts or examples adds to this.
         """
         self.context = context
         self.loss = losses.build(self.options.get("loss"), context.class_counts, len(context.train))
@@ -164,8 +167,8 @@ class Method:
     def members(self, stage: Stage) -> np.ndarray:
         """The rows of the training set that a stage of part "members" trains on, int64 (n,): in every epoch as many.
 
-        It is asked when the run is made, after each `begin_epoch`, and when a run resumes, in the middle of an epoch
-        too; so it only says what the method remembers, and that lies in `state()`.
+        It is asked when the run is made, before the stage begins, and after each `begin_epoch`; what it says then is
+        that epoch's. It only says what the method remembers, and that lies in `state()`.
         """
         raise NotImplementedError
 
@@ -174,6 +177,7 @@ class Method:
 
         It is called once a stage; a run that resumes calls it for every stage so far, and then loads the saved state
         over what it did. So whatever it makes must lie in the model or in `state()`, but for the shape of the model.
+        Gradients are off in `begin`, `begin_epoch` and `end`; `hypergrad.lookahead.gradient` turns them on.
         """
 
     def end(self, stage: Stage, model: nn.Module) -> None:
@@ -235,14 +239,22 @@ class Method:
         """The loss of each example, class weights included. logits (B, C) -> (B,)."""
         return self.loss(logits, batch, self.balance_of(batch))
 
+    @property
+    def rests(self) -> bool:
+        """Whether all weights of a batch may be 0 in a run of this method."""
+        return self.may_rest or self.loss.drops
+
     def balance_of(self, batch: Batch) -> torch.Tensor | None:
         """The class weights (C,) that are in the losses of a batch; None if there are none."""
         return self.class_weights
 
-    def total_weight(self, batch: Batch, weights: torch.Tensor) -> torch.Tensor:
-        """What all examples of a batch weigh together, class weights included: 1 in plain training. weights (B,)."""
-        balance = self.balance_of(batch)
-        return weights.sum() if balance is None else weights @ balance[batch.labels]
+    def counted(self, batch: Batch, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The weights (B,) with those of the classes, 0 for what the loss drops, and their sum: 1 in plain training."""
+        if (kept := self.loss.keeps(batch)) is not None:
+            weights = torch.where(kept, weights, 0.0)
+        if (balance := self.balance_of(batch)) is None:
+            return weights, weights.sum()
+        return weights * balance[batch.labels], weights @ balance[batch.labels]
 
     def example_weights(self, step: Step, losses: torch.Tensor) -> torch.Tensor:
         """The weight of each example of the step's batch, given its losses (detached). (B,) -> (B,)."""

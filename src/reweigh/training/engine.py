@@ -9,7 +9,6 @@ at addresses that stay. So whoever makes a run may have the device side captured
 when the work is launched, never what is computed.
 """
 
-import importlib
 import time
 from collections.abc import Callable, Hashable
 from contextlib import nullcontext
@@ -21,14 +20,14 @@ from torch import nn
 
 from reweigh.data.arrays import RawData, Split
 from reweigh.errors import ConfigError
-from reweigh.methods.base import Method, Step
+from reweigh.methods.base import Step
 from reweigh.models import build, parameter_count
 from reweigh.models.layers import dropout_layers, hold_dropout
 from reweigh.optimisers import MomentumSGD, Optimiser
 from reweigh.streams import stream_seed
 from reweigh.training.evaluation import Evaluation, exact_head
 from reweigh.training.schedule import learning_rate
-from reweigh.training.stages import Course, Parts, check_last_batches, context_of, courses, first_context, members_of
+from reweigh.training.stages import Course, Parts, check, context_of, courses, members_of, method_of
 from reweigh.training.tally import FAULTS, UNPREDICTED, Tally
 
 CURVES = ("epoch", "stage", "train_loss", "effective_weight", "train_seconds")
@@ -60,9 +59,9 @@ class Run:
         self.parts = Parts(spec, data, split, device)
         self.evaluation = Evaluation(self.parts, len(split.class_counts), len(split.group_counts))
         self.model = self._new_model()
-        self.method = self._new_method()
+        self.method = method_of(spec, self.parts, self.evaluation.classes)
         self.courses = courses(self.method, self.parts, spec["training"], self.seed)
-        check_last_batches(self.courses, self.model)
+        check(self.courses, self.model)
         if self.evaluation.measured == "validation" and any("validation" in one.stage.part for one in self.courses):
             raise ConfigError("evaluate_on is validation, but a stage trains on it; evaluate on the test set")
         self.stage_over: Callable[[Run], None] | None = None
@@ -70,7 +69,6 @@ class Run:
         # Where the run is: in which stage, and after how many steps of it and of all.
         self.stage, self.stage_step, self.step = 0, 0, 0
         self.begun = 0  # stages whose `begin` this object has called
-        self.part = "train"  # what the method's context is about
         # What it has found so far. On a CPU the clock counts time spent computing, so that neighbours on the machine
         # do not count; on a GPU, time that passed.
         self.clock = time.perf_counter if device.type == "cuda" else time.process_time
@@ -97,12 +95,6 @@ class Run:
         if self.spec["training"]["precision"] == "bf16":  # the model alone: losses and weights stay fp32
             model.forward = torch.autocast(self.device.type, torch.bfloat16)(model.forward)
         return model
-
-    def _new_method(self) -> Method:
-        context = first_context(self.parts, self.evaluation.classes)
-        module = importlib.import_module(f"reweigh.methods.{self.spec['uses']}")
-        method: Method = module.Method(self.spec["method_options"], context)
-        return method
 
     @property
     def course(self) -> Course:
@@ -159,16 +151,13 @@ class Run:
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
     def _begin_epoch(self) -> None:
-        self.method.logged = {}
-        self.method.begin_epoch(self.course.at(self.stage_step), self.model)
-        self._follow_members()
+        course, self.method.logged = self.course, {}
+        with torch.no_grad():
+            self.method.begin_epoch(course.at(self.stage_step), self.model)
+        if course.stage.part == "members":
+            course.follow(members_of(self.method, course))
+            self.method.recount(course.at(self.stage_step))
         self._keep(self.method.logged)
-
-    def _follow_members(self) -> None:
-        """Have a stage of members train on those that its method lists now."""
-        if self.course.stage.part == "members":
-            self.course.follow(members_of(self.method, self.course.stage, len(self.course.part)))
-            self.method.recount(self.course.at(self.stage_step))
 
     def _host_side(self) -> None:
         """Everything that depends on the number of the step: learning rate, batches, seeds, and which program it is."""
@@ -204,9 +193,8 @@ class Run:
             nn.utils.clip_grad_norm_(model.parameters(), limit)
         assert self.optimiser is not None
         self.optimiser.step({name: value.grad for name, value in model.named_parameters() if value.grad is not None})
-        balance = method.balance_of(batch)
-        counted = weights if balance is None else weights * balance[batch.labels]
-        self.tally.add(losses.detach(), counted, method.total_weight(batch, weights), loss.detach())
+        counted, total = method.counted(batch, weights)
+        self.tally.add(losses.detach(), counted, total, loss.detach())
         return method.logged
 
     def _keep(self, logged: Logged) -> None:
@@ -217,7 +205,7 @@ class Run:
 
     def _end_epoch(self) -> None:
         course = self.course
-        mean_loss, mean_weight, fault = self.tally.epoch(course.steps_per_epoch, self.method.may_rest)
+        mean_loss, mean_weight, fault = self.tally.epoch(course.steps_per_epoch, self.method.rests)
         if fault is not None:
             self._diverge(self.step - course.steps_per_epoch + fault[0], fault[1])
         epoch = course.at(self.stage_step - 1).epoch + 1
@@ -274,10 +262,12 @@ class Run:
             started, self.method.logged = self.clock(), {}
             if course.stage.fresh and course.number:
                 self.model = self._new_model()
-            if course.stage.part == "members" or course.stage.part != self.part:
+            if course.stage.part == "members":
+                course.follow(members_of(self.method, course))
+            if course.number or course.stage.part == "members":
                 self.method.follow(context_of(course, self.method.context, self.seed))
-            self.part = course.stage.part
-            self.method.begin(course.stage, self.model)
+            with torch.no_grad():
+                self.method.begin(course.stage, self.model)
             self._keep(self.method.logged)
             self.seconds += self.clock() - started
         self.begun = max(self.begun, min(last + 1, len(self.courses)))
@@ -287,7 +277,8 @@ class Run:
         if self.stage_over:
             self.stage_over(self)
         started, self.method.logged = self.clock(), {}
-        self.method.end(self.course.stage, self.model)
+        with torch.no_grad():
+            self.method.end(self.course.stage, self.model)
         self._keep(self.method.logged)
         self.seconds += self.clock() - started
         self.stage, self.stage_step = self.stage + 1, 0
@@ -360,6 +351,7 @@ class Run:
             "trace": self.trace(),
             "position": (self.stage, self.stage_step, self.step),
             "begun": self.begun,
+            "members": self.course.members if self.stage < len(self.courses) else None,
             "seconds": self.seconds,
             "curves": self.curves,
             "tally": self.tally.state(),
@@ -377,6 +369,9 @@ class Run:
         self.model.load_state_dict(state["model"])
         entered = self.stage == state["begun"] - 1  # else it was saved after the last stage
         at_end = entered and self.stage_step == self.course.steps  # as `stage_over` saw it
+        if entered and state["members"] is not None:  # those of the epoch: the method may list others by now
+            self.course.follow(state["members"])
+            self.method.recount(self.course.at(self.stage_step))
         if entered and not at_end:
             self._set_up()
             assert self.optimiser is not None
@@ -391,5 +386,3 @@ class Run:
             self._end_stage()
         if at_end or not entered:
             self._enter()  # after a last stage of no epochs it measures what that did
-        elif not self.over:
-            self._follow_members()

@@ -15,12 +15,11 @@ from torch import nn
 
 from reweigh.data.batches import InputPart
 from reweigh.errors import ConfigError
-from reweigh.evaluate import confusion, metrics
+from reweigh.evaluate import batch_size_on, confusion, metrics
 from reweigh.streams import rng
 from reweigh.training.stages import Parts
 
 Predict = Callable[[torch.Tensor], torch.Tensor]  # inputs (B, ...) -> logits (B, C)
-BATCH = 500
 CURVES = ("test_accuracy", "minority_recall", "minority_precision")
 
 
@@ -131,11 +130,13 @@ class Evaluation:
 
     def _features(self, model: nn.Module, wanted: int) -> dict[str, np.ndarray]:
         """What the head sees of `wanted` training and held-out examples: float16 (n, F), with labels."""
-        kept = {}
+        kept, device = {}, self.parts.device
+        in_bf16 = self.parts.spec["training"]["precision"] == "bf16"
         for name, part in (("train", self.parts.train), (self.measured, self.held_out)):
             rows = np.sort(rng(self.parts.spec["seed"], "features", name).permutation(len(part))[:wanted])
-            with torch.no_grad():
-                features = [model.features(batch.inputs).to(torch.float16) for batch in part.in_order(BATCH)]  # type: ignore[operator]
+            batches = part.in_order(batch_size_on(device))
+            with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=in_bf16):
+                features = [model.features(batch.inputs).to(torch.float16) for batch in batches]  # type: ignore[operator]
             kept[f"{name}_features"] = torch.cat(features).cpu().numpy()[rows]
             kept[f"{name}_labels"] = part.labels.cpu().numpy()[rows]
         return kept
@@ -148,7 +149,7 @@ def predictions(predict: Predict, part: InputPart) -> np.ndarray:
     """The predicted class of every example, int64 (N,); C, one past the last class, where a logit is not finite."""
     found = []
     with torch.no_grad():
-        for batch in part.in_order(BATCH):
+        for batch in part.in_order(batch_size_on(part.labels.device)):
             logits = predict(batch.inputs)
             some = torch.isfinite(logits).all(1)
             found.append(torch.where(some, logits.argmax(1), logits.shape[1]))
@@ -159,7 +160,7 @@ def margins(predict: Predict, part: InputPart) -> np.ndarray:
     """p_y − max_{j ≠ y} p_j of every example, p the softmax of its logits: float32 (N,), −1 … 1, NaN where p is."""
     found = []
     with torch.no_grad():
-        for batch in part.in_order(BATCH):
+        for batch in part.in_order(batch_size_on(part.labels.device)):
             shares = predict(batch.inputs).float().softmax(1)
             true = shares.gather(1, batch.labels[:, None])[:, 0]
             others = shares.scatter(1, batch.labels[:, None], -torch.inf)

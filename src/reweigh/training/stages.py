@@ -1,5 +1,6 @@
 """The stages of a run: what each trains on, how long, and the streams of its batches."""
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -88,6 +89,7 @@ class Course:
     first_epoch: int
     class_counts: torch.Tensor  # float32 (classes,)
     group_counts: torch.Tensor  # float32 (groups,)
+    members: np.ndarray | None  # the rows that the present epoch is drawn from, int64 (n,); None for all
 
     @property
     def steps_per_epoch(self) -> int:
@@ -106,7 +108,7 @@ class Course:
         """The parameters that the stage trains, the others being held, and the weight decay of each, by name.
 
         The decay is that of the stage, biases too, but for layers that the training block names: a parameter has that
-        of the longest beginning of its name. Raises ConfigError for names that the model has not.
+        of the longest beginning of its name. Raises ConfigError for a name of the stage's own that the model has not.
         """
         if self.stage.train != "all" and self.stage.train.partition(".")[0] != "head":
             raise ConfigError(
@@ -119,11 +121,8 @@ class Course:
         }
         if not trained:
             raise ConfigError(f"stage {self.stage.name}: the model has no parameters of the name {self.stage.train}")
-        by_layer, names = self.training.get("layer_weight_decay") or {}, [name for name, _ in model.named_parameters()]
-        for beginning in by_layer:
-            if not any(name.startswith(beginning) for name in names):
-                known = ", ".join(dict.fromkeys(name.rpartition(".")[0] for name in names))
-                raise ConfigError(f"layer_weight_decay: no parameter begins with {beginning!r}; layers: {known}")
+        check_layers(self.stage.training.get("layer_weight_decay") or {}, model)
+        by_layer = self.training.get("layer_weight_decay") or {}
         named = {name: max(filter(name.startswith, by_layer), key=len, default=None) for name in trained}
         return trained, {
             name: self.training["weight_decay"] if layer is None else by_layer[layer] for name, layer in named.items()
@@ -150,6 +149,7 @@ class Course:
     def follow(self, members: np.ndarray) -> None:
         """Draw the next epochs from these members of the part, and count them, in place."""
         self.batches.follow(members)
+        self.members = members
         for counts, values in ((self.class_counts, self.part.labels), (self.group_counts, self.part.groups)):
             counts.copy_(_counted(values, len(counts), members))
 
@@ -162,7 +162,7 @@ def courses(method: Method, parts: Parts, training: dict[str, Any], seed: int) -
         if unknown := sorted(stage.training.keys() - REPLACEABLE):
             raise ConfigError(f"stage {stage.name} cannot replace {unknown[0]} of the training block")
         part, block = parts.of(stage), {**training, **stage.training}
-        members = members_of(method, stage, len(part)) if stage.part == "members" else None
+        members = _members_of(method, stage, len(part)) if stage.part == "members" else None
         name = f"batches-{number}" if number else "batches"
         stream = part.stream(block["batch_size"], seed, name, True, training["drop_last"], stage.sampling, members)
         counts = [
@@ -174,16 +174,20 @@ def courses(method: Method, parts: Parts, training: dict[str, Any], seed: int) -
         ]
         if stage.epochs and not stream.per_cycle:
             raise ConfigError(f"stage {stage.name} has no example to train on")
-        taken.append(Course(number, stage, part, stream, block, step, epoch, *counts))
+        taken.append(Course(number, stage, part, stream, block, step, epoch, counts[0], counts[1], members))
         step, epoch = step + taken[-1].steps, epoch + stage.epochs
     return taken
 
 
-def members_of(method: Method, stage: Stage, examples: int) -> np.ndarray:
-    """The rows that a method lists for a stage, of a training set of so many examples: int64 (n,).
+def members_of(method: Method, course: Course) -> np.ndarray:
+    """The rows of the training set that a method lists for a stage now: int64 (n,).
 
     Raises ConfigError for what are no rows, such as a mask, which would train on rows 0 and 1.
     """
+    return _members_of(method, course.stage, len(course.part))
+
+
+def _members_of(method: Method, stage: Stage, examples: int) -> np.ndarray:
     rows = method.members(stage)
     what = f"stage {stage.name}: members() must give"
     if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype.kind not in "iu":
@@ -194,32 +198,46 @@ def members_of(method: Method, stage: Stage, examples: int) -> np.ndarray:
     return rows.astype(np.int64)  # a copy: the method may change its own in place
 
 
-def first_context(parts: Parts, classes: int) -> RunContext:
-    """What a method may know of its run when it is made."""
-    training, seed, split = parts.spec["training"], parts.spec["seed"], parts.split
+def method_of(spec: Mapping[str, Any], parts: Parts, classes: int) -> Method:
+    """The method of a run. What it is told when it is made is about the part that its first stage trains on."""
+    module = importlib.import_module(f"reweigh.methods.{spec['uses']}")
+    method: Method = module.Method(spec["method_options"], first_context(parts, parts.train, classes))
+    for stage in method.stages(spec["training"]["epochs"])[:1]:
+        if stage.part == "train+validation":  # only a method that is made can say so
+            method = module.Method(spec["method_options"], first_context(parts, parts.of(stage), classes))
+    return method
+
+
+def first_context(parts: Parts, part: InputPart, classes: int) -> RunContext:
+    """What a method may know of its run when it is made, and its first stage trains on `part`."""
+    training, seed = parts.spec["training"], parts.spec["seed"]
     augmented = parts.spec["method_options"].get("target_augment", True)
     target = parts.target
     return RunContext(
         seed=seed,
         classes=classes,
-        class_counts=torch.tensor(split.class_counts, dtype=torch.float32, device=parts.device),
-        group_counts=torch.tensor(split.group_counts, dtype=torch.float32, device=parts.device),
+        class_counts=_counted(part.labels, len(parts.split.class_counts)),
+        group_counts=_counted(part.groups, len(parts.split.group_counts)),
         batch_size=training["batch_size"],
         epochs=training["epochs"],
         learning_rate=training["learning_rate"],
         weight_decay=training["weight_decay"],
         target=target.stream(training["target_batch_size"], seed, "target-batches", augmented) if target else None,
-        fresh=parts.train.stream(training["batch_size"], seed, "fresh-batches", True),
-        train=parts.train,
+        fresh=part.stream(training["batch_size"], seed, "fresh-batches", True),
+        train=part,
         validation=parts.validation,
     )
 
 
-def check_last_batches(taken: list[Course], model: nn.Module) -> None:
-    """Raise ConfigError if a stage trains batch norm on a batch of one, where the config could not know its sizes.
+def check(taken: list[Course], model: nn.Module) -> None:
+    """Raise ConfigError for what only the model and the sizes of a run's stages can tell.
 
-    They depend on the draw where a share of noisy labels is held out, and on the method where it chooses members.
+    That is a name of a layer that the model has not, and a stage that trains batch norm on a batch of one: sizes depend
+    on the draw where a share of noisy labels is held out, and on the method where it chooses members.
     """
+    for course in taken:
+        own = course.stage.training.get("layer_weight_decay") is not None  # it may name layers that are still to come
+        check_layers({} if own else course.training.get("layer_weight_decay") or {}, model)
     if any(isinstance(layer, _BatchNorm) for layer in model.modules()):
         for course in taken:
             if course.stage.epochs and course.stage.train == "all" and course.batches.last == 1:
@@ -229,18 +247,28 @@ def check_last_batches(taken: list[Course], model: nn.Module) -> None:
                 )
 
 
+def check_layers(named: Mapping[str, Any], model: nn.Module) -> None:
+    """Raise ConfigError for a name in `layer_weight_decay` with which no parameter of the model begins."""
+    names = [name for name, _ in model.named_parameters()]
+    for beginning in named:
+        if not any(name.startswith(beginning) for name in names):
+            known = ", ".join(dict.fromkeys(name.rpartition(".")[0] for name in names))
+            raise ConfigError(f"layer_weight_decay: no parameter begins with {beginning!r}; layers: {known}")
+
+
 def context_of(course: Course, before: RunContext, seed: int) -> RunContext:
-    """What a method may know in a stage that trains on another part than the one before."""
+    """What a method may know in a later stage, or in one of members."""
+    same = course.part is before.train
     return replace(
         before,
         class_counts=course.class_counts,
         group_counts=course.group_counts,
-        fresh=course.part.stream(before.batch_size, seed, "fresh-batches", True),
+        fresh=before.fresh if same else course.part.stream(before.batch_size, seed, "fresh-batches", True),
         train=course.part,
     )
 
 
-def _counted(values: torch.Tensor, count: int, members: np.ndarray | None) -> torch.Tensor:
+def _counted(values: torch.Tensor, count: int, members: np.ndarray | None = None) -> torch.Tensor:
     """How often each of 0 … count − 1 occurs among values (N,), or among those of some members. -> float32 (count,)."""
     chosen = values if members is None else values[torch.from_numpy(members).to(values.device)]
     return torch.bincount(chosen, minlength=count).float()
