@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 from support import needs
 from support.config_files import replace
@@ -10,7 +9,7 @@ from support.needs import MIRROR_FOLDER
 from support.project import ROOT
 
 from reweigh.config.loading import load
-from reweigh.config.sizes import ASYMMETRIC, CLASS_SIZES, TEST_SIZES, TRAINING_ROWS, training_size
+from reweigh.config.sizes import ASYMMETRIC, TRAINING_ROWS, training_size
 from reweigh.data import load as readers
 from reweigh.data.noise import KINDS
 from reweigh.data.split import draw
@@ -153,15 +152,6 @@ def test_data_sets_without_known_classes_are_planned_whole():
     assert training_size(data_of("places-lt", validation_share=0.1)) == 56250
     assert training_size(data_of("adult", kind="groups", target_size=50)) == 30112
     assert training_size(data_of("somebody-s")) == 1
-
-
-def test_the_tables_are_those_of_the_data(raw_root):
-    for dataset in ("mnist", "cifar10-slice", "cifar10-slice-large", "cifar100-slice"):
-        raw = readers.read(dataset, {}, raw_root)
-        assert np.bincount(raw.train_labels).tolist() == CLASS_SIZES[dataset]
-        assert np.bincount(raw.test_labels).tolist() == TEST_SIZES[dataset]
-    assert {len(CLASS_SIZES[name]) for name in ("cifar10", "cifar100")} == {10, 100}
-    assert set(TEST_SIZES) == set(CLASS_SIZES) and not set(TRAINING_ROWS) & set(CLASS_SIZES)
 
 
 def test_asymmetric_noise_is_allowed_where_it_is_defined(raw_root):

@@ -11,8 +11,6 @@ from reweigh.config.loading import load
 from reweigh.config.methods.two_stage import SECOND
 from reweigh.config.specs import Moments, Spec
 from reweigh.config.validation import validated
-from reweigh.data import load as readers
-from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
 
 COLOUR = {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}
@@ -52,16 +50,6 @@ def test_what_inputs_cannot_have_is_refused(dataset, scaling, augment, says):
 def test_moments_have_one_of_each_per_channel():
     with pytest.raises(ConfigError, match="here: mean has 2 values and std 1; give one of each per channel"):
         validated(Moments, {"mean": [0.5, 0.5], "std": [0.2]}, "here")
-
-
-def test_the_tables_of_inputs_are_those_of_the_data(raw_root):
-    for dataset in ("mnist", "cifar10-slice", "cifar10-slice-large", "cifar100-slice", "adult"):
-        shape = readers.read(dataset, {}, raw_root).train_inputs.shape[1:]
-        assert (dataset in inputs.FEATURES) == (len(shape) == 1)
-        assert len(shape) == 1 or inputs.IMAGES[dataset] == (shape[0], min(shape[1:]))
-    modules = {path.stem.replace("_", "-") for path in (PACKAGE / "data/readers").glob("*.py")}
-    known = {*inputs.IMAGES, *inputs.ON_DISK, *inputs.FEATURES}
-    assert known == modules - {"--init--", "damage", "human-labels", "lists", "pickled", "slices"}
 
 
 def test_in_the_config_they_are_refused_before_any_job(tdr_project):
