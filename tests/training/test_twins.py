@@ -16,7 +16,7 @@ from reweigh.config import loading as config
 from reweigh.provenance import record_schema
 from reweigh.provenance.consistency import contradictions
 from reweigh.provenance.explain import tree
-from reweigh.records import record
+from reweigh.records import lineage, record
 from reweigh.training.checkpoint import Clock, OutOfTime
 from reweigh.training.run import Job
 
@@ -224,6 +224,7 @@ def test_a_twin_goes_on_where_a_killed_run_was_saved_and_that_one_takes_the_reco
     assert not list(WHOLE.glob("*.part"))
     (begun,) = body["begun_by"]
     assert (begun["run"], begun["steps"]) == (RUN, 6) and 0 < begun["seconds"] < body["seconds"]
+    assert tree._taken_over(lineage.facts(body)) == f", 6 steps taken by {RUN}"
     body, steps = trained(longer())
     assert outcome(body) == alone and steps == 0 and body["prefix"]["run"] == TWIN
     assert body["prefix"]["begun_by"] == [begun] and body["begun_by"] == []
