@@ -62,3 +62,12 @@ def test_a_smaller_net(project, said, words):
     assert f", {words}, 20 of 200 epochs (16 of 160 before the switch), " in load(project).cut(
         "quick", "absgd", "cifar10"
     )
+
+
+@pytest.mark.parametrize("scale", ["smoke", "quick"])
+def test_no_small_run_prunes_every_example(config, scale):
+    """After a few epochs no example has half of the probability: the truncated loss would train on nothing."""
+    specs = [config.resolve(run) for run in config.runs(scale, "absgd")]
+    losses = [spec["method_options"].get("loss") or {} for spec in specs]
+    truncated = [loss for loss in losses if loss.get("truncation")]
+    assert truncated and all(loss["refresh_from"] is None for loss in truncated)

@@ -1,15 +1,52 @@
 """`reweigh doctor`: who holds the devices."""
 
+import fcntl
+import subprocess
+import sys
+
 import pytest
 
 from reweigh.planning import doctor
-from reweigh.training.device import UNNAMED
+from reweigh.training import device
+
+HOLD = """
+import sys
+from reweigh.training.device import take_lease
+lease = take_lease()
+print("held", flush=True)
+sys.stdin.read()
+"""
 
 
-@pytest.mark.parametrize(
-    ("process", "said"),
-    [(None, "free"), (17, "held by process 17"), (UNNAMED, "held by a process that has not said which")],
-)
-def test_a_device_is_free_or_held(monkeypatch, process, said):
-    monkeypatch.setattr(doctor, "holders", lambda: [("0", process)])
-    assert dict(doctor.facts())["GPU 0"] == said
+@pytest.fixture
+def slot(tmp_path, monkeypatch):
+    """The lock file of the only device, which is made up."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "fake0")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.delenv("REWEIGH_SLOTS_PER_DEVICE", raising=False)
+    ((_, path),) = device.slots(["fake0"])
+    return path
+
+
+def said():
+    return dict(doctor.facts())["GPU fake0"]
+
+
+def test_a_device_is_free_or_held_by_a_process(slot):
+    assert said() == "free"
+    process = subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    assert said() == f"held by process {process.pid}"
+    process.communicate("")
+    assert said() == "free"
+
+
+@pytest.mark.parametrize("content", ["", "\n", "no number\n", "²\n"])
+def test_a_holder_that_has_not_written_its_id_is_one_too(slot, content):
+    """Between its lock and its id, a process has the device."""
+    with open(slot, "a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(content)
+        lock.flush()
+        assert said() == "held by a process that has not said which"
