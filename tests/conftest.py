@@ -19,9 +19,18 @@ except ModuleNotFoundError:
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# What someone has set for runs of their own, such as REWEIGH_CHECKPOINT_SECONDS, is not meant for those of the tests.
+# Neither are colours, which would stand between the words that a test looks for.
+COLOURS = {"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "GITHUB_ACTIONS"}
+for name in [name for name in os.environ if name.startswith("REWEIGH_") or name in COLOURS]:
+    if name != "REWEIGH_MIRROR":
+        del os.environ[name]
+
 # A busy machine is no fault of what is tested.
 if hypothesis:
-    hypothesis.settings.register_profile("patient", deadline=None)
+    hypothesis.settings.register_profile(
+        "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
     hypothesis.settings.load_profile("patient")
 
 

@@ -1,6 +1,17 @@
-"""Tables that several commands print."""
+"""Where commands print, and tables that several of them print."""
 
+import sys
 from typing import Any
+
+
+def console(wide: int, **options: Any) -> Any:
+    """rich's console for stdout. Where that is a file or a pipe, which has no width, its lines have `wide` characters.
+
+    Whether it has colours there is another question, which the environment may answer (FORCE_COLOR).
+    """
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else wide, **options)
 
 
 def dataset_rows(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -20,12 +31,8 @@ def dataset_rows(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 def print_table(rows: list[dict[str, str]]) -> None:
     """Print rows (dicts with the same keys) as a table. Only the last column may wrap."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    if not console.is_terminal:
-        console.width = 160
     shown = Table(box=None, pad_edge=False)
     *firm, last = rows[0]
     for key in firm:
@@ -33,4 +40,4 @@ def print_table(rows: list[dict[str, str]]) -> None:
     shown.add_column(last, overflow="fold")
     for row in rows:
         shown.add_row(*row.values())
-    console.print(shown, highlight=False)
+    console(wide=160).print(shown, highlight=False)

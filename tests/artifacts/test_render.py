@@ -9,7 +9,7 @@ import pytest
 from support import synthetic_records
 from support.project import ROOT
 
-from reweigh.artifacts import receipt
+from reweigh.artifacts import fonts, receipt
 from reweigh.artifacts.render import ENDINGS, KERNEL, MADE, render
 from reweigh.config.loading import load
 from reweigh.digest import file_digest
@@ -21,6 +21,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*/*.ipynb"))
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    fonts.list_once()  # as the command does
     root = synthetic_records.project(tmp_path_factory.mktemp("project"))
     synthetic_records.fill(root, "smoke", "tdr", "fig5")
     return root

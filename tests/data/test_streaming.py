@@ -166,7 +166,7 @@ def spec_of(method, augment):
     split = {"kind": "long-tail", "largest_class": 32, "imbalance_ratio": 2.0, "target_size": 8, "test": "all"}
     spec["data"] |= {"dataset": "imagenet-lt", "options": {"side": 32, "resize": 32}, "split": split}
     spec["data"] |= {"augment": augment, "scale_inputs": transforms.IMAGENET_MOMENTS}
-    spec["model"] = {"name": "resnet20", "options": {"width": 0.25}}
+    spec["model"] = {"name": "resnet20", "options": {"width": 0.5}}
     spec["training"] |= {"epochs": 2, "batch_size": 10, "target_batch_size": 4, "drop_last": False}
     return spec
 

@@ -6,14 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from support import project
+from support.processes import children, wait_for
 
 from reweigh.config.loading import load
 from reweigh.errors import TrainingError
-from reweigh.planning import fill
+from reweigh.planning import fill, low_priority
 from reweigh.records import record
 from reweigh.records.record import record_path
 from reweigh.training.__main__ import Outcome
@@ -57,7 +57,7 @@ def start(folder, *arguments, **environment):
 
 def run(folder, *arguments, **environment):
     process = start(folder, *arguments, **environment)
-    said = process.communicate(timeout=200)
+    said = process.communicate(timeout=600)
     return process.returncode, *said
 
 
@@ -92,14 +92,14 @@ def test_a_batch_ends_where_four_times_the_time_is_spent(folder, monkeypatch):
 
 
 def test_all_is_trained_in_order_and_a_second_call_finds_nothing_to_do(folder):
-    code, told, said = run(folder, "--for", "60s", "--at-once", "1")
+    code, told, said = run(folder, "--for", "1h", "--at-once", "1")
     assert code == 0, said
     trained = re.findall(r"^\d/6 (\S+): finished", said, re.MULTILINE)
     assert trained == [f"{cell}/seed{seed}" for cell in (FIRST, SECOND, THIRD) for seed in (0, 1)]
     assert "6 of the" in told and "Left to a machine with a GPU: 2 runs" in told
     before = records(folder)
     assert len(before) == 6
-    assert run(folder, "--for", "60s")[0] == 0 and records(folder) == before
+    assert run(folder, "--for", "1h")[0] == 0 and records(folder) == before
     code, told, _ = run(folder, "--list")
     assert code == 0 and "4 current" in told and "Only where there is a GPU" in told
 
@@ -110,39 +110,30 @@ def test_it_gives_way_as_far_as_a_process_can():
     assert done.stdout == "19\n", done.stderr
 
 
-def wait_for(condition, process):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.01)
-
-
 def niceness_of_the_trainer(process):
     """That of its child, where it needs one to give way."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return max(os.getpriority(os.PRIO_PROCESS, int(pid)) for pid in (process.pid, *children))
+    return max(os.getpriority(os.PRIO_PROCESS, pid) for pid in (process.pid, *children(process.pid)))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_what_is_not_finished_and_the_next_call_goes_on(folder, number):
     with_epochs(folder, 60)
     process = start(folder, "--for", "1h", "--at-once", "1", REWEIGH_CHECKPOINT_SECONDS="0")
-    checkpoints = folder / ".reweigh/checkpoints"
-    wait_for(lambda: list(checkpoints.rglob("*.pt")), process)
-    assert niceness_of_the_trainer(process) == os.getpriority(os.PRIO_PROCESS, 0) + 1
+    wait_for(lambda: project.checkpoints(folder), "a checkpoint", process)
+    assert niceness_of_the_trainer(process) == min(os.getpriority(os.PRIO_PROCESS, 0) + 1, low_priority.LOWEST)
     refused = run(folder, "--for", "1s")
     assert refused[0] == 1 and "another `reweigh fill` is at work" in refused[2]
     process.send_signal(number)
-    told, said = process.communicate(timeout=60)
+    told, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
     assert "the same command resumes from here" in said and "Traceback" not in said
-    assert "Left: " in told and list(checkpoints.rglob("*.pt"))
+    assert "Left: " in told and project.checkpoints(folder)
     done = len(records(folder))
     assert done < 6, "whole seeds only"
-    assert run(folder, "--for", "100s")[0] == 0 and len(records(folder)) == 6
+    assert run(folder, "--for", "1h")[0] == 0 and len(records(folder)) == 6
     interrupted = record.read(record_path(f"{(FIRST, SECOND, THIRD)[done // 2]}/seed{done % 2}", folder))
     assert interrupted["resumed"] == 1
-    assert not list(checkpoints.rglob("*.pt"))
+    assert not project.checkpoints(folder)
 
 
 def test_the_end_of_the_time_saves_too_and_is_no_failure(folder):
@@ -150,7 +141,7 @@ def test_the_end_of_the_time_saves_too_and_is_no_failure(folder):
     code, told, said = run(folder, "--for", "1s", "--at-once", "1")
     assert code == 0, said
     assert "time is up" in said and f"Next: {FIRST}" in told
-    assert list((folder / ".reweigh/checkpoints").rglob("*.pt")) and not records(folder)
+    assert project.checkpoints(folder) and not records(folder)
 
 
 def test_a_data_set_that_is_not_there_costs_a_line_and_the_others_are_trained(folder, raw_root):
@@ -159,7 +150,7 @@ def test_a_data_set_that_is_not_there_costs_a_line_and_the_others_are_trained(fo
     (folder / "data/raw").unlink()
     (folder / "data/raw").mkdir()
     (folder / "data/raw/mnist").symlink_to(raw_root / "mnist")
-    code, _, said = run(folder, "--for", "60s", REWEIGH_MIRROR="/nowhere", https_proxy="http://127.0.0.1:9")
+    code, _, said = run(folder, "--for", "1h", REWEIGH_MIRROR="/nowhere", https_proxy="http://127.0.0.1:9")
     assert code == 1 and said.count("reweigh: no runs on cifar10") == 1 and "Traceback" not in said
     assert record_path(f"{THIRD}/seed0", folder).is_file()
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 from types import SimpleNamespace
 
 import pytest
+from support import needs
 from support.project import ROOT
 from support.written import HERE, leave_record
 
@@ -298,6 +299,7 @@ def test_a_folder_of_specs_says_which_splits_it_expects_and_from_which_commit(pr
     assert json.loads((tmp_path / "specs/commit.json").read_text()) == commit.described(project)
 
 
+@needs.GIT
 def test_the_commit_of_a_folder_of_specs(tmp_path):
     def git(*command):
         who = ("-c", "user.name=t", "-c", "user.email=t@example.org")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import project, tampering
+from support import needs, project, tampering
 from support.tampering import ER, FIGURE, TDR
 
 from reweigh.artifacts.render import ENDINGS
@@ -138,6 +138,7 @@ def test_pins_are_those_of_the_records_python() -> None:
     assert lockfile.pins(text, "3.12.1") == {"numpy": "2.5.5", "torch": "2.15.0"}
 
 
+@needs.GIT
 def test_versions_against_the_lock_of_then_and_of_now(tmp_path: Path) -> None:
     from hashlib import sha256
 

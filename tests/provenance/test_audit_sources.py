@@ -6,7 +6,7 @@ import subprocess
 from collections import Counter
 
 import pytest
-from support import tampering
+from support import needs, tampering
 from support.project import ROOT
 from support.tampering import ER, LOCK, TDR, edit_json, edit_record, replace
 
@@ -152,6 +152,7 @@ def said(commit, dirty=False, **files):
     return {"git": {"commit": commit, "dirty": dirty}, "code": {"files": {f"{k}.py": v for k, v in files.items()}}}
 
 
+@needs.GIT
 def test_code_of_today_at_a_commit_of_then_is_found(history):
     root, (then, now) = history
     old, new = commits.source_digest("A = 1\n"), commits.source_digest("A = 2  # two\n")
@@ -168,6 +169,7 @@ def test_code_of_today_at_a_commit_of_then_is_found(history):
     assert state(said(then, weights=new)) == []
 
 
+@needs.GIT
 def test_a_forged_digest_of_code_is_named(history):
     root, (then, _) = history
     (found,) = commits.check_commits({TDR: said(then, weights="0" * 64)}, root)

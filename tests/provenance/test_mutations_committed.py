@@ -6,12 +6,14 @@ import subprocess
 from collections import Counter
 
 import pytest
-from support import tampering
+from support import needs, tampering
 from support.project import ROOT
 from support.tampering import edit_csv, edit_json, edit_lines, edit_record, flip, replace
 
 from reweigh.provenance import audit
 from reweigh.records import record
+
+pytestmark = needs.CLONE
 
 TDR = "paper/tdr/mnist-4v9"
 ADULT = "paper/tdr/adult/sex"

@@ -8,12 +8,12 @@ import signal
 import statistics
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from support import project, workflow
+from support.processes import wait_for
 
 from reweigh.config.names import RunName
 from reweigh.digest import digest
@@ -235,11 +235,12 @@ def made(tmp_path, trained_project):
     return folder
 
 
-def reweigh(folder, *arguments, **changes):
+def reweigh(folder, *arguments, before=(), **changes):
+    """Start a command with the folder's own code, and what is in the folders `before` it."""
     return subprocess.Popen(
         [sys.executable, "-m", "reweigh.cli", *arguments],
         cwd=folder,
-        env=project.environment(PYTHONPATH=str(folder / "src"), **changes),
+        env=project.environment(PYTHONPATH=os.pathsep.join(map(str, (*before, folder / "src"))), **changes),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -254,13 +255,11 @@ def ended(process):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ends_by", [signal.SIGKILL, signal.SIGTERM])
-def test_killed_in_the_middle_and_called_again(made, ends_by):
+def test_killed_in_the_middle_and_called_again(made, ends_by, tmp_path_factory):
     command = ("audit", "--scale", "smoke", "--rerun", "2", "--report", "report.json")
-    process = reweigh(made, *command, REWEIGH_CHECKPOINT_SECONDS="0")
-    deadline = time.monotonic() + 120
-    while not list(made.glob(".reweigh/rerun/*/.reweigh/checkpoints/**/*.pt")):
-        assert process.poll() is None and time.monotonic() < deadline, ended(process)
-        time.sleep(0.005)
+    slowly = project.saves_slowly(tmp_path_factory.mktemp("slowly"))
+    process = reweigh(made, *command, before=[slowly], REWEIGH_CHECKPOINT_SECONDS="0")
+    wait_for(lambda: any(map(project.checkpoints, made.glob(".reweigh/rerun/*/"))), "a checkpoint", process)
     seed = next(made.glob(".reweigh/rerun/*/seed")).read_text().strip()
     if ends_by == signal.SIGKILL:
         os.killpg(process.pid, ends_by)

@@ -82,7 +82,7 @@ class Edited:
 
 @pytest.fixture
 def edited(trained_project, tmp_path, monkeypatch):
-    root = Path(shutil.copytree(trained_project, tmp_path / "project", symlinks=True))
+    root = Path(shutil.copytree(trained_project, tmp_path / "a project [1]", symlinks=True))
     made = Edited(root, monkeypatch)
     body = record.read(record.record_path(TDR[0], root))
     device = {key: body["device"][key] for key in ("kind", "name")}

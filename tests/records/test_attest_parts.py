@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from support import project, workflow
+from support.processes import wait_for
 
 from reweigh.digest import digest
+from reweigh.errors import TrainingError
 from reweigh.provenance import attest, retraining
 from reweigh.records import attestations
 
@@ -107,11 +109,11 @@ def test_one_at_a_time_and_what_is_left_there_stays(tmp_path, raw_root, monkeypa
         assert sorted(path.name for path in (place.folder / "data").iterdir()) == ["manifest.yaml", "raw"]
         other = threading.Thread(target=second)
         other.start()
+        wait_for(lambda: "waiting for another `reweigh attest`" in capsys.readouterr().err, "the other")
         time.sleep(0.2)
         order.append(("first", True))
-    other.join(timeout=10)
+    other.join(timeout=60)
     assert order == [("first", True), ("second", True)]
-    assert "waiting for another `reweigh attest`" in capsys.readouterr().err
 
 
 def test_a_wish_to_stop_is_handed_on():
@@ -124,6 +126,33 @@ def test_a_wish_to_stop_is_handed_on():
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_training_that_a_wish_to_stop_ended_is_stopped_and_has_not_failed(tmp_path, monkeypatch, asked):
+    """It came before the child could handle it, or when its runs were over."""
+
+    class Child:
+        def __init__(self, *command, **options):
+            self.asked = False
+
+        def terminate(self):
+            self.asked = True
+
+        def wait(self):
+            if asked:
+                os.kill(os.getpid(), signal.SIGTERM)
+            assert self.asked == asked
+            return -signal.SIGTERM
+
+    (tmp_path / "specs").mkdir()
+    monkeypatch.setattr(retraining.subprocess, "Popen", Child)
+    place = retraining.Workspace(tmp_path, 0)
+    if asked:
+        assert place.train([]) == retraining.STOPPED
+    else:
+        with pytest.raises(TrainingError, match="training ended with code -15"):
+            place.train([])
+
+
 # --- for real: another text of a file, processes, Snakemake ---
 
 SLIGHTLY_OTHER = """
@@ -133,12 +162,13 @@ Method.example_weights = lambda self, step, losses: _weights(self, step, losses)
 ONLY_A_NAME = "\nADDED = True\n"
 
 
-def reweigh(folder, *arguments, **changes):
+def reweigh(folder, *arguments, before=(), **changes):
+    """Start a command with the folder's own code, and what is in the folders `before` it."""
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     return subprocess.Popen(
         [sys.executable, "-m", "reweigh.cli", *arguments],
         cwd=folder,
-        env=project.environment(PYTHONPATH=str(folder / "src"), PATH=path, **changes),
+        env=project.environment(PYTHONPATH=os.pathsep.join(map(str, (*before, folder / "src"))), PATH=path, **changes),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -193,13 +223,11 @@ def test_edits_of_real_code(made, method):
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_and_called_again(made, method):
+def test_killed_in_the_middle_and_called_again(made, method, tmp_path):
     method.write_text(method.read_text() + ONLY_A_NAME)
-    process = reweigh(made, "attest", CELL, REWEIGH_CHECKPOINT_SECONDS="0")
-    deadline = time.monotonic() + 120
-    while not list(made.glob(".reweigh/attest/*/.reweigh/checkpoints/**/*.pt")):
-        assert process.poll() is None and time.monotonic() < deadline, ended(process)
-        time.sleep(0.005)
+    slowly = project.saves_slowly(tmp_path)
+    process = reweigh(made, "attest", CELL, before=[slowly], REWEIGH_CHECKPOINT_SECONDS="0")
+    wait_for(lambda: any(map(project.checkpoints, made.glob(".reweigh/attest/*/"))), "a checkpoint", process)
     os.killpg(process.pid, signal.SIGKILL)
     ended(process)
     assert not list(made.glob("results/smoke/attestations/*"))

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from support import project
+from support import needs, project
 from support.project import ROOT
 
 from reweigh.planning import spec_files
@@ -58,6 +58,7 @@ def test_every_file_of_the_source_counts(tmp_path):
     assert commit.source_digest.__wrapped__(tmp_path) != first
 
 
+@needs.CLONE
 def test_a_record_from_a_machine_without_git(tmp_path, raw_root):
     """The commit is that of home; the lock is none, where another numpy is installed than it pins."""
     folder = project.make(tmp_path / "bare", raw_root)

@@ -39,7 +39,7 @@ def resize(driver: webdriver.Chrome, width: int, height: int = 800) -> None:
 
 def visit(driver: webdriver.Chrome, folder: Path, fragment: str = "") -> None:
     driver.get("about:blank")  # so that another fragment is another visit
-    driver.get(f"file://{folder}/scorecard.html{fragment}")
+    driver.get(f"{(folder / 'scorecard.html').as_uri()}{fragment}")
 
 
 def press(driver: webdriver.Chrome, *keys: str) -> Any:

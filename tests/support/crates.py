@@ -94,8 +94,9 @@ def problems(place, monkeypatch, severity="REQUIRED", profile=PROFILE):
         return answer
 
     monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    monkeypatch.chdir(place.parent)
     settings = {
-        "rocrate_uri": str(place),
+        "rocrate_uri": place.name,
         "profile_identifier": profile,
         "requirement_severity": models.Severity[severity],
         "no_cache": True,

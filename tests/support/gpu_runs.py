@@ -9,7 +9,7 @@ from reweigh.training.engine import Run, eagerly
 CELLS = {  # model -> its options, data set, augmentation
     "lenet": ({}, "mnist", "none"),
     "convnet": ({"width": 0.25}, "cifar10-slice", "crop-flip"),
-    "resnet20": ({"width": 0.25}, "cifar10-slice", "crop-flip"),
+    "resnet20": ({"width": 0.5}, "cifar10-slice", "crop-flip"),
 }
 SPLIT = {"kind": "two-class", "classes": [4, 9], "total": 120, "imbalance_ratio": 2.0, "target_size": 10}
 

@@ -6,8 +6,10 @@
 Each reason begins with "wants": by it the last line of a run counts what was skipped.
 """
 
+import contextlib
 import os
 import shutil
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -22,6 +24,13 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
 
 
+def _is_clone() -> bool:
+    """Not a copy without git, nor a folder of another user, of which git will say nothing."""
+    with contextlib.suppress(OSError):
+        return not subprocess.run(["git", "ls-files", "."], cwd=Path(__file__).parent, capture_output=True).returncode
+    return False
+
+
 def mirror(path: str = ".") -> pytest.MarkDecorator:
     """The mark of tests that read a file or folder of the mirror."""
     return pytest.mark.skipif(not (MIRROR_FOLDER / path).exists(), reason=WANTS_MIRROR)
@@ -30,6 +39,8 @@ def mirror(path: str = ".") -> pytest.MarkDecorator:
 MIRROR = mirror()
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="wants a GPU")
 BROWSER = pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="wants a browser (chromium, chromedriver)")
+GIT = pytest.mark.skipif(not shutil.which("git"), reason="wants git")
+CLONE = pytest.mark.skipif(not _is_clone(), reason="wants a clone of the project that git may read")
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="wants Linux")
 
 

@@ -37,7 +37,7 @@ def locks():
 
 
 COUNTED = """
-import os, signal, sys
+import os, signal, sys, time
 from reweigh.training import run
 from reweigh.training.__main__ import main
 
@@ -47,8 +47,12 @@ def counted(self):
     with open("steps.log", "a") as log:
         log.write(f"{self.spec['method']} {self.stage} {self.step}\\n")
     advance(self)
+    if os.environ.get("SLOWLY"):
+        time.sleep(float(os.environ["SLOWLY"]))
     if self.step == int(os.environ.get("DIES", 0)):
         os.kill(os.getpid(), signal.SIGKILL)
+    if self.step == 3 and os.environ.get("STANDS_STILL"):
+        os.kill(os.getpid(), signal.SIGSTOP)
 
 run.Run.advance = counted
 sys.exit(main(sys.argv[1:]))
@@ -56,7 +60,11 @@ sys.exit(main(sys.argv[1:]))
 
 
 def start_counted(folder, *specs, at_once="1", name="spec", **changes):
-    """The training command on some specs, in a process of its own that logs every step."""
+    """The training command on some specs, in a process of its own that logs every step.
+
+    In its environment, `SLOWLY` is by how many seconds each step takes longer, and `DIES` the step after which it is
+    killed; with `STANDS_STILL` the third is its last.
+    """
     paths = [folder / f"{name}{number}.json" for number in range(len(specs))]
     for path, spec in zip(paths, specs, strict=True):
         path.write_text(json.dumps(spec))

@@ -58,6 +58,50 @@ def start(folder, *arguments, code=None, **changes):
     )
 
 
+SLOWLY = """
+import sys, time
+from reweigh.training import run
+from reweigh.training.__main__ import main
+
+advance = run.Run.advance
+
+def slowly(self):
+    advance(self)
+    time.sleep(0.1)
+
+run.Run.advance = slowly
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def start_slowly(folder, *arguments, **changes):
+    """As `start`, with so much time for each step that a busy machine gets to disturb the run before it ends."""
+    return start(folder, *arguments, code=SLOWLY, **changes)
+
+
+SAVES_SLOWLY = """
+import sys, time
+
+def hook(event, arguments):
+    if event == "os.rename" and str(arguments[1]).endswith(".pt"):
+        time.sleep(0.3)
+
+sys.addaudithook(hook)
+"""
+
+
+def saves_slowly(folder):
+    """A folder for PYTHONPATH: Python programs take their time to save a checkpoint, so that they can be disturbed."""
+    (folder / "sitecustomize.py").write_text(SAVES_SLOWLY)
+    return folder
+
+
+def checkpoints(folder):
+    """The checkpoints of the runs in the folder. A run may just end, with its folders: `rglob` does not bear that."""
+    found = os.walk(Path(folder, ".reweigh/checkpoints"))
+    return [Path(where, name) for where, _, names in found for name in names if name.endswith(".pt")]
+
+
 def train(folder, *arguments, **changes):
     """Run the training command in the folder to its end, as `start` starts it."""
     process = start(folder, *arguments, **changes)

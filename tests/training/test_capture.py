@@ -40,7 +40,7 @@ def executed(spec, raw, executor):
 )
 def test_dropout_batch_norm_and_augmentation_replay_too(method, model, precision, raw_root):
     spec = copy.deepcopy(config.resolve(f"quick/tdr/cifar10-4v9-{model}/rho0.3/{method}/seed0"))
-    spec["model"]["options"] = {"width": 0.25}
+    spec["model"]["options"] = {"width": 0.5 if model == "resnet20" else 0.25}
     spec["data"]["split"].update(total=60, test_size=20, imbalance_ratio=2.0, target_size=10)
     spec["data"]["augment"] = {"crop_padding": 4, "padding": "reflect", "flip": True, "rotation_degrees": 15.0}
     spec["training"].update(

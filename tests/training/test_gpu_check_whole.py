@@ -75,6 +75,8 @@ def test_all_stages_run_on_a_bare_machine(bare):
     assert by_name["machine", "splits smoke/tdr/mnist-4v9"][4] == "1 splits equal home's"
     assert by_name["machine", "splits smoke/tdr/cifar10-4v9-convnet"][4] == "1 splits equal home's"
     assert by_name["machine", "code"][2] == "ok"
+    assert by_name["machine", "specs"][4] == "2 specs"
+    assert all(" a step takes " in by_name["throughput", f"{net} floor"][4] for net in ("lenet", "resnet32"))
     assert by_name["training", "call 1"][4] == "1 of 1 runs ended, 1 side by side"
     assert by_name["training", "call 2"][4] == "1 of 1 runs ended, 1 side by side"
     assert by_name["training", "left"][4].startswith("0 runs left")

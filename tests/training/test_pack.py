@@ -7,12 +7,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from support import project
+from support.processes import children, gone, wait_for
 
 from reweigh.config import loading as config
 from reweigh.errors import TrainingError
@@ -101,39 +101,17 @@ def test_nobody_imports_torchs_compiler_for_the_workers(folder):
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
-def workers_of(process):
-    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-
-
-def saved(folder):
-    """How many runs have a checkpoint; 0 if a run has just ended and its folder with it."""
-    try:
-        return len(list((folder / ".reweigh" / "checkpoints").rglob("*.pt")))
-    except FileNotFoundError:
-        return 0
-
-
-def start(folder):
-    """Start training many epochs in two workers; wait until both have saved something."""
+def start(folder, how=project.start_slowly):
+    """Start training in two workers; wait until both have saved something."""
     paths = spec_files(folder, specs_of(names()))
-    process = project.start(folder, *paths, "--at-once", "2", REWEIGH_CHECKPOINT_SECONDS="0")
-    deadline = time.monotonic() + 60
-    while saved(folder) < 2:
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.005)
+    process = how(folder, *paths, "--at-once", "2", REWEIGH_CHECKPOINT_SECONDS="0")
+    wait_for(lambda: len(project.checkpoints(folder)) >= 2, "two checkpoints", process)
     return process, paths
 
 
-def gone(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
-
-
 def test_a_killed_worker_hands_its_run_to_the_others(folder, alone):
-    process, _ = start(folder)
-    os.kill(workers_of(process)[0], signal.SIGKILL)
+    process, _ = start(folder, project.start)
+    os.kill(children(process.pid)[0], signal.SIGKILL)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 0 and "a worker was killed; continuing with 1 runs side by side" in said
     assert outcomes(folder) == alone
@@ -141,7 +119,7 @@ def test_a_killed_worker_hands_its_run_to_the_others(folder, alone):
 
 def test_the_last_worker_killed_ends_the_call_in_one_line_and_the_next_goes_on(folder, alone):
     process, paths = start(folder)
-    for pid in workers_of(process):
+    for pid in children(process.pid):
         os.kill(pid, signal.SIGKILL)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 1 and "ended with code -9" in said and "Traceback" not in said
@@ -152,31 +130,28 @@ def test_the_last_worker_killed_ends_the_call_in_one_line_and_the_next_goes_on(f
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_every_run_and_asks_to_be_started_again(folder, alone, number):
     process, paths = start(folder)
-    children = workers_of(process)
+    workers = children(process.pid)
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 75 and re.search(r"time is up with \d of 6 runs left", said), said
-    assert all(gone(pid) for pid in children) and "Traceback" not in said
+    assert all(gone(pid) for pid in workers) and "Traceback" not in said
     assert project.train(folder, *paths, "--at-once", "3").returncode == 0
     assert outcomes(folder) == alone
 
 
 def test_workers_do_not_outlive_a_parent_that_is_killed(folder, alone):
     process, paths = start(folder)
-    children = workers_of(process)
+    workers = children(process.pid)
     process.kill()
     process.communicate()
-    deadline = time.monotonic() + 20
-    while not all(gone(pid) for pid in children):
-        assert time.monotonic() < deadline, "a worker goes on without its parent"
-        time.sleep(0.02)
+    wait_for(lambda: all(gone(pid) for pid in workers), "the end of workers without a parent")
     assert project.train(folder, *paths, "--at-once", "2").returncode == 0
     assert outcomes(folder) == alone
 
 
 def test_a_time_budget_holds_for_every_worker(folder, alone):
     paths = spec_files(folder, specs_of(names()))
-    done = project.train(folder, *paths, "--at-once", "2", "--time-budget", "0.1s")
+    done = project.train(folder, *paths, "--at-once", "2", "--time-budget", "0.001s")
     assert done.returncode == 75 and "6 of 6 runs left" in done.stderr
     assert project.train(folder, *paths, "--at-once", "2").returncode == 0
     assert outcomes(folder) == alone

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.prefixes import KEPT, counted, locks, outcome, start_counted, trained
+from support.processes import children, state, wait_for
 from support.two_stages import CPU, spec_of
 
 from reweigh.config.names import RunName
@@ -94,10 +95,10 @@ def test_workers_take_up_each_run_as_soon_as_its_stages_are_there(folder):
 
 
 def test_a_signal_while_runs_are_put_off_ends_at_once(folder):
-    process = started(folder, "joint", "ncm", at_once="2", REWEIGH_CHECKPOINT_SECONDS="0")
-    wait_for(lambda: list(KEPT.glob("*.part")))
+    process = started(folder, "joint", "ncm", at_once="2", REWEIGH_CHECKPOINT_SECONDS="0", SLOWLY="0.1")
+    wait_for(lambda: list(KEPT.glob("*.part")), "a checkpoint", process)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 75 and "2 of 2 runs left" in errors and not locks(), errors
 
 
@@ -106,11 +107,11 @@ def test_the_last_worker_killed_while_it_waits_for_work_ends_the_call(alone, fol
     holder = a_lock_of_another_process(KEPT / f"{alone['crt'][0]['prefix']['key']}.lock")
     try:
         process = started(folder, "crt", "lws", at_once="2")
-        wait_for(lambda: list(Path("data/splits").rglob("*.npz")))
+        wait_for(lambda: list(Path("data/splits").rglob("*.npz")), "a split", process)
         time.sleep(1)
-        for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-            os.kill(int(pid), signal.SIGKILL)
-        _, errors = process.communicate(timeout=60)
+        for pid in children(process.pid):
+            os.kill(pid, signal.SIGKILL)
+        _, errors = process.communicate(timeout=120)
         assert process.returncode == 1 and "the process that was training ended" in errors, errors
     finally:
         holder.kill()
@@ -118,25 +119,17 @@ def test_the_last_worker_killed_while_it_waits_for_work_ends_the_call(alone, fol
 
 
 def test_a_process_takes_over_from_one_that_is_killed_while_it_waits(alone, folder):
-    first = started(folder, "crt")
-    wait_for(lambda: Path("steps.log").exists() and len(steps_taken(0)) >= 2)
-    os.kill(pid_of_the_holder(), signal.SIGSTOP)
+    first = started(folder, "crt", STANDS_STILL="1")
+    wait_for(lambda: state(first.pid) == "stopped", "it standing still", first)
+    assert pid_of_the_holder() == first.pid
     second = started(folder, "lws")
-    wait_for(lambda: list(Path("data/splits").rglob("*.npz")))
-    time.sleep(2)  # long enough to have begun, were it not for the lock
+    time.sleep(3)  # long enough to have begun, were it not for the lock
     assert {method for method, _ in steps_taken(0)} == {"crt"}
-    os.kill(pid_of_the_holder(), signal.SIGKILL)
-    first.communicate(timeout=60)
+    first.kill()
+    first.communicate(timeout=120)
     _, errors = second.communicate(timeout=120)
     assert second.returncode == 0, errors
     assert outcome(ended("lws")) == alone["lws"][1] and ended("lws")["prefix"]["reused"] is False
-
-
-def wait_for(condition, seconds=60):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def pid_of_the_holder():
@@ -159,11 +152,24 @@ def a_lock_of_another_process(path):
 def test_a_run_that_waits_says_so_and_stops_when_its_time_is_up(alone, folder, capsys):
     path = KEPT / f"{alone['crt'][0]['prefix']['key']}.lock"
     process = a_lock_of_another_process(path)
+    said = ""
+
+    class Patient(Clock):
+        """Its time is up a second after the run has said something, however long it took to begin."""
+
+        def is_up(self):
+            nonlocal said
+            said += capsys.readouterr().err
+            if said and self.deadline is None:
+                self.deadline = time.monotonic() + 1
+            return super().is_up()
+
     try:
         with pytest.raises(OutOfTime):
-            trained("crt", Clock(time.monotonic() + 1))
+            trained("crt", Patient())
         assert locks() == [path]  # its own, of the whole run, is free
-        assert capsys.readouterr().err.count("waiting for another process to train stages that they share") == 1
+        said += capsys.readouterr().err
+        assert said.count("waiting for another process to train stages that they share") == 1
         clock = Clock()
         clock.stop()
         with pytest.raises(OutOfTime):

@@ -6,14 +6,13 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 import venv
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from support import project
+from support import processes, project
 
 from reweigh.config.names import RunName
 from reweigh.errors import ConfigError
@@ -44,16 +43,13 @@ def undisturbed(tmp_path_factory, raw_root):
 
 def step_of_checkpoint(folder):
     """The step at which the only checkpoint in the folder was taken."""
-    (path,) = (folder / ".reweigh" / "checkpoints").rglob("*.pt")
+    (path,) = project.checkpoints(folder)
     return sealed.read(path, torch.device("cpu"))[0]["position"][-1]
 
 
 def start_and_wait_for_a_checkpoint(folder, spec):
-    process = project.start(folder, spec, REWEIGH_CHECKPOINT_SECONDS="0")
-    deadline = time.monotonic() + 60
-    while not list((folder / ".reweigh" / "checkpoints").rglob("*.pt")):
-        assert process.poll() is None and time.monotonic() < deadline, "the run ended before it could be disturbed"
-        time.sleep(0.005)
+    process = project.start_slowly(folder, spec, REWEIGH_CHECKPOINT_SECONDS="0")
+    processes.wait_for(lambda: project.checkpoints(folder), "a checkpoint", process)
     return process
 
 
@@ -66,7 +62,7 @@ def test_killed_with_sigkill_and_started_again_ends_identical(folder, undisturbe
     done = project.train(folder, spec)
     assert done.returncode == 0, done.stderr
     assert project.outcome(folder / RECORD) == undisturbed
-    assert not list((folder / ".reweigh" / "checkpoints").rglob("*.pt"))
+    assert not project.checkpoints(folder)
 
 
 def test_sigterm_saves_and_asks_to_be_started_again(folder, undisturbed):
@@ -83,7 +79,7 @@ def test_a_time_budget_stops_at_a_checkpoint_and_the_next_call_goes_on(folder, u
     spec = project.spec_file(folder, RUN, epochs=EPOCHS)
     steps = [0]
     for _ in range(2):  # less than the start takes: each call still gets one step further
-        done = project.train(folder, spec, "--time-budget", "0.1s")
+        done = project.train(folder, spec, "--time-budget", "0.001s")
         assert done.returncode == 75 and "1 of 1 runs left" in done.stderr
         steps.append(step_of_checkpoint(folder))
     assert steps == [0, 1, 2]  # the second call went on from the first one's step, it did not begin again

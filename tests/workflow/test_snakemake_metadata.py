@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support import workflow
+from support import needs, workflow
 
 from reweigh.config.loading import load
 from reweigh.digest import digest, file_digest
@@ -207,6 +207,7 @@ def test_the_metadata_of_another_job(made):
     )
 
 
+@needs.GIT
 def test_an_older_record_that_git_put_back(made):
     made.change(RUNS[1], START + 900, metrics={"test_accuracy": 1.0})
     author = ("-c", "user.name=a", "-c", "user.email=a@b")

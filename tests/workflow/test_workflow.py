@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from support import needs
 from support.workflow import PAIR, ROOT, copy, leave_records, planned, snakemake
 
 from reweigh.config.loading import load
@@ -108,6 +109,7 @@ def test_a_missing_record_trains_its_cell_and_stale_ones_can_be_kept(clone):
             path.write_text(text)
 
 
+@needs.CLONE
 def test_the_records_in_git_redraw_the_figures(tmp_path):
     """A clone draws these figures without training: the records in git are all there and current."""
     drawn = [f"figures/paper/tdr/{name}.pdf" for name in ("fig3", "fig4", "fig5", "fig6", "table3")]

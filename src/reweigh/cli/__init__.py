@@ -126,8 +126,10 @@ def render(
 
     [dim]reweigh render figures/quick/tdr/fig5[/dim]
     """
+    from reweigh.artifacts import fonts
     from reweigh.artifacts.render import render as render_artifact
 
+    fonts.list_once()
     for artifact in artifacts:
         render_artifact(artifact)
         typer.echo(f"{artifact}.pdf")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from reweigh.errors import TrainingError
+
 OWN = Path(".reweigh") / "gpu-check"  # what `reweigh gpu-check` writes for itself where no folder of specs is named
 SCALE = "paper"
 
@@ -48,7 +50,7 @@ def gpu_check(
     """Check a GPU before its numbers count, then train missing runs with the time that is left.
 
     The same as python -m reweigh.training.gpu_check, which needs torch, numpy and pyyaml alone. See docs/gpu.md.
-    Exit code 1 if a check failed.
+    Exit code 1 if a check failed, or a stage checked nothing.
 
     [dim]reweigh gpu-check --device cpu --for 5m[/dim]
 
@@ -57,10 +59,14 @@ def gpu_check(
     from reweigh.planning.pack import own_specs, write_cases
     from reweigh.training.gpu_check.__main__ import main
 
-    if specs is None and device == "cuda" and (not only or "training" in only):
-        specs = own_specs(OWN / "specs", SCALE)
+    try:
+        if specs is None and device == "cuda" and (not only or "training" in only):
+            specs = own_specs(OWN / "specs", SCALE)
+        cases = write_cases(OWN / "cases.json", specs)
+    except OSError as error:
+        raise TrainingError(f"{OWN}: cannot be written ({error.strerror or error}); make room for it first") from None
     arguments = ["--for", time, "--device", device]
     for name, value in (("--specs", specs), ("--log", log), ("--home", home)):
         arguments += [] if value is None else [name, str(value)]
     arguments += ["--only", *only] if only else []
-    raise typer.Exit(main(arguments, write_cases(OWN / "cases.json")))
+    raise typer.Exit(main(arguments, cases))

@@ -7,6 +7,7 @@ from torch import nn
 from reweigh.errors import ConfigError
 from reweigh.models.layers import glorot_, truncated_fan_in_
 from reweigh.models.norms import BatchNorm2d
+from reweigh.models.projection import Projection
 
 
 def _norm(channels: int) -> BatchNorm2d:
@@ -24,7 +25,7 @@ class Block(nn.Module):
         self.norm1 = _norm(filters)
         self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
         self.norm2 = _norm(filters)
-        self.project = nn.Conv2d(channels, filters, 1, stride, bias=False) if project else None
+        self.project = Projection(channels, filters, stride) if project else None
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         if self.project is not None:

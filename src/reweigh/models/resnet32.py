@@ -16,6 +16,7 @@ from torch import nn
 from reweigh.errors import ConfigError
 from reweigh.models.layers import CosineHead, default_, kaiming_
 from reweigh.models.norms import BatchNorm2d
+from reweigh.models.projection import Projection
 
 
 class Block(nn.Module):
@@ -29,7 +30,7 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
         self.norm2 = BatchNorm2d(filters)
         projects = shortcut == "B" and (stride > 1 or self.extra)
-        self.project = nn.Conv2d(channels, filters, 1, stride, bias=False) if projects else None
+        self.project = Projection(channels, filters, stride) if projects else None
         self.project_norm = BatchNorm2d(filters) if projects else None
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ from torch import nn
 from reweigh.errors import ConfigError
 from reweigh.models.layers import default_
 from reweigh.models.norms import BatchNorm2d
+from reweigh.models.projection import Projection
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
@@ -27,7 +28,7 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
         self.norm2 = BatchNorm2d(filters)
         projects = stride > 1 or channels != filters
-        self.project = nn.Conv2d(channels, filters, 1, stride, bias=False) if projects else None
+        self.project = Projection(channels, filters, stride) if projects else None
         self.project_norm = BatchNorm2d(filters) if projects else None
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:

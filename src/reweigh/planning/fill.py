@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from reweigh import terminal
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.config.names import RunName
@@ -183,14 +184,11 @@ def alone() -> Iterator[IO[str]]:
 
 def show(scale: str) -> None:
     """Print the list: each entry with the state of its runs, what is left to do and why it stands there."""
-    from rich.console import Console
     from rich.table import Table
 
     gpu, config = bool(visible_devices()), load()
     entries_ = listed(config, scale, gpu)
-    console = Console()
-    if not console.is_terminal:
-        console.width = 120
+    console = terminal.console(wide=120)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for header in ("cells", "runs", "of these", "to do", "by"):
         table.add_column(header, justify="right" if header in ("runs", "to do") else "left", overflow="fold")

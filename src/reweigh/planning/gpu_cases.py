@@ -3,6 +3,7 @@
 A machine that only trains has neither the config nor pydantic, so this travels as a file.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ from reweigh.config.loading import load
 from reweigh.errors import ConfigError
 from reweigh.planning.plan import everything
 from reweigh.records import record
+from reweigh.training.gpu_check.folder import kind_of
 
 SCALE = "paper"
 NOT_HERE = ("torchvision_resnet",)  # a net of images on disk, which made-up data do not stand in for
 
 
-def cases(root: str | Path = ".") -> dict[str, Any]:
-    """The content of a case file: `{"nets": {name: spec}, "methods": [{"name", "uses", ...}], "code": [...]}`."""
+def cases(root: str | Path = ".", trained: Iterable[dict[str, Any]] = ()) -> dict[str, Any]:
+    """The content of a case file: `{"nets": {name: spec}, "methods": [{"name", "uses", ...}], "code": [...]}`.
+
+    It states the code of these runs, and of those that are `trained` there.
+    """
     specs = _specs(load(root))
     nets: dict[str, Any] = {}
     for spec in specs:
@@ -26,7 +31,9 @@ def cases(root: str | Path = ".") -> dict[str, Any]:
     return {
         "nets": {name: nets[name] for name in sorted(nets) if name not in NOT_HERE},
         "methods": methods(),
-        "code": [{"spec": _kind(spec), "digest": record.code_digest(spec)} for spec in _of_each_kind(specs)],
+        "code": [
+            {"spec": kind_of(spec), "digest": record.code_digest(spec)} for spec in _of_each_kind([*specs, *trained])
+        ],
     }
 
 
@@ -52,17 +59,6 @@ def methods() -> list[dict[str, Any]]:
     ]
 
 
-def _kind(spec: dict[str, Any]) -> dict[str, Any]:
-    """As much of a spec as decides which code it runs."""
-    loss = spec["method_options"].get("loss")
-    return {
-        "uses": spec["uses"],
-        "method_options": {"loss": loss and {"name": loss["name"]}},
-        "model": {"name": spec["model"]["name"]},
-        "data": {"dataset": spec["data"]["dataset"]},
-    }
-
-
 def _of_each_kind(specs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One spec of each kind."""
-    return list({str(_kind(spec)): spec for spec in specs}.values())
+    return list({str(kind_of(spec)): spec for spec in specs}.values())

@@ -6,12 +6,15 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 LOWEST = 19  # the niceness of the lowest priority
 AUTOGROUPS = Path("/proc/sys/kernel/sched_autogroup_enabled")
+OWN_AUTOGROUP = Path("/proc/self/autogroup")
+TRIES, PAUSE_SECONDS = 50, 0.1
 DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
@@ -24,8 +27,7 @@ def give_way(nice: int = LOWEST) -> None:
     if nice == LOWEST and (ionice := shutil.which("ionice")):
         subprocess.run([ionice, "--class", "3", "--pid", str(os.getpid())], capture_output=True, check=False)
     if _sessions_compete() and _leads_a_session():
-        with contextlib.suppress(OSError):
-            Path("/proc/self/autogroup").write_text(str(nice))
+        _set_niceness_of_the_session(nice)
 
 
 def in_a_session_of_its_own(work: Callable[[], int]) -> int:
@@ -62,6 +64,18 @@ def _sessions_compete() -> bool:
         return AUTOGROUPS.read_text().strip() == "1"
     except OSError:
         return False
+
+
+def _set_niceness_of_the_session(nice: int) -> None:
+    """Linux takes one such change in a tenth of a second, from all users but root together."""
+    for _ in range(TRIES):
+        with contextlib.suppress(OSError):
+            try:
+                OWN_AUTOGROUP.write_text(str(nice))
+            except BlockingIOError:
+                time.sleep(PAUSE_SECONDS)
+                continue
+        return
 
 
 def _leads_a_session() -> bool:

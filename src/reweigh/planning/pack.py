@@ -20,7 +20,8 @@ from reweigh.errors import ConfigError
 from reweigh.planning import gpu_cases, spec_files
 from reweigh.planning.fill import wanted
 from reweigh.training.__main__ import ORDER, spec_paths
-from reweigh.training.gpu_check.machine import EXPECTED, read_json
+from reweigh.training.gpu_check.folder import EXPECTED, specs_of
+from reweigh.training.gpu_check.folder import expected as expected_of
 
 FOLDER = "packed"
 CASES = "cases.json"
@@ -43,7 +44,7 @@ def pack(folder: Path, limit: int | None = None) -> dict[str, Any]:
     order = [name for name in specs if name not in staying]
     canonical_json.write(folder / ORDER, "".join(f"{name}\n" for name in order))
     _expect(folder, {name: specs[name] for name in order})
-    write_cases(folder / FOLDER / CASES)
+    write_cases(folder / FOLDER / CASES, folder)
     files = [
         file
         for entry in body["datasets"]
@@ -61,16 +62,20 @@ def pack(folder: Path, limit: int | None = None) -> dict[str, Any]:
 
 def _expect(folder: Path, specs: dict[str, dict[str, Any]]) -> None:
     """State the digests of the splits of these specs, for the machine to compare its own with."""
-    expected = read_json(folder / EXPECTED)
+    try:
+        expected = expected_of(folder)
+    except ConfigError:  # it is written anew
+        expected = {}
     for name, spec in specs.items():
         digests = {"split_digest": describe(spec)["digest"], "recipe_digest": recipe_digest(spec)}
         expected[name] = {**expected.get(name, {}), **digests}
     canonical_json.write(folder / EXPECTED, json.dumps({name: expected[name] for name in specs}, indent=1) + "\n")
 
 
-def write_cases(path: Path) -> Path:
-    """Write the case file; its path."""
-    return canonical_json.write(path, json.dumps(gpu_cases.cases(), indent=1) + "\n")
+def write_cases(path: Path, folder: Path | None = None) -> Path:
+    """Write the case file for a machine that trains the specs of a folder; its path."""
+    trained = specs_of(folder)[0].values()
+    return canonical_json.write(path, json.dumps(gpu_cases.cases(trained=trained), indent=1) + "\n")
 
 
 def own_specs(folder: Path, scale: str) -> Path:

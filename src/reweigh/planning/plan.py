@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from reweigh import terminal
 from reweigh.bench.table import CSV, devices, method_key, processor, read
 from reweigh.config.cards import card_of, plain
 from reweigh.config.costs import assumed
@@ -272,13 +273,9 @@ def _kind(spec: dict[str, Any]) -> str:
 
 def show(planned: Iterable[Planned]) -> None:
     """Print a line for each experiment and method, then the stale records and the command that trains them again."""
-    from rich.console import Console
     from rich.table import Table
 
     planned = list(planned)
-    console = Console()
-    if not console.is_terminal:
-        console.width = 120
     table = Table(box=None, pad_edge=False)
     for header in ("experiment", "method"):
         table.add_column(header, overflow="fold")
@@ -292,6 +289,7 @@ def show(planned: Iterable[Planned]) -> None:
     for (experiment, method), runs in groups.items():
         table.add_row("" if experiment == shown else experiment, method, *_cells(runs))
         shown = experiment
+    console = terminal.console(wide=120)
     console.print(table)
     console.print(summary(planned), soft_wrap=True, highlight=False)
 

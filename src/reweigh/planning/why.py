@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reweigh import terminal
 from reweigh.config.grid import Config, Origin
 from reweigh.config.loading import load
 from reweigh.config.names import RunName
@@ -44,7 +45,6 @@ def _origin(origins: dict[str, Origin], path: tuple[str, ...]) -> Origin | None:
 
 def show(targets: list[str], root: str | Path = ".") -> None:
     """Print the values of one run as a table. Raises ConfigError if the targets are not one run."""
-    from rich.console import Console
     from rich.table import Table
 
     if len(targets) != 1:
@@ -52,13 +52,10 @@ def show(targets: list[str], root: str | Path = ".") -> None:
         raise ConfigError(f"--why is about one run, not {len(targets)}; write {form}")
     config = load(root)
     run = str(config.run_name(targets[0].strip("/").removeprefix("results/").removesuffix(".json")))
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200
     table = Table(box=None, pad_edge=False)
     for column in ("key", "value", "stands in", "source"):
         table.add_column(column, overflow="fold")
-    name = RunName.parse(run)
+    name, console = RunName.parse(run), terminal.console(wide=200)
     cut = f"scale {name.scale}: {config.cut(name.scale, name.paper, name.experiment)}"
     for one in values(config, run):
         table.add_row(one.key, _text(one.value), one.place, f"scale {name.scale}" if one.source == cut else one.source)

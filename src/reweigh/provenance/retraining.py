@@ -16,7 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,8 +119,10 @@ class Workspace:
         command = [sys.executable, "-m", "reweigh.training", "--at-once", "auto", *map(str, paths)]
         # The child inherits the lock: if this process is killed, the next one waits until the child has ended too.
         process = subprocess.Popen(command, cwd=self.folder, env=_environment(), pass_fds=[self.lock])
-        with _signals_to(process):
+        with _signals_to(process) as was_asked:
             code = process.wait()
+        if code == -signal.SIGTERM and was_asked():
+            return STOPPED  # before it could have heard, or when all was done: there is nothing that is not saved
         if code not in (0, STOPPED):
             raise TrainingError(f"training ended with code {code}; the same command continues from its checkpoints")
         return code
@@ -174,12 +176,20 @@ def _environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _signals_to(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """Within this context SIGTERM and Ctrl-C stop the child, which saves its state, and not this process."""
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    previous = {number: signal.signal(number, lambda *_: process.terminate()) for number in numbers}
+def _signals_to(process: "subprocess.Popen[bytes]") -> Iterator[Callable[[], bool]]:
+    """Within this context SIGTERM and Ctrl-C stop the child, which saves its state, and not this process.
+
+    The context is given a function that says whether one of them has come.
+    """
+    asked = []
+
+    def hand_on(number: int, frame: Any) -> None:
+        asked.append(number)
+        process.terminate()
+
+    previous = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield lambda: bool(asked)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

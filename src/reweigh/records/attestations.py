@@ -92,7 +92,8 @@ class Attestations:
 
 def load(root: str | Path = ".") -> Attestations:
     """The attestations of a project, read once while no file changes. Refused files are printed once."""
-    files = sorted(glob.glob(os.path.join(os.path.abspath(root), "results", "*", "attestations", "*.json")))
+    results = glob.escape(os.path.abspath(root))  # the project may lie in a folder with brackets in its name
+    files = sorted(glob.glob(os.path.join(results, "results", "*", "attestations", "*.json")))
     return _load(tuple((file, os.stat(file).st_mtime_ns, os.stat(file).st_size) for file in files))
 
 

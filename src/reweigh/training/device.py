@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from reweigh.errors import ConfigError
+from reweigh.errors import ConfigError, TrainingError
 
 WAIT_SECONDS = 0.2
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 SLOTS = "REWEIGH_SLOTS_PER_DEVICE"
+HANDED_ON = (
+    "REWEIGH_LEASE"  # in the environment: the descriptor of a lock that the process which started this one holds
+)
 UNNAMED = 0  # in place of a process id: one that holds a slot, and has not written its id yet
 
 
@@ -28,16 +31,42 @@ UNNAMED = 0  # in place of a process id: one that holds a slot, and has not writ
 class Lease:
     """A slot that is held. `device` is now in CUDA_VISIBLE_DEVICES; `lock` is open as long as the lease is held.
 
-    `inherited` is what that variable was before: what another process needs to take a lease of its own.
+    `inherited` is what that variable was before: what another process needs to take a lease of its own. `lock` is None
+    where the process that started this one holds the slot for it.
     """
 
     device: str
-    lock: IO[str]
+    lock: IO[str] | None
     inherited: Mapping[str, str | None]
 
     def release(self) -> None:
         """Release the slot before the process ends."""
-        self.lock.close()
+        if self.lock is not None:
+            self.lock.close()
+
+    def hand_on(self) -> None:
+        """Have the processes that this one starts train under this lease, and take none of their own."""
+        if self.lock is not None:
+            os.environ[HANDED_ON] = str(self.lock.fileno())
+
+    def take_back(self) -> None:
+        """Undo `hand_on`, and leave CUDA_VISIBLE_DEVICES as it was before the lease."""
+        for name, value in {HANDED_ON: None, **self.inherited}.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def handed_on() -> tuple[int, ...]:
+    """What a process that is started under the lease of this one needs as `pass_fds`: with it the slot is held as long
+    as any of them lives."""
+    said = os.environ.get(HANDED_ON, "")
+    try:
+        os.fstat(int(said))
+    except (ValueError, OSError):  # there is no lease, or its descriptor was not passed
+        return ()
+    return (int(said),)
 
 
 def visible_devices() -> list[str]:
@@ -73,12 +102,18 @@ def slots(devices: list[str]) -> list[tuple[str, Path]]:
     ]
 
 
-def take_lease() -> Lease | None:
-    """Wait for a free device and hold it: no other is visible then. None without a GPU, or where Slurm assigns it."""
+def take_lease(seconds: float | None = None) -> Lease | None:
+    """Wait for a free device and hold it: no other is visible then. None without a GPU, or where Slurm assigns it.
+
+    The lease of the process that started this one is as good (`Lease.hand_on`). Raises TrainingError if no device
+    becomes free in so many `seconds`.
+    """
     devices = visible_devices()
     if not devices or "SLURM_JOB_ID" in os.environ:
         return None
-    waited = False
+    if HANDED_ON in os.environ:
+        return Lease(devices[0], None, {VISIBLE: os.environ.get(VISIBLE)})
+    waited, end = False, None if seconds is None else time.monotonic() + seconds
     while True:
         for device, path in slots(devices):
             lock = open(path, "a+")  # noqa: SIM115 - the lease owns the file
@@ -96,6 +131,8 @@ def take_lease() -> Lease | None:
         if not waited:
             print(f"waiting for one of {len(devices)} devices; `reweigh doctor` shows who holds them", file=sys.stderr)
             waited = True
+        if end is not None and time.monotonic() >= end:
+            raise TrainingError(f"no device became free in {seconds:.0f} s; `reweigh doctor` shows who holds them")
         time.sleep(WAIT_SECONDS)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from reweigh.training.causes import root_of
+
 WARM_UP_STEPS = 3  # run eagerly before a capture, so that libraries choose kernels and optimisers make buffers
 
 
@@ -80,13 +82,6 @@ def told_to_run_eagerly(spec: Mapping[str, Any]) -> dict[str, Any] | None:
     names = os.environ.get(EAGER, "").split(",")
     named = [name for name in (spec["uses"], spec["model"]["name"]) if name in names]
     return {"captured": [], "eager": {"all": f"{EAGER} names {', '.join(named)}"}} if named else None
-
-
-def root_of(error: BaseException) -> BaseException:
-    """The exception that came first: the end of a capture that failed raises another one, which hides it."""
-    while (before := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
-        error = before
-    return error
 
 
 def reason_of(error: BaseException) -> str:

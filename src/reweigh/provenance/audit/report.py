@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reweigh import canonical_json
+from reweigh import canonical_json, terminal
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link, remedy
 
 VERSION = 2
@@ -80,11 +80,10 @@ def write(report: Report, path: str | Path) -> Path:
 
 def show(report: Report, most: int = 30) -> None:
     """Print the counts, then the faults, the worst first; faults of the same kind and reason share one line."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = terminal.console(wide=120, highlight=False)
     table = Table("link", *STATES, title=f"scale {report.scale}", title_justify="left")
     for kind, count in report.counts.items():
         table.add_row(kind, *(str(count.get(state, "")) for state in STATES))

@@ -5,6 +5,7 @@ Only the sha256 of raw and published files are shown in full, to be compared wit
 
 from typing import Any
 
+from reweigh import terminal
 from reweigh.records import lineage
 
 Node = Any  # a branch of rich's tree, which is imported only to print
@@ -14,12 +15,7 @@ WIDE = 400  # characters of a line where stdout is a file or a pipe, which have 
 
 def show(tree: dict[str, Any]) -> None:
     """Print a chain as a tree."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDE
-    console.print(as_tree(tree))
+    terminal.console(wide=WIDE, highlight=False).print(as_tree(tree))
 
 
 def as_tree(tree: dict[str, Any]) -> Node:

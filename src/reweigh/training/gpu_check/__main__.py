@@ -1,15 +1,18 @@
 """`python -m reweigh.training.gpu_check`: check a GPU, then train with the time that is left. See docs/gpu.md."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from reweigh.data.packed import ENVIRONMENT, INDEX
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.training.__main__ import seconds
-from reweigh.training.gpu_check import parent
+from reweigh.training.gpu_check import folder, parent
 from reweigh.training.gpu_check.checks import Context
 from reweigh.training.gpu_check.homeward import Homeward
 from reweigh.training.gpu_check.report import Report, complain
@@ -17,45 +20,68 @@ from reweigh.training.gpu_check.report import Report, complain
 CASES = "cases.json"
 HERE = "reweigh.training.gpu_check"
 STAGES = [
-    parent.Stage("machine", f"{HERE}.machine", 90),
+    parent.Stage("machine", f"{HERE}.machine", 90, failures=1000),  # as many as experiments: each is to be known
     parent.Stage("equality", f"{HERE}.equality", 60),
     parent.Stage("capture", f"{HERE}.capture", 150),
     parent.Stage("lanes", f"{HERE}.lanes", 60),
     parent.Stage("throughput", f"{HERE}.throughput", 100),
-    parent.Stage("training", f"{HERE}.missing", 0),  # what is left
+    parent.Stage("training", f"{HERE}.missing", 0, trains=True),  # what is left
 ]
 
 
 def main(arguments: list[str] | None = None, cases: Path | None = None) -> int:
-    """Run the command line; the exit code: 0, 1 if a check failed, 2 for a mistake on the command line."""
+    """Run the command line; the exit code: 0, 1 if a check failed or nothing was checked, 2 for a mistake.
+
+    SIGTERM, SIGHUP and Ctrl-C have the processes of the stages save and end; the exit code is then 128 and the signal.
+    """
     options = _parser().parse_args(arguments)
     try:
-        chosen = parent.stages_of(options.only, STAGES)
+        chosen, budget = parent.stages_of(options.only, STAGES), seconds(options.time)
         if options.specs is not None:
+            folder.listed(options.specs)
             cases = _travelled(options.specs / "packed") or cases
         if cases is None:
             raise ConfigError("nothing to check with; give the folder that `reweigh pack DIR` completed: --specs DIR")
+        folder.cases(str(cases))
         log = options.log or parent.log_path()
         context = Context(options.device, options.specs and str(options.specs), str(cases))
         report, home = Report(log), None
         if options.home is not None:
             home = Homeward(options.home, log)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that children are ended
-        try:
-            return parent.check(chosen, context, report, seconds(options.time), home.update if home else None)
-        finally:
-            if home is not None:
-                home.update(now=True)
+        with _ended_by_signals():
+            try:
+                return parent.check(chosen, context, report, budget, home.update if home else None)
+            finally:
+                if home is not None:
+                    home.update(now=True)
     except ReweighError as error:
         complain(str(error))
         return 2 if isinstance(error, ConfigError) else 1
 
 
-def _travelled(folder: Path) -> Path | None:
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """In this context signals raise SystemExit, so that no process is left behind. What was ignored stays so: nohup."""
+
+    def end(number: int, frame: Any) -> None:
+        sys.exit(128 + number)
+
+    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    heeded = [number for number, handler in previous.items() if handler != signal.SIG_IGN]
+    for number in heeded:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, previous[number])
+
+
+def _travelled(packed: Path) -> Path | None:
     """Have training look into the folder that `reweigh pack` made; its case file, if there is one."""
-    if (folder / INDEX).is_file():
-        os.environ.setdefault(ENVIRONMENT, str(folder))
-    return folder / CASES if (folder / CASES).is_file() else None
+    if (packed / INDEX).is_file():
+        os.environ.setdefault(ENVIRONMENT, str(packed))
+    return packed / CASES if (packed / CASES).is_file() else None
 
 
 def _parser() -> argparse.ArgumentParser:

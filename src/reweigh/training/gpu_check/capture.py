@@ -1,7 +1,7 @@
 """Stage 2: no step waits for the device, and captured and replayed it is the eager step, bit for bit."""
 
 import functools
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ import torch
 from reweigh.training.engine import Run
 from reweigh.training.gpu_check import cases, compare
 from reweigh.training.gpu_check.checks import Check, Context, Facts, Failed, Skipped
+from reweigh.training.gpu_check.waiting import NeverWaiting, new_orders_may_wait
 from reweigh.training.graph import CapturedSteps
 
 NET = "lenet"  # for every method
@@ -38,33 +39,16 @@ def _pair(context: Context, net: str, method: str, precision: str, uses: str) ->
     yield Check(f"{name} replay", functools.partial(replays, context, spec), falls_back)
 
 
-class NeverWaiting:
-    """An executor: a program's first step as it comes, later ones with an error where the host waits for the GPU."""
-
-    def __init__(self) -> None:
-        self.programs: set[Hashable] = set()
-        self.watched = 0
-
-    def __call__(self, program: Hashable, device_side: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        if program not in self.programs:  # libraries set themselves up, and may wait for that
-            self.programs.add(program)
-            return device_side()
-        self.watched += 1
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            return device_side()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-
-
 def never_waits(context: Context, spec: Callable[[], dict[str, Any]]) -> str:
     """Take every step of a run where waiting is an error."""
     if context.device == "cpu":
         raise Skipped("a CPU is never waited for")
-    executor, device = NeverWaiting(), cases.device_of(context)
-    run = cases.run_of(spec(), device, executor)
-    cases.on_a_stream(device, run.finish)
-    return f"{executor.watched} steps of {len(executor.programs)} programs"
+    device = cases.device_of(context)
+    run = cases.run_of(spec(), device, kind=NeverWaiting)
+    assert isinstance(run, NeverWaiting)
+    with new_orders_may_wait(run.watch):
+        cases.on_a_stream(device, run.finish)
+    return f"{run.watched} steps of {len(run.programs)} programs; {run.watch.orders} new orders of batches may wait"
 
 
 def replays(context: Context, spec: Callable[[], dict[str, Any]]) -> tuple[str, Facts]:

@@ -5,10 +5,7 @@
 """
 
 import copy
-import functools
-import json
 from collections.abc import Callable, Hashable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +15,7 @@ from reweigh.data.arrays import Part, RawData, Split
 from reweigh.errors import ConfigError
 from reweigh.training.engine import Run, eagerly
 from reweigh.training.gpu_check.checks import Context
+from reweigh.training.gpu_check.folder import cases as load
 from reweigh.training.graph import CapturedSteps
 
 EPOCHS, FEW_EPOCHS = 8, 3  # of six steps, the last a short one; the second on a CPU
@@ -27,14 +25,6 @@ SHAPES = {"lenet": (1, 28, 28), "mlp": (104,)}  # of an input; that of the other
 SMALL_WIDTH = {"convnet": 0.25, "resnet20": 0.25, "resnet32": 0.25}  # on a CPU
 SLOW = ("convnet", "resnet20", "resnet_cifar", "sce_cnn")  # on a CPU, where they are left out
 Execute = Callable[[Hashable, Callable[[], dict[str, torch.Tensor]]], dict[str, torch.Tensor]]
-
-
-@functools.cache
-def load(path: str | None) -> dict[str, Any]:
-    """The content of a case file. Raises ConfigError if there is none."""
-    if path is None or not Path(path).is_file():
-        raise ConfigError(f"{path or 'no case file'}: what to check with is written at home by: reweigh pack DIR")
-    return json.loads(Path(path).read_bytes())
 
 
 def nets(context: Context) -> list[str]:
@@ -109,12 +99,18 @@ def _part(labels: np.ndarray, groups: np.ndarray | None, rows: np.ndarray) -> Pa
     return Part(rows.astype(np.int32), labels[rows], (labels if groups is None else groups)[rows])
 
 
-def run_of(spec: dict[str, Any], device: torch.device, execute: Execute = eagerly, examples: int | None = None) -> Run:
+def run_of(
+    spec: dict[str, Any],
+    device: torch.device,
+    execute: Execute = eagerly,
+    examples: int | None = None,
+    kind: type[Run] = Run,
+) -> Run:
     """A run of that spec on made-up data that has taken no step; by default with epochs of five and a half batches."""
     if device.type == "cpu":
         torch.set_num_threads(spec["training"]["threads"])
     raw, split = made_up(spec, examples or spec["training"]["batch_size"] * 11 // 2)
-    return Run(spec, raw, split, device, execute)
+    return kind(spec, raw, split, device, execute)
 
 
 def device_of(context: Context) -> torch.device:

@@ -6,13 +6,20 @@ from pathlib import Path
 from typing import Any
 
 # What later stages and training do without, by kind: nets and methods that are not trained, methods that are trained
-# eagerly, numbers of lanes, precisions, experiments.
+# eagerly, numbers of lanes, precisions, experiments, runs.
 FallsBack = Mapping[str, list[str]]
 Facts = dict[str, Any]
 
 
 class Failed(Exception):
-    """A check did not hold; the text says what differs, in one line."""
+    """A check did not hold; the text says what differs, in one line.
+
+    `falls_back`, if the check knows it better than before it began, takes the place of what it named (`Check`).
+    """
+
+    def __init__(self, text: str, falls_back: FallsBack | None = None) -> None:
+        super().__init__(text)
+        self.falls_back = falls_back
 
 
 class Skipped(Exception):
@@ -42,6 +49,7 @@ class Context:
     falls_back: dict[str, list[str]] = field(default_factory=dict)  # of earlier stages
     facts: Facts = field(default_factory=dict)  # of earlier stages
     seconds: float = 600.0  # until the stage has to be over
+    stopped: bool = False  # whether the process was asked to stop: it begins no other check
     note: Callable[[str, str, str], None] = lambda check, status, detail: None  # an extra line of the report
 
     @property

@@ -3,6 +3,7 @@
 Not run by hand: `parent.py` starts it with the pipe, the module of the stage and what the stage knows.
 """
 
+import contextlib
 import faulthandler
 import importlib
 import json
@@ -13,6 +14,7 @@ import traceback
 from typing import Any
 
 from reweigh.errors import ReweighError
+from reweigh.training.causes import root_of
 from reweigh.training.gpu_check.checks import Check, Context, Failed, Skipped
 from reweigh.training.gpu_check.report import FAILED, NOTE, OK, SKIPPED
 
@@ -33,36 +35,39 @@ def main(arguments: list[str]) -> int:
         say(kind="begin", check=check.name, falls_back=check.falls_back, seconds=check.seconds)
         faulthandler.dump_traceback_later(max(check.seconds - 1.0, 0.5), exit=False)
         started = time.monotonic()
-        status, detail, facts = outcome(check)
+        result = outcome(check)
         faulthandler.cancel_dump_traceback_later()
-        took = time.monotonic() - started
-        say(kind="end", check=check.name, status=status, detail=detail, facts=facts, took=took)
-        if status == FAILED:  # a failed capture or an illegal access spoils the process for what comes after it
+        context.facts.update(result["facts"])
+        say(kind="end", check=check.name, took=time.monotonic() - started, **result)
+        if result["status"] == FAILED:  # a failed capture or an illegal access spoils the process for the next
             say(kind="renew")
             return 0
     say(kind="over")
     return 0
 
 
-def outcome(check: Check) -> tuple[str, str, dict[str, Any]]:
-    """Take a check: its status, the detail, and facts for later stages."""
+def outcome(check: Check) -> dict[str, Any]:
+    """Take a check: `{"status", "detail", "facts", "falls_back"}`; facts for what follows, None as in `Failed`."""
+    ended: dict[str, Any] = {"status": FAILED, "facts": {}, "falls_back": None}
     try:
         result = check.action()
     except Skipped as reason:
-        return SKIPPED, str(reason), {}
-    except (Failed, ReweighError) as reason:
-        return FAILED, str(reason), {}
+        return {**ended, "status": SKIPPED, "detail": str(reason)}
+    except Failed as reason:
+        return {**ended, "detail": str(reason), "falls_back": reason.falls_back}
+    except ReweighError as reason:
+        return {**ended, "detail": str(reason)}
     except BaseException as error:
-        traceback.print_exc()
-        return FAILED, told(error), {}
-    return OK, *(result if isinstance(result, tuple) else (result, {}))
+        with contextlib.suppress(OSError):  # the disk is full
+            traceback.print_exc()
+        return {**ended, "detail": told(error)}
+    detail, facts = result if isinstance(result, tuple) else (result, {})
+    return {**ended, "status": OK, "detail": detail, "facts": facts}
 
 
 def told(error: BaseException) -> str:
     """An exception in one line: the first cause, which torch hides behind others, and where it was raised."""
-    root = error
-    while (before := root.__cause__ or root.__context__) is not None:
-        root = before
+    root = root_of(error)
     frames = [frame for frame in traceback.extract_tb(root.__traceback__) if "reweigh" in frame.filename]
     place = f" ({frames[-1].filename.rpartition('reweigh/')[2]}:{frames[-1].lineno})" if frames else ""
     text = (str(root).strip().splitlines() or [""])[0]

@@ -26,7 +26,7 @@ def checks(context: Context) -> Iterator[Check]:
     for net in nets:
         for method in METHODS[: 2 if net == NETS[0] else 1] if context.small else METHODS:
             name = cases.first_of(context, method)
-            yield Check(f"{net} {name} resume", functools.partial(resumes, context, net, name), {"resume": [net]})
+            yield Check(f"{net} {name} resume", functools.partial(resumes, context, net, name), {"nets": [net]})
     for net in nets:
         yield Check(f"{net} {LANES} lanes", functools.partial(side_by_side, context, net), {"lanes": ["all"]})
 

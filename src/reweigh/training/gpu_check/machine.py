@@ -6,29 +6,35 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from reweigh.training.__main__ import NOT_SPECS, spec_paths
-from reweigh.training.gpu_check import cases
-from reweigh.training.gpu_check.checks import Check, Context, Failed, Skipped
+from reweigh.errors import ConfigError
+from reweigh.training.gpu_check import cases, folder
+from reweigh.training.gpu_check.checks import Check, Context, Facts, Failed, Skipped
 
-EXPECTED = NOT_SPECS[0]  # {file of a spec: {"run", "split_digest", "recipe_digest"}}, beside the specs
 RESERVE_SECONDS = 5.0
 
 
 def checks(context: Context) -> Iterator[Check]:
-    """Versions, the device, the code, and the splits of each experiment of the specs."""
+    """Versions, the device, the folder of specs, the code, and the splits of each experiment of the specs."""
+    found = experiments(context)
     yield Check("versions", versions)
     yield Check("device", functools.partial(device, context), {"device": [context.device]})
-    yield Check("code", functools.partial(code, context))
-    for experiment, specs in experiments(context).items():
-        action = functools.partial(splits, context, specs, time.monotonic() + context.seconds - RESERVE_SECONDS)
+    if context.folder is not None:
+        yield Check("specs", functools.partial(specs, context))
+    yield Check("code", functools.partial(code, context), {"experiments": [*found]})
+    for experiment, listed in found.items():
+        action = functools.partial(splits, context, listed, time.monotonic() + context.seconds - RESERVE_SECONDS)
+        if context.without("experiments", experiment):
+            action = functools.partial(_excluded, experiment)
         yield Check(f"splits {experiment}", action, {"experiments": [experiment]}, context.seconds)
+
+
+def _excluded(experiment: str) -> str:
+    raise Skipped(f"{experiment} is not trained here, for what an earlier check found")
 
 
 def versions() -> str:
@@ -48,7 +54,7 @@ def versions() -> str:
     return ", ".join(f"{name} {value}" for name, value in parts.items())
 
 
-def device(context: Context) -> str | tuple[str, dict[str, Any]]:
+def device(context: Context) -> str | tuple[str, Facts]:
     """The GPU, its driver and its free memory."""
     import torch
 
@@ -75,50 +81,86 @@ def _nvidia_smi(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def specs(context: Context) -> str:
+    """Whether the folder arrived whole. Where it is not known what home expects, no run of it is trained."""
+    assert context.folder is not None
+    whole, damaged = folder.specs_of(context.folder)
+    faults, falls_back = [], {}
+    if damaged:
+        first = next(iter(damaged.values()))
+        faults.append(f"{len(damaged)} of {len(whole) + len(damaged)} specs cannot be trained: {first}")
+    try:
+        named = folder.expected(context.folder)
+    except ConfigError as error:
+        faults.append(str(error))
+        falls_back = {"experiments": [*experiments(context)]}
+    if faults:
+        raise Failed("; ".join(faults), falls_back)
+    names = {path.name for path in whole}
+    beyond = sum(name not in names for name in named)
+    return f"{len(whole)} specs" + (f"; {beyond} more are expected and not in the order" if beyond else "")
+
+
 def code(context: Context) -> str:
-    """The digest of the code of each kind of run, against home's: whether the tree that travelled is the one there."""
+    """The digest of the code of each kind of run, against home's: whether the tree that travelled is the one there.
+
+    An experiment is not trained if the code of one of its runs is another, or if home did not state it.
+    """
     from reweigh.records import commit, record
 
     commit.look_in([] if context.folder is None else [context.folder])
-    expected = cases.load(context.cases)["code"]
-    for entry in expected:
+    stated = {_key(entry["spec"]): entry for entry in folder.cases(context.cases)["code"]}
+    faults: dict[str, str] = {}
+    for key, entry in stated.items():
         if (digest := record.code_digest(entry["spec"])) != entry["digest"]:
-            which = f"{entry['spec']['uses']}, {entry['spec']['model']['name']}, {entry['spec']['data']['dataset']}"
-            raise Failed(f"{which}: code {digest[:12]} here, {entry['digest'][:12]} at home")
-    return f"{len(expected)} kinds of runs, code as at home; commit {commit.git_state()['commit'] or 'unknown'}"
+            faults[key] = f"{_named(entry['spec'])}: code {digest[:12]} here, {entry['digest'][:12]} at home"
+    excluded = set()
+    for experiment, listed in experiments(context).items():
+        for spec in listed.values():
+            key = _key(folder.kind_of(spec))
+            if key not in stated:
+                faults[key] = f"{_named(spec)}: home stated no code of such runs; {folder.SEND_AGAIN}"
+            if key in faults:
+                excluded.add(experiment)
+    if faults:
+        first, *others = faults.values()
+        more = f", and {len(others)} other kinds of runs" if others else ""
+        raise Failed(first + more, {"experiments": sorted(excluded)})
+    return f"{len(stated)} kinds of runs, code as at home; commit {commit.git_state()['commit'] or 'unknown'}"
 
 
-def experiments(context: Context) -> dict[str, list[dict[str, Any]]]:
-    """The specs of the folder by experiment, one for each split, with the `expected` digests of home."""
-    if context.folder is None:
-        return {}
-    expected = read_json(context.folder / EXPECTED)
-    found: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = defaultdict(dict)
-    for path in spec_paths([str(context.folder)]):
-        spec = json.loads(path.read_bytes())
-        key = spec["setting"], spec["seed"]
-        found[experiment_of(spec)].setdefault(key, {"spec": spec, "expected": expected.get(path.name, {})})
-    return {name: list(specs.values()) for name, specs in found.items()}
+def _key(kind: dict[str, Any]) -> str:
+    return json.dumps(kind, sort_keys=True)
 
 
-def experiment_of(spec: dict[str, Any]) -> str:
-    """The experiment of a spec, with scale and paper."""
-    return f"{spec['scale']}/{spec['paper']}/{spec['experiment']}"
+def _named(spec: dict[str, Any]) -> str:
+    return f"{spec['uses']}, {spec['model']['name']}, {spec['data']['dataset']}"
 
 
-def splits(context: Context, specs: list[dict[str, Any]], end: float) -> str:
+def experiments(context: Context) -> dict[str, folder.Specs]:
+    """The specs of the folder that can be read, by experiment."""
+    found: dict[str, folder.Specs] = defaultdict(dict)
+    for path, spec in folder.specs_of(context.folder)[0].items():
+        found[folder.experiment_of(spec)][path] = spec
+    return dict(found)
+
+
+def splits(context: Context, listed: folder.Specs, end: float) -> str:
     """Obtain the splits of an experiment and compare them with home's. Those that no time is left for are said."""
     from reweigh.data import packed, packed_seal
     from reweigh.data.obtain import describe, recipe_digest, split_path
     from reweigh.errors import DataError
 
+    assert context.folder is not None
+    named = folder.expected(context.folder)
+    alike: dict[tuple[Any, ...], dict[str, Any]] = {}  # the methods of a setting share a split
+    for file, spec in listed.items():
+        alike.setdefault((split_path(spec), *_digests(named.get(file.name), file.name)), spec)
     equal, unknown = 0, 0
-    for number, entry in enumerate(specs):
+    for number, ((path, recipe, drawn), spec) in enumerate(alike.items()):
         if time.monotonic() > end:
-            raise Skipped(f"no time for {len(specs) - number} of {len(specs)} splits; {equal} are equal")
-        spec, expected = entry["spec"], entry["expected"]
-        path = split_path(spec)
-        if expected.get("recipe_digest") not in (None, recipe_digest(spec)):
+            raise Skipped(f"no time for {len(alike) - number} of {len(alike)} splits; {equal} are equal")
+        if recipe != recipe_digest(spec):
             raise Failed(f"{path}: its recipe, the manifest or the code that draws it is not that of home")
         try:
             packed_seal.check()
@@ -126,22 +168,22 @@ def splits(context: Context, specs: list[dict[str, Any]], end: float) -> str:
             digest = describe(spec)["digest"]
         except DataError as error:
             raise Failed(f"{path}: {error}") from None
-        if expected.get("split_digest") is None:
+        if drawn is None:
             unknown += 1
-        elif digest != expected["split_digest"]:
-            raise Failed(f"{path}: digest {digest[:12]} here, {expected['split_digest'][:12]} at home")
+        elif digest != drawn:
+            raise Failed(f"{path}: digest {digest[:12]} here, {drawn[:12]} at home")
         else:
             equal += 1
     more = f", {unknown} were not drawn at home" if unknown else ""
     return f"{equal} splits equal home's{more}"
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file; empty if there is none."""
+def _digests(said: Any, file: str) -> tuple[str, str | None]:
+    """The digests of recipe and split that home expects; None for a split that was not drawn there."""
     try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        print(f"{path}: not JSON ({error})", file=sys.stderr)
-        return {}
+        recipe, drawn = said["recipe_digest"], said["split_digest"]
+    except (LookupError, TypeError):
+        raise Failed(f"{folder.EXPECTED} says nothing of {file}; {folder.SEND_AGAIN}") from None
+    if not isinstance(recipe, str) or not isinstance(drawn, str | None):
+        raise Failed(f"{folder.EXPECTED} is damaged at {file}; {folder.SEND_AGAIN}")
+    return recipe, drawn

@@ -17,15 +17,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from reweigh.training.device import handed_on, take_lease
 from reweigh.training.gpu_check.checks import Context, Facts, FallsBack, began, described, merged
 from reweigh.training.gpu_check.report import FAILED, NOTE, OK, SKIPPED, Report, complain
 
 START_SECONDS = 120.0  # for a process to import torch and begin a check
+SAVE_SECONDS = 20.0  # for a process that was asked to end to save its runs
 KILL_SECONDS = 10.0
 PRINTED_LINES = 40  # of what a failed process printed
-MOST_FAILURES = 6  # one after another, before the rest of a stage is left out: each costs the start of a process
+MOST_FAILURES = 6  # each costs the start of a process
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Stage:
     name: str
     module: str
     seconds: float
+    failures: int = MOST_FAILURES  # one after another, before the rest is left out
+    trains: bool = False  # it checks nothing: without time for it, nothing is left unchecked
 
 
 @dataclass
@@ -54,20 +58,35 @@ def check(
 ) -> int:
     """Take all stages within about `budget` seconds; the exit code: 1 if any check failed, else 0.
 
-    The last stage gets the time that is left. `written` is called after each line.
+    The exit code is 1 too if a stage checked nothing: what was not checked has not passed. The last stage gets the time
+    that is left. `written` is called at least every second. One lease holds the device for all stages, so that the card
+    that is checked is the card that trains. Raises TrainingError if no device becomes free in that time.
     """
     found, end = Found(), time.monotonic() + budget
-    for number, stage in enumerate(stages):
-        left = end - time.monotonic()
-        last = number == len(stages) - 1
-        found.facts[began(stage.name)] = True
-        if left < 5 or "device" in found.falls_back:
-            why = "no time is left" if left < 5 else "there is no device"
-            report.line(stage.name, "all", SKIPPED, None, why)
-            continue
-        _Watch(stage, context, report, found, left if last else min(stage.seconds, left), written).run()
-    report.line("all", "summary", OK if not report.counts[FAILED] else FAILED, report.seconds, summary(report, found))
-    return 1 if report.counts[FAILED] else 0
+    lease = take_lease(budget) if context.device == "cuda" else None
+    if lease:
+        lease.hand_on()
+    why = "it did not come to its end; "
+    try:
+        for number, stage in enumerate(stages):
+            left = end - time.monotonic()
+            last = number == len(stages) - 1
+            found.facts[began(stage.name)] = True
+            if left < 5 or "device" in found.falls_back:
+                report.line(stage.name, "all", SKIPPED, None, "no time is left" if left < 5 else "there is no device")
+                continue
+            _Watch(stage, context, report, found, left if last else min(stage.seconds, left), written).run()
+        missed = [stage.name for stage in stages if not (report.checked[stage.name] or stage.trains)]
+        why = f"nothing was checked of: {', '.join(missed)}; " if missed else ""
+        if not any(report.checked.values()):
+            why = "nothing was checked; "
+    finally:
+        passed = not (report.counts[FAILED] or why)
+        report.line("all", "summary", OK if passed else FAILED, report.seconds, why + summary(report, found))
+        if lease:
+            lease.take_back()
+            lease.release()
+    return 0 if passed else 1
 
 
 def summary(report: Report, found: Found) -> str:
@@ -96,6 +115,7 @@ class _Watch:
         self.failures = 0  # one after another
         self.running: dict[str, Any] | None = None  # the check that has begun
         self.limit = self.began = 0.0
+        self.unread = b""  # the beginning of a message
 
     def run(self) -> None:
         """Start processes until one says that all checks are over, or the time of the stage is."""
@@ -107,7 +127,7 @@ class _Watch:
             if time.monotonic() >= self.end:
                 self.report.line(self.stage.name, "rest", SKIPPED, None, "the time of the stage is over")
                 break
-            if self.failures >= MOST_FAILURES:
+            if self.failures >= self.stage.failures:
                 self.report.line(self.stage.name, "rest", SKIPPED, None, f"{self.failures} failed one after another")
                 break
             fruitless = 0 if len(self.done) > before else fruitless + 1
@@ -116,17 +136,20 @@ class _Watch:
 
     def _process(self) -> bool:
         """Watch one process; whether it has taken all checks that are left."""
-        self.running, failed = None, self.report.counts[FAILED]
+        self.running, self.unread, failed = None, b"", self.report.counts[FAILED]
         self.began, self.limit = time.monotonic(), START_SECONDS
-        with tempfile.TemporaryFile() as printed:
+        with _scratch() as printed:
             process, channel = self._start(printed)
             try:
                 over, why = self._listen(process, channel)
             finally:
-                os.close(channel)
-                _end(process)
+                try:
+                    _end(process)
+                finally:
+                    told = self._hear_out(channel)
+                    os.close(channel)
             lines = _text(printed)
-            if why:
+            if why and not told:
                 self._lost(why + _place(lines))
             if self.report.counts[FAILED] > failed:
                 self.report.remark("\n".join(lines[-PRINTED_LINES:]))
@@ -149,7 +172,7 @@ class _Watch:
             stdin=subprocess.DEVNULL,
             stdout=printed,
             stderr=printed,
-            pass_fds=(theirs,),
+            pass_fds=(theirs, *handed_on()),
             start_new_session=True,  # so that what it starts is ended with it
         )
         os.close(theirs)
@@ -157,25 +180,38 @@ class _Watch:
 
     def _listen(self, process: subprocess.Popen[bytes], channel: int) -> tuple[bool, str]:
         """Take what a process says. Whether all checks are over, and else why it had to be given up, if it had."""
-        unread = b""
         while True:
             now = time.monotonic()
             wait = min(self.began + self.limit, self.end) - now
             if wait <= 0:
                 late = "the time of the stage is over" if now >= self.end else f"hung: no answer in {self.limit:.0f} s"
                 return False, late
+            self.written()  # also where nothing is said for long: what was last said has to come home
             if not select.select([channel], [], [], min(wait, 1.0))[0]:
                 continue
             more = os.read(channel, 65536)
             if not more:
                 return False, _ended(process)
-            *lines, unread = (unread + more).split(b"\n")
-            for line in lines:
-                message = json.loads(line)
+            for message in self._messages(more):
                 if message["kind"] in ("over", "renew"):
                     return message["kind"] == "over", ""
                 self._take(message)
                 self.written()
+
+    def _hear_out(self, channel: int) -> bool:
+        """Take what a process said while it was ended; whether its check has come to an end by that."""
+        began = self.running
+        os.set_blocking(channel, False)
+        with contextlib.suppress(BlockingIOError):  # one that cannot be ended has it open
+            while more := os.read(channel, 65536):
+                for message in self._messages(more):
+                    if message["kind"] not in ("over", "renew"):
+                        self._take(message)
+        return began is not None and self.running is not began
+
+    def _messages(self, more: bytes) -> list[dict[str, Any]]:
+        *lines, self.unread = (self.unread + more).split(b"\n")
+        return [json.loads(line) for line in lines]
 
     def _take(self, message: dict[str, Any]) -> None:
         """Take one message: a check begins, it has ended, or a line of its own."""
@@ -187,7 +223,7 @@ class _Watch:
         else:
             detail = message["detail"]
             if message["status"] == FAILED and self.running:
-                detail = self._fall_back(detail)
+                detail = self._fall_back(detail, message["falls_back"])
             self.failures = self.failures + 1 if message["status"] == FAILED else 0
             self.found.facts.update(message["facts"])
             self.report.line(self.stage.name, name, message["status"], message["took"], detail)
@@ -208,11 +244,11 @@ class _Watch:
             self.report.line(self.stage.name, self.running["check"], FAILED, took, self._fall_back(why))
             self.done.append(self.running["check"])
 
-    def _fall_back(self, detail: str) -> str:
-        """Note what the running check's failure means for what follows; the detail with it."""
-        falls_back = self.running["falls_back"] if self.running else {}
+    def _fall_back(self, detail: str, known: FallsBack | None = None) -> str:
+        """Note what falls back with the running check, as it named or found it; the detail with that."""
+        falls_back = known if known is not None else self.running["falls_back"] if self.running else {}
         self.found.add(falls_back)
-        return f"{detail}; falls back: {described(falls_back)}" if falls_back else detail
+        return f"{detail}; falls back: {described(falls_back)}" if any(falls_back.values()) else detail
 
 
 def _ended(process: subprocess.Popen[bytes]) -> str:
@@ -229,19 +265,42 @@ def _ended(process: subprocess.Popen[bytes]) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and those that it started: one that trains saves its runs first.
+    """End a process and those that it started. They are asked first, so that one that trains saves its runs.
 
-    One that hangs in the driver may not end: nobody waits for it.
+    A stage that trains passes the request on and waits (`missing.py`); where it is no longer there to do so, those that
+    it left are asked here: once, because the second request ends them. One that hangs in the driver may not end: nobody
+    waits for it.
     """
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(KILL_SECONDS)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    until = time.monotonic() + SAVE_SECONDS
+    try:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(SAVE_SECONDS)
+            _ask_the_rest(process.pid, until)
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
     try:
         process.wait(KILL_SECONDS)
     except subprocess.TimeoutExpired:
         complain(f"process {process.pid} cannot be ended; going on without it")
+
+
+def _ask_the_rest(group: int, until: float) -> None:
+    """Ask what is left of a group of processes to end, and wait for that."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGTERM)
+        while time.monotonic() < until:
+            os.killpg(group, 0)
+            time.sleep(0.1)
+
+
+def _scratch() -> IO[bytes]:
+    """A file for what a process prints; nothing is kept of it where the disk is full."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return open(os.devnull, "w+b")
 
 
 def _place(printed: list[str]) -> str:

@@ -145,6 +145,7 @@ def distance_to_floor(context: Context, net: str) -> tuple[str, dict[str, Any]]:
     count = floor.floor_bytes(timed_run(context, net))
     least = count / bandwidth
     rate = context.facts.get(f"{net} {LAYOUTS[0]} fp32 1 lanes")
-    times = f"; a captured step takes {1 / rate / least:.1f} times as long" if rate else ""
+    step = "a captured step" if device.type == "cuda" else "a step"
+    times = f"; {step} takes {1 / rate / least:.1f} times as long" if rate else ""
     text = f"{count / 2**20:.1f} MiB a step, a copy moves {bandwidth / 1e9:.1f} GB/s: {least * 1000:.4f} ms at least"
     return text + times, {"copy_bandwidth": bandwidth}
