@@ -287,4 +287,9 @@ def test_planned_epochs_are_those_of_the_streams(sampling, ratio, share, kind):
     assert sizes.epoch_size(data, PlannedStage(1, sampling)) == epoch_size(sampling, drawn.train.label)
     both = PlannedStage(1, sampling, part="train+validation")
     assert sizes.epoch_size(data, both) == epoch_size(sampling, drawn.train.joined(drawn.validation).label)
-    assert sizes.epoch_size(data, PlannedStage(1, sampling, part="members", share=0.5)) is None
+    half = np.concatenate([np.flatnonzero(drawn.train.label == label)[::2] for label in range(20)])
+    stage = PlannedStage(1, sampling, part="members", members=lambda counts: [-(-count // 2) for count in counts])
+    assert sizes.epoch_size(data, stage) == epoch_size(sampling, drawn.train.label[half])
+    even = sampling != "class-aware" and not any(np.bincount(drawn.train.label) % 2)
+    known = len(drawn.train.label) // 2 if even else None
+    assert sizes.epoch_size(data, PlannedStage(1, sampling, part="members", share=0.5)) == known

@@ -1,8 +1,11 @@
 """`reweigh plan`: which runs a target stands for, their steps and cost, and the state of their records."""
 
 import json
+import math
 import subprocess
 import sys
+from dataclasses import replace
+from fractions import Fraction
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +16,7 @@ from support.written import HERE, leave_record
 from reweigh.bench.table import CSV, Line, write
 from reweigh.config.cards import PlannedStage
 from reweigh.config.loading import load
-from reweigh.config.sizes import training_sizes
+from reweigh.config.sizes import epoch_size, training_sizes
 from reweigh.config.specs import Spec
 from reweigh.data.obtain import recipe_digest, split_path
 from reweigh.errors import ConfigError
@@ -72,7 +75,8 @@ PARTS = [
     (PlannedStage(2, "class-aware"), 2 * 18),
     (PlannedStage(1, part="train+validation"), 9),  # 290
     (PlannedStage(1, "class-aware", part="train+validation"), 20),  # 65 of the largest
-    (PlannedStage(3, part="members", share=0.5), 3 * 3),  # 118: the half of each class, rounded down
+    (PlannedStage(3, part="members", share=0.5), 3 * 3),  # at most 122: the half of each class, rounded up
+    (PlannedStage(3, part="members", members=lambda sizes: [size // 4 for size in sizes]), 3 * 1),  # 56
     (PlannedStage(4, batch_size=113), 4 * 2),
     (PlannedStage(4, batch_size=1000), 4),
     (PlannedStage(0), 0),
@@ -92,6 +96,65 @@ def staged(config, monkeypatch, *stages, **training):
 def test_steps_of_a_stage_follow_its_part_sampling_and_batches(config, monkeypatch, stage, steps):
     assert plan.steps_of(staged(config, monkeypatch, stage)) == steps
     assert plan.steps_of(staged(config, monkeypatch, PARTS[0][0], stage)) == PARTS[0][1] + steps
+
+
+RULES = {  # of the share of a training set that a method may list
+    "of all, rounded down": lambda share, sizes: math.floor(share * sum(sizes)),
+    "of all, rounded up": lambda share, sizes: math.ceil(share * sum(sizes)),
+    "of each class, rounded down": lambda share, sizes: sum(math.floor(share * size) for size in sizes),
+    "of each class, rounded": lambda share, sizes: sum(round(share * size) for size in sizes),
+    "of each class, rounded up": lambda share, sizes: sum(math.ceil(share * size) for size in sizes),
+}
+SMALL = {"kind": "long-tail", "largest_class": 30, "imbalance_ratio": 15.0, "rounding": "exact"}  # 205 of 20 classes
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("share", [0.5, 0.29, 0.1, 0.05, 0.03, 0.001, 1.0])
+def test_steps_on_members_are_no_fewer_than_any_method_takes(config, monkeypatch, share, drop_last):
+    spec = staged(config, monkeypatch, PlannedStage(10, part="members", share=share), drop_last=drop_last, batch_size=4)
+    spec["data"] |= {"dataset": "cifar100-slice", "split": {**SMALL, **HELD_OUT, "validation_size": 0}}
+    sizes = training_sizes(spec["data"])
+    assert sum(sizes) == 205 and len(sizes) == 20
+    counts = [rule(Fraction(str(share)), sizes) for rule in RULES.values()]
+    taken = [10 * (count // min(4, count) if drop_last else -(-count // 4)) if count else 0 for count in counts]
+    assert plan.steps_of(spec) == max(taken) and plan.steps_may_be_fewer(spec) is (share < 1)
+    spec["data"]["split"]["noise"] = {"kind": "symmetric", "rate": 0.2}
+    assert max(taken) <= plan.steps_of(spec) <= 10 * -(-205 // 4) and plan.steps_may_be_fewer(spec)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.03])
+def test_steps_on_members_that_the_card_counts_are_exact(config, monkeypatch, share):
+    def listed(sizes):
+        return [math.floor(Fraction(str(share)) * size) for size in sizes]
+
+    for sampling in ("uniform", "class-aware"):
+        stage = PlannedStage(10, sampling, part="members", members=listed)
+        spec = staged(config, monkeypatch, stage, drop_last=False, batch_size=4)
+        spec["data"] |= {"dataset": "cifar100-slice", "split": {**SMALL, **HELD_OUT, "validation_size": 0}}
+        counts = [count for count in listed(training_sizes(spec["data"])) if count]
+        examples = sum(counts) if sampling == "uniform" else max(counts, default=0) * len(counts)
+        assert plan.steps_of(spec) == 10 * -(-examples // 4) and not plan.steps_may_be_fewer(spec)
+        assert epoch_size(spec["data"], stage) == examples
+
+
+def test_members_drawn_by_class_are_no_more_than_the_plan_says(config, monkeypatch):
+    """They may be of one class, but for one of each other."""
+    stage = PlannedStage(1, "class-aware", part="members", share=0.05)
+    spec = staged(config, monkeypatch, stage, drop_last=False, batch_size=1)
+    spec["data"] |= {"dataset": "cifar100-slice", "split": {**SMALL, **HELD_OUT, "validation_size": 0}}
+    most = sum(math.ceil(Fraction("0.05") * size) for size in training_sizes(spec["data"]))
+    assert plan.steps_of(spec) == min(most, 30) * 20 and plan.steps_may_be_fewer(spec)
+
+
+def test_the_plan_says_which_steps_are_an_upper_estimate(project, monkeypatch, capsys):
+    runs = plan.make([CELL], "quick", project)
+    plan.show(runs)
+    assert "at most" not in capsys.readouterr().out
+    plan.show([replace(runs[0], at_most=True), *runs[1:]])
+    assert f"at most {runs[0].steps:,}" in " ".join(capsys.readouterr().out.split())
+    card = SimpleNamespace(stages=lambda *_: [PlannedStage(2, part="members", share=0.3)], cost=1.0)
+    monkeypatch.setattr(plan, "card_of", lambda method: card)
+    assert plan.steps_may_be_fewer(runs[0].spec)
 
 
 def test_what_is_held_out_by_a_share_comes_back(config, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from reweigh.provenance.consistency import contradictions
 from reweigh.training.run import Job
 from support import project
 from support.two_stages import CPU, spec_of
@@ -11,9 +12,10 @@ KEPT = Path(".reweigh/prefixes")
 
 
 def trained(method, clock=None, progress=None, device=CPU, seed=0, since=None, **training):
-    """The record of a run that is trained in this folder, and how many steps that took."""
+    """The record of a run that is trained in this folder, which is sound, and how many steps that took."""
     taken, job = [], Job(spec_of(method, seed, **training), device, clock, since=since)
     body = job.finish(lambda run: (taken.append(run.step), progress and progress(run)))
+    assert contradictions(body) == []
     return body, len(taken)
 
 

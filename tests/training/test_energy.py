@@ -10,7 +10,7 @@ from support import project
 
 from reweigh.config import loading as config
 from reweigh.records import record
-from reweigh.training import energy, interleave
+from reweigh.training import energy, interleave, sealed
 from reweigh.training import run as training
 from reweigh.training.checkpoint import Clock, OutOfTime
 from reweigh.training.energy import EnergyMeter, SharedCounter
@@ -219,7 +219,7 @@ def test_the_energy_of_a_stopped_run_is_the_sum_of_its_parts(tmp_path, raw_root,
     first = Job(spec, CPU, clock)
     with pytest.raises(OutOfTime):
         first.finish(stop_after_two)
-    spent = torch.load(first.keeper.path, weights_only=False)["facts"]
+    spent = sealed.read(first.keeper.path, CPU)[0]["facts"]
     assert spent["energy_joules"] == 2.0 and spent["resumed"] == 0
     next(counted)  # another program on the card, between the two parts
     second = Job(spec, CPU)

@@ -17,7 +17,7 @@ from support.processes import children, gone, wait_for
 from reweigh.config import loading as config
 from reweigh.errors import TrainingError
 from reweigh.records.record import record_path
-from reweigh.training import interleave
+from reweigh.training import interleave, sealed
 from reweigh.training.__main__ import at_once_of, automatic
 from reweigh.training.checkpoint import Clock, OutOfTime
 from reweigh.training.run import Job
@@ -280,7 +280,7 @@ def test_time_up_saves_every_run_of_the_pack(folder, alone, monkeypatch):
     with pytest.raises(OutOfTime):
         turns.train(at_once=3)
     saved = list(Path(".reweigh/checkpoints").rglob("*.pt"))
-    steps = sorted(torch.load(path, weights_only=False)["position"][-1] for path in saved)
+    steps = sorted(sealed.read(path, CPU)[0]["position"][-1] for path in saved)
     assert sum(steps) == 20 and steps == [6, 6, 8]  # the last lane is getting ahead
     InTurns(folder, monkeypatch).train()
     assert outcomes(folder) == alone

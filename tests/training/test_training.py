@@ -17,6 +17,7 @@ from support import processes, project
 from reweigh.config.names import RunName
 from reweigh.errors import ConfigError
 from reweigh.records import record
+from reweigh.training import sealed
 from reweigh.training.__main__ import NOT_SPECS, ORDER, at_once_of, seconds, spec_paths
 from reweigh.training.checkpoint import Clock, Keeper
 
@@ -43,7 +44,7 @@ def undisturbed(tmp_path_factory, raw_root):
 def step_of_checkpoint(folder):
     """The step at which the only checkpoint in the folder was taken."""
     (path,) = project.checkpoints(folder)
-    return torch.load(path, weights_only=False)["position"][-1]
+    return sealed.read(path, torch.device("cpu"))[0]["position"][-1]
 
 
 def start_and_wait_for_a_checkpoint(folder, spec):

@@ -16,7 +16,7 @@ from reweigh.config import loading as config
 from reweigh.provenance import record_schema
 from reweigh.provenance.consistency import contradictions
 from reweigh.provenance.explain import tree
-from reweigh.records import record
+from reweigh.records import lineage, record
 from reweigh.training.checkpoint import Clock, OutOfTime
 from reweigh.training.run import Job
 
@@ -32,9 +32,11 @@ def spec_of(**names):
 
 
 def trained(spec, clock=None, since=None):
-    """The record of a run that is trained in this folder, and how many steps that took."""
+    """The record of a run that is trained in this folder, which is sound, and how many steps that took."""
     taken = []
-    return Job(spec, CPU, clock, since=since).finish(lambda run: taken.append(run.step)), len(taken)
+    body = Job(spec, CPU, clock, since=since).finish(lambda run: taken.append(run.step))
+    assert contradictions(body) == []
+    return body, len(taken)
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def test_a_twin_is_not_trained_and_says_whose_it_is(folder):
     assert traces[0] == traces[1] and record.trace_path(record.record_path(TWIN), second)
     (link,) = WHOLE.iterdir()
     cost = {name: first[name] for name in ("seconds", "steps", "peak_bytes", "energy_joules", "run", "digest")}
-    assert second["prefix"] == {"key": link.stem, "stages": 1, "of": 1, "reused": True, **cost}
+    assert second["prefix"] == {"key": link.stem, "stages": 1, "of": 1, "reused": True, **cost, "begun_by": []}
     assert record.read(record.record_path(TWIN)) == second
     assert contradictions(second) + record_schema.faults(second) == []
     assert tree._taken_over(first) == "" and tree._taken_over(second) == f", all as trained by {RUN}"
@@ -219,9 +221,13 @@ def test_a_twin_goes_on_where_a_killed_run_was_saved_and_that_one_takes_the_reco
     killed(folder, longer(), 7)
     body, steps = trained(longer(**NAMES))
     assert outcome(body) == alone and steps == body["steps"] - 6 and body["resumed"] == 1 and body["prefix"] is None
-    assert contradictions(body) + record_schema.faults(body) == [] and not list(WHOLE.glob("*.part"))
+    assert not list(WHOLE.glob("*.part"))
+    (begun,) = body["begun_by"]
+    assert (begun["run"], begun["steps"]) == (RUN, 6) and 0 < begun["seconds"] < body["seconds"]
+    assert tree._taken_over(lineage.facts(body)) == f", 6 steps taken by {RUN}"
     body, steps = trained(longer())
     assert outcome(body) == alone and steps == 0 and body["prefix"]["run"] == TWIN
+    assert body["prefix"]["begun_by"] == [begun] and body["begun_by"] == []
     assert not list(Path(".reweigh/checkpoints").glob("*"))
 
 
@@ -233,6 +239,9 @@ def test_whoever_is_next_goes_on_from_the_furthest(steps_of_the_second, last, al
     killed(folder, longer(**NAMES), second)
     body, steps = trained(longer(**last))
     assert outcome(body) == alone and steps == body["steps"] - max(6, second - 1)
+    taken = {RUN: 6, TWIN: second - 7, body["run"]: steps}  # those by others are in the record
+    begun = {one["run"]: one["steps"] for one in body["begun_by"]}
+    assert begun == {run: count for run, count in taken.items() if run != body["run"] and count}
 
 
 def test_a_checkpoint_of_ones_own_that_is_further_is_kept(alone, folder):
@@ -259,7 +268,7 @@ def test_a_twin_goes_on_in_the_second_stage_of_a_run_whose_first_is_shared(folde
     body, steps = trained(other)
     assert outcome(body) == outcome(own) and steps == body["steps"] - own["prefix"]["steps"] - 4
     assert body["prefix"]["reused"] is True and body["prefix"]["run"] == own["run"]
-    assert contradictions(body) + record_schema.faults(body) == []
+    assert [(one["run"], one["steps"]) for one in body["begun_by"]] == [(own["run"], 4)]  # beside its prefix
 
 
 DAMAGED_PARTS = {
@@ -288,13 +297,40 @@ def test_again_goes_on_with_no_other_beginning(alone, folder):
     assert outcome(body) == alone and steps == body["steps"]
 
 
-def test_what_a_run_took_over_began_when_the_other_did(folder):
-    """Else its seconds would not fit between `started` and `ended`."""
+def test_the_record_says_what_another_run_took_and_the_times_are_its_own(folder, monkeypatch):
+    """Not those of the run that began; so its seconds need not fit between `started` and `ended`."""
+    times = iter(f"2026-01-0{day}T00:00:00Z" for day in range(1, 9))
+    monkeypatch.setattr("reweigh.training.run.now", lambda: next(times))
     clock = Clock()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("reweigh.training.run.now", lambda: "2026-01-01T00:00:00Z")
-        first = Job(longer(), CPU, clock)
+    first = Job(longer(), CPU, clock)
+    first.run.seconds = 1000.0  # of a slow machine
     with pytest.raises(OutOfTime):
         first.finish(lambda run: run.step == 6 and clock.stop())
     body, steps = trained(longer(**NAMES))
-    assert steps == body["steps"] - 6 and body["started"] == "2026-01-01T00:00:00Z"
+    assert steps == body["steps"] - 6
+    assert (body["started"], body["ended"]) == ("2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z")
+    (begun,) = body["begun_by"]
+    assert (begun["run"], begun["steps"]) == (RUN, 6) and 1000 < begun["seconds"] < body["seconds"]
+
+
+def test_a_run_that_goes_on_after_another_went_on_with_it_still_knows_when_it_started(folder, monkeypatch):
+    times = iter(f"2026-01-0{day}T00:00:00Z" for day in range(1, 9))
+    monkeypatch.setattr("reweigh.training.run.now", lambda: next(times))
+    for spec, step in ((longer(), 6), (longer(**NAMES), 9)):
+        clock = Clock()
+        with pytest.raises(OutOfTime):
+            Job(spec, CPU, clock).finish(lambda run, clock=clock, step=step: run.step == step and clock.stop())
+    body, steps = trained(longer())
+    assert steps == body["steps"] - 9 and (body["started"], body["resumed"]) == ("2026-01-01T00:00:00Z", 2)
+    assert [(one["run"], one["steps"]) for one in body["begun_by"]] == [(TWIN, 3)]
+
+
+def test_a_checkpoint_of_another_training_is_not_taken_for_that_of_a_twin(alone, folder):
+    killed(folder, longer(), 7)
+    killed(folder, {**longer(), "seed": 1}, 9)
+    others = Path(".reweigh/checkpoints", RUN.replace("seed0", "seed1"))
+    (theirs,) = others.glob("*.pt")
+    for part in WHOLE.glob("*.part"):
+        part.write_text(json.dumps({"run": "another", "checkpoint": theirs.as_posix()}))
+    body, steps = trained(longer(**NAMES))
+    assert outcome(body) == alone and steps == body["steps"] and body["begun_by"] == []

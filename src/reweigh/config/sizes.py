@@ -1,6 +1,7 @@
 """Sizes that can be had: what a split asks for, against what its data set has, before anything is read."""
 
 import math
+from fractions import Fraction
 from typing import Any
 
 from reweigh.config.cards import PlannedStage, card_of
@@ -140,12 +141,50 @@ def epoch_size(data: dict[str, Any], stage: PlannedStage) -> int | None:
     """Examples that an epoch of a stage has on a spec's `data` block; None if that is not known before it is drawn."""
     split, by_class = data["split"], stage.sampling == "class-aware"
     if stage.part == "members":
-        return None  # the method lists them
+        return _members(data, stage)
     if split.get("noise") and (split.get("validation_share") or by_class):
         return None  # both follow the noisy labels
     if len(sizes := stage_sizes(data, stage)) == 1:  # the classes are not known here
         return sizes[0] if data["dataset"] in TRAINING_ROWS and not by_class else None
     return drawn_by(stage.sampling, sizes)
+
+
+def epoch_at_most(data: dict[str, Any], stage: PlannedStage) -> tuple[int, bool]:
+    """Examples of an epoch of a stage, and whether they may be fewer: of members that only the method can count.
+
+    With noise and `validation_share` it may be a few off, as `training_sizes`.
+    """
+    if stage.part != "members":
+        return drawn_by(stage.sampling, stage_sizes(data, stage)), False
+    if (known := _members(data, stage)) is not None:
+        return known, False
+    sizes, share = training_sizes(data), Fraction(str(stage.share))
+    total = sum(sizes)
+    if data["split"].get("noise") or len(sizes) == 1:  # of any sizes, with the share rounded up in each class
+        classes = len(sizes) if len(sizes) > 1 else CLASSES.get(data["dataset"], 1)
+        most = min(math.ceil(share * total) + classes - 1, total)
+    else:
+        classes = sum(size > 0 for size in sizes)
+        most = sum(math.ceil(share * size) for size in sizes)
+    if stage.sampling == "class-aware":  # they may be of one class but for one of each other
+        return min(most, total if len(sizes) == 1 or data["split"].get("noise") else max(sizes)) * classes, True
+    return most, True
+
+
+def _members(data: dict[str, Any], stage: PlannedStage) -> int | None:
+    """Examples of an epoch of a stage of members; None if that is not known before the method has listed them.
+
+    It is known if the card counts them, or if their share of each class is a whole number.
+    """
+    sizes = training_sizes(data)
+    if data["split"].get("noise") or len(sizes) == 1:
+        return None  # the sizes of the classes are not known here
+    if stage.members is not None:
+        return drawn_by(stage.sampling, list(stage.members(sizes)))
+    shares = [Fraction(str(stage.share)) * size for size in sizes]
+    if stage.sampling == "class-aware" or any(share.denominator > 1 for share in shares):
+        return None
+    return int(sum(shares))
 
 
 def drawn_by(sampling: str, sizes: list[int]) -> int:
@@ -174,10 +213,8 @@ def training_sizes(data: dict[str, Any]) -> list[int]:
 
 
 def stage_sizes(data: dict[str, Any], stage: PlannedStage) -> list[int]:
-    """Examples of each class that a stage trains on, as `training_sizes`; of members, their share of each class."""
+    """Examples of each class that a stage trains on, as `training_sizes`; of members, what they are chosen from."""
     sizes = training_sizes(data)
-    if stage.part == "members":
-        return [part_of(size, stage.share) for size in sizes]
     if stage.part == "train+validation":
         return [size + held_out for size, held_out in zip(sizes, _validation_sizes(data, len(sizes)), strict=True)]
     return sizes

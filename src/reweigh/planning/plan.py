@@ -23,7 +23,7 @@ from reweigh.config.costs import assumed
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.config.names import ArtifactName, NotAName, RunName
-from reweigh.config.sizes import drawn_by, stage_sizes
+from reweigh.config.sizes import epoch_at_most
 from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup
 from reweigh.data.obtain import recipe_digest
@@ -39,6 +39,8 @@ BLOCK = re.compile(r"(?P<scale>[^/]+)/(?P<paper>[^/]+)(/(?P<experiment>[^/]+)(/(
 class Planned:
     """A run, the state of its record ("current", "missing" or "stale: ..."), its steps, their cost and its source.
 
+    `at_most` says that the steps may be fewer: how many examples an epoch has, only its method knows.
+
     What pending runs have in common is trained once, and in the cost of the first of them; what is kept from earlier
     runs costs nothing.
     """
@@ -49,6 +51,7 @@ class Planned:
     steps: int
     seconds: float
     source: str  # one of SOURCES
+    at_most: bool = False
 
     @property
     def pending(self) -> bool:
@@ -71,8 +74,9 @@ def of_runs(config: Config, runs: Iterable[str]) -> list[Planned]:
     for run in dict.fromkeys(runs):
         spec = config.resolve(run)
         per_step, source = costs.per_step(spec)
-        steps = steps_of(spec)
-        planned.append(Planned(run, spec, state_of(run, spec, config.root), steps, steps * per_step, source))
+        steps, at_most = steps_of(spec), steps_may_be_fewer(spec)
+        state = state_of(run, spec, config.root)
+        planned.append(Planned(run, spec, state, steps, steps * per_step, source, at_most))
     if not any(run.pending for run in planned):
         return planned
     once = TrainedOnce(kept_parts(config.root))
@@ -136,17 +140,23 @@ def _artifact(config: Config, target: str) -> ArtifactName | None:
 
 
 def steps_of(spec: dict[str, Any]) -> int:
-    """Steps of a run: of each stage of its method, epochs times batches of what it trains on."""
+    """Steps of a run: of each stage of its method, epochs times batches of what it trains on; see `Planned.at_most`."""
     return sum(steps for steps, _ in _stages(spec))
+
+
+def steps_may_be_fewer(spec: dict[str, Any]) -> bool:
+    """Whether `steps_of` is an upper estimate."""
+    stages = card_of(spec["uses"]).stages(spec["method_options"], spec["training"]["epochs"])
+    return any(epoch_at_most(spec["data"], stage)[1] for stage in stages if stage.epochs)
 
 
 def _stages(spec: dict[str, Any]) -> list[tuple[int, int]]:
     """The steps of each stage of a run, and its batch size."""
     training, stages = spec["training"], []
     for stage in card_of(spec["uses"]).stages(spec["method_options"], training["epochs"]):
-        examples = drawn_by(stage.sampling, stage_sizes(spec["data"], stage))
+        examples, _ = epoch_at_most(spec["data"], stage)
         batch_size = stage.batch_size or training["batch_size"]
-        size = min(batch_size, examples)
+        size = max(min(batch_size, examples), 1)
         batches = examples // size if training["drop_last"] else math.ceil(examples / size)
         stages.append((stage.epochs * batches, batch_size))
     return stages
@@ -288,6 +298,7 @@ def _cells(runs: list[Planned]) -> list[str]:
     """The columns of the runs of one method: how many, their states, steps, the cost of what is pending, its source."""
     steps = sorted({run.steps for run in runs})
     span = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
+    span = f"at most {span}" if any(run.at_most for run in runs) else span
     return [str(len(runs)), counted(run.state for run in runs), span, *cost_of([run for run in runs if run.pending])]
 
 

@@ -12,7 +12,7 @@ and weights are only checked for their sign.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -36,11 +36,12 @@ Body = dict[str, Any]
 # The keys that a version added.
 NEWER = {
     2: {"energy_joules", "group_sizes", "resumed", "stages"},
-    3: {"also_measured", "diverged_because", "prefix"},
+    3: {"also_measured", "begun_by", "diverged_because", "prefix"},
 }
 EARLIEST = datetime(2024, 1, 1, tzinfo=UTC)  # no version of torch that can train these methods is older
 CLOCK_SKEW = timedelta(days=1)  # allowed between the machine that trained and this one
 CLOCK_RATE = 0.02  # the share by which two clocks of one machine may differ over a run
+ROUNDING = 1e-6  # of sums of seconds
 MOST_WATTS = 3000.0  # more than any card draws
 
 
@@ -101,14 +102,15 @@ def _times(body: Body) -> Iterator[str]:
         yield f"ended {body['ended']}, which is in the future"
     on_gpu = body["device"]["kind"] == "cuda"
     span = (ended - started).total_seconds() + 1  # both are cut to whole seconds
-    here, cores = body["seconds"] - _taken_over(body), 1 if on_gpu else body["device"]["threads"]
+    elsewhere = _taken_over(body) + sum(part["seconds"] for part in body.get("begun_by", []))
+    here, cores = body["seconds"] - elsewhere, 1 if on_gpu else body["device"]["threads"]
     # In version 1, `started` of a run that was stopped and continued is when its last part started.
     if body["record_version"] > 1 and here > span * cores * (1 + CLOCK_RATE):
         yield f"{here:.1f} s of training do not fit between started and ended, {span - 1:.0f} s apart"
     joules = body.get("energy_joules")
     if joules is not None and not on_gpu:
         yield f"energy_joules is {joules} on a CPU, which has no counter"
-    if joules is not None and not 0 <= joules <= (span + _taken_over(body)) * MOST_WATTS:
+    if joules is not None and not 0 <= joules <= (span + elsewhere) * MOST_WATTS:
         yield f"energy_joules is {joules}, more than a card can draw in {span - 1:.0f} s"
 
 
@@ -171,6 +173,31 @@ def _prefix(body: Body) -> Iterator[str]:
     clock = list(zip(body["curves"]["epoch"], body["curves"]["train_seconds"], strict=True))
     if any((spent > prefix["seconds"]) != (epoch > epochs) for epoch, spent in clock if spent != prefix["seconds"]):
         yield f"prefix.seconds is {prefix['seconds']}, but curves.train_seconds gives its {epochs} epochs another time"
+
+
+def _begun(body: Body) -> Iterator[str]:
+    """What other runs began: a part of what the run trained itself, or of what its prefix took."""
+    prefix = body["prefix"] if body["record_version"] > 2 else None
+    apart = prefix if prefix and prefix["reused"] else {"steps": 0, "seconds": 0.0}
+    own = {"run": body["run"], **{key: body[key] - apart[key] for key in ("steps", "seconds")}}
+    begun = {one["run"]: one for one in body.get("begun_by", [])}
+    yield from _parts_of("begun_by", body.get("begun_by", []), own)
+    if prefix:
+        yield from _parts_of("prefix.begun_by", prefix.get("begun_by", []), prefix)
+    for one in prefix.get("begun_by", []) if prefix and not prefix["reused"] else []:
+        if any(one[key] > begun.get(one["run"], one | {key: 0})[key] for key in ("steps", "seconds")):
+            yield f"prefix.begun_by has {one['steps']} steps of {one['run']}, which are not in begun_by"
+
+
+def _parts_of(name: str, parts: list[dict[str, Any]], whole: Mapping[str, Any]) -> Iterator[str]:
+    """Parts that other runs trained: each run once, none of them the run itself, together no more than the whole."""
+    runs = [str(RunName.parse(part["run"])) for part in parts]
+    if whole["run"] in runs or len(set(runs)) < len(runs):
+        yield f"{name} names {', '.join(runs)}; it must name other runs than {whole['run']}, each once"
+    for key in ("steps", "seconds"):
+        values = [part[key] for part in parts]
+        if any(value < 0 for value in values) or sum(values) > whole[key] + ROUNDING:
+            yield f"{name} has {sum(values)} {key}, more than the {whole[key]} of {whole['run']}"
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
@@ -298,6 +325,7 @@ CHECKS: tuple[Callable[[Body], Iterator[str]], ...] = (
     _times,
     _costs,
     _prefix,
+    _begun,
     _sizes,
     _metrics,
     curves_agree,

@@ -125,6 +125,12 @@ class StageOne(Part):
     reused: bool = Field(description="whether another run had trained it")
 
 
+class Begun(Part):
+    run: str = key("another run, which was stopped or killed, SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN")
+    steps: Count = key("steps that it took; they are among those of the run, or of its prefix")
+    seconds: Seconds = key("spent by it, s; likewise")
+
+
 class Prefix(Part):
     key: Digest = Field(description="digest of all that these stages depend on")
     stages: Positive = Field(description="how many stages they are, from the first")
@@ -139,6 +145,10 @@ class Prefix(Part):
     peak_bytes: Positive = Field(description="most memory held in them, bytes; `peak_bytes` of the run is no less")
     energy_joules: Annotated[float, Field(ge=0)] | None = Field(
         description="their energy, J, included in that of the run, or null"
+    )
+    begun_by: list[Begun] = Field(
+        default=[],
+        description="what other runs trained of them before `run` went on from there; absent in the oldest records",
     )
 
 
@@ -337,6 +347,11 @@ class Record3(Newer):
     )
     prefix: Prefix | None = key(
         "the stages that runs share, whoever trained them; null if there are none, or the run diverged before their end"
+    )
+    begun_by: list[Begun] = Field(
+        default=[],
+        description="what other runs trained of it before it went on from there, apart from a prefix that was taken "
+        "over at its end; absent in the oldest records",
     )
     diverged_because: str | None = key("what happened at `diverged_at_step`; null if it did not diverge")
     curves: TestCurves3 | ValidationCurves3 = key("one entry for each evaluated epoch; test or validation")

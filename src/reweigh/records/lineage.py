@@ -40,7 +40,7 @@ def facts(body: dict[str, Any], metric: str | None = None, epoch: float | None =
         "device": body["device"],
         "seconds": body["seconds"],
         **{name: body[name] for name in COSTS if body.get(name) is not None},
-        **({"prefix": body["prefix"]} if body.get("prefix") else {}),
+        **{name: body[name] for name in ("prefix", "begun_by") if body.get(name)},
         "started": body["started"],
         "ended": body["ended"],
         "split": {**body["split"], "seed": body["spec"]["seed"], "recipe": body["spec"]["data"]["split"]},
@@ -63,6 +63,11 @@ def of_run(
     chain["state"] = INTACT
     chain["code"] |= {"changed_since": changed(body), "attested": attested(body, root)}
     return chain, body
+
+
+def begun(run: dict[str, Any]) -> list[str]:
+    """What other runs began of a run, in words, by its record or its facts: `12 steps taken by RUN`."""
+    return [f"{part['steps']} steps taken by {part['run']}" for part in run.get("begun_by", [])]
 
 
 def value_of(body: dict[str, Any], metric: str, epoch: float | None = None) -> float | None:

@@ -2,7 +2,7 @@
 
 They are in `.reweigh/checkpoints/RUN`, outside of Snakemake's outputs (which it may delete before a retry), under a key
 of all that the run's arithmetic depends on. With another spec, source, split, device or torch the key is another, so
-that no run resumes from the state of a different one.
+that no run resumes from the state of a different one. A file that is not what was written is ignored (`sealed`).
 """
 
 import contextlib
@@ -15,14 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from reweigh.canonical_json import atomic_file
 from reweigh.errors import ConfigError
 from reweigh.records.record import Stamp, stamp
+from reweigh.training import sealed, stints
+from reweigh.training.stints import Stint
 
 FOLDER = Path(".reweigh") / "checkpoints"
 VARIABLE, EVERY_SECONDS = "REWEIGH_CHECKPOINT_SECONDS", 60.0
+BESIDE = ("facts", "run", "whole", "stints")  # what lies in a file beside the state of the run
 
 
 def every_seconds() -> float:
@@ -63,8 +63,9 @@ class Keeper:
     """Called between steps: saves the run when its last checkpoint is old, and stops it when its time is up.
 
     `facts` are saved with the state: what goes into the record but is no part of the state. The result of `measured` is
-    added to them at each save. `elsewhere(run)` is where its state goes now instead of the run's own file, if anywhere;
-    `saved(path)` is told of the own one.
+    added to them at each save. So are the `stints`: who trained which part. `whole` is the key that runs have in common
+    which are the same training. `elsewhere(run)` is where its state goes now instead of the run's own file, if
+    anywhere; `saved(path)` is told of the own one.
 
     Two processes may train the same run, if one outlived the Snakemake that started it and a second Snakemake started
     another. Both get the same record; the one that saves after the other wrote it removes the checkpoints. `record` is
@@ -80,16 +81,28 @@ class Keeper:
         record: Path | None = None,
         before: Stamp | None = None,
     ) -> None:
-        self.name, self.root, self.folder = run_name, folder, folder / run_name
+        self.name, self.root, self.folder, self.key = run_name, folder, folder / run_name, key
         self.path = self.folder / f"{key}.pt"
         self.clock = clock or Clock()
         self.facts: dict[str, Any] = {}
+        self.stints: list[Stint] = []
+        self.whole = ""
+        self.refused: set[Path] = set()  # files from which this run could not go on
         self.measured: Callable[[], dict[str, Any]] = dict
         self.elsewhere: Callable[[Any], Path | None] = lambda run: None
         self.saved: Callable[[Path], None] = lambda path: None
         self.every_seconds = every_seconds()
         self.saved_at = time.monotonic()
         self.record, self.before = record, before
+
+    def start(self, facts: dict[str, Any]) -> None:
+        """The run begins, and these are its facts: among them when it `started`."""
+        self.facts = facts
+        self.stints = [Stint(run=self.name, started=facts["started"], step=0, seconds=0.0)]
+
+    def start_earlier(self, started: str, resumed: int) -> None:
+        """The run goes on with what an earlier try of it had left, which `started` then and was `resumed` so often."""
+        self.start({**self.facts, "started": min(started, self.facts["started"]), "resumed": resumed + 1})
 
     def __call__(self, run: Any) -> None:
         if self.clock.is_up():
@@ -102,8 +115,8 @@ class Keeper:
         """Write the run's state atomically: a checkpoint is whole or it is not there."""
         self.measure()
         elsewhere = self.elsewhere(run)
-        with atomic_file(elsewhere or self.path) as file:
-            torch.save({**run.state(), "facts": {**self.facts, "run": self.name}}, file)
+        beside = {"facts": self.facts, "run": self.name, "whole": self.whole, "stints": self.stints}
+        sealed.write(elsewhere or self.path, {**run.state(), **beside})
         if elsewhere is None:
             self.saved(self.path)
         self.saved_at = time.monotonic()
@@ -114,40 +127,55 @@ class Keeper:
         """Bring `facts` up to date."""
         self.facts.update(self.measured())
 
-    def resume(self, run: Any, since: float | None = None) -> bool:
-        """Load the run's state if there is a checkpoint; whether there was one.
+    def resume(self, run: Any) -> bool:
+        """Load the run's state if there is a checkpoint; whether there was one."""
+        return self.take_up(run, self.path)
 
-        One that another run has left elsewhere is its own too, if it is not from before `since`.
+    def take_up(
+        self, run: Any, path: Path, since: float | None = None, beyond: int = -1, whole: str | None = None
+    ) -> bool:
+        """Load the state at `path`, which may be that of another run; whether that was done.
+
+        Not if it has no more than `beyond` steps, is another run's from before `since`, or has another key than `whole`
+        (None: any). Says so in a line if the file is not what was written. Raises Unusable if the run cannot go on from
+        it: `run` is of no use then, and the next call will not try the file.
         """
-        return self._load(self.elsewhere(run) or self.path, run, since)
-
-    def overtake(self, run: Any, path: Path, since: float | None = None) -> bool:
-        """Load the state of another run that is the same training, if it came further; whether it did.
-
-        Not if it is from before `since`.
-        """
-        return self._load(path, run, since, beyond=run.step)
-
-    def _load(self, path: Path, run: Any, since: float | None, beyond: int = -1) -> bool:
-        if not path.is_file():
+        if path in self.refused or not path.is_file():
             return False
         try:
-            # The file is our own, and holds NumPy arrays and plain values beside tensors.
-            state = torch.load(path, map_location=run.device, weights_only=False)
-        except Exception as error:  # damaged on disk: start again rather than fail at every try
-            print(f"{path}: unreadable checkpoint ({error}); going on without it", file=sys.stderr)
+            state, _ = sealed.read(path, run.device)
+            facts, by, key, taken = (state.pop(name) for name in BESIDE)
+            if state.keys() != run.state().keys():
+                raise sealed.Damaged("it holds something else than the state of a run")
+            *_, step = state["position"]
+        except FileNotFoundError:  # removed meanwhile
             return False
-        facts = state.pop("facts", {})
-        own = facts.pop("run", self.name) == self.name
-        *_, step = state["position"]
-        if step <= beyond or (not own and since is not None and path.stat().st_mtime < since):
+        except (sealed.Damaged, LookupError, TypeError, ValueError) as error:
+            print(f"{path}: damaged, or of an older version ({_said(error)}); going on without it", file=sys.stderr)
             return False
-        # What another has done is this run's own work from now on: its first part started when that one did.
-        parts = [start for start in (facts.get("started"), None if own else self.facts.get("started")) if start]
-        self.facts = {**facts, "started": min(parts, default=None)}
-        self.facts["resumed"] = facts.get("resumed", 0) + 1
-        run.load_state(state)
+        if step <= beyond or whole not in (None, key):
+            return False
+        if by != self.name and since is not None and path.stat().st_mtime < since:
+            return False
+        self.refused.add(path)
+        sealed.load_into(run, state, path)
+        self.refused.discard(path)
+        self._follow(facts, taken, step, state["seconds"])
         return True
+
+    def _follow(self, facts: dict[str, Any], taken: list[Stint], step: int, seconds: float) -> None:
+        """The run goes on from a state with these facts and stints, which may be another run's."""
+        started = [stint["started"] for stint in (*taken, *self.stints) if stint["run"] == self.name]
+        first = min(filter(None, started), default=None)
+        if not taken or taken[-1]["run"] != self.name:
+            taken = [*taken, Stint(run=self.name, started=first, step=step, seconds=seconds)]
+        self.facts = {**facts, "started": first, "resumed": facts.get("resumed", 0) + 1}
+        self.stints = taken
+
+    def begun_by(self, prefix: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """What other runs have trained of this one, for the record, apart from a `prefix` that was taken over."""
+        first = (prefix["steps"], prefix["seconds"]) if prefix and prefix["reused"] else (0, 0.0)
+        return stints.begun_by(self.stints, self.name, *first)
 
     def done(self) -> None:
         """Remove the run's checkpoints, once its record is written; also those of older specs and sources."""
@@ -155,3 +183,9 @@ class Keeper:
         for parent in self.folder.relative_to(self.root).parents:
             with contextlib.suppress(OSError):  # not empty: other runs of the cell are not finished
                 (self.root / parent).rmdir()
+
+
+def _said(error: Exception) -> str:
+    """What an error says, in a line."""
+    lines = str(error).strip().splitlines() or [""]
+    return lines[0] if isinstance(error, sealed.Damaged) else f"{type(error).__name__}: {lines[0]}"

@@ -8,20 +8,16 @@ lock next goes on from there: the work so far belongs to all that share it. What
 `records/kept.py`.
 """
 
-import hashlib
-import io
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from reweigh.canonical_json import atomic_file
 from reweigh.methods import base
-from reweigh.records import kept
+from reweigh.records import kept, record
 from reweigh.records.identity import with_prefix
-from reweigh.training import shared
+from reweigh.training import sealed, shared
+from reweigh.training.checkpoint import Keeper
 from reweigh.training.engine import Run
 from reweigh.training.shared import Shared, Surroundings
 
@@ -34,8 +30,8 @@ def key_of(spec: Mapping[str, Any], prefix: base.Prefix, around: Surroundings) -
 class SharedPrefix(Shared):
     """The prefix of a run. `facts` are what the record says of it, None as long as it is not at its end.
 
-    `peak()` is the peak memory of this process in bytes, `joules()` the energy of the run so far. Pass the `facts` of
-    the run's checkpoint, if there is one.
+    `keeper` has the facts of the run's checkpoint, if there is one. `peak()` is the peak memory of this process in
+    bytes, `joules()` the energy of the run so far.
     """
 
     what = "stages that they share"
@@ -43,27 +39,31 @@ class SharedPrefix(Shared):
     def __init__(
         self,
         run: Run,
-        name: str,
+        keeper: Keeper,
         prefix: base.Prefix,
         key: str,
         peak: Callable[[], int],
-        facts: dict[str, Any] | None = None,
         joules: Callable[[], float | None] = lambda: None,
         since: float | None = None,
         folder: Path = kept.FOLDER,
     ) -> None:
-        super().__init__(run, name, folder / f"{key}.pt", since)
+        super().__init__(run, keeper.name, folder / f"{key}.pt", since)
         self.part = self.path.with_suffix(".part")
-        self.prefix, self.key, self.peak, self.joules = prefix, key, peak, joules
+        self.keeper, self.prefix, self.key, self.peak, self.joules = keeper, prefix, key, peak, joules
         self.at_once: Callable[[], int] = lambda: 1  # how many runs share the device, at most
         self.taken_at_once = 1  # how many did while what was taken over was trained
-        self.go_on(facts)
-        run.stage_over = self.keep
+        self.go_on(keeper.facts["prefix"])
+
+    def restart(self, run: Run) -> None:
+        """Go on with another object of the run."""
+        super().restart(run)
+        self.go_on(self.keeper.facts["prefix"])
 
     def go_on(self, facts: dict[str, Any] | None) -> None:
         """The run has another state now, from a checkpoint with these `facts`, which may be another run's."""
         self.facts = facts and {**facts, "reused": facts["reused"] or facts["run"] != self.name}
         self.settled = self.run.over or self.run.stage >= self.prefix.stages
+        self.run.stage_over = self.keep
 
     def unfinished(self, run: Run) -> Path | None:
         """Where the state of a run lies while it is in these stages: whoever has their lock next goes on from it."""
@@ -82,17 +82,24 @@ class SharedPrefix(Shared):
         self.path.with_suffix(".json").unlink(missing_ok=True)
 
     def take_over(self) -> bool:
-        """Go on from the file, if it is sound."""
-        content = self._read()
-        if content is None:
+        """Go on from the file, if it is sound. Raises Unusable if it is, and the run cannot."""
+        if (stamp := record.stamp(self.path)) is None:
+            return False
+        try:
+            theirs, digest = sealed.read(self.path, self.run.device)
+            state, facts = theirs["state"], theirs["facts"]
+        except FileNotFoundError:
+            return False
+        except (sealed.Damaged, LookupError):
+            print(f"{self.path}: damaged, it is not what was written; training these stages again", file=sys.stderr)
             return False
         self.run.stage_over = None  # for it ends the last of them now
-        with io.BytesIO(content[32:]) as file:
-            # The file is our own, and holds NumPy arrays and plain values beside tensors.
-            theirs = torch.load(file, map_location=self.run.device, weights_only=False)
-        self.run.load_state(theirs["state"])
-        self.facts = {**theirs["facts"], **self._facts(reused=True, content=content)}
+        self.useless = stamp
+        sealed.load_into(self.run, state, self.path)
+        self.facts = {"begun_by": [], **facts, **self._facts(reused=True, digest=digest)}
         self.taken_at_once = theirs.get("runs_at_once", 1)
+        if theirs.get("by") == self.keeper.key:  # an earlier try of this very run, killed before its own checkpoint
+            self.keeper.start_earlier(theirs["started"], theirs["resumed"])
         return True
 
     def keep(self, run: Run) -> None:
@@ -100,36 +107,19 @@ class SharedPrefix(Shared):
         if run.stage + 1 != self.prefix.stages:
             return
         cost = {"seconds": run.seconds, "steps": run.step, "peak_bytes": self.peak(), "energy_joules": self.joules()}
-        facts = {"run": self.name, **cost}
-        state = io.BytesIO()
-        without_optimiser = {**run.state(), "optimiser": None}  # which ends with these stages
-        torch.save({"state": without_optimiser, "facts": facts, "runs_at_once": self.at_once()}, state)
-        content = self._digest(state.getvalue()) + state.getvalue()
-        with atomic_file(self.path) as file:
-            file.write(content)
-        self.facts = {**facts, **self._facts(reused=False, content=content)}
+        facts = {"run": self.name, **cost, "begun_by": self.keeper.begun_by()}
+        state = {**run.state(), "optimiser": None}  # its optimiser ends with it
+        by = {"by": self.keeper.key, **{name: self.keeper.facts[name] for name in ("started", "resumed")}}
+        digest = sealed.write(self.path, {"state": state, "facts": facts, "runs_at_once": self.at_once(), **by})
+        self.facts = {**facts, **self._facts(reused=False, digest=digest)}
         self.part.unlink(missing_ok=True)
         self.release()
 
-    def _facts(self, reused: bool, content: bytes) -> dict[str, Any]:
+    def _facts(self, reused: bool, digest: str) -> dict[str, Any]:
         return {
             "key": self.key,
             "stages": self.prefix.stages,
             "of": len(self.run.courses),
             "reused": reused,
-            "digest": hashlib.sha256(content).hexdigest(),
+            "digest": digest,
         }
-
-    def _read(self) -> bytes | None:
-        """The file, a digest of 32 bytes and the state; None if it is not there, or not what was written."""
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return None
-        if content[:32] == self._digest(content[32:]):
-            return content
-        print(f"{self.path}: damaged, it is not what was written; training these stages again", file=sys.stderr)
-        return None
-
-    def _digest(self, state: bytes) -> bytes:
-        return hashlib.sha256(self.key.encode() + state).digest()

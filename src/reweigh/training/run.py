@@ -31,6 +31,7 @@ from reweigh.training.engine import Run, eagerly
 from reweigh.training.graph import CapturedSteps, told_to_run_eagerly
 from reweigh.training.memory import keep_freed_memory
 from reweigh.training.prefix import SharedPrefix, key_of
+from reweigh.training.sealed import Unusable
 from reweigh.training.shared import Surroundings
 from reweigh.training.twins import Twin
 
@@ -144,37 +145,47 @@ class Job:
     ) -> None:
         self.spec, self.device, self.at_once = spec, device, at_once
         self.name = str(RunName.of_spec(spec))
-        started, self.git = now(), git_state()
+        self.started, self.git = now(), git_state()
         if device.type == "cpu":
             torch.set_num_threads(spec["training"]["threads"])
             keep_freed_memory()
         packed_seal.check()
         packed.place_split(split_path(spec))
         self.split = obtain(spec)
-        data = _raw(spec["data"]["dataset"], canonical(spec["data"]["options"]).decode())
+        self.data = _raw(spec["data"]["dataset"], canonical(spec["data"]["options"]).decode())
         eager = afresh.start().eager.get(afresh.kind_of(spec))
         self.uncaptured = told_to_run_eagerly(spec) if device.type == "cuda" else None
         self.graphs = CapturedSteps(eager) if device.type == "cuda" and not self.uncaptured else None
-        self.run = Run(spec, data, self.split, device, self.graphs or eagerly)
         key, path = run_key(spec, self.split.digest(), device), record.record_path(self.name)
         stamp = record.stamp(path) if before is None else before[self.name]
         self.keeper = Keeper(self.name, key, clock, record=path, before=stamp)
-        self.keeper.facts = {"started": started, "resumed": 0, "energy_joules": 0.0, "prefix": None, AT_ONCE: at_once}
-        self.keeper.resume(self.run)
+        self.run = self._resumed()
         self.meter = EnergyMeter.of(device, self.keeper.facts["energy_joules"])
         self.keeper.measured = self._measured
         self.since = since
         self._share(stamp)
 
+    def _resumed(self) -> Run:
+        """The run as its own checkpoint says, or at its beginning."""
+        while True:
+            run = Run(self.spec, self.data, self.split, self.device, self.graphs or eagerly)
+            facts = {"started": self.started, "resumed": 0, "energy_joules": 0.0, "prefix": None}
+            self.keeper.start({**facts, AT_ONCE: self.at_once})
+            try:
+                self.keeper.resume(run)
+                return run
+            except Unusable as error:  # which will not be tried again
+                print(error, file=sys.stderr)
+
     def _share(self, before: record.Stamp | None) -> None:
         """Find out what the run has in common with others: all of it, or the first stages if its method shares them."""
         around, since = surroundings(self.spec, self.split.digest(), self.device), self.since
         self.prefix: SharedPrefix | None = None
-        self.twin = Twin(self.run, self.name, shared.key_of(self.spec, None, around), before, since)
+        self.keeper.whole = shared.key_of(self.spec, None, around)
+        self.twin = Twin(self.run, self.name, self.keeper.whole, before, since)
         if prefix := self.run.method.prefix():
             key, peak = key_of(self.spec, prefix, around), lambda: peak_bytes(self.device)
-            facts = self.keeper.facts["prefix"]
-            self.prefix = SharedPrefix(self.run, self.name, prefix, key, peak, facts, self.meter.joules, since)
+            self.prefix = SharedPrefix(self.run, self.keeper, prefix, key, peak, self.meter.joules, since)
             self.prefix.at_once = self.most_at_once
             self.keeper.elsewhere = self.prefix.unfinished
         self.keeper.saved = self.twin.announce
@@ -196,6 +207,14 @@ class Job:
 
     def ready(self) -> bool:
         """Whether the run can take its next step; not while another trains the same run, or the same first stages."""
+        while True:
+            try:
+                return self._settled()
+            except Unusable as error:  # which will not be tried again
+                print(error, file=sys.stderr)
+                self._start_over()
+
+    def _settled(self) -> bool:
         if not self.twin.settled and self.twin.settle():
             self._go_on_from_twin()
         if not self.twin.settled:
@@ -205,17 +224,26 @@ class Job:
         elif self.prefix and not self.prefix.settled:
             if not self.prefix.settle():
                 return False
-            if self.prefix.facts or self.keeper.resume(self.run, self.since):
+            if self.prefix.facts or self.keeper.take_up(self.run, self.prefix.part, self.since):
                 self.meter.add((self.prefix.facts or self.keeper.facts)["energy_joules"])
         return True
 
     def _go_on_from_twin(self) -> None:
         """Go on from where another run that is the same training was stopped or killed, if it came further."""
         path = self.twin.begun()
-        if path is not None and self.keeper.overtake(self.run, path, self.since):
+        if path and self.keeper.take_up(self.run, path, self.since, self.run.step, self.twin.key):
             self.meter.before = self.keeper.facts["energy_joules"]  # of the state that this run has now
             if self.prefix:
                 self.prefix.go_on(self.keeper.facts["prefix"])
+
+    def _start_over(self) -> None:
+        """Go on with a new object of the run, from its own checkpoint or the beginning: this one is half changed."""
+        clock, self.run = self.run.clock, self._resumed()
+        self.run.clock = clock
+        self.meter.before = self.keeper.facts["energy_joules"]
+        for part in (self.twin, self.prefix):
+            if part is not None:
+                part.restart(self.run)
 
     @property
     def awaited(self) -> Path:
@@ -286,6 +314,7 @@ class Job:
             "group_sizes": None if run.evaluation.group_is_label else described["group_sizes"],
             "raw": packed.sources(described["raw"], spec["data"]["dataset"], spec["data"]["options"]),
             "ended": now(),
+            "begun_by": [] if self.twin.theirs else self.keeper.begun_by(self.keeper.facts["prefix"]),
             **{name: fact for name, fact in self.keeper.facts.items() if name != AT_ONCE},
         }
 

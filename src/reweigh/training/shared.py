@@ -80,8 +80,12 @@ class Lock:
             file.write(f"{name} {os.getpid()}\n")
             file.flush()
             self.file = file
-            HOLDERS[self.path] = os.getpid(), weakref.ref(run)
+        self.held_by(run)
         return True
+
+    def held_by(self, run: Run) -> None:
+        """The lock is ours, for this object of a run."""
+        HOLDERS[self.path] = os.getpid(), weakref.ref(run)
 
     def release(self) -> None:
         """Let others have it; remove its file."""
@@ -132,6 +136,13 @@ class Shared:
         self.settled = False
         self.useless: record.Stamp | None = None  # the stamp of a file that cannot be taken over
         self.next_look, self.refused, self.step_seen, self.still = 0.0, 0, -1, 0
+
+    def restart(self, run: Run) -> None:
+        """Go on with another object of the run, which has the state that it had at first."""
+        WAITING.discard(self.run)
+        self.run = run
+        if self.lock.held:
+            self.lock.held_by(run)
 
     def take_over(self) -> bool:
         """Take over what another run has made; whether there is such a thing."""

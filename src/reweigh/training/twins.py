@@ -22,7 +22,7 @@ from reweigh.training.shared import Shared
 
 # The keys of a record that are a run's own, also where another has trained the same.
 OWN = {
-    "code", "digest", "ended", "group_sizes", "prefix", "raw", "record_version", "resumed", "run", "spec",
+    "begun_by", "code", "digest", "ended", "group_sizes", "prefix", "raw", "record_version", "resumed", "run", "spec",
     "spec_digest", "split", "started", "trace",
 }  # fmt: skip
 COST = ("run", "digest", "seconds", "steps", "peak_bytes", "energy_joules")
@@ -97,7 +97,8 @@ class Twin(Shared):
         taken = {name: value for name, value in self.theirs.items() if name not in OWN}
         stages = len(taken["stages"])
         cost = {name: self.theirs[name] for name in COST}
-        prefix = {"key": self.key, "stages": stages, "of": stages, "reused": True, **cost}
+        begun = self.theirs.get("begun_by", [])
+        prefix = {"key": self.key, "stages": stages, "of": stages, "reused": True, **cost, "begun_by": begun}
         return {**taken, "prefix": prefix, "trace": self._copied_trace(path)}
 
     def _copied_trace(self, path: Path) -> dict[str, Any] | None:

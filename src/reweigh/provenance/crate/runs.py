@@ -219,6 +219,7 @@ def _description(body: dict[str, Any], attested: str) -> str:
         end = f"Diverged: {because} at step {body['diverged_at_step']}. This counts as a result, without a score."
     if (prefix := body.get("prefix")) and prefix["reused"]:
         end += f" Stages trained by {prefix['run']}: {prefix['stages']} of {prefix['of']}."
+    end += "".join(f" Of these, {words}." for words in lineage.begun(body))
     return f"{end} The code has changed since; {attested}." if attested else end
 
 

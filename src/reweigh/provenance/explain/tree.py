@@ -6,6 +6,7 @@ Only the sha256 of raw and published files are shown in full, to be compared wit
 from typing import Any
 
 from reweigh import terminal
+from reweigh.records import lineage
 
 Node = Any  # a branch of rich's tree, which is imported only to print
 HEAD = ("mean", "sd", "low", "high", "n", "difference", "gain", "effect", "p", "p_holm", "published", "verdict")
@@ -182,12 +183,12 @@ def _made(run: dict[str, Any]) -> str:
 
 
 def _taken_over(run: dict[str, Any]) -> str:
-    """Whose training the first stages of a run are, or all of them; "" if they are its own."""
-    prefix = run.get("prefix")
+    """Whose training the first stages of a run are, or all of them, and who began the rest; "" if all is its own."""
+    prefix, begun = run.get("prefix"), "".join(f", {words}" for words in lineage.begun(run))
     if not prefix or not prefix["reused"]:
-        return ""
+        return begun
     stages = "all" if prefix["stages"] == prefix["of"] else f"the first {prefix['stages']} of {prefix['of']} stages"
-    return f", {stages} as trained by {prefix['run']}"
+    return f", {stages} as trained by {prefix['run']}{begun}"
 
 
 def _short(digest: str) -> str:
