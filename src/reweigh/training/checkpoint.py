@@ -143,6 +143,7 @@ class Keeper:
         if path in self.refused or not path.is_file():
             return False
         try:
+            made = path.stat().st_mtime
             state, _ = sealed.read(path, run.device)
             facts, by, key, taken = (state.pop(name) for name in BESIDE)
             if state.keys() != run.state().keys():
@@ -155,7 +156,7 @@ class Keeper:
             return False
         if step <= beyond or whole not in (None, key):
             return False
-        if by != self.name and since is not None and path.stat().st_mtime < since:
+        if by != self.name and since is not None and made < since:
             return False
         self.refused.add(path)
         sealed.load_into(run, state, path)
