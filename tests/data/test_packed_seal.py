@@ -13,10 +13,11 @@ from support.project import ROOT
 from reweigh import canonical_json
 from reweigh.config import loading
 from reweigh.data import packed, packed_seal
+from reweigh.data.obtain import recipe_digest
 from reweigh.errors import DataError
 from reweigh.planning import pack
 from reweigh.training.gpu_check import machine
-from reweigh.training.gpu_check.checks import Failed
+from reweigh.training.gpu_check.checks import Context, Failed
 from reweigh.training.run import Job
 
 RUN = "smoke/tdr/cifar10-4v9-convnet/rho0.3/none/seed0"
@@ -90,11 +91,13 @@ def test_no_run_is_prepared_from_a_changed_index(what, index, home):
 
 
 def test_the_check_of_a_gpu_says_so_and_goes_on(index, home):
-    spec = {"spec": home[1], "expected": {}}
-    assert machine.splits(None, [spec], 1e12).startswith("0 splits equal home's, 1 were")
+    file, context = Path("specs/a.json"), Context("cpu", specs="specs")
+    expected = {file.name: {"recipe_digest": recipe_digest(home[1]), "split_digest": None}}
+    Path("specs/expected.json").write_text(json.dumps(expected))
+    assert machine.splits(context, {file: home[1]}, 1e12).startswith("0 splits equal home's, 1 were")
     index.write_text(index.read_text().replace("a", "b", 1))
     with pytest.raises(Failed, match=r"packed\.json: .* make it again with"):
-        machine.splits(None, [spec], 1e12)
+        machine.splits(context, {file: home[1]}, 1e12)
 
 
 @pytest.mark.parametrize(

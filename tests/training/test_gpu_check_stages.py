@@ -218,6 +218,7 @@ def test_a_signal_has_the_runs_saved_that_are_trained(tmp_path, raw_root, case_f
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # whatever the tests inherit: nohup ignores some
     )
     end = time.monotonic() + 120
     while not (tmp_path / f"results/{SHORT}.json").exists() and time.monotonic() < end and process.poll() is None:
