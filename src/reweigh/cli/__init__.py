@@ -333,7 +333,7 @@ def schema(
 
     [dim]reweigh schema > config/schema.json[/dim]
     """
-    from reweigh.provenance.record_schema import main as run_schema
+    from reweigh.provenance.schemas import main as run_schema
 
     run_schema(records, check)
 

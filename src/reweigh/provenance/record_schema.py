@@ -10,14 +10,11 @@ best epochs; its diverged runs have metrics.
 """
 
 import json
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
-from reweigh.config import schema as config_schema
 from reweigh.config.specs import Sampling, Spec
-from reweigh.errors import ConfigError
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]
@@ -386,20 +383,3 @@ def text() -> str:
         "$defs": dict(sorted(body["$defs"].items())),
     }
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
-
-
-def main(records: bool, check: bool) -> None:
-    """The command `reweigh schema`: print the schema of the config or, with `records`, that of records.
-
-    With `check`, compare it with the file in config/ instead. Raises ConfigError if they differ.
-    """
-    schema = text() if records else config_schema.text()
-    path, option = ("config/record.schema.json", " --records") if records else ("config/schema.json", "")
-    if not check:
-        print(schema, end="")
-    elif not Path(path).is_file():
-        raise ConfigError(
-            f"no {path} here; run this in the project's folder, or write it: reweigh schema{option} > {path}"
-        )
-    elif Path(path).read_text() != schema:
-        raise ConfigError(f"{path} does not match the models; write it again: reweigh schema{option} > {path}")
