@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from support import project
+from support.forgeries import forged
 
 from reweigh.config import loading as config
 from reweigh.provenance import record_schema
@@ -83,13 +84,7 @@ BEGUN_FORGERIES = [
 
 @pytest.mark.parametrize(("name", "changes", "says"), BEGUN_FORGERIES)
 def test_what_others_began_is_no_more_than_there_is(trained, name, changes, says):
-    body = copy.deepcopy(trained[name])
-    for path, value in changes.items():
-        *way, last = (int(key) if key.isdigit() else key for key in path.split("."))
-        part = body
-        for key in way:
-            part = part[key]
-        part[last] = value
+    body = forged(trained[name], changes)
     assert any(says in one for one in contradictions(body)), contradictions(body)
 
 

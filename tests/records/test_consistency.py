@@ -9,6 +9,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support import project, synthetic_records
+from support.forgeries import forged
 from support.project import ROOT
 
 from reweigh.config import loading as config
@@ -204,13 +205,7 @@ FORGERIES = [
 
 @pytest.mark.parametrize(("changes", "says"), FORGERIES, ids=lambda one: one if isinstance(one, str) else "+".join(one))
 def test_a_forgery_is_found(trained, changes, says):
-    body = copy.deepcopy(trained[TDR])
-    for path, value in changes.items():
-        *way, last = path.split(".")
-        part = body
-        for key in way:
-            part = part[key]
-        part[last] = value
+    body = forged(trained[TDR], changes)
     assert any(says in one for one in contradictions(body)), contradictions(body)
 
 

@@ -5,7 +5,7 @@ source. Rows keep their places in the official part, so splits hold; a row that 
 the runs travel too: they state the digests of the raw files that they were drawn from, and so do the records.
 """
 
-import json
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ INDEX = "packed.json"  # what is in the folder; written last
 VERSION = 1
 PARTS = ("train", "test")  # the official ones
 
-# What the index holds; it states the digests of all other files, but none of itself. A list has elements of one shape,
-# `...` stands for any name.
+AGAIN = "send it again, or make it again with: reweigh pack DIR"
+
+# What the index holds: the digests of all other files, and its own. A list has elements of one shape, `...` stands for
+# any name.
 FILE: dict[str, Any] = {"file": str, "sha256": str}
 PART: dict[str, Any] = {"shape": [int], "length": int, "chunks": [FILE | {"images": int}]}
 DATASET: dict[str, Any] = {
@@ -37,7 +39,7 @@ DATASET: dict[str, Any] = {
     "arrays": FILE,
     "parts": dict.fromkeys(PARTS, PART),
 }
-SHAPE: dict[Any, Any] = {"version": int, "datasets": [DATASET], "splits": {...: str}}
+SHAPE: dict[Any, Any] = {"version": int, "datasets": [DATASET], "splits": {...: str}, "digest": str}
 
 
 class Rows:
@@ -71,17 +73,33 @@ def folder() -> Path | None:
 
 
 def index(place: Path) -> dict[str, Any]:
-    """The content of `packed.json`, which has SHAPE. Raises DataError if it has another, or cannot be read."""
+    """The content of `packed.json`, not to be changed. Raises DataError if that is not what was written, to the last
+    byte, or has not SHAPE."""
     path = place / INDEX
     try:
-        body = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); make it with: reweigh pack DIR") from None
-    if not isinstance(body, dict) or body.get("version") != VERSION:
-        raise DataError(f"{path}: not of version {VERSION}; make it again with: reweigh pack DIR")
-    if (where := _misshapen(body, SHAPE)) is not None:
-        raise DataError(f"{path}: damaged at {where}; send it again, or make it again with: reweigh pack DIR")
+        body, wrong = _understood(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error}); {AGAIN}") from None
+    if wrong:
+        raise DataError(f"{path}: {wrong}; {AGAIN}")
     return body
+
+
+@functools.lru_cache(maxsize=1)
+def _understood(content: bytes) -> tuple[dict[str, Any], str]:
+    """The index with this content, and what is wrong with it; empty for one that is as it was written."""
+    try:
+        body = canonical_json.parse(content)
+    except ValueError as error:
+        return {}, f"damaged ({error})"
+    if body.get("version") != VERSION:
+        return {}, f"not of version {VERSION}"
+    if "digest" not in body:
+        return {}, "it has no digest of its own, so it is of an older version or damaged"
+    if altered := canonical_json.altered(body, content):
+        return {}, altered
+    where = _misshapen(body, SHAPE)
+    return body, "" if where is None else f"damaged at {where}"
 
 
 def _misshapen(value: Any, shape: Any, where: str = "its top") -> str | None:

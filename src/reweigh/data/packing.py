@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,8 +73,8 @@ def write(specs: Iterable[Spec], folder: Path, limit: int | None = None) -> tupl
     for path in sorted(path for one in wanted for path in one.splits):
         for file in (path, path.with_suffix(".json")):
             splits[file.as_posix()] = _file(folder, file.as_posix(), file.read_bytes())["sha256"]
-    body = {"version": VERSION, "datasets": datasets, "splits": splits}
-    canonical_json.write(folder / INDEX, json.dumps(body, indent=1) + "\n")
+    body = canonical_json.seal({"version": VERSION, "datasets": datasets, "splits": splits})
+    canonical_json.write(folder / INDEX, canonical_json.text_of(body))
     return body, left
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from reweigh import canonical_json
 from reweigh.config.loading import load
-from reweigh.data import packed_seal, packing
+from reweigh.data import packing
 from reweigh.data.obtain import describe, recipe_digest
 from reweigh.errors import ConfigError
 from reweigh.planning import gpu_cases, spec_files
@@ -39,7 +39,6 @@ def pack(folder: Path, limit: int | None = None) -> dict[str, Any]:
     load().project.apply()
     specs = {path.name: json.loads(path.read_bytes()) for path in paths}
     body, left = packing.write(specs.values(), folder / FOLDER, limit)
-    packed_seal.seal(folder / FOLDER)
     staying = {name for name, spec in specs.items() if any(spec is one for one in left)}
     order = [name for name in specs if name not in staying]
     canonical_json.write(folder / ORDER, "".join(f"{name}\n" for name in order))

@@ -18,7 +18,7 @@ import torch
 
 from reweigh import canonical_json
 from reweigh.config.names import RunName
-from reweigh.data import load, manifest, packed, packed_seal
+from reweigh.data import load, manifest, packed
 from reweigh.data.arrays import RawData, npz_bytes
 from reweigh.data.obtain import describe, obtain, recipe_digest, split_path
 from reweigh.digest import canonical, digest, file_digest
@@ -149,7 +149,6 @@ class Job:
         if device.type == "cpu":
             torch.set_num_threads(spec["training"]["threads"])
             keep_freed_memory()
-        packed_seal.check()
         packed.place_split(split_path(spec))
         self.split = obtain(spec)
         self.data = _raw(spec["data"]["dataset"], canonical(spec["data"]["options"]).decode())
