@@ -54,7 +54,7 @@ def test_every_number_that_a_table_of_runs_has_is_known():
 
 def test_an_unknown_metric_is_refused_with_the_nearest_word():
     with pytest.raises(
-        ConfigError, match="^x.csv:3: unknown metric 'balanced_eror_pct'; did you mean 'balanced_error_pct'"
+        ConfigError, match=r"^x\.csv:3: unknown metric 'balanced_eror_pct'; did you mean 'balanced_error_pct'"
     ):
         metrics.printed("balanced_eror_pct", "x.csv:3")
     with pytest.raises(ConfigError, match="unknown metric 'test_acuracy'; did you mean 'test_accuracy'"):

@@ -1,4 +1,4 @@
-"""What is measured: for each metric which way is better, its unit, its own tolerance, the values it can have, its label.
+"""What is measured: of each metric which way is better, its unit, its own tolerance, the values it can have, a label.
 
     of("test_accuracy")                        # a Metric; ConfigError with the nearest name for one that is not known
     printed("balanced_error_pct")              # the metric of a published column, and by what its values are divided
@@ -68,7 +68,7 @@ class Metric:
         return f"a {self.label} is a number from {self.low:g} on" if math.isfinite(self.low) else "it is no number"
 
     def like(self, other: "Metric") -> bool:
-        """Whether a number of `other` is judged as one of this metric is: by the same direction, tolerance and range."""
+        """Whether a number of `other` is judged as one of this metric is: same direction, tolerance and range."""
         return replace(self, name="", label="", recorded="") == replace(other, name="", label="", recorded="")
 
 

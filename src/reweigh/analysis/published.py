@@ -1,4 +1,4 @@
-"""The numbers that a paper prints, each with the cell of ours that it belongs to. `config.published` reads and checks."""
+"""The numbers that a paper prints, each with the cell of ours that it belongs to; `config.published` reads them."""
 
 import pandas as pd
 

@@ -28,7 +28,8 @@ def read(root: Path, file: str) -> list[Row]:
     path = root / file
     if not path.is_file():
         return []
-    rows, lines_of = [], {}
+    rows: list[Row] = []
+    lines_of: dict[tuple[str, ...], int] = {}
     with path.open(newline="", encoding="utf-8") as lines:
         reader = csv.DictReader(lines)
         if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:

@@ -20,7 +20,6 @@ from scipy.special import chdtri, gammaln, ndtr
 
 from reweigh import stats
 from reweigh.analysis import tables
-from reweigh.analysis.published import published
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.scorecard import scored_records
@@ -212,7 +211,7 @@ def spreads(config: Config) -> pd.DataFrame:
         "our difference to plain training, by seed": differences,
     }
     for paper in config.project.papers:
-        sds_of[f"what {paper} prints"] = published(config, paper)["std"].tolist()
+        sds_of[f"what {paper} prints"] = tables.published(config, paper)["std"].tolist()
     rows = []
     for kind, fractions in sds_of.items():
         sds = 100 * pd.Series(fractions, dtype=float).dropna()
