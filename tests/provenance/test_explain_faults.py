@@ -201,12 +201,12 @@ def test_a_fault_ends_the_command_with_one(
     copy: Copy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(copy.root)
-    assert main(FIG5, "TDR", "0.005", []) == 0
+    assert main(FIG5, "tdr", "0.005", []) == 0
     assert not capsys.readouterr().out.startswith("AT FAULT")
     copy.edit(FIG5, CELL, mean="0.99")
-    assert main(FIG5, "TDR", "0.005", []) == 1
+    assert main(FIG5, "tdr", "0.005", []) == 1
     assert capsys.readouterr().out.startswith("AT FAULT: line ")
-    assert main(FIG5, "TDR", "0.005", [], as_json=True) == 1
+    assert main(FIG5, "tdr", "0.005", [], as_json=True) == 1
     assert json.loads(capsys.readouterr().out)["fault"].startswith("line ")
 
 
@@ -233,7 +233,7 @@ def test_a_raw_file_that_is_not_what_the_manifest_says_is_named(copy: Copy) -> N
 def test_a_torn_csv_is_a_fault_and_no_mistake_of_the_question(copy: Copy, content: Any, says: str) -> None:
     copy.put(FIG5, content((copy.root / FIG5).read_bytes()))
     with pytest.raises(RecordError, match=rf"{says}.*; restore {FIG5} from git or make it again"):
-        explain(FIG5, row="TDR", column="0.005", root=copy.root)
+        explain(FIG5, row="tdr", column="0.005", root=copy.root)
 
 
 def test_a_sealed_record_of_another_shape_is_a_fault(copy: Copy) -> None:
