@@ -102,7 +102,7 @@ EDITS = [
     ("the engine", "training/engine.py", {("code", "stale")}, "changed since: training/engine.py"),
     ("how splits are drawn", "data/split.py", {("recipe", "stale")}, "the code that draws it"),
     ("how figures are drawn", "plots/curves.py", {("receipt", "stale")}, "the code that makes it"),
-    ("how claims are decided", "scorecard/claims.py", {("receipt", "stale")}, "the code that makes it"),
+    ("how claims are decided", "scorecard/claim_tests.py", {("receipt", "stale")}, "the code that makes it"),
     ("a template of the scorecard", "scorecard/page.css", {("receipt", "stale")}, "the code that makes it"),
     ("another method", "methods/abs_gd.py", set(), ""),
 ]

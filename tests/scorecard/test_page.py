@@ -20,7 +20,7 @@ from support.project import ROOT
 from reweigh import scorecard
 from reweigh.analysis import tables
 from reweigh.config.loading import load
-from reweigh.scorecard.claims import TESTS
+from reweigh.scorecard.claim_tests import TESTS
 from reweigh.scorecard.heatmap import panels
 from reweigh.scorecard.page import VERDICTS, page, rows_of
 from reweigh.scorecard.text import TEST_NAMES

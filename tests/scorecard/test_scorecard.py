@@ -11,7 +11,7 @@ from reweigh import scorecard, stats
 from reweigh.analysis import tables
 from reweigh.config.loading import load
 from reweigh.errors import ConfigError
-from reweigh.scorecard.claims import TESTS
+from reweigh.scorecard.claim_tests import TESTS
 
 CLAIM = "accuracy-at-0.005"
 

@@ -16,7 +16,8 @@ from reweigh.config.loading import load
 from reweigh.data.arrays import npz_bytes
 from reweigh.digest import file_digest
 from reweigh.records import record
-from reweigh.scorecard.claims import Evidence, explained_by
+from reweigh.scorecard.claim_tests import explained_by
+from reweigh.scorecard.evidence import Evidence
 from reweigh.streams import rng
 
 PLAIN = [0.700, 0.712, 0.690]

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from reweigh import stats
+from reweigh.analysis.degenerate import ONE_CLASS, lost
 from reweigh.config.files import CONFIG
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
@@ -62,7 +63,8 @@ def _read(path: Path, changed: int, size: int) -> dict[str, Any]:
 def table(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """One row a run: the parts of its name, status, metrics (fractions), costs, device and digest.
 
-    A run that diverged is a result without a score: it has no metrics, whatever an old record states.
+    `lost` says why a run decides nothing (see `degenerate.lost`), and is empty for others. A run that
+    diverged is a result without a score: it has no metrics, whatever an old record states.
     """
     rows = [
         {
@@ -73,22 +75,18 @@ def table(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
             **{name: body.get(name) for name in COSTS},
             "device": body["device"]["name"],
             "packed": body["device"]["kind"] == "cuda" and body["device"]["runs_at_once"] > 1,
-            "collapsed": _collapsed(body),
+            "runs_at_once": body["device"]["runs_at_once"],
+            "lost": (why := lost(body)),
+            "collapsed": why == ONE_CLASS,
             "digest": body["digest"],
         }
         for run, body in records.items()
     ]
-    columns = ["run", *RunName._fields, "status", *METRICS, *COSTS, "device", "packed", "collapsed", "digest"]
+    columns = ["run", *RunName._fields, "status", *METRICS, *COSTS, "device", "packed", "runs_at_once", "lost",
+               "collapsed", "digest"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns).astype(
         {**dict.fromkeys(METRICS, float), "packed": bool, "collapsed": bool}
     )
-
-
-def _collapsed(body: dict[str, Any]) -> bool:
-    """Whether a trained model ended by predicting one class for every test example."""
-    if body["status"] != "finished" or not body["steps"]:
-        return False
-    return int((np.asarray(body["metrics"]["confusion"]).sum(0) > 0).sum()) <= 1
 
 
 def load_cells(config: Config, cells: Iterable[str]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from reweigh import canonical_json, scorecard
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.errors import ConfigError, ReweighError
-from reweigh.scorecard.claims import DIFFERENCES
+from reweigh.scorecard.claim_tests import DIFFERENCES
 from reweigh.scorecard.text import TEST_NAMES, p_value, table
 
 NUMBER_VERDICTS = ("replicated", "better", "worse", "inconclusive", "not run")

@@ -38,7 +38,8 @@ def number_line(
 
 def claim_line(config: Config, line: dict[str, str], claim: Claim, bodies: list[Body]) -> dict[str, Any]:
     """n, effect with interval, statistic and p of a claim from the records that its line names: the weakest place's."""
-    from reweigh.scorecard.claims import TESTS, Evidence
+    from reweigh.scorecard.claim_tests import TESTS
+    from reweigh.scorecard.evidence import Evidence
 
     records = {body["run"]: body for body in bodies}
     evidence = Evidence(config, claim, line["scale"], line["paper"], table(records), records)
