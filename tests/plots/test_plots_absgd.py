@@ -1,7 +1,9 @@
 """ABSGD's figures and tables: what is drawn is what records, formulas and the paper say; what is missing is named."""
 
+import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from reweigh.analysis.rows import CORE, paired_row
 from reweigh.config.loading import load
 from reweigh.plots import features
 from reweigh.plots.figure import Figure
+from reweigh.plots.papers.absgd import toy_draws, toy_step
 from reweigh.records import record
 
 
@@ -95,7 +98,7 @@ PAPER = {"lambda_": 0.2, "rate": 0.1, "start": (5.993, 6.140, -8.033),
 
 def test_fig1_draws_one_step_of_both(rendered: dict[str, Figure]) -> None:
     data = rendered["fig1"].rows
-    for method, panel in data.groupby("method"):
+    for method, panel in data[data["panel"] != "c"].groupby("method"):
         batch = panel[panel["metric"] == "weight"].set_index("example").loc[list(PAPER["batch"])]
         assert len(panel[panel["metric"] == "example"]) == 120 - 16
         assert (batch["class"] == np.where(batch.index < 20, 1, -1)).all()
@@ -116,6 +119,50 @@ def test_fig1_draws_one_step_of_both(rendered: dict[str, Figure]) -> None:
             heights = line[0] * ends["x"] + line[1] * ends["y"] + line[2]
             assert heights.tolist() == pytest.approx((0, 0), abs=1e-12)
     assert "drawn anew" in texts(rendered["fig1"])
+
+
+def test_fig1_measures_its_claim_over_many_draws(rendered: dict[str, Figure], root: Path) -> None:
+    """How many positives are right after one step, by loops, draw by draw: one draw cannot say it."""
+    data = rendered["fig1"].rows
+    draws = data[data["panel"] == "c"]
+    options = load(root).artifact("absgd", "fig1").options
+    assert options["draws"] == 1000 and (draws["n"] == 1000).all()
+    right = [positives_right(options, seed) for seed in range(60)]
+    known = toy_draws.outcomes(json.dumps({**options, "draws": 60}, sort_keys=True))
+    for method in ("", "sgd_ce", "absgd_ce"):
+        assert known[method]["positives"].tolist() == [one[method] for one in right]
+    everything = toy_draws.outcomes(json.dumps(options, sort_keys=True))
+    for method, title in (("", "before the step"), ("sgd_ce", "SGD"), ("absgd_ce", "ABSGD")):
+        counts = everything[method]["positives"]
+        row = draws[(draws["metric"] == "positives_right") & (draws["method"] == method)].iloc[0]
+        ours = stats.summarise(counts / 20)
+        assert (row["x"], row["low"], row["high"]) == pytest.approx((ours.mean, ours.low, ours.high))
+        assert f"{title}: {100 * ours.mean:.1f} % of the positives right" in texts(rendered["fig1"])
+        bars = draws[(draws["metric"] == "draws_by_positives_right") & (draws["method"] == method)].set_index("x")["y"]
+        assert bars.loc[2] == pytest.approx((counts == 2).mean()) and bars.sum() == pytest.approx(1)
+    more = everything["absgd_ce"]["positives"] > everything["sgd_ce"]["positives"]
+    assert draws[draws["metric"] == "draws_with_more_positives_right"]["x"].item() == more.mean()
+    assert f"in {100 * more.mean():.1f} % of the draws" in texts(rendered["fig1"])
+
+
+def positives_right(options: dict[str, Any], seed: int) -> dict[str, int]:
+    """Positives on the right side before the step, after SGD's and after ABSGD's, in one draw."""
+    inputs, labels = toy_step.examples(options["positives"], options["negatives"], options["divisor"], seed)
+    start, found = options["start"], {}
+    batch = [(inputs[i].tolist(), labels[i]) for i in options["batch"]]
+    losses = [math.log1p(math.exp(-y * sum(a * b for a, b in zip(start, x, strict=True)))) for x, y in batch]
+    raised = [math.exp(loss / options["lambda_"]) for loss in losses]
+    for method, weights in (
+        ("", [0.0] * 16),
+        ("sgd_ce", [1 / 16] * 16),
+        ("absgd_ce", [r / sum(raised) for r in raised]),
+    ):
+        w = list(start)
+        for p, (x, y) in zip(weights, batch, strict=True):
+            slope = -y / (1 + math.exp(y * sum(a * b for a, b in zip(start, x, strict=True))))
+            w = [one - options["learning_rate"] * p * slope * c for one, c in zip(w, x, strict=True)]
+        found[method] = sum(sum(a * b for a, b in zip(w, x, strict=True)) > 0 for x in inputs[:20].tolist())
+    return found
 
 
 # --- figure 2 --------------------------------------------------------------------------------------------------------

@@ -60,6 +60,8 @@ RIDGES = (CLASS_WEIGHT, INVERSE_FREQUENCY, DENSITY)
 SIDES = ("majority_weight", "minority_weight")
 MAP_POINT, AGREEMENT = "tsne", "nearest_neighbour_agreement"
 EXAMPLE, WEIGHT, DECISION_LINE = "example", "weight", "decision_line"
+POSITIVES_RIGHT, NEGATIVES_RIGHT = "positives_right", "negatives_right"
+BY_COUNT, MORE_RIGHT = "draws_by_positives_right", "draws_with_more_positives_right"
 CLASS_SIZE = "training_examples"
 
 

@@ -49,7 +49,7 @@ def choices(config: Config, paper: str, scale: str = "paper") -> list[Choice]:
 
 
 def choose(config: Config, paper: str, rule: str, scale: str = "paper") -> Choice:
-    """What one rule chooses from the records at a scale: nothing while a run is missing, or where all settings diverged."""
+    """What one rule chooses from the records at a scale: nothing while a run is missing, or if all diverged."""
     tuned = lookup("rule of tuning", rule, config.paper(paper).tuned, f"config/papers/{paper}")
     settings = config.settings_of(scale, paper, tuned.experiment)
     candidates = [name for name in settings if tuned.over is None or name in tuned.over]

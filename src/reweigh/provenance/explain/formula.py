@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from reweigh.analysis.rows import CLASS_SIZE, DECISION_LINE, EXAMPLE, WEIGHT
+from reweigh.analysis.rows import (
+    BY_COUNT,
+    CLASS_SIZE,
+    DECISION_LINE,
+    EXAMPLE,
+    MORE_RIGHT,
+    NEGATIVES_RIGHT,
+    POSITIVES_RIGHT,
+    WEIGHT,
+)
 from reweigh.config.grid import Config
 from reweigh.data.catalogue import Edition, Manifest, Source
 from reweigh.digest import PACKAGE, source_digest
@@ -16,6 +25,7 @@ from reweigh.records import lineage, record
 from reweigh.records.lineage import EDITIONS
 
 OF_OPTIONS = (EXAMPLE, WEIGHT, DECISION_LINE)  # metrics of what the options of an artifact decide
+OF_DRAWS = (POSITIVES_RIGHT, NEGATIVES_RIGHT, BY_COUNT, MORE_RIGHT)  # the same, over many draws
 
 
 @dataclass
@@ -47,6 +57,14 @@ def of_line(config: Config, scale: str, paper: str, name: str, line: dict[str, s
             "plots/papers/absgd/toy.py",
             _of_options(options, line),
         )
+    if line["metric"] in OF_DRAWS:
+        options = config.artifact(paper, name).options
+        return Formula(
+            f"computed from the config's options alone, over {options['draws']:,} draws of random points, seeds from 0",
+            ("artifacts", name, "options"),
+            "plots/papers/absgd/toy_draws.py",
+            _of_draws(options, line),
+        )
     return _sizes(config, paper, line) if line["metric"] == CLASS_SIZE else None
 
 
@@ -66,6 +84,18 @@ def _of_options(options: dict[str, Any], line: dict[str, str]) -> dict[str, Any]
     if not shown:
         raise ValueError(f"example {place} has no line of metric {line['metric']}")
     return {key: value for key, value in shown[0].items() if key in ("class", "x", "y", "weight")}
+
+
+def _of_draws(options: dict[str, Any], line: dict[str, str]) -> dict[str, Any]:
+    """What the figure's own rows say of a line over many draws, at its count (`x`) if it is one of the histogram."""
+    from reweigh.plots.papers.absgd.toy_draws import rows
+
+    shown = [row for row in rows(options) if all(row.get(key, "") == line[key] for key in ("metric", "method"))]
+    if line["metric"] == BY_COUNT:
+        shown = [row for row in shown if row["x"] == number(line["x"])]
+    if not shown:
+        raise ValueError(f"no draw has {line['x']} positives right")
+    return {key: value for key, value in shown[0].items() if key in ("x", "y", "n", "low", "high")}
 
 
 def _sizes(config: Config, paper: str, line: dict[str, str]) -> Formula:
