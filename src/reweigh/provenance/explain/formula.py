@@ -7,16 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from reweigh.analysis.rows import (
-    BY_COUNT,
-    CLASS_SIZE,
-    DECISION_LINE,
-    EXAMPLE,
-    MORE_RIGHT,
-    NEGATIVES_RIGHT,
-    POSITIVES_RIGHT,
-    WEIGHT,
-)
+from reweigh.analysis.rows import BY_COUNT, CLASS_SIZE, DECISION_LINE, EXAMPLE, OF_DRAWS, WEIGHT
 from reweigh.config.grid import Config
 from reweigh.data.catalogue import Edition, Manifest, Source
 from reweigh.digest import PACKAGE, source_digest
@@ -25,7 +16,6 @@ from reweigh.records import lineage, record
 from reweigh.records.lineage import EDITIONS
 
 OF_OPTIONS = (EXAMPLE, WEIGHT, DECISION_LINE)  # metrics of what the options of an artifact decide
-OF_DRAWS = (POSITIVES_RIGHT, NEGATIVES_RIGHT, BY_COUNT, MORE_RIGHT)  # the same, over many draws
 
 
 @dataclass
