@@ -14,7 +14,7 @@ from reweigh import stats
 from reweigh.analysis import tables
 from reweigh.analysis.rows import CORE, paired_row
 from reweigh.config.loading import load
-from reweigh.plots import features
+from reweigh.plots import features, sizes
 from reweigh.plots.figure import Figure
 from reweigh.plots.papers.absgd import toy_draws, toy_step
 from reweigh.records import record
@@ -178,6 +178,29 @@ def test_fig2_draws_the_class_sizes_of_the_protocols(rendered: dict[str, Figure]
     absent = data[data["status"] == "not run"]
     assert {title.split()[0] for title in absent["title"]} >= {"ImageNet-LT", "iNaturalist"}
     assert "not drawn" in texts(rendered["fig2"])
+
+
+def test_fig2_draws_by_its_law_what_cannot_be_counted(rendered: dict[str, Figure], root: Path) -> None:
+    data, written = rendered["fig2"].rows, texts(rendered["fig2"])
+    laws = data[data["metric"] == "training_examples_by_law"]
+    for experiment, law in load(root).artifact("absgd", "fig2").options["laws"].items():
+        curve = laws[laws["experiment"] == experiment]["y"].to_numpy()
+        assert len(curve) == law["classes"] and curve.sum() == pytest.approx(law["examples"])
+        assert curve.max() <= law["largest"] and curve.min() == law["smallest"]
+        assert (np.diff(curve) <= 0).all()
+        inside = curve[(curve < law["largest"]) & (curve > law["smallest"])]  # where nothing is cut off
+        ranks = (np.flatnonzero(curve == inside[0])[0] + 0.5 + np.arange(len(inside))) / law["classes"]
+        scale = inside / (ranks ** (-1 / law["shape"]) - 1)
+        assert scale == pytest.approx(np.full(len(inside), scale[0]))  # one scale: a Pareto law of the second kind
+    assert "ImageNet-LT: drawn by its law alone" in written and "iNaturalist 2018: not drawn" in written
+    assert "Dotted: not counted" in written
+
+
+def test_fig2_says_how_far_the_law_is_from_a_list_that_is_at_hand() -> None:
+    law = np.array([80.0, 10.0, 4.0])
+    assert sizes._miss("Places-LT", np.array([200, 12, 4]), law) == (
+        "off by a factor of 1.2 in the median class of Places-LT, of 2.5 in its largest"
+    )
 
 
 # --- figure 3 --------------------------------------------------------------------------------------------------------

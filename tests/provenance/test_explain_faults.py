@@ -20,6 +20,7 @@ CARD = "results/paper/scorecard.csv"
 FIG3, FIG5, FIG6 = (f"figures/paper/tdr/fig{number}.csv" for number in (3, 5, 6))
 TABLE3 = "figures/paper/tdr/table3.csv"
 TOY, SIZES = "figures/paper/absgd/fig1.csv", "figures/paper/absgd/fig2.csv"
+LAW = {"experiment": "imagenet-lt", "metric": "training_examples_by_law"}
 CLAIM = {"paper": "tdr", "id": "accuracy-at-0.005"}
 NUMBER = {"paper": "tdr", "id": "Table3/adult/sex/tdr/test_accuracy"}
 CELL = {"method": "tdr", "setting": "rho0.005", "seed": ""}
@@ -123,6 +124,9 @@ EDITS = [
     (SIZES, {"setting": "lt-rho100", "x": "2"}, {"x": "999"}, "'999' is no whole number below 101"),
     (SIZES, {"setting": "lt-rho100", "x": "2"}, {"experiment": "nosuch"}, "unknown experiment"),
     (SIZES, {"setting": "lt-rho100", "x": "2"}, {"y": "500"}, "y 500, should be 477"),
+    (SIZES, {**LAW, "x": "3"}, {"y": "5000"}, "y 5000, should be 994.59"),
+    (SIZES, {**LAW, "x": "3"}, {"x": "1001"}, "'1001' is no whole number below 1001"),
+    (SIZES, {**LAW, "x": "3"}, {"experiment": "cifar10"}, "no law of 'cifar10' is stated"),
 ]
 
 

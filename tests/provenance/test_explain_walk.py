@@ -93,7 +93,12 @@ def test_every_number_of_a_table_reaches_sha256_and_url(path: Path) -> None:
     assert numbers >= 10
 
 
-NAMED_BY_X = ("decision_line", "training_examples", "draws_by_positives_right")  # there x says which line it is
+NAMED_BY_X = (
+    "decision_line",
+    "training_examples",
+    "training_examples_by_law",
+    "draws_by_positives_right",
+)  # there x says which line it is
 
 
 @pytest.mark.parametrize("path", [*FIGURES, SCORECARD], ids=str)

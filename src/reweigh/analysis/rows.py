@@ -63,7 +63,7 @@ EXAMPLE, WEIGHT, DECISION_LINE = "example", "weight", "decision_line"
 POSITIVES_RIGHT, NEGATIVES_RIGHT = "positives_right", "negatives_right"
 BY_COUNT, MORE_RIGHT = "draws_by_positives_right", "draws_with_more_positives_right"
 OF_DRAWS = (POSITIVES_RIGHT, NEGATIVES_RIGHT, BY_COUNT, MORE_RIGHT)  # over many draws of random points, without runs
-CLASS_SIZE = "training_examples"
+CLASS_SIZE, LAW_SIZE = "training_examples", "training_examples_by_law"
 
 
 def cell_names(material: Material, experiment: str, setting: str, method: str) -> Row:

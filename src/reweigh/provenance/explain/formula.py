@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from reweigh.analysis.rows import BY_COUNT, CLASS_SIZE, DECISION_LINE, EXAMPLE, OF_DRAWS, WEIGHT
+from reweigh.analysis.rows import BY_COUNT, CLASS_SIZE, DECISION_LINE, EXAMPLE, LAW_SIZE, OF_DRAWS, WEIGHT
 from reweigh.config.grid import Config
 from reweigh.data.catalogue import Edition, Manifest, Source
 from reweigh.digest import PACKAGE, source_digest
@@ -54,6 +54,13 @@ def of_line(config: Config, scale: str, paper: str, name: str, line: dict[str, s
             ("artifacts", name, "options"),
             "plots/papers/absgd/toy_draws.py",
             _of_draws(options, line),
+        )
+    if line["metric"] == LAW_SIZE:
+        return Formula(
+            "Pareto's law through what the config states of the data set",
+            ("artifacts", name, "options", "laws"),
+            "plots/sizes.py",
+            {"y": _by_law(config.artifact(paper, name).options["laws"], line)},
         )
     return _sizes(config, paper, line) if line["metric"] == CLASS_SIZE else None
 
@@ -108,6 +115,17 @@ def _sizes(config: Config, paper: str, line: dict[str, str]) -> Formula:
     else:
         found.again = {"y": _of_rank(sizes, line)}
     return found
+
+
+def _by_law(laws: dict[str, Any], line: dict[str, str]) -> float:
+    """The size of the class of a line's rank by the law of its data set."""
+    from reweigh.plots.sizes import sizes_by_law
+
+    if line["experiment"] not in laws:
+        raise ValueError(f"no law of {line['experiment']!r} is stated")
+    sizes = sizes_by_law(laws[line["experiment"]])
+    place = _whole(line["x"], len(sizes) + 1)
+    return float(sizes[place - 1]) if place else 0.0
 
 
 @functools.lru_cache(maxsize=8)
