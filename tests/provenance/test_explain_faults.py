@@ -20,6 +20,7 @@ CARD = "results/paper/scorecard.csv"
 FIG3, FIG5, FIG6 = (f"figures/paper/tdr/fig{number}.csv" for number in (3, 5, 6))
 TABLE3 = "figures/paper/tdr/table3.csv"
 TOY, SIZES = "figures/paper/absgd/fig1.csv", "figures/paper/absgd/fig2.csv"
+LAW = {"experiment": "imagenet-lt", "metric": "training_examples_by_law"}
 CLAIM = {"paper": "tdr", "id": "accuracy-at-0.005"}
 NUMBER = {"paper": "tdr", "id": "Table3/adult/sex/tdr/test_accuracy"}
 CELL = {"method": "tdr", "setting": "rho0.005", "seed": ""}
@@ -114,10 +115,18 @@ EDITS = [
     (TOY, {"metric": "example", "panel": "a", "example": "0"}, {"x": "0.1"}, "x 0.1, should be"),
     (TOY, {"metric": "example", "panel": "a", "example": "0"}, {"example": "9999"}, "'9999' is no whole number below"),
     (TOY, {"metric": "example", "panel": "a", "example": "0"}, {"example": "inf"}, "cannot be computed again"),
+    (TOY, {"metric": "positives_right", "method": "sgd_ce"}, {"x": "0.5"}, "x 0.5, should be 0.04385"),
+    (TOY, {"metric": "positives_right", "method": "absgd_ce"}, {"high": "0.5"}, "high 0.5, should be 0.0726064"),
+    (TOY, {"metric": "draws_by_positives_right", "method": "", "x": "2"}, {"y": "0.5"}, "y 0.5, should be"),
+    (TOY, {"metric": "draws_by_positives_right", "method": "", "x": "2"}, {"x": "99"}, "no draw has 99 positives"),
+    (TOY, {"metric": "draws_with_more_positives_right"}, {"x": "0.9"}, "x 0.9, should be 0.391"),
     (SIZES, {"setting": "lt-rho100", "x": "2"}, {"x": "inf"}, "'inf' is no whole number below 101"),
     (SIZES, {"setting": "lt-rho100", "x": "2"}, {"x": "999"}, "'999' is no whole number below 101"),
     (SIZES, {"setting": "lt-rho100", "x": "2"}, {"experiment": "nosuch"}, "unknown experiment"),
     (SIZES, {"setting": "lt-rho100", "x": "2"}, {"y": "500"}, "y 500, should be 477"),
+    (SIZES, {**LAW, "x": "3"}, {"y": "5000"}, "y 5000, should be 994.59"),
+    (SIZES, {**LAW, "x": "3"}, {"x": "1001"}, "'1001' is no whole number below 1001"),
+    (SIZES, {**LAW, "x": "3"}, {"experiment": "cifar10"}, "no law of 'cifar10' is stated"),
 ]
 
 

@@ -137,7 +137,7 @@ def test_a_raw_file_names_the_runs_that_read_it() -> None:
         (f"{FIG3}.csv", {"line": 2, "row": "none"}, ["no line matches"]),
         (CARD, {"column": "n"}, ["lines match; ask for fewer with --row", "they differ in", "metric ("]),
         (CARD, {"row": "table9"}, ["no line matches; rows: ", "or of the csv published, published_sd, mean, "]),
-        ("figures/paper/absgd/fig1.png", {}, ["they differ in title (SGD, ABSGD)", "panel (a, b)", "example ("]),
+        ("figures/paper/absgd/fig1.png", {}, ["they differ in title (SGD, ABSGD", "panel (a, b", "example ("]),
         ("README.md", {}, ["README.md: cannot be explained; explain reads"]),
         ("data/manifest.yaml", {}, ["cannot be explained; explain reads"]),
         ("figures/paper/tdr/fig55.png", {}, ["unknown artifact 'fig55'; did you mean 'fig5'?"]),
