@@ -219,7 +219,10 @@ class Material:
         return self._chosen(experiment, "settings", list(self.experiment(experiment).settings))
 
     def methods(self, experiment: str, setting: str | None = None) -> list[str]:
-        """The methods that it must show, whether or not they were run, then the optional ones that have records."""
+        """The methods that it must show, whether or not they were run, then the optional ones that have records.
+
+        Where that is none, all optional ones: the artifact then says that they were not run.
+        """
         sources = [reads for reads in self.artifact.reads if reads.experiment == experiment]
         needed = [method for reads in sources for method in reads.methods]
         optional = [method for reads in sources for method in reads.optional]
@@ -227,7 +230,8 @@ class Material:
         if setting is not None:
             rows = rows[rows["setting"] == setting]
         recorded = set(rows["method"])
-        return list(dict.fromkeys([*needed, *(method for method in optional if method in recorded)]))
+        shown = [*needed, *(method for method in optional if method in recorded)]
+        return list(dict.fromkeys(shown or optional))
 
     def is_optional(self, experiment: str, method: str) -> bool:
         """Whether a method of an experiment is only shown where it has records."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from reweigh import stats
-from reweigh.analysis.ridges import QUANTILES, bin_edges
+from reweigh.analysis.ridges import QUANTILES, bin_edges, shares
 from reweigh.analysis.rows import AGREEMENT, CLASS_WEIGHT, DIFFERENCE, INVERSE_FREQUENCY, MAP_POINT, RIDGES, SIDES
 from reweigh.analysis.tables import logged, majority_and_minority_weights
 from reweigh.config.grid import Config
@@ -116,13 +116,13 @@ def _logs(body: dict[str, Any]) -> bool:
     return body["trace"]["arrays"].get("class_weights", [0])[0] > 0
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _ridges(traces: tuple[tuple[Path, str], ...], counts: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weights at all steps of all runs (steps, C), what 1/n would give (C,), edges of the bins of one panel."""
     arrays = []
     for path, _ in traces:
         with np.load(path, allow_pickle=False) as logged:
-            arrays.append(logged["class_weights"].astype(float))
+            arrays.append(shares(logged["class_weights"].astype(float)))
     samples, rarity = np.concatenate(arrays), 1 / np.asarray(counts, float)
     inverse = rarity / rarity.sum() * samples.sum(1).mean()
     return samples, inverse, bin_edges(samples, inverse)
