@@ -16,6 +16,7 @@ import pandas as pd
 
 from reweigh import stats
 from reweigh.analysis.degenerate import ONE_CLASS, lost
+from reweigh.analysis.published import published
 from reweigh.config.files import CONFIG
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
@@ -29,7 +30,6 @@ METRICS = (
     "test_accuracy", "balanced_accuracy", "minority_recall", "minority_precision", "best_epoch_test_accuracy",
     "validation_accuracy",
 )  # fmt: skip
-PERCENT = "_pct"  # the ending of a published metric that is given in percent
 COSTS = ("seconds", "gpu_seconds", "peak_bytes", "steps")
 
 
@@ -338,30 +338,3 @@ def material_of(
         records=records,
         published=published(config, paper),
     )
-
-
-PUBLISHED = ("paper", "table_or_figure", "dataset", "setting", "method", "metric", "mean", "std")
-
-
-def published(config: Config, paper: str) -> pd.DataFrame:
-    """The paper's numbers, each with what it belongs to: experiment, setting_name, method_name (or None), metric.
-
-    They are as printed, except that percentages become fractions, as ours are. `excluded` says why a number is not
-    judged; it is None for a number that is.
-    """
-    mapping = config.paper(paper).published
-    if mapping is None:
-        return pd.DataFrame(columns=[*PUBLISHED, "experiment", "setting_name", "method_name", "excluded"])
-    path = config.root / mapping.file
-    if not path.is_file():
-        raise ConfigError(
-            f"{path} is missing, though {config.place(paper, 'published', 'file')} names it as the published numbers"
-        )
-    rows = pd.read_csv(path, dtype={"mean": float, "std": float})
-    printed = rows.to_dict("records")
-    targets = [mapping.target(row) or (None, None, None, mapping.metric(row)) for row in printed]
-    percent = rows["metric"].str.endswith(PERCENT)
-    rows.loc[percent, ["mean", "std"]] = (rows.loc[percent, ["mean", "std"]] / 100).round(10)
-    for place, column in enumerate(("experiment", "setting_name", "method_name", "metric")):
-        rows[column] = pd.Series([target[place] for target in targets], dtype=object)  # so that None stays None
-    return rows.assign(excluded=pd.Series([mapping.excluded_because(row) for row in printed], dtype=object))
