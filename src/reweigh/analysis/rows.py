@@ -61,6 +61,9 @@ SIDES = ("majority_weight", "minority_weight")
 MAP_POINT, AGREEMENT = "tsne", "nearest_neighbour_agreement"
 EXAMPLE, WEIGHT, DECISION_LINE = "example", "weight", "decision_line"
 CLASS_SIZE = "training_examples"
+GROUP_ACCURACY, GROUP_RECALL = "per_group_accuracy", "per_group_recall"  # of the group in `class`, mean over runs
+GROUPS = (GROUP_ACCURACY, GROUP_RECALL)
+POSITIVE = 1  # the label whose recall in a group is its true positive rate
 
 
 def cell_names(material: Material, experiment: str, setting: str, method: str) -> Row:

@@ -25,6 +25,7 @@ from reweigh.config.names import CellName, RunName
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
 from reweigh.records import record
+from reweigh.records.lineage import value_of
 
 METRICS = (
     "test_accuracy", "balanced_accuracy", "minority_recall", "minority_precision", "best_epoch_test_accuracy",
@@ -241,6 +242,13 @@ class Material:
         """The runs of one cell."""
         runs = self.runs
         return runs[(runs["experiment"] == experiment) & (runs["setting"] == setting) & (runs["method"] == method)]
+
+    def with_metric(self, runs: pd.DataFrame, metric: str) -> pd.DataFrame:
+        """Some runs with a column of a metric; what only curves have, such as the loss, is that of the last epoch."""
+        if metric in runs:
+            return runs
+        values = [value_of(self.records[run], metric) for run in runs["run"]]
+        return runs.assign(**{metric: pd.Series(values, runs.index, dtype=float)})
 
     def value(self, experiment: str, setting: str) -> Any:
         """The value of a setting in the paper's own terms."""

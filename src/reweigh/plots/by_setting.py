@@ -15,7 +15,6 @@ from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
 from reweigh.plots.panels import LETTERS, chosen, looks_in, short_title
 from reweigh.plots.style import BAND, Legend, empty, entry_of, finish, letter, marker_style, sheet
-from reweigh.records.lineage import value_of
 
 DASHED = (0, (4, 2))
 SHOWS = "bars: 95 % interval (Student t), dots: single seeds"
@@ -46,11 +45,7 @@ def rows(
 
 def runs_of(material: Material, experiment: str, setting: str, method: str, metric: str) -> pd.DataFrame:
     """The runs of a cell with a column of the metric; one that only curves have is taken after the last epoch."""
-    runs = material.of(experiment, setting, method)
-    if metric in runs:
-        return runs
-    values = [value_of(material.records[run], metric) for run in runs["run"]]
-    return runs.assign(**{metric: pd.Series(values, runs.index, dtype=float)})
+    return material.with_metric(material.of(experiment, setting, method), metric)
 
 
 def _cell(material: Material, experiment: str, setting: str, method: str, metric: str, runs: pd.DataFrame) -> Row:
@@ -171,15 +166,12 @@ def legend(material: Material, by_panel: Sequence[pd.DataFrame], dashed: bool = 
 
     Where panels state the values, titles do not.
     """
-    entries: dict[tuple[str, Look], tuple[str, list[bool]]] = {}
+    lines: dict[tuple[str, Look], Any] = {}
+    shown: set[tuple[str, Look]] = set()
     for rows in by_panel:
         run, methods = set(rows[rows["n"] > 0]["method"]), list(dict.fromkeys(rows["method"]))
-        looks = looks_in(material, methods)
-        for method in methods:
-            title = short_title(material, method) if len(by_panel) > 1 else material.title(method)
-            optional = dashed and material.is_optional(rows["experiment"].iloc[0], method)
-            entries.setdefault((title, looks[method]), ("", []))[1].append(method in run)
-            entries[title, looks[method]] = (DASHED if optional else "-", entries[title, looks[method]][1])
-    return [
-        entry_of(look, title + ("" if any(run) else " (not run)"), line) for (title, look), (line, run) in entries.items()
-    ]
+        for method, look in looks_in(material, methods).items():
+            name = (short_title(material, method) if len(by_panel) > 1 else material.title(method), look)
+            lines[name] = DASHED if dashed and material.is_optional(rows["experiment"].iloc[0], method) else "-"
+            shown |= {name} if method in run else set()
+    return [entry_of(name[1], name[0] + ("" if name in shown else " (not run)"), line) for name, line in lines.items()]

@@ -22,9 +22,7 @@ X = (("epoch", "epoch"), ("minutes", "training time in minutes, evaluation left 
 ROW = 2.05  # inches: the height of a row of panels
 
 
-def rows(
-    material: Material, metric: str = "test_accuracy", panels: Sequence[Sequence[Any]] = ()
-) -> pd.DataFrame:
+def rows(material: Material, metric: str = "test_accuracy", panels: Sequence[Sequence[Any]] = ()) -> pd.DataFrame:
     """`metric` by epoch at the artifact's one setting: for each method a line per epoch, then one per seed and epoch.
 
     A method without records has one line, `not run`. `panels` are (title, methods), see `panels.chosen`.
@@ -102,15 +100,17 @@ def draw(
 
 def _draw(axes: Axes, material: Material, mean: pd.DataFrame, x: str, look: Look, rank: int) -> None:
     """One method in one panel; markers of different methods stand at different epochs."""
-    mean = mean[mean["n"] > 0]
+    mean = mean[mean["n"] > 0].astype(dict.fromkeys(("epoch", "minutes", "mean", "low", "high"), float))
     if mean.empty:
         return
     experiment, method = mean[["experiment", "method"]].iloc[0]
-    low, high = (mean[name].astype(float).fillna(mean["mean"]).clip(0, 1) for name in ("low", "high"))
+    low, high = (mean[name].fillna(mean["mean"]).clip(0, 1) for name in ("low", "high"))
     axes.fill_between(mean[x], low, high, color=look.colour, alpha=0.16, linewidth=0, zorder=2)
     line = DASHED if material.is_optional(experiment, method) else "-"
     style: dict[str, Any] = {"linewidth": 1.2, "linestyle": line, "zorder": 4, "markersize": 4}
-    axes.plot(mean[x], mean["mean"], color=look.colour, markevery=_markers(mean[x], x, rank), **marker_style(look), **style)
+    axes.plot(
+        mean[x], mean["mean"], color=look.colour, markevery=_markers(mean[x], x, rank), **marker_style(look), **style
+    )
 
 
 def _markers(places: pd.Series, x: str, rank: int) -> list[int]:

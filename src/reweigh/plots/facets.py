@@ -49,9 +49,7 @@ def rows(material: Material, facets: Sequence[Sequence[Any]]) -> pd.DataFrame:
 
 
 @styled
-def draw(
-    material: Material, rows: pd.DataFrame, facets: Sequence[Sequence[Any]], columns: int = 3
-) -> Figure:
+def draw(material: Material, rows: pd.DataFrame, facets: Sequence[Sequence[Any]], columns: int = 3) -> Figure:
     """The panels in rows of `columns`; those of one metric share their limits."""
     asked = list(starmap(Facet, facets))
     lines = [of_facet for _, of_facet in rows.groupby("facet")]

@@ -5,8 +5,8 @@ from itertools import starmap
 from typing import Any, NamedTuple
 
 from reweigh.analysis.tables import Material
-from reweigh.plots.style import own_look, look_in
 from reweigh.config.cards import Look
+from reweigh.plots.style import look_in, own_look
 
 LETTERS = "abcdefghijklmnop"
 VALUE_SETS = (" (printed)", " (code)")  # how the titles of methods end, where a panel says it for all of them
@@ -23,8 +23,8 @@ class Panel(NamedTuple):
 def chosen(material: Material, experiment: str, panels: Sequence[Sequence[Any]]) -> list[Panel]:
     """The panels that have anything to show, each with those of its methods and settings that the artifact shows.
 
-    `panels` are (title, methods[, settings]); without any there is one panel of everything. Where no panel has anything,
-    all are shown as asked for, so that the figure says what was not run.
+    `panels` are (title, methods[, settings]); without any there is one panel of everything. Where no panel has
+    anything, all are shown as asked for, so that the figure says what was not run.
     """
     methods, settings = material.methods(experiment), material.settings(experiment)
     asked = list(starmap(Panel, panels)) or [Panel("", methods)]

@@ -17,7 +17,9 @@ from reweigh.plots.notes import missing_notes, seeds_text
 from reweigh.plots.panels import LETTERS, chosen
 from reweigh.plots.style import INK, MUTED, empty, finish, letter, own_look, sheet
 
-SHOWS = "{}: a strip is a seed, the darker the more of its outer steps gave that weight; dots: means over a seed's steps"
+SHOWS = (
+    "{}: a strip is a seed, the darker the more of its outer steps gave that weight; dots: means over a seed's steps"
+)
 FILLED = 0.84  # of a class's place that its strips fill
 
 
@@ -38,9 +40,9 @@ def rows(
 ) -> pd.DataFrame:
     """First the lines of `by_setting`, then a panel for each of `methods` that logged weights at one setting.
 
-    `class_weight`: mean, sd, 5 % and 95 % quantile over all steps, of each seed and of all; as shares
-    of the sum of a step's weights. `inverse_frequency`: what weights in proportion to 1/n would give. `class_weight_density`: how often a seed's
-    weight was near `x`, as a share of its mode; bins without any step have no line.
+    `class_weight`: mean, sd, 5 % and 95 % quantile over all steps, of each seed and of all, as shares of the sum of a
+    step's weights. `inverse_frequency`: what weights in proportion to 1/n would give. `class_weight_density`: how often
+    a seed's weight was near `x`, as a share of its mode; bins without any step have no line.
     """
     experiment = material.experiments[0]
     panels = panels or [("", material.methods(experiment))]
