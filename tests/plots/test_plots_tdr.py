@@ -3,6 +3,7 @@
 import io
 import math
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -146,12 +147,14 @@ def test_nothing_is_written_outside_the_page_or_over_something_else(figures: dic
     page = picture.bbox
     boxes = [text.get_window_extent() for text in picture.texts] + [one.get_window_extent() for one in picture.legends]
     assert not any(a.overlaps(b) for place, a in enumerate(boxes) for b in boxes[:place])
-    for axes in picture.axes:
-        for text in [axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels(), *axes.get_yticklabels()]:
+    for axes in (one for one in picture.axes if one.axison):
+        frame = axes.get_window_extent()
+        for text in [axes.xaxis.label, axes.yaxis.label]:
             box = text.get_window_extent()
-            assert not text.get_text() or (page.x0 - 2 <= box.x0 and box.x1 <= page.x1 + 2), text.get_text()
-        ticks = [one.get_window_extent() for one in axes.get_xticklabels() if one.get_text() and one.get_visible()]
-        assert not any(a.overlaps(b) for a, b in zip(ticks, ticks[1:], strict=False)), name
+            assert not text.get_text() or (page.x0 <= box.x0 and box.x1 <= page.x1), text.get_text()
+        boxes = [tick.get_window_extent() for tick in axes.get_xticklabels() if tick.get_text()]
+        shown = [box for box in boxes if frame.x0 - 1 <= (box.x0 + box.x1) / 2 <= frame.x1 + 1]
+        assert not any(a.overlaps(b) for a, b in pairwise(shown)), name
 
 
 @pytest.mark.parametrize("name", ["fig3", "fig4", "fig5", "fig6"])
