@@ -113,8 +113,8 @@ def test_the_grid(config):
 
 def test_an_artifact_needs_its_methods_and_draws_others_where_they_exist(config):
     needed, optional = config.cells_of("paper", "tdr", "fig5"), config.cells_of("paper", "tdr", "fig5", optional=True)
-    assert {cell.split("/")[-1] for cell in needed} == {"tdr", "er"}
-    assert {cell.split("/")[-1] for cell in optional} == {"none", "hard", "er_ren", "tdr_p"}
+    assert {cell.split("/")[-1] for cell in needed} == {"tdr_p", "er_p", "tdr", "er"}
+    assert {cell.split("/")[-1] for cell in optional} == {"none_p", "hard_p", "none", "hard"}
     assert "quick/tdr/mnist-4v9/rho0.1/hard" in config.cells_of("quick", "tdr", "fig5")
     assert config.cells_of("paper", "tdr", "fig8") == []
 

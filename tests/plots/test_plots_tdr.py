@@ -1,4 +1,4 @@
-"""TDR's figures: each value set in a panel of its own, nothing squeezed or cut, and every number that of the records."""
+"""TDR's figures: each value set in a panel of its own, nothing squeezed, and all numbers those of the records."""
 
 import io
 import math
