@@ -101,8 +101,8 @@ def test_sources_are_taken_out_and_cover_what_is_below(tmp_path):
 
 
 def test_the_grid(config):
-    assert len(config.runs("paper", "tdr")) == 445
-    assert len(config.runs("paper", "tdr", "mnist-4v9")) == 80
+    assert len(config.runs("paper", "tdr")) == 615
+    assert len(config.runs("paper", "tdr", "mnist-4v9")) == 160
     extended = config.with_options(extensions=True).runs("paper", "tdr")
     assert set(extended) > set(config.runs("paper", "tdr"))
     assert "paper/tdr/cifar10-4v9-resnet20/rho0.3/er/seed0" in extended
@@ -157,7 +157,7 @@ REFUSED = {
         "did you mean 'target_inside'?",
     ),
     "unknown key of a schedule": ("factor: 0.1, warmup", "factr: 0.1, factor: 0.1, warmup", "did you mean 'factor'?"),
-    "unknown method": ("methods: [tdr, er, none, hard]", "methods: [tdrr, er, none, hard]", "did you mean 'tdr'?"),
+    "unknown method": ("methods: [tdr_p, none_p, tdr, none, constant]", "methods: [tdr_p, none_p, tdrr, none, constant]", "did you mean 'tdr'?"),
     "unknown module": ("uses: random_weights", "uses: random_weight", "did you mean 'random_weights'?"),
     "unknown option": ("outer_every: { value: 10,", "outer_evry: { value: 10,", "did you mean 'outer_every'?"),
     "forgotten option": ('scale: { value: sum, source: "Ren', 'sc: { value: sum, source: "Ren', "methods.er.options"),
