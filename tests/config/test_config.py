@@ -157,7 +157,11 @@ REFUSED = {
         "did you mean 'target_inside'?",
     ),
     "unknown key of a schedule": ("factor: 0.1, warmup", "factr: 0.1, factor: 0.1, warmup", "did you mean 'factor'?"),
-    "unknown method": ("methods: [tdr_p, none_p, tdr, none, constant]", "methods: [tdr_p, none_p, tdrr, none, constant]", "did you mean 'tdr'?"),
+    "unknown method": (
+        "methods: [tdr_p, none_p, tdr, none, constant]",
+        "methods: [tdr_p, none_p, tdrr, none, constant]",
+        "did you mean 'tdr'?",
+    ),
     "unknown module": ("uses: random_weights", "uses: random_weight", "did you mean 'random_weights'?"),
     "unknown option": ("outer_every: { value: 10,", "outer_evry: { value: 10,", "did you mean 'outer_every'?"),
     "forgotten option": ('scale: { value: sum, source: "Ren', 'sc: { value: sum, source: "Ren', "methods.er.options"),
