@@ -314,6 +314,8 @@ class Material:
 def why_not(config: Config, scale: str, paper: str, experiment: str, setting: str, method: str) -> str:
     """Why a cell has no records."""
     entry = config.experiment(paper, experiment)
+    if reason := config.placeholder(f"{scale}/{paper}/{experiment}/{setting}/{method}/seed0"):
+        return f"a placeholder, not the paper's method: {reason}"
     if entry.status != "ready":
         return entry.reason or "not run"
     if setting not in config.settings_of(scale, paper, experiment):
