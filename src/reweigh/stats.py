@@ -68,6 +68,11 @@ def t_quantile(degrees: float, level: float = LEVEL) -> float:
     return float(stdtrit(degrees, 0.5 + level / 2))
 
 
+def least_sd(resolution: float) -> float:
+    """The sd of a rounding error: of what is known in steps of `resolution` only, no sd can be known to be smaller."""
+    return resolution / math.sqrt(12)
+
+
 # --- claims ----------------------------------------------------------------------------------------------------------
 
 

@@ -170,10 +170,15 @@ class Experiment(Patch):
 
 
 class Method(Stating):
-    """What trains: a module of reweigh.methods with all of its options."""
+    """What trains: a module of reweigh.methods with all of its options.
+
+    `values` says whose they are where paper and code differ: `printed` in the paper, of the authors' `code`, or `ours`.
+    It is no part of a spec.
+    """
 
     title: str
     uses: str
+    values: Literal["printed", "code", "ours"] | None = None
     about: str | None = None
     options: dict[str, Any]
     model: ModelPatch | None = None
@@ -277,14 +282,13 @@ class PublishedRows(Frozen):
         return all(value is None or value == other for value, other in zip(wanted, stated, strict=True))
 
 
-class Excluded(Frozen):
-    """A published number that is not judged, and why: a misprint, or a method that is not here."""
+class Named(Frozen):
+    """Published numbers by what the paper prints beside them."""
 
     table: str
     dataset: str | None = None
     published_setting: str | None = None
     method: str
-    reason: str
 
     def has(self, row: dict[str, str]) -> bool:
         """Whether it speaks of a row of the file."""
@@ -293,10 +297,22 @@ class Excluded(Frozen):
         return all(value is None or value == other for value, other in zip(wanted, stated, strict=True))
 
 
+class Excluded(Named):
+    """A published number that is not judged, and why: a misprint, or a method that is not here."""
+
+    reason: str
+
+
+class Remark(Named):
+    """What a reader must know of a published number; its line shows it beside any verdict."""
+
+    text: str
+
+
 class Published(Frozen):
     """How the rows of `file` map to our runs; what is not in `metrics` keeps its name, without the `_pct` of per cent.
 
-    `baseline` is plain training, from which gains are measured.
+    `baseline` is plain training, from which gains are measured. `remarks` stand beside verdicts, whatever these are.
     """
 
     file: str
@@ -305,6 +321,7 @@ class Published(Frozen):
     metrics: dict[str, str] = {}
     baseline: Name = "none"
     excluded: list[Excluded] = []
+    remarks: list[Remark] = []
 
     def target(self, row: dict[str, str]) -> tuple[str, str, str, str] | None:
         """Experiment, setting, method and metric of a row of `file`, by the first that has it; `None` if none has."""
@@ -321,6 +338,10 @@ class Published(Frozen):
     def excluded_because(self, row: dict[str, str]) -> str | None:
         """Why a row of `file` is not judged; `None` if it is."""
         return next((" ".join(one.reason.split()) for one in self.excluded if one.has(row)), None)
+
+    def remark_on(self, row: dict[str, str]) -> str | None:
+        """What a reader must know of a row of `file`; `None` if there is nothing."""
+        return "; ".join(" ".join(one.text.split()) for one in self.remarks if one.has(row)) or None
 
 
 class Use(Frozen):
@@ -368,3 +389,17 @@ class Paper(Frozen):
     published: Published | None = None
     tuned: dict[Name, Tuned] = {}
     findings: list[Finding] = []
+
+    def plain(self, method: str) -> str:
+        """Plain training that a method's gain is measured from: with the printed or the code's values, as it has them.
+
+        Empty where nothing is published.
+        """
+        if self.published is None:
+            return ""
+        baseline, values = self.published.baseline, self.methods[method].values
+        known = self.methods.get(baseline)
+        if known is None or values in (None, "ours", known.values):
+            return baseline
+        same = (name for name, one in self.methods.items() if one.values == values and one.uses == known.uses)
+        return next(same, baseline)

@@ -27,7 +27,7 @@ from reweigh.scorecard.numbers import number_rows
 from reweigh.scorecard.text import markdown
 
 COLUMNS = [
-    "paper", "kind", "id", "source", "text", "experiment", "setting", "value", "method", "title", "metric",
+    "paper", "kind", "id", "source", "text", "experiment", "setting", "value", "method", "title", "values", "metric",
     "published", "published_sd", "mean", "sd", "n", "low", "high", "difference", "gain", "gain_low", "gain_high",
     "published_gain", "effect", "effect_low", "effect_high", "statistic", "p", "p_holm", "verdict", "scale",
     "scale_note", "status", "note", "runs", "records",

@@ -102,8 +102,7 @@ def spreads(config: Config) -> pd.DataFrame:
     accuracies = {cell: rows.set_index("seed")["test_accuracy"] for cell, rows in kept.groupby(columns)}
     differences = []
     for cell, ours in accuracies.items():
-        published = config.paper(cell[0]).published
-        plain = (*cell[:3], published.baseline if published else "")
+        plain = (*cell[:3], config.paper(cell[0]).plain(cell[3]))
         if cell != plain and plain in accuracies:
             differences.append((ours - accuracies[plain]).std(ddof=1))
     sds_of = {

@@ -19,7 +19,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from reweigh import stats
+from reweigh import metrics
 from reweigh.analysis.tables import expand_runs
 from reweigh.config.grid import Config
 from reweigh.config.specs import SCALES
@@ -31,13 +31,11 @@ FOLDER = Path(__file__).parent
 
 # Every verdict: a symbol, because not everyone can tell colours apart, and its meaning in half a sentence.
 NUMBER_VERDICTS = {
-    "replicated": (
-        "=",
-        "the published value lies within our interval widened by its tolerance, and the interval is narrow",
-    ),
-    "better": ("↑", "our interval lies wholly above the published value and its tolerance"),
-    "worse": ("↓", "our interval lies wholly below the published value and its tolerance"),
+    "replicated": ("=", "our 90 % interval lies within twice the tolerance of the published value"),
+    "better": ("↑", "our 95 % interval lies wholly beyond the published value and its tolerance, on the better side"),
+    "worse": ("↓", "our 95 % interval lies wholly beyond the published value and its tolerance, on the worse side"),
     "inconclusive": ("?", "we have too few runs, or they scatter too much, to decide"),
+    "degenerate": ("∅", "all our runs diverged, predict one class or did not move: they decide nothing"),
     "not run": ("·", "we have no runs to compare; the note says why"),
     "not reported": ("–", "the paper leaves the cell empty"),
     "not judged": ("×", "a misprint, or a method that is not implemented; the note says which"),
@@ -217,7 +215,7 @@ def _notes(note: str, rule: str) -> tuple[list[str], list[str]]:
 
 def _lengths(row: Row) -> list[float]:
     """What the axis of a small plot must cover: the difference and the tolerance, but not a wide interval."""
-    return [] if row["difference"] is None else [row["difference"], stats.tolerance(row["published_sd"])]
+    return [] if row["difference"] is None else [row["difference"], _tau(row)]
 
 
 def _plot(row: Row, reach: float) -> dict[str, float] | None:
@@ -225,8 +223,12 @@ def _plot(row: Row, reach: float) -> dict[str, float] | None:
     if row["difference"] is None or not reach:
         return None
     low, high = (row["difference"] if row[end] is None else row[end] - row["published"] for end in ("low", "high"))
-    ends = {"tau": stats.tolerance(row["published_sd"]), "low": low, "high": high, "mean": row["difference"]}
+    ends = {"tau": _tau(row), "low": low, "high": high, "mean": row["difference"]}
     return {name: round(max(-1.2 * AXIS, min(1.2 * AXIS, AXIS * end / reach)), 1) for name, end in ends.items()}
+
+
+def _tau(row: Row) -> float:
+    return metrics.of(row["metric"]).tolerance_of(row["published"], row["published_sd"])
 
 
 def _filters(rows: list[Row]) -> dict[str, list[tuple[str, str]]]:

@@ -12,7 +12,7 @@ from reweigh.errors import ConfigError, ReweighError
 from reweigh.scorecard.claim_tests import DIFFERENCES
 from reweigh.scorecard.text import TEST_NAMES, p_value, table
 
-NUMBER_VERDICTS = ("replicated", "better", "worse", "inconclusive", "not run")
+NUMBER_VERDICTS = ("replicated", "better", "worse", "inconclusive", "degenerate", "not run")
 CLAIM_VERDICTS = ("holds", "fails", "inconclusive", "not run")
 DECIDED = ("holds", "fails")
 

@@ -8,10 +8,12 @@ import pandas as pd
 from reweigh.config.grid import Config
 
 RULE = """
-A published number p with standard deviation s has the tolerance τ = max(0.01, s). It is compared with the 95 % Student
-interval of our mean over seeds. The verdict is `better` or `worse` if the interval lies wholly beyond p ± τ;
-`replicated` if p lies within the interval widened by τ and the interval is at most 2τ wide; else `inconclusive`.
-A number is `not judged` if it is a misprint or belongs to a method that is not implemented; its note says which. Claims
+A published number p with standard deviation s has the tolerance τ = max(one point, s); metrics that are no share of
+examples have tolerances of their own. It is compared with Student intervals of our mean over seeds. The verdict is
+`better` or `worse` if the 95 % interval lies wholly beyond p ± τ, on the side that is better or the other one;
+`replicated` if the 90 % interval lies within p ± 2τ, which is two one-sided tests at 5 %; else `inconclusive`. It is
+`degenerate` if all our runs diverged, predict one class or did not move. A number is `not judged` if it is a misprint
+or belongs to a method that is not implemented; its note says which. Claims
 are decided by two-sided tests on paired seeds. Their p values are corrected by Holm's method over the paper's claims,
 and a claim `holds` or `fails` below 0.05. A claim about several places holds if it holds at each of them. *Gain* is the
 mean difference to our own plain training at equal budget, seed by seed. Our numbers are always those of the last epoch;
