@@ -43,7 +43,7 @@ def _without_runs(paper: str, row: dict[str, Any]) -> dict[str, Any]:
     """The line of a number that belongs to no cell of ours."""
     base, excluded = _base(paper, row), row["excluded"]
     verdict = "not reported" if base["published"] is None else "not judged" if excluded else "not run"
-    note = excluded or "no run of ours belongs to it"
+    note = "; ".join(text for text in (excluded or "no run of ours belongs to it", row["remark"]) if text)
     return {**base, "n": 0, "verdict": verdict, "status": "not run", "note": note}
 
 
@@ -77,7 +77,6 @@ def _ours(
         "value": value if isinstance(value, str) else f"{value:g}",
         "method": method,
         "title": config.paper(paper).methods[method].title,
-        "values": config.paper(paper).methods[method].values,
         **ours,
         "metric": metric,
         "difference": None if mean is None or ours["mean"] is None or excluded else ours["mean"] - mean,

@@ -25,6 +25,7 @@ from reweigh.config.grid import Config
 from reweigh.config.specs import SCALES
 from reweigh.records import lineage
 from reweigh.scorecard.heatmap import panels
+from reweigh.scorecard.rates import false_decisions
 from reweigh.scorecard.text import RULE, TEST_NAMES, p_value
 
 FOLDER = Path(__file__).parent
@@ -50,9 +51,9 @@ VERDICTS = {**CLAIM_VERDICTS, **NUMBER_VERDICTS}
 SILENT = ("not run", "not reported", "not judged")  # verdicts without runs: tables of nothing else are folded at first
 AXIS = 50  # half the width of a small plot, in its own units
 KEPT = (  # the columns of a line that the page's script reads
-    "paper", "kind", "id", "key", "where", "text", "title", "panel", "value", "metric", "dataset", "methods", "verdict",
-    "published", "published_sd", "mean", "sd", "low", "high", "difference", "gain", "gain_low", "gain_high",
-    "published_gain", "effect", "effect_low", "effect_high", "n", "p", "p_holm", "note", "records",
+    "paper", "kind", "id", "key", "where", "text", "title", "value_set", "panel", "value", "metric", "dataset",
+    "methods", "verdict", "published", "published_sd", "mean", "sd", "low", "high", "difference", "gain", "gain_low",
+    "gain_high", "published_gain", "effect", "effect_low", "effect_high", "n", "p", "p_holm", "note", "records",
 )  # fmt: skip
 
 Row = dict[str, Any]
@@ -61,7 +62,15 @@ Row = dict[str, Any]
 def page(config: Config, scale: str, lines: pd.DataFrame, records: dict[str, dict[str, Any]]) -> str:
     """The page of a scale. `lines` are those of `score`; `records` are those that they were scored from, by run."""
     rows = rows_of(config, lines)
-    papers = [_paper(config, name, [row for row in rows if row["paper"] == name]) for name in _distinct(rows, "paper")]
+    papers = [
+        _paper(
+            config,
+            name,
+            [row for row in rows if row["paper"] == name],
+            false_decisions(lines[lines["paper"] == name]).text,
+        )
+        for name in _distinct(rows, "paper")
+    ]
     style, script = ((FOLDER / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     return _template().render(
         scale=scale,
@@ -159,7 +168,7 @@ def _spaced(source: str) -> str:
 # --- what the template shows -----------------------------------------------------------------------------------------
 
 
-def _paper(config: Config, name: str, rows: list[Row]) -> dict[str, Any]:
+def _paper(config: Config, name: str, rows: list[Row], chance: str) -> dict[str, Any]:
     paper = config.paper(name)
     numbers, claims = ([row for row in rows if row["kind"] == kind] for kind in ("number", "claim"))
     rules = {claim.id: claim for claim in paper.claims}
@@ -172,6 +181,7 @@ def _paper(config: Config, name: str, rows: list[Row]) -> dict[str, Any]:
         "paper": paper,
         "counts": {"number": _verdict_counts(numbers), "claim": _verdict_counts(claims)},
         "totals": {"number": len(numbers), "claim": len(claims)},
+        "chance": chance,
         "cuts": {config.experiment(name, key).title: " ".join(cut.split()) for key, cut in cuts.items()},
         "claims": claims,
         "claims_folded": _silent(claims),
@@ -318,7 +328,7 @@ def _template() -> Any:
         "p": p_value,
         "symbol": lambda verdict: VERDICTS[verdict][0],
         "css": lambda verdict: "v-" + verdict.replace(" ", "-"),
-        "words": lambda name: name.replace("_", " "),
+        "metric": lambda name: metrics.of(name).label,
         "ticks": _ticks,
     }
     return environment.from_string((FOLDER / "page.html").read_text(encoding="utf-8"))

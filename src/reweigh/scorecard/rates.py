@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.special import chdtri, gammaln, ndtr
 
 from reweigh import metrics, stats, verdicts
@@ -118,6 +119,61 @@ def expect(function: Callable[[np.ndarray], np.ndarray], sd: float, degrees: int
         weight = WEIGHTS * (high - low) / 2 * np.exp(log_density) * math.sqrt(degrees) / sd
         total = total + function(s) @ weight
     return np.asarray(total)
+
+
+@dataclass(frozen=True)
+class Chance:
+    """How many `better` and `worse` chance alone would give over the numbers of a scorecard.
+
+    judged    numbers with an interval of ours, each of which could have been called so
+    decided   how many are
+    bound     how many are expected to be called so, at most, though each is within its tolerance of our true mean
+    if_equal  how many, if each were our true mean
+    """
+
+    judged: int
+    decided: int
+    bound: float
+    if_equal: float
+
+    @property
+    def text(self) -> str:
+        """A sentence for readers."""
+        if not self.judged:
+            return "No published number has an interval of ours yet."
+        return (
+            f"{self.decided} of {self.judged} published numbers with an interval of ours are better or worse. If all "
+            f"were within their tolerance of our true means, chance would call at most {self.bound:.2g} so on average "
+            f"(each at the edge of its tolerance), and {_few(self.if_equal)} if they were our true means."
+        )
+
+
+def false_decisions(lines: pd.DataFrame) -> Chance:
+    """What `better` and `worse` would be expected among a scorecard's lines if each number were replicated.
+
+    The true sd of each line is taken to be the one found. The chance grows with the true gap, so that it is largest at
+    the edge of the tolerance: 2.5 % on the side of the edge, and what little the other side adds.
+    """
+    plain = lines["verdict"].str.rpartition(": ")[2]
+    judged = lines[(lines["kind"] == "number") & plain.isin(VERDICTS) & (lines["n"] >= 2)]
+    bound = if_equal = 0.0
+    for line in judged.to_dict("records"):
+        tau = metrics.of(line["metric"]).tolerance_of(line["published"], line["published_sd"])
+        at_edge, at_zero = (_wrong(gap, line["sd"], int(line["n"]), tau) for gap in (tau, 0.0))
+        bound, if_equal = bound + at_edge, if_equal + at_zero
+    return Chance(len(judged), int(plain[judged.index].isin(("better", "worse")).sum()), bound, if_equal)
+
+
+def _wrong(gap: float, sd: float, n: int, tau: float) -> float:
+    """How often n runs are called better or worse at a true gap within the tolerance."""
+    if sd <= 1e-9 * max(tau, 1e-9):  # nothing varies: the interval is a point, the edge of the tolerance a coin toss
+        return (1 - stats.LEVEL) / 2 if gap else 0.0
+    _, better, worse, _ = rates_given(Case(gap, sd, n), tau)
+    return float(better + worse)
+
+
+def _few(count: float) -> str:
+    return "fewer than 0.001" if count < 0.001 else f"{count:.2g}"
 
 
 def shares(decided: np.ndarray) -> Rates:

@@ -5,7 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from reweigh import metrics
 from reweigh.config.grid import Config
+from reweigh.scorecard.rates import false_decisions
 
 RULE = """
 A published number p with standard deviation s has the tolerance τ = max(one point, s); metrics that are no share of
@@ -52,7 +54,12 @@ def markdown(config: Config, scale: str, lines: pd.DataFrame) -> str:
 def _paper(config: Config, scale: str, name: str, lines: pd.DataFrame) -> list[str]:
     paper = config.paper(name)
     numbers, claims = lines[lines["kind"] == "number"], lines[lines["kind"] == "claim"]
-    parts = [f"## {paper.title}", f"{paper.citation}. <{paper.url}>", _counts(numbers, claims)]
+    parts = [
+        f"## {paper.title}",
+        f"{paper.citation}. <{paper.url}>",
+        _counts(numbers, claims),
+        false_decisions(lines).text,
+    ]
     cuts = _cuts(lines) if scale != "paper" else ""
     if cuts:
         parts.append(f"What scale `{scale}` cuts:\n\n{cuts}")
@@ -86,7 +93,8 @@ def _numbers(group: pd.DataFrame) -> str:
             "experiment": _text(row.experiment),
             "value": _text(row.value),
             "method": _text(row.title),
-            "metric": row.metric.replace("_", " "),
+            "value set": _text(row.value_set),
+            "metric": metrics.of(row.metric).label,
             "published": _spread(row.published, row.published_sd),
             "ours": _spread(row.mean, row.sd),
             "95 % interval": _interval(row.low, row.high),
@@ -107,6 +115,7 @@ def _claims(group: pd.DataFrame, tests: dict[str, str]) -> str:
         {
             "claim": row.text,
             "where": _text(row.source),
+            "value set": _text(row.value_set),
             "test": tests[row.id],
             "effect (weakest place)": _number(row.effect, 4),
             "95 % interval": _interval(row.effect_low, row.effect_high),
