@@ -48,11 +48,12 @@ def verdict(
     >>> verdict(0.30, None, [0.20, 0.21, 0.20], error)
     'better'
     """
-    if (stated := _number(published)) is None:
+    reported = stats.numbers([published])
+    if not reported:
         return "not reported"
     if not metric.direction:
         return "not judged"
-    found = [number for value in values if (number := _number(value)) is not None]
+    stated, found = reported[0], stats.numbers(values)
     if metric.absolute:
         stated, found = abs(stated), [abs(number) for number in found]
     if len(found) < 2:
@@ -73,7 +74,3 @@ def interval(values: Sequence[float], least_sd: float = 0.0, level: float = stat
     mean, sd = statistics.fmean(values), max(statistics.stdev(values), least_sd)
     half = stats.t_quantile(len(values) - 1, level) * sd / math.sqrt(len(values))
     return mean - half, mean + half
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
