@@ -26,7 +26,7 @@ from reweigh.provenance.explain.published import PublishedNumbers
 
 Line = dict[str, str]
 Chain = tuple[dict[str, Any], dict[str, Any] | None]
-SHOWN = ("title", "value")  # names that come from the config and not from the runs
+SHOWN = ("title", "value", "value_set")  # names that come from the config and not from the runs
 HIDDEN = ("runs", "records", "text", "scale_note")
 
 
@@ -245,6 +245,8 @@ class _Evidence:
         setting = experiment.settings.get(line.get("setting", "")) if experiment else None
         if method and experiment and "title" in line:
             self.recomputed["title"] = method.title
+        if method and line.get("kind") == "number" and "value_set" in line:
+            self.recomputed["value_set"] = method.values or ""
         if setting and "value" in line:
             value = setting.value if isinstance(setting.value, str) else f"{setting.value:g}"
             label = setting.label or value
