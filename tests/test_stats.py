@@ -181,7 +181,7 @@ def test_spreads_that_do_not_vary_decide_nothing_by_themselves() -> None:
 
 
 def test_three_runs_at_one_place_never_tell_spreads_apart() -> None:
-    """The middle one lies at a distance of 0, always: a constant beside two equal ends is the most there can be."""
+    """The middle one lies at a distance of 0, always: a constant beside two equal ends is the utmost."""
     found = stats.spread_ratio(by_seed([[0.5] * 3]), by_seed([[0.0, 0.5, 1.0]]))
     assert found.statistic == pytest.approx(2.0) and 2 * found.p_for > 0.1
 
