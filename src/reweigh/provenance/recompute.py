@@ -27,7 +27,7 @@ from reweigh.records import record
 from reweigh.records.lineage import value_of
 
 TOLERANCE = 1e-5  # a csv holds six significant digits
-FEATURES = (MAP_POINT, AGREEMENT)  # of one run each; no mean over seeds
+FEATURES = (MAP_POINT, AGREEMENT)  # of the runs that kept features, which need not be all of a cell
 
 
 def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = ".") -> dict[str, Any] | None:
@@ -47,7 +47,7 @@ def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = "
     if metric.endswith(DIFFERENCE):
         return _difference(row, bodies)
     if metric == AGREEMENT:
-        return {"mean": _agreement(row, bodies[0], root), "n": 1}
+        return _summary([value for body in bodies if (value := _agreement(row, body, root)) is not None])
     if metric not in bodies[0]["metrics"] and metric not in bodies[0]["curves"]:
         return None
     epoch = number(row.get("epoch"))
@@ -68,6 +68,12 @@ def value_at(body: dict[str, Any], metric: str, epoch: float | None) -> float | 
     return None if epoch is not None and not epoch.is_integer() else value_of(body, metric, epoch)
 
 
+def _summary(values: list[float]) -> dict[str, Any]:
+    """Mean over runs, with what a line says of it."""
+    ours = stats.summarise(values)
+    return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high}
+
+
 def _difference(row: dict[str, Any], bodies: list[dict[str, Any]]) -> dict[str, Any]:
     """The mean difference of a line's method and the one that it stands `against`, on the seeds that both have."""
     metric = row["metric"].removesuffix(DIFFERENCE)
@@ -75,16 +81,13 @@ def _difference(row: dict[str, Any], bodies: list[dict[str, Any]]) -> dict[str, 
     for body in bodies:
         if (value := value_of(body, metric)) is not None:
             sides[body["spec"]["method"] == row["against"]][body["spec"]["seed"]] = value
-    ours = stats.summarise([value - sides[1][seed] for seed, value in sides[0].items() if seed in sides[1]])
-    return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high}
+    return _summary([value - sides[1][seed] for seed, value in sides[0].items() if seed in sides[1]])
 
 
 def _of_group(row: dict[str, Any], bodies: list[dict[str, Any]]) -> dict[str, Any]:
     """The mean over runs of what they say of one group, whose number is the line's `class`."""
     group = number(row.get("class"))
-    values = [value for body in bodies if (value := _share_of_group(body, row["metric"], group)) is not None]
-    ours = stats.summarise(values)
-    return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high}
+    return _summary([value for body in bodies if (value := _share_of_group(body, row["metric"], group)) is not None])
 
 
 def _share_of_group(body: dict[str, Any], metric: str, group: float | None) -> float | None:
@@ -103,8 +106,7 @@ def _side_weights(row: dict[str, Any], bodies: list[dict[str, Any]], root: str |
     """The mean weight of the examples of frequent, or of rare, classes in one epoch, over runs."""
     side, epoch = row["metric"].removesuffix("_weight"), number(row.get("epoch"))
     frames = [frame for body in bodies if (frame := majority_and_minority_weights(body, root)) is not None]
-    ours = stats.summarise([value for frame in frames for value in frame[frame["epoch"] == epoch][side].dropna()])
-    return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high}
+    return _summary([value for frame in frames for value in frame[frame["epoch"] == epoch][side].dropna()])
 
 
 def _ridge(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path) -> dict[str, Any] | None:
@@ -211,7 +213,7 @@ def _unlike_bodies(row: dict[str, Any], bodies: list[dict[str, Any]], paper: str
     seed = row.get("seed") or ""
     if seed and [float(spec["seed"]) for spec in specs] != [number(seed)]:
         return f"seed {seed}, but its runs are of seed {', '.join(str(spec['seed']) for spec in specs)}"
-    expected = _status(bodies, bool(seed)) if known or metric in GROUPS else "run"
+    expected = _status(bodies, bool(seed)) if known or metric in (*FEATURES, *GROUPS) else "run"
     return "" if row.get("status", expected) == expected else f"status {row['status']}, its runs say {expected}"
 
 
