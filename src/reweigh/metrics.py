@@ -138,6 +138,7 @@ _ALL: Iterable[Metric] = (
     _neither("steps", "steps", "steps", "costs"),
     _neither("class_weights", "class weights", "weight", "trace"),
     _neither("mean_weights", "mean weights of examples", "weight", "trace"),
+    _share("nearest_neighbour_agreement", "nearest neighbours of one class", "trace"),
     # what papers print besides
     _share("top1_test_accuracy", "top-1 test accuracy"),
     _share("top1_acc", "top-1 accuracy"),

@@ -235,6 +235,7 @@ class Claim(Frozen):
         "minority_weighs_more",
         "costs_more",
         "costs_at_most",
+        "separates_better",
     ]
     experiment: Name
     settings: list[Name] | None = None

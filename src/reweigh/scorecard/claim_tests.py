@@ -14,6 +14,7 @@ from reweigh.analysis.degenerate import degenerate
 from reweigh.analysis.resolution import FLOAT32, ratio_resolution
 from reweigh.analysis.tables import class_weights, inverse_frequency_correlation, majority_and_minority_weights
 from reweigh.config.grid import Config
+from reweigh.scorecard import feature_tests
 from reweigh.scorecard.evidence import Evidence
 from reweigh.stats import Comparison
 
@@ -166,7 +167,8 @@ def correlations(evidence: Evidence, setting: str) -> list[tuple[float | None, f
     return correlations
 
 
-DIFFERENCES = ("greater", "greater_on_average", "grows", "within", "explained_by")  # tests whose effect is a difference
+# Tests whose effect is a difference.
+DIFFERENCES = ("greater", "greater_on_average", "grows", "within", "explained_by", *feature_tests.DIFFERENCES)
 COSTS = ("costs_more", "costs_at_most")  # tests of what a step costs
 
 TESTS: dict[str, Test] = {
@@ -180,4 +182,5 @@ TESTS: dict[str, Test] = {
     "costs_at_most": costs_at_most,
     "weights_not_inverse_frequency": weights_not_inverse_frequency,
     "minority_weighs_more": minority_weighs_more,
+    **feature_tests.TESTS,
 }

@@ -28,9 +28,9 @@ class Evidence:
 
     @property
     def settings(self) -> list[str]:
-        """The claim's settings that exist at this scale."""
+        """The claim's settings that exist at this scale, in its own order, as `grows` tells a first from a second."""
         there = self.config.settings_of(self.scale, self.paper, self.claim.experiment)
-        return [name for name in there if self.claim.settings is None or name in self.claim.settings]
+        return [name for name in self.claim.settings or there if name in there]
 
     @property
     def methods(self) -> list[str]:

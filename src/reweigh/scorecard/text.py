@@ -34,6 +34,7 @@ TEST_NAMES = {
     "costs_at_most": "t test of logarithms of paired ratios",
     "weights_not_inverse_frequency": "one-sample t test of correlations",
     "minority_weighs_more": "one-sample t test of ratios",
+    "separates_better": "paired t test",
 }
 
 
