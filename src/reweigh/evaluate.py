@@ -64,6 +64,7 @@ def metrics(counts: np.ndarray, two_class: bool, group_is_label: bool) -> dict[s
     minority_recall        TP/(TP+FN) and TP/(TP+FP) of label 0, the minority of a two-class task; else None
     minority_precision     None also where nothing was predicted as minority
     confusion              labels by predictions; the examples without a prediction are in none of its columns
+    group_confusion        the same of each group; absent where the groups are the labels
     """
     table, classes = counts.sum(0), counts.shape[1]
     recalls = [share(table[label, label], table[label].sum()) for label in range(classes)]
@@ -76,5 +77,6 @@ def metrics(counts: np.ndarray, two_class: bool, group_is_label: bool) -> dict[s
         "minority_recall": recalls[0] if two_class else None,
         "minority_precision": share(table[0, 0], table[:, 0].sum()) if two_class else None,
         "confusion": table[:, :classes].tolist(),
+        **({} if group_is_label else {"group_confusion": counts[:, :, :classes].tolist()}),
         "test_size": int(table.sum()),
     }

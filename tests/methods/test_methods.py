@@ -131,7 +131,7 @@ def test_random_weights_do_not_wait_for_their_copy_to_a_gpu(problem, monkeypatch
     expected = method.draw(4, 0)
     method.drawn = OnAGpu()
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda drawn: ("pinned", drawn))
-    method.prepare(base.Position(0, 0, base.Stage("train", 1), 0, 1))
+    method.prepare(base.Position(0, 0, base.Stage("train", 1), 0, 1, 0.1))
     (((pinned, drawn), non_blocking),) = method.drawn.copies
     assert pinned == "pinned" and non_blocking and torch.equal(drawn, expected)
 

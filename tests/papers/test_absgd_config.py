@@ -257,6 +257,21 @@ def test_controls_have_the_rate_that_the_hidden_factors_make(config):
             assert absgd["from_epoch"] == sgd["rate_factor"]["from_epoch"]
 
 
+@pytest.mark.parametrize("experiment", ["gamma-cifar10", "gamma-cifar100"])
+def test_without_momentum_either_term_is_off_and_nothing_else_differs(extended, experiment):
+    """§3.5: "without the momentum term, i.e. γ = 1"; or the β of eq. (2), at the same rate and at the same step."""
+    cells = extended.cells("paper", "absgd", experiment)
+    base = spec(extended, f"paper/absgd/{experiment}/lt-rho100/absgd_gamma0.5")
+    for method, where, changed in (
+        ("absgd_gamma1", "method_options", {"gamma": 1.0}),
+        ("absgd_beta0", "training", {"momentum": 0.0}),
+        ("absgd_beta0_rate10", "training", {"momentum": 0.0, "learning_rate": 1.0}),
+    ):
+        cell = f"paper/absgd/{experiment}/lt-rho100/{method}"
+        assert cell in cells
+        assert spec(extended, cell) == {**base, "method": method, where: {**base[where], **changed}}
+
+
 def test_nothing_is_tuned_on_test_data(extended):
     rules = extended.paper("absgd").tuned
     assert {rule.experiment for rule in rules.values()} == {

@@ -232,7 +232,10 @@ def spoil(value):
 SIZE, EPOCHS_BEFORE, LAST = 10, 4, 13  # steps 0 to LAST are taken of each stage, after so many epochs of it
 COUNTS = (10.0, 40.0)
 PICTURE = (1, 28, 28)
-TRAINING = {"epochs": EPOCHS_BEFORE, "batch_size": SIZE, "weight_decay": 0.002, "drop_last": True}
+TRAINING = {
+    "epochs": EPOCHS_BEFORE, "batch_size": SIZE, "weight_decay": 0.002, "drop_last": True,
+    "learning_rate": 0.05, "schedule": {"name": "constant"},
+}  # fmt: skip
 
 
 def part(labels, seed, shape=(4,), rows=slice(None)):
@@ -262,7 +265,8 @@ def course_of(method_class, options, counts, target):
         validation=held_out,
     )
     method = method_class(copy.deepcopy(dict(options)), context)
-    parts = {"train": train, "members": train, "train+validation": part(labels, 1, PICTURE)}
+    more = part(labels, 1, PICTURE)
+    parts = {"train": train, "members": train, "train+validation": more, "train+target": more}
     return method, courses(method, SimpleNamespace(of=lambda stage: parts[stage.part]), TRAINING, 0)
 
 

@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 
 from reweigh import stats
+from reweigh.analysis.degenerate import ONE_CLASS, lost
+from reweigh.analysis.published import published
 from reweigh.config.files import CONFIG
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
@@ -28,7 +30,6 @@ METRICS = (
     "test_accuracy", "balanced_accuracy", "minority_recall", "minority_precision", "best_epoch_test_accuracy",
     "validation_accuracy",
 )  # fmt: skip
-PERCENT = "_pct"  # the ending of a published metric that is given in percent
 COSTS = ("seconds", "gpu_seconds", "peak_bytes", "steps")
 
 
@@ -62,7 +63,8 @@ def _read(path: Path, changed: int, size: int) -> dict[str, Any]:
 def table(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """One row a run: the parts of its name, status, metrics (fractions), costs, device and digest.
 
-    A run that diverged is a result without a score: it has no metrics, whatever an old record states.
+    `lost` says why a run decides nothing (see `degenerate.lost`), and is empty for others. A run that
+    diverged is a result without a score: it has no metrics, whatever an old record states.
     """
     rows = [
         {
@@ -73,22 +75,18 @@ def table(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
             **{name: body.get(name) for name in COSTS},
             "device": body["device"]["name"],
             "packed": body["device"]["kind"] == "cuda" and body["device"]["runs_at_once"] > 1,
-            "collapsed": _collapsed(body),
+            "runs_at_once": body["device"]["runs_at_once"],
+            "lost": (why := lost(body)),
+            "collapsed": why == ONE_CLASS,
             "digest": body["digest"],
         }
         for run, body in records.items()
     ]
-    columns = ["run", *RunName._fields, "status", *METRICS, *COSTS, "device", "packed", "collapsed", "digest"]
+    columns = ["run", *RunName._fields, "status", *METRICS, *COSTS, "device", "packed", "runs_at_once", "lost",
+               "collapsed", "digest"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns).astype(
         {**dict.fromkeys(METRICS, float), "packed": bool, "collapsed": bool}
     )
-
-
-def _collapsed(body: dict[str, Any]) -> bool:
-    """Whether a trained model ended by predicting one class for every test example."""
-    if body["status"] != "finished" or not body["steps"]:
-        return False
-    return int((np.asarray(body["metrics"]["confusion"]).sum(0) > 0).sum()) <= 1
 
 
 def load_cells(config: Config, cells: Iterable[str]) -> pd.DataFrame:
@@ -336,30 +334,3 @@ def material_of(
         records=records,
         published=published(config, paper),
     )
-
-
-PUBLISHED = ("paper", "table_or_figure", "dataset", "setting", "method", "metric", "mean", "std")
-
-
-def published(config: Config, paper: str) -> pd.DataFrame:
-    """The paper's numbers, each with what it belongs to: experiment, setting_name, method_name (or None), metric.
-
-    They are as printed, except that percentages become fractions, as ours are. `excluded` says why a number is not
-    judged; it is None for a number that is.
-    """
-    mapping = config.paper(paper).published
-    if mapping is None:
-        return pd.DataFrame(columns=[*PUBLISHED, "experiment", "setting_name", "method_name", "excluded"])
-    path = config.root / mapping.file
-    if not path.is_file():
-        raise ConfigError(
-            f"{path} is missing, though {config.place(paper, 'published', 'file')} names it as the published numbers"
-        )
-    rows = pd.read_csv(path, dtype={"mean": float, "std": float})
-    printed = rows.to_dict("records")
-    targets = [mapping.target(row) or (None, None, None, mapping.metric(row)) for row in printed]
-    percent = rows["metric"].str.endswith(PERCENT)
-    rows.loc[percent, ["mean", "std"]] = (rows.loc[percent, ["mean", "std"]] / 100).round(10)
-    for place, column in enumerate(("experiment", "setting_name", "method_name", "metric")):
-        rows[column] = pd.Series([target[place] for target in targets], dtype=object)  # so that None stays None
-    return rows.assign(excluded=pd.Series([mapping.excluded_because(row) for row in printed], dtype=object))

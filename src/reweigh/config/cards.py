@@ -31,7 +31,7 @@ class PlannedStage(NamedTuple):
     sampling: str = "uniform"  # one of reweigh.data.sampling
     batch_size: int | None = None  # None: that of the spec's training block
     train: str = "all"  # what is trained, as in Stage: all, or a part of the head
-    part: str = "train"  # what it trains on: train, train+validation, or members of train
+    part: str = "train"  # what it trains on: train, train+validation, train+target, or members of train
     share: float = 1.0  # of members: what share of train they are, however the method rounds it
     members: Callable[[Sequence[int]], Sequence[int]] | None = None  # how many of each class of so many; None: unknown
 

@@ -165,7 +165,11 @@ def _check_parts(spec: dict[str, Any], where: str) -> None:
     if card.follows(options).get("target") and not split["target_size"]:
         raise ConfigError(f"{where}: {spec['uses']} learns from a target set, but target_size is 0; ask for some")
     training = spec["training"]
-    trained_on = any(stage.part == "train+validation" for stage in card.stages(options, training["epochs"]))
+    parts = {stage.part for stage in card.stages(options, training["epochs"])}
+    if "train+target" in parts and (not split["target_size"] or split["target_inside"]):
+        trouble = "it is in the training set already (target_inside)" if split["target_size"] else "target_size is 0"
+        raise ConfigError(f"{where}: {spec['uses']} adds the target set to the training set, but {trouble}")
+    trained_on = "train+validation" in parts
     for key, says in (("evaluate_on", [training.get("evaluate_on")]), ("also_measure", training.get("also_measure"))):
         if trained_on and "validation" in (says or ()):
             raise ConfigError(

@@ -18,6 +18,7 @@ from reweigh.errors import ConfigError
 
 CONFIG = "config/config.yaml"
 METHODS, PROTOCOLS, PAPERS = "config/methods", "config/protocols", "config/papers"
+PUBLISHED = "data/published"  # the numbers of the papers: no YAML, but checked with it
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SHARED = ("methods", "protocols", "blocks")
 TEXT, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
@@ -58,10 +59,11 @@ class Node:
 
 
 def stamp(root: Path) -> tuple[tuple[str, int, int], ...]:
-    """Every file of the config, with the time and size by which a change is seen: the cheap key of a cache."""
+    """Every file that the config is checked with, and the time and size by which a change is seen: a cheap key."""
     paths = [root / CONFIG]
     for folder in (METHODS, PROTOCOLS, PAPERS):
         paths += sorted((root / folder).rglob("*.yaml"))
+    paths += sorted((root / PUBLISHED).glob("*.csv"))
     return tuple((str(path.relative_to(root)), *_stamp(path)) for path in paths)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
 
+from reweigh import metrics
 from reweigh.config.specs import (
     AllSplit,
     Augment,
@@ -293,7 +294,7 @@ class Excluded(Frozen):
 
 
 class Published(Frozen):
-    """How the rows of `file` map to our runs; what is not in `metrics` keeps its name.
+    """How the rows of `file` map to our runs; what is not in `metrics` keeps its name, without the `_pct` of per cent.
 
     `baseline` is plain training, from which gains are measured.
     """
@@ -315,7 +316,7 @@ class Published(Frozen):
 
     def metric(self, row: dict[str, str]) -> str:
         """What the metric of a row of `file` is called here."""
-        return self.metrics.get(row["metric"], row["metric"])
+        return self.metrics.get(row["metric"]) or metrics.printed(row["metric"])[0].name
 
     def excluded_because(self, row: dict[str, str]) -> str | None:
         """Why a row of `file` is not judged; `None` if it is."""

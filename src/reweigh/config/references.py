@@ -1,8 +1,7 @@
 """What a paper says of results must speak of what exists: claims, published numbers, rules of tuning."""
 
-import csv
-from typing import Any
-
+from reweigh import metrics
+from reweigh.config import published
 from reweigh.config.grid import Config
 from reweigh.config.models import Claim, Paper, Tuned
 from reweigh.config.validation import lookup
@@ -27,6 +26,7 @@ def _check_claim(where: str, paper: Paper, claim: Claim) -> None:
             lookup(f"method of {claim.experiment}", method, experiment.with_extensions, where)
     for setting in claim.settings or ():
         lookup("setting", setting, experiment.settings, where)
+    lookup("metric", claim.metric, metrics.RECORDED, where)
     if claim.test == "grows" and len(claim.settings or experiment.settings) != 2:
         raise ConfigError(f"{where}: test grows compares two settings; name two, the one with the smaller gain first")
 
@@ -58,17 +58,23 @@ def _check_published(config: Config, name: str, paper: Paper) -> None:
         lookup("setting", row.setting, experiment.settings, where)
         for method in (row.methods or {}).values():
             lookup("method", method, paper.methods, where)
-    rows = _rows(config, paper.published.file) if paper.published.excluded else []
+    rows = published.read(config.root, paper.published.file)
     for number, one in enumerate(paper.published.excluded):
         if rows and not any(one.has(row) for row in rows):
             place = config.place(name, "published", "excluded", str(number))
             raise ConfigError(f"{place}: published.excluded: {paper.published.file} has no {one.table} {one.method}")
+    for printed, ours in paper.published.metrics.items():
+        _check_metric(
+            f"{config.place(name, 'published', 'metrics', printed)}: published.metrics.{printed}", printed, ours
+        )
 
 
-def _rows(config: Config, file: str) -> list[dict[str, Any]]:
-    """The published numbers; none where the file is not there, as on a machine that only trains."""
-    path = config.root / file
-    if not path.is_file():
-        return []
-    with path.open(newline="") as lines:
-        return list(csv.DictReader(lines))
+def _check_metric(where: str, printed: str, ours: str) -> None:
+    """A printed metric may be compared with one of ours that is judged as it is: an error is no accuracy."""
+    known, _ = metrics.printed(printed, where)
+    other = metrics.of(ours, where)
+    if not known.like(other):
+        raise ConfigError(
+            f"{where}: {ours} is judged otherwise than {known.name} (direction, unit or tolerance); "
+            "leave the line out, or name a metric of the same kind"
+        )

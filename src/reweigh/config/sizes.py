@@ -217,6 +217,10 @@ def stage_sizes(data: dict[str, Any], stage: PlannedStage) -> list[int]:
     sizes = training_sizes(data)
     if stage.part == "train+validation":
         return [size + held_out for size, held_out in zip(sizes, _validation_sizes(data, len(sizes)), strict=True)]
+    if stage.part == "train+target":
+        target = int(data["split"]["target_size"])
+        added = target if len(sizes) == 1 else even_share(target, len(sizes), "target_size")
+        return [size + added for size in sizes]
     return sizes
 
 

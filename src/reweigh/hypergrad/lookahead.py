@@ -58,7 +58,11 @@ def directional_derivatives(losses: ExampleLosses, parameters: Parameters, direc
 
 
 def look_ahead(
-    losses: ExampleLosses, parameters: Parameters, weights: torch.Tensor, step_size: float, decay: float = 0.0
+    losses: ExampleLosses,
+    parameters: Parameters,
+    weights: torch.Tensor,
+    step_size: float | torch.Tensor,
+    decay: float = 0.0,
 ) -> Parameters:
     """θ' = θ − η (Σ_i w_i ∇ℓ_i(θ) + λ θ): one plain gradient step, not applied to the model. weights (B,)."""
     gradients = gradient(lambda at: weights @ losses(at), parameters)
@@ -73,7 +77,7 @@ def example_hypergradient(
     outer_loss: OuterLoss,
     parameters: Parameters,
     weights: torch.Tensor | None,
-    step_size: float,
+    step_size: float | torch.Tensor,
     decay: float = 0.0,
 ) -> torch.Tensor:
     """∂ outer_loss(θ') / ∂ w_i at `weights` (B,), θ' being the look-ahead step with them. -> (B,).
@@ -91,7 +95,7 @@ def weight_hypergradient(
     parameters: Parameters,
     weights_of: WeightsOf,
     weight_parameters: Parameters,
-    step_size: float,
+    step_size: float | torch.Tensor,
     decay: float = 0.0,
 ) -> Parameters:
     """d outer_loss(θ'(φ), φ) / dφ, θ'(φ) being the look-ahead step with the weights that φ gives. -> tensors as in φ.
@@ -124,7 +128,7 @@ def _by_weight(
     parameters: Parameters,
     at: Parameters,
     outer_gradient: Parameters,
-    step_size: float,
+    step_size: float | torch.Tensor,
     decay: float,
 ) -> torch.Tensor:
     """−η ⟨∇L(θ') + λ θ', ∇ℓ_i(θ)⟩ with θ' = `at` and ∇L(θ') = `outer_gradient`. -> (B,)."""

@@ -30,15 +30,16 @@ from reweigh.models.layers import hold_dropout, without_trace
 from reweigh.optimisers import Optimiser
 from reweigh.weights import effective_number
 
-PARTS = ("train", "train+validation", "members")
+PARTS = ("train", "train+validation", "train+target", "members")
 
 
 @dataclass(frozen=True)
 class Stage:
     """A stretch of training that hands its model on; a stage of 0 epochs consists of `Method.begin` alone.
 
-    `part` is what it trains on: the training set; that and what was held out of it, "train+validation"; or "members",
-    the rows of the training set that `Method.members` lists for each epoch. Labels and class counts follow the part.
+    `part` is what it trains on: the training set; that and what was held out of it, "train+validation", or the target
+    set, "train+target"; or "members", the rows of the training set that `Method.members` lists for each epoch. Labels
+    and class counts follow the part.
     `fresh`: it starts from new weights, those that a run with this seed starts from. Its optimiser is always new.
 
     `train` is "all", or the name of what is trained in the head: "head", "head.scale". Everything else then keeps its
@@ -58,13 +59,14 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a run stands before a step. `step` and `epoch` count from 0 over the whole run, the others in the stage."""
+    """Where a run stands before a step. `step` and `epoch` count from 0 over the run, `stage_step` over the stage."""
 
     step: int
     epoch: int
     stage: Stage
     stage_step: int
     steps_per_epoch: int  # of the stage
+    learning_rate: float  # of this step
 
     @property
     def stage_epoch(self) -> int:

@@ -281,6 +281,23 @@ def _groups(body: Body, right: int, size: int) -> Iterator[str]:
     answers = [(share or 0) * count for share, count in zip(shares, counts, strict=True)]
     if sum(counts) != size or not all(map(is_whole, answers)) or round(math.fsum(answers)) != right:
         yield "metrics.per_group_accuracy does not give the right answers that its confusion matrix counts"
+    yield from _tables_of_groups(body["metrics"])
+
+
+def _tables_of_groups(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """The confusion matrices of groups, where a record has them: they add up, and give the groups' accuracies."""
+    if (tables := metrics.get("group_confusion")) is None:
+        return
+    table, shares = metrics["confusion"], metrics["per_group_accuracy"]
+    if any([len(row) for row in group] != [len(row) for row in table] for group in tables):
+        yield "metrics.group_confusion is not a matrix like confusion for each group"
+        return
+    added = [[sum(cells) for cells in zip(*rows, strict=True)] for rows in zip(*tables, strict=True)]
+    if added != table:
+        yield "metrics.group_confusion does not add up to confusion"
+    right = [share_of(sum(row[label] for label, row in enumerate(group)), sum(map(sum, group))) for group in tables]
+    if len(right) != len(shares) or not all(map(same, right, shares)):
+        yield f"metrics.per_group_accuracy is {shares}, but group_confusion gives {right}"
 
 
 def _two_groups(shares: list[float], right: int, size: int) -> list[int] | None:

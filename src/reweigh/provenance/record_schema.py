@@ -159,8 +159,8 @@ class Stage(Part):
 
 
 class Stage3(Stage):
-    part: Literal["train", "train+validation", "members"] = key(
-        "what it trains on: the training set, that and the validation part, or rows of it that the method lists"
+    part: Literal["train", "train+validation", "train+target", "members"] = key(
+        "what it trains on: the training set, that and the validation or target part, or rows that the method lists"
     )
     fresh: bool = key("whether it started from new weights, those that the run started from")
     best_epoch: Positive | None = key("its epoch with the highest accuracy, over all stages; null if none was measured")
@@ -204,6 +204,9 @@ class Metrics3(Part):
     minority_recall: Share | None = key("TP/(TP+FN) of label 0 of a two-class task; else null")
     minority_precision: Share | None = key("TP/(TP+FP) of label 0; null too where it was never predicted")
     confusion: list[list[Count]] | None = key("examples by label (row) and prediction (column)")
+    group_confusion: list[list[list[Count]]] | None = on_request(
+        "the same for each group; absent where groups are labels, and in the oldest records"
+    )
 
 
 class TestMetrics3(Metrics3):

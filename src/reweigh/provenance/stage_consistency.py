@@ -199,6 +199,8 @@ def sizes_of(part: str, sizes: dict[str, list[int]]) -> list[int]:
     """Examples of each class in what a stage trains on; of members, in all that they are chosen from."""
     if part == "train+validation":
         return [train + held_out for train, held_out in zip(sizes["train"], sizes["validation"], strict=True)]
+    if part == "train+target":
+        return [train + target for train, target in zip(sizes["train"], sizes["target"], strict=True)]
     return sizes["train"]
 
 

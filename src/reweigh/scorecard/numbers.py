@@ -5,8 +5,9 @@ from typing import Any
 import pandas as pd
 
 from reweigh import stats
+from reweigh.analysis.published import published
 from reweigh.analysis.rows import summary_row
-from reweigh.analysis.tables import published, why_not
+from reweigh.analysis.tables import why_not
 from reweigh.config.grid import Config
 
 

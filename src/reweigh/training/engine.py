@@ -26,7 +26,6 @@ from reweigh.models.layers import dropout_layers, hold_dropout
 from reweigh.optimisers import MomentumSGD, Optimiser
 from reweigh.streams import stream_seed
 from reweigh.training.evaluation import Evaluation, exact_head
-from reweigh.training.schedule import learning_rate
 from reweigh.training.stages import Course, Parts, check, context_of, courses, members_of, method_of
 from reweigh.training.tally import FAULTS, UNPREDICTED, Tally
 
@@ -167,13 +166,11 @@ class Run:
     def _host_side(self) -> None:
         """Everything that depends on the number of the step: learning rate, batches, seeds, and which program it is."""
         course = self.course
-        base, schedule = course.training["learning_rate"], course.training["schedule"]
+        at = course.at(self.stage_step)
         assert self.optimiser is not None
-        self.optimiser.prepare(
-            learning_rate(schedule, base, self.stage_step, course.steps_per_epoch, course.stage.epochs)
-        )
+        self.optimiser.prepare(at.learning_rate)
         course.batches.seek(self.stage_step)
-        self.program = self.method.prepare(course.at(self.stage_step))
+        self.program = self.method.prepare(at)
         self.number.fill_(self.step)
         self.tally.prepare(self.stage_step % course.steps_per_epoch)
         if self.dropout_seed is not None:

@@ -15,6 +15,7 @@ from reweigh.data.arrays import Part, RawData, Split
 from reweigh.data.batches import InputPart, Stream, make_part
 from reweigh.errors import ConfigError
 from reweigh.methods.base import PARTS, Method, Position, RunContext, Stage
+from reweigh.training.schedule import learning_rate
 
 # What a stage may replace of the spec's training block; the rest is the run's.
 REPLACEABLE = {
@@ -45,6 +46,10 @@ class Parts:
         return self._made(self.split.train.joined(self.split.validation))
 
     @cached_property
+    def train_and_target(self) -> InputPart:
+        return self._made(self.split.train.joined(self.split.target))
+
+    @cached_property
     def target(self) -> InputPart | None:
         return self._made(self.split.target) if len(self.split.target) else None
 
@@ -56,11 +61,16 @@ class Parts:
         """What a stage trains on, or chooses members from. Raises ConfigError if there is no such part."""
         if stage.part not in PARTS:
             raise ConfigError(f"stage {stage.name}: no part {stage.part!r}; use one of: {', '.join(PARTS)}")
-        if stage.part != "train+validation":
-            return self.train
-        if not len(self.split.validation):
-            raise ConfigError(f"stage {stage.name} trains on train+validation, but the split holds nothing out")
-        return self.train_and_validation
+        if stage.part == "train+validation":
+            if not len(self.split.validation):
+                raise ConfigError(f"stage {stage.name} trains on train+validation, but the split holds nothing out")
+            return self.train_and_validation
+        if stage.part == "train+target":
+            if not len(self.split.target) or self.spec["data"]["split"]["target_inside"]:
+                has = "it has one already: target_inside" if len(self.split.target) else "the split has no target set"
+                raise ConfigError(f"stage {stage.name} trains on train+target, but {has}")
+            return self.train_and_target
+        return self.train
 
     def clean_labels(self, part: Part) -> np.ndarray | None:
         """The true labels of examples of the official training part, int64 (N,); None where they are the given ones."""
@@ -102,7 +112,9 @@ class Course:
     def at(self, stage_step: int) -> Position:
         """The position of a step of the stage, counted from 0 in it."""
         epoch = self.first_epoch + stage_step // self.steps_per_epoch
-        return Position(self.first_step + stage_step, epoch, self.stage, stage_step, self.steps_per_epoch)
+        schedule, base = self.training["schedule"], self.training["learning_rate"]
+        rate = learning_rate(schedule, base, stage_step, self.steps_per_epoch, self.stage.epochs)
+        return Position(self.first_step + stage_step, epoch, self.stage, stage_step, self.steps_per_epoch, rate)
 
     def trained(self, model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
         """The parameters that the stage trains, the others being held, and the weight decay of each, by name.
@@ -203,7 +215,7 @@ def method_of(spec: Mapping[str, Any], parts: Parts, classes: int) -> Method:
     module = importlib.import_module(f"reweigh.methods.{spec['uses']}")
     method: Method = module.Method(spec["method_options"], first_context(parts, parts.train, classes))
     for stage in method.stages(spec["training"]["epochs"])[:1]:
-        if stage.part == "train+validation":  # only a method that is made can say so
+        if stage.part in ("train+validation", "train+target"):  # only a method that is made can say so
             method = module.Method(spec["method_options"], first_context(parts, parts.of(stage), classes))
     return method
 

@@ -5,9 +5,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from reweigh.analysis.tables import PERCENT
 from reweigh.config.grid import Config
 from reweigh.digest import file_digest
+from reweigh.metrics import PERCENT
 from reweigh.provenance.recompute import number
 
 Row = dict[str, Any]
@@ -46,7 +46,7 @@ class PublishedNumbers:
             "sha256": self._sha256,
             "line": row["line"],
             "says": {key: value for key, value in row["printed"].items() if value not in ("", "NA")},
-            "in_percent": row["printed"]["metric"].endswith(PERCENT),
+            "in_percent": PERCENT in row["printed"]["metric"],
             "not_judged": row["excluded"] or "",
             "table": row["printed"]["table_or_figure"],
             "paper": self.paper.citation,
@@ -76,7 +76,7 @@ class PublishedNumbers:
                 cell = mapping.target(printed)
                 names = [printed["table_or_figure"], printed["dataset"], printed["setting"], printed["method"]]
                 parts = [names[0], *cell] if cell else [*names, mapping.metric(printed)]
-                percent = printed["metric"].endswith(PERCENT)
+                percent = PERCENT in printed["metric"]
                 rows.append(
                     {
                         "line": reader.line_num,

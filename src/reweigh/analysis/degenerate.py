@@ -1,0 +1,58 @@
+"""Runs that decide nothing: those that diverged, that predict one class for every example, or that did not move.
+
+Where all runs of a cell are such, the cell is degenerate. A comparison with it says that its method fails here, not
+that the other one is good: it is never shown as decided.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+DIVERGED, ONE_CLASS, UNMOVED = "diverged", "predict one class", "did not move"
+EVALUATIONS = 3  # fewer may agree by chance
+FALL = 0.01  # the share of its training loss that a run which learns anything loses at least
+
+
+def lost(body: dict[str, Any]) -> str:
+    """Why a run's result decides nothing (one of the three), by its record; empty if it may decide something.
+
+    A method that takes no step, such as the constant prediction, is what it is meant to be.
+    """
+    if body["status"] != "finished":
+        return DIVERGED
+    if not body["steps"]:
+        return ""
+    predicted = np.asarray(body["metrics"]["confusion"]).sum(0)
+    if int((predicted > 0).sum()) <= 1:
+        return ONE_CLASS
+    return UNMOVED if _unmoved(body["curves"]) else ""
+
+
+def _unmoved(curves: dict[str, list[Any]]) -> bool:
+    """Whether no metric ever changed and the training loss did not fall.
+
+    A net that has learned all there is by the first evaluation stands still too, but its training loss has fallen.
+    """
+    measured = {name: values for name, values in curves.items() if name.endswith(("_accuracy", "_recall"))}
+    losses = [loss for loss in curves.get("train_loss", []) if loss is not None]
+    if not measured or len(losses) < EVALUATIONS:
+        return False
+    return all(len(set(values)) == 1 for values in measured.values()) and losses[-1] > (1 - FALL) * losses[0]
+
+
+def degenerate(cell: pd.DataFrame) -> str | None:
+    """Why the runs of a cell (rows of `tables.table`, of one method) decide nothing; None if any of them may.
+
+    >>> degenerate(pd.DataFrame({"method": ["er"] * 3, "lost": [ONE_CLASS, ONE_CLASS, DIVERGED]}))
+    '2 of 3 runs of er predict one class, 1 diverged'
+    >>> degenerate(pd.DataFrame({"method": ["er"] * 2, "lost": [ONE_CLASS, ""]}))
+    """
+    return counted(cell) if len(cell) and (cell["lost"] != "").all() else None
+
+
+def counted(cell: pd.DataFrame) -> str:
+    """How many runs of a cell decide nothing, and why; empty if each may. See `degenerate`."""
+    counts = cell["lost"][cell["lost"] != ""].value_counts(sort=False).items()
+    of = f" of {len(cell)} runs of {cell['method'].iloc[0]}" if len(cell) else ""
+    return ", ".join(f"{count}{'' if place else of} {why}" for place, (why, count) in enumerate(counts))

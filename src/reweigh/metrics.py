@@ -1,0 +1,191 @@
+"""What is measured: of each metric which way is better, its unit, its own tolerance, the values it can have, a label.
+
+    of("test_accuracy")                        # a Metric; ConfigError with the nearest name for one that is not known
+    printed("balanced_error_pct")              # the metric of a published column, and by what its values are divided
+    of("balanced_error").tolerance_of(0.30)    # τ of a published number: what difference a reader would not act on
+
+All that the papers print is here, and all that a record or a claim names. Values are fractions where the papers print
+per cent (names that end in `_pct`), seconds, bytes, or plain ratios. Tolerances were chosen before any number of that
+metric was compared; the reason stands beside each kind.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from reweigh.errors import ConfigError
+
+PERCENT = "_pct"  # the ending of a published metric that is given in per cent
+POINT = 0.01  # one point of accuracy, as a fraction
+
+Direction = Literal[1, 0, -1]
+Place = Literal["metrics", "costs", "trace", ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric.
+
+    direction   1: higher is better; -1: lower is better; 0: neither, so that no published number of it is judged
+    tolerance   in the metric's unit; where `relative`, a share of the published number
+    bound       1: what is printed is a lower bound (">= x"), which anything above it meets; -1: an upper bound
+    absolute    a gap: it counts by its absolute value, and no gap is best
+    low, high   the values that it can have, both included
+    recorded    where a run's record has it: a number of its `metrics` or `costs`, or arrays of its `trace`; else empty
+    """
+
+    name: str
+    label: str
+    unit: str
+    direction: Direction
+    tolerance: float
+    relative: bool = False
+    bound: Direction = 0
+    absolute: bool = False
+    low: float = -math.inf
+    high: float = math.inf
+    recorded: Place = ""
+
+    def tolerance_of(self, published: float | None, published_sd: float | None = None) -> float:
+        """τ of a published number: the metric's own tolerance, or the sd printed with the number if that is larger.
+
+        NaN is no number, as None is.
+        """
+        own = self.tolerance * abs(_or(published, 0.0)) if self.relative else self.tolerance
+        return max(own, _or(published_sd, 0.0))
+
+    def cannot_be(self, value: float) -> str:
+        """Why a value is none of this metric, in words; empty if it may be one.
+
+        >>> of("test_accuracy").cannot_be(79.06)
+        'a test accuracy lies between 0 and 1'
+        """
+        if math.isfinite(value) and self.low <= value <= self.high:
+            return ""
+        if math.isfinite(self.high):
+            return f"a {self.label} lies between {self.low:g} and {self.high:g}"
+        return f"a {self.label} is a number from {self.low:g} on" if math.isfinite(self.low) else "it is no number"
+
+    def like(self, other: "Metric") -> bool:
+        """Whether a number of `other` is judged as one of this metric is: same direction, tolerance and range."""
+        return replace(self, name="", label="", recorded="") == replace(other, name="", label="", recorded="")
+
+
+def _or(value: float | None, other: float) -> float:
+    return other if value is None or math.isnan(value) else value
+
+
+# --- kinds of metrics ------------------------------------------------------------------------------------------------
+
+
+def _share(name: str, label: str, recorded: Place = "") -> Metric:
+    """A share of examples that are right. One point: less is not what a reader of a table of accuracies acts on."""
+    return Metric(name, label, "fraction", 1, POINT, low=0.0, high=1.0, recorded=recorded)
+
+
+def _error(name: str, label: str) -> Metric:
+    """A share of examples that are wrong: 1 − a share, so the tolerance is the same and lower is better."""
+    return Metric(name, label, "fraction", -1, POINT, low=0.0, high=1.0)
+
+
+def _gap(name: str, label: str, shares: int) -> Metric:
+    """Absolute differences between the recalls of groups; `shares` of them go in.
+
+    One point means nothing here: a gap inherits the tolerance of everything that it is made of. If each share may be
+    off by a point, a gap of two may be off by two, and AutoBalance's eq. 4.1, the sum of two such, by four.
+    """
+    return Metric(name, label, "fraction", -1, shares * POINT, absolute=True, low=0.0, high=shares / 2)
+
+
+def _gain(name: str, label: str) -> Metric:
+    """A difference of two accuracies, or that difference as a share of the other: a point, as for accuracies.
+
+    Half of the gains in print are smaller than that; `replicated` then says little, and the interval says more.
+    """
+    return Metric(name, label, "fraction", 1, POINT, low=-1.0, high=1.0)
+
+
+def _ratio(name: str, label: str) -> Metric:
+    """A cost over that of plain training. A tenth: papers print two digits, of which 1.4 hides 4 % by itself."""
+    return Metric(name, label, "ratio", -1, 0.10, relative=True, low=0.0)
+
+
+def _cost(name: str, label: str, unit: str, recorded: Place = "costs") -> Metric:
+    """What a run costs. A quarter: neighbouring devices and versions differ by at least as much."""
+    return Metric(name, label, unit, -1, 0.25, relative=True, low=0.0, recorded=recorded)
+
+
+def _neither(name: str, label: str, unit: str, recorded: Place) -> Metric:
+    """A description of a run: no value of it is better."""
+    return Metric(name, label, unit, 0, 0.0, recorded=recorded)
+
+
+_ALL: Iterable[Metric] = (
+    # what a record has
+    _share("test_accuracy", "test accuracy", "metrics"),
+    _share("balanced_accuracy", "balanced accuracy", "metrics"),
+    _share("minority_recall", "minority recall", "metrics"),
+    _share("minority_precision", "minority precision", "metrics"),
+    _share("best_epoch_test_accuracy", "test accuracy at the best epoch", "metrics"),
+    _share("validation_accuracy", "validation accuracy", "metrics"),
+    _share("per_class_accuracy", "recall of each class", "trace"),
+    _share("per_group_accuracy", "accuracy within each group", "trace"),
+    _cost("seconds", "seconds of a run", "s"),
+    _cost("gpu_seconds", "GPU seconds of a run", "s"),
+    _cost("peak_bytes", "peak memory", "B"),
+    _cost("energy_joules", "energy", "J"),
+    _neither("steps", "steps", "steps", "costs"),
+    _neither("class_weights", "class weights", "weight", "trace"),
+    _neither("mean_weights", "mean weights of examples", "weight", "trace"),
+    # what papers print besides
+    _share("top1_test_accuracy", "top-1 test accuracy"),
+    _share("top1_acc", "top-1 accuracy"),
+    _share("top5_acc", "top-5 accuracy"),
+    _error("balanced_error", "balanced error"),
+    _error("group_balanced_error", "group-balanced error"),
+    _error("worst_class_group_error", "error of the worst class and group"),
+    _gap("equal_opportunity_gap", "difference of equal opportunity", shares=2),
+    _gap("deo_error", "symmetric difference of equal opportunity", shares=4),
+    _gain("acc_gain", "gain in accuracy"),
+    _gain("relative_gain", "relative gain in accuracy"),
+    replace(_gain("relative_gain_lower_bound", "relative gain in accuracy, at least"), bound=1),
+    _ratio("runtime_ratio", "run time over plain training's"),
+    _ratio("flops_ratio", "FLOPs over plain training's"),
+    # A range in print, "4 to 5 times", is a lower and an upper bound: what lies between replicates both.
+    replace(_ratio("runtime_multiple_low", "run time over plain training's, lower end"), bound=1),
+    replace(_ratio("runtime_multiple_high", "run time over plain training's, upper end"), bound=-1),
+    replace(_ratio("runtime_multiple_lower_bound", "run time over plain training's, at least"), bound=1),
+)
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+RECORDED = tuple(name for name, metric in METRICS.items() if metric.recorded)  # what a claim may speak of
+
+
+def of(name: str, where: str = "") -> Metric:
+    """The metric of that name. Raises ConfigError, with the nearest name, if there is none."""
+    if name not in METRICS:
+        raise ConfigError(f"{where + ': ' if where else ''}unknown metric {name!r}{_suggestion(name, METRICS)}")
+    return METRICS[name]
+
+
+def printed(name: str, where: str = "") -> tuple[Metric, float]:
+    """The metric of a published column, and what its values are divided by to be in the metric's unit.
+
+    `balanced_error_pct` is `balanced_error` in per cent. In `relative_gain_pct_lower_bound` the unit stands inside.
+
+    >>> metric, divisor = printed("relative_gain_pct_lower_bound")
+    >>> metric.name, divisor
+    ('relative_gain_lower_bound', 100.0)
+    """
+    base = name.replace(PERCENT, "")
+    if base not in METRICS or (base != name and METRICS[base].unit != "fraction"):
+        known = [*METRICS, *(f"{one.name}{PERCENT}" for one in METRICS.values() if one.unit == "fraction")]
+        raise ConfigError(f"{where + ': ' if where else ''}unknown metric {name!r}{_suggestion(name, known)}")
+    return METRICS[base], 100.0 if base != name else 1.0
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    import difflib  # only where something is wrong
+
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
