@@ -27,12 +27,13 @@ def test_at_scale_paper_nothing_is_left_out(config):
 
 
 QUICK = """seeds: 3
+        methods: [tdr_p, er_p, tdr, er, none, hard]
         settings: [rho0.1, rho0.02, rho0.005]
         training: { epochs: 8 }
-        cut: { settings: "{numbers} ratios" }"""
+        cut: { settings: "{numbers} ratios", methods: baselines at the values of the code only }"""
 CHANGES = {  # what scale quick of MNIST 4 against 9 says -> what it leaves out
     "seeds: 2\n        training: { epochs: 9 }": "9 of 100 epochs, 2 of 5 seeds",
-    "settings: [rho0.1]\n        methods: [tdr]": "1 of 4 settings, 1 of 4 methods",
+    "settings: [rho0.1]\n        methods: [tdr]": "1 of 4 settings, 1 of 8 methods",
     "split: { total: 400, test_size: 100 }": "400 of 5,000 images, 100 of 1,964 test images",
     "training: { batch_size: 25 }": "batches of 25",
     "training: { epochs: 9 }\n        cut: { epochs: '{numbers} epochs or so' }": "9 of 100 epochs or so",

@@ -59,7 +59,12 @@ REFUSED = {  # file: (old, new, the text at whose line it is said, what is said)
         "'artifacts.fig9.captoin'; did you mean 'caption'?",
     ),
     "claims.yaml": ("test: smaller_spread", "test: smaler_spread", "smaler_spread", "claims.4.test: must be 'greater'"),
-    "published.yaml": ("experiment: nexrad", "experiment: nexrat", "nexrat", "did you mean 'nexrad'?"),
+    "published.yaml": (
+        "table: Table3\n      published_setting: model=MLP",
+        "tabel: Table3\n      published_setting: model=MLP",
+        "tabel:",
+        "did you mean 'table'?",
+    ),
     "findings.yaml": (
         'evidence: "0.6564',
         'evidense: "0.6564',

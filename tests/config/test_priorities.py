@@ -32,7 +32,7 @@ def test_names_and_patterns_name_cells_in_their_order(folder):
     cells = listed(folder, "mnist-lt/rho0.05/er", "mnist-lt/rho0.0*", "mnist-lt/*/er")
     settings = {"rho0.05": 0, "rho0.02": 1, "rho0.005": 2, "rho0.1": 3}
     assert cells[0] == "paper/tdr/mnist-lt/rho0.05/er" and cells[-1] == "paper/tdr/mnist-lt/rho0.1/er"
-    assert len(cells) == len(set(cells)) == 3 * 4 + 1
+    assert len(cells) == len(set(cells)) == 3 * 8 + 1
     assert {cell.split("/")[3] for cell in cells} == set(settings)
 
 

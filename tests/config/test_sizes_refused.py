@@ -231,7 +231,7 @@ def test_a_method_without_the_part_that_it_learns_from_is_refused_before_any_job
         load(project)
     said = str(error.value)
     assert said.startswith(path) and "\n" not in said
-    assert said.endswith("method tdr: tdr learns from a target set, but target_size is 0; ask for some")
+    assert said.endswith("method tdr_p: tdr learns from a target set, but target_size is 0; ask for some")
 
 
 @pytest.mark.parametrize(
