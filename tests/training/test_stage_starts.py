@@ -7,7 +7,8 @@ import pytest
 import torch
 from support.mnist_runs import outcome, run_of, spec_of
 
-from reweigh.methods import base, hard, none
+from reweigh.errors import ConfigError
+from reweigh.methods import base, hard, none, none_and_target
 from reweigh.weights import inverse_frequency
 
 
@@ -155,3 +156,26 @@ def test_gradients_are_off_in_what_is_called_between_steps(mnist, monkeypatch):
 
     run_of(with_method(monkeypatch, Listening), mnist).finish()
     assert len(seen) == 6 and not any(seen)
+
+
+def test_plain_training_on_the_target_set_too_sees_every_example_of_both(mnist, monkeypatch):
+    spec = with_method(monkeypatch, none_and_target.Method)
+    run = run_of(spec, mnist)
+    both = len(run.parts.train) + len(run.parts.target)
+    assert len(run.course.part) == both and run.course.steps_per_epoch == both // spec["training"]["batch_size"]
+    assert int(run.method.context.class_counts.sum()) == both
+    indices = np.concatenate([run.parts.split.train.index, run.parts.split.target.index])
+    assert len(set(indices.tolist())) == both  # none of them twice
+    run.finish()
+    assert run.results()["stages"][0]["part"] == "train+target"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [({"target_inside": True}, "has one already: target_inside"), ({"target_size": 0}, "the split has no target set")],
+)
+def test_a_stage_on_a_target_set_that_is_not_beside_the_training_set_is_refused(mnist, monkeypatch, change, says):
+    spec = with_method(monkeypatch, none_and_target.Method)
+    spec["data"]["split"].update(change)
+    with pytest.raises(ConfigError, match=says):
+        run_of(spec, mnist)
