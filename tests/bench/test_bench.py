@@ -15,36 +15,12 @@ from reweigh.bench import contenders as make
 from reweigh.bench import figure, grid, groups, measure, pairs, second_order, table
 from reweigh.bench.measure import Bench, Contender
 from reweigh.config.names import CellName
-from reweigh.data import load
 from reweigh.errors import ConfigError
 from reweigh.hypergrad import implicit
 from reweigh.methods.base import Step
 from reweigh.models import build, parameter_count
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def small(monkeypatch, raw_root):
-    """Let the bench read the raw data of the tests, and train small models."""
-    torch.set_num_threads(1)
-    full = make.spec_of
-
-    def spec_of(model, *args, **kwargs):
-        spec = full(model, *args, **kwargs)
-        spec["model"]["options"] = {"width": 0.25} if model == "resnet32" else {}
-        return spec
-
-    make.split_of.cache_clear()
-    monkeypatch.setattr(make, "raw_data", lambda dataset: load.read(dataset, root=raw_root))
-    monkeypatch.setattr(make, "cifar", lambda: "cifar10-slice")
-    monkeypatch.setattr(make, "spec_of", spec_of)
-    monkeypatch.setattr(make, "MODELS", {"resnet32": ("ResNet-32", 8), "lenet": ("LeNet", 10)})
-    for module in (groups, pairs, second_order):
-        monkeypatch.setattr(module, "all_cores", lambda: 1)
-    monkeypatch.setattr(pairs, "SMALL", 4)
-    yield Bench(CPU, 2, lambda text: None)
-    make.split_of.cache_clear()
 
 
 def line(group="steps", contender="TDR", baseline="plain step", ratio=1.5, **changes):
