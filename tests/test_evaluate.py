@@ -20,6 +20,7 @@ def test_two_classes_by_hand():
     assert found["balanced_accuracy"] == pytest.approx(0.75)
     assert (found["minority_recall"], found["minority_precision"]) == pytest.approx((0.6, 0.75))
     assert found["per_group_accuracy"] is None and found["confusion"] == [[3, 2], [1, 9]]
+    assert "group_confusion" not in found
 
 
 def test_groups_by_hand():
@@ -28,6 +29,7 @@ def test_groups_by_hand():
     assert found["per_group_accuracy"] == pytest.approx([5 / 6, 8 / 10])
     assert found["minority_recall"] is None and found["minority_precision"] is None
     assert found["test_accuracy"] == pytest.approx(13 / 16)
+    assert found["group_confusion"] == [women, men] and found["confusion"] == [[6, 2], [1, 7]]
 
 
 def test_nothing_predicted_as_minority_has_no_precision():

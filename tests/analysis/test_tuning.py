@@ -9,6 +9,7 @@ from support import synthetic_records
 from support.project import ROOT
 
 from reweigh.analysis import tuning
+from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.errors import ConfigError
 
@@ -60,11 +61,57 @@ def test_part_of_the_runs_chooses_nothing(root: Path) -> None:
     assert (found.setting, found.taken, found.missing) == (None, {}, ["lambda1-gamma0.1"])
 
 
-def test_a_diverged_run_is_not_chosen(root: Path) -> None:
+BEST = {"balanced_accuracy": 0.9, "validation_accuracy": 0.9}  # what a run that diverged may have had before
+
+
+def diverge(root: Path, *settings: str) -> None:
+    for setting in settings:
+        synthetic_records.make(root, f"paper/absgd/tuning-cifar10-lt/{setting}/absgd_ce/seed0", "diverged", **BEST)
+
+
+def test_a_diverged_run_has_no_score_and_is_not_chosen(root: Path) -> None:
     fill(root)
-    best = {"balanced_accuracy": 0.9, "validation_accuracy": 0.9}
-    synthetic_records.make(root, "paper/absgd/tuning-cifar10-lt/lambda1-gamma0.1/absgd_ce/seed0", "diverged", **best)
-    assert tuning.choose(load(root), "absgd", RULE).setting == "lambda10-gamma0.5"
+    diverge(root, "lambda1-gamma0.1", "lambda10-gamma0.5")  # the second would be first of equals
+    found = tuning.choose(load(root), "absgd", RULE)
+    assert found.setting == "lambda10-gamma0.9"
+    assert found.diverged == {"lambda10-gamma0.5": 1, "lambda1-gamma0.1": 1}
+    assert found.scores["lambda1-gamma0.1"] is None and found.missing == []
+
+
+def test_where_all_diverged_nothing_is_chosen(root: Path) -> None:
+    config = load(root)
+    fill(root)
+    diverge(root, *config.settings_of("paper", "absgd", "tuning-cifar10-lt"))
+    found = tuning.choose(config, "absgd", RULE)
+    assert (found.setting, found.taken, found.missing) == (None, {}, [])
+    (line,) = [one for one in tuning.lines(config, "absgd", "paper") if one["rule"] == RULE]
+    assert line["chosen"] == "nothing: all diverged"
+
+
+def test_one_seed_that_diverged_leaves_its_setting_without_a_score(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its other seeds do not speak for it, however good they are."""
+    fill(root)
+    runs_of = Config.runs_of
+    monkeypatch.setattr(
+        Config,
+        "runs_of",
+        lambda self, cell: [run.replace("seed0", f"seed{n}") for run in runs_of(self, cell) for n in (0, 1)],
+    )
+    for setting in load(root).settings_of("paper", "absgd", "tuning-cifar10-lt"):
+        level = 0.99 if setting == "lambda5-gamma0.5" else 0.3
+        for seed in (0, 1):
+            lost = setting == "lambda5-gamma0.5" and seed == 1
+            run = f"paper/absgd/tuning-cifar10-lt/{setting}/absgd_ce/seed{seed}"
+            synthetic_records.make(root, run, "diverged" if lost else "finished", balanced_accuracy=level)
+    found = tuning.choose(load(root), "absgd", RULE)
+    assert found.setting == "lambda10-gamma0.5" and found.diverged == {"lambda5-gamma0.5": 1}
+
+
+def test_the_command_names_what_diverged(root: Path) -> None:
+    fill(root)
+    diverge(root, "lambda1-gamma0.1")
+    (line,) = [one for one in tuning.lines(load(root), "absgd", "paper") if one["rule"] == RULE]
+    assert line[""] == "differs; no score where runs diverged, 1 of 18: lambda1-gamma0.1"
 
 
 def test_a_choice_that_is_in_use_is_followed(root: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from reweigh.digest import file_digest
 from reweigh.plots import features, sizes
-from reweigh.plots.papers.absgd import toy
+from reweigh.plots.papers.absgd import toy_step as toy
 
 START = np.array([5.993, 6.140, -8.033])
 

@@ -57,9 +57,9 @@ def test_a_cell_leads_to_its_raw_files(root: Path) -> None:
 
 
 def test_rows_are_found_by_name_and_title_and_not_by_resemblance(root: Path) -> None:
-    assert {cell["line"]["method"] for cell in ask(root, row="TDR", column="rho0.3")} == {"tdr"}
+    assert {cell["line"]["method"] for cell in ask(root, row="tdr", column="rho0.3")} == {"tdr"}
     assert {cell["line"]["method"] for cell in ask(root, row="Random weights", column="0.30")} == {"rand"}
-    assert len(ask(root, row="TDR", column="0.3")) == 2  # two models
+    assert len(ask(root, row="tdr", column="0.3")) == 2  # two models
     assert len(ask(root, where={"method": "tdr", "experiment": "cifar10-4v9-convnet"})) == 4
 
 
@@ -70,10 +70,10 @@ def test_a_cell_that_was_not_run_says_why(root: Path) -> None:
 
 
 def test_curves_are_explained_at_the_last_epoch_unless_asked(root: Path) -> None:
-    (cell,) = ask(root, "fig3", row="TDR")
+    (cell,) = ask(root, "fig3", row="tdr")
     assert cell["line"]["epoch"] == "1"
     assert [run["run"][-5:] for run in cell["runs"]] == ["seed0", "seed1"]
-    (single,) = ask(root, "fig3", row="TDR", where={"seed": "1"})
+    (single,) = ask(root, "fig3", row="tdr", where={"seed": "1"})
     assert len(single["runs"]) == 1
     assert single["check"].endswith("the same")
 
@@ -121,7 +121,7 @@ def test_another_or_an_altered_record_is_named(root: Path) -> None:
     ("name", "question", "says"),
     [
         ("table1", {"row": "TDRR"}, "no line matches; rows: TDR"),
-        ("table1", {"row": "TDR", "column": "0.7"}, "columns: 0.3, 0.2, 0.1, 0.05"),
+        ("table1", {"row": "tdr", "column": "0.7"}, "columns: 0.3, 0.2, 0.1, 0.05"),
         ("table1", {}, "lines match; ask for fewer"),
         ("table1", {"where": {"metod": "tdr"}}, "no column 'metod'; known: "),
         ("table9", {}, "unknown artifact 'table9'; did you mean"),
@@ -138,7 +138,7 @@ def test_the_tree_and_json_on_the_terminal(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(root)
-    main("figures/smoke/tdr/fig3.csv", "TDR", None, [])
+    main("figures/smoke/tdr/fig3.csv", "tdr", None, [])
     shown = capsys.readouterr().out
     for part in (
         "TDR, mnist-4v9 rho0.005",
@@ -158,7 +158,7 @@ def test_what_runs_share_is_written_once(root: Path) -> None:
     from rich.console import Console
 
     console = Console(width=400, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(as_tree(explain("figures/smoke/tdr/fig3.csv", row="TDR", root=root)))
+    console.print(as_tree(explain("figures/smoke/tdr/fig3.csv", row="tdr", root=root)))
     text = console.export_text()
     assert text.count("train-images-idx3-ubyte (") == 1
     assert text.count("from the same raw files") == 1

@@ -20,6 +20,7 @@ CARD = "results/paper/scorecard.csv"
 FIG3, FIG5, FIG6 = (f"figures/paper/tdr/fig{number}.csv" for number in (3, 5, 6))
 TABLE3 = "figures/paper/tdr/table3.csv"
 TOY, SIZES = "figures/paper/absgd/fig1.csv", "figures/paper/absgd/fig2.csv"
+LAW = {"experiment": "imagenet-lt", "metric": "training_examples_by_law"}
 CLAIM = {"paper": "tdr", "id": "accuracy-at-0.005"}
 NUMBER = {"paper": "tdr", "id": "Table3/adult/sex/tdr/test_accuracy"}
 CELL = {"method": "tdr", "setting": "rho0.005", "seed": ""}
@@ -114,10 +115,18 @@ EDITS = [
     (TOY, {"metric": "example", "panel": "a", "example": "0"}, {"x": "0.1"}, "x 0.1, should be"),
     (TOY, {"metric": "example", "panel": "a", "example": "0"}, {"example": "9999"}, "'9999' is no whole number below"),
     (TOY, {"metric": "example", "panel": "a", "example": "0"}, {"example": "inf"}, "cannot be computed again"),
+    (TOY, {"metric": "positives_right", "method": "sgd_ce"}, {"x": "0.5"}, "x 0.5, should be 0.04385"),
+    (TOY, {"metric": "positives_right", "method": "absgd_ce"}, {"high": "0.5"}, "high 0.5, should be 0.0726064"),
+    (TOY, {"metric": "draws_by_positives_right", "method": "", "x": "2"}, {"y": "0.5"}, "y 0.5, should be"),
+    (TOY, {"metric": "draws_by_positives_right", "method": "", "x": "2"}, {"x": "99"}, "no draw has 99 positives"),
+    (TOY, {"metric": "draws_with_more_positives_right"}, {"x": "0.9"}, "x 0.9, should be 0.391"),
     (SIZES, {"setting": "lt-rho100", "x": "2"}, {"x": "inf"}, "'inf' is no whole number below 101"),
     (SIZES, {"setting": "lt-rho100", "x": "2"}, {"x": "999"}, "'999' is no whole number below 101"),
     (SIZES, {"setting": "lt-rho100", "x": "2"}, {"experiment": "nosuch"}, "unknown experiment"),
     (SIZES, {"setting": "lt-rho100", "x": "2"}, {"y": "500"}, "y 500, should be 477"),
+    (SIZES, {**LAW, "x": "3"}, {"y": "5000"}, "y 5000, should be 994.59"),
+    (SIZES, {**LAW, "x": "3"}, {"x": "1001"}, "'1001' is no whole number below 1001"),
+    (SIZES, {**LAW, "x": "3"}, {"experiment": "cifar10"}, "no law of 'cifar10' is stated"),
 ]
 
 
@@ -201,12 +210,12 @@ def test_a_fault_ends_the_command_with_one(
     copy: Copy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(copy.root)
-    assert main(FIG5, "TDR", "0.005", []) == 0
+    assert main(FIG5, "tdr", "0.005", []) == 0
     assert not capsys.readouterr().out.startswith("AT FAULT")
     copy.edit(FIG5, CELL, mean="0.99")
-    assert main(FIG5, "TDR", "0.005", []) == 1
+    assert main(FIG5, "tdr", "0.005", []) == 1
     assert capsys.readouterr().out.startswith("AT FAULT: line ")
-    assert main(FIG5, "TDR", "0.005", [], as_json=True) == 1
+    assert main(FIG5, "tdr", "0.005", [], as_json=True) == 1
     assert json.loads(capsys.readouterr().out)["fault"].startswith("line ")
 
 
@@ -233,7 +242,7 @@ def test_a_raw_file_that_is_not_what_the_manifest_says_is_named(copy: Copy) -> N
 def test_a_torn_csv_is_a_fault_and_no_mistake_of_the_question(copy: Copy, content: Any, says: str) -> None:
     copy.put(FIG5, content((copy.root / FIG5).read_bytes()))
     with pytest.raises(RecordError, match=rf"{says}.*; restore {FIG5} from git or make it again"):
-        explain(FIG5, row="TDR", column="0.005", root=copy.root)
+        explain(FIG5, row="tdr", column="0.005", root=copy.root)
 
 
 def test_a_sealed_record_of_another_shape_is_a_fault(copy: Copy) -> None:

@@ -31,8 +31,8 @@ def ask(path: str, **question: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("ending", ["", ".png", ".pdf", ".ipynb", ".json"])
 def test_for_a_figure_the_csv_beside_it_answers(ending: str) -> None:
-    asked = explain(f"{FIG5}{ending}", row="TDR", column="0.005")
-    assert asked == explain(f"{FIG5}.csv", row="TDR", column="0.005")
+    asked = explain(f"{FIG5}{ending}", row="tdr", column="0.005")
+    assert asked == explain(f"{FIG5}.csv", row="tdr", column="0.005")
     assert asked["file"] == f"{FIG5}.csv"
 
 
@@ -43,7 +43,7 @@ def test_for_a_scorecards_page_its_csv_answers(ending: str) -> None:
 
 
 def test_a_path_may_be_absolute() -> None:
-    assert explain(ROOT / f"{FIG5}.csv", row="TDR", column="0.005") == explain(FIG5, row="TDR", column="0.005")
+    assert explain(ROOT / f"{FIG5}.csv", row="tdr", column="0.005") == explain(FIG5, row="tdr", column="0.005")
     assert explain(ROOT / f"results/{RUN}.json") == explain(f"results/{RUN}.json")
 
 
@@ -51,7 +51,7 @@ def test_a_line_by_its_number() -> None:
     lines = (ROOT / f"{FIG3}.csv").read_text().splitlines()
     place = next(place for place, text in enumerate(lines, 1) if ",tdr,TDR,test_accuracy,1,50," in text)
     (by_line,) = ask(FIG3, line=place)
-    (by_name,) = ask(FIG3, row="TDR", where={"epoch": "50", "seed": "1"})
+    (by_name,) = ask(FIG3, row="tdr", where={"epoch": "50", "seed": "1"})
     assert by_line == by_name and by_line["number"] == place
     assert [run["run"][-5:] for run in by_line["runs"]] == ["seed1"]
     with pytest.raises(ConfigError, match=r"no line 1; it has lines 2 to 3001"):
@@ -59,10 +59,10 @@ def test_a_line_by_its_number() -> None:
 
 
 def test_a_column_of_the_csv_with_and_without_a_setting() -> None:
-    (cell,) = ask(FIG5, row="TDR", column="0.005/sd")
+    (cell,) = ask(FIG5, row="tdr", column="0.005/sd")
     assert (cell["column"], cell["line"]["setting"], cell["line"]["sd"]) == ("sd", "rho0.005", "0.0117406")
-    assert cell == ask(FIG5, row="TDR", column="rho0.005/sd")[0]
-    assert len(ask(FIG5, row="TDR", column="sd")) == 4  # at every setting
+    assert cell == ask(FIG5, row="tdr", column="rho0.005/sd")[0]
+    assert len(ask(FIG5, row="tdr", column="sd")) == 4  # at every setting
     (gain,) = ask(CARD, row="Table3/TDR", column="gain")
     assert {"runs", "baseline"} <= set(gain) and "published" not in gain
     (published,) = ask(CARD, row="Table3/TDR", column="published")
@@ -137,7 +137,7 @@ def test_a_raw_file_names_the_runs_that_read_it() -> None:
         (f"{FIG3}.csv", {"line": 2, "row": "none"}, ["no line matches"]),
         (CARD, {"column": "n"}, ["lines match; ask for fewer with --row", "they differ in", "metric ("]),
         (CARD, {"row": "table9"}, ["no line matches; rows: ", "or of the csv published, published_sd, mean, "]),
-        ("figures/paper/absgd/fig1.png", {}, ["they differ in title (SGD, ABSGD)", "panel (a, b)", "example ("]),
+        ("figures/paper/absgd/fig1.png", {}, ["they differ in title (SGD, ABSGD", "panel (a, b", "example ("]),
         ("README.md", {}, ["README.md: cannot be explained; explain reads"]),
         ("data/manifest.yaml", {}, ["cannot be explained; explain reads"]),
         ("figures/paper/tdr/fig55.png", {}, ["unknown artifact 'fig55'; did you mean 'fig5'?"]),
@@ -153,7 +153,7 @@ def test_a_raw_file_names_the_runs_that_read_it() -> None:
         (RUN, {"where": {"epoch": "inf"}}, ["epoch=inf: an epoch is a whole number"]),
         (RUN, {"where": {"epoch": "9" * 400}}, ["an epoch is a whole number"]),
         (RUN, {"where": {"seed": "0"}}, ["--where seed=0 does not apply; a record takes --column METRIC"]),
-        (RUN, {"row": "TDR"}, ["--row does not apply"]),
+        (RUN, {"row": "tdr"}, ["--row does not apply"]),
         (RUN, {"line": 2}, ["--line does not apply"]),
         ("data/splits/paper/tdr/adult/sex/seed0.npz", {"column": "n"}, ["--column does not apply; a split takes no"]),
         ("data/raw/adult/adult.data", {"line": 1}, ["--line does not apply; a raw file takes no"]),
@@ -194,8 +194,8 @@ def test_the_measured_speeds_are_answered_whole_and_lead_no_further() -> None:
 
 def test_a_name_is_compared_with_the_config_or_said_not_to_be_checked() -> None:
     for column in ("title", "value"):
-        assert ask(FIG5, row="TDR", column=f"0.005/{column}")[0]["check"] == "as the config has it"
-    (cell,) = ask(FIG5, row="TDR", column="0.005/status")
+        assert ask(FIG5, row="tdr", column=f"0.005/{column}")[0]["check"] == "as the config has it"
+    (cell,) = ask(FIG5, row="tdr", column="0.005/status")
     assert cell["check"].endswith("not checked by itself")
 
 
@@ -216,9 +216,9 @@ def test_the_tree_is_legible_on_a_narrow_terminal_and_holds_what_json_holds() ->
 
 
 def test_the_command_ends_with_zero_and_its_json_is_versioned() -> None:
-    command = [sys.executable, "-m", "reweigh.cli", "explain", FIG5, "--row", "TDR", "--column", "0.005/mean", "--json"]
+    command = [sys.executable, "-m", "reweigh.cli", "explain", FIG5, "--row", "tdr", "--column", "0.005/mean", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment())
     assert done.returncode == 0, done.stderr
     tree = json.loads(done.stdout)
     assert tree["explain_version"] == 1 and tree["kind"] == "table"
-    assert tree == json.loads(json.dumps(explain(FIG5, row="TDR", column="0.005/mean")))
+    assert tree == json.loads(json.dumps(explain(FIG5, row="tdr", column="0.005/mean")))

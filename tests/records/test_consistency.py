@@ -210,6 +210,22 @@ def test_a_forgery_is_found(trained, changes, says):
 
 
 @pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda women, men: [men, women], "metrics.per_group_accuracy is"),
+        (lambda women, men: [women, women], "does not add up to confusion"),
+        (lambda women, men: [women[:1], men], "is not a matrix like confusion for each group"),
+        (lambda women, men: [[[sum(map(sum, women))] * 2] * 2, men], "does not add up to confusion"),
+    ],
+)
+def test_the_confusion_of_groups_must_be_that_of_the_whole(trained, change, says):
+    body = trained["smoke/tdr/adult/sex/tdr/seed0"]
+    women, men = body["metrics"]["group_confusion"]
+    found = contradictions(forged(body, {"metrics.group_confusion": change(women, men)}))
+    assert any(says in one for one in found), found
+
+
+@pytest.mark.parametrize(
     ("key", "value", "says"),
     [
         ("train_loss", -0.1, "curves.train_loss is -0.1, which no train loss of tdr can be"),

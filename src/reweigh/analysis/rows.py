@@ -60,7 +60,10 @@ RIDGES = (CLASS_WEIGHT, INVERSE_FREQUENCY, DENSITY)
 SIDES = ("majority_weight", "minority_weight")
 MAP_POINT, AGREEMENT = "tsne", "nearest_neighbour_agreement"
 EXAMPLE, WEIGHT, DECISION_LINE = "example", "weight", "decision_line"
-CLASS_SIZE = "training_examples"
+POSITIVES_RIGHT, NEGATIVES_RIGHT = "positives_right", "negatives_right"
+BY_COUNT, MORE_RIGHT = "draws_by_positives_right", "draws_with_more_positives_right"
+OF_DRAWS = (POSITIVES_RIGHT, NEGATIVES_RIGHT, BY_COUNT, MORE_RIGHT)  # over many draws of random points, without runs
+CLASS_SIZE, LAW_SIZE = "training_examples", "training_examples_by_law"
 
 
 def cell_names(material: Material, experiment: str, setting: str, method: str) -> Row:

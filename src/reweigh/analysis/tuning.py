@@ -2,7 +2,8 @@
 
 A rule (`tuned` in a paper's config) names an experiment that is measured on held-out training data and whose settings
 are the candidate values. The best mean over seeds at the last epoch wins; among equals, the first in the config. A
-chosen value is then written into the config by hand, with the source "chosen by RULE".
+setting of which a run diverged has no score, whatever its other seeds say, and is never chosen. A chosen value is then
+written into the config by hand, with the source "chosen by RULE".
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ class Choice:
     rule: str
     experiment: str
     metric: str
-    scores: dict[str, float | None]  # each setting's mean over seeds, None while a seed is missing
+    scores: dict[str, float | None]  # each setting's mean over seeds; None while one is missing, or if one diverged
+    diverged: dict[str, int]  # the settings of which runs diverged, and how many of them did
     setting: str | None
     taken: dict[str, Any]  # option -> value; empty without a choice
     in_use: dict[str, list[Any]]  # option -> the values that its users have now, each once
@@ -33,7 +35,7 @@ class Choice:
     @property
     def missing(self) -> list[str]:
         """The settings that are not run."""
-        return [name for name, score in self.scores.items() if score is None]
+        return [name for name, score in self.scores.items() if score is None and name not in self.diverged]
 
     @property
     def followed(self) -> bool:
@@ -47,27 +49,35 @@ def choices(config: Config, paper: str, scale: str = "paper") -> list[Choice]:
 
 
 def choose(config: Config, paper: str, rule: str, scale: str = "paper") -> Choice:
-    """What one rule chooses from the records at a scale: nothing while a run is missing. A diverged run counts as 0."""
+    """What one rule chooses from the records at a scale: nothing while a run is missing, or if all diverged."""
     tuned = lookup("rule of tuning", rule, config.paper(paper).tuned, f"config/papers/{paper}")
     settings = config.settings_of(scale, paper, tuned.experiment)
     candidates = [name for name in settings if tuned.over is None or name in tuned.over]
-    scores = {name: _score(config, paper, tuned, name, scale) for name in candidates}
-    complete = {name: score for name, score in scores.items() if score is not None}
-    best = max(complete, key=lambda name: complete[name]) if complete and len(complete) == len(scores) else None
+    scores, diverged = dict[str, float | None](), dict[str, int]()
+    for name in candidates:
+        scores[name], lost = _score(config, paper, tuned, name, scale)
+        if lost:
+            diverged[name] = lost
+    scored = {name: score for name, score in scores.items() if score is not None}
+    best = max(scored, key=lambda name: scored[name]) if scored and len(scored) + len(diverged) == len(scores) else None
     taken = {}
     if best:
         options = _options(config, CellName(scale, paper, tuned.experiment, best, tuned.method))
         taken = {name: _option(options, name) for name in tuned.takes}
-    return Choice(rule, tuned.experiment, tuned.metric, scores, best, taken, _in_use(config, paper, tuned))
+    return Choice(rule, tuned.experiment, tuned.metric, scores, diverged, best, taken, _in_use(config, paper, tuned))
 
 
-def _score(config: Config, paper: str, rule: Tuned, setting: str, scale: str) -> float | None:
+def _score(config: Config, paper: str, rule: Tuned, setting: str, scale: str) -> tuple[float | None, int]:
+    """The mean over the seeds of a setting, and how many of its runs diverged; no mean if one did, or is missing.
+
+    A run that diverged is a result without a score: as 0 it would be one more value of a mean that can still win, and
+    where all settings diverge the first of them would be the best.
+    """
     runs = config.runs_of(str(CellName(scale, paper, rule.experiment, setting, rule.method)))
-    records = tables.records_of(runs, config.root)
-    if len(records) < len(runs):
-        return None
-    values = [body["metrics"][rule.metric] if body["status"] == "finished" else 0.0 for body in records.values()]
-    return sum(values) / len(values)
+    bodies = tables.records_of(runs, config.root).values()
+    values = [body["metrics"][rule.metric] for body in bodies if body["status"] == "finished"]
+    diverged = len(bodies) - len(values)
+    return (sum(values) / len(values) if values and len(values) == len(runs) else None), diverged
 
 
 def _in_use(config: Config, paper: str, rule: Tuned) -> dict[str, list[Any]]:
@@ -102,18 +112,32 @@ def lines(config: Config, paper: str, scale: str) -> list[dict[str, str]]:
     rows = []
     for choice in choices(config, paper, scale):
         best = f"{choice.scores[choice.setting]:.4f}" if choice.setting else ""
-        missing = f"{len(choice.missing)} of {len(choice.scores)} not run"
         rows.append(
             {
                 "rule": choice.rule,
                 "best": best,
-                "chosen": _text({name: [value] for name, value in choice.taken.items()})
-                or (missing if choice.scores else f"not part of scale {scale}"),
+                "chosen": _text({name: [value] for name, value in choice.taken.items()}) or _why_not(choice, scale),
                 "in use": _text(choice.in_use),
-                "": "" if not choice.taken else "as chosen" if choice.followed else "differs",
+                "": "; ".join(_remarks(choice)),
             }
         )
     return rows
+
+
+def _why_not(choice: Choice, scale: str) -> str:
+    """Why a rule chooses nothing."""
+    if not choice.scores:
+        return f"not part of scale {scale}"
+    return f"{len(choice.missing)} of {len(choice.scores)} not run" if choice.missing else "nothing: all diverged"
+
+
+def _remarks(choice: Choice) -> list[str]:
+    """Whether what is in use was chosen, and which settings have no score because runs of them diverged."""
+    remarks = ["as chosen" if choice.followed else "differs"] if choice.taken else []
+    if choice.diverged:
+        names = f"{len(choice.diverged)} of {len(choice.scores)}: {', '.join(choice.diverged)}"
+        remarks.append(f"no score where runs diverged, {names}")
+    return remarks
 
 
 def _text(values_of: dict[str, list[Any]]) -> str:

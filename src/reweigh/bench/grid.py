@@ -44,7 +44,7 @@ MODEL, METHODS = "tdr", 10
 FIGURE = f"figures/paper/{MODEL}_1/fig5.pdf"
 SCORECARD = "results/paper/scorecard.csv"
 QUESTIONS = {
-    "a cell of a figure": (FIGURE, "--row", "TDR", "--column", "0.005"),
+    "a cell of a figure": (FIGURE, "--row", "tdr", "--column", "0.005"),
     "a gain of the scorecard": (SCORECARD, "--row", "Table3/TDR", "--where", f"paper={MODEL}_1", "--column", "gain"),
     "a claim's corrected p": (SCORECARD, "--row", f"{MODEL}_1/accuracy-at-every-ratio", "--column", "p_holm"),
 }

@@ -180,9 +180,9 @@ def explain(
 
     Exit code 1 if the records give another number, 2 if nothing in the file matches the question.
 
-    [dim]reweigh explain figures/paper/tdr/fig5.csv --row TDR --column 0.005[/dim]
+    [dim]reweigh explain figures/paper/tdr/fig5.csv --row tdr --column 0.005[/dim]
 
-    [dim]reweigh explain figures/paper/tdr/fig3.png --row TDR --where epoch=50 --where seed=1[/dim]
+    [dim]reweigh explain figures/paper/tdr/fig3.png --row tdr --where epoch=50 --where seed=1[/dim]
 
     [dim]reweigh explain results/paper/scorecard.html --row Table3/TDR --column gain[/dim]
     """

@@ -1,6 +1,6 @@
 """Where a number comes from: from a field of a csv, through aggregation, runs and split, back to the raw files.
 
-    tree = explain("figures/paper/tdr/table1.csv", row="TDR", column="0.05")
+    tree = explain("figures/paper/tdr/table1.csv", row="tdr", column="0.05")
     show(tree)                                      # a tree in the terminal; json.dumps(tree) for machines
 
 A figure (.pdf, .png, .ipynb, or without ending) or a page of the scorecard is explained by the csv beside it. A record,

@@ -2,7 +2,15 @@
 
 from typing import NamedTuple
 
-from reweigh.analysis.rows import CLASS_WEIGHT, DENSITY, DIFFERENCE, INVERSE_FREQUENCY
+from reweigh.analysis.rows import (
+    BY_COUNT,
+    CLASS_WEIGHT,
+    DENSITY,
+    DIFFERENCE,
+    INVERSE_FREQUENCY,
+    MORE_RIGHT,
+    OF_DRAWS,
+)
 from reweigh.provenance import recompute
 
 
@@ -41,6 +49,18 @@ RIDGES = {
         "mean": Source("how many outer steps fall in the bin, as a share of the fullest", RUNS),
         "x": Source("the centre of the bin", RUNS),
     },
+}
+FORMULA = ("formula",)
+DRAWS = {
+    "x": Source("the share that is right, mean over draws", FORMULA),
+    "y": Source("the share of the draws", FORMULA),
+    "n": Source("how many draws", FORMULA),
+    "low": Source("lower end of the 95 % interval over draws", FORMULA),
+    "high": Source("upper end of the 95 % interval over draws", FORMULA),
+}
+OTHER_X = {
+    BY_COUNT: Source("how many positives are right", FORMULA),
+    MORE_RIGHT: Source("the share of the draws in which more are right", FORMULA),
 }
 PAIRED = Source("mean of the differences of two methods, seed by seed", RUNS)
 GAIN = ("runs", "baseline")
@@ -91,4 +111,6 @@ def source(line: dict[str, str], column: str) -> Source:
         return CLAIMED[column]
     if column == "mean" and metric.endswith(DIFFERENCE):
         return PAIRED
+    if metric in OF_DRAWS and column in DRAWS:
+        return OTHER_X.get(metric, DRAWS["x"]) if column == "x" else DRAWS[column]
     return RIDGES.get(metric, {}).get(column) or OF_RUNS.get(column) or SCORED.get(column) or NAME

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from reweigh.analysis.rows import CLASS_SIZE, DECISION_LINE, EXAMPLE, WEIGHT
+from reweigh.analysis.rows import BY_COUNT, CLASS_SIZE, DECISION_LINE, EXAMPLE, LAW_SIZE, OF_DRAWS, WEIGHT
 from reweigh.config.grid import Config
 from reweigh.data.catalogue import Edition, Manifest, Source
 from reweigh.digest import PACKAGE, source_digest
@@ -47,6 +47,21 @@ def of_line(config: Config, scale: str, paper: str, name: str, line: dict[str, s
             "plots/papers/absgd/toy.py",
             _of_options(options, line),
         )
+    if line["metric"] in OF_DRAWS:
+        options = config.artifact(paper, name).options
+        return Formula(
+            f"computed from the config's options alone, over {options['draws']:,} draws of random points, seeds from 0",
+            ("artifacts", name, "options"),
+            "plots/papers/absgd/toy_draws.py",
+            _of_draws(options, line),
+        )
+    if line["metric"] == LAW_SIZE:
+        return Formula(
+            "Pareto's law through what the config states of the data set",
+            ("artifacts", name, "options", "laws"),
+            "plots/sizes.py",
+            {"y": _by_law(config.artifact(paper, name).options["laws"], line)},
+        )
     return _sizes(config, paper, line) if line["metric"] == CLASS_SIZE else None
 
 
@@ -66,6 +81,18 @@ def _of_options(options: dict[str, Any], line: dict[str, str]) -> dict[str, Any]
     if not shown:
         raise ValueError(f"example {place} has no line of metric {line['metric']}")
     return {key: value for key, value in shown[0].items() if key in ("class", "x", "y", "weight")}
+
+
+def _of_draws(options: dict[str, Any], line: dict[str, str]) -> dict[str, Any]:
+    """What the figure's own rows say of a line over many draws, at its count (`x`) if it is one of the histogram."""
+    from reweigh.plots.papers.absgd.toy_draws import rows
+
+    shown = [row for row in rows(options) if all(row.get(key, "") == line[key] for key in ("metric", "method"))]
+    if line["metric"] == BY_COUNT:
+        shown = [row for row in shown if row["x"] == number(line["x"])]
+    if not shown:
+        raise ValueError(f"no draw has {line['x']} positives right")
+    return {key: value for key, value in shown[0].items() if key in ("x", "y", "n", "low", "high")}
 
 
 def _sizes(config: Config, paper: str, line: dict[str, str]) -> Formula:
@@ -88,6 +115,17 @@ def _sizes(config: Config, paper: str, line: dict[str, str]) -> Formula:
     else:
         found.again = {"y": _of_rank(sizes, line)}
     return found
+
+
+def _by_law(laws: dict[str, Any], line: dict[str, str]) -> float:
+    """The size of the class of a line's rank by the law of its data set."""
+    from reweigh.plots.sizes import sizes_by_law
+
+    if line["experiment"] not in laws:
+        raise ValueError(f"no law of {line['experiment']!r} is stated")
+    sizes = sizes_by_law(laws[line["experiment"]])
+    place = _whole(line["x"], len(sizes) + 1)
+    return float(sizes[place - 1]) if place else 0.0
 
 
 @functools.lru_cache(maxsize=8)

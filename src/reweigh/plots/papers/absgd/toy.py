@@ -1,7 +1,8 @@
 """ABSGD's toy (Figure 1): one step from the same start on the same batch, with equal and with attentional weights.
 
 Distributions, start, batch, learning rate and λ are those of the authors' script. Its coordinates were never published
-(`toy_example.csv` is missing there), so they are drawn anew, from the stated distributions by a stated seed.
+(`toy_example.csv` is missing there), so they are drawn anew, from the stated distributions by a stated seed. One such
+draw is a picture; what the step does is measured over many (`toy_draws`).
 """
 
 from collections.abc import Mapping
@@ -15,8 +16,9 @@ from matplotlib.lines import Line2D
 from reweigh.analysis.rows import DECISION_LINE, EXAMPLE, WEIGHT, Row
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
+from reweigh.plots.papers.absgd import toy_draws
+from reweigh.plots.papers.absgd.toy_step import examples, moved, weights_of
 from reweigh.plots.style import INK, MUTED, finish, letter, sheet
-from reweigh.streams import rng
 
 DASHED = (0, (4, 2))
 BLUE, ORANGE = "#0072B2", "#D55E00"
@@ -27,8 +29,9 @@ MARKS = {1: (BLUE, "o"), -1: (ORANGE, "s")}
 
 
 def rows(material: Material) -> pd.DataFrame:
-    """The lines of the artifact's own options (see `step_rows`)."""
-    return pd.DataFrame(step_rows(material.artifact.options))
+    """The lines that follow from the artifact's own options: one draw (`step_rows`), and many (`toy_draws.rows`)."""
+    options = material.artifact.options
+    return pd.DataFrame([*step_rows(options), *toy_draws.rows(options)])
 
 
 def step_rows(options: Mapping[str, Any]) -> list[Row]:
@@ -39,14 +42,11 @@ def step_rows(options: Mapping[str, Any]) -> list[Row]:
     """
     inputs, labels = examples(options["positives"], options["negatives"], options["divisor"], options["seed"])
     start, batch = np.array(options["start"], float), np.array(options["batch"])
-    picked, signs = inputs[batch], labels[batch]
-    attentive = attention(losses(start, picked, signs), options["lambda_"])
-    weights = {"sgd_ce": np.full(len(batch), 1 / len(batch)), "absgd_ce": attentive}
+    after, weights = moved(options, inputs, labels), weights_of(options, inputs, labels)
     lines: list[Row] = []
     for panel, method in zip("ab", weights, strict=True):
-        moved = step(start, picked, signs, weights[method], options["learning_rate"])
         base: Row = {"panel": panel, "experiment": "", "method": method, "title": NAMES[method], "status": "computed"}
-        of_panel = [*_point_rows(inputs, labels, batch, weights[method]), *_line_rows(start, moved)]
+        of_panel = [*_point_rows(inputs, labels, batch, weights[method]), *_line_rows(start, after[method])]
         lines += [{**base, **line} for line in of_panel]
     return lines
 
@@ -75,52 +75,25 @@ def _line_rows(start: np.ndarray, moved: np.ndarray) -> list[Row]:
     return lines
 
 
-def examples(
-    positives: Mapping[str, float], negatives: Mapping[str, float], divisor: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The data, positives first: inputs float64 (n, 3), the third a one for the bias; labels +1 or −1 (n,).
-
-    Both coordinates of `count` points a side are normal with `mean` and `sd`, and divided by `divisor`.
-    """
-    random, sides = rng(seed, "toy"), (positives, negatives)
-    points = np.concatenate([random.normal(one["mean"], one["sd"], (int(one["count"]), 2)) for one in sides]) / divisor
-    labels = np.repeat([1.0, -1.0], [int(one["count"]) for one in sides])
-    return np.column_stack([points, np.ones(len(points))]), labels
-
-
-def losses(w: np.ndarray, inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Logistic losses ln(1 + exp(−y w·x)). (3,), (B, 3), (B,) -> (B,)."""
-    return np.logaddexp(0.0, -labels * (inputs @ w))
-
-
-def attention(values: np.ndarray, lambda_: float) -> np.ndarray:
-    """ABSGD's weights in one batch with γ = 1: softmax of losses / λ. (B,) -> (B,), sum 1."""
-    tilted = np.exp((values - values.max()) / lambda_)
-    return tilted / tilted.sum()
-
-
-def step(w: np.ndarray, inputs: np.ndarray, labels: np.ndarray, weights: np.ndarray, rate: float) -> np.ndarray:
-    """w − rate Σ_i weight_i ∇ℓ_i(w), with ∇ℓ_i = −y_i x_i / (1 + exp(y_i w·x_i)). -> (3,)."""
-    slopes = -labels / (1 + np.exp(labels * (inputs @ w)))
-    return w - rate * (weights * slopes) @ inputs
-
-
 @styled
 def draw(material: Material, rows: pd.DataFrame) -> Figure:
-    """Two panels, SGD (a) and ABSGD (b): the batch, areas as weights; the decision line before and after the step."""
+    """One draw: SGD (a) and ABSGD (b), areas as weights, the line before and after the step. Below, many draws (c)."""
     options = material.artifact.options
     picture = sheet()
-    panels = picture.subplots(1, 2, sharex=True, sharey=True)
-    for axes, (panel, lines) in zip(panels, rows.groupby("panel"), strict=True):
-        batch = lines[lines["metric"] == WEIGHT]
+    panels = picture.subplot_mosaic("ab;cc", height_ratios=[3.1, 1.5])
+    for panel, lines in rows[rows["panel"] != "c"].groupby("panel"):
+        axes, batch = panels[str(panel)], lines[lines["metric"] == WEIGHT]
         _points(axes, batch, lines[lines["metric"] == EXAMPLE])
         _lines(axes, lines[lines["metric"] == DECISION_LINE])
         rare = batch[batch["class"] == 1]
         share = f"{100 * rare['weight'].sum():.0f} % of the weight on the {len(rare)} positives"
-        letter(axes, panel, f"{lines['title'].iloc[0]}: {share}")
+        letter(axes, str(panel), f"{lines['title'].iloc[0]}: {share}")
         axes.set_xlabel(f"first coordinate / {options['divisor']:g}")
-    panels[0].set_ylabel(f"second coordinate / {options['divisor']:g}")
-    finish(picture, material, _shows(options), [_drawn_anew(options)], _legend(options), panels=3.1)
+    panels["a"].set_ylabel(f"second coordinate / {options['divisor']:g}")
+    draws = rows[rows["panel"] == "c"]
+    toy_draws.draw_panel(panels["c"], draws, options["positives"]["count"])
+    notes = [_drawn_anew(options), toy_draws.note(draws)]
+    finish(picture, material, _shows(options), notes, _legend(options), panels=4.9)
     return Figure(picture, rows)
 
 
@@ -146,7 +119,7 @@ def _lines(axes: Axes, rows: pd.DataFrame) -> None:
 def _shows(options: Mapping[str, Any]) -> str:
     count = len(options["batch"])
     return (
-        f"One step of rate {options['learning_rate']:g} on a batch of {count}, logistic loss; areas: weights, "
+        f"a, b: one step of rate {options['learning_rate']:g} on a batch of {count}, logistic loss; areas: weights, "
         f"1/{count} each (outlines; SGD), softmax(loss/λ) with λ = {options['lambda_']:g} (ABSGD); "
         "faint: not in the batch"
     )
@@ -157,7 +130,7 @@ def _drawn_anew(options: Mapping[str, Any]) -> str:
     shapes = ", ".join(f"N({side['mean']:g}, {side['sd']:g}²)" for side in sides)
     return (
         f"The authors' coordinates were never published; these are drawn anew from the stated distributions {shapes}, "
-        f"seed {options['seed']}. Start, batch, rate and λ are theirs"
+        f"seed {options['seed']} in a and b. Start, batch, rate and λ are theirs"
     )
 
 
