@@ -95,7 +95,11 @@ def test_p_values_are_corrected_over_the_paper(lines: pd.DataFrame) -> None:
     tested = lines[(lines["kind"] == "claim") & lines["p"].notna()]
     assert len(tested) >= 5
     assert tested["p_holm"].tolist() == pytest.approx(stats.holm(tested["p"].tolist()))
-    assert set(lines[(lines["kind"] == "claim") & lines["p"].isna()]["verdict"]) <= {"not run", "inconclusive"}
+    assert set(lines[(lines["kind"] == "claim") & lines["p"].isna()]["verdict"]) <= {
+        "not run",
+        "inconclusive",
+        "degenerate",
+    }
 
 
 def test_pairs_are_made_by_seed_and_not_by_order(root: Path, tmp_path: Path) -> None:
@@ -164,4 +168,5 @@ def test_models_that_collapsed_are_named(root: Path, tmp_path: Path) -> None:
         one_class = {"test_accuracy": 0.5, "confusion": [[0, 982], [0, 982]]}
         synthetic_records.make(other, f"paper/tdr/mnist-4v9/rho0.005/er/seed{seed}", **one_class)
     line = number(scorecard.score(load(other), "paper", ["tdr"]), CLAIM)
-    assert "2 of 2 runs of er predict one class only" in line["note"]
+    assert line["verdict"] == "degenerate" and line["note"].endswith("2 of 2 runs of er predict one class")
+    assert line["effect"] == pytest.approx(0.405) and line[["p", "p_holm", "effect_low"]].isna().all()

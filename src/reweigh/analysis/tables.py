@@ -143,10 +143,10 @@ def majority_and_minority_weights(body: dict[str, Any], root: str | Path = ".") 
     return pd.DataFrame({"epoch": np.arange(1, len(means) + 1), **averages})
 
 
-def inverse_frequency_correlation(weights: np.ndarray, counts: Iterable[float]) -> tuple[float, float]:
+def inverse_frequency_correlation(weights: np.ndarray, counts: Iterable[float]) -> tuple[float | None, float | None]:
     """Pearson's and Spearman's correlation of time-averaged class weights (steps, classes) with 1 / class sizes.
 
-    Of the classes that exist: noise on a tail may leave one without an example.
+    Of the classes that exist: noise on a tail may leave one without an example. None where one side does not vary.
     """
     sizes = np.asarray(list(counts), float)
     average, inverse = weights.mean(0)[sizes > 0], 1 / sizes[sizes > 0]

@@ -4,10 +4,14 @@ A place is a setting and a rival at which the claim must be true. `TESTS` has ev
 it in the config. A module with more of them has a `TESTS` of its own, which is merged into the one here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pandas as pd
+
 from reweigh import stats
+from reweigh.analysis.degenerate import degenerate
+from reweigh.analysis.resolution import FLOAT32, ratio_resolution
 from reweigh.analysis.tables import class_weights, inverse_frequency_correlation, majority_and_minority_weights
 from reweigh.config.grid import Config
 from reweigh.scorecard.evidence import Evidence
@@ -17,38 +21,46 @@ Test = Callable[[Evidence], list[Comparison]]
 
 
 def greater(evidence: Evidence) -> list[Comparison]:
-    """`better` minus `worse`, seed by seed, above the margin: at each setting, against each rival."""
-    metric = evidence.claim.metric
-    return [
-        stats.above((ours[metric] - theirs[metric]).dropna().tolist(), evidence.claim.margin, label)
-        for label, ours, theirs in evidence.pairs()
-    ]
-
-
-def greater_on_average(evidence: Evidence) -> list[Comparison]:
-    """The gain of `better` over `worse`, averaged over all settings and pairs, above the margin: a single test."""
-    metric = evidence.claim.metric
-    cells = [(ours[metric] - theirs[metric]).dropna().tolist() for _, ours, theirs in evidence.pairs()]
-    return [stats.average_above(cells, evidence.claim.margin, f"{len(cells)} places on average")]
-
-
-def smaller_spread(evidence: Evidence) -> list[Comparison]:
-    """The sd over seeds of `better` below that of each rival, pooled over settings because each has few seeds."""
-    metric = evidence.claim.metric
-    cells = {
-        method: [evidence.cell(setting, method)[metric].dropna().tolist() for setting in evidence.settings]
-        for method in evidence.methods
-    }
-    return [stats.spread_ratio(cells[better], cells[rival], rival) for better, rival in evidence.claim.contests]
+    """`better` beyond `worse`, seed by seed, by more than the margin: at each setting, against each rival."""
+    return [_gain(evidence, stats.above, *place) for place in evidence.pairs()]
 
 
 def within(evidence: Evidence) -> list[Comparison]:
     """`better` and `worse` differ by less than the margin, either way: at each setting, for each pair."""
-    metric = evidence.claim.metric
-    return [
-        stats.within((ours[metric] - theirs[metric]).dropna().tolist(), evidence.claim.margin, label)
-        for label, ours, theirs in evidence.pairs()
-    ]
+    return [_gain(evidence, stats.within, *place) for place in evidence.pairs()]
+
+
+def _gain(
+    evidence: Evidence, test: Callable[..., Comparison], label: str, ours: pd.DataFrame, theirs: pd.DataFrame
+) -> Comparison:
+    gains, step = evidence.gains(ours, theirs), evidence.resolution(ours, theirs)
+    return evidence.judged(test(gains.tolist(), evidence.claim.margin, label, step), ours, theirs)
+
+
+def greater_on_average(evidence: Evidence) -> list[Comparison]:
+    """The gain of `better` over `worse`, averaged over all settings and pairs, above the margin: a single test.
+
+    Each seed counts once, by its average over all places, because places share seeds.
+    """
+    places = [(ours, theirs) for _, ours, theirs in evidence.pairs()]
+    gains = [evidence.gains(*place).to_dict() for place in places]
+    step = evidence.resolution(*(side for place in places for side in place)) / max(1, len(places))
+    found = stats.average_above(gains, evidence.claim.margin, f"{len(gains)} places on average", step)
+    whys = dict.fromkeys(why for place in places if (why := evidence.why_degenerate(*place)))
+    return [stats.undecided(found, ", ".join(whys))]
+
+
+def smaller_spread(evidence: Evidence) -> list[Comparison]:
+    """The sd over seeds of `better` below that of each rival, pooled over settings because each has few seeds."""
+    comparisons = []
+    for better, rival in evidence.claim.contests:
+        sides = [[evidence.cell(setting, method) for setting in evidence.settings] for method in (better, rival)]
+        ours, others = ([evidence.scores(cell).to_dict() for cell in side] for side in sides)
+        cells = [cell for side in sides for cell in side]
+        step = max(map(evidence.resolution, cells), default=0.0)
+        whys = dict.fromkeys(why for cell in cells if (why := degenerate(cell)))
+        comparisons.append(stats.undecided(stats.spread_ratio(ours, others, rival, step), ", ".join(whys)))
+    return comparisons
 
 
 def grows(evidence: Evidence) -> list[Comparison]:
@@ -57,9 +69,10 @@ def grows(evidence: Evidence) -> list[Comparison]:
         return []
     comparisons = []
     for better, rival in evidence.claim.contests:
-        first, second = (evidence.values(name, better) - evidence.values(name, rival) for name in evidence.settings)
-        growth = (second - first).dropna().tolist()
-        comparisons.append(stats.above(growth, evidence.claim.margin, f"{better} over {rival}"))
+        first, second = ([evidence.cell(name, method) for method in (better, rival)] for name in evidence.settings)
+        growth, step = evidence.gains(*second) - evidence.gains(*first), evidence.resolution(*first, *second)
+        found = stats.above(growth.tolist(), evidence.claim.margin, f"{better} over {rival}", step)
+        comparisons.append(evidence.judged(found, *first, *second))
     return comparisons
 
 
@@ -68,27 +81,40 @@ def explained_by(evidence: Evidence) -> list[Comparison]:
     claim, comparisons = evidence.claim, []
     for setting in evidence.settings:
         for better, rival in claim.contests:
-            gain, gain_by = (
-                evidence.values(setting, name) - evidence.values(setting, rival) for name in (better, claim.by or "")
-            )
-            excess = (gain_by - claim.margin * gain).dropna().tolist()
-            comparisons.append(stats.above(gain.dropna().tolist(), 0.0, f"{setting}: {better} over {rival}"))
-            comparisons.append(stats.above(excess, 0.0, f"{setting}: {claim.by} beyond {claim.margin:g} of that"))
+            whole, part, plain = cells = [evidence.cell(setting, name) for name in (better, claim.by or "", rival)]
+            gain, step = evidence.gains(whole, plain), evidence.resolution(whole, plain)
+            excess = evidence.gains(part, plain) - claim.margin * gain
+            found = stats.above(gain.tolist(), 0.0, f"{setting}: {better} over {rival}", step)
+            comparisons.append(evidence.judged(found, whole, plain))
+            step = evidence.resolution(*cells)
+            found = stats.above(excess.tolist(), 0.0, f"{setting}: {claim.by} beyond {claim.margin:g} of that", step)
+            comparisons.append(evidence.judged(found, *cells))
     return comparisons
 
 
 def costs_more(evidence: Evidence) -> list[Comparison]:
-    """Seconds a step of `better` over those of each rival above the margin; only pairs of runs on the same device.
+    """Seconds a step of `better` over those of each rival above the margin; only pairs that can be compared.
 
-    Runs that shared a GPU do not count: their seconds are shares of the time of all.
+    What a step costs does not depend on what a run has learned: none is degenerate.
     """
     comparisons = []
+    for label, ours, theirs, comparable in cost_pairs(evidence):
+        ours, theirs = ours[comparable], theirs[comparable]
+        step = max(map(ratio_resolution, ours["seconds"], theirs["seconds"]), default=0.0)
+        costs, others = (rows["seconds"] / rows["steps"] for rows in (ours, theirs))
+        comparisons.append(stats.cost_ratio(costs, others, evidence.claim.margin or 1.0, label, step))
+    return comparisons
+
+
+def cost_pairs(evidence: Evidence) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame, pd.Series]]:
+    """Every place, and which of its pairs of runs say something of cost: on one device, with equally many beside them.
+
+    Runs that shared a GPU say nothing: their seconds are shares of the time of all.
+    """
     for label, ours, theirs in evidence.pairs():
         comparable = (ours["device"] == theirs["device"]) & (ours["seconds"] > 0) & (theirs["seconds"] > 0)
-        comparable &= ~(ours["packed"] | theirs["packed"])
-        our_costs, their_costs = ((rows["seconds"] / rows["steps"])[comparable].tolist() for rows in (ours, theirs))
-        comparisons.append(stats.cost_ratio(our_costs, their_costs, evidence.claim.margin or 1.0, label))
-    return comparisons
+        comparable &= (ours["runs_at_once"] == theirs["runs_at_once"]) & ~(ours["packed"] | theirs["packed"])
+        yield label, ours, theirs, comparable & (ours["steps"] > 0) & (theirs["steps"] > 0)
 
 
 def costs_at_most(evidence: Evidence) -> list[Comparison]:
@@ -105,7 +131,9 @@ def minority_weighs_more(evidence: Evidence) -> list[Comparison]:
     for setting in evidence.settings:
         bodies = evidence.finished(setting)
         ratios = [ratio for body in bodies if (ratio := _minority_ratio(body, evidence.config)) is not None]
-        comparisons.append(stats.above(ratios, evidence.claim.margin or 1.0, setting))
+        step = FLOAT32 * max(stats.numbers(ratios), default=0.0)
+        found = stats.above(ratios, evidence.claim.margin or 1.0, setting, step)
+        comparisons.append(evidence.judged(found, evidence.cell(setting, evidence.claim.better or "")))
     return comparisons
 
 
@@ -120,14 +148,16 @@ def _minority_ratio(body: dict[str, Any], config: Config) -> float | None:
 
 def weights_not_inverse_frequency(evidence: Evidence) -> list[Comparison]:
     """Pearson's correlation of time-averaged class weights with 1/n, one value for each seed, below the margin."""
-    return [
-        stats.below([pearson for pearson, _ in correlations(evidence, setting)], evidence.claim.margin, setting)
-        for setting in evidence.settings
-    ]
+    comparisons = []
+    for setting in evidence.settings:
+        values = [pearson for pearson, _ in correlations(evidence, setting)]
+        found = stats.below(values, evidence.claim.margin, setting, FLOAT32)
+        comparisons.append(evidence.judged(found, evidence.cell(setting, evidence.claim.better or "")))
+    return comparisons
 
 
-def correlations(evidence: Evidence, setting: str) -> list[tuple[float, float]]:
-    """Pearson's and Spearman's correlation of each run that logged class weights."""
+def correlations(evidence: Evidence, setting: str) -> list[tuple[float | None, float | None]]:
+    """Pearson's and Spearman's correlation of each run that logged class weights; None where these do not vary."""
     correlations = []
     for body in evidence.finished(setting):
         weights = class_weights(body, evidence.config.root)

@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from reweigh import stats
+from reweigh.analysis.degenerate import counted
 from reweigh.analysis.tables import fingerprint, join_runs, why_not
 from reweigh.config.grid import Config
-from reweigh.scorecard.claim_tests import COSTS, DIFFERENCES, TESTS, correlations
+from reweigh.scorecard.claim_tests import COSTS, DIFFERENCES, TESTS, correlations, cost_pairs
 from reweigh.scorecard.evidence import Evidence
 from reweigh.stats import Comparison
 
@@ -36,13 +37,17 @@ def claim_rows(
             **_row(part, comparisons),
             "p": p,
             "p_holm": p_holm,
-            "verdict": "not run" if gap else stats.claim_verdict(side[0], side[1], p_holm),
+            "verdict": "not run" if gap else _verdict(side, p_holm, comparisons),
             "note": gap or _note(part, comparisons),
         }
         for part, gap, comparisons, side, p, p_holm in zip(
             evidence, gaps, tested, sides, p_values, corrected, strict=True
         )
     ]
+
+
+def _verdict(side: tuple[float | None, float | None], corrected: float | None, comparisons: list[Comparison]) -> str:
+    return stats.claim_verdict(side[0], side[1], corrected, stats.any_degenerate(comparisons))
 
 
 def _missing(evidence: Evidence) -> str:
@@ -58,7 +63,7 @@ def _missing(evidence: Evidence) -> str:
     cells = [(setting, method) for setting in evidence.settings for method in evidence.methods]
     gaps = [cell for cell in cells if evidence.cell(*cell).empty]
     if not gaps:
-        return _shared(evidence)
+        return _incomparable(evidence)
     reasons = dict.fromkeys(why_not(config, evidence.scale, paper, name, *cell) for cell in gaps)
     if len(gaps) == len(cells):
         return ", ".join(reasons)
@@ -66,18 +71,22 @@ def _missing(evidence: Evidence) -> str:
     return f"{len(gaps)} of {len(cells)} cells have no record ({', '.join(reasons)}): {', '.join(shown)}"
 
 
-def _shared(evidence: Evidence) -> str:
-    """Why a claim about cost has no evidence at one of its places: all pairs of runs there shared a GPU with others."""
-    if evidence.claim.test in COSTS:
-        for label, ours, theirs in evidence.pairs():
-            if len(ours) and (ours["packed"] | theirs["packed"]).all():
-                return f"the runs at {label} shared a GPU, which measures no cost; train them alone: --at-once 1"
+def _incomparable(evidence: Evidence) -> str:
+    """Why a claim about cost has no evidence at one of its places: no pair of runs there can be compared."""
+    for label, ours, theirs, comparable in cost_pairs(evidence) if evidence.claim.test in COSTS else ():
+        if len(ours) and (ours["packed"] | theirs["packed"]).all():
+            return f"the runs at {label} shared a GPU, which measures no cost; train them alone: --at-once 1"
+        if len(ours) and not comparable.any():
+            return (
+                f"no pair of runs at {label} ran on one device with equally many beside it, which says nothing of "
+                "cost; train both alone: --at-once 1"
+            )
     return ""
 
 
 def _row(evidence: Evidence, comparisons: list[Comparison]) -> dict[str, Any]:
     claim, used = evidence.claim, evidence.used()
-    weakest = max(comparisons, key=lambda place: 2.0 if place.p_for is None else place.p_for, default=None)
+    weakest = stats.weakest(comparisons)
     return {
         "paper": evidence.paper,
         "kind": "claim",
@@ -101,21 +110,57 @@ def _row(evidence: Evidence, comparisons: list[Comparison]) -> dict[str, Any]:
 
 
 def _note(evidence: Evidence, comparisons: list[Comparison]) -> str:
-    """The rule, the effect at every place (the line itself shows the weakest), and runs that diverged or collapsed."""
-    notes = [f"rule: {evidence.claim.rule}"]
+    """The rule, the effect at every place (the line itself shows the weakest), and what a reader must know of the runs.
+
+    What is degenerate and why, pairs and seeds that do not count, runs that diverged or collapsed, data that are not
+    the official ones. Which methods are compared stands first, by their titles, which name the value set.
+    """
+    claim, notes = evidence.claim, [f"rule: {evidence.claim.rule}", _compared(evidence)]
     if len(comparisons) > 1:
-        sign = "+" if evidence.claim.test in DIFFERENCES else ""  # ratios and correlations have none
+        sign = "+" if claim.test in DIFFERENCES else ""  # ratios and correlations have none
         effects = (f"{_effect(place.effect, sign)} at {place.label}" for place in comparisons)
         notes.append(f"effects: {', '.join(effects)}")
-    if evidence.claim.test == "weights_not_inverse_frequency":
-        ranks = [spearman for setting in evidence.settings for _, spearman in correlations(evidence, setting)]
-        if ranks:
+    notes += [f"degenerate, {place.label}: {place.degenerate}" for place in comparisons if place.degenerate]
+    if claim.test == "weights_not_inverse_frequency":
+        found = (spearman for setting in evidence.settings for _, spearman in correlations(evidence, setting))
+        if ranks := stats.numbers(found):
             notes.append(f"Spearman's correlation: {sum(ranks) / len(ranks):.3f}")
-    for method, runs in evidence.used().groupby("method", sort=False):
-        for count, what in ((runs["status"] == "diverged", "diverged"), (runs["collapsed"], "predict one class only")):
-            if count.any():
-                notes.append(f"{int(count.sum())} of {len(runs)} runs of {method} {what}")
-    return "; ".join(notes)
+    notes += _left_out(evidence)
+    runs = evidence.used()
+    said = [counted(rows) for _, rows in runs.groupby("method", sort=False)]
+    notes += [one for one in said if one and one not in {place.degenerate for place in comparisons}]
+    return "; ".join([*notes, *stand_ins(evidence.config, evidence.paper, claim.experiment, runs, evidence.records)])
+
+
+def _compared(evidence: Evidence) -> str:
+    """The methods' titles, one list against the other."""
+    methods = evidence.config.paper(evidence.paper).methods
+    sides = zip(*evidence.claim.contests, strict=True) if evidence.claim.contests else [[evidence.claim.better or ""]]
+    return " against ".join(", ".join(dict.fromkeys(methods[name].title for name in side)) for side in sides)
+
+
+def _left_out(evidence: Evidence) -> list[str]:
+    """Pairs of runs that say nothing of cost, and settings with too few runs to compare how they scatter."""
+    if evidence.claim.test in COSTS:
+        counts = [(int((~comparable).sum()), len(ours)) for _, ours, _, comparable in cost_pairs(evidence)]
+        left, pairs = map(sum, zip(*counts, strict=True)) if counts else (0, 0)
+        return [f"{left} of {pairs} pairs do not count: not one device, or not equally many at once"] if left else []
+    if evidence.claim.test == "smaller_spread":
+        few = [name for name in evidence.settings if min(map(len, _scored(evidence, name))) < stats.FEWEST]
+        return [f"fewer than {stats.FEWEST} runs, which show no spread: {', '.join(few)}"] if few else []
+    return []
+
+
+def _scored(evidence: Evidence, setting: str) -> list[pd.Series]:
+    return [evidence.scores(evidence.cell(setting, method)).dropna() for method in evidence.methods]
+
+
+def stand_ins(
+    config: Config, paper: str, experiment: str, runs: pd.DataFrame, records: dict[str, dict[str, Any]]
+) -> list[str]:
+    """Which data of these runs are not the official ones."""
+    editions = {file["edition"] for run in runs["run"] for file in records[run]["raw"]} - {"official"}
+    return [f"data: {edition} of {config.experiment(paper, experiment).dataset}" for edition in sorted(editions)]
 
 
 def _effect(effect: float | None, sign: str) -> str:

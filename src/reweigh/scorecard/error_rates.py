@@ -24,6 +24,7 @@ from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.scorecard import scored_records
 from reweigh.scorecard.readme import put
+from reweigh.scorecard.simulations import DRAWS, TOGETHER, simulate_averages, simulate_spreads, simulate_ties
 from reweigh.scorecard.text import table
 from reweigh.streams import rng
 
@@ -31,7 +32,6 @@ VERDICTS = ("replicated", "better", "worse", "inconclusive")
 SEEDS = (3, 5, 10)
 HEADS = [f"n = {n}" for n in SEEDS]
 POINT = 0.01
-DRAWS = 50_000
 QUANTILES = {"10 %": 0.1, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "90 %": 0.9}
 ANY_SD = np.geomspace(0.05, 10, 60) * POINT
 CAPTIONS = {
@@ -160,13 +160,6 @@ def within_rate(difference: float, sd: float, n: int, margin: float, tests: int 
         return ndtr((reach - difference) * math.sqrt(n) / sd) - ndtr((-reach - difference) * math.sqrt(n) / sd)
 
     return float(expect(given, sd, n - 1, margin / bound))
-
-
-def simulate_spreads(n: int, settings: int = 4, draws: int = 3000, seed: int = 0) -> float:
-    """How often `smaller_spread` decides between two methods of equal spread: normal values, spreads pooled."""
-    values = rng(seed, "spreads", n, settings).standard_normal((draws, 2, settings, n))
-    tests = [stats.spread_ratio(ours, others) for ours, others in values]
-    return sum((stats.two_sided(test.p_for, test.p_against) or 0.0) < stats.ALPHA for test in tests) / draws
 
 
 def simulate_collapses(n: int, sd: float, share: float, loss: float, draws: int = DRAWS) -> tuple[Rates, float]:
@@ -315,7 +308,30 @@ def _others() -> str:
         "`within` 1 point, no difference at all, sd 0.5: `holds`": [
             within_rate(0, 0.5 * POINT, n, POINT) for n in SEEDS
         ],
-        "`smaller_spread` over four settings, equal spreads: decided (simulated)": [simulate_spreads(n) for n in SEEDS],
+        "`greater_on_average` over eight places that correlate by .75, no difference: decided (simulated)": [
+            simulate_averages(n, 8, TOGETHER) for n in SEEDS
+        ],
+        "the same, if places counted as independent: decided (simulated)": [
+            simulate_averages(n, 8, TOGETHER, by_seed=False) for n in SEEDS
+        ],
+        "`greater` of 10, runs that scatter by 0.7 of a test example, no difference: decided (simulated)": [
+            simulate_ties(n, 0.7, tests=10) for n in SEEDS
+        ],
+        "the same, if an sd of 0 counted as 0: decided (simulated)": [
+            simulate_ties(n, 0.7, tests=10, floor=False) for n in SEEDS
+        ],
+        "`smaller_spread` over four settings, independent, equal spreads: decided (simulated)": [
+            simulate_spreads(n, 4, 0.0) for n in SEEDS
+        ],
+        "the same, settings that correlate by .75: decided (simulated)": [
+            simulate_spreads(n, 4, TOGETHER) for n in SEEDS
+        ],
+        "the same, one sd three times the other: decided (simulated)": [
+            simulate_spreads(n, 4, TOGETHER, ratio=3) for n in SEEDS
+        ],
+        "`smaller_spread` at one setting, equal spreads: decided (simulated)": [
+            simulate_spreads(n, 1, 0.0) for n in SEEDS
+        ],
         "1 run of 10 collapses by 40 points, sd 0.5 else; a perfect replication: better or worse (simulated)": [
             rates["better"] + rates["worse"] for rates, _ in collapses
         ],

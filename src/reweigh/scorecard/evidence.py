@@ -1,13 +1,18 @@
 """What a claim is decided from: the runs of its experiment, cell by cell and pair by pair."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from reweigh import metrics, stats
+from reweigh.analysis.degenerate import degenerate
+from reweigh.analysis.resolution import resolution
 from reweigh.config.grid import Config
 from reweigh.config.models import Claim
+from reweigh.stats import Comparison
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,44 @@ class Evidence:
                 label = f"{setting}, {better}" if several else setting
                 yield f"{label} against {rival}", ours.loc[seeds], theirs.loc[seeds]
 
-    def values(self, setting: str, method: str) -> pd.Series:
-        """The claim's metric in the runs of one cell, by seed."""
-        return self.cell(setting, method)[self.claim.metric].astype(float)
+    # --- what runs scored ---
+
+    def scores(self, rows: pd.DataFrame) -> pd.Series:
+        """The claim's metric of each run, by seed, turned so that higher is better: an error counts as minus itself."""
+        metric, values = metrics.of(self.claim.metric), rows[self.claim.metric].astype(float)
+        return (values.abs() if metric.absolute else values) * (metric.direction or 1)
+
+    def gains(self, ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.Series:
+        """How much better `ours` is than `theirs`, by seed, where both have a score."""
+        return (self.scores(ours) - self.scores(theirs)).dropna()
+
+    def resolution(self, *sides: pd.DataFrame) -> float:
+        """The step in which a sum or difference of the claim's metric over some cells is known: rounding errors add up.
+
+        A cell's own is the coarsest of its runs.
+        """
+        return math.hypot(*(max(map(self._step, rows["run"]), default=0.0) for rows in sides))
+
+    def _step(self, run: str) -> float:
+        return resolution(self.records[run], self.claim.metric) if run in self.records else 0.0
 
     def finished(self, setting: str) -> list[dict[str, Any]]:
         """The records of the claim's method at a setting; what a run logged that diverged decides nothing."""
         bodies = [self.records[run] for run in self.cell(setting, self.claim.better or "")["run"]]
         return [body for body in bodies if body["status"] == "finished"]
+
+    # --- what decides nothing ---
+
+    def judged(self, comparison: Comparison, *sides: pd.DataFrame) -> Comparison:
+        """A comparison of the runs of these sides; degenerate where those of one decide nothing (see `degenerate`)."""
+        return stats.undecided(comparison, self.why_degenerate(*sides))
+
+    def why_degenerate(self, *sides: pd.DataFrame) -> str:
+        """Why the runs of a side decide nothing; empty if they may, on all sides.
+
+        All of a side's runs count, and those alone whose seed has a score on every side: only these are compared.
+        """
+        scored = [set(rows.index[rows[self.claim.metric].notna()]) for rows in sides if self.claim.metric in rows]
+        compared = set.intersection(*scored) if scored else set()
+        whys = (degenerate(rows) or degenerate(rows[rows.index.isin(compared)]) for rows in sides)
+        return ", ".join(dict.fromkeys(why for why in whys if why))

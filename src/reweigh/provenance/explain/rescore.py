@@ -44,7 +44,8 @@ def claim_line(config: Config, line: dict[str, str], claim: Claim, bodies: list[
     records = {body["run"]: body for body in bodies}
     evidence = Evidence(config, claim, line["scale"], line["paper"], table(records), records)
     places = TESTS[claim.test](evidence)
-    weakest = max(places, key=lambda one: 2.0 if one.p_for is None else one.p_for)
+    weakest = stats.weakest(places)
+    assert weakest is not None  # a line that names records has a place
     return {
         "n": min(one.n for one in places),
         "effect": weakest.effect,
@@ -52,14 +53,16 @@ def claim_line(config: Config, line: dict[str, str], claim: Claim, bodies: list[
         "effect_high": weakest.high,
         "statistic": weakest.statistic,
         "p": stats.two_sided(*stats.claim_p(places)),
-        "sides": stats.claim_p(places),
+        "sides": (*stats.claim_p(places), stats.any_degenerate(places)),
     }
 
 
 def decided(
-    line: dict[str, str], sides: tuple[float | None, float | None], family: dict[str, float | None]
+    line: dict[str, str], sides: tuple[float | None, float | None, bool], family: dict[str, float | None]
 ) -> dict[str, Any]:
     """Holm's p of a claim among all claims of its paper, whose p values are `family` (by id), and the verdict.
+
+    `sides`: p for it, p against it, and whether any of its places is degenerate.
 
     Of the m p values that are there, the k-th smallest counts (m - k + 1) fold, and no less than those before it.
     """
@@ -69,7 +72,10 @@ def decided(
         ordered = sorted(p for p in family.values() if p is not None)
         smaller = [(p, place) for place, p in enumerate(ordered) if p <= mine]
         corrected = max(min(1.0, p * (len(ordered) - place)) for p, place in smaller)
-    return {"p_holm": corrected, "verdict": _worded(line["scale"], stats.claim_verdict(*sides, corrected))}
+    return {
+        "p_holm": corrected,
+        "verdict": _worded(line["scale"], stats.claim_verdict(sides[0], sides[1], corrected, sides[2])),
+    }
 
 
 def family_of(line: dict[str, str], lines: list[tuple[int, dict[str, str]]]) -> list[dict[str, Any]]:
