@@ -1,7 +1,7 @@
 """What counts by group say: true positive rates, and how far those of the groups lie apart.
 
-A run whose groups are not its labels (Adult: sex) states `group_confusion`, counts (groups, labels, predictions). Of two
-labels the second is the positive one: on Adult an income above 50K.
+A run whose groups are not its labels (Adult: sex) states `group_confusion`, counts (groups, labels, predictions). Of
+two labels the second is the positive one: on Adult an income above 50K.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def true_positive_rates(metrics: Mapping[str, Any]) -> list[float] | None:
 
 
 def group_rates(metrics: Mapping[str, Any]) -> dict[str, float | None]:
-    """`equal_opportunity_gap`, the largest difference of two true positive rates, and `worst_group_tpr`, the smallest rate.
+    """`equal_opportunity_gap`, the largest difference of two true positive rates, and `worst_group_tpr`, the smallest.
 
     None where the rates are not known.
     """

@@ -20,7 +20,7 @@ GROUPS = {
     "throughput": "ResNet-32 on CIFAR-10 against a plain PyTorch loop (bench/plain_loop.py), fp32 and bf16",
     "steps": "each method's step against a plain step: ResNet-32 and LeNet",
     "hypergradients": "each against double backpropagation, second derivatives by every route; time and memory",
-    "app-a": "TDR against example reweighting by both routes to a hypergradient; new weights by classes and batch sizes",
+    "app-a": "TDR against example reweighting by two routes to a hypergradient; new weights over classes and batch",
     "bookkeeping": "the share of a step that computes nothing: batches, records, checkpoints",
     "graphs": "on a GPU: captured steps against eager ones, eight runs against one, the memory's bandwidth",
     "grid": "Snakemake's dry runs of a grid of five thousand runs: of everything, and of one figure",

@@ -16,7 +16,7 @@ from reweigh.analysis import learned, reached
 from reweigh.analysis.reached import Reached
 from reweigh.analysis.resolution import FLOAT32
 from reweigh.analysis.tables import class_weights
-from reweigh.scorecard.evidence import Evidence
+from reweigh.scorecard.evidence import Evidence, cost_pairs
 from reweigh.stats import Comparison
 
 When = Callable[[dict[str, Any], str, float], Reached]
@@ -35,8 +35,6 @@ def reaches_in_fewer_epochs(evidence: Evidence) -> list[Comparison]:
 
 def reaches_in_less_time(evidence: Evidence) -> list[Comparison]:
     """The same in seconds of training, evaluation left out; only pairs of runs whose seconds can be compared."""
-    from reweigh.scorecard.claim_tests import cost_pairs
-
     return [
         _earlier(evidence, label, ours[comparable], theirs[comparable], reached.seconds)
         for label, ours, theirs, comparable in cost_pairs(evidence)
@@ -54,7 +52,7 @@ def _earlier(evidence: Evidence, label: str, ours: pd.DataFrame, theirs: pd.Data
 
 
 def earlier(ours: Sequence[Reached], theirs: Sequence[Reached], margin: float = 1.0, label: str = "") -> Comparison:
-    """Do `ours` come before `theirs`, pair by pair: is ours / theirs below `margin`? t test on logarithms of the ratios.
+    """Do `ours` come before `theirs`, pair by pair: is ours / theirs below `margin`? t test on logarithms of ratios.
 
     A run that never reaches the level would do so after its last epoch, if ever, so that its time is a lower bound.
     Where `theirs` never does, the ratio is an upper bound: the t test is cautious for the claim, and there can be none
@@ -71,9 +69,8 @@ def earlier(ours: Sequence[Reached], theirs: Sequence[Reached], margin: float = 
     found = replace(found, effect=effect, low=low, high=high)
     if found.p_for is None or not any(never):
         return found
-    return replace(
-        found, low=None, high=None, p_for=1.0 if never[0] else found.p_for, p_against=1.0 if never[1] else found.p_against
-    )
+    p_for, p_against = (1.0 if bound else p for bound, p in zip(never, (found.p_for, found.p_against), strict=True))
+    return replace(found, low=None, high=None, p_for=p_for, p_against=p_against)
 
 
 def _with_bounds(label: str, never: Sequence[int], pairs: int, all_pairs: int) -> str:
@@ -125,7 +122,7 @@ def weights_near_equal(evidence: Evidence) -> list[Comparison]:
 
 
 def weights_grow_more(evidence: Evidence) -> list[Comparison]:
-    """The slope of log mean weight over log 1/n, the sizes of classes, is above the margin: 0 unrelated, 1 proportional."""
+    """The slope of log mean weight over log 1/n_c is above the margin: 0 if unrelated, 1 if proportional."""
     return _of_weights(evidence, learned.slope_on_inverse_size, stats.above)
 
 
@@ -158,8 +155,8 @@ def _of_weights(
 def collapses_less(evidence: Evidence) -> list[Comparison]:
     """Fewer runs of the first method of each pair end lost than of the second, on average over settings and pairs.
 
-    Lost is what diverged, predicts one class or did not move (`analysis.degenerate`). A seed counts once, by its average
-    over all places; with pairs that differ in one factor, at each value of another, that is the factor's main effect.
+    Lost is what diverged, predicts one class or did not move (`analysis.degenerate`). A seed counts once, by its
+    average over all places: of pairs that differ in one factor, at each value of another, the factor's main effect.
     Effect: the share of runs that the first methods save. A collapse is the result here, so that none is degenerate.
     """
     places = [
