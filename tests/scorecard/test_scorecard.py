@@ -13,7 +13,7 @@ from reweigh.config.loading import load
 from reweigh.errors import ConfigError
 from reweigh.scorecard.claim_tests import TESTS
 
-CLAIM = "accuracy-at-0.005"
+CLAIM = "accuracy-at-0.005-code"
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for artifact in ("table3", "fig5"):
         synthetic_records.fill(root, "paper", "tdr", artifact)
     for seed, (tdr, plain) in enumerate([(0.80, 0.79), (0.81, 0.78), (0.79, 0.79), (0.80, 0.78), (0.80, 0.79)]):
-        synthetic_records.make(root, f"paper/tdr/adult/sex/tdr/seed{seed}", test_accuracy=tdr)
-        synthetic_records.make(root, f"paper/tdr/adult/sex/none/seed{seed}", test_accuracy=plain)
+        synthetic_records.make(root, f"paper/tdr/adult/sex/tdr_p/seed{seed}", test_accuracy=tdr)
+        synthetic_records.make(root, f"paper/tdr/adult/sex/none_p/seed{seed}", test_accuracy=plain)
     synthetic_records.fill(root, "quick", "tdr", "fig5")
     return root
 
@@ -49,7 +49,7 @@ def test_every_published_number_is_a_line_and_stands_as_printed(root: Path, line
 
 
 def test_a_number_by_hand(lines: pd.DataFrame) -> None:
-    line = number(lines, "Table3/adult/sex/tdr")
+    line = number(lines, "Table3/adult/sex/tdr_p")
     ours = stats.summarise([0.80, 0.81, 0.79, 0.80, 0.80])
     assert (line["mean"], line["sd"], line["low"], line["high"]) == pytest.approx(
         (ours.mean, ours.sd, ours.low, ours.high)
@@ -61,7 +61,7 @@ def test_a_number_by_hand(lines: pd.DataFrame) -> None:
     assert line["published_gain"] == pytest.approx(0.7906 - 0.7511)
     assert line["verdict"] == "replicated"
     assert "constant prediction scores 0.7860" in line["note"]
-    assert tables.expand_runs(line["runs"]) == [f"paper/tdr/adult/sex/tdr/seed{seed}" for seed in range(5)]
+    assert tables.expand_runs(line["runs"]) == [f"paper/tdr/adult/sex/tdr_p/seed{seed}" for seed in range(5)]
 
 
 def test_gaps_are_told_apart(lines: pd.DataFrame) -> None:
@@ -111,7 +111,7 @@ def test_pairs_are_made_by_seed_and_not_by_order(root: Path, tmp_path: Path) -> 
     lines = scorecard.score(load(other), "paper", ["tdr"])
     assert number(lines, CLAIM)["n"] == 4
     assert number(lines, CLAIM)["effect"] == pytest.approx(0.02)
-    part = number(lines, "accuracy-at-every-ratio")  # a claim on four ratios is not decided on one
+    part = number(lines, "accuracy-at-every-ratio-code")  # a claim on four ratios is not decided on one
     assert part["verdict"] == "not run"
     assert part["note"].startswith("6 of 8 cells have no record (not trained yet): rho0.1/tdr")
 
@@ -119,7 +119,7 @@ def test_pairs_are_made_by_seed_and_not_by_order(root: Path, tmp_path: Path) -> 
 def test_costs_are_compared_on_one_device_only(root: Path, tmp_path: Path) -> None:
     other = synthetic_records.project(tmp_path / "project")
     synthetic_records.fill(other, "paper", "tdr", "fig5", seeds=3)
-    line = number(scorecard.score(load(other), "paper", ["tdr"]), "er-costs")
+    line = number(scorecard.score(load(other), "paper", ["tdr"]), "er-costs-t_in-times-tdr-code")
     assert line["effect"] == pytest.approx(2.8)
     assert line["verdict"] == "fails"
     assert line["n"] == 3
