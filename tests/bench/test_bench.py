@@ -350,7 +350,17 @@ def test_files_are_written_only_of_a_run_of_all_groups(monkeypatch, tmp_path, ca
     bench.main([], 2, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"bench.csv", "bench.pdf", "bench.png"}
     with open(tmp_path / "bench.csv") as file:
-        assert [row["group"] for row in csv.DictReader(file)] == list(bench.GROUPS)
+        assert [row["group"] for row in csv.DictReader(file)] == list(bench.WHOLE)
+
+
+def test_a_group_apart_has_a_csv_of_its_own(monkeypatch, tmp_path, capsys):
+    for name in bench.GROUPS:
+        monkeypatch.setitem(groups.MEASUREMENTS, name, lambda bench, name=name: [line(group=name)])
+    assert [one.group for one in bench.main(["steps", "app-a"], 2, tmp_path)] == ["steps", "app-a"]
+    assert {path.name for path in tmp_path.iterdir()} == {"app-a.csv"}
+    assert [one.group for one in table.read(tmp_path / "app-a.csv")] == ["app-a"]
+    bench.main(list(bench.GROUPS), 2, tmp_path)
+    assert {one.group for one in table.read(tmp_path / "bench.csv")} == set(bench.WHOLE)
 
 
 def test_every_group_has_a_room_and_another_is_an_error():
