@@ -46,6 +46,7 @@ CLAIM_VERDICTS = {
     "holds": ("✓", "our runs show it, corrected p below 0.05"),
     "fails": ("✗", "our runs show the opposite, corrected p below 0.05"),
     "inconclusive": ("?", "our runs show neither"),
+    "degenerate": ("∅", "all runs of a side diverged, predict one class or did not move: it cannot hold"),
     "not run": ("·", "runs that it needs are missing"),
 }
 VERDICTS = {**CLAIM_VERDICTS, **NUMBER_VERDICTS}

@@ -13,7 +13,7 @@ from reweigh.scorecard.claim_tests import DIFFERENCES
 from reweigh.scorecard.text import TEST_NAMES, p_value, table
 
 NUMBER_VERDICTS = ("replicated", "better", "worse", "inconclusive", "not run")
-CLAIM_VERDICTS = ("holds", "fails", "inconclusive", "not run")
+CLAIM_VERDICTS = ("holds", "fails", "inconclusive", "degenerate", "not run")
 DECIDED = ("holds", "fails")
 
 
