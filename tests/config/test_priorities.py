@@ -99,3 +99,12 @@ def test_the_list_of_this_project_names_every_cell_of_its_papers(config):
     grid = {cell for paper in config.project.papers for cell in config.cells("paper", paper)}
     assert grid <= named
     assert [entry.priority.gpu for entry in entries(config)] == sorted(e.priority.gpu for e in entries(config))
+
+
+@pytest.mark.parametrize("experiment", ["mnist-4v9", "mnist-lt", "adult"])
+def test_what_decides_tdr_on_small_data_is_on_the_list_with_its_ablations(config, experiment):
+    named = {cell for entry in entries(config) for cell in entry.cells(config, "paper")}
+    stated = config.experiment("tdr", experiment)
+    methods = [*stated.methods, *(method for extension in stated.extensions for method in extension.methods)]
+    wanted = {f"paper/tdr/{experiment}/{setting}/{method}" for setting in stated.settings for method in methods}
+    assert wanted <= named, sorted(wanted - named)
