@@ -1,6 +1,7 @@
 """Explain on a copy of the real project in which something is wrong: the first line says what, and what to do."""
 
 import csv
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -52,9 +53,11 @@ class Copy:
         (line,) = [line for line in lines if all(line[key] == value for key, value in where.items())]
         assert all(line[key] != value for key, value in fields.items())
         line |= fields
-        rows = [list(lines[0]), *(list(one.values()) for one in lines)]
-        text = "\n".join(",".join(f'"{field}"' if "," in field else field for field in row) for row in rows)
-        self.put(name, f"{text}\n".encode())
+        text = io.StringIO()
+        rows = csv.DictWriter(text, lines[0], lineterminator="\n")
+        rows.writeheader()
+        rows.writerows(lines)
+        self.put(name, text.getvalue().encode())
 
     def restore(self) -> None:
         for path, content in self._before.items():
