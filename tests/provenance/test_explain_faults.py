@@ -113,7 +113,7 @@ EDITS = [
     (CARD, NUMBER, {"verdict": "replicated"}, "verdict replicated, should be better"),
     (CARD, CLAIM, {"effect": "0.5"}, f"effect 0.5, should be {DECIDED['effect']}"),
     (CARD, CLAIM, {"p": "0.5"}, f"p 0.5, should be {DECIDED['p']}"),
-    (CARD, CLAIM, {"p_holm": "0.04"}, f"p_holm 0.04, should be {DECIDED['p_holm']}"),
+    (CARD, CLAIM, {"p_holm": "0.04"}, f"p_holm 0.04, should be {DECIDED['p_holm'][:5]}"),
     (CARD, CLAIM, {"verdict": OTHER}, f"verdict {OTHER}, should be {DECIDED['verdict']}"),
     (TOY, {"metric": "weight", "panel": "b", "example": "11"}, {"weight": "0.5"}, "weight 0.5, should be"),
     (TOY, {"metric": "example", "panel": "a", "example": "0"}, {"x": "0.1"}, "x 0.1, should be"),
