@@ -8,9 +8,9 @@ import math
 import numpy as np
 
 from reweigh import stats
+from reweigh.scorecard.rates import DRAWS
 from reweigh.streams import rng
 
-DRAWS = 50_000
 TOGETHER = 0.75  # how much TDR minus plain training correlates over seeds between ratios of MNIST 4 against 9
 
 
