@@ -1,11 +1,9 @@
-"""Means, intervals, verdicts on published numbers, and tests of claims.
+"""Means, intervals, and tests of claims; verdicts on published numbers are in `verdicts`.
 
 Everything is decided by rules that were written down before any run:
 
 * An interval is the 95 % interval of Student's t for a mean over seeds; sd is the sample sd (n - 1). One run has
   neither.
-* A published number p with sd s has the tolerance τ = max(0.01, s): one point of accuracy, or what the paper itself
-  says its number is worth. `verdict` compares p with our interval, widened by τ.
 * A claim is tested by pairs of runs that share a seed (and with it the split's random draws) with two-sided t tests;
   p values are corrected by Holm's method over all claims of a paper.
 * None and NaN are one thing: no number. They count nowhere.
@@ -22,7 +20,6 @@ Values = Sequence[float | None] | np.ndarray
 BySeed = Mapping[int, float | None]  # the value of each seed
 
 LEVEL = 0.95
-SMALLEST_TOLERANCE = 0.01
 ALPHA = 0.05
 FEWEST = 3  # values of a cell whose spread can be tested
 ROUNDING = 1e-12  # relative: what arithmetic may leave of an sd of 0
@@ -103,47 +100,6 @@ def summarise(values: Values) -> Summary:
 def t_quantile(degrees: float, level: float = LEVEL) -> float:
     """Half-width, in standard errors, of the two-sided Student interval."""
     return float(stdtrit(degrees, 0.5 + level / 2))
-
-
-def tolerance(published_sd: float | None) -> float:
-    """τ = max(one point, the published sd)."""
-    return max(SMALLEST_TOLERANCE, published_sd or 0.0)
-
-
-def verdict(published: float | None, published_sd: float | None, values: Sequence[float]) -> str:
-    """What our values say of a published number: the declared rule, in this order.
-
-    With the 95 % interval [low, high] of our mean and τ = max(0.01, published sd):
-
-    not reported   the paper gives no number
-    not run        there are no values
-    inconclusive   one value only: there is no interval
-    better         published < low - τ: our interval lies wholly above [published ± τ]
-    worse          published > high + τ: it lies wholly below
-    inconclusive   high - low > 2τ: published is within reach, but so would be too much else
-    replicated     otherwise: published lies within our interval widened by τ, and the interval is at most 2τ wide
-
-    An interval wider than 2τ that misses [published ± τ] altogether decides: more seeds are not needed to see that.
-
-    >>> verdict(0.90, None, [0.900, 0.905, 0.901])
-    'replicated'
-    >>> verdict(0.90, None, [0.950, 0.952, 0.951])
-    'better'
-    >>> verdict(0.90, None, [0.70, 0.90, 0.99])  # within reach, but so is much else
-    'inconclusive'
-    """
-    if published is None:
-        return "not reported"
-    if len(values) == 0:
-        return "not run"
-    ours, tau = summarise(values), tolerance(published_sd)
-    if ours.low is None or ours.high is None:
-        return "inconclusive"
-    if published < ours.low - tau:
-        return "better"
-    if published > ours.high + tau:
-        return "worse"
-    return "inconclusive" if ours.high - ours.low > 2 * tau else "replicated"
 
 
 # --- claims ----------------------------------------------------------------------------------------------------------

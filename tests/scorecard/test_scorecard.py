@@ -140,7 +140,7 @@ def test_the_text_shows_counts_rule_findings_and_never_an_average(root: Path) ->
     card = scorecard.write("paper", root, ["tdr"])
     text = card.text.read_text()
     assert "no replication" not in text
-    assert "τ = max(0.01, s)" in text
+    assert "τ = max(one point, s)" in text
     for finding in load(root).paper("tdr").findings:
         assert finding.evidence in text
     assert card.counts["number"]["not reported"] == 6

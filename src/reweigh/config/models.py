@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
 
-from reweigh import metrics
+from reweigh.config.mapping import Published
 from reweigh.config.specs import (
     AllSplit,
     Augment,
@@ -175,10 +175,15 @@ class Experiment(Patch):
 
 
 class Method(Stating):
-    """What trains: a module of reweigh.methods with all of its options."""
+    """What trains: a module of reweigh.methods with all of its options.
+
+    `values` says whose they are where paper and code differ: `printed` in the paper, of the authors' `code`, or `ours`.
+    It is no part of a spec.
+    """
 
     title: str
     uses: str
+    values: Literal["printed", "code", "ours"] | None = None
     about: str | None = None
     options: dict[str, Any]
     model: ModelPatch | None = None
@@ -275,73 +280,6 @@ class Claim(Frozen):
         return list(dict.fromkeys(name for name in named if name))
 
 
-class PublishedRows(Frozen):
-    """Rows of the published file that belong to one setting of one experiment.
-
-    Those with this table and, where they are given, this dataset and setting, whose method is among `methods`: its own
-    ones, by their published names, or else all of the paper's.
-    """
-
-    table: str
-    dataset: str | None = None
-    published_setting: str | None = None
-    methods: dict[str, Name] | None = None
-    experiment: Name
-    setting: Name
-
-    def has(self, row: dict[str, str]) -> bool:
-        """Whether a row of the file is one of these, whatever its method."""
-        wanted = (self.table, self.dataset, self.published_setting)
-        stated = (row["table_or_figure"], row["dataset"], row["setting"])
-        return all(value is None or value == other for value, other in zip(wanted, stated, strict=True))
-
-
-class Excluded(Frozen):
-    """A published number that is not judged, and why: a misprint, or a method that is not here."""
-
-    table: str
-    dataset: str | None = None
-    published_setting: str | None = None
-    method: str
-    reason: str
-
-    def has(self, row: dict[str, str]) -> bool:
-        """Whether it speaks of a row of the file."""
-        wanted = (self.table, self.dataset, self.published_setting, self.method)
-        stated = (row["table_or_figure"], row["dataset"], row["setting"], row["method"])
-        return all(value is None or value == other for value, other in zip(wanted, stated, strict=True))
-
-
-class Published(Frozen):
-    """How the rows of `file` map to our runs; what is not in `metrics` keeps its name, without the `_pct` of per cent.
-
-    `baseline` is plain training, from which gains are measured.
-    """
-
-    file: str
-    methods: dict[str, Name]
-    rows: list[PublishedRows]
-    metrics: dict[str, str] = {}
-    baseline: Name = "none"
-    excluded: list[Excluded] = []
-
-    def target(self, row: dict[str, str]) -> tuple[str, str, str, str] | None:
-        """Experiment, setting, method and metric of a row of `file`, by the first that has it; `None` if none has."""
-        for known in self.rows:
-            method = (self.methods if known.methods is None else known.methods).get(row["method"])
-            if method and known.has(row):
-                return known.experiment, known.setting, method, self.metric(row)
-        return None
-
-    def metric(self, row: dict[str, str]) -> str:
-        """What the metric of a row of `file` is called here."""
-        return self.metrics.get(row["metric"]) or metrics.printed(row["metric"])[0].name
-
-    def excluded_because(self, row: dict[str, str]) -> str | None:
-        """Why a row of `file` is not judged; `None` if it is."""
-        return next((" ".join(one.reason.split()) for one in self.excluded if one.has(row)), None)
-
-
 class Use(Frozen):
     """Where a tuned value goes: some methods, at some settings of an experiment (all if not given)."""
 
@@ -387,3 +325,17 @@ class Paper(Frozen):
     published: Published | None = None
     tuned: dict[Name, Tuned] = {}
     findings: list[Finding] = []
+
+    def plain(self, method: str) -> str:
+        """Plain training that a method's gain is measured from: with the printed or the code's values, as it has them.
+
+        Empty where nothing is published.
+        """
+        if self.published is None:
+            return ""
+        baseline, values = self.published.baseline, self.methods[method].values
+        known = self.methods.get(baseline)
+        if known is None or values in (None, "ours", known.values):
+            return baseline
+        same = (name for name, one in self.methods.items() if one.values == values and one.uses == known.uses)
+        return next(same, baseline)

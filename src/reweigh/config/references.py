@@ -61,10 +61,11 @@ def _check_published(config: Config, name: str, paper: Paper) -> None:
         for method in (row.methods or {}).values():
             lookup("method", method, paper.methods, where)
     rows = published.read(config.root, paper.published.file)
-    for number, one in enumerate(paper.published.excluded):
-        if rows and not any(one.has(row) for row in rows):
-            place = config.place(name, "published", "excluded", str(number))
-            raise ConfigError(f"{place}: published.excluded: {paper.published.file} has no {one.table} {one.method}")
+    for key, ones in (("excluded", paper.published.excluded), ("remarks", paper.published.remarks)):
+        for number, one in enumerate(ones):
+            if rows and not any(one.has(row) for row in rows):
+                place = config.place(name, "published", key, str(number))
+                raise ConfigError(f"{place}: published.{key}: {paper.published.file} has no {one.table} {one.method}")
     for printed, ours in paper.published.metrics.items():
         _check_metric(
             f"{config.place(name, 'published', 'metrics', printed)}: published.metrics.{printed}", printed, ours

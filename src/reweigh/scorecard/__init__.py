@@ -27,7 +27,7 @@ from reweigh.scorecard.numbers import number_rows
 from reweigh.scorecard.text import markdown
 
 COLUMNS = [
-    "paper", "kind", "id", "source", "text", "experiment", "setting", "value", "method", "title", "metric",
+    "paper", "kind", "id", "source", "text", "experiment", "setting", "value", "method", "title", "value_set", "metric",
     "published", "published_sd", "mean", "sd", "n", "low", "high", "difference", "gain", "gain_low", "gain_high",
     "published_gain", "effect", "effect_low", "effect_high", "statistic", "p", "p_holm", "verdict", "scale",
     "scale_note", "status", "note", "runs", "records",
@@ -67,6 +67,7 @@ def score(config: Config, scale: str, papers: list[str] | None = None, records: 
         rows += claim_rows(config, scale, paper, runs, of_paper)
     lines = pd.DataFrame(rows).reindex(columns=COLUMNS)
     lines["scale"] = scale
+    lines["value_set"] = [_value_set(config, *names) for names in zip(lines["paper"], lines["method"], strict=True)]
     if scale != "paper":
         decided = ~lines["verdict"].isin(UNDECIDED)
         lines.loc[decided, "verdict"] = f"{scale}: " + lines.loc[decided, "verdict"]
@@ -115,6 +116,13 @@ def scored_records(config: Config, scale: str, papers: list[str] | None = None) 
     """The records of `scored_runs`, as far as they exist, by run, for the config's papers or those given."""
     runs = [run for paper in papers or config.project.papers for run in scored_runs(config, scale, paper)]
     return tables.records_of(runs, config.root)
+
+
+def _value_set(config: Config, paper: str, methods: str | float | None) -> str | None:
+    """Whose values the methods of a line have, each set once: `printed`, `code`, `ours`; None where that is one."""
+    named = methods.split() if isinstance(methods, str) else []
+    sets = dict.fromkeys(config.paper(paper).methods[name].values for name in named)
+    return " ".join(one for one in sets if one) or None
 
 
 def _of_paper(records: Records, paper: str) -> Records:

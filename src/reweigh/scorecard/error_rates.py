@@ -1,34 +1,29 @@
-"""How often the rules of `reweigh.stats` err: how often they call a perfect replication worse, or a gap replicated.
+"""How often the rules err, as docs/verdicts.md shows it: that for published numbers (`rates`), and those for claims.
 
-It is computed in two independent ways. `simulate` draws runs and applies the rule to them. `exact` integrates: the mean
-and the sd of a normal sample are independent. So, given the sd s of n runs, a verdict's probability is that of a normal
-mean in an interval, and s √(n-1) / σ is chi distributed. Both take and return fractions; tables are in points (1 point
-= 0.01).
+Rates and sds are fractions; tables are in per cent, and in points (1 point = 0.01).
 
 `markdown_tables` returns the tables of docs/verdicts.md.
 """
 
 import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import chdtri, gammaln, ndtr
+from scipy.special import ndtr
 
 from reweigh import stats
 from reweigh.analysis import tables
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.scorecard import scored_records
+from reweigh.scorecard.rates import DRAWS, Case, Rates, exact, expect, shares, verdicts_on
 from reweigh.scorecard.readme import put
-from reweigh.scorecard.simulations import DRAWS, TOGETHER, simulate_averages, simulate_spreads, simulate_ties
+from reweigh.scorecard.simulations import TOGETHER, simulate_averages, simulate_spreads, simulate_ties
 from reweigh.scorecard.text import table
 from reweigh.streams import rng
 
-VERDICTS = ("replicated", "better", "worse", "inconclusive")
 SEEDS = (3, 5, 10)
 HEADS = [f"n = {n}" for n in SEEDS]
 POINT = 0.01
@@ -42,96 +37,6 @@ CAPTIONS = {
     "claims": "How often a claim of a gain is decided, in %: without a gain either way, else `holds`",
     "others": "Other claims, and runs that are not normal, in %",
 }
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(100)
-
-Rates = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is true when a published number is compared with n runs of ours.
-
-    gap              our true mean minus the published one's
-    sd               the true standard deviation of one run, theirs or ours
-    n                our runs
-    published_runs   the published number is the mean of so many runs; None: it is the true mean
-    prints_sd        the paper prints an sd: the sample sd of its runs, or the true sd if its mean is the true one
-    """
-
-    gap: float
-    sd: float
-    n: int
-    published_runs: int | None = None
-    prints_sd: bool = False
-
-
-def verdicts(published: np.ndarray | float, published_sd: np.ndarray | float, values: np.ndarray) -> np.ndarray:
-    """`stats.verdict` for many samples at once: values (draws, n), n at least 2; returns verdicts (draws,)."""
-    n = values.shape[1]
-    mean, sd = values.mean(1), values.std(1, ddof=1)
-    half = stats.t_quantile(n - 1) * sd / math.sqrt(n)
-    low, high, tau = mean - half, mean + half, np.maximum(stats.SMALLEST_TOLERANCE, published_sd)
-    rules = [published < low - tau, published > high + tau, high - low > 2 * tau]
-    return np.select(rules, ["better", "worse", "inconclusive"], "replicated")
-
-
-def simulate(case: Case, draws: int = DRAWS, seed: int = 0) -> Rates:
-    """The share of each verdict over `draws` replications of a case."""
-    random = rng(seed, "verdicts", repr(case))
-    values = case.gap + case.sd * random.standard_normal((draws, case.n))
-    published, published_sd = np.zeros(draws), np.full(draws, case.sd if case.prints_sd else 0.0)
-    if case.published_runs:
-        theirs = case.sd * random.standard_normal((draws, case.published_runs))
-        published = theirs.mean(1)
-        if case.prints_sd:
-            published_sd = theirs.std(1, ddof=1)
-    return _shares(verdicts(published, published_sd, values))
-
-
-def exact(case: Case) -> Rates:
-    """The probability of each verdict, by integrals over the two sample sds."""
-    runs = case.published_runs
-    if runs and case.prints_sd:
-
-        def given(printed: np.ndarray) -> np.ndarray:
-            return np.stack([_given(case, stats.tolerance(sd)) for sd in printed], axis=1)
-
-        probabilities = expect(given, case.sd, runs - 1, stats.SMALLEST_TOLERANCE)
-    else:
-        probabilities = _given(case, stats.tolerance(case.sd if case.prints_sd else None))
-    return dict(zip(VERDICTS, probabilities.tolist(), strict=True))
-
-
-def _given(case: Case, tau: float) -> np.ndarray:
-    """Probabilities of VERDICTS, given the tolerance."""
-    runs, widening = case.published_runs, stats.t_quantile(case.n - 1) / math.sqrt(case.n)
-    error = case.sd * math.sqrt(1 / case.n + (1 / runs if runs else 0.0))  # of our mean minus theirs
-
-    def given(sd: np.ndarray) -> np.ndarray:
-        half = widening * sd
-        better, worse = ndtr((case.gap - tau - half) / error), ndtr((-case.gap - tau - half) / error)
-        within = np.maximum(0.0, 1 - better - worse)
-        return np.stack([np.where(half <= tau, within, 0), better, worse, np.where(half > tau, within, 0)])
-
-    return expect(given, case.sd, case.n - 1, tau / widening)
-
-
-def expect(function: Callable[[np.ndarray], np.ndarray], sd: float, degrees: int, kink: float) -> np.ndarray:
-    """E[function(s)] for the sample sd s of normal values with the true `sd`; `function` is smooth except at a kink.
-
-    `function` takes sds (k,) and returns (..., k). Gauss-Legendre quadrature on both sides of the kink, weighted by the
-    density of chi.
-    """
-    end = sd * math.sqrt(chdtri(degrees, 1e-15) / degrees)
-    bounds = [0.0, *([kink] if 0 < kink < end else []), end]
-    total: np.ndarray | float = 0.0
-    for low, high in itertools.pairwise(bounds):
-        s = (low + high) / 2 + (high - low) / 2 * NODES
-        x = s * math.sqrt(degrees) / sd
-        log_density = (degrees - 1) * np.log(x) - x**2 / 2 - (degrees / 2 - 1) * math.log(2) - gammaln(degrees / 2)
-        weight = WEIGHTS * (high - low) / 2 * np.exp(log_density) * math.sqrt(degrees) / sd
-        total = total + function(s) @ weight
-    return np.asarray(total)
 
 
 # --- claims ----------------------------------------------------------------------------------------------------------
@@ -171,11 +76,7 @@ def simulate_collapses(n: int, sd: float, share: float, loss: float, draws: int 
     values = sd * random.standard_normal((2, draws, n)) - loss * (random.random((2, draws, n)) < share)
     differences = values[0] - values[1]
     t = differences.mean(1) / (differences.std(1, ddof=1) / math.sqrt(n))
-    return _shares(verdicts(-loss * share, 0.0, values[0])), float((abs(t) > stats.t_quantile(n - 1)).mean())
-
-
-def _shares(decided: np.ndarray) -> Rates:
-    return {verdict: float((decided == verdict).mean()) for verdict in VERDICTS}
+    return shares(verdicts_on(-loss * share, 0.0, values[0])), float((abs(t) > stats.t_quantile(n - 1)).mean())
 
 
 # --- what docs/verdicts.md shows -------------------------------------------------------------------------------------
@@ -195,8 +96,7 @@ def spreads(config: Config) -> pd.DataFrame:
     accuracies = {cell: rows.set_index("seed")["test_accuracy"] for cell, rows in kept.groupby(columns)}
     differences = []
     for cell, ours in accuracies.items():
-        published = config.paper(cell[0]).published
-        plain = (*cell[:3], published.baseline if published else "")
+        plain = (*cell[:3], config.paper(cell[0]).plain(cell[3]))
         if cell != plain and plain in accuracies:
             differences.append((ours - accuracies[plain]).std(ddof=1))
     sds_of = {

@@ -4,9 +4,11 @@ from typing import Any
 
 import pandas as pd
 
-from reweigh import stats
+from reweigh import metrics, stats, verdicts
+from reweigh.analysis.degenerate import counted, degenerate
 from reweigh.analysis.published import published
-from reweigh.analysis.rows import summary_row
+from reweigh.analysis.resolution import resolution
+from reweigh.analysis.rows import results, summary_row
 from reweigh.analysis.tables import why_not
 from reweigh.config.grid import Config
 
@@ -41,7 +43,7 @@ def _without_runs(paper: str, row: dict[str, Any]) -> dict[str, Any]:
     """The line of a number that belongs to no cell of ours."""
     base, excluded = _base(paper, row), row["excluded"]
     verdict = "not reported" if base["published"] is None else "not judged" if excluded else "not run"
-    note = excluded or "no run of ours belongs to it"
+    note = "; ".join(text for text in (excluded or "no run of ours belongs to it", row["remark"]) if text)
     return {**base, "n": 0, "verdict": verdict, "status": "not run", "note": note}
 
 
@@ -57,17 +59,15 @@ def _ours(
     """The line of a number that belongs to a cell of ours."""
     experiment, setting, method, metric = row["experiment"], row["setting_name"], row["method_name"], row["metric"]
     base, excluded = _base(paper, row), row["excluded"]
-    mean, sd = base["published"], base["published_sd"]
-    listed = config.paper(paper).published
-    assert listed is not None  # the row was read from there
-    plain = listed.baseline
+    mean = base["published"]
+    plain = config.paper(paper).plain(method)
     value = config.experiment(paper, experiment).settings[setting].value
     cell = _cell(runs, experiment, setting, method)
     ours = summary_row(cell, metric) if metric in runs else summary_row(cell.iloc[:0], "test_accuracy")
-    values = cell[metric].dropna().tolist() if metric in runs else []
     notes = [
-        *([excluded] if excluded else []),
+        *(text for text in (excluded, row["remark"]) if text),
         *_notes(config, scale, paper, cell, records, (experiment, setting, method)),
+        *([] if metric in runs else [f"our records have no {metrics.of(metric).label}"]),
         *_trivial(runs, experiment, setting, metric),
     ]
     return {
@@ -82,17 +82,36 @@ def _ours(
         "difference": None if mean is None or ours["mean"] is None or excluded else ours["mean"] - mean,
         **_gain(runs, experiment, setting, (method, plain), metric),
         "published_gain": None if excluded else _published_gain(numbers, row, plain),
-        "verdict": "not judged" if excluded else _verdict(mean, sd, values, cell),
+        "verdict": "not judged" if excluded else _verdict(base, metric, cell, records),
         "scale_note": config.cut(scale, paper, experiment),
         "note": "; ".join(notes),
     }
 
 
-def _verdict(mean: float | None, sd: float | None, values: list[float], cell: pd.DataFrame) -> str:
-    """The verdict; where every run of the cell diverged there is nothing to decide by, though they were run."""
-    verdict = stats.verdict(mean, sd, values)
-    all_lost = not cell.empty and bool((cell["status"] == "diverged").all())
-    return "inconclusive" if verdict == "not run" and all_lost else verdict
+def _verdict(base: dict[str, Any], metric: str, cell: pd.DataFrame, records: dict[str, dict[str, Any]]) -> str:
+    """The verdict on a number from the runs of its cell."""
+    cell = results(cell, metric) if metric in cell else cell.iloc[:0]
+    values, bodies = cell[metric].tolist() if len(cell) else [], [records[run] for run in cell["run"]]
+    return number_verdict(base["published"], base["published_sd"], metric, values, bodies, bool(degenerate(cell)))
+
+
+def number_verdict(
+    mean: float | None,
+    sd: float | None,
+    metric: str,
+    values: list[float],
+    bodies: list[dict[str, Any]],
+    decides_nothing: bool,
+) -> str:
+    """The verdict on a published number from our values of its metric and the records that have them.
+
+    `degenerate` where all of our runs diverged, predict one class or did not move: a method that fails here says
+    neither that the paper's number is too high nor, should that be the number of such a run too, that it is right.
+    """
+    if mean is not None and decides_nothing:
+        return "degenerate"
+    steps = [resolution(body, metric) for body in bodies]
+    return verdicts.verdict(mean, sd, values, metrics.of(metric), stats.least_sd(max(steps, default=0.0)))
 
 
 def _cell(runs: pd.DataFrame, experiment: str, setting: str, method: str) -> pd.DataFrame:
@@ -129,17 +148,15 @@ def _notes(
 ) -> list[str]:
     """What a reader must know of a cell (`names`: experiment, setting, method) and its runs.
 
-    Why nothing was run, missing seeds, divergence, predictions of one class, data that are not the official ones.
+    Why nothing was run, missing seeds, runs that decide nothing (see `degenerate`), data that are not official.
     """
     if cell.empty:
         return [why_not(config, scale, paper, *names)]
     notes, expected = [], len(config.seeds(scale, paper, names[0]))
     if len(cell) < expected:
         notes.append(f"{len(cell)} of {expected} seeds")
-    if diverged := int((cell["status"] == "diverged").sum()):
-        notes.append(f"{diverged} diverged")
-    if collapsed := int(cell["collapsed"].sum()):
-        notes.append(f"{collapsed} of {len(cell)} runs predict one class only")
+    if lost := counted(cell):
+        notes.append(lost)
     editions = {file["edition"] for run in cell["run"] for file in records[run]["raw"]} - {"official"}
     notes += [f"data: {edition} of {config.experiment(paper, names[0]).dataset}" for edition in sorted(editions)]
     return notes

@@ -165,6 +165,7 @@ function said(line) {
     ["verdict", line.verdict],
     ["source", line.where],
     ["experiment", line.panel],
+    ["value set", line.value_set],
     ["published", known("published", line.published_sd === undefined ? "" : ` ± ${figure(line.published_sd)}`)],
     ["ours", known("mean", `${spread}${range(line.low, line.high)}, n = ${line.n}`)],
     ["ours − published", known("difference")],

@@ -19,25 +19,24 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from reweigh import stats
+from reweigh import metrics
 from reweigh.analysis.tables import expand_runs
 from reweigh.config.grid import Config
 from reweigh.config.specs import SCALES
 from reweigh.records import lineage
 from reweigh.scorecard.heatmap import panels
+from reweigh.scorecard.rates import false_decisions
 from reweigh.scorecard.text import RULE, TEST_NAMES, p_value
 
 FOLDER = Path(__file__).parent
 
 # Every verdict: a symbol, because not everyone can tell colours apart, and its meaning in half a sentence.
 NUMBER_VERDICTS = {
-    "replicated": (
-        "=",
-        "the published value lies within our interval widened by its tolerance, and the interval is narrow",
-    ),
-    "better": ("↑", "our interval lies wholly above the published value and its tolerance"),
-    "worse": ("↓", "our interval lies wholly below the published value and its tolerance"),
+    "replicated": ("=", "our 90 % interval lies within twice the tolerance of the published value"),
+    "better": ("↑", "our 95 % interval lies wholly beyond the published value and its tolerance, on the better side"),
+    "worse": ("↓", "our 95 % interval lies wholly beyond the published value and its tolerance, on the worse side"),
     "inconclusive": ("?", "we have too few runs, or they scatter too much, to decide"),
+    "degenerate": ("∅", "all our runs diverged, predict one class or did not move: they decide nothing"),
     "not run": ("·", "we have no runs to compare; the note says why"),
     "not reported": ("–", "the paper leaves the cell empty"),
     "not judged": ("×", "a misprint, or a method that is not implemented; the note says which"),
@@ -46,15 +45,16 @@ CLAIM_VERDICTS = {
     "holds": ("✓", "our runs show it, corrected p below 0.05"),
     "fails": ("✗", "our runs show the opposite, corrected p below 0.05"),
     "inconclusive": ("?", "our runs show neither"),
+    "degenerate": ("∅", "all runs of a side diverged, predict one class or did not move: it cannot hold"),
     "not run": ("·", "runs that it needs are missing"),
 }
 VERDICTS = {**CLAIM_VERDICTS, **NUMBER_VERDICTS}
 SILENT = ("not run", "not reported", "not judged")  # verdicts without runs: tables of nothing else are folded at first
 AXIS = 50  # half the width of a small plot, in its own units
 KEPT = (  # the columns of a line that the page's script reads
-    "paper", "kind", "id", "key", "where", "text", "title", "panel", "value", "metric", "dataset", "methods", "verdict",
-    "published", "published_sd", "mean", "sd", "low", "high", "difference", "gain", "gain_low", "gain_high",
-    "published_gain", "effect", "effect_low", "effect_high", "n", "p", "p_holm", "note", "records",
+    "paper", "kind", "id", "key", "where", "text", "title", "value_set", "panel", "value", "metric", "dataset",
+    "methods", "verdict", "published", "published_sd", "mean", "sd", "low", "high", "difference", "gain", "gain_low",
+    "gain_high", "published_gain", "effect", "effect_low", "effect_high", "n", "p", "p_holm", "note", "records",
 )  # fmt: skip
 
 Row = dict[str, Any]
@@ -63,7 +63,15 @@ Row = dict[str, Any]
 def page(config: Config, scale: str, lines: pd.DataFrame, records: dict[str, dict[str, Any]]) -> str:
     """The page of a scale. `lines` are those of `score`; `records` are those that they were scored from, by run."""
     rows = rows_of(config, lines)
-    papers = [_paper(config, name, [row for row in rows if row["paper"] == name]) for name in _distinct(rows, "paper")]
+    papers = [
+        _paper(
+            config,
+            name,
+            [row for row in rows if row["paper"] == name],
+            false_decisions(lines[lines["paper"] == name]).text,
+        )
+        for name in _distinct(rows, "paper")
+    ]
     style, script = ((FOLDER / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     return _template().render(
         scale=scale,
@@ -161,7 +169,7 @@ def _spaced(source: str) -> str:
 # --- what the template shows -----------------------------------------------------------------------------------------
 
 
-def _paper(config: Config, name: str, rows: list[Row]) -> dict[str, Any]:
+def _paper(config: Config, name: str, rows: list[Row], chance: str) -> dict[str, Any]:
     paper = config.paper(name)
     numbers, claims = ([row for row in rows if row["kind"] == kind] for kind in ("number", "claim"))
     rules = {claim.id: claim for claim in paper.claims}
@@ -174,6 +182,7 @@ def _paper(config: Config, name: str, rows: list[Row]) -> dict[str, Any]:
         "paper": paper,
         "counts": {"number": _verdict_counts(numbers), "claim": _verdict_counts(claims)},
         "totals": {"number": len(numbers), "claim": len(claims)},
+        "chance": chance,
         "cuts": {config.experiment(name, key).title: " ".join(cut.split()) for key, cut in cuts.items()},
         "claims": claims,
         "claims_folded": _silent(claims),
@@ -217,7 +226,7 @@ def _notes(note: str, rule: str) -> tuple[list[str], list[str]]:
 
 def _lengths(row: Row) -> list[float]:
     """What the axis of a small plot must cover: the difference and the tolerance, but not a wide interval."""
-    return [] if row["difference"] is None else [row["difference"], stats.tolerance(row["published_sd"])]
+    return [] if row["difference"] is None else [row["difference"], _tau(row)]
 
 
 def _plot(row: Row, reach: float) -> dict[str, float] | None:
@@ -225,8 +234,12 @@ def _plot(row: Row, reach: float) -> dict[str, float] | None:
     if row["difference"] is None or not reach:
         return None
     low, high = (row["difference"] if row[end] is None else row[end] - row["published"] for end in ("low", "high"))
-    ends = {"tau": stats.tolerance(row["published_sd"]), "low": low, "high": high, "mean": row["difference"]}
+    ends = {"tau": _tau(row), "low": low, "high": high, "mean": row["difference"]}
     return {name: round(max(-1.2 * AXIS, min(1.2 * AXIS, AXIS * end / reach)), 1) for name, end in ends.items()}
+
+
+def _tau(row: Row) -> float:
+    return metrics.of(row["metric"]).tolerance_of(row["published"], row["published_sd"])
 
 
 def _filters(rows: list[Row]) -> dict[str, list[tuple[str, str]]]:
@@ -316,7 +329,7 @@ def _template() -> Any:
         "p": p_value,
         "symbol": lambda verdict: VERDICTS[verdict][0],
         "css": lambda verdict: "v-" + verdict.replace(" ", "-"),
-        "words": lambda name: name.replace("_", " "),
+        "metric": lambda name: metrics.of(name).label,
         "ticks": _ticks,
     }
     return environment.from_string((FOLDER / "page.html").read_text(encoding="utf-8"))

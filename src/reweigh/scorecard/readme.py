@@ -10,10 +10,11 @@ from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.scorecard.claim_tests import DIFFERENCES
+from reweigh.scorecard.rates import false_decisions
 from reweigh.scorecard.text import TEST_NAMES, p_value, table
 
-NUMBER_VERDICTS = ("replicated", "better", "worse", "inconclusive", "not run")
-CLAIM_VERDICTS = ("holds", "fails", "inconclusive", "not run")
+NUMBER_VERDICTS = ("replicated", "better", "worse", "inconclusive", "degenerate", "not run")
+CLAIM_VERDICTS = ("holds", "fails", "inconclusive", "degenerate", "not run")
 DECIDED = ("holds", "fails")
 
 
@@ -24,6 +25,7 @@ def summary(lines: pd.DataFrame) -> str:
     parts = [
         "Verdicts on published numbers, at scale `paper`:",
         table(["paper", *NUMBER_VERDICTS, rest], _counted(numbers, NUMBER_VERDICTS, rest)),
+        *_noted(numbers),
         "Verdicts on claims:",
         table(["paper", *CLAIM_VERDICTS], _counted(claims, CLAIM_VERDICTS)),
     ]
@@ -60,6 +62,7 @@ def main(scale: str, readme: bool = False) -> None:
     card = scorecard.write(scale)
     for kind, counts in card.counts.items():
         print(f"{kind}s: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    print(false_decisions(card.lines).text)
     for path in (*card, *(write(card.lines) if readme else ())):
         print(path)
 
@@ -73,6 +76,16 @@ def put(path: Path, name: str, body: str) -> Path:
     if not (opened and closed):
         raise ReweighError(f"{path} has no place for a table: put the lines {start} and {end} where it belongs")
     return canonical_json.write(path, f"{head}{start}\n{body}\n{end}{tail}")
+
+
+def _noted(numbers: pd.DataFrame) -> list[str]:
+    """What a reader must know of the numbers that are better, worse or degenerate, once for all that share it."""
+    told = numbers[numbers["verdict"].isin(("better", "worse", "degenerate")) & numbers["note"].fillna("").ne("")]
+    lines = []
+    for (paper, verdict, note), rows in told.groupby(["paper", "verdict", "note"], sort=False):
+        where = ", ".join(f"{row.source} {row.title}" for row in rows.itertuples())
+        lines.append(f"* `{paper}`, {len(rows)} {verdict} ({where}): {note}.")
+    return ["\n".join(lines)] if lines else []
 
 
 def _counted(lines: pd.DataFrame, verdicts: tuple[str, ...], rest: str = "") -> list[list[str]]:

@@ -5,13 +5,17 @@ from typing import Any
 
 import pandas as pd
 
+from reweigh import metrics
 from reweigh.config.grid import Config
+from reweigh.scorecard.rates import false_decisions
 
 RULE = """
-A published number p with standard deviation s has the tolerance τ = max(0.01, s). It is compared with the 95 % Student
-interval of our mean over seeds. The verdict is `better` or `worse` if the interval lies wholly beyond p ± τ;
-`replicated` if p lies within the interval widened by τ and the interval is at most 2τ wide; else `inconclusive`.
-A number is `not judged` if it is a misprint or belongs to a method that is not implemented; its note says which. Claims
+A published number p with standard deviation s has the tolerance τ = max(one point, s); metrics that are no share of
+examples have tolerances of their own. It is compared with Student intervals of our mean over seeds. The verdict is
+`better` or `worse` if the 95 % interval lies wholly beyond p ± τ, on the side that is better or the other one;
+`replicated` if the 90 % interval lies within p ± 2τ, which is two one-sided tests at 5 %; else `inconclusive`. It is
+`degenerate` if all our runs diverged, predict one class or did not move. A number is `not judged` if it is a misprint
+or belongs to a method that is not implemented; its note says which. Claims
 are decided by two-sided tests on paired seeds. Their p values are corrected by Holm's method over the paper's claims,
 and a claim `holds` or `fails` below 0.05. A claim about several places holds if it holds at each of them. *Gain* is the
 mean difference to our own plain training at equal budget, seed by seed. Our numbers are always those of the last epoch;
@@ -58,7 +62,12 @@ def markdown(config: Config, scale: str, lines: pd.DataFrame) -> str:
 def _paper(config: Config, scale: str, name: str, lines: pd.DataFrame) -> list[str]:
     paper = config.paper(name)
     numbers, claims = lines[lines["kind"] == "number"], lines[lines["kind"] == "claim"]
-    parts = [f"## {paper.title}", f"{paper.citation}. <{paper.url}>", _counts(numbers, claims)]
+    parts = [
+        f"## {paper.title}",
+        f"{paper.citation}. <{paper.url}>",
+        _counts(numbers, claims),
+        false_decisions(lines).text,
+    ]
     cuts = _cuts(lines) if scale != "paper" else ""
     if cuts:
         parts.append(f"What scale `{scale}` cuts:\n\n{cuts}")
@@ -92,7 +101,8 @@ def _numbers(group: pd.DataFrame) -> str:
             "experiment": _text(row.experiment),
             "value": _text(row.value),
             "method": _text(row.title),
-            "metric": row.metric.replace("_", " "),
+            "value set": _text(row.value_set),
+            "metric": metrics.of(row.metric).label,
             "published": _spread(row.published, row.published_sd),
             "ours": _spread(row.mean, row.sd),
             "95 % interval": _interval(row.low, row.high),
@@ -113,6 +123,7 @@ def _claims(group: pd.DataFrame, tests: dict[str, str]) -> str:
         {
             "claim": row.text,
             "where": _text(row.source),
+            "value set": _text(row.value_set),
             "test": tests[row.id],
             "effect (weakest place)": _number(row.effect, 4),
             "95 % interval": _interval(row.effect_low, row.effect_high),

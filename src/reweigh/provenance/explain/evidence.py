@@ -26,7 +26,7 @@ from reweigh.provenance.explain.published import PublishedNumbers
 
 Line = dict[str, str]
 Chain = tuple[dict[str, Any], dict[str, Any] | None]
-SHOWN = ("title", "value")  # names that come from the config and not from the runs
+SHOWN = ("title", "value", "value_set")  # names that come from the config and not from the runs
 HIDDEN = ("runs", "records", "text", "scale_note")
 
 
@@ -245,6 +245,8 @@ class _Evidence:
         setting = experiment.settings.get(line.get("setting", "")) if experiment else None
         if method and experiment and "title" in line:
             self.recomputed["title"] = method.title
+        if method and line.get("kind") == "number" and "value_set" in line:
+            self.recomputed["value_set"] = method.values or ""
         if setting and "value" in line:
             value = setting.value if isinstance(setting.value, str) else f"{setting.value:g}"
             label = setting.label or value
@@ -268,7 +270,8 @@ class _Evidence:
         both = plain and row["mean"] is not None and plain["mean"] is not None
         self.recomputed["published_gain"] = row["mean"] - plain["mean"] if plain and both else None
         if bool(bodies) == bool(line["runs"]):
-            baseline = self._baseline(numbers.baseline) if bodies and line["method"] != numbers.baseline else []
+            plain_method = numbers.baseline_of(line["method"])
+            baseline = self._baseline(plain_method) if bodies and line["method"] != plain_method else []
             fields = rescore.number_line(line, bodies, baseline, row)
             if _bad_record(self.parts):  # then there is no telling what the gain was measured from
                 fields = {name: value for name, value in fields.items() if not name.startswith("gain")}

@@ -19,10 +19,9 @@ class PublishedNumbers:
     def __init__(self, config: Config, paper: str) -> None:
         self.config, self.name, self.paper = config, paper, config.paper(paper)
 
-    @property
-    def baseline(self) -> str:
-        """Plain training, from which gains are measured; empty where the paper has no published numbers."""
-        return self.paper.published.baseline if self.paper.published else ""
+    def baseline_of(self, method: str) -> str:
+        """Plain training, from which a method's gain is measured; empty where the paper has no published numbers."""
+        return self.paper.plain(method)
 
     def of_line(self, line: dict[str, str]) -> Row | None:
         """The number that a csv line shows: the one with its id in a scorecard, else the first of its cell."""
@@ -37,7 +36,8 @@ class PublishedNumbers:
     def of_baseline(self, row: Row) -> Row | None:
         """The paper's number for plain training in the same place; None if it has none, or `row` is that number."""
         experiment, setting, method, metric = row["cell"]
-        return None if method == self.baseline else self._first((experiment, setting, self.baseline, metric), True)
+        plain = self.baseline_of(method)
+        return None if method == plain else self._first((experiment, setting, plain, metric), True)
 
     def fact(self, row: Row) -> Row:
         """Where a published number comes from, as plain values: file, its sha256, the line in it, table, paper, URL."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from reweigh import stats
+from reweigh.analysis.degenerate import lost
 from reweigh.analysis.tables import table
 from reweigh.config.grid import Config
 from reweigh.config.models import Claim
@@ -32,8 +33,16 @@ def number_line(
         "gain": gained.mean,
         "gain_low": gained.low,
         "gain_high": gained.high,
-        "verdict": "not judged" if excluded else _worded(scale, stats.verdict(mean, stated["sd"], values)),
+        "verdict": "not judged" if excluded else _worded(scale, _verdict(stated, metric, values, ours)),
     }
+
+
+def _verdict(stated: dict[str, Any], metric: str, values: list[float], ours: list[Body]) -> str:
+    """The verdict on a published number, unless each of our runs is one that decides nothing."""
+    from reweigh.scorecard.numbers import number_verdict
+
+    nothing = bool(ours) and all(map(lost, ours))
+    return number_verdict(stated["mean"], stated["sd"], metric, values, ours, nothing)
 
 
 def claim_line(config: Config, line: dict[str, str], claim: Claim, bodies: list[Body]) -> dict[str, Any]:

@@ -1,0 +1,87 @@
+"""Where published numbers belong: how the rows of data/published/PAPER.csv map to cells, and what is known of them."""
+
+from reweigh import metrics
+from reweigh.config.specs import Frozen, Name
+
+
+class PublishedRows(Frozen):
+    """Rows of the published file that belong to one setting of one experiment.
+
+    Those with this table and, where they are given, this dataset and setting, whose method is among `methods`: its own
+    ones, by their published names, or else all of the paper's.
+    """
+
+    table: str
+    dataset: str | None = None
+    published_setting: str | None = None
+    methods: dict[str, Name] | None = None
+    experiment: Name
+    setting: Name
+
+    def has(self, row: dict[str, str]) -> bool:
+        """Whether a row of the file is one of these, whatever its method."""
+        wanted = (self.table, self.dataset, self.published_setting)
+        stated = (row["table_or_figure"], row["dataset"], row["setting"])
+        return all(value is None or value == other for value, other in zip(wanted, stated, strict=True))
+
+
+class Named(Frozen):
+    """Published numbers by what the paper prints beside them."""
+
+    table: str
+    dataset: str | None = None
+    published_setting: str | None = None
+    method: str
+
+    def has(self, row: dict[str, str]) -> bool:
+        """Whether it speaks of a row of the file."""
+        wanted = (self.table, self.dataset, self.published_setting, self.method)
+        stated = (row["table_or_figure"], row["dataset"], row["setting"], row["method"])
+        return all(value is None or value == other for value, other in zip(wanted, stated, strict=True))
+
+
+class Excluded(Named):
+    """A published number that is not judged, and why: a misprint, or a method that is not here."""
+
+    reason: str
+
+
+class Remark(Named):
+    """What a reader must know of a published number; its line shows it beside any verdict."""
+
+    text: str
+
+
+class Published(Frozen):
+    """How the rows of `file` map to our runs; what is not in `metrics` keeps its name, without the `_pct` of per cent.
+
+    `baseline` is plain training, from which gains are measured. `remarks` stand beside verdicts, whatever these are.
+    """
+
+    file: str
+    methods: dict[str, Name]
+    rows: list[PublishedRows]
+    metrics: dict[str, str] = {}
+    baseline: Name = "none"
+    excluded: list[Excluded] = []
+    remarks: list[Remark] = []
+
+    def target(self, row: dict[str, str]) -> tuple[str, str, str, str] | None:
+        """Experiment, setting, method and metric of a row of `file`, by the first that has it; `None` if none has."""
+        for known in self.rows:
+            method = (self.methods if known.methods is None else known.methods).get(row["method"])
+            if method and known.has(row):
+                return known.experiment, known.setting, method, self.metric(row)
+        return None
+
+    def metric(self, row: dict[str, str]) -> str:
+        """What the metric of a row of `file` is called here."""
+        return self.metrics.get(row["metric"]) or metrics.printed(row["metric"])[0].name
+
+    def excluded_because(self, row: dict[str, str]) -> str | None:
+        """Why a row of `file` is not judged; `None` if it is."""
+        return next((" ".join(one.reason.split()) for one in self.excluded if one.has(row)), None)
+
+    def remark_on(self, row: dict[str, str]) -> str | None:
+        """What a reader must know of a row of `file`; `None` if there is nothing."""
+        return "; ".join(" ".join(one.text.split()) for one in self.remarks if one.has(row)) or None
