@@ -16,7 +16,7 @@ Claim = dict[str, Any]
 SINGLE = 2.0**-23  # what a float32 is worth
 
 
-class Arithmetic:
+class CurveArithmetic:
     """One method for each test; `of` has them by name."""
 
     def __init__(self, results: Path, cell: Callable[..., dict[int, Any]], t_test: Callable[..., Side]) -> None:
@@ -56,6 +56,11 @@ class Arithmetic:
                         logs.append(math.log(times[0][0] / times[1][0]))
                         steps.append(math.hypot(times[0][2], times[1][2]))
                         never = [count + (not ever) for count, (_, ever, _) in zip(never, times, strict=True)]
+                if len(logs) < 2:
+                    n, effect = len(logs), math.exp(logs[0]) if logs else None
+                    nothing = dict.fromkeys(("low", "high", "statistic", "for", "against"))
+                    sides.append({**nothing, "n": n, "effect": effect, "untested": True})
+                    continue
                 side = self.t_test(logs, math.log(claim.get("margin", 1.0)), -1, max(steps))
                 side |= {name: math.exp(side[name]) for name in ("effect", "low", "high")}
                 if any(never):
