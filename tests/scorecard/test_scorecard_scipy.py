@@ -315,7 +315,8 @@ def test_the_command_prints_counts_and_writes_the_readme(project: Path, monkeypa
     assert text.endswith("<!-- /scorecard -->\nafter\n")
     assert done.stdout.splitlines()[-2:] == ["README.md", "docs/found.md"]
     found = (project / "docs/found.md").read_text()
-    decided = [line for line in lines if line["kind"] == "claim" and line["verdict"] in readme.DECIDED]
+    shown = (*readme.DECIDED, "degenerate")
+    decided = [line for line in lines if line["kind"] == "claim" and line["verdict"] in shown]
     assert found.count("| `tdr` |") == len(decided) and found.endswith("<!-- /decided -->\nafter\n")
     counts = counts_of(lines)
     for kind, words in (("number", readme.NUMBER_VERDICTS), ("claim", readme.CLAIM_VERDICTS)):
@@ -354,4 +355,20 @@ def test_found_gives_decided_claims_with_their_evidence(project: Path) -> None:
         0.0835, 0.0802, 0.0868, 5, 0.00002, "holds")  # fmt: skip
     row = next(row for row in readme.decided(config, lines).split("\n") if "always naming the more frequent" in row)
     assert row.startswith("| `tdr` | TDR predicts income better than always naming the more frequent label. *(ours)* |")
-    assert row.endswith("| paired t test | +8.3 points | +8.0 to +8.7 points | 5 | < 0.0001 | **holds** |")
+    assert "| paired t test | +8.3 points | +8.0 to +8.7 points | 5 | < 0.0001 | **holds** | " in row
+    assert row.endswith(" against Constant predictor |")  # the notes that a reader must know, without rule and effects
+
+
+def test_what_is_degenerate_stands_in_readme_and_found_with_the_reason(project: Path) -> None:
+    config = load(project)
+    lines = scorecard.score(config, "paper", ["tdr"])
+    name, why = "table3-tdr-beats-a-constant", "5 of 5 runs of tdr predict one class"
+    rule = next(claim.rule for claim in config.paper("tdr").claims if claim.id == name)
+    note = f"rule: {rule}; TDR against Constant predictor; degenerate, sex against constant: {why}"
+    lines.loc[lines["id"] == name, ["verdict", "note"]] = ("degenerate", note)
+    found = readme.decided(config, lines)
+    row = next(row for row in found.split("\n") if "always naming the more frequent" in row)
+    assert row.endswith(f"| **degenerate** | TDR against Constant predictor; degenerate, sex against constant: {why} |")
+    said = readme.summary(lines)
+    assert f"* `tdr`, degenerate (`{name}`): {why}." in said
+    assert "| paper | holds | fails | inconclusive | degenerate | not run |" in said
