@@ -105,7 +105,7 @@ def test_a_failing_notebook_leaves_the_old_figure_and_the_half_run_notebook(root
     for ending in ENDINGS:
         Path(f"{stem}.{ending}").write_text("old")
     good = source.read_text()
-    source.write_text(good.replace("tables.rows(material)", "1 / 0"))
+    source.write_text(good.replace("by_group.rows(material, groups)", "1 / 0"))
     try:
         with pytest.raises(ReweighError) as caught:
             render("figures/smoke/tdr/table3", root)

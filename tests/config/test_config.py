@@ -101,8 +101,8 @@ def test_sources_are_taken_out_and_cover_what_is_below(tmp_path):
 
 
 def test_the_grid(config):
-    assert len(config.runs("paper", "tdr")) == 445
-    assert len(config.runs("paper", "tdr", "mnist-4v9")) == 80
+    assert len(config.runs("paper", "tdr")) == 615
+    assert len(config.runs("paper", "tdr", "mnist-4v9")) == 160
     extended = config.with_options(extensions=True).runs("paper", "tdr")
     assert set(extended) > set(config.runs("paper", "tdr"))
     assert "paper/tdr/cifar10-4v9-resnet20/rho0.3/er/seed0" in extended
@@ -113,8 +113,8 @@ def test_the_grid(config):
 
 def test_an_artifact_needs_its_methods_and_draws_others_where_they_exist(config):
     needed, optional = config.cells_of("paper", "tdr", "fig5"), config.cells_of("paper", "tdr", "fig5", optional=True)
-    assert {cell.split("/")[-1] for cell in needed} == {"tdr", "er"}
-    assert {cell.split("/")[-1] for cell in optional} == {"none", "hard", "er_ren", "tdr_p"}
+    assert {cell.split("/")[-1] for cell in needed} == {"tdr_p", "er_p", "tdr", "er"}
+    assert {cell.split("/")[-1] for cell in optional} == {"none_p", "hard_p", "none", "hard"}
     assert "quick/tdr/mnist-4v9/rho0.1/hard" in config.cells_of("quick", "tdr", "fig5")
     assert config.cells_of("paper", "tdr", "fig8") == []
 
@@ -157,7 +157,11 @@ REFUSED = {
         "did you mean 'target_inside'?",
     ),
     "unknown key of a schedule": ("factor: 0.1, warmup", "factr: 0.1, factor: 0.1, warmup", "did you mean 'factor'?"),
-    "unknown method": ("methods: [tdr, er, none, hard]", "methods: [tdrr, er, none, hard]", "did you mean 'tdr'?"),
+    "unknown method": (
+        "methods: [tdr_p, none_p, tdr, none, constant]",
+        "methods: [tdr_p, none_p, tdrr, none, constant]",
+        "did you mean 'tdr'?",
+    ),
     "unknown module": ("uses: random_weights", "uses: random_weight", "did you mean 'random_weights'?"),
     "unknown option": ("outer_every: { value: 10,", "outer_evry: { value: 10,", "did you mean 'outer_every'?"),
     "forgotten option": ('scale: { value: sum, source: "Ren', 'sc: { value: sum, source: "Ren', "methods.er.options"),

@@ -11,6 +11,7 @@ from support.positions import STEPS_PER_EPOCH, at
 from reweigh.config.cards import check_options
 from reweigh.errors import ConfigError
 from reweigh.methods import abadam, absgd, base, eg, sgd
+from reweigh.optimisers import MomentumSGD
 from reweigh.weights import effective_number
 
 
@@ -309,3 +310,48 @@ def test_a_state_is_written_into_the_tensors_that_a_captured_step_reads(problem)
         again = [value for value in method.state().values() if isinstance(value, torch.Tensor)]
         assert [value.data_ptr() for value in again] == places
     assert math.isinf(absgd.Method(ABSGD, problem.context).log_s)
+
+
+# --- eq. (2) and torch's momentum ------------------------------------------------------------------------------------
+
+
+def moved_by(optimiser, values, gradients, rates):
+    """Where an optimiser takes `values` along gradients, one rate a step."""
+    for gradient, rate in zip(gradients, rates, strict=True):
+        optimiser.prepare(rate)
+        optimiser.step({"w": gradient})
+    return values["w"]
+
+
+def test_the_momentum_of_equation_2_is_torchs_until_the_rate_drops():
+    gradients = torch.tensor(np.random.default_rng(0).normal(size=(12, 5)))
+
+    def both(rates):
+        found = []
+        for make in (
+            lambda values: absgd.HeavyBall(values, {"w": 0.01}, 0.9),
+            lambda values: MomentumSGD(values, rates[0], 0.9, False, 0.01),
+        ):
+            values = {"w": torch.linspace(-1, 1, 5, dtype=torch.float64)}
+            found.append(moved_by(make(values), values, gradients, rates))
+        return found
+
+    torch.testing.assert_close(*both([0.1] * 12), rtol=1e-12, atol=0)
+    rates = [0.1] * 6 + [0.001] * 6
+    ours, torchs = both(rates)
+    weight = before = torch.linspace(-1, 1, 5, dtype=torch.float64)  # eq. (2), by hand
+    for gradient, rate in zip(gradients, rates, strict=True):
+        weight, before = weight - rate * (gradient + 0.01 * weight) + 0.9 * (weight - before), weight
+    torch.testing.assert_close(ours, weight, rtol=1e-12, atol=0)
+    assert (ours - torchs).abs().max() > 0.1  # the steps before the drop go on; torch's form cuts them by 100
+
+
+def test_the_momentum_of_equation_2_is_taken_where_the_options_ask_for_it(problem):
+    weight = {"w": torch.zeros(3)}
+    made = [
+        absgd.Method(ABSGD | more, problem.context).optimiser(weight, {"w": 0.0}) for more in ({}, {"heavy_ball": 0.9})
+    ]
+    assert made[0] is None and isinstance(made[1], absgd.HeavyBall)
+    assert "heavy_ball" not in check_options("absgd", {**ABSGD, "heavy_ball": None}, "")
+    with pytest.raises(ConfigError, match="heavy_ball"):
+        check_options("abadam", {**ABSGD, **ADAM, "heavy_ball": 0.9}, "")

@@ -25,6 +25,7 @@ from reweigh.methods.lws import ScaledHead
 from reweigh.methods.ncm import NearestMean
 from reweigh.methods.tau_norm import mean_recall
 from reweigh.streams import stream_seed
+from reweigh.weights import effective_number
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +217,19 @@ def test_the_head_is_trained_as_multinomial_regression_on_fixed_features_is(meth
         assert np.abs(factors - 1).max() > 0.01
         for name, value in joint.model.head.state_dict().items():
             assert torch.equal(run.model.head.frozen.state_dict()[name], value)
+
+
+def test_class_weights_of_absgd_act_in_the_second_stage_alone(joint, second, raw):
+    said = spec_of("absgd_head")
+    balance = {"beta": 0.9999, "from_epoch": 0, "normalisation": "none"}
+    run = finished({**said, "method_options": {**said["method_options"], "class_balance": balance}}, raw)
+    for name, value in joint.model.state_dict().items():
+        if not name.startswith("head."):
+            assert torch.equal(run.model.state_dict()[name], value), name
+    assert run.curves["train_loss"][:EPOCHS] == joint.curves["train_loss"]
+    assert not torch.equal(run.model.head.weight, second["absgd_head"].model.head.weight)
+    counts = run.method.context.class_counts
+    assert torch.equal(run.method.class_weights, effective_number(counts, 0.9999))
 
 
 def test_the_new_head_of_crt_is_a_draw_of_its_own(raw):

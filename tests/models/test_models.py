@@ -165,12 +165,38 @@ def test_torchvision_resnet_starts_from_weights_that_are_what_the_spec_says(tmp_
     assert torch.equal(other["head.weight"], fresh["head.weight"]) and len(other["head.bias"]) == 5
     with pytest.raises(DataError, match=f"sha256 {file_digest(path)[:12]}, expected 00"):
         built(7, weights_sha256="0" * 64)
-    with pytest.raises(DataError, match="no such weights"):
+    with pytest.raises(DataError, match=r"no such weights; download https://.*/absent\.pth and put it there"):
         built(7, weights=str(tmp_path / "absent.pth"))
+    beginning = file_digest(path)[:8]  # as in torchvision's file names
+    assert torch.equal(built(7, weights_sha256=beginning)["head.weight"], same["head.weight"])
+    for digest in (beginning[:7], "0676BA61", ""):
+        with pytest.raises(ConfigError, match="is not 8 to 64 digits of a sha256"):
+            built(7, weights_sha256=digest)
     with pytest.raises(DataError, match="not the weights of this net"):
         built(7, depth=34)
     with pytest.raises(ConfigError, match="state both or neither"):
         built(7, weights_sha256=None)
+
+
+def test_torchvision_resnet_trained_from_a_block_keeps_what_comes_before():
+    images, target = torch.randn(2, 3, 64, 64), torch.tensor([1, 0])
+    whole = build("torchvision_resnet", COLOUR, 3, 0, depth=18)
+    part = build("torchvision_resnet", COLOUR, 3, 0, depth=18, trained_from="layer4.1")
+    assert {name for name, _ in part.named_parameters()} == {
+        name for name, _ in whole.named_parameters() if name.startswith(("layer4.1.", "head."))
+    }
+    assert part.state_dict().keys() == whole.state_dict().keys()
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in part.state_dict().items())
+    gradients = []
+    for model in (part, whole):
+        loss = torch.nn.functional.cross_entropy(model.train()(images), target)
+        gradients.append(torch.autograd.grad(loss, [model.layer4[1].conv1.weight, model.head.weight]))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    stage = build("torchvision_resnet", COLOUR, 3, 0, depth=18, trained_from="layer4")
+    assert {name.partition(".")[0] for name, _ in stage.named_parameters()} == {"layer4", "head"}
+    with pytest.raises(ConfigError, match=r"no block 'layer4.2' to train from; known: layer1, layer1.0, "):
+        build("torchvision_resnet", COLOUR, 3, 0, depth=18, trained_from="layer4.2")
 
 
 def test_glorot_and_truncated_fan_in():
@@ -201,6 +227,15 @@ def test_a_cosine_head_sees_directions_only():
     features = torch.randn(4, 64)
     torch.testing.assert_close(model.head(features), model.head(7 * features))
     assert model.head(features).abs().max() <= 1
+
+
+@pytest.mark.parametrize("shortcut", ["A", "B"])
+def test_a_cosine_head_begins_as_that_of_ldam_drw(shortcut):
+    """Rows uniform in a cube, divided by their length: a longer row would turn more slowly."""
+    rows = build("resnet32", COLOUR, 100, 0, head="cosine", shortcut=shortcut).head.weight.detach()
+    torch.testing.assert_close(rows.norm(dim=1), torch.ones(100))
+    assert rows.abs().mean().item() == pytest.approx(math.sqrt(3 / 64) / 2, rel=0.03)  # of a uniform, not of a normal
+    assert not torch.equal(rows, build("resnet32", COLOUR, 100, 1, head="cosine", shortcut=shortcut).head.weight)
 
 
 def held(layer, seed, name="train"):

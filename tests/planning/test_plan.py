@@ -30,14 +30,14 @@ CELL = "quick/tdr/mnist-4v9/rho0.1/tdr"
 @pytest.mark.parametrize(
     ("target", "count"),
     [
-        ("paper/tdr", 445),
-        ("paper/tdr/mnist-4v9", 80),
-        ("paper/tdr/mnist-4v9/rho0.005", 20),
+        ("paper/tdr", 615),
+        ("paper/tdr/mnist-4v9", 160),
+        ("paper/tdr/mnist-4v9/rho0.005", 40),
         ("paper/tdr/mnist-4v9/rho0.005/tdr", 5),
         ("paper/tdr/mnist-4v9/rho0.005/tdr/seed3", 1),
         ("results/paper/tdr/mnist-4v9/rho0.005/tdr/seed3.json", 1),
-        ("figures/paper/tdr/fig5.pdf", 40),
-        ("paper/tdr/table3", 15),
+        ("figures/paper/tdr/fig5.pdf", 80),
+        ("paper/tdr/table3", 25),
         ("paper/tdr/fig8", 0),
     ],
 )

@@ -218,7 +218,7 @@ def test_fig3_draws_every_example_with_its_label(rendered: dict[str, Figure]) ->
     assert agreement["mean"].tolist() == [1, 1]
     missing = data[data["status"] == "not run"]
     assert set(missing["method"]) == {"absgd_fixed"}
-    assert "n = 1 seed" in texts(rendered["fig3"])
+    assert "(n = 1)" in texts(rendered["fig3"])
 
 
 def test_features_that_do_not_vary_are_not_mapped(root: Path) -> None:

@@ -95,7 +95,8 @@ def test_means_and_intervals_of_committed_records(name: str) -> None:
 @pytest.mark.parametrize(("name", "metric"), [("fig3", "test_accuracy"), ("fig4", "minority_recall")])
 def test_curves_of_committed_records(name: str, metric: str) -> None:
     made = curves.rows(tables.of_artifact("paper", "tdr", name, ROOT), metric)
-    for method, of_method in rows.of_cells(made).groupby("method"):
+    means = rows.of_cells(made)
+    for method, of_method in means[means["n"] > 0].groupby("method"):
         cell = f"paper/tdr/{of_method['experiment'].iloc[0]}/{of_method['setting'].iloc[0]}/{method}"
         of_cell = [body["curves"] for body in bodies(ROOT, cell).values()]
         assert of_method["epoch"].tolist() == of_cell[0]["epoch"]
@@ -149,8 +150,8 @@ def test_pairs_are_of_the_seeds_that_both_sides_have(
 @pytest.fixture(scope="module")
 def weights() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """The lines of the committed ridges, the weights of all steps of all seeds, and the sizes of the classes."""
-    made = ridges.rows(tables.of_artifact("paper", "tdr", "fig6", ROOT), "rho0.02", "tdr")
-    mine = made[made["panel"] == "b"]
+    made = ridges.rows(tables.of_artifact("paper", "tdr", "fig6", ROOT), "rho0.02", ["tdr"])
+    mine = made[made["metric"].isin(rows.RIDGES)]
     cell = "/".join(("paper/tdr", mine["experiment"].iloc[0], "rho0.02/tdr"))
     found = sorted((ROOT / "results" / cell).glob("seed*.npz"))
     traces = [np.load(path)["class_weights"].astype(float) for path in found]
@@ -159,7 +160,7 @@ def weights() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
 
 def test_ridges_hold_mean_sd_and_quantiles_of_all_steps(weights: tuple[pd.DataFrame, np.ndarray, np.ndarray]) -> None:
     made, samples, sizes = weights
-    lines, inverse = (made[made["metric"] == metric] for metric in ("class_weight", "inverse_frequency"))
+    lines, inverse = (rows.of_cells(made[made["metric"] == metric]) for metric in ("class_weight", "inverse_frequency"))
     assert len(lines) == len(inverse) == samples.shape[1]
     per_step = sum(map(sum, samples.tolist())) / len(samples)
     total = sum(1 / size for size in sizes)
@@ -174,17 +175,24 @@ def test_ridges_hold_mean_sd_and_quantiles_of_all_steps(weights: tuple[pd.DataFr
         assert rare == pytest.approx(per_step / sizes[label] / total, rel=1e-9)
 
 
-def test_densities_count_the_steps_of_each_bin(weights: tuple[pd.DataFrame, np.ndarray, np.ndarray]) -> None:
-    made, samples, _ = weights
-    inverse = made[made["metric"] == "inverse_frequency"]["mean"].to_numpy(float)
-    edges = bin_edges(samples, inverse).tolist()
-    for label, lines in made[made["metric"] == "class_weight_density"].groupby("class"):
-        counts = [0] * BINS
-        for value in samples[:, int(label)].tolist():
-            counts[max(place for place in range(BINS) if edges[place] <= value)] += 1
-        shown = {place: count / max(counts) for place, count in enumerate(counts) if count}
-        assert lines["x"].tolist() == pytest.approx([(edges[place] + edges[place + 1]) / 2 for place in shown])
-        assert lines["mean"].tolist() == pytest.approx(list(shown.values()))
+def test_densities_count_the_steps_of_each_bin_of_each_seed(
+    weights: tuple[pd.DataFrame, np.ndarray, np.ndarray],
+) -> None:
+    made, samples, sizes = weights
+    traces = np.split(samples, made["seed"].nunique())
+    for seed, trace in enumerate(traces):
+        inverse = 1 / sizes / (1 / sizes).sum() * trace.sum(1).mean()
+        edges = bin_edges(trace, inverse).tolist()
+        of_seed = made[made["seed"] == seed]
+        for label, lines in of_seed[of_seed["metric"] == "class_weight_density"].groupby("class"):
+            counts = [0] * BINS
+            for value in trace[:, int(label)].tolist():
+                counts[max(place for place in range(BINS) if edges[place] <= value)] += 1
+            shown = {place: count / max(counts) for place, count in enumerate(counts) if count}
+            assert lines["x"].tolist() == pytest.approx([(edges[place] + edges[place + 1]) / 2 for place in shown])
+            assert lines["mean"].tolist() == pytest.approx(list(shown.values()))
+        for label, lines in of_seed[of_seed["metric"] == "class_weight"].groupby("class"):
+            assert lines["mean"].tolist() == pytest.approx([statistics.fmean(trace[:, int(label)].tolist())])
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=2, max_size=40))

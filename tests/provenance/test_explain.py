@@ -27,7 +27,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, kind, options in (
         ("table1", table_figures, ()),
         ("fig3", curves, ()),
-        ("fig6", ridges, ("rho0.02", "tdr")),
+        ("fig6", ridges, ("rho0.02", ["tdr"])),
     ):
         material = tables.of_artifact("smoke", "tdr", name, root)
         kind.draw(material, kind.rows(material, *options)).save(folder / name)
@@ -108,9 +108,9 @@ def test_another_or_an_altered_record_is_named(root: Path) -> None:
     before = path.read_text()
     try:
         synthetic_records.make(root, run, test_accuracy=0.77)
-        assert "other records" in ask(root, row="ConvNet/Hard weighting", column="0.3")[0]["check"]
+        assert "other records" in ask(root, row="ConvNet/hard", column="0.3")[0]["check"]
         path.write_text(before.replace('"status": "finished"', '"status": "diverged"'))
-        (cell,) = ask(root, row="ConvNet/Hard weighting", column="0.3")
+        (cell,) = ask(root, row="ConvNet/hard", column="0.3")
         assert "missing or altered" in cell["check"]
         assert "changed by hand" in cell["runs"][0]["state"]
     finally:
@@ -141,7 +141,7 @@ def test_the_tree_and_json_on_the_terminal(
     main("figures/smoke/tdr/fig3.csv", "tdr", None, [])
     shown = capsys.readouterr().out
     for part in (
-        "TDR, mnist-4v9 rho0.005",
+        "TDR (code), mnist-4v9 rho0.005",
         "record results/smoke",
         "split data/splits/smoke",
         "sha256",

@@ -114,7 +114,9 @@ def test_large_sets_say_why_they_were_not_run(lines: pd.DataFrame) -> None:
     numbers = lines[(lines["kind"] == "number") & lines["source"].isin(["Table3", "Table4", "Table5", "Table7"])]
     reasons = numbers[(numbers["verdict"] == "not run")]["note"]
     assert len(reasons) == 8 + 7 + 15 + 7
-    assert all("data/raw/" in reason for reason in reasons)
+    placeholders = reasons.str.startswith("a placeholder, not the paper's method: ")
+    assert sum(placeholders) == 3 + 3 + 4 and all(reasons[placeholders].str.len() > 100)
+    assert all("data/raw/" in reason for reason in reasons[~placeholders])
 
 
 # --- claims ---

@@ -25,6 +25,7 @@ from reweigh.config.names import CellName, RunName
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
 from reweigh.records import record
+from reweigh.records.lineage import value_of
 
 METRICS = (
     "test_accuracy", "balanced_accuracy", "minority_recall", "minority_precision", "best_epoch_test_accuracy",
@@ -219,7 +220,10 @@ class Material:
         return self._chosen(experiment, "settings", list(self.experiment(experiment).settings))
 
     def methods(self, experiment: str, setting: str | None = None) -> list[str]:
-        """The methods that it must show, whether or not they were run, then the optional ones that have records."""
+        """The methods that it must show, whether or not they were run, then the optional ones that have records.
+
+        Where that is none, all optional ones: the artifact then says that they were not run.
+        """
         sources = [reads for reads in self.artifact.reads if reads.experiment == experiment]
         needed = [method for reads in sources for method in reads.methods]
         optional = [method for reads in sources for method in reads.optional]
@@ -227,7 +231,8 @@ class Material:
         if setting is not None:
             rows = rows[rows["setting"] == setting]
         recorded = set(rows["method"])
-        return list(dict.fromkeys([*needed, *(method for method in optional if method in recorded)]))
+        shown = [*needed, *(method for method in optional if method in recorded)]
+        return list(dict.fromkeys(shown or optional))
 
     def is_optional(self, experiment: str, method: str) -> bool:
         """Whether a method of an experiment is only shown where it has records."""
@@ -237,6 +242,13 @@ class Material:
         """The runs of one cell."""
         runs = self.runs
         return runs[(runs["experiment"] == experiment) & (runs["setting"] == setting) & (runs["method"] == method)]
+
+    def with_metric(self, runs: pd.DataFrame, metric: str) -> pd.DataFrame:
+        """Some runs with a column of a metric; what only curves have, such as the loss, is that of the last epoch."""
+        if metric in runs:
+            return runs
+        values = [value_of(self.records[run], metric) for run in runs["run"]]
+        return runs.assign(**{metric: pd.Series(values, runs.index, dtype=float)})
 
     def value(self, experiment: str, setting: str) -> Any:
         """The value of a setting in the paper's own terms."""
@@ -302,6 +314,8 @@ class Material:
 def why_not(config: Config, scale: str, paper: str, experiment: str, setting: str, method: str) -> str:
     """Why a cell has no records."""
     entry = config.experiment(paper, experiment)
+    if reason := config.placeholder(f"{scale}/{paper}/{experiment}/{setting}/{method}/seed0"):
+        return f"a placeholder, not the paper's method: {reason}"
     if entry.status != "ready":
         return entry.reason or "not run"
     if setting not in config.settings_of(scale, paper, experiment):

@@ -4,7 +4,7 @@ import ast
 import functools
 from typing import Any
 
-from reweigh.config import inputs, references, sizes
+from reweigh.config import effects, inputs, references, sizes
 from reweigh.config.cards import card_of, check_options
 from reweigh.config.grid import Config
 from reweigh.config.models import Artifact, Experiment, Paper
@@ -29,6 +29,7 @@ def check(config: Config, paper: str) -> None:
     references.check(config, paper)
     _check_sources(config, paper)
     _check_specs(config, paper)
+    effects.check_patches(config, paper)
 
 
 def _where(config: Config, paper: str, *keys: str) -> str:
@@ -102,6 +103,10 @@ def _check_experiment(where: str, paper: Paper, experiment: Experiment) -> None:
     for extension in experiment.extensions:
         for setting in extension.settings or ():
             lookup("setting", setting, experiment.settings, f"{where}, extension {extension.id}")
+    for method, reason in experiment.placeholders.items():
+        lookup("method", method, experiment.with_extensions, f"{where}.placeholders")
+        if not reason.strip():
+            raise ConfigError(f"{where}.placeholders.{method}: has no reason; say what is not as in the paper")
     if experiment.status == "not run" and not experiment.reason:
         raise ConfigError(f"{where}: says 'not run'; give its reason")
 
@@ -152,11 +157,15 @@ def _check_specs(config: Config, paper: str) -> None:
                 inputs.check(specs[0]["data"], where)  # data are those of all methods
                 sizes.check(specs[0]["data"], where)
                 for spec in specs:
-                    if experiment.status == "ready":
-                        _check_parts(spec, f"{where}, method {spec['method']}")
-                    sizes.check_batches(
-                        spec, has_batch_norm(spec["model"]["name"]), f"{where}, method {spec['method']}"
-                    )
+                    if spec["method"] not in experiment.placeholders:
+                        _check_run(spec, f"{where}, method {spec['method']}")
+
+
+def _check_run(spec: dict[str, Any], where: str) -> None:
+    """What a run would come upon as it begins, or would never come to."""
+    _check_parts(spec, where)
+    effects.check_ends(spec, where)
+    sizes.check_batches(spec, has_batch_norm(spec["model"]["name"]), where)
 
 
 def _check_parts(spec: dict[str, Any], where: str) -> None:

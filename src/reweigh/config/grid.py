@@ -23,6 +23,7 @@ from reweigh.config.resolve import layers, spec_of
 from reweigh.config.sources import leaves, place_of, source_of
 from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup, validated
+from reweigh.errors import ConfigError
 
 RUN_OR_CELL = "SCALE/PAPER/EXPERIMENT/SETTING/METHOD[/seedN]"
 SPLIT_OR_RUN = "SCALE/PAPER/EXPERIMENT/SETTING[/METHOD]/seedN"
@@ -89,12 +90,15 @@ class Config:
         return [name for name in one.settings if kept is None or name in kept]
 
     def methods_of(self, scale: str, paper: str, experiment: str) -> list[str]:
-        """The methods of an experiment that a scale keeps; those of extensions where a smaller scale names them."""
+        """The methods of an experiment that a scale keeps; those of extensions where a smaller scale names them.
+
+        Placeholders are none of them.
+        """
         one = self.experiment(paper, experiment)
         block = one.block(scale)
-        if block is None or block.methods is None:
-            return one.methods
-        return [name for name in one.with_extensions if name in block.methods]
+        said = None if block is None else block.methods
+        kept = one.methods if said is None else [name for name in one.with_extensions if name in said]
+        return [name for name in kept if name not in one.placeholders]
 
     def seeds(self, scale: str, paper: str, experiment: str) -> list[int]:
         """The seeds of every cell of an experiment at a scale: 0, 1, ..."""
@@ -113,7 +117,8 @@ class Config:
         grid = [(setting, method) for setting in settings for method in self.methods_of(scale, paper, experiment)]
         if scale == "paper" and self.project.extensions:
             for extra in one.extensions:
-                grid += [(s, m) for s in settings if s in (extra.settings or settings) for m in extra.methods]
+                methods = [name for name in extra.methods if name not in one.placeholders]
+                grid += [(s, m) for s in settings if s in (extra.settings or settings) for m in methods]
         return [f"{scale}/{paper}/{experiment}/{setting}/{method}" for setting, method in dict.fromkeys(grid)]
 
     def runs(self, scale: str, paper: str, experiment: str | None = None) -> list[str]:
@@ -157,11 +162,20 @@ class Config:
         return name
 
     def runs_named(self, name: str) -> list[str]:
-        """The run of that name, or all runs of the cell of that name."""
+        """The run of that name, or all runs of the cell of that name. Raises ConfigError for those of a placeholder."""
         try:
-            return self.runs_of(str(self.run_name(str(CellName.parse(name).run(0))).cell))
+            runs = self.runs_of(str(self.run_name(str(CellName.parse(name).run(0))).cell))
         except NotAName:
-            return [str(self.run_name(_named(name, "a run or a cell", RUN_OR_CELL)))]
+            runs = [str(self.run_name(_named(name, "a run or a cell", RUN_OR_CELL)))]
+        for run in runs:
+            if reason := self.placeholder(run):
+                raise ConfigError(f"{RunName.parse(run).cell} is a placeholder, which nothing trains: {reason}")
+        return runs
+
+    def placeholder(self, run: str) -> str:
+        """Why the method of a run is a placeholder in its experiment; empty if it is none."""
+        name = RunName.parse(run)
+        return " ".join(self.experiment(name.paper, name.experiment).placeholders.get(name.method, "").split())
 
     def run_with_split(self, name: str) -> str:
         """A run with the split of that name, `SCALE/PAPER/EXPERIMENT/SETTING/seedN`; a run's own name stays.

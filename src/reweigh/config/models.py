@@ -138,7 +138,11 @@ class Extension(Frozen):
 
 
 class Experiment(Patch):
-    """One protocol of a paper. It exists at scale `paper` and at each scale that `scales` describes."""
+    """One protocol of a paper. It exists at scale `paper` and at each scale that `scales` describes.
+
+    `placeholders` are methods of it that would not do what the paper does, each with the reason: they stand in its
+    tables and belong to published numbers, and nothing trains them.
+    """
 
     title: str
     varies: str
@@ -149,6 +153,7 @@ class Experiment(Patch):
     methods: list[Name]
     by_method: dict[Name, MethodPatch] = {}
     extensions: list[Extension] = []
+    placeholders: dict[Name, str] = {}
     seeds: Positive
     scales: dict[Literal["smoke", "quick"], ScaleBlock] = {}
 

@@ -52,7 +52,11 @@ class Entry:
 
         Only a name without `*`, `?` or `[` may be that of an extension. Raises ConfigError for what fits nothing.
         """
-        return list(dict.fromkeys(cell for text in self.priority.cells for cell in self._matched(config, scale, text)))
+        cells = [cell for text in self.priority.cells for cell in self._matched(config, scale, text)]
+        for cell in cells:
+            if reason := config.placeholder(f"{cell}/seed0"):
+                raise ConfigError(f"{self.place}: {cell} is a placeholder, which nothing trains: {reason}")
+        return list(dict.fromkeys(cells))
 
     def _matched(self, config: Config, scale: str, text: str) -> list[str]:
         name = self.priority.paper

@@ -19,12 +19,19 @@ Paper and public code disagree; each difference is an option.
 | gamma         | γ = 0.1 … 1                   | 0.7, 0.45                                                            |
 | alpha         | 1                             | 0.5, 0.3. As Σ_i w_i ≈ 1/α it multiplies the learning rate           |
 | uniform       | false                         | true for label noise: w_i + 1/B                                      |
+| heavy_ball    | β = 0.9 of eq. (2), see below | null: torch's momentum                                               |
 | class_balance | effective-number weights, as  | `normalisation` "none": they are not averaged out, so that the       |
 |               | another loss                  | weights of a long-tailed batch are small together; "batch" divides   |
 |               |                               | them by their mean in the batch                                      |
 
 `loss` is one of `reweigh.losses`, null cross-entropy. Class weights belong to the losses, in ℓ_i/λ too. s never starts
 again: it is 0 where λ first is finite, so that Σ_i w_i = 1/(γα) in that step, and is not corrected for it.
+Eq. (2) is θ_{t+1} = θ_t − η_t G_t + β (θ_t − θ_{t−1}): what is left of earlier steps goes on as they were taken. In
+torch's form, v ← β v + G, θ ← θ − η v, a drop of the rate makes the earlier steps smaller too. The two are one as long
+as the rate stays, and part where it drops by 100, which is just where λ begins: by eq. (2) the first steps with weights
+are still carried by plain ones of 100 times their size. Runs have torch's form, as all published code, with `momentum`
+of the training block; `heavy_ball`, where it is not null, is the β of eq. (2) as written, and takes its place.
+
 `log_weights` gives the trace a row an epoch, the mean p̃ of each class and the examples seen of it (paper, Figure 4).
 
 s is kept as its logarithm, in float64: the same values without overflow (exp(ℓ/λ) is no float32 above ℓ/λ = 88), and
@@ -32,12 +39,14 @@ without the division by zero of the public code where all of exp(ℓ/λ) underfl
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 
 from reweigh.data.batches import Batch
-from reweigh.hypergrad.lookahead import by_group
+from reweigh.hypergrad.lookahead import Parameters, by_group
 from reweigh.methods import base
+from reweigh.optimisers import Optimiser, by_decay
 
 
 class Method(base.Method):
@@ -46,6 +55,10 @@ class Method(base.Method):
         zero = context.class_counts.new_zeros((), dtype=torch.float64)
         self.log_s = zero - math.inf
         self.seen = {"sums": zero.expand(context.classes).clone(), "counts": zero.expand(context.classes).clone()}
+
+    def optimiser(self, parameters: Parameters, decay: Mapping[str, float]) -> Optimiser | None:
+        beta = self.options.get("heavy_ball")
+        return None if beta is None else HeavyBall(parameters, decay, beta)
 
     def prepare(self, at: base.Position) -> str:
         self.lambda_ = self.options["lambda_" if at.stage_epoch >= self.options["from_epoch"] else "first_lambda"]
@@ -104,3 +117,40 @@ class Method(base.Method):
         self.log_s.copy_(state["log_s"])  # type: ignore[arg-type]
         for name, total in self.seen.items():
             total.copy_(state[name])  # type: ignore[arg-type]
+
+
+class HeavyBall:
+    """θ_{t+1} = θ_t − η (∇ + λ θ_t) + β (θ_t − θ_{t−1}) (Polyak 1964; ABSGD, eq. 2), λ the weight decay.
+
+    See `reweigh.optimisers`. The rate is a tensor: a captured step reads today's.
+    """
+
+    def __init__(self, parameters: Parameters, decay: Mapping[str, float], beta: float) -> None:
+        self.parameters, self.groups, self.beta = dict(parameters), by_decay(parameters, decay), beta
+        self.moved = {name: torch.zeros_like(value) for name, value in parameters.items()}  # θ_t − θ_{t−1}
+        self.rate = next(iter(parameters.values())).new_zeros(())
+
+    def prepare(self, rate: float) -> None:
+        self.rate.fill_(rate)
+
+    @torch.no_grad()
+    def step(self, gradients: Mapping[str, torch.Tensor]) -> None:
+        for decay, group in self.groups.items():
+            names = [name for name in group if name in gradients]
+            if not names:
+                continue
+            values, slopes, moved = (
+                [tensors[name] for name in names] for tensors in (self.parameters, gradients, self.moved)
+            )
+            steps = torch._foreach_add(slopes, values, alpha=decay)
+            torch._foreach_mul_(steps, self.rate)
+            torch._foreach_mul_(moved, self.beta)
+            torch._foreach_sub_(moved, steps)
+            torch._foreach_add_(values, moved)
+
+    def state(self) -> dict[str, object]:
+        return {"moved": self.moved}
+
+    def load_state(self, state: Mapping[str, object]) -> None:
+        for name, value in self.moved.items():
+            value.copy_(state["moved"][name])  # type: ignore[index]

@@ -5,8 +5,10 @@
 | "A": stride and zero channels on both sides | Kaiming-normal     | 464,154 / 470,004            | LDAM, ABSGD, HAR |
 | "B": 1×1 convolution and batch norm         | PyTorch's defaults | 466,906 / 472,756            | AutoBalance      |
 
-`head="cosine"` compares directions: logits in −1 … 1 without a bias (LDAM): 464,144 / 469,904 with shortcut A. `blocks`
-in a stage and `width` make smaller nets of the family for smaller scales: 6 × blocks + 2 layers.
+`head="cosine"` compares directions: logits in −1 … 1 without a bias (LDAM): 464,144 / 469,904 with shortcut A. Its rows
+begin uniform in a cube, divided by their length, as LDAM-DRW's: the logits do not see how long a row is, but a step
+turns it by less the longer it is. `blocks` in a stage and `width` make smaller nets of the family for smaller scales:
+6 × blocks + 2 layers.
 """
 
 import torch
@@ -87,6 +89,14 @@ def build(
         raise ConfigError(f"resnet32: no head {head!r}; use linear or cosine")
     model = ResNet32(input_shape[0], classes, width, shortcut, head, blocks)
     for layer in model.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear | CosineHead):
+        if isinstance(layer, nn.Conv2d | nn.Linear):
             (kaiming_ if shortcut == "A" else default_)(layer, generator)
+        elif isinstance(layer, CosineHead):
+            unit_rows_(layer, generator)
     return model
+
+
+def unit_rows_(layer: CosineHead, generator: torch.Generator) -> None:
+    """Rows uniform in a cube around 0, divided by their length (LDAM-DRW's `NormedLinear`)."""
+    with torch.no_grad():
+        layer.weight.copy_(F.normalize(layer.weight.uniform_(-1, 1, generator=generator)))

@@ -6,9 +6,15 @@
 | 152   | 60,192,808                |
 
 `weights` is the path of a state dict to start from, as torchvision publishes them: all but a head of another shape is
-taken over. A path says nothing of what lies there, so that a spec names its `weights_sha256` too.
+taken over. A path says nothing of what lies there, so that a spec names its `weights_sha256` too, or the beginning of
+it: torchvision's file names end in its first eight digits.
+
+`trained_from` names the first block that is trained, "layer4.2" the last one: that, what follows it and the head. What
+lies before keeps its weights, in every stage; its batch norms normalise by the batch in training and go on with their
+running statistics, as layers do whose parameters ask for no gradient.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +27,8 @@ from reweigh.models.layers import default_
 from reweigh.models.norms import BatchNorm2d
 
 DEPTHS = (18, 34, 50, 101, 152)
+PUBLISHED = "https://download.pytorch.org/models"
+DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
 
 class ResNet(nn.Module):
@@ -47,16 +55,19 @@ def build(
     depth: int,
     weights: str | None = None,
     weights_sha256: str | None = None,
+    trained_from: str | None = None,
 ) -> ResNet:
     """ResNet of this depth, its weights drawn as torchvision draws them, or read from `weights`. input (3, H, W).
 
-    Raises ConfigError for other depths, for weights without a digest and where torchvision is missing; DataError for
-    weights that are missing or are not those of this net.
+    Raises ConfigError for other depths, for weights without a digest, for a block that it has not and where torchvision
+    is missing; DataError for weights that are missing or are not those of this net.
     """
     if depth not in DEPTHS:
         raise ConfigError(f"torchvision_resnet: no depth {depth!r}; use one of {', '.join(map(str, DEPTHS))}")
     if (weights is None) != (weights_sha256 is None):
         raise ConfigError("torchvision_resnet: weights and weights_sha256 go together; state both or neither")
+    if weights_sha256 is not None and not DIGEST.fullmatch(weights_sha256):
+        raise ConfigError(f"torchvision_resnet: weights_sha256 {weights_sha256!r} is not 8 to 64 digits of a sha256")
     try:
         from torchvision.models import resnet
     except ModuleNotFoundError:
@@ -68,16 +79,33 @@ def build(
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu", generator=generator)
     default_(model.head, generator)  # type: ignore[arg-type]
     if weights is not None:
-        _load(model, Path(weights), weights_sha256)
+        _load(model, Path(weights), str(weights_sha256))
+    if trained_from is not None:
+        _keep_before(model, trained_from)
     return model
 
 
-def _load(model: ResNet, path: Path, sha256: str | None) -> None:
+def _keep_before(model: ResNet, block: str) -> None:
+    """Make buffers of the parameters of all that comes before a block, "layer4" or "layer4.2": nothing trains them."""
+    blocks = [name for name, _ in model.named_modules() if re.fullmatch(r"layer\d(\.\d+)?", name)]
+    if block not in blocks:
+        raise ConfigError(f"torchvision_resnet: no block {block!r} to train from; known: {', '.join(blocks)}")
+    stem, number = block.partition(".")[0], int(block.partition(".")[2] or 0)
+    names = [name for name, _ in model.named_children()]
+    before = [getattr(model, name) for name in names[: names.index(stem)]]
+    before += list(getattr(model, stem))[:number]
+    for layer in [layer for one in before for layer in one.modules()]:
+        for name, value in list(layer.named_parameters(recurse=False)):
+            delattr(layer, name)
+            layer.register_buffer(name, value.detach())
+
+
+def _load(model: ResNet, path: Path, sha256: str) -> None:
     """Take over the weights in `path`; a head of another shape stays as it was drawn."""
     if not path.is_file():
-        raise DataError(f"{path}: no such weights; download them (torchvision names the address) and put them there")
-    if (found := file_digest(path)) != sha256:
-        raise DataError(f"{path}: sha256 {found[:12]}, expected {str(sha256)[:12]}; download the weights again")
+        raise DataError(f"{path}: no such weights; download {PUBLISHED}/{path.name} and put it there")
+    if not (found := file_digest(path)).startswith(sha256):
+        raise DataError(f"{path}: sha256 {found[:12]}, expected {sha256[:12]}; download {PUBLISHED}/{path.name} again")
     said = {name.replace("fc.", "head.", 1): value for name, value in torch.load(path, weights_only=True).items()}
     own = model.state_dict()
     if said["head.weight"].shape != own["head.weight"].shape:

@@ -42,6 +42,8 @@ def main(
     if targets and scale and scales != [scale]:
         raise ConfigError(f"--scale {scale}, but the targets are of scale {' and '.join(scales)}; leave out --scale")
     show(planned)
+    for line in placeholders(config, planned):
+        print(line)
     if folder is None:
         return
     chosen = [run for run in planned if run.pending or not pending]
@@ -49,6 +51,16 @@ def main(
         chosen = _of_the_list(config, {run.run for run in planned} if targets else None, scales)
     count = write(chosen, folder)
     print(f"{count} specs in {folder}; train them with: python -m reweigh.training {folder}")
+
+
+def placeholders(config: Config, planned: Iterable[Planned]) -> list[str]:
+    """A line for each method that is a placeholder in an experiment of some runs: nothing trains it, and why."""
+    experiments = dict.fromkeys(RunName.parse(run.run).of_experiment for run in planned)
+    return [
+        f"{at}: {method} is a placeholder, which nothing trains: {' '.join(reason.split())}"
+        for at in experiments
+        for method, reason in config.experiment(at.paper, at.experiment).placeholders.items()
+    ]
 
 
 def _of_the_list(config: Config, names: set[str] | None, scales: list[str]) -> list[Planned]:

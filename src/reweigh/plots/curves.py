@@ -1,36 +1,46 @@
-"""Learning curves: a metric on the test set against epochs and against training time."""
+"""Learning curves: a metric on the test set against epochs and against training time, a row for each set of values."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from reweigh.analysis.rows import Row, cell_names, of_cells, of_seeds, single_row, summary_row
+from reweigh.analysis.rows import Row, cell_names, of_cells, single_row, summary_row
 from reweigh.analysis.tables import Material, curve
+from reweigh.config.cards import Look
+from reweigh.plots.axes import chance_line
+from reweigh.plots.by_setting import DASHED, legend
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
-from reweigh.plots.style import empty, entry, finish, letter, look_in, marker_style, sheet
+from reweigh.plots.panels import LETTERS, chosen, looks_in
+from reweigh.plots.style import empty, finish, letter, marker_style, sheet
 
-DASHED = (0, (4, 2))
-X = {"a": ("epoch", "epoch"), "b": ("minutes", "training time in minutes, evaluation left out")}
+X = (("epoch", "epoch"), ("minutes", "training time in minutes, evaluation left out (logarithmic)"))
+ROW = 2.05  # inches: the height of a row of panels
 
 
-def rows(material: Material, metric: str = "test_accuracy") -> pd.DataFrame:
+def rows(material: Material, metric: str = "test_accuracy", panels: Sequence[Sequence[Any]] = ()) -> pd.DataFrame:
     """`metric` by epoch at the artifact's one setting: for each method a line per epoch, then one per seed and epoch.
 
-    A method without records has one line, `not run`.
+    A method without records has one line, `not run`. `panels` are (title, methods), see `panels.chosen`.
     """
     experiment = material.experiments[0]
     setting = material.settings(experiment)[-1]
-    methods = material.methods(experiment, setting)
-    return pd.concat([_of_method(material, experiment, setting, one, metric) for one in methods], ignore_index=True)
+    frames = [
+        _of_method(material, experiment, setting, method, metric).assign(panel=LETTERS[2 * place : 2 * place + 2])
+        for place, one in enumerate(chosen(material, experiment, panels))
+        for method in one.methods
+    ]
+    return pd.concat(frames, ignore_index=True)
 
 
 def _of_method(material: Material, experiment: str, setting: str, method: str, metric: str) -> pd.DataFrame:
     """The lines of one method: aggregated (seed empty), then by seed; a single line `not run` if it has no records."""
     runs = material.of(experiment, setting, method)
-    base: Row = {"panel": "ab", **cell_names(material, experiment, setting, method), "metric": metric}
+    base: Row = {"panel": "", **cell_names(material, experiment, setting, method), "metric": metric}
     singles = [
         curve(material.records[row.run], metric).assign(
             seed=row.seed, run=row.run, digest=row.digest, status=row.status
@@ -52,64 +62,83 @@ def _of_method(material: Material, experiment: str, setting: str, method: str, m
 
 
 @styled
-def draw(material: Material, rows: pd.DataFrame, ylabel: str = "test accuracy") -> Figure:
-    """Two panels: against epochs (a) and minutes (b), one colour a method.
+def draw(
+    material: Material, rows: pd.DataFrame, ylabel: str = "test accuracy", panels: Sequence[Sequence[Any]] = ()
+) -> Figure:
+    """For each set of values two panels: against epochs, and against minutes on a logarithmic axis.
 
-    A line is the mean over seeds, its band the 95 % interval, thin lines are single seeds. Methods that the paper's
-    figure does not have are dashed.
+    A line is the mean over seeds, its band the 95 % interval as far as it lies between 0 and 1. Methods that the
+    paper's figure does not have are dashed.
     """
-    picture = sheet(3.0)
-    panels = dict(zip("ab", picture.subplots(1, 2, sharey=True), strict=True))
-    by_method = [lines for _, lines in rows.groupby("method", sort=False)]
-    for place, lines in enumerate(by_method):
-        for panel, axes in panels.items():
-            _draw(axes, material, lines, X[panel][0], place)
-    for panel, axes in panels.items():
-        letter(axes, panel, "against epochs" if panel == "a" else "against time")
-        axes.set_xlabel(X[panel][1])
-        axes.set_xlim(left=0)
-        if not (rows["n"] > 0).any():
-            empty(axes, "not run")
-    _limits(panels["a"], rows)
-    panels["a"].set_ylabel(ylabel)
+    titles = [one.title for one in chosen(material, rows["experiment"].iloc[0], panels)]
+    by_panel = [lines for _, lines in rows.groupby("panel")]
+    picture = sheet()
+    drawn = picture.subplots(len(by_panel), 2, sharey=True, sharex="col", squeeze=False)
+    for place, (title, lines) in enumerate(zip(titles, by_panel, strict=True)):
+        looks = looks_in(material, list(dict.fromkeys(lines["method"])))
+        for side, (axes, (x, label)) in enumerate(zip(drawn[place], X, strict=True)):
+            for rank, (method, mine) in enumerate(lines.groupby("method", sort=False)):
+                _draw(axes, material, of_cells(mine), x, looks[str(method)], rank)
+            letter(axes, LETTERS[2 * place + side], title)
+            if place == len(by_panel) - 1:
+                axes.set_xlabel(label)
+            if not (lines["n"] > 0).any():
+                empty(axes, "not run")
+        drawn[place][0].set_ylabel(ylabel)
+    _horizontal(drawn[0], rows)
+    drawn[0][0].set_ylim(*_limits(rows))
+    if rows["metric"].iloc[0].endswith("accuracy"):
+        for axes in drawn.flat:
+            chance_line(axes, material, rows["experiment"].iloc[0])
     devices = sorted(set(material.runs["device"]))
     where = [f"Time spent computing on: {', '.join(devices)}"] if devices else []
-    shows = f"{seeds_text(rows, 'band: 95 % interval (Student t), thin lines: single seeds')}; last epoch is the result"
-    finish(picture, material, shows, [*missing_notes(material, rows), *where], _legend(material, by_method))
+    shows = f"{seeds_text(rows, 'band: 95 % interval (Student t), cut at 0 and 1')}; last epoch is the result"
+    notes = [*missing_notes(material, rows), *where]
+    finish(picture, material, shows, notes, legend(material, by_panel), panels=0.4 + ROW * len(by_panel))
     return Figure(picture, rows)
 
 
-def _draw(axes: Axes, material: Material, rows: pd.DataFrame, x: str, place: int) -> None:
+def _draw(axes: Axes, material: Material, mean: pd.DataFrame, x: str, look: Look, rank: int) -> None:
     """One method in one panel; markers of different methods stand at different epochs."""
-    method = rows["method"].iloc[0]
-    chosen, optional = look_in(material, method), material.is_optional(rows["experiment"].iloc[0], method)
-    mean = of_cells(rows)
-    if not (mean["n"] > 0).any():
+    mean = mean[mean["n"] > 0].astype(dict.fromkeys(("epoch", "minutes", "mean", "low", "high"), float))
+    if mean.empty:
         return
-    every = max(1, len(mean) // 7)
-    style: dict[str, Any] = {"linewidth": 1.0, "linestyle": DASHED, "zorder": 2} if optional else {"zorder": 4}
-    first = (len(mean) - 1 - place * every // 5) % every
-    axes.plot(mean[x], mean["mean"], color=chosen.colour, markevery=(first, every), **marker_style(chosen), **style)
-    if optional:
-        return
-    axes.fill_between(
-        mean[x], mean["low"].astype(float), mean["high"].astype(float), color=chosen.colour, alpha=0.15, linewidth=0
+    experiment, method = mean[["experiment", "method"]].iloc[0]
+    low, high = (mean[name].fillna(mean["mean"]).clip(0, 1) for name in ("low", "high"))
+    axes.fill_between(mean[x], low, high, color=look.colour, alpha=0.16, linewidth=0, zorder=2)
+    line = DASHED if material.is_optional(experiment, method) else "-"
+    style: dict[str, Any] = {"linewidth": 1.2, "linestyle": line, "zorder": 4, "markersize": 4}
+    axes.plot(
+        mean[x], mean["mean"], color=look.colour, markevery=_markers(mean[x], x, rank), **marker_style(look), **style
     )
-    for _, single in of_seeds(rows).groupby("seed"):
-        axes.plot(single[x], single["mean"], color=chosen.colour, alpha=0.3, linewidth=0.5, zorder=3)
 
 
-def _legend(material: Material, by_method: list[pd.DataFrame]) -> list[tuple[Any, str]]:
-    entries = []
-    for rows in by_method:
-        experiment, method = rows[["experiment", "method"]].iloc[0]
-        title = material.title(method) + ("" if (rows["n"] > 0).any() else " (not run)")
-        entries.append(entry(material, method, title, DASHED if material.is_optional(experiment, method) else "-"))
-    return entries
+def _markers(places: pd.Series, x: str, rank: int) -> list[int]:
+    """Which points of a curve have a marker: some six, evenly spread on its axis, the last among them."""
+    values = places.to_numpy(float)
+    if x == "minutes":
+        values = np.log(np.maximum(values, 1e-9))
+    wanted = np.linspace(values[-1], values[0], 7)[:-1] - rank * (values[-1] - values[0]) / 30
+    return sorted({int(np.abs(values - one).argmin()) for one in wanted})
 
 
-def _limits(axes: Axes, rows: pd.DataFrame) -> None:
+def _horizontal(panels: Sequence[Axes], rows: pd.DataFrame) -> None:
+    """The axes of epochs, from 0, and of time, from the first evaluation."""
+    epochs, times = panels
+    epochs.set_xlim(left=0)
+    minutes = rows["minutes"].dropna().astype(float) if "minutes" in rows else pd.Series(dtype=float)
+    minutes = minutes[minutes > 0]
+    if minutes.empty:
+        return
+    times.set_xscale("log")
+    times.set_xlim(minutes.min() / 1.15, minutes.max() * 1.15)
+    times.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    times.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    times.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _limits(rows: pd.DataFrame) -> tuple[float, float]:
     """From a tenth below the lowest point (0.4 in the paper, where ours allow it) to a little above 1."""
     shown = rows["mean"].dropna()
     lowest = min(0.4, float(np.floor((shown.min() - 0.02) * 10) / 10)) if len(shown) else 0.0
-    axes.set_ylim(max(-0.02, lowest), 1.02)
+    return max(-0.02, lowest), 1.02

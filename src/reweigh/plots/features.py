@@ -8,32 +8,34 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
-from scipy.spatial.distance import cdist
 
-from reweigh.analysis.rows import AGREEMENT, MAP_POINT, Row, cell_names
-from reweigh.analysis.tables import Material, fingerprint, logged
+from reweigh.analysis.kept_features import PARTS, kept, neighbour_agreement
+from reweigh.analysis.rows import AGREEMENT, MAP_POINT, NUMBERS, Row, cell_names, mean_row
+from reweigh.analysis.tables import Material, expand_runs, fingerprint, join_runs
+from reweigh.config.names import RunName
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.style import empty, finish, letter, sheet
 
 # Colours that people with any colour vision tell apart (Okabe and Ito's, and two of Tol's); more classes share them.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#882255", "#999933", "#222222", "#999999")
 MARKERS = "os^Dv"
-PARTS = {"train": "training", "test": "test"}
 FEWEST = 5  # examples of a map
 SAME_EVERYWHERE = False  # t-SNE gives the same map on the same machine only; an audit does not hold it against another
 Cell = tuple[str, str, str]  # experiment, setting, method
 
 
 def rows(material: Material) -> pd.DataFrame:
-    """Two panels a cell, of training and of test examples, from the first seed that kept their features.
+    """Two panels a cell, of training and of test examples.
 
     Metric `nearest_neighbour_agreement`: a line a panel, how often an example's nearest neighbour among the features is
-    of its own class, mean over classes. Metric `tsne`: a line an example, its `class` and its place on the map.
-    Perplexity and seed are options of the artifact.
+    of its own class, mean over classes; its mean over the seeds that kept features. Metric `tsne`: a line an example of
+    the first of these, its `class` and its place on the map. Perplexity and seed are options of the artifact. A cell
+    whose runs all diverged has a line that says so.
     """
     letters = iter("abcdefghijklmnop")
     panels = [_panel_rows(material, cell, part, next(letters)) for cell in _cells(material) for part in PARTS]
-    return pd.concat(panels, ignore_index=True)
+    lines = pd.concat(panels, ignore_index=True)
+    return lines.astype({name: float for name in NUMBERS if name in lines})
 
 
 def _cells(material: Material) -> Iterator[Cell]:
@@ -45,29 +47,41 @@ def _cells(material: Material) -> Iterator[Cell]:
 
 def _panel_rows(material: Material, cell: Cell, part: str, panel: str) -> pd.DataFrame:
     base: Row = {"panel": panel, **cell_names(material, *cell), "note": f"{PARTS[part]} examples"}
-    kept = _features(material, cell, part)
-    if kept is None:
-        reason = material.why_not(*cell) if material.of(*cell).empty else "its runs kept no features"
-        return pd.DataFrame([{**base, "metric": MAP_POINT, "n": 0, "status": "not run", "note": reason}])
-    run, features, labels = kept
-    base = {**base, "status": "run", "runs": run, "records": fingerprint([material.records[run]["digest"]])}
-    agreement = neighbour_agreement(features, labels)
-    summary = pd.DataFrame([{**base, "metric": AGREEMENT, "mean": agreement, "n": 1}])
+    found = _features(material, cell, part)
+    if not found:
+        return pd.DataFrame([{**base, "metric": MAP_POINT, "n": 0, **_absent(material, cell)}])
+    run, (features, labels) = next(iter(found.items()))
+    agreement = pd.Series([neighbour_agreement(*one) for one in found.values()])
+    digests = [material.records[name]["digest"] for name in found]
+    of_seeds: Row = {**base, "status": "run", "runs": join_runs(found), "records": fingerprint(digests)}
+    summary = pd.DataFrame([{**of_seeds, "metric": AGREEMENT, **mean_row(agreement)}])
     if len(features) < FEWEST or not (features != features[0]).any():
         return summary
     options = material.artifact.options
     places = embed(features, options["perplexity"], options["seed"])
-    points = pd.DataFrame({"class": labels, "x": places[:, 0], "y": places[:, 1]}).assign(**base, metric=MAP_POINT)
+    of_run: Row = {**base, "status": "run", "runs": run, "records": fingerprint(digests[:1])}
+    points = pd.DataFrame({"class": labels, "x": places[:, 0], "y": places[:, 1]}).assign(**of_run, metric=MAP_POINT)
     return pd.concat([summary, points], ignore_index=True)
 
 
-def _features(material: Material, cell: Cell, part: str) -> tuple[str, np.ndarray, np.ndarray] | None:
-    """Run, features (n, F) and labels (n,) of the first seed that kept features."""
-    for run in material.of(*cell).sort_values("seed")["run"]:
-        names = f"{part}_features", f"{part}_labels"
-        if arrays := logged(material.records[run], *names, root=material.config.root):
-            return run, arrays[0].astype(np.float32), arrays[1].astype(int)
-    return None
+def _absent(material: Material, cell: Cell) -> Row:
+    """Why a cell has no map: status, note, and the runs that diverged, if that is why."""
+    runs = material.of(*cell)
+    if runs.empty:
+        return {"status": "not run", "note": material.why_not(*cell)}
+    diverged = runs[runs["status"] == "diverged"]
+    if len(diverged) < len(runs):
+        return {"status": "not run", "note": "its runs kept no features that are numbers"}
+    note = "its run diverged" if len(runs) == 1 else f"all of its {len(runs)} runs diverged"
+    named: Row = {"runs": join_runs(diverged["run"]), "records": fingerprint(diverged["digest"])}
+    return {"status": f"{len(diverged)} diverged", "note": note, **named}
+
+
+def _features(material: Material, cell: Cell, part: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Features and labels of the runs that kept them, by run, in the order of their seeds."""
+    runs = material.of(*cell).sort_values("seed")["run"]
+    found = {run: kept(material.records[run], part, material.config.root) for run in runs}
+    return {run: one for run, one in found.items() if one is not None}
 
 
 def embed(features: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
@@ -81,19 +95,6 @@ def embed(features: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
         return np.asarray(tsne.fit_transform(x), float)
 
 
-def neighbour_agreement(features: np.ndarray, labels: np.ndarray) -> float:
-    """How often the nearest other example is of the same class (Euclidean), averaged over classes of two or more.
-
-    features (n, F), labels (n,). Examples that are equally near share the vote. NaN if there is no such class.
-    """
-    distances = cdist(np.asarray(features, float), np.asarray(features, float), "sqeuclidean")
-    np.fill_diagonal(distances, np.inf)
-    nearest = distances == distances.min(1, keepdims=True)
-    same = (nearest & (labels[:, None] == labels)).sum(1) / nearest.sum(1)
-    shares = [same[labels == label].mean() for label in np.unique(labels) if (labels == label).sum() > 1]
-    return float(np.mean(shares)) if shares else float("nan")
-
-
 @styled
 def draw(material: Material, rows: pd.DataFrame) -> Figure:
     """A row of two panels a cell: its map of training and of test examples, below each its neighbours' agreement."""
@@ -105,33 +106,56 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
         _panel(axes, lines, f"{part} examples")
     options = material.artifact.options
     shows = (
-        "t-SNE of the features of one run after the last epoch (n = 1 seed, no interval), each panel by itself: "
+        "t-SNE of the features of one run a method after the last epoch, each panel by itself: "
         f"perplexity {options['perplexity']:g}, seed {options['seed']}, begun by PCA; "
         "distances between groups mean nothing"
     )
-    agreement = (
-        "Nearest neighbour: how often the nearest other example of the panel, by features and not on the map, is of "
-        "the same class; mean over classes"
-    )
-    finish(picture, material, shows, [agreement, *_sizes(material, rows)], _legend(rows), panels=2.75 * height)
+    notes = [_of_agreement(rows), *_lost(material, rows), *_sizes(material, rows)]
+    finish(picture, material, shows, notes, _legend(rows), panels=2.75 * height)
     return Figure(picture, rows)
 
 
+def _of_agreement(rows: pd.DataFrame) -> str:
+    several = rows[rows["metric"] == AGREEMENT]["n"].gt(1).any()
+    return (
+        "Nearest neighbour: how often the nearest other example of the panel, by features and not on the map, is of "
+        f"the same class; mean over classes{', over n seeds with its 95 % interval (Student t)' if several else ''}"
+    )
+
+
+def _lost(material: Material, rows: pd.DataFrame) -> list[str]:
+    """Which cells have runs that diverged, beside those that are shown."""
+    cells = rows.drop_duplicates(["experiment", "setting", "method"]).to_dict("records")
+    runs = {cell["title"]: material.of(cell["experiment"], cell["setting"], cell["method"]) for cell in cells}
+    lost = {title: (int((of["status"] == "diverged").sum()), len(of)) for title, of in runs.items()}
+    named = [f"{count} of {n} runs of {title}" for title, (count, n) in lost.items() if 0 < count < n]
+    return [f"Diverged, and neither drawn nor counted: {'; '.join(named)}"] if named else []
+
+
 def _panel(axes: Axes, rows: pd.DataFrame, shows: str) -> None:
-    letter(axes, rows["panel"].iloc[0], f"{rows['title'].iloc[0]}, {shows}")
+    first = rows.iloc[0]
+    letter(axes, first["panel"], f"{first['title']}, {shows}")
     axes.spines[["top", "right"]].set_visible(True)
     axes.set(xticks=[], yticks=[])
-    if rows["status"].iloc[0] == "not run":
-        empty(axes, f"not run: {rows['note'].iloc[0]}")
+    if first["metric"] == MAP_POINT:  # there is no agreement, so there are no features
+        empty(axes, f"not run: {first['note']}" if first["status"] == "not run" else first["note"])
         return
-    points, agreement = rows[rows["metric"] == MAP_POINT], rows[rows["metric"] == AGREEMENT]["mean"].iloc[0]
+    points = rows[rows["metric"] == MAP_POINT]
     if points.empty:
         empty(axes, "all features are the same")
         return
     _scatter(axes, points[["x", "y"]].to_numpy(float), points["class"].to_numpy(int))
+    shown = RunName.parse(points["runs"].iloc[0]).seed
     axes.set_xlabel(
-        f"{len(points):,} examples; nearest neighbour of the same class: {100 * agreement:.0f} %", fontsize=7
+        f"{len(points):,} examples, seed {shown}; nearest neighbour of the same class:\n{_share(first)}", fontsize=7
     )
+
+
+def _share(row: pd.Series) -> str:
+    """`83.1 % (n = 3, 95 % interval 81.9 to 84.3)`, `83.1 % (n = 1)`."""
+    mean, low, high = (100 * row[name] for name in ("mean", "low", "high"))
+    interval = "" if pd.isna(row["low"]) else f", 95 % interval {low:.1f} to {high:.1f}"
+    return f"{mean:.1f} % (n = {row['n']:.0f}{interval})"
 
 
 def _scatter(axes: Axes, places: np.ndarray, labels: np.ndarray) -> None:
@@ -175,5 +199,5 @@ def _sizes(material: Material, rows: pd.DataFrame) -> list[str]:
     runs = [run for run in rows.get("runs", pd.Series(dtype=str)).dropna() if run]
     if not runs:
         return []
-    sizes = material.records[runs[0]]["split"]["sizes"]["train"]
+    sizes = material.records[expand_runs(runs[0])[0]]["split"]["sizes"]["train"]
     return [f"Training examples of class 0, 1, ...: {', '.join(f'{size:,}' for size in sizes)}"]

@@ -53,7 +53,10 @@ def draw(material: Material, rows: pd.DataFrame, percent: bool = False) -> Figur
     picture = sheet(1.5 + 0.15 * len(wrapped) + 0.17 * len(rows))
     axes = picture.subplots()
     axes.set_axis_off()
-    lines = [("not run", INK, "bold"), *((line, INK, "normal") for line in wrapped)]
+    lines = [
+        ("not run" if material.experiments else "not drawn", INK, "bold"),
+        *((line, INK, "normal") for line in wrapped),
+    ]
     lines += [("", INK, "normal"), ("What the paper reports:", MUTED, "normal")] if len(rows) else []
     lines += [(_reported(material, row, write), MUTED, "normal") for row in rows.to_dict("records")]
     for place, (line, colour, weight) in enumerate(lines):

@@ -1,5 +1,6 @@
 """The house style: one colour and marker a method, legible type, panel letters, and the scale on every figure."""
 
+import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -45,6 +46,7 @@ RC: dict[Any, Any] = {
 }
 
 INK, MUTED, WARNING = "#222222", "#6b6b6b", "#b35900"
+BAND = "#f6f6f6"  # behind every other group of points
 
 
 Legend = Iterable[tuple[Any, str]]  # handle and text
@@ -70,6 +72,13 @@ def looks(methods: Mapping[str, Method]) -> dict[str, Look]:
 def look_in(material: Material, method: str) -> Look:
     """The look of a method of a paper."""
     return looks(material.config.paper(material.paper).methods)[method]
+
+
+def own_look(material: Material, method: str) -> Look | None:
+    """A method's look as its card has it, filled, whichever variant of it a paper lists first; None if it has none."""
+    entry = material.config.paper(material.paper).methods[method]
+    look = card_of(entry.uses).look(entry.options)
+    return look and look._replace(hollow=False)
 
 
 def look_of(module: str) -> Look:
@@ -124,12 +133,10 @@ def finish(
 
 def heading(material: Material) -> str:
     """`Fig. 5 · title`, `Table 1 · title`."""
-    kind, number = material.artifact.kind, material.name.lstrip("abcdefghijklmnopqrstuvwxyz")
-    return (
-        f"{'Table' if kind == 'table' else 'Fig.'} {number} · {material.artifact.title}"
-        if number
-        else material.artifact.title
-    )
+    kind, name = material.artifact.kind, material.name
+    numbered = re.fullmatch(r"(?:fig|table)(\d+)", name)  # what the paper does not have, has a name without a number
+    what = f"{'Table' if kind == 'table' else 'Fig.'} {numbered[1]} · " if numbered else ""
+    return f"{what}{material.artifact.title}"
 
 
 def _footer(width: float, material: Material, texts: list[str]) -> list[tuple[str, str]]:
@@ -176,10 +183,13 @@ def _legend(figure: Figure, entries: list[tuple[Any, str]], top: float) -> float
 
 def entry(material: Material, method: str, text: str = "", linestyle: Any = "-") -> tuple[Any, str]:
     """A method's entry in a legend."""
-    chosen = look_in(material, method)
+    return entry_of(look_in(material, method), text or material.title(method), linestyle)
+
+
+def entry_of(chosen: Look, text: str, linestyle: Any = "-") -> tuple[Any, str]:
+    """The entry of a look in a legend."""
     width = 1.5 if linestyle == "-" else 1.0
-    handle = Line2D([], [], color=chosen.colour, linestyle=linestyle, linewidth=width, **marker_style(chosen))
-    return handle, text or material.title(method)
+    return Line2D([], [], color=chosen.colour, linestyle=linestyle, linewidth=width, **marker_style(chosen)), text
 
 
 def letter(axes: Axes, name: str, text: str = "") -> None:

@@ -67,8 +67,9 @@ def in_order(material: Material, methods: set[str]) -> list[str]:
 
 
 def _listed(material: Material, experiment: str) -> list[str]:
-    """The methods that the paper's table has for an experiment."""
+    """The methods that the paper's table has for an experiment; none for a table that is ours."""
     stated = material.stated
+    stated = stated[stated["table_or_figure"].str.lower() == material.name]
     return list(stated[stated["experiment"] == experiment]["method_name"].dropna())
 
 
@@ -186,9 +187,14 @@ def _typeset(axes: Axes, grid: Grid, write: Write) -> None:
 def _cell(axes: Axes, x: float, line: int, cell: Record | None, write: Write) -> None:
     if cell is None:
         return
-    ours = write(cell["mean"], cell["sd"]) if cell["n"] else cell["status"]
+    said = cell.get("words")  # a cell that is no mean and sd
+    upper, below = said if isinstance(said, tuple) else ("", "")
+    ours = upper or (write(cell["mean"], cell["sd"]) if cell["n"] else cell["status"])
     style: dict[str, Any] = {} if cell["n"] else {"color": MUTED, "style": "italic"}
-    axes.text(x, line + (0.33 if cell["compared"] else 0.5), ours, ha="center", va="center", fontsize=7.5, **style)
+    high = 0.33 if cell["compared"] or below else 0.5
+    axes.text(x, line + high, ours, ha="center", va="center", fontsize=7.5, **style)
+    if below:
+        axes.text(x, line + 0.71, below, ha="center", va="center", fontsize=6.5, color=MUTED)
     if not cell["compared"]:  # the paper does not have this method here
         return
     paper = "not reported" if cell["listed"] else "not in the paper"

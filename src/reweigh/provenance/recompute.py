@@ -8,15 +8,26 @@ from typing import Any
 import numpy as np
 
 from reweigh import stats
-from reweigh.analysis.ridges import QUANTILES, bin_edges
-from reweigh.analysis.rows import AGREEMENT, CLASS_WEIGHT, DIFFERENCE, INVERSE_FREQUENCY, MAP_POINT, RIDGES, SIDES
+from reweigh.analysis.ridges import QUANTILES, bin_edges, shares
+from reweigh.analysis.rows import (
+    AGREEMENT,
+    CLASS_WEIGHT,
+    DIFFERENCE,
+    GROUP_ACCURACY,
+    GROUPS,
+    INVERSE_FREQUENCY,
+    MAP_POINT,
+    POSITIVE,
+    RIDGES,
+    SIDES,
+)
 from reweigh.analysis.tables import logged, majority_and_minority_weights
 from reweigh.config.grid import Config
 from reweigh.records import record
 from reweigh.records.lineage import value_of
 
 TOLERANCE = 1e-5  # a csv holds six significant digits
-FEATURES = (MAP_POINT, AGREEMENT)  # of one run each; no mean over seeds
+FEATURES = (MAP_POINT, AGREEMENT)  # of the runs that kept features, which need not be all of a cell
 
 
 def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = ".") -> dict[str, Any] | None:
@@ -31,10 +42,12 @@ def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = "
         return _ridge(row, bodies, root)
     if metric in SIDES:
         return _side_weights(row, bodies, root)
+    if metric in GROUPS:
+        return _of_group(row, bodies)
     if metric.endswith(DIFFERENCE):
         return _difference(row, bodies)
     if metric == AGREEMENT:
-        return {"mean": _agreement(row, bodies[0], root), "n": 1}
+        return _summary([value for body in bodies if (value := _agreement(row, body, root)) is not None])
     if metric not in bodies[0]["metrics"] and metric not in bodies[0]["curves"]:
         return None
     epoch = number(row.get("epoch"))
@@ -55,6 +68,12 @@ def value_at(body: dict[str, Any], metric: str, epoch: float | None) -> float | 
     return None if epoch is not None and not epoch.is_integer() else value_of(body, metric, epoch)
 
 
+def _summary(values: list[float]) -> dict[str, Any]:
+    """Mean over runs, with what a line says of it."""
+    ours = stats.summarise(values)
+    return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high}
+
+
 def _difference(row: dict[str, Any], bodies: list[dict[str, Any]]) -> dict[str, Any]:
     """The mean difference of a line's method and the one that it stands `against`, on the seeds that both have."""
     metric = row["metric"].removesuffix(DIFFERENCE)
@@ -62,16 +81,32 @@ def _difference(row: dict[str, Any], bodies: list[dict[str, Any]]) -> dict[str, 
     for body in bodies:
         if (value := value_of(body, metric)) is not None:
             sides[body["spec"]["method"] == row["against"]][body["spec"]["seed"]] = value
-    ours = stats.summarise([value - sides[1][seed] for seed, value in sides[0].items() if seed in sides[1]])
-    return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high}
+    return _summary([value - sides[1][seed] for seed, value in sides[0].items() if seed in sides[1]])
+
+
+def _of_group(row: dict[str, Any], bodies: list[dict[str, Any]]) -> dict[str, Any]:
+    """The mean over runs of what they say of one group, whose number is the line's `class`."""
+    group = number(row.get("class"))
+    return _summary([value for body in bodies if (value := _share_of_group(body, row["metric"], group)) is not None])
+
+
+def _share_of_group(body: dict[str, Any], metric: str, group: float | None) -> float | None:
+    """How much of a group, or of its positive examples, is right; None where the record does not say."""
+    metrics = body["metrics"] if body["status"] == "finished" else {}
+    stated = metrics.get("per_group_accuracy" if metric == GROUP_ACCURACY else "group_confusion")
+    if stated is None or group is None or int(group) not in range(len(stated)):
+        return None
+    if metric == GROUP_ACCURACY:
+        return float(stated[int(group)])
+    row = stated[int(group)][POSITIVE]
+    return row[POSITIVE] / sum(row) if sum(row) else None
 
 
 def _side_weights(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path) -> dict[str, Any]:
     """The mean weight of the examples of frequent, or of rare, classes in one epoch, over runs."""
     side, epoch = row["metric"].removesuffix("_weight"), number(row.get("epoch"))
     frames = [frame for body in bodies if (frame := majority_and_minority_weights(body, root)) is not None]
-    ours = stats.summarise([value for frame in frames for value in frame[frame["epoch"] == epoch][side].dropna()])
-    return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high}
+    return _summary([value for frame in frames for value in frame[frame["epoch"] == epoch][side].dropna()])
 
 
 def _ridge(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path) -> dict[str, Any] | None:
@@ -116,13 +151,13 @@ def _logs(body: dict[str, Any]) -> bool:
     return body["trace"]["arrays"].get("class_weights", [0])[0] > 0
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _ridges(traces: tuple[tuple[Path, str], ...], counts: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weights at all steps of all runs (steps, C), what 1/n would give (C,), edges of the bins of one panel."""
     arrays = []
     for path, _ in traces:
         with np.load(path, allow_pickle=False) as logged:
-            arrays.append(logged["class_weights"].astype(float))
+            arrays.append(shares(logged["class_weights"].astype(float)))
     samples, rarity = np.concatenate(arrays), 1 / np.asarray(counts, float)
     inverse = rarity / rarity.sum() * samples.sum(1).mean()
     return samples, inverse, bin_edges(samples, inverse)
@@ -161,7 +196,7 @@ def _unlike_bodies(row: dict[str, Any], bodies: list[dict[str, Any]], paper: str
     metric, against = row["metric"], row.get("against") or ""
     base, paired = metric.removesuffix(DIFFERENCE), metric.endswith(DIFFERENCE)
     known = base in bodies[0]["metrics"] or base in bodies[0]["curves"]
-    if not known and metric not in (*RIDGES, *SIDES, *FEATURES):
+    if not known and metric not in (*RIDGES, *SIDES, *FEATURES, *GROUPS):
         return f"no record has a metric {metric}"
     if metric == MAP_POINT and row.get("mean"):
         return f"mean {row['mean']} of a point of a map, which has none"
@@ -178,7 +213,7 @@ def _unlike_bodies(row: dict[str, Any], bodies: list[dict[str, Any]], paper: str
     seed = row.get("seed") or ""
     if seed and [float(spec["seed"]) for spec in specs] != [number(seed)]:
         return f"seed {seed}, but its runs are of seed {', '.join(str(spec['seed']) for spec in specs)}"
-    expected = _status(bodies, bool(seed)) if known else "run"
+    expected = _status(bodies, bool(seed)) if known or metric in (*FEATURES, *GROUPS) else "run"
     return "" if row.get("status", expected) == expected else f"status {row['status']}, its runs say {expected}"
 
 
@@ -195,6 +230,8 @@ def feeds(body: dict[str, Any], metric: str, epoch: float | None = None) -> bool
     if metric in SIDES:
         arrays = (body["trace"] or {"arrays": {}})["arrays"]
         return "weighted_examples" in arrays and arrays.get("mean_weights", [0])[0] > 0
+    if metric in GROUPS:
+        return body["status"] == "diverged" or _share_of_group(body, metric, 0) is not None
     if value_at(body, metric, epoch) is not None:
         return True
     there = epoch is None or epoch in body["curves"]["epoch"]

@@ -73,11 +73,14 @@ def begun(run: dict[str, Any]) -> list[str]:
 def value_of(body: dict[str, Any], metric: str, epoch: float | None = None) -> float | None:
     """A run's metric after its last epoch, or from its curve after `epoch`; None where it is not defined.
 
-    A run that diverged has none at its end, whatever an old record states.
+    What only curves have, such as the loss, is taken from their end. A run that diverged has none at its end, whatever
+    an old record states.
     """
-    if epoch is None:
-        return body["metrics"].get(metric) if body["status"] == "finished" else None
     curves = body["curves"]
+    if epoch is None:
+        if body["status"] != "finished":
+            return None
+        return body["metrics"][metric] if metric in body["metrics"] else (curves.get(metric) or [None])[-1]
     if metric not in curves or int(epoch) not in curves["epoch"]:
         return None
     return curves[metric][curves["epoch"].index(int(epoch))]

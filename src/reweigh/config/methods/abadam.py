@@ -12,6 +12,7 @@ class Options(absgd.Options):
     beta1: Annotated[float, Field(ge=0, lt=1)]
     beta2: Annotated[float, Field(ge=0, lt=1)]
     stability: Annotated[float, Field(gt=0)]
+    heavy_ball: None = None  # it has moments of its own
 
 
 CARD = Card(

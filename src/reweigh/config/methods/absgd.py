@@ -1,6 +1,6 @@
 """The card of ABSGD; its options are those of ABAdam too, but for the moments, and some of them EG's."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -33,6 +33,9 @@ class Options(TiltedOptions):
     uniform: bool
     class_balance: NormalisedClassBalance | None
     log_weights: bool
+    heavy_ball: Annotated[float, Field(ge=0, lt=1)] | None = None  # β of eq. (2); null: that of the training block
+
+    newer: ClassVar[frozenset[str]] = frozenset({"heavy_ball"})
 
 
 def follows(options: cards.Options) -> dict[str, int]:
@@ -76,6 +79,7 @@ CARD = Card(
         {**BENCH, "from_epoch": 1, "first_lambda": 10.0, "log_weights": True},
         {**BENCH, "loss": {**SCE, "normalise_logits": True}, "class_balance": BALANCE},
         {**BENCH, "lambda_": None},
+        {**BENCH, "heavy_ball": 0.9},
     ),
     follows=follows,
     traces=traces,

@@ -1,6 +1,6 @@
 """The card of ABSGD as a second stage."""
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,9 @@ class Options(TwoStageOptions):
     gamma: Annotated[float, Field(gt=0, le=1)]
     alpha: Annotated[float, Field(gt=0)]
     uniform: bool
+    class_balance: absgd.NormalisedClassBalance | None = None
+
+    newer: ClassVar[frozenset[str]] = frozenset({"class_balance"})
 
     @model_validator(mode="after")
     def _has_weights(self) -> "Options":
@@ -22,18 +25,19 @@ class Options(TwoStageOptions):
         return self
 
 
+EXAMPLE: dict[str, Any] = {
+    "stage_one": STAGE_ONE,
+    "second_stage": {**SECOND, "sampling": "uniform"},
+    "lambda_": 2.0,
+    "gamma": 0.5,
+    "alpha": 1.0,
+    "uniform": False,
+}
+BALANCED: dict[str, Any] = {"beta": 0.9999, "from_epoch": 0, "normalisation": "none"}
+
 CARD = Card(
     options=Options,
-    examples=(
-        {
-            "stage_one": STAGE_ONE,
-            "second_stage": {**SECOND, "sampling": "uniform"},
-            "lambda_": 2.0,
-            "gamma": 0.5,
-            "alpha": 1.0,
-            "uniform": False,
-        },
-    ),
+    examples=(EXAMPLE, {**EXAMPLE, "class_balance": BALANCED}),
     stages=stages,
     prefix=prefix,
     follows=absgd.follows,

@@ -7,7 +7,7 @@ notices a cell, a seed or an epoch that was left out, if the receipt was written
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from reweigh.analysis.rows import DIFFERENCE, SIDES
+from reweigh.analysis.rows import DENSITY, DIFFERENCE, SIDES
 from reweigh.analysis.tables import expand_runs
 from reweigh.config.grid import Config
 from reweigh.config.names import ArtifactName, CellName, RunName
@@ -102,7 +102,7 @@ def _single_seeds(lines: list[Line]) -> Iterator[str]:
     means: dict[tuple[str, ...], set[str]] = {}
     singles: dict[tuple[str, ...], set[str]] = {}
     for line in lines:
-        if line.get("runs") and line["metric"] not in recompute.FEATURES:
+        if line.get("runs") and line["metric"] not in (*recompute.FEATURES, DENSITY):  # no mean of runs
             runs_of = singles if line.get("seed") else means
             key = tuple(line.get(part, "") for part in ("panel", *CELL, "against", "metric", "epoch"))
             runs_of.setdefault(key, set()).update(expand_runs(line["runs"]))

@@ -1,0 +1,59 @@
+"""Which methods of an experiment stand in which panel of a figure: one panel for each set of values, say."""
+
+from collections.abc import Sequence
+from itertools import starmap
+from typing import Any, NamedTuple
+
+from reweigh.analysis.tables import Material
+from reweigh.config.cards import Look
+from reweigh.plots.style import look_in, own_look
+
+LETTERS = "abcdefghijklmnop"
+VALUE_SETS = (" (printed)", " (code)")  # how the titles of methods end, where a panel says it for all of them
+
+
+class Panel(NamedTuple):
+    """`title` stands above it; its settings are all of the figure's where none are named."""
+
+    title: str
+    methods: Sequence[str]
+    settings: Sequence[str] = ()
+
+
+def chosen(material: Material, experiment: str, panels: Sequence[Sequence[Any]]) -> list[Panel]:
+    """The panels that have anything to show, each with those of its methods and settings that the artifact shows.
+
+    `panels` are (title, methods[, settings]); without any there is one panel of everything. Where no panel has
+    anything, all are shown as asked for, so that the figure says what was not run.
+    """
+    methods, settings = material.methods(experiment), material.settings(experiment)
+    asked = list(starmap(Panel, panels)) or [Panel("", methods)]
+    kept = [
+        Panel(
+            one.title,
+            [method for method in one.methods if method in methods],
+            [setting for setting in settings if not one.settings or setting in one.settings],
+        )
+        for one in asked
+    ]
+    shown = [one for one in kept if one.methods and one.settings]
+    return shown or [one._replace(settings=one.settings or settings) for one in asked]
+
+
+def looks_in(material: Material, methods: Sequence[str]) -> dict[str, Look]:
+    """Looks for the methods of one panel: the first of a kind looks as its card says, whatever values it is run with.
+
+    So the same method with other values looks the same in the panel beside it.
+    """
+    looks: dict[str, Look] = {}
+    for method in methods:
+        own = own_look(material, method)
+        looks[method] = own if own is not None and own not in looks.values() else look_in(material, method)
+    return looks
+
+
+def short_title(material: Material, method: str) -> str:
+    """A method's title without the values that it is run with, for panels that state them."""
+    title = material.title(method)
+    ending = next((one for one in VALUE_SETS if title.endswith(one)), "")
+    return title.removesuffix(ending)

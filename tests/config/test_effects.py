@@ -1,0 +1,179 @@
+"""What has no effect is refused before any job: what begins after the end, what changes no run. And placeholders."""
+
+import re
+import shutil
+
+import pytest
+from support.config_files import replace
+
+from reweigh.analysis.tables import why_not
+from reweigh.config import effects
+from reweigh.config.loading import load
+from reweigh.config.priorities import entries
+from reweigh.errors import ConfigError
+from reweigh.planning.plan import make
+from reweigh.planning.spec_files import placeholders
+
+NOISE, LARGE = "config/papers/absgd/experiments/noise.yaml", "config/papers/absgd/experiments/large.yaml"
+TCE = "sgd_tce: { training: { weight_decay: 0.005 } } }"
+
+
+@pytest.fixture
+def absgd_project(project):
+    """A copy of the config with the published numbers' file, ABSGD alone."""
+    shutil.rmtree(project / "config/papers/tdr")
+    replace(project, "papers: [tdr, absgd]", "papers: [absgd]", "config/config.yaml")
+    return project
+
+
+def refusal(root):
+    with pytest.raises(ConfigError) as refused:
+        load(root)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+# --- what changes no run ---------------------------------------------------------------------------------------------
+
+# What by_method says -> what it says instead, which no run shows.
+IDLE = {
+    "what the run has anyway": (TCE, TCE.replace("0.005", "1.0e-4"), NOISE),
+    "of a method that is not in the experiment": (TCE, TCE.replace("sgd_tce", "sgd_focal"), NOISE),
+    "nothing": (TCE, "sgd_tce: {} }", NOISE),
+    "what the setting says after it": (
+        "        absgd_ce: { options: { lambda_: -5.0, gamma: 0.5, from_epoch: 5 } }\n",
+        "        absgd_ce: { options: { lambda_: -5.0, gamma: 0.5, from_epoch: 5 } }\n"
+        "        sgd_ce: { training: { epochs: 10 } }\n",
+        LARGE,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", IDLE)
+def test_what_by_method_says_must_change_a_run(absgd_project, what):
+    old, new, file = IDLE[what]
+    replace(absgd_project, old, new, file)
+    said = refusal(absgd_project)
+    assert re.match(rf"{file}:\d+: experiments\.[\w-]+\.\S*by_method\.\w+ changes no run: ", said)
+
+
+def test_what_several_experiments_share_need_change_a_run_of_one_alone(config):
+    """`lambda-on-cifar100` speaks of methods that gamma-cifar100 has not, and of others that cifar100 has not."""
+    shared = config.experiment("absgd", "gamma-cifar100").by_method
+    assert set(shared) > {"absgd_focal", "absgd_gamma0.1"}
+    assert "absgd_focal" not in config.experiment("absgd", "gamma-cifar100").with_extensions
+    effects.check_patches(config, "absgd")
+
+
+# --- what would begin after the end ----------------------------------------------------------------------------------
+
+FIVE = "absgd_ce: { options: { lambda_: -5.0, gamma: 0.5, from_epoch: 5"
+PRUNED = "sgd_tce: { options: { loss: { refresh_from: 5 } }"
+HEAD_CB = "value: { beta: 0.9999, from_epoch: 0, normalisation: none }"
+LATE = {
+    "class weights": ("from_epoch: { value: 72,", "from_epoch: { value: 90,", "class_balance.from_epoch is 90, but"),
+    "λ": (FIVE, f"{FIVE[:-1]}10", "from_epoch is 10, but there are 10"),
+    "pruning": (PRUNED, PRUNED.replace("5", "81"), "set loss.refresh_from to null"),
+    "a drop of a second stage": (
+        "milestones: [10],",
+        "milestones: [10, 90],",
+        "second_stage.schedule has a milestone at epoch 90",
+    ),
+    "class weights of a second stage, whatever stage one has": (
+        HEAD_CB,
+        HEAD_CB.replace("from_epoch: 0", "from_epoch: 30"),
+        "class_balance.from_epoch is 30, but there are 30",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LATE)
+def test_what_begins_after_the_end_is_refused_in_experiments_that_are_not_run_too(absgd_project, what):
+    old, new, said = LATE[what]
+    replace(absgd_project, old, new, LARGE)
+    assert said in refusal(absgd_project)
+
+
+def test_a_run_may_leave_out_on_purpose_what_would_come_late(config):
+    spec = config.resolve("quick/absgd/noise-cifar10/sym0.4/sgd_tce/seed0")
+    assert spec["method_options"]["loss"]["refresh_from"] is None
+    effects.check_ends(spec, "here")
+    spec["method_options"]["loss"]["refresh_from"] = spec["training"]["epochs"]
+    with pytest.raises(ConfigError, match=r"^here: loss.refresh_from is 6, .* set loss.refresh_from to null"):
+        effects.check_ends(spec, "here")
+
+
+def test_meta_never_goes_on_after_the_end(config):
+    spec = config.resolve("paper/absgd/meta-cifar10/lt-rho100/meta_ce/seed0")
+    effects.check_ends(spec, "here")
+    late = {**spec, "method_options": {**spec["method_options"], "from_epoch": 200}}
+    with pytest.raises(ConfigError, match=r"^here: from_epoch is 200, .* lower it$"):
+        effects.check_ends(late, "here")
+    with pytest.raises(ConfigError, match="meta_milestones has a milestone at epoch 180"):
+        effects.check_ends({**spec, "training": {**spec["training"], "epochs": 180}}, "here")
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [("meta_ce", "learns from a target set, but target_size is 0"), ("tau_norm", "needs examples held out")],
+)
+def test_a_method_without_its_part_is_refused_in_an_experiment_that_is_not_run(absgd_project, method, said):
+    path = absgd_project / LARGE
+    path.write_text(path.read_text().replace("{ like: joint-and-on-validation-lists }", "{ joint: not as printed }"))
+    replace(
+        absgd_project, "sgd_cbce, joint, ncm, crt, tau_norm, meta_ce, absgd_head", f"sgd_cbce, joint, {method}", LARGE
+    )
+    assert said in refusal(absgd_project)
+
+
+# --- placeholders ----------------------------------------------------------------------------------------------------
+
+CELL = "paper/absgd/imagenet-lt/resnet50/meta_ce"
+
+
+def test_a_placeholder_is_no_cell_and_refuses_to_run(config):
+    assert "meta_ce" in config.experiment("absgd", "imagenet-lt").methods
+    assert CELL not in config.cells("paper", "absgd", "imagenet-lt")
+    assert config.cells("paper", "absgd", "imagenet-lt")
+    for name in (CELL, f"{CELL}/seed0"):
+        with pytest.raises(ConfigError, match=f"^{CELL} is a placeholder, which nothing trains: META needs a balanced"):
+            config.runs_named(name)
+
+
+def test_plan_and_scorecard_say_why_a_placeholder_is_one(config):
+    planned = make(["paper/absgd/imagenet-lt/resnet50"], "paper")
+    assert not [run for run in planned if run.run.startswith(CELL)]
+    lines = placeholders(config, planned)
+    assert len(lines) == 3
+    assert "paper/absgd/imagenet-lt: meta_ce is a placeholder, which nothing trains: META needs" in "\n".join(lines)
+    assert why_not(config, "paper", "absgd", "imagenet-lt", "resnet50", "meta_ce").startswith(
+        "a placeholder, not the paper's method: META needs a balanced set"
+    )
+    assert "licence" in why_not(config, "paper", "absgd", "imagenet-lt", "resnet50", "ncm")
+
+
+def test_in_an_experiment_that_is_run_a_placeholder_is_not_trained_either(absgd_project):
+    replace(
+        absgd_project,
+        "    methods: [absgd_decay, absgd_fixed]\n",
+        "    methods: [absgd_decay, absgd_fixed]\n    placeholders: { absgd_fixed: for a reason }\n",
+        "config/papers/absgd/experiments",
+    )
+    config = load(absgd_project)
+    for scale in ("smoke", "quick", "paper"):
+        assert [cell.rpartition("/")[2] for cell in config.cells(scale, "absgd", "features")] == ["absgd_decay"]
+        assert f"{scale}/absgd/features/lt-rho100/absgd_fixed" not in config.cells_of(scale, "absgd", "fig3")
+    (absgd_project / "config/priorities.yaml").write_text(
+        "priorities: [{ paper: absgd, cells: [features/lt-rho100/absgd_fixed], why: a test }]\n"
+    )
+    with pytest.raises(ConfigError, match="absgd_fixed is a placeholder, which nothing trains: for a reason"):
+        entries(config)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [("{ tau_nrom: a reason }", "did you mean 'tau_norm'"), ("{ tau_norm: ' ' }", "has no reason")],
+)
+def test_a_placeholder_is_a_method_of_the_experiment_with_a_reason(absgd_project, said, message):
+    replace(absgd_project, "placeholders: { like: joint-and-on-validation-lists }", f"placeholders: {said}", LARGE)
+    assert message in refusal(absgd_project)
