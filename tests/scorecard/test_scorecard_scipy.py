@@ -8,23 +8,16 @@ import json
 import math
 import re
 from collections import Counter, defaultdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
-from support import synthetic_records
 from support.curve_arithmetic import CurveArithmetic
 from support.project import ROOT
-from typer.testing import CliRunner
 
-from reweigh import scorecard
-from reweigh.cli import app
 from reweigh.config import files
-from reweigh.config.loading import load, written_out
-from reweigh.errors import ConfigError, ReweighError
-from reweigh.scorecard import readme
+from reweigh.config.loading import written_out
 
 RESULTS = ROOT / "results/paper"
 with open(RESULTS / "scorecard.csv", newline="") as file:
@@ -330,75 +323,3 @@ def test_the_csv_has_a_word_in_every_line_and_no_line_for_all() -> None:
     words = {"replicated", "better", "worse", "inconclusive", "degenerate", "not run", "not reported", "not judged"}
     words |= {"holds", "fails"}
     assert {line["verdict"] for line in LINES} <= words
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with made-up records of one table."""
-    root = synthetic_records.project(tmp_path_factory.mktemp("project"))
-    synthetic_records.fill(root, "paper", "tdr", "table3")
-    (root / "README.md").write_text("before\n<!-- scorecard -->\n<!-- /scorecard -->\nafter\n")
-    (root / "docs").mkdir()
-    (root / "docs/found.md").write_text("before\n<!-- decided -->\n<!-- /decided -->\nafter\n")
-    return root
-
-
-def test_the_command_prints_counts_and_writes_the_readme(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(project)
-    done = CliRunner().invoke(app, ["scorecard", "--scale", "paper", "--readme"])
-    assert done.exit_code == 0, done.output
-    with open(project / "results/paper/scorecard.csv", newline="") as file:
-        lines = list(csv.DictReader(file))
-    for kind in ("number", "claim"):
-        said = next(line for line in done.stdout.splitlines() if line.startswith(f"{kind}s: "))
-        counted = {word: int(count) for count, word in re.findall(r"(\d+) ([a-z ]+)", said)}
-        assert counted == Counter(line["verdict"] for line in lines if line["kind"] == kind)
-        assert not re.search(r"\d\.\d|%|mean|average|score ", said.partition(": ")[2])
-    text = (project / "README.md").read_text()
-    assert text.startswith("before\n<!-- scorecard -->\nVerdicts on published numbers")
-    assert text.endswith("<!-- /scorecard -->\nafter\n")
-    assert done.stdout.splitlines()[-2:] == ["README.md", "docs/found.md"]
-    found = (project / "docs/found.md").read_text()
-    decided = [line for line in lines if line["kind"] == "claim" and line["verdict"] in readme.DECIDED]
-    assert found.count("| `tdr` |") == len(decided) and found.endswith("<!-- /decided -->\nafter\n")
-    counts = counts_of(lines)
-    for kind, words in (("number", readme.NUMBER_VERDICTS), ("claim", readme.CLAIM_VERDICTS)):
-        row = next(
-            row
-            for row in text.split("\n")
-            if row.startswith("| `tdr` | ") and row.count("|") == len(words) + 2 + (kind == "number")
-        )
-        cells = [int(part) for part in row.strip("| ").split("|")[1:]]
-        assert cells[: len(words)] == [counts["tdr", kind][word] for word in words]
-        assert sum(cells) == sum(counts["tdr", kind].values())
-
-
-def test_the_readme_shows_scale_paper_only_and_needs_its_markers(project: Path) -> None:
-    lines = scorecard.score(load(project), "paper", ["tdr"])
-    with pytest.raises(ConfigError, match="not quick"):
-        readme.write(lines.assign(scale="quick"), project)
-    (project / "README.md").write_text("<!-- scorecard -->\n")
-    with pytest.raises(ReweighError, match="<!-- /scorecard -->"):
-        readme.write(lines, project)
-    with pytest.raises(ReweighError, match="no column for the verdicts odd"):
-        readme.summary(lines.assign(verdict="odd"))
-
-
-def test_without_a_decided_claim_that_is_said(project: Path) -> None:
-    config = load(project)
-    lines = scorecard.score(config, "paper", ["tdr"])
-    assert readme.decided(config, lines.assign(verdict="not run")) == "No claim is decided yet."
-
-
-def test_found_gives_decided_claims_with_their_evidence(project: Path) -> None:
-    config = load(project)
-    lines = scorecard.score(config, "paper", ["tdr"])
-    name = "table3-tdr-beats-a-constant"
-    lines.loc[lines["id"] == name, ["effect", "effect_low", "effect_high", "n", "p_holm", "verdict"]] = (
-        0.0835, 0.0802, 0.0868, 5, 0.00002, "holds")  # fmt: skip
-    row = next(
-        row for row in readme.decided(config, lines).split("\n") if "more frequent label, at the paper's values" in row
-    )
-    text = "TDR predicts income better than always naming the more frequent label, at the paper's values."
-    assert row.startswith(f"| `tdr` | {text} *(ours)* |")
-    assert row.endswith("| paired t test | +8.3 points | +8.0 to +8.7 points | 5 | < 0.0001 | **holds** |")

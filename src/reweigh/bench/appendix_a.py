@@ -103,8 +103,8 @@ def steps(bench: Bench) -> list[Line]:
             taken[titles["er"] + route] = _stepping(bench, _run(bench, model, "er", er_), others)
         times = bench.turns(f"{GROUP}, {title}", taken)
         for name, contender in taken.items():
-            route = name.removeprefix(titles["er"]) if name.startswith(titles["er"]) else None
-            against = titles["none"] if route is None else titles["tdr"] + route
+            whole, _, route = name.partition(titles["er"])
+            against = titles["none"] if whole else titles["tdr"] + route
             lines.append(
                 bench.line(f"{GROUP}, {title}, B = {size}", name, contender, times[name], against, times[against])
             )
@@ -188,7 +188,7 @@ def weights(bench: Bench) -> list[Line]:
     times = bench.turns(group, taken)
     lines = []
     for route in ROUTES:
-        ours, theirs = (_named(name + route, CLASSES[0], SIZES[0]) for name in reversed(WHOSE))
+        theirs, ours = (_named(whose + route, CLASSES[0], SIZES[0]) for whose in WHOSE)
         lines.append(bench.line(group, ours, taken[ours], times[ours], theirs, times[theirs]))
     for route in ROUTES:
         for name in WHOSE:
