@@ -147,9 +147,18 @@ def _footer(width: float, material: Material, texts: list[str]) -> list[tuple[st
         return [*lines, ("nothing is trained for this figure: it is the same at every scale", INK)]
     scale, cuts = material.scale, "; ".join(material.cuts())
     if scale == "paper":
-        return [*lines, ("scale: paper (the paper's own budget)", INK)]
+        return [*lines, (f"scale: paper (the paper's own budget{_values(material)})", INK)]
     badge = f"scale: {scale}, not comparable with the paper{f': {cuts}' if cuts else ''}"
     return lines + [(line, WARNING) for line in textwrap.wrap(badge, int(characters * 0.9))]
+
+
+def _values(material: Material) -> str:
+    """Whose values the runs of an artifact have, where the paper's methods say it."""
+    methods = material.config.paper(material.paper).methods
+    sets = {methods[method].values for method in material.runs["method"] if method in methods}
+    said = {"printed": "the printed values", "code": "the values of the authors' code", "ours": "variants of ours"}
+    known = [words for name, words in said.items() if name in sets]
+    return f"; {', '.join(known[:-1])}{' and ' * (len(known) > 1)}{known[-1]}" if known else ""
 
 
 def _shrink(figure: Figure, title: Any) -> None:
