@@ -46,7 +46,7 @@ def test_the_command_prints_counts_and_writes_the_readme(project: Path, monkeypa
     shown = (*readme.DECIDED, "degenerate")
     decided = [line for line in lines if line["kind"] == "claim" and line["verdict"] in shown]
     assert found.count("| `tdr` |") == len(decided) and found.endswith("<!-- /decided -->\nafter\n")
-    counts = {kind: Counter(line["verdict"] for line in lines if line["kind"] == kind) for kind in ("number", "claim")}
+    counted_by = Counter((line["kind"], line["verdict"]) for line in lines if line["paper"] == "tdr")
     for kind, words in (("number", readme.NUMBER_VERDICTS), ("claim", readme.CLAIM_VERDICTS)):
         row = next(
             row
@@ -54,8 +54,8 @@ def test_the_command_prints_counts_and_writes_the_readme(project: Path, monkeypa
             if row.startswith("| `tdr` | ") and row.count("|") == len(words) + 2 + (kind == "number")
         )
         cells = [int(part) for part in row.strip("| ").split("|")[1:]]
-        assert cells[: len(words)] == [counts[kind][word] for word in words]
-        assert sum(cells) == sum(counts[kind].values())
+        assert cells[: len(words)] == [counted_by[kind, word] for word in words]
+        assert sum(cells) == sum(count for (one, _), count in counted_by.items() if one == kind)
 
 
 def test_the_readme_shows_scale_paper_only_and_needs_its_markers(project: Path) -> None:
