@@ -13,6 +13,7 @@ from reweigh.config.priorities import entries
 from reweigh.errors import ConfigError
 from reweigh.planning.plan import make
 from reweigh.planning.spec_files import placeholders
+from reweigh.planning.why import show
 
 NOISE, LARGE = "config/papers/absgd/experiments/noise.yaml", "config/papers/absgd/experiments/large.yaml"
 TCE = "sgd_tce: { training: { weight_decay: 0.005 } } }"
@@ -140,7 +141,7 @@ def test_a_placeholder_is_no_cell_and_refuses_to_run(config):
             config.runs_named(name)
 
 
-def test_plan_and_scorecard_say_why_a_placeholder_is_one(config):
+def test_plan_and_scorecard_say_why_a_placeholder_is_one(config, capsys):
     planned = make(["paper/absgd/imagenet-lt/resnet50"], "paper")
     assert not [run for run in planned if run.run.startswith(CELL)]
     lines = placeholders(config, planned)
@@ -149,6 +150,8 @@ def test_plan_and_scorecard_say_why_a_placeholder_is_one(config):
     assert why_not(config, "paper", "absgd", "imagenet-lt", "resnet50", "meta_ce").startswith(
         "a placeholder, not the paper's method: META needs a balanced set"
     )
+    show([f"{CELL}/seed0"], config.root)
+    assert "a placeholder, which nothing trains: META needs a balanced set" in capsys.readouterr().out
     assert "licence" in why_not(config, "paper", "absgd", "imagenet-lt", "resnet50", "ncm")
 
 

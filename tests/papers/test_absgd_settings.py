@@ -353,3 +353,40 @@ def test_what_the_large_sets_cannot_have_is_a_placeholder(config):
         "places-lt": {"joint", "tau_norm", "meta_ce"},
         "inaturalist2018": {"tau_norm", "meta_ce", "meta_focal"},
     }
+
+
+# --- images -----------------------------------------------------------------------------------------------------------
+
+LDAM_DRW = ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010])  # for both data sets
+IN_NOISE_10 = ([0.49139968, 0.48215827, 0.44653124], [0.24703233, 0.24348505, 0.26158768])
+IN_NOISE_100 = ([0.5071, 0.4865, 0.4409], [0.2673, 0.2564, 0.2762])
+OF_META = tuple([value / 255 for value in values] for values in ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)))
+OF_IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+TURNED = {"crop_padding": 4, "padding": "zero", "flip": True, "rotation_degrees": 20.0}
+REFLECTED = {"crop_padding": 4, "padding": "reflect", "flip": True, "rotation_degrees": 0.0}
+PREPARED = {  # experiment -> mean and sd, augmentation, seed of all splits (code: rand_number = 0; noise 123)
+    **dict.fromkeys(("cifar10", "cifar100", "gamma-cifar10", "gamma-cifar100"), (LDAM_DRW, "crop-flip", 0)),
+    **dict.fromkeys(("features", "weights", "hidden-rate", "two-stage"), (LDAM_DRW, "crop-flip", 0)),
+    **dict.fromkeys(("meta-shared-cifar10", "meta-shared-cifar100"), (LDAM_DRW, "crop-flip", 0)),
+    "cifar10-varied": (LDAM_DRW, "crop-flip", None),
+    **dict.fromkeys(("meta-cifar10", "meta-cifar100"), (OF_META, REFLECTED, 0)),
+    **dict.fromkeys(("noise-cifar10", "noise-cifar10-ported", "human-noise-cifar10"), (IN_NOISE_10, "crop-flip", 123)),
+    "hidden-rate-noise": (IN_NOISE_10, "crop-flip", 123),
+    **dict.fromkeys(("noise-cifar100", "noise-cifar100-pairs", "noise-cifar100-resnet34"), (IN_NOISE_100, TURNED, 123)),
+    **dict.fromkeys(("human-noise-cifar100", "normalised-logits"), (IN_NOISE_100, TURNED, 123)),
+    **dict.fromkeys(("imagenet-lt", "places-lt", "inaturalist2018", "clothing1m"), (OF_IMAGENET, "none", None)),
+}
+
+
+@pytest.mark.parametrize(("experiment", "setting"), EXPECTED, ids=lambda part: part)
+def test_images_are_prepared_as_their_codes_prepare_them(config, experiment, setting):
+    (mean, sd), augment, seed = PREPARED[experiment]
+    for method in EXPECTED[experiment, setting]:
+        data = config.resolve(f"paper/absgd/{experiment}/{setting}/{method}/seed0")["data"]
+        assert data["scale_inputs"]["mean"] == pytest.approx(mean, abs=1e-8)
+        assert data["scale_inputs"]["std"] == pytest.approx(sd, abs=1e-8)
+        assert (data["augment"], data["split"].get("fixed_seed")) == (augment, seed)
+        assert (data["split"]["test"], data["split"]["test_size"]) == ("all", None)
+        assert data["split"]["kind"] == (
+            "step" if setting.startswith("st-") else "long-tail" if "rho" in setting else "all"
+        )

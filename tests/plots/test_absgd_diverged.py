@@ -5,20 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import synthetic_records
-from support.absgd_figures import MAPPED, cell, clusters, drawn_by_notebook, with_arrays
+from support.absgd_figures import MAPPED, cell, clusters, drawn_by_notebook, texts, with_arrays
 
 from reweigh.analysis.rows import write_csv
 from reweigh.config.loading import load
-from reweigh.plots.figure import Figure
 from reweigh.provenance.explain import explain
 from reweigh.records import record
 
 FIXED = MAPPED.replace("absgd_decay", "absgd_fixed")
 STAGE_TWO = ("joint", "ncm", "crt", "tau_norm", "lws", "absgd_head")
-
-
-def texts(figure: Figure) -> str:
-    return " ".join(text.get_text() for text in figure.picture.findobj(lambda artist: hasattr(artist, "get_text")))
 
 
 def diverge(root: Path, run: str) -> None:

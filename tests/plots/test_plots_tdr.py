@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import FillBetweenPolyCollection
+from matplotlib.figure import Figure as MatplotlibFigure
 from support import synthetic_records
 from support.drawing import draw_artifact
 from support.project import ROOT
@@ -23,7 +24,7 @@ from reweigh.config.loading import load
 from reweigh.config.names import ArtifactName
 from reweigh.plots import by_setting, facets
 from reweigh.plots import tables as table_figures
-from reweigh.plots.axes import LEAST_ERROR
+from reweigh.plots.axes import LEAST_ERROR, error_axis
 from reweigh.plots.figure import Figure
 from reweigh.plots.papers.tdr import boundary, by_group
 from reweigh.provenance import recompute
@@ -420,3 +421,32 @@ def test_facets_without_methods_show_those_of_the_artifact(root: Path) -> None:
                                bodies_of(root, f"paper/tdr/mnist-4v9/{LAST}/none_1c")])  # fmt: skip
     line = of_cells(rows)[(of_cells(rows)["method"] == "none_1c") & (of_cells(rows)["setting"] == LAST)].iloc[0]
     assert (line["mean"], line["low"]) == pytest.approx((summary.mean, summary.low))
+
+
+# --- axes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shown", [[0.5, 0.99], [0.1, 0.98], [0.92, 0.925], [0.9999, 1.0], [0.985], [], [0.0, 1.0]])
+def test_an_axis_of_errors_has_ticks_that_tell_its_accuracies(shown: list[float]) -> None:
+    axes = MatplotlibFigure().subplots()
+    error_axis(axes, pd.Series(shown, dtype=float))
+    axes.figure.draw_without_rendering()
+    low, high = axes.get_ylim()
+    ticks = [tick for tick in axes.get_yticks() if low <= tick <= high]
+    assert len(ticks) >= 2 and len(ticks) == len(set(ticks)) and all(np.isfinite([low, high]))
+    assert all(low <= value <= max(high, 1 - LEAST_ERROR) or value == 1.0 for value in shown)
+
+
+def test_lines_are_dashed_where_the_paper_has_no_such_method(figures: dict[str, Figure]) -> None:
+    """And not where it has it with other values."""
+    picture = figures["fig6"].picture
+    entries = zip(picture.legends[0].get_texts(), picture.legends[0].get_lines(), strict=True)
+    dashed = {text.get_text(): line.get_linestyle() != "-" for text, line in entries}
+    assert dashed == {
+        "TDR": False, "Example reweighting": False, "No reweighting": True, "Hard weighting": True,
+    }  # fmt: skip
+
+
+def test_the_footer_says_whose_values_are_shown(figures: dict[str, Figure]) -> None:
+    assert "budget; the printed values and the values of the authors' code)" in texts(figures["fig5"])
+    assert "budget; the values of the authors' code and variants of ours)" in texts(figures["er-collapse"])

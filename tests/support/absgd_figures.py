@@ -102,6 +102,11 @@ def project(folder: Path) -> Path:
     return root
 
 
+def texts(figure: Figure) -> str:
+    """All that is written on a figure."""
+    return " ".join(text.get_text() for text in figure.picture.findobj(lambda artist: hasattr(artist, "get_text")))
+
+
 def draw_all(root: Path) -> dict[str, Figure]:
     """Every artifact. Its csv lies where it belongs, beside empty files for what is not looked at here."""
     drawn = {name: drawn_by_notebook(root, name) for name in NOTEBOOKS}

@@ -234,10 +234,6 @@ class Material:
         shown = [*needed, *(method for method in optional if method in recorded)]
         return list(dict.fromkeys(shown or optional))
 
-    def is_optional(self, experiment: str, method: str) -> bool:
-        """Whether a method of an experiment is only shown where it has records."""
-        return all(method not in reads.methods for reads in self.artifact.reads if reads.experiment == experiment)
-
     def of(self, experiment: str, setting: str, method: str) -> pd.DataFrame:
         """The runs of one cell."""
         runs = self.runs

@@ -17,6 +17,7 @@ from typing import Any
 
 from reweigh import canonical_json
 from reweigh.config.grid import Config
+from reweigh.config.models import Paper
 from reweigh.digest import PACKAGE, digest, file_digest, source_digest
 from reweigh.errors import RecordError
 
@@ -24,8 +25,9 @@ VERSION = 2
 LOCK = "envs/requirements.lock"
 LIBRARIES = ("matplotlib", "numpy", "pandas")
 # Modules that decide how an artifact looks. Not all that they import: a new key in the config model changes no figure.
-RENDERING = ("artifacts/render", "plots", "analysis/ridges", "analysis/rows", "analysis/tables", "stats")
-SCORING = ("scorecard", "analysis/rows", "analysis/tables", "stats", "records/lineage")
+READING = ("analysis/degenerate", "analysis/published", "analysis/rows", "analysis/tables", "stats")
+RENDERING = ("artifacts/render", "plots", "analysis/ridges", *READING)
+SCORING = ("scorecard", "analysis/resolution", "metrics", "verdicts", "records/lineage", *READING)
 
 Records = Mapping[str, Mapping[str, Any]]
 
@@ -37,20 +39,24 @@ class OldReceiptError(RecordError):
 def rendering_digest(config: Config, scale: str, paper: str, name: str) -> str:
     """How an artifact is rendered: digest of the code, and of what the config says of it."""
     artifact, whole = config.artifact(paper, name), config.paper(paper)
-    titles = {method: one.title for method, one in whole.methods.items()}
     experiments = {}
     for reads in artifact.reads:
         settings = whole.experiments[reads.experiment].settings
         labels = {setting: [one.value, one.label] for setting, one in settings.items()}
         experiments[reads.experiment] = [config.cut(scale, paper, reads.experiment), labels]
-    return digest([code_digest(RENDERING), artifact.model_dump(), titles, experiments])
+    return digest([code_digest(RENDERING), artifact.model_dump(), _names(whole), experiments])
 
 
 def scoring_digest(config: Config) -> str:
-    """How the scorecard is made: digest of the code, the claims and the mapping of published numbers."""
+    """How the scorecard is made: digest of the code, the claims, the mapping of published numbers, methods' names."""
     papers = [config.paper(name) for name in config.project.papers]
     rules = [paper.model_dump(include={"claims", "published", "findings"}) for paper in papers]
-    return digest([code_digest(SCORING), rules])
+    return digest([code_digest(SCORING), rules, [_names(paper) for paper in papers]])
+
+
+def _names(paper: Paper) -> dict[str, tuple[str, str | None]]:
+    """What readers are told of each method: its title, and whose values it has."""
+    return {method: (one.title, one.values) for method, one in paper.methods.items()}
 
 
 def figure_basis(config: Config, scale: str, paper: str, name: str, records: Records | None = None) -> dict[str, Any]:

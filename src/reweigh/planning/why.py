@@ -62,6 +62,8 @@ def show(targets: list[str], root: str | Path = ".") -> None:
     console.print(table, highlight=False, markup=False)
     if name.scale != "paper":
         console.print(f"\n{cut}", highlight=False)
+    if reason := config.placeholder(run):
+        console.print(f"\na placeholder, which nothing trains: {reason}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"\nspec {digest(config.resolve(run))}", highlight=False)
 
 

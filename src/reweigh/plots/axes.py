@@ -1,6 +1,6 @@
 """Axes of shares: their limits, a scale that keeps .98 and .99 apart, and where chance lies."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,31 +12,49 @@ from reweigh.plots.style import MUTED
 
 LEAST_ERROR = 1e-4  # the scale of errors ends there: no logarithm of an accuracy of 1
 APART = 0.06  # of the axis: what its ticks are apart at least
-TICKS = (0.0, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998)
+ERRORS = ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), tuple(range(10, 100)))  # of a decade: the coarsest that gives TICKS
+TICKS = 3
 
 
 def error_axis(axes: Axes, shown: pd.Series) -> None:
     """Make the vertical axis logarithmic in 1 − accuracy, and wide enough for `shown`; its ticks are accuracies."""
-
-    def up(accuracy: float | np.ndarray) -> np.ndarray:
-        return -np.log10(np.clip(1 - np.asarray(accuracy, float), LEAST_ERROR, None))
-
-    def down(height: np.ndarray) -> np.ndarray:
-        return 1 - 10.0 ** -np.asarray(height, float)
-
-    axes.set_yscale("function", functions=(up, down))
+    axes.set_yscale("function", functions=(_up, _down))
     known = shown.dropna()
     worst, best = (1 - known.min(), 1 - known.max()) if len(known) else (0.5, 0.01)
     low, high = max(0.0, 1 - worst * 1.3), 1 - max(LEAST_ERROR, best * 0.72)
     axes.set_ylim(low, high)
-    ticks: list[float] = []
-    for tick in sorted(TICKS, reverse=True):  # those near 1 first: that is where the scale has room for them
-        if low <= tick <= high and all(abs(up(tick) - up(other)) > APART * (up(high) - up(low)) for other in ticks):
-            ticks.append(tick)
+    for steps in ERRORS:
+        ticks = _ticks(low, high, steps)
+        if len(ticks) >= TICKS:
+            break
     axes.yaxis.set_major_locator(FixedLocator(ticks))
     axes.yaxis.set_major_formatter(lambda value, place: f"{value:g}")
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _up(accuracy: float | np.ndarray) -> np.ndarray:
+    return np.asarray(-np.log10(np.clip(1 - np.asarray(accuracy, float), LEAST_ERROR, None)))
+
+
+def _down(height: np.ndarray) -> np.ndarray:
+    return np.asarray(1 - 10.0 ** -np.asarray(height, float))
+
+
+def _ticks(low: float, high: float, steps: Sequence[float]) -> list[float]:
+    """Accuracies whose errors are round numbers; those near 1 first, as the scale has room for them there.
+
+    >>> [round(tick, 3) for tick in _ticks(0.4, 0.993, (1, 2, 5))]
+    [0.99, 0.98, 0.95, 0.9, 0.8, 0.5]
+    """
+    first = min(steps) if min(steps) < 10 else 10
+    errors = sorted(step / first * 10.0**-decade for step in steps for decade in range(5))
+    ticks: list[float] = []
+    for tick in (round(1 - error, 8) for error in errors if error <= 1):
+        far = all(abs(_up(tick) - _up(other)) > APART * (_up(high) - _up(low)) for other in ticks)
+        if low <= tick <= high and far:
+            ticks.append(tick)
+    return ticks
 
 
 def limits(shown: Iterable[float], margin: float = 0.06) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from reweigh.config.cards import Look
 from reweigh.plots.axes import chance_line, error_axis, limits
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
-from reweigh.plots.panels import LETTERS, chosen, looks_in, short_title
+from reweigh.plots.panels import LETTERS, chosen, is_extra, looks_in, short_title
 from reweigh.plots.style import BAND, Legend, empty, entry_of, finish, letter, marker_style, sheet
 
 DASHED = (0, (4, 2))
@@ -113,7 +113,7 @@ def panel(axes: Axes, material: Material, rows: pd.DataFrame, ylabel: str, dashe
     """Draw mean, interval and seeds of every method at every setting, and a line from mean to mean.
 
     The methods of a setting stand close together about its tick, on a band of its own. `dashed`: the lines of methods
-    that the artifact shows only where they were run.
+    that stand beside those of the paper's figure.
     """
     cells, seeds = of_cells(rows), of_seeds(rows)
     experiment, settings = rows["experiment"].iloc[0], list(dict.fromkeys(cells["setting"]))
@@ -124,7 +124,7 @@ def panel(axes: Axes, material: Material, rows: pd.DataFrame, ylabel: str, dashe
     for shift, method in zip(dodges(len(methods)), methods, strict=True):
         mine = cells[(cells["method"] == method) & (cells["n"] > 0)]
         places = mine["setting"].map(settings.index).to_numpy(float) + shift
-        optional = dashed and material.is_optional(experiment, method)
+        optional = dashed and is_extra(material, experiment, method)
         _line(axes, places, mine, looks[method], DASHED if optional else "-")
         for x, setting in zip(places, mine["setting"], strict=True):
             dots = seeds[(seeds["method"] == method) & (seeds["setting"] == setting)]["mean"]
@@ -172,6 +172,6 @@ def legend(material: Material, by_panel: Sequence[pd.DataFrame], dashed: bool = 
         run, methods = set(rows[rows["n"] > 0]["method"]), list(dict.fromkeys(rows["method"]))
         for method, look in looks_in(material, methods).items():
             name = (short_title(material, method) if len(by_panel) > 1 else material.title(method), look)
-            lines[name] = DASHED if dashed and material.is_optional(rows["experiment"].iloc[0], method) else "-"
+            lines[name] = DASHED if dashed and is_extra(material, rows["experiment"].iloc[0], method) else "-"
             shown |= {name} if method in run else set()
     return [entry_of(name[1], name[0] + ("" if name in shown else " (not run)"), line) for name, line in lines.items()]

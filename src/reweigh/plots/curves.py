@@ -15,7 +15,7 @@ from reweigh.plots.axes import chance_line
 from reweigh.plots.by_setting import DASHED, legend
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
-from reweigh.plots.panels import LETTERS, chosen, looks_in
+from reweigh.plots.panels import LETTERS, chosen, is_extra, looks_in
 from reweigh.plots.style import empty, finish, letter, marker_style, sheet
 
 X = (("epoch", "epoch"), ("minutes", "training time in minutes, evaluation left out (logarithmic)"))
@@ -106,7 +106,7 @@ def _draw(axes: Axes, material: Material, mean: pd.DataFrame, x: str, look: Look
     experiment, method = mean[["experiment", "method"]].iloc[0]
     low, high = (mean[name].fillna(mean["mean"]).clip(0, 1) for name in ("low", "high"))
     axes.fill_between(mean[x], low, high, color=look.colour, alpha=0.16, linewidth=0, zorder=2)
-    line = DASHED if material.is_optional(experiment, method) else "-"
+    line = DASHED if is_extra(material, experiment, method) else "-"
     style: dict[str, Any] = {"linewidth": 1.2, "linestyle": line, "zorder": 4, "markersize": 4}
     axes.plot(
         mean[x], mean["mean"], color=look.colour, markevery=_markers(mean[x], x, rank), **marker_style(look), **style

@@ -52,6 +52,13 @@ def looks_in(material: Material, methods: Sequence[str]) -> dict[str, Look]:
     return looks
 
 
+def is_extra(material: Material, experiment: str, method: str) -> bool:
+    """Whether a method stands beside those that an artifact must show, and is none of them with other values."""
+    methods = material.config.paper(material.paper).methods
+    needed = [name for reads in material.artifact.reads if reads.experiment == experiment for name in reads.methods]
+    return bool(needed) and methods[method].uses not in {methods[name].uses for name in needed}
+
+
 def short_title(material: Material, method: str) -> str:
     """A method's title without the values that it is run with, for panels that state them."""
     title = material.title(method)

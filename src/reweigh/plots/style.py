@@ -145,11 +145,39 @@ def _footer(width: float, material: Material, texts: list[str]) -> list[tuple[st
     lines = [(line, MUTED) for text in texts for line in textwrap.wrap(text, characters)]
     if not material.trains:
         return [*lines, ("nothing is trained for this figure: it is the same at every scale", INK)]
-    scale, cuts = material.scale, "; ".join(material.cuts())
+    scale, cuts, whose = material.scale, "; ".join(material.cuts()), values_text(material)
     if scale == "paper":
-        return [*lines, ("scale: paper (the paper's own budget)", INK)]
-    badge = f"scale: {scale}, not comparable with the paper{f': {cuts}' if cuts else ''}"
-    return lines + [(line, WARNING) for line in textwrap.wrap(badge, int(characters * 0.9))]
+        badge, colour, share = f"scale: paper (nothing is cut){f'; {whose}' if whose else ''}", INK, 1.0
+    else:
+        lines += [(line, MUTED) for line in textwrap.wrap(whose, characters)]
+        badge, colour, share = (
+            f"scale: {scale}, not comparable with the paper{f': {cuts}' if cuts else ''}",
+            WARNING,
+            0.9,
+        )
+    return lines + [(line, colour) for line in textwrap.wrap(badge, int(characters * share))]
+
+
+VALUE_SETS = {
+    "printed": "values as printed in the paper",
+    "code": "values of the authors' code",
+    "ours": "values of our own",
+}
+
+
+def values_text(material: Material) -> str:
+    """Whose values the runs of a figure have, where paper and code differ; empty where they do not.
+
+    `values of the authors' code`, or with names where there are several sets.
+    """
+    methods = material.config.paper(material.paper).methods
+    titles: dict[str, list[str]] = {}
+    for name in dict.fromkeys(material.runs["method"]):
+        if whose := methods[name].values:
+            titles.setdefault(whose, []).append(methods[name].title.removesuffix(f" ({whose})"))
+    if len(titles) == 1:
+        return "".join(VALUE_SETS[whose] for whose in titles)
+    return "; ".join(f"{text}: {', '.join(titles[whose])}" for whose, text in VALUE_SETS.items() if whose in titles)
 
 
 def _shrink(figure: Figure, title: Any) -> None:

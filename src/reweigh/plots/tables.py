@@ -11,10 +11,10 @@ from reweigh.analysis.rows import NUMBERS, Row, cell_names, summary_row
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
-from reweigh.plots.style import INK, MUTED, WIDTH, finish, sheet
+from reweigh.plots.style import INK, MUTED, WARNING, WIDTH, finish, sheet
 
 HEIGHT = 0.34  # inches: of a line
-DAGGER = "†"
+DAGGER, NONE = "†", "–"
 FAINT = "#e3e3e3"
 Record = Mapping[Hashable, Any]  # a line of a data frame
 Write = Callable[[float, float], str]  # mean and sd as text; an sd that there is none of is NaN
@@ -113,14 +113,26 @@ def as_figure(
     material: Material, rows: pd.DataFrame, grid: Grid, write: Write, notes: list[str] | None = None
 ) -> Figure:
     """The grid as a figure, with what must be known of its cells below it."""
-    shows = seeds_text(rows, "± sample sd over seeds; grey: the paper's numbers. 95 % intervals are in the csv")
+    cut = material.scale != "paper"
+    shows = seeds_text(
+        rows, _legend(rows, f"orange: ours at scale {material.scale}, not to be compared; " if cut else "")
+    )
     if not rows["compared"].all():
         shows += ". Without grey: not in the paper"
+    if len(grid.cells) < len(grid.sides) * len(grid.columns):
+        shows += f". {NONE}: no such cell, here or in the paper"
     notes = [*missing_notes(material, rows, gaps=False), *(notes or []), *_excluded(material, rows, write)]
     picture = sheet()
-    _typeset(picture.subplots(), grid, write)
+    _typeset(picture.subplots(), grid, write, WARNING if cut else INK)
     finish(picture, material, shows, notes, panels=0.1 + HEIGHT * (len(grid.sides) + 1))
     return Figure(picture, rows)
+
+
+def _legend(rows: pd.DataFrame, ours: str) -> str:
+    """What stands in a cell; `ours`: what else must be known of our numbers."""
+    several = rows["n"].gt(1).any()
+    spread = "± sample sd over seeds" if several else "one seed has no sd"
+    return f"{spread}; {ours}grey: the paper's numbers{'. 95 % intervals are in the csv' if several else ''}"
 
 
 def _excluded(material: Material, rows: pd.DataFrame, write: Write) -> list[str]:
@@ -153,7 +165,8 @@ def _head(material: Material, experiment: str, setting: str) -> str:
     return f"ρ = {value}" if "ρ" in one.varies else f"{one.varies}: {value}"
 
 
-def _typeset(axes: Axes, grid: Grid, write: Write) -> None:
+def _typeset(axes: Axes, grid: Grid, write: Write, colour: str) -> None:
+    """`colour`: of our numbers."""
     height = len(grid.sides) + 1
     axes.set_axis_off()
     axes.set_xlim(0, 1)
@@ -181,16 +194,17 @@ def _typeset(axes: Axes, grid: Grid, write: Write) -> None:
             axes.text(x, line + down, word, va=align, fontsize=7.5, linespacing=1.15)
         previous = block
         for column, x in enumerate(columns):
-            _cell(axes, x, line, grid.cells.get((line - 1, column)), write)
+            _cell(axes, x, line, grid.cells.get((line - 1, column)), write, colour)
 
 
-def _cell(axes: Axes, x: float, line: int, cell: Record | None, write: Write) -> None:
+def _cell(axes: Axes, x: float, line: int, cell: Record | None, write: Write, colour: str) -> None:
     if cell is None:
+        axes.text(x, line + 0.5, NONE, ha="center", va="center", fontsize=7.5, color=MUTED)
         return
     said = cell.get("words")  # a cell that is no mean and sd
     upper, below = said if isinstance(said, tuple) else ("", "")
     ours = upper or (write(cell["mean"], cell["sd"]) if cell["n"] else cell["status"])
-    style: dict[str, Any] = {} if cell["n"] else {"color": MUTED, "style": "italic"}
+    style: dict[str, Any] = {"color": colour} if cell["n"] else {"color": MUTED, "style": "italic"}
     high = 0.33 if cell["compared"] or below else 0.5
     axes.text(x, line + high, ours, ha="center", va="center", fontsize=7.5, **style)
     if below:

@@ -30,7 +30,11 @@ def draw(material: Material, rows: pd.DataFrame, percent: bool = False) -> Figur
     )
     experiments = [material.experiment(name) for name in material.experiments]
     closed = [one for one in experiments if one.status != "ready"]
-    reasons = [f"{one.title}: not run. {(one.reason or '').replace('`', '')}" for one in closed]
+    reasons = ["Surrogate: a stand-in of ours, which decides a claim and never one of the paper's numbers"]
+    reasons += [f"{one.title}: not run. {(one.reason or '').replace('`', '')}" for one in closed]
+    for one in experiments:
+        if titles := [method_title(material, name) for name in one.placeholders]:
+            reasons.append(f"{one.title}: {', '.join(titles)} would not be as in the paper; the scorecard says why.")
     return as_figure(material, rows, grid, writer(percent), reasons)
 
 

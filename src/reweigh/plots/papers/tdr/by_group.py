@@ -26,7 +26,7 @@ HEADS = {GROUP_ACCURACY: "accuracy,\n{}", GROUP_RECALL: "TPR,\n{}", CLASS_WEIGHT
 RATE = "TPR, true positive rate: the share of incomes above 50K that is found. A dash: the records do not say"
 WEIGHT = (
     "Weight: mean over all steps of all seeds, as a share of the sum over groups; below it, where 90 % of them lie. "
-    "None: it has no weights of groups"
+    "Empty: it has no weights of groups"
 )
 
 
