@@ -83,6 +83,8 @@ def test_the_share_of_steps_that_rest():
     assert total_weight.resting_share(body, late=False) == pytest.approx(1 - 4 / 6)
     assert total_weight.resting_share(body | {"spec": {"uses": "tdr", "method_options": {}}}) is None
     assert total_weight.resting_share(body | {"spec": {"uses": "er", "method_options": {"scale": "mean"}}}) is None
+    rounded = {"curves": {"effective_weight": [1.0000001]}, "spec": er}
+    assert total_weight.resting_share(rounded) == 0
     nothing = {"curves": {"effective_weight": [None, NAN]}, "spec": er}
     assert total_weight.resting_share(nothing) is None and total_weight.mean_total_weight(nothing, late=True) is None
     assert math.isclose(total_weight.mean_total_weight({"curves": {"effective_weight": [0.5]}}, late=True), 0.5)

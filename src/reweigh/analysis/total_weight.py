@@ -33,4 +33,4 @@ def resting_share(body: dict[str, Any], late: bool = True) -> float | None:
     if body["spec"]["uses"] != "er" or body["spec"]["method_options"].get("scale") != "sum":
         return None
     moving = mean_total_weight(body, late)
-    return None if moving is None else 1 - moving
+    return None if moving is None else max(0.0, 1 - moving)  # means of float32 may exceed 1 by a rounding
