@@ -448,5 +448,6 @@ def test_lines_are_dashed_where_the_paper_has_no_such_method(figures: dict[str, 
 
 
 def test_the_footer_says_whose_values_are_shown(figures: dict[str, Figure]) -> None:
-    assert "budget; the printed values and the values of the authors' code)" in texts(figures["fig5"])
-    assert "budget; the values of the authors' code and variants of ours)" in texts(figures["er-collapse"])
+    both, code = texts(figures["fig5"]), texts(figures["er-collapse"])
+    assert "scale: paper (nothing is cut); printed values: TDR, Example reweighting" in both
+    assert "scale: paper (nothing is cut); values of the authors' code: Example reweighting" in code
