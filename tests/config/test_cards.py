@@ -22,7 +22,7 @@ CHECKS_OF_A_GPU = ("training/gpu_check/",)  # plain steps, and steps with a hype
 OTHER_MEANINGS = {
     "none": {"bench/contenders.py", "config/specs.py", "data/augment.py", "data/files.py", "data/load.py"}  # augment
     | {"config/inputs.py"}  # the same
-    | {"config/lookup.py", "config/models.py"}  # nothing is known; the config's name of plain training
+    | {"config/lookup.py", "config/mapping.py"}  # nothing is known; the config's name of plain training
     | {"plots/bars.py", "plots/features.py", "plots/by_setting.py"},  # matplotlib's word for no line
     "constant": {"bench/contenders.py", "config/specs.py"},  # a schedule
     "meta": {"data/readers/cifar100.py"},  # a file
@@ -92,6 +92,7 @@ def test_every_entry_of_the_bench_is_made_of_valid_options():
 LOOKS = {
     "tdr": {
         "tdr": ("#0072B2", "o", False),
+        "none_v": ("#000000", "X", False),
         "tdr_p": ("#0072B2", "o", True),
         "er": ("#D55E00", "s", False),
         "er_mean": ("#D55E00", "s", True),
