@@ -110,47 +110,71 @@ def test_a_number_without_runs_has_none() -> None:
 # --- claims ----------------------------------------------------------------------------------------------------------
 
 
-def t_test(sample: list[float], margin: float, sign: int = 1) -> Side:
-    """Is the mean above the margin (sign 1) or below it (-1)?"""
-    low, high = interval(sample)
-    test = scipy_stats.ttest_1samp(sample, margin)
-    sides = [scipy_stats.ttest_1samp(sample, margin, alternative=side).pvalue for side in ("greater", "less")][::sign]
-    effect = np.mean(sample)
-    return {"effect": effect, "low": low, "high": high, "statistic": test.statistic, "n": len(sample),
+def t_test(sample: list[float], margin: float, sign: int = 1, step: float = 0.0) -> Side:
+    """Is the mean above the margin (sign 1) or below it (-1)? `step`: in which each value is known; see verdicts.md."""
+    n, effect, least = len(sample), np.mean(sample), step / math.sqrt(12)
+    error = max(np.std(sample, ddof=1), least) / math.sqrt(n)
+    low, high = scipy_stats.t.interval(0.95, n - 1, effect, error)
+    statistic = (effect - margin) / error
+    sides = [scipy_stats.t.sf(statistic, n - 1), scipy_stats.t.cdf(statistic, n - 1)][::sign]
+    return {"effect": effect, "low": low, "high": high, "statistic": statistic, "n": n,
             "for": sides[0], "against": sides[1]}  # fmt: skip
 
 
+def lost(body: dict[str, Any]) -> bool:
+    """Whether a run diverged or predicts one class, though it was trained."""
+    if body["status"] != "finished":
+        return True
+    return bool(body["steps"]) and np.count_nonzero(np.sum(body["metrics"]["confusion"], axis=0)) <= 1
+
+
+def degenerate(side: Side, *names: tuple[str, ...]) -> Side:
+    """A side without its test where all runs of a cell are lost."""
+    if not any(all(map(lost, cell(*one).values())) for one in names):
+        return side
+    return {**side, "low": None, "high": None, "statistic": None, "for": None, "against": None}
+
+
+def step_of(metric: str, *names: str) -> float:
+    """The coarsest step of a metric among a cell's runs."""
+    steps = [0.0]
+    for body in (one for one in cell(*names).values() if one["status"] == "finished"):
+        table = np.array(body["metrics"]["confusion"])
+        of = {"minority_recall": table[0].sum(), "minority_precision": table[:, 0].sum()}.get(metric, table.sum())
+        steps.append(1 / of if of else 0.0)
+    return max(steps)
+
+
 def greater(claim: dict[str, Any], settings: list[str], folder: tuple[str, str]) -> list[Side]:
-    sides = []
+    sides, metric = [], claim.get("metric", "test_accuracy")
     for setting in settings:
         for rival in claim["worse"]:
-            ours, theirs = (
-                values(claim.get("metric", "test_accuracy"), *folder, setting, name)
-                for name in (claim["better"], rival)
-            )
+            names = [(*folder, setting, name) for name in (claim["better"], rival)]
+            ours, theirs = (values(metric, *one) for one in names)
             pairs = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
-            sides.append(t_test(pairs, claim.get("margin", 0.0)))
+            step = math.hypot(*(step_of(metric, *one) for one in names))
+            sides.append(degenerate(t_test(pairs, claim.get("margin", 0.0), step=step), *names))
     return sides
 
 
 def smaller_spread(claim: dict[str, Any], settings: list[str], folder: tuple[str, str]) -> list[Side]:
+    """A t test on each seed's distance from the median of its cell, averaged over the settings."""
     sides = []
     for rival in claim["worse"]:
-        cells = [
-            [np.array(list(values("test_accuracy", *folder, setting, name).values())) for setting in settings]
-            for name in (claim["better"], rival)
-        ]
-        distances = [np.concatenate([abs(one - np.median(one)) for one in side]) for side in cells]
+        names = [[(*folder, setting, name) for setting in settings] for name in (claim["better"], rival)]
+        found = [[values("test_accuracy", *one) for one in side] for side in names]
+        seeds = [sorted(set.intersection(*map(set, side))) for side in found]
+        cells = [np.array([[one[seed] for seed in kept] for one in side])
+                 for side, kept in zip(found, seeds, strict=True)]  # fmt: skip
+        distances = [abs(one - np.median(one, 1, keepdims=True)).mean(0) for one in cells]
         tests = [scipy_stats.ttest_ind(*distances[::-1], alternative=side) for side in ("greater", "less")]
-        variances = [
-            np.average([one.var(ddof=1) for one in side], weights=[len(one) - 1 for one in side]) for side in cells
-        ]
-        freedom = scipy_stats.f(*(sum(len(one) - 1 for one in side) for side in cells))
-        ratio = variances[0] / variances[1] if variances[1] else None
-        roots = [None if ratio is None else math.sqrt(ratio / q) for q in (1, freedom.ppf(0.975), freedom.ppf(0.025))]
-        n = min(len(one) for side in cells for one in side)
-        sides.append({"effect": roots[0], "low": roots[1], "high": roots[2], "statistic": tests[0].statistic, "n": n,
-                      "for": tests[0].pvalue, "against": tests[1].pvalue})  # fmt: skip
+        least = max(step_of("test_accuracy", *one) for side in names for one in side) ** 2 / 12
+        variances = [max(one.var(axis=1, ddof=1).mean(), least) for one in cells]
+        freedom, ratio = scipy_stats.f(*(len(kept) - 1 for kept in seeds)), variances[0] / variances[1]
+        roots = [math.sqrt(ratio / q) for q in (1, freedom.ppf(0.975), freedom.ppf(0.025))]
+        side = {"effect": roots[0], "low": roots[1], "high": roots[2], "statistic": tests[0].statistic,
+                "n": min(map(len, seeds)), "for": tests[0].pvalue, "against": tests[1].pvalue}  # fmt: skip
+        sides.append(degenerate(side, *(one for side in names for one in side)))
     return sides
 
 
@@ -159,12 +183,15 @@ def costs_more(claim: dict[str, Any], settings: list[str], folder: tuple[str, st
     for setting in settings:
         for rival in claim["worse"]:
             ours, theirs = (cell(*folder, setting, name) for name in (claim["better"], rival))
-            logs = [
-                math.log(ours[seed]["seconds"] / ours[seed]["steps"] * theirs[seed]["steps"] / theirs[seed]["seconds"])
-                for seed in sorted(ours)
-                if seed in theirs and ours[seed]["device"]["name"] == theirs[seed]["device"]["name"]
+            pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours) if seed in theirs]
+            pairs = [
+                pair
+                for pair in pairs
+                if len({(one["device"]["name"], one["device"]["runs_at_once"]) for one in pair}) == 1
             ]
-            side = t_test(logs, math.log(claim["margin"]))
+            logs = [math.log(a["seconds"] / a["steps"] * b["steps"] / b["seconds"]) for a, b in pairs]
+            step = max(math.hypot(*(1e-3 / one["seconds"] for one in pair)) for pair in pairs)
+            side = t_test(logs, math.log(claim["margin"]), step=step)
             sides.append({**side, **{name: math.exp(side[name]) for name in ("effect", "low", "high")}})
     return sides
 
@@ -177,15 +204,16 @@ def weights_not_inverse_frequency(claim: dict[str, Any], settings: list[str], fo
             with np.load(RESULTS.joinpath(*folder, setting, claim["better"], body["trace"]["file"])) as trace:
                 mean = trace["class_weights"].astype(float).mean(0)
             found.append(scipy_stats.pearsonr(mean, 1 / np.array(body["split"]["sizes"]["train"])).statistic)
-        sides.append(t_test(found, claim["margin"], sign=-1))
+        side = t_test(found, claim["margin"], sign=-1, step=2.0**-23)
+        sides.append(degenerate(side, (*folder, setting, claim["better"])))
     return sides
 
 
 ARITHMETIC = {one.__name__: one for one in (greater, smaller_spread, costs_more, weights_not_inverse_frequency)}
 
 
-def expected_claims(paper: str) -> dict[str, tuple[Side, float, float]]:
-    """By claim: its weakest place, p for and p against, over all places."""
+def expected_claims(paper: str) -> dict[str, tuple[Side, float | None, float | None, bool]]:
+    """By claim: its weakest place, p for and p against over all places, and whether any place is degenerate."""
     known, found = {claim["id"]: claim for claim in CONFIG[paper]["claims"]}, {}
     for line in (one for one in TESTED if one["paper"] == paper):
         claim = known[line["id"]]
@@ -195,30 +223,45 @@ def expected_claims(paper: str) -> dict[str, tuple[Side, float, float]]:
         settings = line["setting"].split()
         assert claim.get("settings", settings) == settings
         sides = ARITHMETIC[claim["test"]](claim, settings, (paper, claim["experiment"]))
-        weakest = max(sides, key=lambda side: side["for"])
-        against = min(1.0, len(sides) * min(side["against"] for side in sides))
-        found[line["id"]] = ({**weakest, "n": min(side["n"] for side in sides)}, weakest["for"], against)
+        tested = [side for side in sides if side["for"] is not None]
+        some_lost = len(tested) < len(sides)
+        weakest = (
+            next(side for side in sides if side["for"] is None)
+            if some_lost
+            else max(sides, key=lambda side: side["for"])
+        )
+        sided = (None, None)
+        if tested:
+            against = min(1.0, len(sides) * min(side["against"] for side in tested))
+            sided = (1.0 if some_lost else weakest["for"], against)
+        found[line["id"]] = ({**weakest, "n": min(side["n"] for side in sides)}, *sided, some_lost)
     return found
 
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_claims_are_recomputed_from_their_records(paper: str) -> None:
     expected = expected_claims(paper)
-    p = {name: min(1.0, 2 * min(for_it, against)) for name, (_, for_it, against) in expected.items()}
-    corrected, so_far = {}, 0.0
-    for rank, name in enumerate(sorted(p, key=lambda name: p[name])):  # Holm: times m, m - 1, ..., never falling
-        so_far = max(so_far, min(1.0, p[name] * (len(p) - rank)))
+    p = {
+        name: None if for_it is None else min(1.0, 2 * min(for_it, against))
+        for name, (_, for_it, against, _) in expected.items()
+    }
+    family = {name: value for name, value in p.items() if value is not None}
+    corrected, so_far = dict.fromkeys(p), 0.0
+    for rank, name in enumerate(sorted(family, key=lambda name: family[name])):  # Holm: times m, m - 1, never falling
+        so_far = max(so_far, min(1.0, family[name] * (len(family) - rank)))
         corrected[name] = so_far
     for line in (one for one in TESTED if one["paper"] == paper):
-        weakest, for_it, against = expected[line["id"]]
+        weakest, for_it, against, some_lost = expected[line["id"]]
         found = [line[name] for name in ("n", "effect", "effect_low", "effect_high", "statistic", "p", "p_holm")]
         numbers = [weakest[name] for name in ("effect", "low", "high", "statistic")] + [
             p[line["id"]],
             corrected[line["id"]],
         ]
         assert found == [str(weakest["n"]), *map(digits, numbers)], line["id"]
-        decided = "holds" if for_it < against else "fails"
-        assert line["verdict"] == (decided if corrected[line["id"]] < 0.05 else "inconclusive"), line["id"]
+        verdict = "degenerate" if some_lost else "inconclusive"
+        if corrected[line["id"]] is not None and corrected[line["id"]] < 0.05:
+            verdict = "fails" if against < for_it else "holds"
+        assert line["verdict"] == verdict, line["id"]
 
 
 def test_there_is_something_to_recompute() -> None:
@@ -281,7 +324,8 @@ def test_the_command_prints_counts_and_writes_the_readme(project: Path, monkeypa
     assert text.endswith("<!-- /scorecard -->\nafter\n")
     assert done.stdout.splitlines()[-2:] == ["README.md", "docs/found.md"]
     found = (project / "docs/found.md").read_text()
-    decided = [line for line in lines if line["kind"] == "claim" and line["verdict"] in readme.DECIDED]
+    shown = (*readme.DECIDED, "degenerate")
+    decided = [line for line in lines if line["kind"] == "claim" and line["verdict"] in shown]
     assert found.count("| `tdr` |") == len(decided) and found.endswith("<!-- /decided -->\nafter\n")
     counts = counts_of(lines)
     for kind, words in (("number", readme.NUMBER_VERDICTS), ("claim", readme.CLAIM_VERDICTS)):
@@ -320,4 +364,20 @@ def test_found_gives_decided_claims_with_their_evidence(project: Path) -> None:
         0.0835, 0.0802, 0.0868, 5, 0.00002, "holds")  # fmt: skip
     row = next(row for row in readme.decided(config, lines).split("\n") if "always naming the more frequent" in row)
     assert row.startswith("| `tdr` | TDR predicts income better than always naming the more frequent label. *(ours)* |")
-    assert row.endswith("| paired t test | +8.3 points | +8.0 to +8.7 points | 5 | < 0.0001 | **holds** |")
+    assert "| paired t test | +8.3 points | +8.0 to +8.7 points | 5 | < 0.0001 | **holds** | " in row
+    assert row.endswith(" against Constant predictor |")  # the notes that a reader must know, without rule and effects
+
+
+def test_what_is_degenerate_stands_in_readme_and_found_with_the_reason(project: Path) -> None:
+    config = load(project)
+    lines = scorecard.score(config, "paper", ["tdr"])
+    name, why = "table3-tdr-beats-a-constant", "5 of 5 runs of tdr predict one class"
+    rule = next(claim.rule for claim in config.paper("tdr").claims if claim.id == name)
+    note = f"rule: {rule}; TDR against Constant predictor; degenerate, sex against constant: {why}"
+    lines.loc[lines["id"] == name, ["verdict", "note"]] = ("degenerate", note)
+    found = readme.decided(config, lines)
+    row = next(row for row in found.split("\n") if "always naming the more frequent" in row)
+    assert row.endswith(f"| **degenerate** | TDR against Constant predictor; degenerate, sex against constant: {why} |")
+    said = readme.summary(lines)
+    assert f"* `tdr`, degenerate (`{name}`): {why}." in said
+    assert "| paper | holds | fails | inconclusive | degenerate | not run |" in said
