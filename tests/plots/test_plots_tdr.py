@@ -389,9 +389,3 @@ def test_lines_are_dashed_where_the_paper_has_no_such_method(figures: dict[str, 
     assert dashed == {
         "TDR": False, "Example reweighting": False, "No reweighting": True, "Hard weighting": True,
     }  # fmt: skip
-
-
-def test_the_footer_says_whose_values_are_shown(figures: dict[str, Figure]) -> None:
-    both, code = texts(figures["fig5"]), texts(figures["er-collapse"])
-    assert "scale: paper (nothing is cut); printed values: TDR, Example reweighting" in both
-    assert "scale: paper (nothing is cut); values of the authors' code: Example reweighting" in code
