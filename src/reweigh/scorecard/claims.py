@@ -14,6 +14,7 @@ from reweigh.analysis.tables import fingerprint, join_runs, why_not
 from reweigh.config.grid import Config
 from reweigh.scorecard.claim_tests import COSTS, DIFFERENCES, TESTS, correlations, cost_pairs
 from reweigh.scorecard.evidence import Evidence
+from reweigh.scorecard.text import DEGENERATE
 from reweigh.stats import Comparison
 
 SHOWN = 4  # missing cells that a note names
@@ -116,11 +117,11 @@ def _note(evidence: Evidence, comparisons: list[Comparison]) -> str:
     the official ones. Which methods are compared stands first, by their titles, which name the value set.
     """
     claim, notes = evidence.claim, [f"rule: {evidence.claim.rule}", _compared(evidence)]
-    if len(comparisons) > 1:
+    if len(comparisons) > 1 or claim.level is not None:  # a label says which runs never reach a level
         sign = "+" if claim.test in DIFFERENCES else ""  # ratios and correlations have none
         effects = (f"{_effect(place.effect, sign)} at {place.label}" for place in comparisons)
         notes.append(f"effects: {', '.join(effects)}")
-    notes += [f"degenerate, {place.label}: {place.degenerate}" for place in comparisons if place.degenerate]
+    notes += [f"{DEGENERATE}{place.label}: {place.degenerate}" for place in comparisons if place.degenerate]
     if claim.test == "weights_not_inverse_frequency":
         found = (spearman for setting in evidence.settings for _, spearman in correlations(evidence, setting))
         if ranks := stats.numbers(found):

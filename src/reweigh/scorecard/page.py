@@ -26,7 +26,7 @@ from reweigh.config.specs import SCALES
 from reweigh.records import lineage
 from reweigh.scorecard.heatmap import panels
 from reweigh.scorecard.rates import false_decisions
-from reweigh.scorecard.text import RULE, TEST_NAMES, p_value
+from reweigh.scorecard.text import RULE, TEST_NAMES, p_value, remarks
 
 FOLDER = Path(__file__).parent
 
@@ -45,6 +45,7 @@ CLAIM_VERDICTS = {
     "holds": ("✓", "our runs show it, corrected p below 0.05"),
     "fails": ("✗", "our runs show the opposite, corrected p below 0.05"),
     "inconclusive": ("?", "our runs show neither"),
+    "degenerate": ("∅", "all runs of a side diverged, predict one class or did not move: it cannot hold"),
     "not run": ("·", "runs that it needs are missing"),
 }
 VERDICTS = {**CLAIM_VERDICTS, **NUMBER_VERDICTS}
@@ -174,7 +175,7 @@ def _paper(config: Config, name: str, rows: list[Row], chance: str) -> dict[str,
     rules = {claim.id: claim for claim in paper.claims}
     for row in claims:
         row["test"], row["rule"] = TEST_NAMES[rules[row["id"]].test], rules[row["id"]].rule
-        row["notes"], row["effects"] = _notes(row["note"], row["rule"])
+        row["notes"], row["effects"] = remarks(row["note"], row["rule"])
     cuts = {row["experiment"]: row["scale_note"] for row in rows if row["scale_note"]}
     return {
         "name": name,
@@ -214,13 +215,6 @@ def _table(source: str, numbers: list[Row]) -> dict[str, Any]:
 
 def _silent(rows: list[Row]) -> bool:
     return all(row["plain"] in SILENT for row in rows)
-
-
-def _notes(note: str, rule: str) -> tuple[list[str], list[str]]:
-    """A claim's note without its rule, in two parts: the remarks, and the effects at every place."""
-    parts = [part for part in note.removeprefix(f"rule: {rule}").split("; ") if part]
-    effects = [part.removeprefix("effects: ") for part in parts if part.startswith("effects: ")]
-    return [part for part in parts if not part.startswith("effects: ")], effects
 
 
 def _lengths(row: Row) -> list[float]:

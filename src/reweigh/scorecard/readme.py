@@ -2,19 +2,21 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from reweigh import canonical_json, scorecard
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
+from reweigh.config.models import Claim
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.scorecard.claim_tests import DIFFERENCES
 from reweigh.scorecard.rates import false_decisions
-from reweigh.scorecard.text import TEST_NAMES, p_value, table
+from reweigh.scorecard.text import DEGENERATE, TEST_NAMES, p_value, remarks, table
 
 NUMBER_VERDICTS = ("replicated", "better", "worse", "inconclusive", "degenerate", "not run")
-CLAIM_VERDICTS = ("holds", "fails", "inconclusive", "not run")
+CLAIM_VERDICTS = ("holds", "fails", "inconclusive", "degenerate", "not run")
 DECIDED = ("holds", "fails")
 
 
@@ -28,15 +30,22 @@ def summary(lines: pd.DataFrame) -> str:
         *_noted(numbers),
         "Verdicts on claims:",
         table(["paper", *CLAIM_VERDICTS], _counted(claims, CLAIM_VERDICTS)),
+        *_noted_claims(claims),
     ]
     return "\n\n".join(parts)
 
 
 def decided(config: Config, lines: pd.DataFrame) -> str:
-    """Markdown for docs/found.md: each claim that holds or fails, with its evidence."""
-    rows = lines[(lines["kind"] == "claim") & lines["verdict"].isin(DECIDED)]
-    head = ["paper", "claim", "test", "effect at the weakest place", "95 % interval", "n", "p (Holm)", "verdict"]
-    return "No claim is decided yet." if rows.empty else table(head, [_claim(config, row) for row in rows.itertuples()])
+    """Markdown for docs/found.md: each claim that holds or fails, with its evidence; and those that are degenerate."""
+    claims = lines[lines["kind"] == "claim"]
+    parts = ["No claim is decided yet."]
+    if rows := [_claim(config, row) for row in claims[claims["verdict"].isin(DECIDED)].itertuples()]:
+        head = ["paper", "claim", "test", "effect at the weakest place", "95 % interval", "n", "p (Holm)", "verdict"]
+        parts = [table([*head, "note"], rows)]
+    if lost := [_degenerate(config, row) for row in claims[claims["verdict"] == "degenerate"].itertuples()]:
+        parts += ["Nothing is decided where all runs of a side decide nothing:"]
+        parts += [table(["paper", "claim", "verdict", "note"], lost)]
+    return "\n\n".join(parts)
 
 
 def write(lines: pd.DataFrame, root: str | Path = ".") -> list[Path]:
@@ -88,6 +97,17 @@ def _noted(numbers: pd.DataFrame) -> list[str]:
     return ["\n".join(lines)] if lines else []
 
 
+def _noted_claims(claims: pd.DataFrame) -> list[str]:
+    """Why claims are degenerate, once for all that share the reason."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for row in claims[claims["verdict"] == "degenerate"].itertuples():
+        whys = [part for part in row.note.split("; ") if part.startswith(DEGENERATE)]
+        reasons = dict.fromkeys(why.partition(": ")[2] for why in whys)
+        by_reason.setdefault((row.paper, ", ".join(reasons)), []).append(f"`{row.id}`")
+    lines = [f"* `{paper}`, degenerate ({', '.join(names)}): {why}." for (paper, why), names in by_reason.items()]
+    return ["\n".join(lines)] if lines else []
+
+
 def _counted(lines: pd.DataFrame, verdicts: tuple[str, ...], rest: str = "") -> list[list[str]]:
     """A row for each paper: how many lines have each of the verdicts, and, under the heading `rest`, any other."""
     rows = []
@@ -101,20 +121,32 @@ def _counted(lines: pd.DataFrame, verdicts: tuple[str, ...], rest: str = "") -> 
     return rows
 
 
-def _claim(config: Config, row: object) -> list[str]:
-    line = row._asdict()  # type: ignore[attr-defined]
-    claim = next(claim for claim in config.paper(line["paper"]).claims if claim.id == line["id"])
-    ours = " *(ours)*" if claim.source.startswith("ours") else ""
+def _claim(config: Config, row: Any) -> list[str]:
+    claim = _named(config, row)
     return [
-        f"`{line['paper']}`",
-        claim.text + ours,
+        f"`{row.paper}`",
+        _said(claim),
         TEST_NAMES[claim.test],
-        _effect(claim.test, line["effect"]),
-        _effect(claim.test, line["effect_low"], line["effect_high"]),
-        str(int(line["n"])),
-        p_value(line["p_holm"]),
-        f"**{line['verdict']}**",
+        _effect(claim.test, row.effect),
+        _effect(claim.test, row.effect_low, row.effect_high),
+        str(int(row.n)),
+        p_value(row.p_holm),
+        f"**{row.verdict}**",
+        "; ".join(remarks(row.note, claim.rule)[0]),
     ]
+
+
+def _degenerate(config: Config, row: Any) -> list[str]:
+    claim = _named(config, row)
+    return [f"`{row.paper}`", _said(claim), f"**{row.verdict}**", "; ".join(remarks(row.note, claim.rule)[0])]
+
+
+def _named(config: Config, row: Any) -> Claim:
+    return next(claim for claim in config.paper(row.paper).claims if claim.id == row.id)
+
+
+def _said(claim: Claim) -> str:
+    return claim.text + (" *(ours)*" if claim.source.startswith("ours") else "")
 
 
 def _effect(test: str, *values: float | None) -> str:

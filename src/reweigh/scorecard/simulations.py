@@ -11,7 +11,7 @@ from reweigh import stats
 from reweigh.scorecard.rates import DRAWS
 from reweigh.streams import rng
 
-TOGETHER = 0.75  # how much differences at neighbouring ratios correlate over seeds in records of TDR
+TOGETHER = 0.75  # how much TDR minus plain training correlates over seeds between ratios of MNIST 4 against 9
 
 
 def simulate_spreads(n: int, settings: int, correlation: float, ratio: float = 1.0, draws: int = 3000) -> float:

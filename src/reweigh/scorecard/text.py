@@ -15,17 +15,21 @@ examples have tolerances of their own. It is compared with Student intervals of 
 `better` or `worse` if the 95 % interval lies wholly beyond p ± τ, on the side that is better or the other one;
 `replicated` if the 90 % interval lies within p ± 2τ, which is two one-sided tests at 5 %; else `inconclusive`. It is
 `degenerate` if all our runs diverged, predict one class or did not move. A number is `not judged` if it is a misprint
-or belongs to a method that is not implemented; its note says which. Claims
-are decided by two-sided tests on paired seeds. Their p values are corrected by Holm's method over the paper's claims,
-and a claim `holds` or `fails` below 0.05. A claim about several places holds if it holds at each of them. *Gain* is the
+or belongs to a method that is not implemented; its note says which. Claims are decided by two-sided tests on paired
+seeds; what is averaged over places is averaged by seed first. Their p values are corrected by Holm's method over the
+paper's claims, and a claim `holds` or `fails` below 0.05. A claim about several places holds if it holds at each of
+them. Where all runs of a side are such that they decide nothing it cannot hold: it is `degenerate`, unless it fails at
+another place. *Gain* is the
 mean difference to our own plain training at equal budget, seed by seed. Our numbers are always those of the last epoch;
 nothing is selected on the test set. Why this rule, and how often it errs: [docs/verdicts.md](../../docs/verdicts.md).
 """.strip()
 
+DEGENERATE = "degenerate, "  # how the part of a claim's note begins that says why a place decides nothing
+
 # The statistical test behind each `test` that a claim may name in the config.
 TEST_NAMES = {
     "greater": "paired t test",
-    "greater_on_average": "paired t test of the average, one variance for all places",
+    "greater_on_average": "paired t test of each seed's average over the places",
     "grows": "t test of differences of paired gains",
     "within": "two one-sided paired t tests",
     "explained_by": "paired t tests of the gain and of its share",
@@ -35,6 +39,14 @@ TEST_NAMES = {
     "weights_not_inverse_frequency": "one-sample t test of correlations",
     "minority_weighs_more": "one-sample t test of ratios",
     "separates_better": "paired t test",
+    "reaches_in_fewer_epochs": "t test of logarithms of paired ratios",
+    "reaches_in_less_time": "t test of logarithms of paired ratios",
+    "group_ahead": "one-sample t test of differences of two groups",
+    "below": "one-sample t test",
+    "weights_near_equal": "one-sample t test of distances",
+    "weights_grow_more": "one-sample t test of slopes",
+    "weights_grow_less": "one-sample t test of slopes",
+    "collapses_less": "t test of differences of shares, averaged over places",
 }
 
 
@@ -135,6 +147,13 @@ def _findings(findings: list[Any]) -> str:
     return "\n".join(
         f"- **{finding.where}.** {' '.join(finding.text.split())} Evidence: {finding.evidence}." for finding in findings
     )
+
+
+def remarks(note: str, rule: str) -> tuple[list[str], list[str]]:
+    """A claim's note without its rule, in two parts: the remarks, and the effects at every place."""
+    parts = [part for part in note.removeprefix(f"rule: {rule}").split("; ") if part]
+    effects = [part.removeprefix("effects: ") for part in parts if part.startswith("effects: ")]
+    return [part for part in parts if not part.startswith("effects: ")], effects
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
