@@ -38,6 +38,14 @@ def welch(printed: pd.DataFrame, name: str, ours: str, other: str, n: int) -> pd
     return pd.Series(p, means.index)
 
 
+def test_what_the_docs_count_is_what_the_config_has(config, printed: pd.DataFrame) -> None:
+    paper, page = config.paper("absgd"), " ".join((ROOT / "docs/found.md").read_text().split())
+    counted = (
+        f"{len(printed)} published numbers, {len(paper.claims)} claims and {len(paper.findings)} slips of the paper"
+    )
+    assert counted in page
+
+
 def test_gains_of_table_1_against_their_noise(printed: pd.DataFrame, said: dict[str, str]) -> None:
     means = table(printed, "Table1")
     gains = [means[f"ABSGD({loss})"] - means[f"SGD({loss})"] for loss in ("CE", "Focal")]
