@@ -1,10 +1,11 @@
-"""What README and docs show of `reweigh explain` and `reweigh audit`, as the program prints it in a clone of HEAD.
+"""What README and docs show of `reweigh explain`, `audit` and `bench`, as the program prints it in a clone of HEAD.
 
     make pages
 
-So commit records, figures and attestations first. A page may leave lines out (`...` on a line of its own) and cut lines
-short (`...` at the end); that stays as it is. Each line that is no longer printed becomes the printed line that is most
-like it. `tests/test_readme.py` tests that the pages are current.
+So commit records, figures and attestations first. The speeds are those of the csv files in results/bench. A page may
+leave lines out (`...` on a line of its own) and cut lines short (`...` at the end); that stays as it is. Each line that
+is no longer printed becomes the printed line that is most like it. `tests/test_readme.py` tests that the pages are
+current.
 """
 
 import difflib
@@ -14,6 +15,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from reweigh.bench import table
+from reweigh.scorecard import readme
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/audit.md")
@@ -49,8 +53,16 @@ def printed(command: str, clone: Path) -> str:
     return subprocess.run(called, cwd=clone, env=environment, capture_output=True, text=True, check=False).stdout
 
 
+def speeds() -> None:
+    """Write the tables of docs/speed.md again, from the csv files of the bench."""
+    path = ROOT / "docs/speed.md"
+    path.write_text(table.with_measured(path.read_text(), table.read(ROOT / table.CSV)))
+    readme.put(path, "app-a", table.whole_table(table.read(ROOT / table.CSV.with_name("app-a.csv"))))
+
+
 def main() -> None:
     """Write the pages again."""
+    speeds()
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
         for name in PAGES:

@@ -15,36 +15,12 @@ from reweigh.bench import contenders as make
 from reweigh.bench import figure, grid, groups, measure, pairs, second_order, table
 from reweigh.bench.measure import Bench, Contender
 from reweigh.config.names import CellName
-from reweigh.data import load
 from reweigh.errors import ConfigError
 from reweigh.hypergrad import implicit
 from reweigh.methods.base import Step
 from reweigh.models import build, parameter_count
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def small(monkeypatch, raw_root):
-    """Let the bench read the raw data of the tests, and train small models."""
-    torch.set_num_threads(1)
-    full = make.spec_of
-
-    def spec_of(model, *args, **kwargs):
-        spec = full(model, *args, **kwargs)
-        spec["model"]["options"] = {"width": 0.25} if model == "resnet32" else {}
-        return spec
-
-    make.split_of.cache_clear()
-    monkeypatch.setattr(make, "raw_data", lambda dataset: load.read(dataset, root=raw_root))
-    monkeypatch.setattr(make, "cifar", lambda: "cifar10-slice")
-    monkeypatch.setattr(make, "spec_of", spec_of)
-    monkeypatch.setattr(make, "MODELS", {"resnet32": ("ResNet-32", 8), "lenet": ("LeNet", 10)})
-    for module in (groups, pairs, second_order):
-        monkeypatch.setattr(module, "all_cores", lambda: 1)
-    monkeypatch.setattr(pairs, "SMALL", 4)
-    yield Bench(CPU, 2, lambda text: None)
-    make.split_of.cache_clear()
 
 
 def line(group="steps", contender="TDR", baseline="plain step", ratio=1.5, **changes):
@@ -374,7 +350,17 @@ def test_files_are_written_only_of_a_run_of_all_groups(monkeypatch, tmp_path, ca
     bench.main([], 2, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"bench.csv", "bench.pdf", "bench.png"}
     with open(tmp_path / "bench.csv") as file:
-        assert [row["group"] for row in csv.DictReader(file)] == list(bench.GROUPS)
+        assert [row["group"] for row in csv.DictReader(file)] == list(bench.WHOLE)
+
+
+def test_a_group_apart_has_a_csv_of_its_own(monkeypatch, tmp_path, capsys):
+    for name in bench.GROUPS:
+        monkeypatch.setitem(groups.MEASUREMENTS, name, lambda bench, name=name: [line(group=name)])
+    assert [one.group for one in bench.main(["steps", "app-a"], 2, tmp_path)] == ["steps", "app-a"]
+    assert {path.name for path in tmp_path.iterdir()} == {"app-a.csv"}
+    assert [one.group for one in table.read(tmp_path / "app-a.csv")] == ["app-a"]
+    bench.main(list(bench.GROUPS), 2, tmp_path)
+    assert {one.group for one in table.read(tmp_path / "bench.csv")} == set(bench.WHOLE)
 
 
 def test_every_group_has_a_room_and_another_is_an_error():

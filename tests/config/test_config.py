@@ -195,9 +195,9 @@ REFUSED = {
         "did you mean 'mnist-lt'?",
     ),
     "claim about an unknown method": (
-        "better: tdr\n    worse: [er]",
-        "better: tdt\n    worse: [er]",
-        "claim accuracy-at-0.005",
+        "better: tdr\n    worse: [er_ren]",
+        "better: tdt\n    worse: [er_ren]",
+        "claim accuracy-against-er-at-its-own-rate",
     ),
     "not run without a reason": (
         "    reason: The labels of the radar images were never published.\n",

@@ -389,8 +389,3 @@ def test_lines_are_dashed_where_the_paper_has_no_such_method(figures: dict[str, 
     assert dashed == {
         "TDR": False, "Example reweighting": False, "No reweighting": True, "Hard weighting": True,
     }  # fmt: skip
-
-
-def test_the_footer_says_whose_values_are_shown(figures: dict[str, Figure]) -> None:
-    assert "budget; the printed values and the values of the authors' code)" in texts(figures["fig5"])
-    assert "budget; the values of the authors' code and variants of ours)" in texts(figures["er-collapse"])

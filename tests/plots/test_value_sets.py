@@ -33,7 +33,7 @@ def test_a_figure_names_whose_values_its_runs_have(root: Path) -> None:
     assert footer(root) == "scale: paper (nothing is cut); values of the authors' code"
     synthetic_records.make(root, "paper/tdr/mnist-4v9/rho0.005/tdr_p/seed0")
     assert footer(root) == (
-        "scale: paper (nothing is cut); values as printed in the paper: TDR; "
+        "scale: paper (nothing is cut); printed values: TDR; "
         "values of the authors' code: TDR, Example reweighting"
     )
 

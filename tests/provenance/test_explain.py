@@ -85,7 +85,7 @@ def test_class_weights_are_computed_again_from_the_traces(root: Path) -> None:
 
 
 def test_a_line_of_the_scorecard_is_explained_too(root: Path) -> None:
-    tree = explain("results/smoke/scorecard.csv", row="accuracy-at-0.005", root=root)
+    tree = explain("results/smoke/scorecard.csv", row="accuracy-at-0.005-code", root=root)
     (cell,) = tree["cells"]
     assert len(cell["runs"]) == 4
     assert cell["check"] == "computed again from these records, by the scorecard's own test: the same"

@@ -8,22 +8,16 @@ import json
 import math
 import re
 from collections import Counter, defaultdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
-from support import synthetic_records
+from support.curve_arithmetic import CurveArithmetic
 from support.project import ROOT
-from typer.testing import CliRunner
 
-from reweigh import scorecard
-from reweigh.cli import app
 from reweigh.config import files
-from reweigh.config.loading import load, written_out
-from reweigh.errors import ConfigError, ReweighError
-from reweigh.scorecard import readme
+from reweigh.config.loading import written_out
 
 RESULTS = ROOT / "results/paper"
 with open(RESULTS / "scorecard.csv", newline="") as file:
@@ -44,8 +38,17 @@ def cell(*names: str) -> dict[int, dict[str, Any]]:
 
 
 def values(metric: str, *names: str) -> dict[int, float]:
-    found = {seed: body["metrics"].get(metric) for seed, body in cell(*names).items()}
+    """A metric by seed, turned so that higher is better."""
+    found = {seed: known(body, metric) for seed, body in cell(*names).items()}
     return {seed: value for seed, value in sorted(found.items()) if value is not None}
+
+
+def known(body: dict[str, Any], metric: str) -> float | None:
+    if metric not in ("equal_opportunity_gap", "worst_group_tpr"):
+        return body["metrics"].get(metric)
+    tables = np.array(body["metrics"]["group_confusion"])
+    rates = tables[:, 1, 1] / tables[:, 1].sum(1)
+    return float(rates.min()) if metric == "worst_group_tpr" else -float(np.ptp(rates))
 
 
 def digits(value: float | None) -> str:
@@ -121,16 +124,19 @@ def t_test(sample: list[float], margin: float, sign: int = 1, step: float = 0.0)
             "for": sides[0], "against": sides[1]}  # fmt: skip
 
 
-def lost(body: dict[str, Any]) -> bool:
-    """Whether a run diverged or predicts one class, though it was trained."""
+def lost(body: dict[str, Any], metric: str = "") -> bool:
+    """Whether a run diverged or predicts one class, though it was trained; at its best epoch: beats no constant."""
     if body["status"] != "finished":
         return True
-    return bool(body["steps"]) and np.count_nonzero(np.sum(body["metrics"]["confusion"], axis=0)) <= 1
+    table = np.array(body["metrics"]["confusion"])
+    if metric == "best_epoch_test_accuracy" and body["metrics"][metric] > table.sum(1).max() / table.sum():
+        return False
+    return bool(body["steps"]) and np.count_nonzero(table.sum(0)) <= 1
 
 
-def degenerate(side: Side, *names: tuple[str, ...]) -> Side:
+def degenerate(side: Side, *names: tuple[str, ...], metric: str = "") -> Side:
     """A side without its test where all runs of a cell are lost."""
-    if not any(all(map(lost, cell(*one).values())) for one in names):
+    if not any(all(lost(body, metric) for body in cell(*one).values()) for one in names):
         return side
     return {**side, "low": None, "high": None, "statistic": None, "for": None, "against": None}
 
@@ -142,6 +148,9 @@ def step_of(metric: str, *names: str) -> float:
         table = np.array(body["metrics"]["confusion"])
         of = {"minority_recall": table[0].sum(), "minority_precision": table[:, 0].sum()}.get(metric, table.sum())
         steps.append(1 / of if of else 0.0)
+        if metric in ("equal_opportunity_gap", "worst_group_tpr"):
+            each = [1 / sum(group[1]) for group in body["metrics"]["group_confusion"]]
+            steps[-1] = max(each) if metric == "worst_group_tpr" else math.hypot(*each)
     return max(steps)
 
 
@@ -153,28 +162,46 @@ def greater(claim: dict[str, Any], settings: list[str], folder: tuple[str, str])
             ours, theirs = (values(metric, *one) for one in names)
             pairs = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
             step = math.hypot(*(step_of(metric, *one) for one in names))
-            sides.append(degenerate(t_test(pairs, claim.get("margin", 0.0), step=step), *names))
+            sides.append(degenerate(t_test(pairs, claim.get("margin", 0.0), step=step), *names, metric=metric))
     return sides
+
+
+def greater_on_average(claim: dict[str, Any], settings: list[str], folder: tuple[str, str]) -> list[Side]:
+    """Each seed by its average over the places, of which all must have it."""
+    metric, gains, steps, names = claim.get("metric", "test_accuracy"), defaultdict(list), [], []
+    contests = claim.get("pairs") or [(claim["better"], rival) for rival in claim["worse"]]
+    for setting in settings:
+        for pair in contests:
+            both = [(*folder, setting, name) for name in pair]
+            ours, theirs = (values(metric, *one) for one in both)
+            for seed in set(ours) & set(theirs):
+                gains[seed].append(ours[seed] - theirs[seed])
+            names += both
+            steps += [step_of(metric, *one) for one in both]
+    places = len(settings) * len(contests)
+    averages = [float(np.mean(found)) for _, found in sorted(gains.items()) if len(found) == places]
+    side = t_test(averages, claim.get("margin", 0.0), step=math.hypot(*steps) / places)
+    return [degenerate(side, *names, metric=metric)]
 
 
 def smaller_spread(claim: dict[str, Any], settings: list[str], folder: tuple[str, str]) -> list[Side]:
     """A t test on each seed's distance from the median of its cell, averaged over the settings."""
-    sides = []
+    sides, metric = [], claim.get("metric", "test_accuracy")
     for rival in claim["worse"]:
         names = [[(*folder, setting, name) for setting in settings] for name in (claim["better"], rival)]
-        found = [[values("test_accuracy", *one) for one in side] for side in names]
+        found = [[values(metric, *one) for one in side] for side in names]
         seeds = [sorted(set.intersection(*map(set, side))) for side in found]
         cells = [np.array([[one[seed] for seed in kept] for one in side])
                  for side, kept in zip(found, seeds, strict=True)]  # fmt: skip
         distances = [abs(one - np.median(one, 1, keepdims=True)).mean(0) for one in cells]
         tests = [scipy_stats.ttest_ind(*distances[::-1], alternative=side) for side in ("greater", "less")]
-        least = max(step_of("test_accuracy", *one) for side in names for one in side) ** 2 / 12
+        least = max(step_of(metric, *one) for side in names for one in side) ** 2 / 12
         variances = [max(one.var(axis=1, ddof=1).mean(), least) for one in cells]
         freedom, ratio = scipy_stats.f(*(len(kept) - 1 for kept in seeds)), variances[0] / variances[1]
         roots = [math.sqrt(ratio / q) for q in (1, freedom.ppf(0.975), freedom.ppf(0.025))]
         side = {"effect": roots[0], "low": roots[1], "high": roots[2], "statistic": tests[0].statistic,
                 "n": min(map(len, seeds)), "for": tests[0].pvalue, "against": tests[1].pvalue}  # fmt: skip
-        sides.append(degenerate(side, *(one for side in names for one in side)))
+        sides.append(degenerate(side, *(one for side in names for one in side), metric=metric))
     return sides
 
 
@@ -209,7 +236,8 @@ def weights_not_inverse_frequency(claim: dict[str, Any], settings: list[str], fo
     return sides
 
 
-ARITHMETIC = {one.__name__: one for one in (greater, smaller_spread, costs_more, weights_not_inverse_frequency)}
+WRITTEN = (greater, greater_on_average, smaller_spread, costs_more, weights_not_inverse_frequency)
+ARITHMETIC = {one.__name__: one for one in WRITTEN} | CurveArithmetic(RESULTS, cell, t_test).of()
 
 
 def expected_claims(paper: str) -> dict[str, tuple[Side, float | None, float | None, bool]]:
@@ -224,14 +252,14 @@ def expected_claims(paper: str) -> dict[str, tuple[Side, float | None, float | N
         assert claim.get("settings", settings) == settings
         sides = ARITHMETIC[claim["test"]](claim, settings, (paper, claim["experiment"]))
         tested = [side for side in sides if side["for"] is not None]
-        some_lost = len(tested) < len(sides)
+        some_lost = len(tested) < len(sides) and not any(side.get("untested") for side in sides)
         weakest = (
             next(side for side in sides if side["for"] is None)
             if some_lost
-            else max(sides, key=lambda side: side["for"])
+            else max(sides, key=lambda side: 2.0 if side["for"] is None else side["for"])
         )
         sided = (None, None)
-        if tested:
+        if tested and not any(side.get("untested") for side in sides):
             against = min(1.0, len(sides) * min(side["against"] for side in tested))
             sided = (1.0 if some_lost else weakest["for"], against)
         found[line["id"]] = ({**weakest, "n": min(side["n"] for side in sides)}, *sided, some_lost)
@@ -295,89 +323,3 @@ def test_the_csv_has_a_word_in_every_line_and_no_line_for_all() -> None:
     words = {"replicated", "better", "worse", "inconclusive", "degenerate", "not run", "not reported", "not judged"}
     words |= {"holds", "fails"}
     assert {line["verdict"] for line in LINES} <= words
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with made-up records of one table."""
-    root = synthetic_records.project(tmp_path_factory.mktemp("project"))
-    synthetic_records.fill(root, "paper", "tdr", "table3")
-    (root / "README.md").write_text("before\n<!-- scorecard -->\n<!-- /scorecard -->\nafter\n")
-    (root / "docs").mkdir()
-    (root / "docs/found.md").write_text("before\n<!-- decided -->\n<!-- /decided -->\nafter\n")
-    return root
-
-
-def test_the_command_prints_counts_and_writes_the_readme(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(project)
-    done = CliRunner().invoke(app, ["scorecard", "--scale", "paper", "--readme"])
-    assert done.exit_code == 0, done.output
-    with open(project / "results/paper/scorecard.csv", newline="") as file:
-        lines = list(csv.DictReader(file))
-    for kind in ("number", "claim"):
-        said = next(line for line in done.stdout.splitlines() if line.startswith(f"{kind}s: "))
-        counted = {word: int(count) for count, word in re.findall(r"(\d+) ([a-z ]+)", said)}
-        assert counted == Counter(line["verdict"] for line in lines if line["kind"] == kind)
-        assert not re.search(r"\d\.\d|%|mean|average|score ", said.partition(": ")[2])
-    text = (project / "README.md").read_text()
-    assert text.startswith("before\n<!-- scorecard -->\nVerdicts on published numbers")
-    assert text.endswith("<!-- /scorecard -->\nafter\n")
-    assert done.stdout.splitlines()[-2:] == ["README.md", "docs/found.md"]
-    found = (project / "docs/found.md").read_text()
-    shown = (*readme.DECIDED, "degenerate")
-    decided = [line for line in lines if line["kind"] == "claim" and line["verdict"] in shown]
-    assert found.count("| `tdr` |") == len(decided) and found.endswith("<!-- /decided -->\nafter\n")
-    counts = counts_of(lines)
-    for kind, words in (("number", readme.NUMBER_VERDICTS), ("claim", readme.CLAIM_VERDICTS)):
-        row = next(
-            row
-            for row in text.split("\n")
-            if row.startswith("| `tdr` | ") and row.count("|") == len(words) + 2 + (kind == "number")
-        )
-        cells = [int(part) for part in row.strip("| ").split("|")[1:]]
-        assert cells[: len(words)] == [counts["tdr", kind][word] for word in words]
-        assert sum(cells) == sum(counts["tdr", kind].values())
-
-
-def test_the_readme_shows_scale_paper_only_and_needs_its_markers(project: Path) -> None:
-    lines = scorecard.score(load(project), "paper", ["tdr"])
-    with pytest.raises(ConfigError, match="not quick"):
-        readme.write(lines.assign(scale="quick"), project)
-    (project / "README.md").write_text("<!-- scorecard -->\n")
-    with pytest.raises(ReweighError, match="<!-- /scorecard -->"):
-        readme.write(lines, project)
-    with pytest.raises(ReweighError, match="no column for the verdicts odd"):
-        readme.summary(lines.assign(verdict="odd"))
-
-
-def test_without_a_decided_claim_that_is_said(project: Path) -> None:
-    config = load(project)
-    lines = scorecard.score(config, "paper", ["tdr"])
-    assert readme.decided(config, lines.assign(verdict="not run")) == "No claim is decided yet."
-
-
-def test_found_gives_decided_claims_with_their_evidence(project: Path) -> None:
-    config = load(project)
-    lines = scorecard.score(config, "paper", ["tdr"])
-    name = "table3-tdr-beats-a-constant"
-    lines.loc[lines["id"] == name, ["effect", "effect_low", "effect_high", "n", "p_holm", "verdict"]] = (
-        0.0835, 0.0802, 0.0868, 5, 0.00002, "holds")  # fmt: skip
-    row = next(row for row in readme.decided(config, lines).split("\n") if "always naming the more frequent" in row)
-    assert row.startswith("| `tdr` | TDR predicts income better than always naming the more frequent label. *(ours)* |")
-    assert "| paired t test | +8.3 points | +8.0 to +8.7 points | 5 | < 0.0001 | **holds** | " in row
-    assert row.endswith(" against Constant predictor |")  # the notes that a reader must know, without rule and effects
-
-
-def test_what_is_degenerate_stands_in_readme_and_found_with_the_reason(project: Path) -> None:
-    config = load(project)
-    lines = scorecard.score(config, "paper", ["tdr"])
-    name, why = "table3-tdr-beats-a-constant", "5 of 5 runs of tdr predict one class"
-    rule = next(claim.rule for claim in config.paper("tdr").claims if claim.id == name)
-    note = f"rule: {rule}; TDR against Constant predictor; degenerate, sex against constant: {why}"
-    lines.loc[lines["id"] == name, ["verdict", "note"]] = ("degenerate", note)
-    found = readme.decided(config, lines)
-    row = next(row for row in found.split("\n") if "always naming the more frequent" in row)
-    assert row.endswith(f"| **degenerate** | TDR against Constant predictor; degenerate, sex against constant: {why} |")
-    said = readme.summary(lines)
-    assert f"* `tdr`, degenerate (`{name}`): {why}." in said
-    assert "| paper | holds | fails | inconclusive | degenerate | not run |" in said

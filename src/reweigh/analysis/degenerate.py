@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 DIVERGED, ONE_CLASS, UNMOVED = "diverged", "predict one class", "did not move"
+BEST = "best_epoch_"  # of the names of metrics
 EVALUATIONS = 3  # fewer may agree by chance
 FALL = 0.01  # the share of its training loss that a run which learns anything loses at least
 
@@ -27,6 +28,18 @@ def lost(body: dict[str, Any]) -> str:
     if int((predicted > 0).sum()) <= 1:
         return ONE_CLASS
     return UNMOVED if _unmoved(body["curves"]) else ""
+
+
+def lost_at_best(body: dict[str, Any]) -> str:
+    """Why the best epoch of a run decides nothing: as `lost`, but a run may have been better before it ended.
+
+    One that predicts one class at its end counts if its best epoch beats the prediction of any one class.
+    """
+    if (why := lost(body)) != ONE_CLASS:
+        return why
+    sizes = np.asarray(body["metrics"]["confusion"]).sum(1)
+    best = [value for name, value in body["metrics"].items() if name.startswith(BEST) and value is not None]
+    return "" if best and best[0] > sizes.max() / sizes.sum() else ONE_CLASS
 
 
 def _unmoved(curves: dict[str, list[Any]]) -> bool:

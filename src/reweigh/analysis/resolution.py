@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from reweigh.analysis.groups import POSITIVE
+
 CLOCK = 1e-3  # seconds: what starting and stopping a clock beside asynchronous work is worth
 FLOAT32 = 2.0**-23  # relative: what is logged in 32 bits
 
@@ -26,6 +28,9 @@ def resolution(body: dict[str, Any], metric: str) -> float:
         return _step(predicted[0])
     if metric == "balanced_accuracy":
         return math.hypot(*map(_step, sizes)) / max(1, int((sizes > 0).sum()))
+    if metric in ("equal_opportunity_gap", "worst_group_tpr") and (tables := found.get("group_confusion")):
+        positives = [_step(sum(table[POSITIVE])) for table in tables]
+        return math.hypot(*positives) if metric == "equal_opportunity_gap" else max(positives)
     measured = [count for name, count in found.items() if name.endswith("_size") and count]
     return _step(measured[0] if measured else table.sum())
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from reweigh import stats
 from reweigh.analysis.degenerate import ONE_CLASS, lost
+from reweigh.analysis.groups import group_rates
 from reweigh.analysis.published import published
 from reweigh.config.files import CONFIG
 from reweigh.config.grid import Config
@@ -29,7 +30,7 @@ from reweigh.records.lineage import value_of
 
 METRICS = (
     "test_accuracy", "balanced_accuracy", "minority_recall", "minority_precision", "best_epoch_test_accuracy",
-    "validation_accuracy",
+    "validation_accuracy", "worst_group_tpr", "equal_opportunity_gap",
 )  # fmt: skip
 COSTS = ("seconds", "gpu_seconds", "peak_bytes", "steps")
 
@@ -72,7 +73,7 @@ def table(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
             "run": run,
             **RunName.parse(run)._asdict(),
             "status": body["status"],
-            **{name: body["metrics"].get(name) if body["status"] == "finished" else None for name in METRICS},
+            **{name: known.get(name) for name in METRICS},
             **{name: body.get(name) for name in COSTS},
             "device": body["device"]["name"],
             "packed": body["device"]["kind"] == "cuda" and body["device"]["runs_at_once"] > 1,
@@ -82,12 +83,18 @@ def table(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
             "digest": body["digest"],
         }
         for run, body in records.items()
+        for known in [_known_metrics(body)]
     ]
     columns = ["run", *RunName._fields, "status", *METRICS, *COSTS, "device", "packed", "runs_at_once", "lost",
                "collapsed", "digest"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns).astype(
         {**dict.fromkeys(METRICS, float), "packed": bool, "collapsed": bool}
     )
+
+
+def _known_metrics(body: dict[str, Any]) -> dict[str, Any]:
+    """What a record states of a run that finished, and what follows from its counts by group."""
+    return body["metrics"] | group_rates(body["metrics"]) if body["status"] == "finished" else {}
 
 
 def load_cells(config: Config, cells: Iterable[str]) -> pd.DataFrame:

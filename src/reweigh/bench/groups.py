@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 import reweigh.bench.contenders as make
+from reweigh.bench.appendix_a import appendix_a
 from reweigh.bench.entries import entries
 from reweigh.bench.gpu import graphs
 from reweigh.bench.measure import Bench, Contender, Stopwatch, advance, all_cores
@@ -301,6 +302,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], list[Line]]] = {
     "throughput": throughput,
     "steps": steps,
     "hypergradients": lambda bench: hypergradients(bench) + routes(bench),
+    "app-a": appendix_a,
     "bookkeeping": bookkeeping,
     "graphs": graphs,
     "grid": dry_runs,

@@ -3,6 +3,7 @@
 import csv
 import functools
 import platform
+import re
 import subprocess
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
@@ -12,6 +13,7 @@ from typing import Any
 from reweigh.bench.entries import cycle_of
 
 CSV = Path("results") / "bench" / "bench.csv"
+ROW = re.compile(r"^\| ([^|]+) \| ([^|]+) \| ([^|]*) \| [0-9.]+ ×[^|]*\|$", re.MULTILINE)  # of docs/speed.md
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,42 @@ def report(lines: list[Line]) -> str:
         cost = f"{line.milliseconds:10.2f} ms {ratio:9} {spread:16} {memory:11}"
         text.append(f"  {line.contender:58} {cost} {line.note}".rstrip())
     return "\n".join(text)
+
+
+def ratio_text(line: Line) -> str:
+    """A ratio with its quartiles, as docs/speed.md shows it.
+
+    >>> ratio_text(Line("", "", "", "", "", 1.0, 0.99281, 0.980568, 1.00712, None, 5, 1, "fp32"))
+    '0.993 × (0.981 to 1.01)'
+    """
+    spread = "" if line.q1 is None else f" ({line.q1:.3g} to {line.q3:.3g})"
+    return f"{line.ratio:.3g} ×{spread}"
+
+
+def with_measured(text: str, lines: Iterable[Line]) -> str:
+    """A page with the times of the rows `| contender | baseline | part of the group | time |` as `lines` have them.
+
+    Raises ValueError for a row of which there is no line, or several.
+    """
+    known = list(lines)
+
+    def measured(row: re.Match[str]) -> str:
+        name, baseline, part = (cell.strip() for cell in row.groups())
+        found = [one for one in known if (one.contender, one.baseline) == (name, baseline) and part in one.group]
+        if len(found) != 1:
+            raise ValueError(f"{len(found)} lines of the bench are {name!r} against {baseline!r} in {part!r}")
+        return f"| {name} | {baseline} | {part} | {ratio_text(found[0])} |"
+
+    return ROW.sub(measured, text)
+
+
+def whole_table(lines: Iterable[Line]) -> str:
+    """Every ratio to something else as a table for docs/speed.md, with the model or group that it is of."""
+    rows = ["| what | of | in | time |  |", "| --- | --- | --- | --- | --- |"]
+    for line in (line for line in lines if line.contender != line.baseline):
+        where = re.split(r"[,:] ", line.group, maxsplit=1)[-1]
+        rows.append(f"| {line.contender} | {line.baseline} | {where} | {ratio_text(line)} | {line.note} |")
+    return "\n".join(rows)
 
 
 @functools.cache

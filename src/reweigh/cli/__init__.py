@@ -285,12 +285,15 @@ def bench(
         list[str] | None,
         typer.Argument(
             metavar="GROUP...",
-            help="packed, throughput, steps, hypergradients, bookkeeping, graphs (GPU), grid; all if none is named",
+            help="packed, throughput, steps, hypergradients, bookkeeping, graphs (GPU), grid; all of these if none is "
+            "named; app-a",
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=2, help="Rounds; in each, the contenders of a group take turns.")] = 7,
 ) -> None:
     """Time training on this machine (minutes). If all groups run, a csv and a figure are written to results/bench.
+
+    app-a times what Appendix A of TDR says of cost, and has a csv of its own there.
 
     [dim]reweigh bench steps --rounds 5[/dim]
     """

@@ -235,6 +235,14 @@ class Claim(Frozen):
         "minority_weighs_more",
         "costs_more",
         "costs_at_most",
+        "reaches_in_fewer_epochs",
+        "reaches_in_less_time",
+        "group_ahead",
+        "below",
+        "weights_near_equal",
+        "weights_grow_more",
+        "weights_grow_less",
+        "collapses_less",
     ]
     experiment: Name
     settings: list[Name] | None = None
@@ -244,6 +252,8 @@ class Claim(Frozen):
     pairs: list[Pair] = []
     by: Name | None = None
     margin: float = 0.0
+    level: float | None = None
+    groups: list[int] = []
     rule: str
 
     @model_validator(mode="after")
@@ -252,6 +262,10 @@ class Claim(Frozen):
             raise ValueError("a claim has either better and worse, or pairs")
         if (self.by is not None) != (self.test == "explained_by"):
             raise ValueError("explained_by, and no other test, needs by: the method that explains")
+        if (self.level is not None) != self.test.startswith("reaches_"):
+            raise ValueError("a test of when a level is reached, and no other, needs level: a value of its metric")
+        if bool(self.groups) != (self.test == "group_ahead") or len(self.groups) not in (0, 2):
+            raise ValueError("group_ahead, and no other test, needs groups: the one that is ahead, and the other")
         return self
 
     @property

@@ -27,6 +27,8 @@ def _check_claim(where: str, paper: Paper, claim: Claim) -> None:
     for setting in claim.settings or ():
         lookup("setting", setting, experiment.settings, where)
     lookup("metric", claim.metric, metrics.RECORDED, where)
+    if claim.groups and (experiment.split is None or experiment.split.kind != "groups"):
+        raise ConfigError(f"{where}: test group_ahead compares groups, and {claim.experiment} is not split by groups")
     if claim.test == "grows" and len(claim.settings or experiment.settings) != 2:
         raise ConfigError(f"{where}: test grows compares two settings; name two, the one with the smaller gain first")
 

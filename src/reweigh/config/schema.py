@@ -84,6 +84,7 @@ def _value(plain: dict[str, Any]) -> dict[str, Any]:
     if isinstance(plain.get("additionalProperties"), dict):
         plain = {**plain, "additionalProperties": _value(plain["additionalProperties"])}
         plain.pop("propertyNames", None)  # a name may have the field of a grid
+    plain = _items(plain)
     about: dict[str, Any] = {key: plain[key] for key in ("title", "default") if key in plain}
     bare = {key: value for key, value in plain.items() if key not in about}
     sourced = {
@@ -93,3 +94,11 @@ def _value(plain: dict[str, Any]) -> dict[str, Any]:
         "additionalProperties": False,
     }
     return {**about, "anyOf": [bare, sourced, *_refs("WithField", "Like")]}
+
+
+def _items(plain: dict[str, Any]) -> dict[str, Any]:
+    """The same with lists whose items may have the field of a grid, as in `worse: ["{rival}"]`."""
+    plain = {**plain, **({"anyOf": [_items(one) for one in plain["anyOf"]]} if "anyOf" in plain else {})}
+    if not isinstance(plain.get("items"), dict):
+        return plain
+    return {**plain, "items": {"anyOf": [_items(plain["items"]), *_refs("WithField")]}}

@@ -18,7 +18,8 @@ from reweigh.plots.style import BAND, Legend, empty, entry_of, finish, letter, m
 
 DASHED = (0, (4, 2))
 SHOWS = "bars: 95 % interval (Student t), dots: single seeds"
-LOGARITHMIC = "\n(logarithmic in what is missing to 1)"
+LOGARITHMIC = "\n(logarithmic in 1 − accuracy)"
+HEIGHT = 2.5  # inches: of the panels
 STEP, REACH = 0.1, 0.42  # of settings' distance: between methods, and what all methods of a setting may take
 
 
@@ -86,7 +87,7 @@ def draw(
     """
     titles = [one.title for one in chosen(material, rows["experiment"].iloc[0], panels)]
     by_panel = [lines for _, lines in rows.groupby("panel")] if panels else [rows]
-    picture = sheet(3.5, width=7.0 if len(by_panel) > 1 else 4.8)
+    picture = sheet(width=7.0 if len(by_panel) > 1 else 4.8)
     drawn = picture.subplots(1, len(by_panel), sharey=True, squeeze=False)[0]
     for place, (axes, title, lines) in enumerate(zip(drawn, titles, by_panel, strict=True)):
         panel(axes, material, lines, f"{ylabel}{LOGARITHMIC if errors else ''}" if place == 0 else "")
@@ -94,7 +95,7 @@ def draw(
             letter(axes, LETTERS[place], title)
     vertical(drawn, material, rows, errors)
     shows = seeds_text(rows, SHOWS)
-    finish(picture, material, shows, missing_notes(material, rows), legend(material, by_panel))
+    finish(picture, material, shows, missing_notes(material, rows), legend(material, by_panel), panels=HEIGHT)
     return Figure(picture, rows)
 
 

@@ -159,9 +159,9 @@ def _footer(width: float, material: Material, texts: list[str]) -> list[tuple[st
 
 
 VALUE_SETS = {
-    "printed": "values as printed in the paper",
+    "printed": "printed values",
     "code": "values of the authors' code",
-    "ours": "values of our own",
+    "ours": "values of ours",
 }
 
 

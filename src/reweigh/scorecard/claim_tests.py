@@ -4,7 +4,7 @@ A place is a setting and a rival at which the claim must be true. `TESTS` has ev
 it in the config. A module with more of them has a `TESTS` of its own, which is merged into the one here.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -14,7 +14,8 @@ from reweigh.analysis.degenerate import degenerate
 from reweigh.analysis.resolution import FLOAT32, ratio_resolution
 from reweigh.analysis.tables import class_weights, inverse_frequency_correlation, majority_and_minority_weights
 from reweigh.config.grid import Config
-from reweigh.scorecard.evidence import Evidence
+from reweigh.scorecard import curve_tests
+from reweigh.scorecard.evidence import Evidence, cost_pairs
 from reweigh.stats import Comparison
 
 Test = Callable[[Evidence], list[Comparison]]
@@ -58,7 +59,7 @@ def smaller_spread(evidence: Evidence) -> list[Comparison]:
         ours, others = ([evidence.scores(cell).to_dict() for cell in side] for side in sides)
         cells = [cell for side in sides for cell in side]
         step = max(map(evidence.resolution, cells), default=0.0)
-        whys = dict.fromkeys(why for cell in cells if (why := degenerate(cell)))
+        whys = dict.fromkeys(why for cell in cells if (why := degenerate(evidence.read(cell))))
         comparisons.append(stats.undecided(stats.spread_ratio(ours, others, rival, step), ", ".join(whys)))
     return comparisons
 
@@ -104,17 +105,6 @@ def costs_more(evidence: Evidence) -> list[Comparison]:
         costs, others = (rows["seconds"] / rows["steps"] for rows in (ours, theirs))
         comparisons.append(stats.cost_ratio(costs, others, evidence.claim.margin or 1.0, label, step))
     return comparisons
-
-
-def cost_pairs(evidence: Evidence) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame, pd.Series]]:
-    """Every place, and which of its pairs of runs say something of cost: on one device, with equally many beside them.
-
-    Runs that shared a GPU say nothing: their seconds are shares of the time of all.
-    """
-    for label, ours, theirs in evidence.pairs():
-        comparable = (ours["device"] == theirs["device"]) & (ours["seconds"] > 0) & (theirs["seconds"] > 0)
-        comparable &= (ours["runs_at_once"] == theirs["runs_at_once"]) & ~(ours["packed"] | theirs["packed"])
-        yield label, ours, theirs, comparable & (ours["steps"] > 0) & (theirs["steps"] > 0)
 
 
 def costs_at_most(evidence: Evidence) -> list[Comparison]:
@@ -166,8 +156,9 @@ def correlations(evidence: Evidence, setting: str) -> list[tuple[float | None, f
     return correlations
 
 
-DIFFERENCES = ("greater", "greater_on_average", "grows", "within", "explained_by")  # tests whose effect is a difference
-COSTS = ("costs_more", "costs_at_most")  # tests of what a step costs
+# Tests whose effect is a difference; tests of time, for which runs must be comparable.
+DIFFERENCES = ("greater", "greater_on_average", "grows", "within", "explained_by", *curve_tests.DIFFERENCES)
+COSTS = ("costs_more", "costs_at_most", "reaches_in_less_time")
 
 TESTS: dict[str, Test] = {
     "greater": greater,
@@ -180,4 +171,5 @@ TESTS: dict[str, Test] = {
     "costs_at_most": costs_at_most,
     "weights_not_inverse_frequency": weights_not_inverse_frequency,
     "minority_weighs_more": minority_weighs_more,
+    **curve_tests.TESTS,
 }

@@ -117,7 +117,7 @@ def _note(evidence: Evidence, comparisons: list[Comparison]) -> str:
     the official ones. Which methods are compared stands first, by their titles, which name the value set.
     """
     claim, notes = evidence.claim, [f"rule: {evidence.claim.rule}", _compared(evidence)]
-    if len(comparisons) > 1:
+    if len(comparisons) > 1 or claim.level is not None:  # a label says which runs never reach a level
         sign = "+" if claim.test in DIFFERENCES else ""  # ratios and correlations have none
         effects = (f"{_effect(place.effect, sign)} at {place.label}" for place in comparisons)
         notes.append(f"effects: {', '.join(effects)}")

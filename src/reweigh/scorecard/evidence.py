@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from reweigh import metrics, stats
-from reweigh.analysis.degenerate import degenerate
+from reweigh.analysis.degenerate import BEST, degenerate, lost_at_best
 from reweigh.analysis.resolution import resolution
 from reweigh.config.grid import Config
 from reweigh.config.models import Claim
@@ -83,6 +83,12 @@ class Evidence:
 
     # --- what decides nothing ---
 
+    def read(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The runs with `lost` as the claim's metric sees it: one that collapsed may have had a best epoch before."""
+        if not self.claim.metric.startswith(BEST):
+            return rows
+        return rows.assign(lost=[lost_at_best(self.records[run]) if run in self.records else "" for run in rows["run"]])
+
     def judged(self, comparison: Comparison, *sides: pd.DataFrame) -> Comparison:
         """A comparison of the runs of these sides; degenerate where those of one decide nothing (see `degenerate`)."""
         return stats.undecided(comparison, self.why_degenerate(*sides))
@@ -94,5 +100,16 @@ class Evidence:
         """
         scored = [set(rows.index[rows[self.claim.metric].notna()]) for rows in sides if self.claim.metric in rows]
         compared = set.intersection(*scored) if scored else set()
-        whys = (degenerate(rows) or degenerate(rows[rows.index.isin(compared)]) for rows in sides)
+        whys = (degenerate(rows) or degenerate(rows[rows.index.isin(compared)]) for rows in map(self.read, sides))
         return ", ".join(dict.fromkeys(why for why in whys if why))
+
+
+def cost_pairs(evidence: Evidence) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame, pd.Series]]:
+    """Every place, and which of its pairs of runs say something of cost: on one device, with equally many beside them.
+
+    Runs that shared a GPU say nothing: their seconds are shares of the time of all.
+    """
+    for label, ours, theirs in evidence.pairs():
+        comparable = (ours["device"] == theirs["device"]) & (ours["seconds"] > 0) & (theirs["seconds"] > 0)
+        comparable &= (ours["runs_at_once"] == theirs["runs_at_once"]) & ~(ours["packed"] | theirs["packed"])
+        yield label, ours, theirs, comparable & (ours["steps"] > 0) & (theirs["steps"] > 0)

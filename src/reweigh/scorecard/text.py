@@ -38,6 +38,14 @@ TEST_NAMES = {
     "costs_at_most": "t test of logarithms of paired ratios",
     "weights_not_inverse_frequency": "one-sample t test of correlations",
     "minority_weighs_more": "one-sample t test of ratios",
+    "reaches_in_fewer_epochs": "t test of logarithms of paired ratios",
+    "reaches_in_less_time": "t test of logarithms of paired ratios",
+    "group_ahead": "one-sample t test of differences of two groups",
+    "below": "one-sample t test",
+    "weights_near_equal": "one-sample t test of distances",
+    "weights_grow_more": "one-sample t test of slopes",
+    "weights_grow_less": "one-sample t test of slopes",
+    "collapses_less": "t test of differences of shares, averaged over places",
 }
 
 

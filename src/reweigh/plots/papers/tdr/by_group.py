@@ -5,13 +5,13 @@ from typing import Any
 
 import pandas as pd
 
+from reweigh.analysis.groups import true_positive_rates
 from reweigh.analysis.rows import (
     CLASS_WEIGHT,
     GROUP_ACCURACY,
     GROUP_RECALL,
     GROUPS,
     NUMBERS,
-    POSITIVE,
     Row,
     cell_names,
     summary_row,
@@ -72,10 +72,8 @@ def _of_group(body: dict[str, Any], metric: str, group: int) -> float | None:
     metrics = body["metrics"]
     if body["status"] != "finished":
         return None
-    if metric == GROUP_ACCURACY:
-        return None if metrics.get(metric) is None else float(metrics[metric][group])
-    counts = metrics["group_confusion"][group][POSITIVE] if metrics.get("group_confusion") else [0]
-    return counts[POSITIVE] / sum(counts) if sum(counts) else None
+    shares = metrics.get(metric) if metric == GROUP_ACCURACY else true_positive_rates(metrics)
+    return None if shares is None else float(shares[group])
 
 
 def _weights(material: Material, cell: tuple[str, str, str]) -> list[Line]:
