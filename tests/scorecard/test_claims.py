@@ -147,14 +147,16 @@ def test_lines_say_what_is_degenerate_and_their_p_is_not_corrected_for(tmp_path:
         synthetic_records.make(root, run.format("tdr"), test_accuracy=0.9 + 0.01 * seed)
         synthetic_records.make(root, run.format("er"), **(collapsed if name in ("rho0.005", "rho0.1") else {}))
     lines = scorecard.score(load(root), "paper", ["tdr"]).set_index("id")
-    line = lines.loc["accuracy-at-0.005"]
+    line = lines.loc["accuracy-at-0.005-code"]
     assert line["verdict"] == "degenerate" and pd.isna(line["p"]) and pd.isna(line["p_holm"])
     assert "degenerate, rho0.005 against er: 5 of 5 runs of er predict one class" in line["note"]
-    every = lines.loc["accuracy-at-every-ratio"]
+    every = lines.loc["accuracy-at-every-ratio-code"]
     assert every["verdict"] == "degenerate" and every["effect"] == pytest.approx(0.42)
     assert "degenerate, rho0.1 against er: 5 of 5 runs of er predict one class" in every["note"]
     assert every["note"].endswith("10 of 20 runs of er predict one class")
-    assert not {"holds", "fails"} & set(lines.loc[["accuracy-at-0.005", "accuracy-at-every-ratio"], "verdict"])
+    assert not {"holds", "fails"} & set(
+        lines.loc[["accuracy-at-0.005-code", "accuracy-at-every-ratio-code"], "verdict"]
+    )
     known = lines[(lines["kind"] == "claim") & lines["p"].notna()]
     assert known["p_holm"].tolist() == pytest.approx(stats.holm(known["p"].tolist()))
 
