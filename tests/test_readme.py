@@ -32,53 +32,129 @@ def test_the_readme_is_five_minutes():
     assert len(README.splitlines()) <= 200
 
 
-@pytest.mark.parametrize(
-    ("figure", "begins"),
-    [("fig5", "Test accuracy on MNIST 4 against 9,"), ("fig6", "Test accuracy on long-tailed MNIST,")],
-)
-def test_a_table_of_results_is_what_the_figure_shows(figure, begins):
+TABLES = {  # how the line above a table of docs/found.md begins -> the figure, its metric and experiment
+    "Test accuracy on MNIST 4 against 9, by imbalance ratio ρ (fours / nines)": ("fig5", "test_accuracy", "mnist-4v9"),
+    "Test accuracy on MNIST 4 against 9, by imbalance ratio ρ, at the": ("fig5", "test_accuracy", "mnist-4v9"),
+    "What collapses example reweighting": ("er-collapse", "test_accuracy", "mnist-4v9"),
+    "How much is the size of the loss": ("loss-scale", "test_accuracy", "mnist-4v9"),
+    "Mean weight of a batch in the last epoch": ("loss-scale", "effective_weight", "mnist-4v9"),
+    "Test accuracy on long-tailed MNIST": ("fig6", "test_accuracy", "mnist-lt"),
+}
+
+
+@pytest.mark.parametrize("begins", TABLES)
+def test_a_table_of_results_is_what_the_figure_shows(begins):
     """Each cell is the mean in the figure's csv, to three decimals."""
+    figure, metric, experiment = TABLES[begins]
     with open(ROOT / f"figures/paper/tdr/{figure}.csv") as file:
-        rows = [row for row in csv.DictReader(file) if not row["seed"] and row["metric"] == "test_accuracy"]
-    shown = {(row["value"], row["title"]): row["mean"] for row in rows}
+        rows = [row for row in csv.DictReader(file) if not row["seed"] and row["metric"] == metric]
+    shown = {(row["value"], row["title"]): row["mean"] for row in rows if row["experiment"] == experiment}
     (_, *titles), *rows = table(FOUND.split(begins)[1])
-    assert len(rows) == 4
+    assert len(rows) == 4 and len(titles) >= 4
     for value, *cells in rows:
         for title, cell in zip(titles, cells, strict=True):
-            mean = shown[value, title]
+            mean = shown.get((value, title))
             assert cell == (f"{float(mean):.3f}" if mean else "not run"), (value, title)
+
+
+def words(text):
+    """The text in one line."""
+    return " ".join(text.split())
 
 
 def test_the_numbers_in_the_prose_are_those_of_the_figures():
     digits, tail = means("figures/paper/tdr/fig5.csv"), means("figures/paper/tdr/fig6.csv")
     adult = means("figures/paper/tdr/table3.csv")
-    told = README.split("## What we found")[1].split("<!--")[0]
-    for text in (told, FOUND):
-        for ratio in ("0.02", "0.005"):
-            assert f"{tail[ratio, 'none']:.3f} against {tail[ratio, 'tdr']:.3f}" in text
-        rivals = [(ratio, method) for ratio in ("0.1", "0.05", "0.02", "0.005") for method in ("tdr", "hard")]
-        assert all(tail[ratio, "none"] > tail[ratio, method] for ratio, method in rivals)
-        assert f"{digits['0.005', 'tdr']:.3f}" in text and f"{digits['0.005', 'hard']:.3f}" in text
-        both = {f"{mean:.3f}" for (_, method), mean in adult.items() if method in ("tdr", "none")}
-        assert len(both) == 1 and f"{both.pop()} each" in text
+    told = words(README.split("## What we found")[1].split("<!--")[0])
+    pair = f"{digits['0.005', 'tdr_p']:.3f} against {digits['0.005', 'er_p']:.3f} at 0.005"
+    assert f"{digits['0.02', 'tdr_p']:.3f} against {digits['0.02', 'er_p']:.3f} at ρ = 0.02" in told and pair in told
+    for text in (told, words(FOUND)):
+        assert f"{tail['0.005', 'none']:.3f} against {tail['0.005', 'tdr']:.3f}" in text
+        assert f"{adult['sex', 'tdr_p']:.3f} each" in text
+    assert f"{adult['sex', 'tdr_p']:.3f}" == f"{adult['sex', 'none_p']:.3f}"
+    assert f"{adult['sex', 'tdr']:.3f}" == f"{adult['sex', 'none']:.3f}"
+    assert f"{adult['sex', 'tdr']:.3f} each at the code's" in words(FOUND)
+    ratios = [(ratio, method) for ratio in ("0.1", "0.05", "0.02", "0.005") for method in ("tdr", "hard")]
+    assert all(tail[ratio, "none"] > tail[ratio, method] for ratio, method in ratios)
 
 
-def ends(setting, method):
-    """How the runs of a cell of long-tailed MNIST ended: diverged, with one class predicted, or otherwise."""
-    bodies = [
-        json.loads(path.read_text())
-        for path in (ROOT / f"results/paper/tdr/mnist-lt/{setting}").glob(f"{method}/*.json")
-    ]
+def points(line):
+    """A difference of accuracies with its interval, as the pages write it."""
+    effect, low, high = (f"{100 * line[key]:+.1f}".replace("-", "−") for key in ("effect", "effect_low", "effect_high"))
+    return f"{effect} points ({low} to {high}, n = {line['n']})"
+
+
+def ratio(line):
+    """A ratio with its interval, as the pages write it."""
+    effect, low, high = (f"{line[key]:.3g}" for key in ("effect", "effect_low", "effect_high"))
+    return f"{effect} × ({low} to {high}, n = {line['n']})"
+
+
+SAID = {  # claim -> how its effect is written, and whether the README says it too
+    "accuracy-at-0.005": (points, True),
+    "accuracy-at-0.005-code-best": (points, False),
+    "reaches-0.85-in-fewer-epochs-code": (ratio, True),
+    "reaches-0.85-in-less-time-code": (ratio, False),
+    "plain-beats-tdr-on-the-long-tail": (points, True),
+    "er-costs-t_in-times-tdr": (ratio, False),
+    "er-costs-t_in-times-tdr-code": (ratio, False),
+}
+
+
+@pytest.fixture(scope="module")
+def claims():
+    """The claims of TDR at scale paper, by id."""
+    lines = score(load(ROOT), "paper", ["tdr"])
+    return {row["id"]: row for row in lines[lines["kind"] == "claim"].to_dict("records")}
+
+
+@pytest.mark.parametrize("claim", SAID)
+def test_an_effect_in_the_prose_is_that_of_the_declared_test(claims, claim):
+    write, in_readme = SAID[claim]
+    for text in (FOUND, README) if in_readme else (FOUND,):
+        assert write(claims[claim]) in words(text)
+
+
+def test_verdicts_in_the_prose_are_those_of_the_declared_tests(claims):
+    verdicts = {name: line["verdict"] for name, line in claims.items()}
+    undecided = ("accuracy-at-0.005", "accuracy-at-every-ratio", "steadier", "weights-are-not-inverse-frequency-code")
+    assert {verdicts[name] for name in undecided} == {"inconclusive"}
+    degenerate = ("accuracy-at-0.005-code", "recall-at-0.005-code", "accuracy-at-every-ratio-code", "steadier-code")
+    assert {verdicts[name] for name in degenerate} == {"degenerate"}
+    failing = (
+        "reaches-0.85-in-fewer-epochs",
+        "reaches-0.85-in-fewer-epochs-code",
+        "poor-accuracy-on-women",
+        "tpr-equal",
+    )
+    assert {verdicts[name] for name in (*failing, "er-costs-t_in-times-tdr")} == {"fails"}
+    assert (
+        verdicts["weights-on-adult-stay-near-half"] == verdicts["weights-grow-with-inverse-frequency-code"] == "holds"
+    )
+
+
+def ends(experiment, setting, method):
+    """How the runs of a cell ended: diverged, with one class predicted, or otherwise."""
+    paths = (ROOT / f"results/paper/tdr/{experiment}/{setting}").glob(f"{method}/*.json")
+    bodies = [json.loads(path.read_text()) for path in paths]
     tables = [np.array(body["metrics"]["confusion"]) if body["metrics"]["confusion"] else None for body in bodies]
     return Counter("diverged" if table is None else "one" if table.any(0).sum() == 1 else "more" for table in tables)
 
 
 def test_what_is_said_of_runs_that_collapsed_is_so():
-    ratios = ("rho0.1", "rho0.05", "rho0.02", "rho0.005")
-    assert sum((ends(ratio, "er") for ratio in ratios), Counter()) == {"one": 17, "diverged": 1, "more": 2}
-    assert "Of 20 runs of example reweighting 17 predict one class and one diverged" in " ".join(FOUND.split())
-    assert ends("rho0.005", "hard") == {"one": 2, "more": 3}
-    assert "of five with fixed weights at ρ = 0.005 two predict one class" in " ".join(FOUND.split())
+    ratios, found, told = ("rho0.1", "rho0.05", "rho0.02", "rho0.005"), words(FOUND), words(README)
+    on_digits, on_tail = (
+        sum((ends(experiment, name, "er") for name in ratios), Counter()) for experiment in ("mnist-4v9", "mnist-lt")
+    )
+    assert on_digits == {"one": 19, "diverged": 1} and on_tail == {"one": 17, "diverged": 1, "more": 2}
+    assert "predicts one class in 19 of 20 runs, and one diverged" in found
+    assert "19 of its 20 runs predict one class, one diverged" in told
+    assert "Of 20 runs of example reweighting 17 predict one class and one diverged" in found
+    assert ends("mnist-lt", "rho0.005", "hard") == {"one": 2, "more": 3}
+    assert "of five with fixed weights at ρ = 0.005 two predict one class" in found
+    assert sum((ends("mnist-4v9", name, "er_p") for name in ratios), Counter()) == {"more": 20}
+    assert ends("mnist-4v9", "rho0.005", "tdr_p") == {"one": 1, "more": 4}
+    assert "One of five TDR runs ends by predicting one class" in found
 
 
 def test_what_is_said_of_absgd_is_what_its_config_has():

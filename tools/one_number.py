@@ -150,7 +150,7 @@ def _curves(axes: Axes, curves: dict[str, list[list[Any]]]) -> None:
             ms=6 if main else 4,
             label=label,
         )
-    axes.set(xlim=(-0.15, 3.25), ylim=(LEAST, 0.9), xticks=range(4), xticklabels=[row[0] for row in curves["tdr_p"]])
+    axes.set(xlim=(-0.15, 3.25), ylim=(LEAST, 3), xticks=range(4), xticklabels=[row[0] for row in curves["tdr_p"]])
     axes.set_xlabel("imbalance ratio ρ = number of fours / number of nines", color=INK)
     axes.set_yscale("log")
     ticks = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
