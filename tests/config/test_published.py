@@ -97,9 +97,9 @@ def test_a_printed_metric_maps_only_to_one_that_is_judged_as_it_is(with_numbers)
 
 
 def test_a_claim_about_an_unknown_metric_is_refused(with_numbers):
-    replace(with_numbers, "    metric: minority_recall", "    metric: minority_recal", "config/papers/tdr/claims.yaml")
+    replace(with_numbers, "    metric: minority_recall", "    metric: minority_recal", "config/papers/tdr/claims")
     with pytest.raises(
-        ConfigError, match=r"claims.yaml:\d+: claim .*unknown metric 'minority_recal'; did you mean 'min"
+        ConfigError, match=r"claims/mnist-figures.yaml:\d+: claim .*unknown metric 'minority_recal'; did you mean 'min"
     ):
         load(with_numbers)
 

@@ -289,7 +289,7 @@ def test_groups_are_compared_where_there_are_groups(tmp_path):
     from support import synthetic_records
 
     root = synthetic_records.project(tmp_path / "project")
-    path = root / "config/papers/tdr/claims.yaml"
+    path = root / "config/papers/tdr/claims/other-data.yaml"
     text = path.read_text()
     head, claim, tail = text.partition('    id: "poor-accuracy-on-women{v[tag]}"')
     path.write_text(head + claim + tail.replace("experiment: adult", "experiment: mnist-4v9", 1))
