@@ -228,7 +228,7 @@ def test_tables_at_scale_quick_say_what_their_numbers_are(root: Path) -> None:
     assert "one seed has no sd; orange: ours at scale quick, not to be compared" in written
     absent = [text.get_text() for text in cells].count("–")
     assert absent == 2 * 3 * 2  # META on steps, for three losses, of both data sets
-    assert "–: no such cell" in written
+    assert "such cell, here or in the paper" in written
     lines = len(figure.rows)
     assert len([text for text in cells if text.get_text() in ("not run", "40.00")]) == lines
 

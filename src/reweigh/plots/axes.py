@@ -5,7 +5,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+from matplotlib.transforms import Bbox
 
 from reweigh.analysis.tables import Material
 from reweigh.plots.style import MUTED
@@ -14,6 +16,7 @@ LEAST_ERROR = 1e-4  # the scale of errors ends there: no logarithm of an accurac
 APART = 0.06  # of the axis: what its ticks are apart at least
 ERRORS = ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), tuple(range(10, 100)))  # of a decade: the coarsest that gives TICKS
 TICKS = 3
+WORD = (0.16, 0.09)  # width and height of "chance", as shares of a small panel
 
 
 def error_axis(axes: Axes, shown: pd.Series) -> None:
@@ -64,7 +67,10 @@ def limits(shown: Iterable[float], margin: float = 0.06) -> tuple[float, float]:
 
 
 def chance_line(axes: Axes, material: Material, experiment: str) -> None:
-    """A line where a guess lies, one class of all that a balanced test set has; none where nothing was run."""
+    """A line where a guess lies, one class of all that a balanced test set has; none where nothing was run.
+
+    Drawn last: its word stands at the end where less else is drawn.
+    """
     runs = material.runs[(material.runs["experiment"] == experiment) & (material.runs["status"] == "finished")]
     if runs.empty:
         return
@@ -72,7 +78,24 @@ def chance_line(axes: Axes, material: Material, experiment: str) -> None:
     low, high = axes.get_ylim()
     if low <= chance <= high:
         axes.axhline(chance, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+        end = 1 if _crowded(axes, chance, 1) <= _crowded(axes, chance, 0) else 0
         axes.annotate(
-            "chance", (1, chance), xycoords=("axes fraction", "data"), xytext=(-2, 2), textcoords="offset points",
-            ha="right", va="bottom", fontsize=6, color=MUTED, style="italic",
+            "chance", (end, chance), xycoords=("axes fraction", "data"), xytext=(2 - 4 * end, 2),
+            textcoords="offset points", ha="right" if end else "left", va="bottom",
+            fontsize=6, color=MUTED, style="italic",
         )  # fmt: skip
+
+
+def _crowded(axes: Axes, level: float, end: int) -> int:
+    """How many points and bars of lines come where a word would stand above `level`, at the right end (1) or left."""
+    below = axes.transAxes.inverted().transform(axes.transData.transform((0, level)))[1]
+    word = Bbox.from_bounds(1 - WORD[0] if end else 0, below + 0.005, *WORD)  # the line itself does not count
+    found = 0
+    for line in axes.lines:
+        vertices = np.asarray(line.get_xydata(), float)
+        if line.get_transform() == axes.transData and len(vertices):
+            points = axes.transAxes.inverted().transform(axes.transData.transform(vertices))
+            drawn = points[np.isfinite(points).all(1)]
+            bars = len(drawn) == 2 and drawn[0, 0] == drawn[1, 0]
+            found += int(Path(drawn).intersects_bbox(word, filled=False)) if bars else word.count_contains(drawn)
+    return found

@@ -61,7 +61,7 @@ def draw(material: Material, rows: pd.DataFrame, ylabel: str = "test accuracy") 
         axes.set_ylabel(ylabel)
         if len(experiments) > 1:
             letter(axes, name, material.experiment(experiment).title)
-    shows = seeds_text(rows, "whiskers: 95 % interval (Student t); diamonds: the paper's mean ± sd")
+    shows = seeds_text(rows, "whiskers: 95 % interval (Student t)", "diamonds: the paper's mean ± sd")
     finish(picture, material, shows, missing_notes(material, rows, gaps=False), _legend(material, rows))
     return Figure(picture, rows)
 

@@ -14,7 +14,7 @@ from reweigh.plots.axes import chance_line, error_axis, limits
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
 from reweigh.plots.panels import LETTERS, chosen, is_extra, looks_in, short_title
-from reweigh.plots.style import BAND, Legend, empty, entry_of, finish, letter, marker_style, sheet
+from reweigh.plots.style import BAND, MUTED, Legend, empty, entry_of, finish, letter, marker_style, sheet
 
 DASHED = (0, (4, 2))
 SHOWS = "bars: 95 % interval (Student t), dots: single seeds"
@@ -137,6 +137,16 @@ def panel(axes: Axes, material: Material, rows: pd.DataFrame, ylabel: str, dashe
     axes.set_ylabel(ylabel)
     if not (rows["n"] > 0).any():
         empty(axes, "not run")
+    elif len(methods) == 1:  # of several, the notes say where each was not run
+        _gaps(axes, cells[cells["n"] == 0], settings)
+
+
+def _gaps(axes: Axes, cells: pd.DataFrame, settings: list[str]) -> None:
+    """Say at the tick of each cell without a mean why it has none: not run, or all its runs diverged."""
+    for cell in cells.itertuples():
+        style: dict[str, Any] = {"rotation": 90, "fontsize": 6, "color": MUTED, "style": "italic"}
+        place = (settings.index(cell.setting), 0.5)
+        axes.annotate(cell.status, place, xycoords=("data", "axes fraction"), ha="center", va="center", **style)
 
 
 def dodges(methods: int) -> np.ndarray:

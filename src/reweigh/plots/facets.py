@@ -22,7 +22,10 @@ LABELS = {
     "effective_weight": "mean weight of a batch",
     "train_loss": "training loss",
 }
-LAST = "Weight and loss are means over the last epoch; the loss is that of the images, without their weights"
+LAST = {
+    "effective_weight": "mean weights are over the last epoch",
+    "train_loss": "the training loss is that of the last epoch's images, without their weights",
+}
 ROW = 1.95  # inches: of a row of panels
 WIDE = 20.0  # a ratio of largest to smallest from which a logarithmic axis is the better one
 
@@ -76,7 +79,9 @@ def draw(material: Material, rows: pd.DataFrame, facets: Sequence[Sequence[Any]]
             chance_line(axes, material, facet.experiment)
     several = any(of_facet["method"].nunique() > 1 for of_facet in lines)  # else titles say it
     legend = by_setting.legend(material, [rows], dashed=False) if several else []
-    notes = [LAST, *missing_notes(material, rows[rows["metric"] == asked[0].metric])]
+    last = "; ".join(text for metric, text in LAST.items() if (rows["metric"] == metric).any())
+    notes = [last[:1].upper() + last[1:]] if last else []
+    notes += missing_notes(material, rows[rows["metric"] == asked[0].metric])
     shows = seeds_text(rows, by_setting.SHOWS)
     finish(picture, material, shows, notes, legend, panels=0.3 + ROW * height)
     return Figure(picture, rows)

@@ -27,7 +27,7 @@ from reweigh.plots.figure import Figure, styled
 from reweigh.plots.style import data_title, empty, finish, sheet
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#555555")
-DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1)))
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1)))  # dots are for what is not counted
 BY_LAW: dict[str, Any] = {"linewidth": 1.2, "linestyle": (0, (1, 1.6))}
 
 
@@ -192,7 +192,7 @@ def _draw(axes: Axes, curves: dict[str, np.ndarray], by_law: dict[str, np.ndarra
     colour_of = {}
     for place, (title, ranked) in enumerate(curves.items()):
         colour_of[title] = next(colours)
-        _curve(axes, title, ranked, color=colour_of[title], linestyle=DASHES[place % 5], zorder=3)
+        _curve(axes, title, ranked, color=colour_of[title], linestyle=DASHES[place % len(DASHES)], zorder=3)
     for title, ranked in by_law.items():
         known = title.removesuffix(", by its law")
         _curve(axes, title, ranked, color=colour_of.get(known) or next(colours), zorder=2, **BY_LAW)

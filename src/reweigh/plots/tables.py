@@ -110,17 +110,24 @@ def by_place(
 
 
 def as_figure(
-    material: Material, rows: pd.DataFrame, grid: Grid, write: Write, notes: list[str] | None = None
+    material: Material,
+    rows: pd.DataFrame,
+    grid: Grid,
+    write: Write,
+    notes: list[str] | None = None,
+    gap: str = "no such cell, here or in the paper",
 ) -> Figure:
-    """The grid as a figure, with what must be known of its cells below it."""
+    """The grid as a figure, with what must be known of its cells below it; `gap`: what a dash stands for."""
     cut = material.scale != "paper"
-    shows = seeds_text(
-        rows, _legend(rows, f"orange: ours at scale {material.scale}, not to be compared; " if cut else "")
-    )
+    grey = f"grey: the paper's numbers{', all in %' if write is _percent else ''}"
+    shows = seeds_text(rows, _legend(rows, f"orange: ours at scale {material.scale}, not to be compared" * cut), grey)
+    if rows["n"].gt(1).any():
+        shows += ". 95 % intervals are in the csv"
     if not rows["compared"].all():
         shows += ". Without grey: not in the paper"
-    if len(grid.cells) < len(grid.sides) * len(grid.columns):
-        shows += f". {NONE}: no such cell, here or in the paper"
+    dashes = any(cell.get("words") == (NONE, "") for cell in grid.cells.values())
+    if dashes or len(grid.cells) < len(grid.sides) * len(grid.columns):
+        shows += f". {NONE}: {gap}"
     notes = [*missing_notes(material, rows, gaps=False), *(notes or []), *_excluded(material, rows, write)]
     picture = sheet()
     _typeset(picture.subplots(), grid, write, WARNING if cut else INK)
@@ -129,10 +136,9 @@ def as_figure(
 
 
 def _legend(rows: pd.DataFrame, ours: str) -> str:
-    """What stands in a cell; `ours`: what else must be known of our numbers."""
-    several = rows["n"].gt(1).any()
-    spread = "± sample sd over seeds" if several else "one seed has no sd"
-    return f"{spread}; {ours}grey: the paper's numbers{'. 95 % intervals are in the csv' if several else ''}"
+    """What stands in a cell of ours; `ours`: what else must be known of our numbers."""
+    spread = "± sample sd over seeds" if rows["n"].gt(1).any() else "one seed has no sd"
+    return "; ".join(filter(None, (spread, ours)))
 
 
 def _excluded(material: Material, rows: pd.DataFrame, write: Write) -> list[str]:
@@ -208,7 +214,7 @@ def _cell(axes: Axes, x: float, line: int, cell: Record | None, write: Write, co
     high = 0.33 if cell["compared"] or below else 0.5
     axes.text(x, line + high, ours, ha="center", va="center", fontsize=7.5, **style)
     if below:
-        axes.text(x, line + 0.71, below, ha="center", va="center", fontsize=6.5, color=MUTED)
+        axes.text(x, line + 0.71, below, ha="center", va="center", fontsize=6.5, color=colour)
     if not cell["compared"]:  # the paper does not have this method here
         return
     paper = "not reported" if cell["listed"] else "not in the paper"

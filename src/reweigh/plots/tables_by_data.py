@@ -41,5 +41,6 @@ def draw(material: Material, rows: pd.DataFrame, percent: bool = False) -> Figur
 def _head(material: Material, experiment: str, setting: str) -> str:
     one, label = material.experiment(experiment), material.label(experiment, setting)
     if one.status == "ready":
-        return f"{data_title(one.dataset)}, {label} \n(surrogate, run here)"
+        here = ", run here" if (material.runs["experiment"] == experiment).any() else ""
+        return f"{data_title(one.dataset)}, {label} \n(surrogate{here})"
     return f"{one.title}, {label}" if len(one.settings) > 1 else one.title

@@ -134,7 +134,8 @@ def _sweep(axes: Axes, rows: pd.DataFrame) -> None:
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, (low + high) / 2 - 0.01), max(high, (low + high) / 2 + 0.01))  # two points at least
     if rows["n"].eq(0).all():
-        empty(axes, f"not run: {', '.join(dict.fromkeys(rows['note']))}")
+        why = dict.fromkeys(f"{row.status}: {row.note}" if row.note else row.status for row in cells.itertuples())
+        empty(axes, ", ".join(why))
         axes.set(xticks=[], yticks=[])
 
 
@@ -175,6 +176,8 @@ def _weights(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _shows(swept: pd.DataFrame) -> str:
+    if not (swept["n"] > 0).any():
+        return "Above: nothing of ours was run"
     several = "bars and band: 95 % interval (Student t), dots: single seeds"
     what = several if (swept["n"] > 1).any() else "no interval"
     return f"Above: last epoch, mean over {count_text(of_cells(swept))}; {what}"

@@ -19,15 +19,12 @@ from reweigh.analysis.rows import (
 from reweigh.analysis.tables import Material
 from reweigh.plots import ridges, tables
 from reweigh.plots.figure import Figure, styled
-from reweigh.plots.tables import Grid, as_figure, by_place, method_title
+from reweigh.plots.tables import NONE, Grid, as_figure, by_place, method_title
 
-DASH = "–"
 HEADS = {GROUP_ACCURACY: "accuracy,\n{}", GROUP_RECALL: "TPR,\n{}", CLASS_WEIGHT: "weight of\n{}"}
-RATE = "TPR, true positive rate: the share of incomes above 50K that is found. A dash: the records do not say"
-WEIGHT = (
-    "Weight: mean over all steps of all seeds, as a share of the sum over groups; below it, where 90 % of them lie. "
-    "Empty: it has no weights of groups"
-)
+RATE = "TPR, true positive rate: the share of incomes above 50K that is found"
+WEIGHT = "Weight: mean over all steps of all seeds, as a share of the sum over groups; below it, where 90 % of them lie"
+GAP = "not in the records, or a method without weights of groups"
 
 
 class Line(Row, total=False):
@@ -63,7 +60,7 @@ def _share(material: Material, cell: tuple[str, str, str], metric: str, group: i
     summary = summary_row(runs.assign(**{metric: pd.Series(values, runs.index, dtype=float)}), metric)
     line: Line = {**cell_names(material, *cell), "class": group, **summary, "note": name, **_UNLISTED}
     if not summary["n"] and len(runs):
-        line["words"] = (DASH, "")
+        line["words"] = (NONE, "")
     return line
 
 
@@ -105,7 +102,7 @@ def draw(material: Material, rows: pd.DataFrame, groups: Sequence[str]) -> Figur
     sides: list[tuple[str, ...]] = [(method_title(material, method),) for method in methods]
     grid = Grid([(0.0, "method")], sides, heads, cells)
     overall = rows[rows["metric"] == "test_accuracy"]
-    figure = as_figure(material, overall, grid, _write, notes)
+    figure = as_figure(material, overall, grid, _write, notes, GAP)
     return Figure(figure.picture, rows)
 
 
