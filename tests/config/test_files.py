@@ -58,7 +58,12 @@ REFUSED = {  # file: (old, new, the text at whose line it is said, what is said)
         "captoin",
         "'artifacts.fig9.captoin'; did you mean 'caption'?",
     ),
-    "claims.yaml": ("test: smaller_spread", "test: smaler_spread", "smaler_spread", "claims.4.test: must be 'greater'"),
+    "claims/mnist-figures.yaml": (
+        "test: smaller_spread",
+        "test: smaler_spread",
+        "smaler_spread",
+        ".test: must be 'greater'",
+    ),
     "published.yaml": (
         "table: Table3\n      published_setting: model=MLP",
         "tabel: Table3\n      published_setting: model=MLP",
@@ -164,7 +169,7 @@ def test_a_config_that_snakemake_has_checked_is_not_checked_again_unless_a_file_
     loading.declare_checked(tmp_path)
     loading._load.cache_clear()  # as in a process that starts
     assert list(loading.load(tmp_path).papers) == papers == checked
-    file = tmp_path / "config/papers/tdr/claims.yaml"
+    file = tmp_path / "config/papers/tdr/claims/mnist-figures.yaml"
     file.write_text(file.read_text() + "# edited\n")
     loading.load(tmp_path)
     assert checked == 2 * papers

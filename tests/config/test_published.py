@@ -103,9 +103,9 @@ def test_a_claim_about_a_method_that_its_experiment_has_not_is_refused_where_it_
 
 
 def test_a_claim_about_an_unknown_metric_is_refused(with_numbers):
-    replace(with_numbers, "    metric: minority_recall", "    metric: minority_recal", "config/papers/tdr/claims.yaml")
+    replace(with_numbers, "    metric: minority_recall", "    metric: minority_recal", "config/papers/tdr/claims")
     with pytest.raises(
-        ConfigError, match=r"claims.yaml:\d+: claim .*unknown metric 'minority_recal'; did you mean 'min"
+        ConfigError, match=r"claims/mnist-figures.yaml:\d+: claim .*unknown metric 'minority_recal'; did you mean 'min"
     ):
         load(with_numbers)
 

@@ -43,7 +43,7 @@ MUTATIONS = [
     # config
     ("a value in the config", lambda root: replace(root / LENET, "{ value: 0.01,", "{ value: 0.02,"),
      {("spec", "stale")}, "training.learning_rate 0.01 -> 0.02"),
-    ("a claim", lambda root: replace(root / TDR / "claims.yaml", "TDR reaches a higher", "TDR has a higher"),
+    ("a claim", lambda root: replace(root / TDR / "claims/mnist-figures.yaml", "TDR reaches a", "TDR has a"),
      {("receipt", "stale"), ("scorecard", "stale"), ("page", "stale")}, "what the config says of it"),
     ("a comment in the config", lambda root: replace(root / TDR / "artifacts.yaml", "fig3:\n", "fig3:  # as it is\n"),
      set(), ""),

@@ -141,3 +141,8 @@ def test_the_readme_says_what_is_better_and_degenerate(lines: pd.DataFrame) -> N
     assert "| paper | replicated | better | worse | inconclusive | degenerate | not run |" in text
     assert "* `tdr`, 1 better (Table3 No reweighting (printed)): the published 0.7511 is the share of" in text
     assert "1 degenerate (Table1 Example reweighting (code)): the published number looks like that of collapsed" in text
+
+
+def test_the_readme_says_which_runs_of_a_replicated_number_were_lost(lines: pd.DataFrame) -> None:
+    text = readme.summary(lines.reset_index())
+    assert "1 replicated (Table1 TDR (code)): " in text and "1 of 3 runs of tdr diverged" in text

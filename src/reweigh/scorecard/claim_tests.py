@@ -11,6 +11,7 @@ import pandas as pd
 
 from reweigh import stats
 from reweigh.analysis.degenerate import degenerate
+from reweigh.analysis.learned import shares
 from reweigh.analysis.resolution import FLOAT32, ratio_resolution
 from reweigh.analysis.tables import class_weights, inverse_frequency_correlation, majority_and_minority_weights
 from reweigh.config.grid import Config
@@ -147,12 +148,15 @@ def weights_not_inverse_frequency(evidence: Evidence) -> list[Comparison]:
 
 
 def correlations(evidence: Evidence, setting: str) -> list[tuple[float | None, float | None]]:
-    """Pearson's and Spearman's correlation of each run that logged class weights; None where these do not vary."""
+    """Pearson's and Spearman's correlation of each run that logged class weights; None where these do not vary.
+
+    Of the weights as they act: negative ones are none, and each counts by its share of its step's sum (`learned`).
+    """
     correlations = []
     for body in evidence.finished(setting):
         weights = class_weights(body, evidence.config.root)
         if weights is not None and len(weights):
-            correlations.append(inverse_frequency_correlation(weights, body["split"]["sizes"]["train"]))
+            correlations.append(inverse_frequency_correlation(shares(weights), body["split"]["sizes"]["train"]))
     return correlations
 
 

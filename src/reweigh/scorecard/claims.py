@@ -122,6 +122,7 @@ def _note(evidence: Evidence, comparisons: list[Comparison]) -> str:
         effects = (f"{_effect(place.effect, sign)} at {place.label}" for place in comparisons)
         notes.append(f"effects: {', '.join(effects)}")
     notes += [f"{DEGENERATE}{place.label}: {place.degenerate}" for place in comparisons if place.degenerate]
+    notes += [_bound(claim.level, place) for place in comparisons if claim.level is not None and "never" in place.label]
     if claim.test == "weights_not_inverse_frequency":
         found = (spearman for setting in evidence.settings for _, spearman in correlations(evidence, setting))
         if ranks := stats.numbers(found):
@@ -131,6 +132,11 @@ def _note(evidence: Evidence, comparisons: list[Comparison]) -> str:
     said = [counted(rows) for _, rows in runs.groupby("method", sort=False)]
     notes += [one for one in said if one and one not in {place.degenerate for place in comparisons}]
     return "; ".join([*notes, *stand_ins(evidence.config, evidence.paper, claim.experiment, runs, evidence.records)])
+
+
+def _bound(level: float | None, place: Comparison) -> str:
+    """That runs at a place never reach the level: its effect, which has no interval then, is no estimate."""
+    return f"{level:g} is not always reached, so that the effect is a bound only: {place.label}"
 
 
 def _compared(evidence: Evidence) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from reweigh import canonical_json, scorecard
+from reweigh import canonical_json, scorecard, verdicts
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.config.models import Claim
@@ -88,8 +88,8 @@ def put(path: Path, name: str, body: str) -> Path:
 
 
 def _noted(numbers: pd.DataFrame) -> list[str]:
-    """What a reader must know of the numbers that are better, worse or degenerate, once for all that share it."""
-    told = numbers[numbers["verdict"].isin(("better", "worse", "degenerate")) & numbers["note"].fillna("").ne("")]
+    """What a reader must know of the numbers that are decided or degenerate, once for all that share it."""
+    told = numbers[numbers["verdict"].isin((*verdicts.DECIDED, "degenerate")) & numbers["note"].fillna("").ne("")]
     lines = []
     for (paper, verdict, note), rows in told.groupby(["paper", "verdict", "note"], sort=False):
         where = ", ".join(f"{row.source} {row.title}" for row in rows.itertuples())

@@ -20,8 +20,9 @@ seeds; what is averaged over places is averaged by seed first. Their p values ar
 paper's claims, and a claim `holds` or `fails` below 0.05. A claim about several places holds if it holds at each of
 them. Where all runs of a side are such that they decide nothing it cannot hold: it is `degenerate`, unless it fails at
 another place. *Gain* is the
-mean difference to our own plain training at equal budget, seed by seed. Our numbers are always those of the last epoch;
-nothing is selected on the test set. Why this rule, and how often it errs: [docs/verdicts.md](../../docs/verdicts.md).
+mean difference to our own plain training at equal budget, seed by seed. Our numbers are those of the last epoch, and
+nothing is selected on the test set, except in claims whose metric is the best epoch, which say so. Why this rule, and
+how often it errs: [docs/verdicts.md](../../docs/verdicts.md).
 """.strip()
 
 DEGENERATE = "degenerate, "  # how the part of a claim's note begins that says why a place decides nothing
