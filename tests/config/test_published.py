@@ -96,12 +96,6 @@ def test_a_printed_metric_maps_only_to_one_that_is_judged_as_it_is(with_numbers)
         load(with_numbers)
 
 
-def test_a_claim_about_a_method_that_its_experiment_has_not_is_refused_where_it_cannot_be_run_too(with_numbers):
-    replace(with_numbers, "    experiment: mnist-lt\n", "    experiment: nexrad\n", "config/papers/tdr/claims.yaml")
-    with pytest.raises(ConfigError, match=r"claims.yaml:\d+: claim .*unknown method of nexrad"):
-        load(with_numbers)
-
-
 def test_a_claim_about_an_unknown_metric_is_refused(with_numbers):
     replace(with_numbers, "    metric: minority_recall", "    metric: minority_recal", "config/papers/tdr/claims")
     with pytest.raises(

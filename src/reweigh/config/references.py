@@ -22,7 +22,8 @@ def _check_claim(where: str, paper: Paper, claim: Claim) -> None:
     experiment = lookup("experiment", claim.experiment, paper.experiments, where)
     for method in claim.methods:
         lookup("method", method, paper.methods, where)
-        lookup(f"method of {claim.experiment}", method, experiment.with_extensions, where)
+        if experiment.status == "ready":
+            lookup(f"method of {claim.experiment}", method, experiment.with_extensions, where)
     for setting in claim.settings or ():
         lookup("setting", setting, experiment.settings, where)
     lookup("metric", claim.metric, metrics.RECORDED, where)
