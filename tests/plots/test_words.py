@@ -50,15 +50,31 @@ def test_only_what_is_not_counted_is_dotted(absgd_rendered: dict[str, Figure]) -
     assert dotted and dotted == {title for title in dashes if "by its law" in title}
 
 
-def test_fig4_says_of_a_sweep_that_all_its_runs_diverged(absgd_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def diverge(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    """All runs with `part` in their name have diverged."""
     known = tables.records_of
 
-    def all_diverged(*arguments: object) -> dict[str, dict[str, object]]:
+    def changed(*arguments: object) -> dict[str, dict[str, object]]:
         found = known(*arguments)  # type: ignore[arg-type]
-        return {run: {**body, "status": "diverged"} if "/gamma-" in run else body for run, body in found.items()}
+        return {run: {**body, "status": "diverged"} if part in run else body for run, body in found.items()}
 
-    monkeypatch.setattr(tables, "records_of", all_diverged)
+    monkeypatch.setattr(tables, "records_of", changed)
+
+
+def test_fig4_says_of_a_sweep_that_all_its_runs_diverged(absgd_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    diverge(monkeypatch, "/gamma-")
     assert "diverged" in texts(drawn_by_notebook(absgd_project, "fig4"))
+
+
+@pytest.mark.parametrize(("name", "part"), [("fig4", "/absgd_gamma0.5/"), ("ablation", "/sgd_ce_norm/")])
+def test_what_diverged_is_not_called_not_run(
+    name: str, part: str, absgd_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = texts(drawn_by_notebook(absgd_project, name)).count("γ = 0.5 in")
+    diverge(monkeypatch, part)
+    written = texts(drawn_by_notebook(absgd_project, name))
+    assert "diverged" in written and written.count("γ = 0.5 in") == before
+    assert "(, " not in written and ", , " not in written and "()" not in written
 
 
 def test_a_cell_that_is_missing_in_a_panel_of_one_method_says_so_at_its_tick(tmp_path: Path) -> None:

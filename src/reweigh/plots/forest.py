@@ -72,14 +72,14 @@ def _label(material: Material, pair: Pair, setting: str) -> str:
 def draw(material: Material, rows: pd.DataFrame, unit: str = "points of accuracy") -> Figure:
     """A forest plot: the means with their intervals, those of one ingredient together. `unit`: of 100 differences."""
     lines = rows.to_dict("records")
-    groups = [(name, [row for row in of if row["n"]]) for name, of in groupby(lines, key=lambda row: row["panel"])]
+    groups = [(name, list(of)) for name, of in groupby(lines, key=lambda row: row["panel"])]
     both = pd.concat([rows, rows.assign(method=rows["against"])])
     notes = [*missing_notes(material, both, gaps=False), *_gaps(rows)]
-    heights = [max(1, len(run)) + 0.3 for _, run in groups]
+    heights = [max(1, sum(row["n"] > 0 for row in of)) + 0.3 for _, of in groups]
     picture = sheet()
     panels = picture.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    for place, (axes, (name, run)) in enumerate(zip(panels, groups, strict=True)):
-        _panel(axes, name, run, COLOURS[place % len(COLOURS)])
+    for place, (axes, (name, of)) in enumerate(zip(panels, groups, strict=True)):
+        _panel(axes, name, of, COLOURS[place % len(COLOURS)])
     panels[-1].set_xlabel(f"difference in {unit}")
     if rows["n"].eq(0).all():
         panels[-1].set_xticks([])
@@ -87,7 +87,8 @@ def draw(material: Material, rows: pd.DataFrame, unit: str = "points of accuracy
     return Figure(picture, rows)
 
 
-def _panel(axes: Axes, name: str, lines: list[dict[Hashable, Any]], colour: str) -> None:
+def _panel(axes: Axes, name: str, group: list[dict[Hashable, Any]], colour: str) -> None:
+    lines = [row for row in group if row["n"]]
     axes.set_title(name, loc="left", fontsize=8, weight="bold", pad=3)
     axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
     for place, row in enumerate(lines):
@@ -100,7 +101,8 @@ def _panel(axes: Axes, name: str, lines: list[dict[Hashable, Any]], colour: str)
         beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": SMALL}
         axes.annotate(text, (1.01, place), color=MUTED, **beside)
     if not lines:
-        axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", va="center", color=MUTED, style="italic")
+        why = "not run" if all(row["status"] == "not run" for row in group) else "no pair without a run that diverged"
+        axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=MUTED, style="italic")
     axes.set_yticks(range(len(lines)), [row["label"] for row in lines], color=INK)
     axes.set_ylim(max(1, len(lines)) - 0.35, -0.65)
     axes.tick_params(axis="y", length=0)
@@ -128,7 +130,7 @@ def _shows(rows: pd.DataFrame) -> str:
 
 def _gaps(rows: pd.DataFrame) -> list[str]:
     """How many comparisons of each ingredient are missing, and why; the csv has the reason of each."""
-    absent, total = rows[rows["n"] == 0], rows["panel"].value_counts()
+    absent, total = rows[rows["status"] == "not run"], rows["panel"].value_counts()
     if absent.empty:
         return []
     counts = [f"{name} ({len(of)} of {total[name]})" for name, of in absent.groupby("panel", sort=False)]

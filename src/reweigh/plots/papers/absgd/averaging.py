@@ -197,7 +197,7 @@ def _gaps(rows: pd.DataFrame) -> list[str]:
     """What is missing in panels that have something, and why; an empty panel says itself that it is."""
     gaps = []
     for panel, cells in of_cells(rows).groupby("panel"):
-        absent = cells[cells["n"] == 0]
+        absent = cells[cells["status"] == "not run"]
         if 0 < len(absent) < len(cells):
             names = [row.title if pd.isna(row.x) else f"γ = {row.x:g}" for row in absent.itertuples()]
             gaps.append(f"{', '.join(names)} in {panel} ({', '.join(dict.fromkeys(absent['note']))})")
