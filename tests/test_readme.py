@@ -96,6 +96,8 @@ SAID = {  # claim -> how its effect is written, and whether the README says it t
     "reaches-0.85-in-fewer-epochs-code": (ratio, True),
     "reaches-0.85-in-less-time-code": (ratio, False),
     "plain-beats-tdr-on-the-long-tail": (points, True),
+    "target-set-as-examples-on-two-digits": (points, True),
+    "fixed-weights-beat-tdr-on-two-digits": (points, False),
     "er-costs-t_in-times-tdr": (ratio, False),
     "er-costs-t_in-times-tdr-code": (ratio, False),
 }
@@ -113,6 +115,20 @@ def test_an_effect_in_the_prose_is_that_of_the_declared_test(claims, claim):
     write, in_readme = SAID[claim]
     for text in (FOUND, README) if in_readme else (FOUND,):
         assert write(claims[claim]) in words(text)
+
+
+def test_what_a_hypergradient_by_double_backpropagation_costs_is_what_the_bench_measured():
+    with open(ROOT / "results/bench/app-a.csv") as file:
+        rows = list(csv.DictReader(file))
+    told = {
+        net: next(
+            float(row["ratio"]) for row in rows
+            if net in row["group"] and row["contender"] == "example reweighting, double backpropagation"
+        )
+        for net in ("LeNet, B", "ResNet-32, B")
+    }  # fmt: skip
+    for text in (README, FOUND):
+        assert f"{told['LeNet, B']:.3g} × (LeNet) and {told['ResNet-32, B']:.3g} × (ResNet-32)" in words(text)
 
 
 def test_verdicts_in_the_prose_are_those_of_the_declared_tests(claims):

@@ -25,9 +25,9 @@ Paper and public code disagree; each difference is an option, and the config set
 
 A look-ahead that is the last inner step has that step's learning rate and dropout mask. Neither differentiates through
 the clipping or the normalisation. Deviation from both: weights none of which is positive go back to 1/C, and the trace
-says so (the code divides by 2e-12 and goes on with none; the paper's eq. 7 is 0/0). Of a batch whose classes all weigh 0
-the step is what decay and momentum make of it. C counts the classes that have training examples: the weight of another one multiplies nothing, so that
-it is 0 from the start and has no part in the sum.
+says so (the code divides by 2e-12 and goes on with none; the paper's eq. 7 is 0/0). Of a batch whose classes all weigh
+0 the step is what decay and momentum make of it. C counts the classes that have training examples: the weight of
+another one multiplies nothing, so that it is 0 from the start and has no part in the sum.
 """
 
 import torch
