@@ -204,7 +204,7 @@ def test_a_click_on_a_number_opens_its_chain_down_to_bytes_and_addresses(
             wanted = [body["run"], body["digest"], body["spec_digest"], body["code"]["digest"], body["split"]["digest"]]
             wanted += [body["git"]["commit"], body["environment"]["lock_digest"], body["device"]["name"]]
             wanted += [file["sha256"] for file in body["raw"]]
-            assert [one for one in wanted if one not in text] == []
+            assert [one for one in wanted if one not in text] == [], (line["id"], text[:300])
             assert {file["url"] for file in body["raw"]} <= addresses
         assert f"reweigh explain results/paper/scorecard.csv --row {line['id']}" in text
         dialog(driver).find_element(By.TAG_NAME, "button").click()

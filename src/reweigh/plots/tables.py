@@ -123,6 +123,8 @@ def as_figure(
     shows = seeds_text(rows, _legend(rows, f"orange: ours at scale {material.scale}, not to be compared" * cut), grey)
     if rows["n"].gt(1).any():
         shows += ". 95 % intervals are in the csv"
+    elif rows["n"].gt(0).any():
+        shows += ". One seed has no interval"
     if not rows["compared"].all():
         shows += ". Without grey: not in the paper"
     dashes = any(cell.get("words") == (NONE, "") for cell in grid.cells.values())

@@ -286,7 +286,7 @@ def data_of(scale: str, rows: list[Row], records: dict[str, dict[str, Any]]) -> 
                 runs[run] = len(bodies)
                 bodies.append(_run(records[run], pools) if run in records else {"run": run})
             value = lineage.value_of(records[run], metric) if run in records else None
-            pairs.append([runs[run], value])
+            pairs.append([runs[run], value if isinstance(value, int | float) else None])  # not one for each group
         lines.append({**{name: row[name] for name in KEPT if row.get(name) is not None}, "runs": pairs})
     shared = {name: pool.values for name, pool in pools.items()}
     return {"scale": scale, "csv": f"results/{scale}/scorecard.csv", "lines": lines, "runs": bodies, **shared}
