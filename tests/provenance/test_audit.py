@@ -255,7 +255,7 @@ def test_the_command_says_by_its_exit_code_what_it_found(root: Path) -> None:
 
 def test_another_title_in_the_config_makes_figures_stale_and_not_broken(root: Path) -> None:
     tampering.replace(
-        root / "config/papers/tdr/methods.yaml", "    title: TDR\n", "    title: Targeted regularisation\n"
+        root / "config/papers/tdr/methods.yaml", "    title: TDR (code)\n", "    title: Targeted regularisation\n"
     )
     faults = {link.kind: link.state for link in check(root).faults if link.kind in ("figure", "receipt", "record")}
     assert faults == {"figure": "stale", "receipt": "stale"}
