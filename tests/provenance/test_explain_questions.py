@@ -63,9 +63,9 @@ def test_a_column_of_the_csv_with_and_without_a_setting() -> None:
     assert (cell["column"], cell["line"]["setting"], cell["line"]["sd"]) == ("sd", "rho0.005", "0.0117406")
     assert cell == ask(FIG5, row="tdr", column="rho0.005/sd")[0]
     assert len(ask(FIG5, row="tdr", column="sd")) == 4  # at every setting
-    (gain,) = ask(CARD, row="Table3/TDR", column="gain")
+    (gain,) = ask(CARD, row="Table3/tdr_p", column="gain")
     assert {"runs", "baseline"} <= set(gain) and "published" not in gain
-    (published,) = ask(CARD, row="Table3/TDR", column="published")
+    (published,) = ask(CARD, row="Table3/tdr_p", column="published")
     assert published["runs"] == [] and published["published"]["table"] == "Table3"
 
 
@@ -107,7 +107,7 @@ def test_a_record() -> None:
 
 def test_a_split_names_the_runs_that_read_it() -> None:
     tree = explain("data/splits/paper/tdr/adult/sex/seed0.npz")
-    assert [run["run"].split("/")[4] for run in tree["runs"]] == ["constant", "none", "tdr"]
+    assert [run["run"].split("/")[4] for run in tree["runs"]] == ["constant", "none", "none_p", "tdr", "tdr_p"]
     assert len({run["split"]["digest"] for run in tree["runs"]}) == 1 and tree["fault"] == ""
     assert explain("paper/tdr/adult/sex/seed0") == tree
     with pytest.raises(ConfigError, match="no record in results/paper/tdr/adult/sexx"):
@@ -133,7 +133,7 @@ def test_a_raw_file_names_the_runs_that_read_it() -> None:
 @pytest.mark.parametrize(
     ("path", "question", "says"),
     [
-        (FIG5, {"row": "Nobody"}, ["no line matches; rows: TDR, ", "columns: 0.1, 0.05"]),
+        (FIG5, {"row": "Nobody"}, ["no line matches; rows: TDR (printed), ", "columns: 0.1, 0.05"]),
         (f"{FIG3}.csv", {"line": 2, "row": "none"}, ["no line matches"]),
         (CARD, {"column": "n"}, ["lines match; ask for fewer with --row", "they differ in", "metric ("]),
         (CARD, {"row": "table9"}, ["no line matches; rows: ", "or of the csv published, published_sd, mean, "]),
@@ -202,7 +202,7 @@ def test_a_name_is_compared_with_the_config_or_said_not_to_be_checked() -> None:
 def test_the_tree_is_legible_on_a_narrow_terminal_and_holds_what_json_holds() -> None:
     from rich.console import Console
 
-    tree = explain(CARD, row="Table3/TDR")
+    tree = explain(CARD, row="Table3/tdr_p")
     console = Console(width=100, file=open("/dev/null", "w"), record=True)  # noqa: SIM115
     console.print(as_tree(tree))
     text = console.export_text()

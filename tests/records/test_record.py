@@ -242,7 +242,7 @@ def test_committed_records_are_of_the_schema():
     ],
 )
 def test_whatever_else_a_record_says_is_refused(change, says):
-    body = json.loads(COMMITTED[0].read_text())
+    body = next(one for one in map(json.loads, map(Path.read_text, COMMITTED)) if one["record_version"] == 1)
     assert any(says in one for one in record_schema.faults({**body, **change}))
 
 
