@@ -49,12 +49,12 @@ def test_a_path_may_be_absolute() -> None:
 
 def test_a_line_by_its_number() -> None:
     lines = (ROOT / f"{FIG3}.csv").read_text().splitlines()
-    place = next(place for place, text in enumerate(lines, 1) if ",tdr,TDR,test_accuracy,1,50," in text)
+    place = next(place for place, text in enumerate(lines, 1) if ",tdr,TDR (code),test_accuracy,1,50," in text)
     (by_line,) = ask(FIG3, line=place)
     (by_name,) = ask(FIG3, row="tdr", where={"epoch": "50", "seed": "1"})
     assert by_line == by_name and by_line["number"] == place
     assert [run["run"][-5:] for run in by_line["runs"]] == ["seed1"]
-    with pytest.raises(ConfigError, match=r"no line 1; it has lines 2 to 3001"):
+    with pytest.raises(ConfigError, match=r"no line 1; it has lines 2 to 4801"):
         ask(FIG3, line=1)
 
 

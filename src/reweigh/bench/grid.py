@@ -89,7 +89,10 @@ def _widened(paper: dict[str, Any]) -> dict[str, Any]:
     for experiment in paper["experiments"].values():
         settings = experiment["settings"].get("value", experiment["settings"])
         if experiment.get("status") != "not run" and "extension" not in experiment and len(settings) > 1:
-            experiment |= {"methods": list(paper["methods"])[:METHODS], "extensions": []}
+            named = dict.fromkeys(
+                [*experiment["methods"], *paper["methods"]]
+            )  # its own first: smaller scales name them
+            experiment |= {"methods": list(named)[:METHODS], "extensions": []}
     return paper
 
 

@@ -270,7 +270,7 @@ class _Evidence:
         both = plain and row["mean"] is not None and plain["mean"] is not None
         self.recomputed["published_gain"] = row["mean"] - plain["mean"] if plain and both else None
         if bool(bodies) == bool(line["runs"]):
-            plain_method = numbers.baseline_of(line["method"])
+            plain_method = numbers.baseline_of(line["method"]) if line["method"] else ""
             baseline = self._baseline(plain_method) if bodies and line["method"] != plain_method else []
             fields = rescore.number_line(line, bodies, baseline, row)
             if _bad_record(self.parts):  # then there is no telling what the gain was measured from

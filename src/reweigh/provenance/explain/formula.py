@@ -39,8 +39,15 @@ def of_line(config: Config, scale: str, paper: str, name: str, line: dict[str, s
     """How a figure's line that names no runs was computed; None for one that is not computed at all."""
     if line.get("status") != "computed" or paper not in config.papers:
         return None
+    options = config.artifact(paper, name).options
+    if "outer_rate" in options:
+        return Formula(
+            f"computed from the config's options alone; random points by seed {options['seed']}",
+            ("artifacts", name, "options"),
+            "plots/papers/tdr/boundary.py",
+            _of_boundary(options, line),
+        )
     if line["metric"] in OF_OPTIONS:
-        options = config.artifact(paper, name).options
         return Formula(
             f"computed from the config's options alone; random points by seed {options['seed']}",
             ("artifacts", name, "options"),
@@ -48,7 +55,6 @@ def of_line(config: Config, scale: str, paper: str, name: str, line: dict[str, s
             _of_options(options, line),
         )
     if line["metric"] in OF_DRAWS:
-        options = config.artifact(paper, name).options
         return Formula(
             f"computed from the config's options alone, over {options['draws']:,} draws of random points, seeds from 0",
             ("artifacts", name, "options"),
@@ -81,6 +87,18 @@ def _of_options(options: dict[str, Any], line: dict[str, str]) -> dict[str, Any]
     if not shown:
         raise ValueError(f"example {place} has no line of metric {line['metric']}")
     return {key: value for key, value in shown[0].items() if key in ("class", "x", "y", "weight")}
+
+
+def _of_boundary(options: dict[str, Any], line: dict[str, str]) -> dict[str, Any]:
+    """What the figure's own rows say of a point, an end of a line, or a class's weight at an outer step."""
+    from reweigh.plots.papers.tdr.boundary import toy_rows
+
+    keys = ("panel", "metric", "method", "class", "example")
+    shown = [row for row in toy_rows(options) if all(str(row.get(key, "")) == line[key] for key in keys)]
+    if not shown:
+        raise ValueError(f"no line of metric {line['metric']} is like it")
+    nearest = min(shown, key=lambda row: abs((row.get("x") or 0.0) - (number(line["x"]) or 0.0)))
+    return {key: nearest[key] for key in ("x", "y") if key in nearest}
 
 
 def _of_draws(options: dict[str, Any], line: dict[str, str]) -> dict[str, Any]:
