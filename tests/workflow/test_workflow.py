@@ -130,8 +130,8 @@ def test_the_records_in_git_redraw_the_figures(tmp_path):
     ("old", "new", "said"),
     [
         (
-            "methods: [tdr, er, none, hard]",
-            "methods: [tdrr, er, none, hard]",
+            "hard_p, tdr, er, none, hard]",
+            "hard_p, tdrr, er, none, hard]",
             "unknown method 'tdrr'; did you mean 'tdr'?",
         ),
         ("imbalance_ratio: 200 }", "imbalance_ratio: 0 }", "greater than or equal to 1, is 0"),

@@ -91,7 +91,7 @@ def _widened(paper: dict[str, Any]) -> dict[str, Any]:
         if experiment.get("status") != "not run" and "extension" not in experiment and len(settings) > 1:
             named = dict.fromkeys(
                 [*experiment["methods"], *paper["methods"]]
-            )  # its own first: smaller scales name them
+            )  # smaller scales name its own
             experiment |= {"methods": list(named)[:METHODS], "extensions": []}
     return paper
 
