@@ -74,7 +74,7 @@ def test_editing_a_method_makes_its_runs_stale_and_no_others(clone):
         method.write_text(before)
     trained = re.findall(r"wildcards: experiment=(\S+), setting=(\S+), method=(\S+)", said)
     settings = ("rho0.005", "rho0.02", "rho0.05", "rho0.1")
-    cells = {("paper/tdr/mnist-4v9", setting, "tdr") for setting in settings}
+    cells = {("paper/tdr/mnist-4v9", setting, method) for setting in settings for method in ("tdr_p", "tdr")}
     assert set(trained) == cells
     assert ".reweigh/stale/code/paper/tdr/mnist-4v9/rho0.1/tdr/seed0" in said
 
@@ -308,7 +308,7 @@ def test_each_record_is_made_by_one_rule(clone, jobs, seeds_per_job, together):
                 (batch,) = {batch for batch, regex in makes if re.fullmatch(regex, f"results/{run}.json")}
                 several = scale in together and len(config.methods_of(*RunName.parse(run)[:3])) > 1
                 assert bool(batch.methods) == several and len(batch.seeds) <= seeds_per_job
-    extension = "results/quick/tdr/mnist-4v9/rho0.1/tdr_p/seed0.json"
+    extension = "results/quick/tdr/mnist-4v9/rho0.1/er_ren/seed0.json"
     (batch,) = {batch for batch, regex in makes if re.fullmatch(regex, extension)}
     assert not batch.methods
 
@@ -327,7 +327,7 @@ def test_a_setting_names_all_its_runs_once(clone):
     ]
     runs = [
         f"quick/tdr/mnist-4v9/rho0.1/{method}/seed{seed}"
-        for method in ("tdr", "er", "none", "hard")
+        for method in ("tdr_p", "er_p", "tdr", "er", "none", "hard")
         for seed in range(3)
     ]
     assert batch.runs(place) == runs
