@@ -46,7 +46,7 @@ def planned(folder, *arguments):
     said = snakemake(folder, "--quiet", "rules", "--dry-run", *arguments)
     table = said.split("Job stats:")[1] if "Job stats:" in said else ""
     found = {}
-    for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE):
+    for name, count in re.findall(r"^([\w-]+) +(\d+)$", table, re.MULTILINE):
         kind = name.split("_")[0]
         found[kind] = found.get(kind, 0) + int(count)
     return found
