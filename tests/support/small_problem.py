@@ -6,21 +6,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from reweigh.config.methods.tdr import CODE
 from reweigh.data.arrays import Part
 from reweigh.data.batches import BatchStream, DevicePart
 from reweigh.methods import base
 from support.positions import at
 
-TDR_CODE = {
-    "outer_every": 10,
-    "outer_learning_rate": 0.1,
-    "clip_max": 100.0,
-    "normalisation": "class",
-    "hypergradient_batch": "fresh",
-    "look_ahead_decay": True,
-    "target_mode": "eval",
-    "target_augment": True,
-}
+TDR_CODE = CODE
 TDR_PAPER = {
     **TDR_CODE,
     "outer_learning_rate": 0.2,

@@ -89,9 +89,7 @@ def _widened(paper: dict[str, Any]) -> dict[str, Any]:
     for experiment in paper["experiments"].values():
         settings = experiment["settings"].get("value", experiment["settings"])
         if experiment.get("status") != "not run" and "extension" not in experiment and len(settings) > 1:
-            named = dict.fromkeys(
-                [*experiment["methods"], *paper["methods"]]
-            )  # smaller scales name its own
+            named = dict.fromkeys([*experiment["methods"], *paper["methods"]])  # smaller scales name its own
             experiment |= {"methods": list(named)[:METHODS], "extensions": []}
     return paper
 

@@ -39,28 +39,12 @@ def of_line(config: Config, scale: str, paper: str, name: str, line: dict[str, s
     """How a figure's line that names no runs was computed; None for one that is not computed at all."""
     if line.get("status") != "computed" or paper not in config.papers:
         return None
-    options = config.artifact(paper, name).options
-    if "outer_rate" in options:
-        return Formula(
-            f"computed from the config's options alone; random points by seed {options['seed']}",
-            ("artifacts", name, "options"),
-            "plots/papers/tdr/boundary.py",
-            _of_boundary(options, line),
-        )
-    if line["metric"] in OF_OPTIONS:
-        return Formula(
-            f"computed from the config's options alone; random points by seed {options['seed']}",
-            ("artifacts", name, "options"),
-            "plots/papers/absgd/toy.py",
-            _of_options(options, line),
-        )
-    if line["metric"] in OF_DRAWS:
-        return Formula(
-            f"computed from the config's options alone, over {options['draws']:,} draws of random points, seeds from 0",
-            ("artifacts", name, "options"),
-            "plots/papers/absgd/toy_draws.py",
-            _of_draws(options, line),
-        )
+    if (
+        line["metric"] in OF_OPTIONS
+        or line["metric"] in OF_DRAWS
+        or "inner_rate" in config.artifact(paper, name).options
+    ):
+        return _toy(config, paper, name, line)
     if line["metric"] == LAW_SIZE:
         return Formula(
             "Pareto's law through what the config states of the data set",
@@ -69,6 +53,20 @@ def of_line(config: Config, scale: str, paper: str, name: str, line: dict[str, s
             {"y": _by_law(config.artifact(paper, name).options["laws"], line)},
         )
     return _sizes(config, paper, line) if line["metric"] == CLASS_SIZE else None
+
+
+def _toy(config: Config, paper: str, name: str, line: dict[str, str]) -> Formula:
+    """How a line of a toy was computed, which needs nothing but the options of its artifact."""
+    options = config.artifact(paper, name).options
+    how = f"random points by seed {options['seed']}"
+    if "inner_rate" in options:
+        file, values = "plots/papers/tdr/boundary.py", _of_boundary(options, line)
+    elif line["metric"] in OF_DRAWS:
+        how = f"over {options['draws']:,} draws of random points, seeds from 0"
+        file, values = "plots/papers/absgd/toy_draws.py", _of_draws(options, line)
+    else:
+        file, values = "plots/papers/absgd/toy.py", _of_options(options, line)
+    return Formula(f"computed from the config's options alone, {how}", ("artifacts", name, "options"), file, values)
 
 
 def _of_options(options: dict[str, Any], line: dict[str, str]) -> dict[str, Any]:
