@@ -18,7 +18,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch, FancyBboxPatch
-from matplotlib.ticker import NullFormatter
 from PIL import Image
 
 from reweigh.config.loading import resolve
@@ -155,7 +154,7 @@ def _curves(axes: Axes, curves: dict[str, list[list[Any]]]) -> None:
     axes.set_yscale("log")
     ticks = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
     axes.set_yticks(ticks, [f"{tick:.0%}".replace("%", " %") for tick in ticks])
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()
     axes.set_ylabel("test error", color=INK)
     axes.legend(loc="upper left", frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)

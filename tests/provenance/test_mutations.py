@@ -16,6 +16,8 @@ from support.tampering import (
     ER,
     FIGURE,
     RESTING,
+    RUN_LINE,
+    RUN_PLACE,
     SCORECARD,
     TDR,
     attestation,
@@ -76,9 +78,9 @@ def forge(root, change):
     edit_json(root / f"{FIGURE}.json", change, reseal=True)
 
 
-def forged(root, file, ending, **changes):
+def forged(root, file, ending, place, **changes):
     """A csv that was changed, its receipt with it, and that one's digest made anew: the records still know better."""
-    edit_csv(root / f"{file}.{ending}", 0, **changes)
+    edit_csv(root / f"{file}.{ending}", place, **changes)
     stated = file_digest(root / f"{file}.{ending}")
     edit_json(root / f"{file}.json", lambda body: body["files"].update({ending: stated}), reseal=True)
 
@@ -116,11 +118,12 @@ MUTATIONS = [
     ("shapes of a trace, digest anew", other_shapes, {("trace", "broken"), *ANOTHER},
      "its arrays are {'class_weights'"),
     # figures
-    ("a mean in a csv", lambda root: edit_csv(root / f"{FIGURE}.csv", 0, mean="0.999"), {("figure", "broken")},
-     "line 2: mean 0.999, should be"),
-    ("a mean in a csv and its receipt", lambda root: forged(root, FIGURE, "csv", mean="0.999"), {("figure", "broken")},
-     "line 2: mean 0.999, should be"),
-    ("the runs of a csv", lambda root: edit_csv(root / f"{FIGURE}.csv", 0, runs=TDR), {("figure", "broken")}, "sha256"),
+    ("a mean in a csv", lambda root: edit_csv(root / f"{FIGURE}.csv", RUN_PLACE, mean="0.999"), {("figure", "broken")},
+     f"{RUN_LINE}: mean 0.999, should be"),
+    ("a mean in a csv and its receipt", lambda root: forged(root, FIGURE, "csv", RUN_PLACE, mean="0.999"),
+     {("figure", "broken")}, f"{RUN_LINE}: mean 0.999, should be"),
+    ("the runs of a csv", lambda root: edit_csv(root / f"{FIGURE}.csv", RUN_PLACE, runs=TDR), {("figure", "broken")},
+     "sha256"),
     ("a deleted line", lambda root: edit_lines(root / f"{FIGURE}.csv", lambda lines: lines.pop(3)),
      {("figure", "broken")}, "its sha256 is"),
     ("two lines swapped", lambda root: edit_lines(root / f"{FIGURE}.csv", list.reverse), {("figure", "broken")},
@@ -142,7 +145,7 @@ MUTATIONS = [
     # the scorecard
     ("a verdict", lambda root: edit_csv(root / f"{SCORECARD}.csv", 0, verdict="replicated"), {("scorecard", "broken")},
      "line 2: verdict replicated, should be "),
-    ("a verdict and its receipt", lambda root: forged(root, SCORECARD, "csv", verdict="better"),
+    ("a verdict and its receipt", lambda root: forged(root, SCORECARD, "csv", 0, verdict="better"),
      {("scorecard", "broken")}, "line 2: verdict better, should be "),
     ("a published number in the scorecard", lambda root: edit_csv(root / f"{SCORECARD}.csv", 0, published="0.5"),
      {("scorecard", "broken")}, "published 0.5, should be 0.9011"),

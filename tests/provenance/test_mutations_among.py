@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from support import tampering
 from support.project import ROOT
-from support.tampering import ANOTHER, BROKEN, ER, FIGURE, TDR, attestation, edit_json, edit_record
+from support.tampering import ANOTHER, BROKEN, ER, FIGURE, RUN_LINE, RUN_PLACE, TDR, attestation, edit_json, edit_record
 
 from reweigh.config.names import RunName
 from reweigh.digest import file_digest
@@ -40,7 +40,7 @@ def forged(change):
     return mutate
 
 
-def said(which=0, **words):
+def said(which=RUN_PLACE, **words):
     """A csv of which one line says other words."""
     return forged(lambda lines: lines[which].update(words))
 
@@ -50,9 +50,9 @@ def without(fits):
 
 
 def methods_exchanged(lines):
-    names = {line["method"]: line["title"] for line in lines}
+    names = {line["method"]: line["title"] for line in lines if line["runs"]}
     other = dict(zip(names, reversed(names), strict=True))
-    for line in lines:
+    for line in filter(lambda line: line["runs"], lines):
         line["method"] = other[line["method"]]
         line["title"] = names[line["method"]]
 
@@ -140,31 +140,31 @@ def no_edit(body):
 
 MUTATIONS = [
     # lines of a csv
-    ("another method", said(method="er", title="Example reweighting"), CSV,
-     "line 2: method er, but its runs are of tdr"),
+    ("another method", said(method="er", title="Example reweighting (code)"), CSV,
+     f"{RUN_LINE}: method er, but its runs are of tdr"),
     ("another setting", said(setting="rho0.1", value="0.1"), CSV,
-     "line 2: setting rho0.1, but its runs are of rho0.005"),
+     f"{RUN_LINE}: setting rho0.1, but its runs are of rho0.005"),
     ("another experiment", said(experiment="mnist-lt", setting="rho0.02", value="0.02"), CSV,
-     "line 2: experiment mnist-lt, but its runs are of mnist-4v9"),
+     f"{RUN_LINE}: experiment mnist-lt, but its runs are of mnist-4v9"),
     ("runs that are none", said(runs="nonsense"), CSV, "'nonsense' is not the name of a run"),
-    ("no such setting", said(setting="rho0.3"), CSV, "line 2: the config has no mnist-4v9/rho0.3/tdr"),
-    ("another value", said(value="0.05"), CSV, "line 2: value 0.05, the config says 0.005"),
-    ("another title", said(title="TDR+"), CSV, "line 2: title TDR+, the config says TDR"),
-    ("another metric", said(metric="worst_accuracy"), CSV, "line 2: no record has a metric worst_accuracy"),
+    ("no such setting", said(setting="rho0.3"), CSV, f"{RUN_LINE}: the config has no mnist-4v9/rho0.3/tdr"),
+    ("another value", said(value="0.05"), CSV, f"{RUN_LINE}: value 0.05, the config says 0.005"),
+    ("another title", said(title="TDR+"), CSV, f"{RUN_LINE}: title TDR+, the config says TDR"),
+    ("another metric", said(metric="worst_accuracy"), CSV, f"{RUN_LINE}: no record has a metric worst_accuracy"),
     ("another seed", said(which=-1, seed="0"), CSV, "seed 0, but its runs are of seed 1"),
-    ("another status", said(status="2 diverged"), CSV, "line 2: status 2 diverged, its runs say run"),
-    ("a cell without names", said(experiment=""), CSV, "line 2: it names runs, but no cell"),
-    ("an epoch beyond numbers", said(epoch="inf"), CSV, "line 2"),
-    ("two methods exchanged", forged(methods_exchanged), CSV, "line 2: method er, but its runs are of tdr"),
+    ("another status", said(status="2 diverged"), CSV, f"{RUN_LINE}: status 2 diverged, its runs say run"),
+    ("a cell without names", said(experiment=""), CSV, f"{RUN_LINE}: it names runs, but no cell"),
+    ("an epoch beyond numbers", said(epoch="inf"), CSV, RUN_LINE),
+    ("two methods exchanged", forged(methods_exchanged), CSV, f"{RUN_LINE}: method er, but its runs are of tdr"),
     # what a csv lacks or has twice
     ("no line of a seed", without(first_single), CSV,
      f"of {TDR}, test_accuracy after epoch 1, it lacks a line of its own"),
     ("no line of a method", without(lambda line: line["method"] == "er"), CSV,
      f"it has no line of {ER.rpartition('/')[0]}"),
-    ("no line at all of a seed", forged(a_seed_left_out), CSV, f"line 2: it leaves out {SEED1}"),
+    ("no line at all of a seed", forged(a_seed_left_out), CSV, f"{RUN_LINE}: it leaves out {SEED1}"),
     ("a method said not to be run", forged(said_not_run), CSV, f"it leaves out {ER}"),
-    ("a line twice", forged(lambda lines: [lines[0], *lines]), CSV, "line 3: the same as line 2"),
-    ("lines in another order", forged(lambda lines: lines[::-1]), CSV, "line 2: method er, should be tdr"),
+    ("a line twice", forged(lambda lines: [*lines[:3], *lines[2:]]), CSV, f"line 5: the same as {RUN_LINE}"),
+    ("lines in another order", forged(lambda lines: lines[::-1]), CSV, "line 2: panel cd, should be ab"),
     # traces
     ("a weight that is no number", another_trace(TDR, not_finite), {*TRACE, *ANOTHER}, "class_weights: not finite"),
     ("the trace of another seed", another_trace(TDR, of_seed_1), {*TRACE, *ANOTHER}, f"that of {SEED1}, bit for bit"),

@@ -45,12 +45,27 @@ FIGURE = f"figures/paper/{MODEL}_1/fig5.pdf"
 SCORECARD = "results/paper/scorecard.csv"
 QUESTIONS = {
     "a cell of a figure": (FIGURE, "--row", "tdr", "--column", "0.005"),
-    "a gain of the scorecard": (SCORECARD, "--row", "Table3/TDR", "--where", f"paper={MODEL}_1", "--column", "gain"),
+    "a gain of the scorecard": (
+        SCORECARD,
+        "--row",
+        "Table3/TDR (printed)",
+        "--where",
+        f"paper={MODEL}_1",
+        "--column",
+        "gain",
+    ),
     "a claim's corrected p": (SCORECARD, "--row", f"{MODEL}_1/accuracy-at-every-ratio", "--column", "p_holm"),
 }
 
-# The curves of a record of a hundred epochs: dry runs read records, so theirs must have a realistic size.
-CURVES = {name: [0.123456789012345] * 100 for name in ("train_loss", "test_accuracy", "train_seconds")}
+# The curves of a record of a hundred epochs: dry runs read records, so theirs must have a realistic size, and claims
+# are judged by runs that learned something.
+EPOCHS = range(1, 101)
+CURVES = {
+    "epoch": list(EPOCHS),
+    "train_loss": [1.23456789012345 / epoch for epoch in EPOCHS],
+    "test_accuracy": [0.9 - 0.4 / epoch for epoch in EPOCHS],
+    "train_seconds": [0.123456789012345] * len(EPOCHS),
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +82,7 @@ class DryRun:
 def write(folder: str | Path, runs: int = 5000, repository: str | Path = ".") -> Config:
     """Make a project in `folder` whose grid at scale `paper` has at least `runs` runs; its config.
 
-    Its papers are copies of MODEL with ten methods in every experiment that varies something.
+    Its papers are copies of MODEL with at least ten methods in every experiment that varies something.
     """
     folder, repository = Path(folder), Path(repository)
     for name in BORROWED:
@@ -89,8 +104,12 @@ def _widened(paper: dict[str, Any]) -> dict[str, Any]:
     for experiment in paper["experiments"].values():
         settings = experiment["settings"].get("value", experiment["settings"])
         if experiment.get("status") != "not run" and "extension" not in experiment and len(settings) > 1:
-            named = dict.fromkeys([*experiment["methods"], *paper["methods"]])  # smaller scales name its own
-            experiment |= {"methods": list(named)[:METHODS], "extensions": []}
+            own = {
+                *experiment["methods"],
+                *(name for one in experiment.get("extensions", []) for name in one["methods"]),
+            }
+            more = [name for name in paper["methods"] if name not in own]
+            experiment["methods"] += more[: max(METHODS - len(experiment["methods"]), 0)]
     return paper
 
 
@@ -145,8 +164,14 @@ def _body(config: Config, run: str) -> dict[str, Any]:
         "steps": 1,
         "diverged_at_step": None,
         "parameters": 1,
-        "metrics": {"test_accuracy": accuracy, "minority_recall": accuracy, "confusion": [[1, 0], [0, 1]]},
-        "curves": {"epoch": list(range(1, 101)), **CURVES},
+        "metrics": {
+            "test_accuracy": accuracy,
+            "minority_recall": accuracy,
+            "confusion": [[1, 0], [0, 1]],
+            "per_group_accuracy": [accuracy, accuracy],
+            "group_confusion": [[[1, 0], [0, 1]]] * 2,
+        },
+        "curves": CURVES,
         "trace": None,
     }  # fmt: skip
 
