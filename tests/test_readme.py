@@ -182,13 +182,15 @@ def test_what_is_said_of_absgd_is_what_its_config_has():
 
 @pytest.mark.parametrize("name", ["README.md", "docs/audit.md"])
 def test_the_chain_that_is_shown_is_what_explain_prints(name):
-    """Line by line; a line that ends in ... is the beginning of one."""
+    """Line by line, in the order of printing; a line that ends in ... is the beginning of one."""
     shown = next(block for block in blocks(page(name), "console") if "$ reweigh explain" in block).splitlines()
     printed = reweigh(ROOT, *shown[0].removeprefix("$ reweigh ").split()).stdout
     lines = [line.rstrip() for line in shown[1:] if line.strip(" │") not in ("", "...")]
     assert len(lines) > 5
     for line in lines:
-        assert (line.removesuffix("...") if line.endswith("...") else f"{line}\n") in printed, line
+        begins = line.removesuffix("...") if line.endswith("...") else f"{line}\n"
+        assert begins in printed, line
+        printed = printed.partition(begins)[2]
 
 
 def test_the_tables_of_speeds_are_what_the_bench_measured():
@@ -270,8 +272,18 @@ PRINTED = """figures/a.csv sha256 12ab, made by code 9f9f with numpy 2.4.6
         ("figures/a.csv sha256 34cd, made by code ...", "figures/a.csv sha256 12ab, made by code ..."),
         ("    ├── code 95c0 (21 files, attested: 12 of 119...", "    └── code 95c0 (21 files, attested: 12 of 120..."),
         ("└── TDR: mean 0.90, n 5\n    ...", "└── TDR: mean 0.91, n 5\n    ..."),
+        ("    ├── record results/a/seed7.json, ...", "    ├── record results/a/seed0.json, ..."),
         ("│ code        │ 1      │ 119      │  │\n│ ...", "│ code        │        │ 120      │  │\n│ ..."),
     ],
 )
 def test_a_page_keeps_what_is_printed_and_what_it_leaves_out(shown, now):
     assert pages.updated(f"{shown}\n", PRINTED) == f"{now}\n"
+
+
+def test_a_page_shows_lines_in_the_order_of_printing():
+    """The second run's value stays with the second run's record, however like the first's its old digest is."""
+    printed = "a/seed0 = 0.52\n  record a/seed0.json, digest 24f9\na/seed1 = 0.91\n  record a/seed1.json, digest 5525\n"
+    shown = "a/seed0 = 0.90\n  record a/seed0.json, digest 5526\n"
+    assert pages.updated(shown, printed) == "".join(printed.splitlines(keepends=True)[:2])
+    with pytest.raises(ValueError, match="nothing like this"):
+        pages.updated(f"{printed}a/seed2 = 0.1\n", printed)

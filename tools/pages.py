@@ -4,8 +4,8 @@
 
 So commit records, figures and attestations first. The speeds are those of the csv files in results/bench. A page may
 leave lines out (`...` on a line of its own) and cut lines short (`...` at the end); that stays as it is. Each line that
-is no longer printed becomes the printed line that is most like it. `tests/test_readme.py` tests that the pages are
-current.
+is no longer printed becomes the printed line that is most like it, in the order of printing. `tests/test_readme.py`
+tests that the pages are current.
 """
 
 import difflib
@@ -23,26 +23,45 @@ ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/audit.md")
 SHOWN = re.compile(r"```console\n\$ reweigh (explain [^\n]+|audit --scale paper)\n(.*?)```", re.DOTALL)
 CUT = "..."
+VARYING = re.compile(r"\b[0-9a-f]*[0-9][0-9a-f.]*\b")
 
 
 def updated(shown: str, printed: str) -> str:
-    """A block of a page, with the lines that are printed now; what it leaves out and cuts short stays so."""
-    lines = [line.rstrip() for line in printed.splitlines()]
-    return "".join(f"{_line(line, lines)}\n" for line in shown.splitlines())
+    """A block of a page, with the lines that are printed now; what it leaves out and cuts short stays so.
+
+    Lines stay in the order in which they are printed: a run's record is not shown below another run.
+    """
+    rest, now = [line.rstrip() for line in printed.splitlines()], []
+    for line in shown.splitlines():
+        if line.strip(" │").removesuffix(CUT):
+            place, line = _printed(line, rest)
+            rest = rest[place + 1 :]
+        now.append(f"{line}\n")
+    return "".join(now)
 
 
-def _line(shown: str, printed: list[str]) -> str:
-    """The line itself, if it is printed or stands for others, else the most similar one, cut after as many words."""
-    if not shown.strip(" │").removesuffix(CUT) or shown in printed:
-        return shown
-    start = shown.removesuffix(CUT)
-    if start != shown and any(line.startswith(start) for line in printed):
-        return shown
-    if start == shown:
-        return difflib.get_close_matches(shown, printed, n=1, cutoff=0)[0]
-    words = len(start.split())
-    cut = [" ".join(line.split(" ")[: len(line.split(" ")) - len(line.split()) + words]) for line in printed]
-    return difflib.get_close_matches(start, cut, n=1, cutoff=0)[0] + (f" {CUT}" if start.endswith(" ") else CUT)
+def _printed(shown: str, rest: list[str]) -> tuple[int, str]:
+    """The place of a line among those still to come, and the line: itself or the most similar, cut after as many words.
+
+    Raises ValueError if none is to come: then the block must be shortened by hand.
+    """
+    start, is_cut = shown.removesuffix(CUT), shown.endswith(CUT)
+    fits = [place for place, line in enumerate(rest) if (line.startswith(start) if is_cut else line == shown)]
+    if fits:
+        return fits[0], shown
+    words = len(start.split()) if is_cut else None
+    cut = [
+        " ".join(line.split(" ")[: line.count(" ") + 1 - len(line.split()) + words]) if words else line for line in rest
+    ]
+    if not cut:
+        raise ValueError(f"nothing like this is printed any more, after the lines above it: {shown}")
+    place = max(range(len(cut)), key=lambda place: _likeness(start, cut[place]))  # of several the first
+    return place, cut[place] + (f" {CUT}" if start.endswith(" ") else CUT) * is_cut
+
+
+def _likeness(one: str, other: str) -> float:
+    """How alike two lines are but for their numbers, names of seeds and digests."""
+    return difflib.SequenceMatcher(None, VARYING.sub("#", one), VARYING.sub("#", other), autojunk=False).ratio()
 
 
 def printed(command: str, clone: Path) -> str:
