@@ -323,8 +323,10 @@ def why_not(config: Config, scale: str, paper: str, experiment: str, setting: st
         return entry.reason or "not run"
     if setting not in config.settings_of(scale, paper, experiment):
         return f"not part of scale {scale}"
-    if method not in config.methods_of(scale, paper, experiment):
-        return f"not part of scale {scale}" if method in entry.methods else "not part of the paper's protocol"
+    if not entry.has(setting, method):
+        return "not part of the paper's protocol"
+    if scale != "paper" and method not in config.methods_of(scale, paper, experiment):
+        return f"not part of scale {scale}"
     return "not trained yet"
 
 

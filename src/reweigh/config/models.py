@@ -169,6 +169,12 @@ class Experiment(Patch):
         extra = [method for one in self.extensions for method in one.methods]
         return list(dict.fromkeys([*self.methods, *extra]))
 
+    def has(self, setting: str, method: str) -> bool:
+        """Whether it has this cell, of the paper's protocol or of an extension of it."""
+        return method in self.methods or any(
+            method in one.methods and (one.settings is None or setting in one.settings) for one in self.extensions
+        )
+
     def block(self, scale: str) -> ScaleBlock | None:
         """What a smaller scale changes here; `None` at scale `paper`, and where the experiment has no such scale."""
         return next((block for name, block in self.scales.items() if name == scale), None)

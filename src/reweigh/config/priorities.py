@@ -76,6 +76,7 @@ class Entry:
             if scale == "paper" or scale in one.scales
             for at in _matches(setting, config.settings_of(scale, name, experiment))
             for by in _matches(method, self._methods(config, scale, experiment, method))
+            if one.has(at, by) or not _is_pattern(setting)  # an extension may have some of the settings only
         ]
 
     def _methods(self, config: Config, scale: str, experiment: str, pattern: str) -> list[str]:
