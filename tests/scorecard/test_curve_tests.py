@@ -277,6 +277,9 @@ def test_two_seeds_decide_about_no_collapse():
         ({"test": "group_ahead"}, "needs groups"),
         ({"test": "group_ahead", "groups": [1]}, "needs groups"),
         ({"test": "greater", "groups": [1, 0]}, "needs groups"),
+        ({"test": "not_by_runs"}, "needs reason"),
+        ({"test": "not_by_runs", "reason": " "}, "needs reason"),
+        ({"test": "greater", "reason": "no runs"}, "needs reason"),
     ],
 )
 def test_a_test_has_what_it_needs_and_no_more(changes, word):

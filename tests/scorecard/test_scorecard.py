@@ -12,6 +12,7 @@ from reweigh.analysis import tables
 from reweigh.config.loading import load
 from reweigh.errors import ConfigError
 from reweigh.scorecard.claim_tests import TESTS
+from reweigh.scorecard.text import markdown
 
 CLAIM = "accuracy-at-0.005-code"
 
@@ -77,7 +78,19 @@ def test_gaps_are_told_apart(lines: pd.DataFrame) -> None:
 def test_every_claim_is_a_line_and_has_a_test(root: Path, lines: pd.DataFrame) -> None:
     claims = load(root).paper("tdr").claims
     assert lines[lines["kind"] == "claim"]["id"].tolist() == [claim.id for claim in claims]
-    assert {claim.test for claim in claims} <= set(TESTS)
+    assert {claim.test for claim in claims if not claim.reason} <= set(TESTS)
+
+
+def test_a_claim_that_no_run_decides_says_what_does(root: Path, lines: pd.DataFrame) -> None:
+    """Appendix A counts in classes and samples, which no run varies. It has lines all the same, and no p."""
+    claims = [claim for claim in load(root).paper("tdr").claims if claim.test == "not_by_runs"]
+    assert [claim.source.partition(" (")[0] for claim in claims] == ["Appendix A"] * 2
+    for claim in claims:
+        line = lines[lines["id"] == claim.id].iloc[0]
+        assert (line["verdict"], line["status"], line["n"]) == ("not run", "not run", 0)
+        assert line["note"] == claim.reason == "measured by `reweigh bench app-a`, not by runs: docs/speed.md"
+        assert pd.isna(line["p"]) and line["runs"] == ""
+    assert "| none: no run decides it |" in markdown(load(root), "paper", lines)
 
 
 def test_a_claim_by_hand(root: Path, lines: pd.DataFrame) -> None:

@@ -250,6 +250,7 @@ class Claim(Frozen):
         "weights_grow_more",
         "weights_grow_less",
         "collapses_less",
+        "not_by_runs",
     ]
     experiment: Name
     settings: list[Name] | None = None
@@ -261,6 +262,7 @@ class Claim(Frozen):
     margin: float = 0.0
     level: float | None = None
     groups: list[int] = []
+    reason: str | None = None
     rule: str
 
     @model_validator(mode="after")
@@ -273,6 +275,8 @@ class Claim(Frozen):
             raise ValueError("a test of when a level is reached, and no other, needs level: a value of its metric")
         if bool(self.groups) != (self.test == "group_ahead") or len(self.groups) not in (0, 2):
             raise ValueError("group_ahead, and no other test, needs groups: the one that is ahead, and the other")
+        if bool(self.reason and self.reason.strip()) != (self.test == "not_by_runs"):
+            raise ValueError("not_by_runs, and no other test, needs reason: why no run decides it, and what does")
         return self
 
     @property

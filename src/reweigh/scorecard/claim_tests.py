@@ -1,7 +1,8 @@
 """The tests of claims: each a function from a claim's evidence to comparisons, one for each place.
 
 A place is a setting and a rival at which the claim must be true. `TESTS` has every test by the name that a claim gives
-it in the config. A module with more of them has a `TESTS` of its own, which is merged into the one here.
+it in the config. A module with more of them has a `TESTS` of its own, which is merged into the one here. `compared` is
+how a claim is asked.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from reweigh.analysis.tables import class_weights, inverse_frequency_correlation
 from reweigh.config.grid import Config
 from reweigh.scorecard import curve_tests, feature_tests
 from reweigh.scorecard.evidence import Evidence, cost_pairs
+from reweigh.scorecard.possible import cut, possible
 from reweigh.stats import Comparison
 
 Test = Callable[[Evidence], list[Comparison]]
@@ -186,3 +188,9 @@ TESTS: dict[str, Test] = {
     **curve_tests.TESTS,
     **feature_tests.TESTS,
 }
+
+
+def compared(evidence: Evidence) -> list[Comparison]:
+    """What the claim's test finds at each place, with intervals cut at what is possible."""
+    least, most = possible(evidence)
+    return [cut(comparison, least, most) for comparison in TESTS[evidence.claim.test](evidence)]

@@ -12,7 +12,7 @@ from reweigh import stats
 from reweigh.analysis.degenerate import counted
 from reweigh.analysis.tables import fingerprint, join_runs, why_not
 from reweigh.config.grid import Config
-from reweigh.scorecard.claim_tests import COSTS, DIFFERENCES, TESTS, correlations, cost_pairs
+from reweigh.scorecard.claim_tests import COSTS, DIFFERENCES, compared, correlations, cost_pairs
 from reweigh.scorecard.evidence import Evidence
 from reweigh.scorecard.text import DEGENERATE
 from reweigh.stats import Comparison
@@ -29,7 +29,7 @@ def claim_rows(
         Evidence(config, claim, scale, paper, runs[runs["experiment"] == claim.experiment], records) for claim in claims
     ]
     gaps = [_missing(part) for part in evidence]
-    tested = [[] if gap else TESTS[part.claim.test](part) for part, gap in zip(evidence, gaps, strict=True)]
+    tested = [[] if gap else compared(part) for part, gap in zip(evidence, gaps, strict=True)]
     sides = [stats.claim_p(comparisons) for comparisons in tested]  # p for each claim, and p against it
     p_values = [stats.two_sided(*side) for side in sides]
     corrected = stats.holm(p_values)
@@ -52,8 +52,13 @@ def _verdict(side: tuple[float | None, float | None], corrected: float | None, c
 
 
 def _missing(evidence: Evidence) -> str:
-    """Which cells of a claim have no record, and why; empty if all have one. A claim is never decided in part."""
+    """Why a claim is not decided: by no run at all, or which cells have no record; empty if all have one.
+
+    A claim is never decided in part.
+    """
     config, paper, name = evidence.config, evidence.paper, evidence.claim.experiment
+    if evidence.claim.reason:
+        return evidence.claim.reason
     experiment = config.experiment(paper, name)
     if experiment.status != "ready":
         return experiment.reason or "not run"

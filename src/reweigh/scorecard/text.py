@@ -48,6 +48,7 @@ TEST_NAMES = {
     "weights_grow_more": "one-sample t test of slopes",
     "weights_grow_less": "one-sample t test of slopes",
     "collapses_less": "t test of differences of shares, averaged over places",
+    "not_by_runs": "none: no run decides it",
 }
 
 

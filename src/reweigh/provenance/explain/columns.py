@@ -78,8 +78,8 @@ SCORED = {
 CLAIMED = {
     "n": Source("seeds at the place that has the fewest", ("claim", "runs")),
     "effect": Source("the effect at the weakest place", ("claim", "runs")),
-    "effect_low": Source("lower end of its 95 % interval", ("claim", "runs")),
-    "effect_high": Source("upper end of its 95 % interval", ("claim", "runs")),
+    "effect_low": Source("lower end of its 95 % interval, cut at what is possible", ("claim", "runs")),
+    "effect_high": Source("upper end of its 95 % interval, cut at what is possible", ("claim", "runs")),
     "statistic": Source("the test's statistic at the weakest place", ("claim", "runs")),
     "p": Source("two-sided p over all places", ("claim", "runs")),
     "p_holm": Source("that p by Holm's correction over the claims of the paper", ("claim", "runs", "family")),

@@ -47,12 +47,12 @@ def _verdict(stated: dict[str, Any], metric: str, values: list[float], ours: lis
 
 def claim_line(config: Config, line: dict[str, str], claim: Claim, bodies: list[Body]) -> dict[str, Any]:
     """n, effect with interval, statistic and p of a claim from the records that its line names: the weakest place's."""
-    from reweigh.scorecard.claim_tests import TESTS
+    from reweigh.scorecard.claim_tests import compared
     from reweigh.scorecard.evidence import Evidence
 
     records = {body["run"]: body for body in bodies}
     evidence = Evidence(config, claim, line["scale"], line["paper"], table(records), records)
-    places = TESTS[claim.test](evidence)
+    places = compared(evidence)
     weakest = stats.weakest(places)
     assert weakest is not None  # a line that names records has a place
     return {
