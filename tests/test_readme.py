@@ -201,15 +201,12 @@ def test_the_tables_of_speeds_are_what_the_bench_measured():
     assert shown == speeds.whole_table(speeds.read(ROOT / "results/bench/app-a.csv")), "make pages"
 
 
-def test_the_tables_of_verdicts_are_what_the_records_give():
+def test_sentences_and_verdicts_are_what_the_records_give():
     config = load(ROOT)
-    lines = score(config, "paper")
-    for text, name, body in (
-        (README, "scorecard", readme.summary(lines)),
-        (FOUND, "decided", readme.decided(config, lines)),
-    ):
-        shown = text.partition(f"<!-- {name} -->\n")[2].partition(f"\n<!-- /{name} -->")[0]
-        assert shown == body, "reweigh scorecard --scale paper --readme"
+    for name, parts in readme.bodies(config, score(config, "paper")).items():
+        for marker, body in parts.items():
+            shown = page(name).partition(f"<!-- {marker} -->\n")[2].partition(f"\n<!-- /{marker} -->")[0]
+            assert shown == body, "reweigh scorecard --scale paper --readme"
 
 
 @pytest.fixture(scope="module")
