@@ -66,7 +66,6 @@ def filled(config: Config, template: str, lines: pd.DataFrame = LINES) -> str:
         ("ratio('ratio')", "4.35 × (n = 5)"),
         ("value('times', 1)", "17.8 (11.5 to 27.6, n = 5)"),
         ("places('times')", "1.6 to 2.15"),
-        ("p('difference')", "0.032"),
         ("verdict('ratio', 'fails')", "fails"),
         ("count('claim')", "4"),
         ("count('claim', 'holds')", "2"),
@@ -120,7 +119,7 @@ def test_a_table_has_a_line_for_each_value_and_says_what_was_not_run(project: Co
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ("verdict('ratio', 'holds')", "it says that ratio is 'holds'; it is 'fails'. Think the sentence over"),
+        ("verdict('ratio', 'holds')", "it says that ratio is 'holds'; it is 'fails'; rewrite the sentence"),
         ("points('unknown')", "unknown has no effect yet"),
         ("points('none-such')", "no claim 'none-such' of tdr"),
         ("check(1 > 2, 'one is more')", "one is more"),

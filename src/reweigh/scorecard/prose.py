@@ -6,7 +6,7 @@ from the claims, the figures' csv files, the records and the bench, and puts the
     At ρ = 0.005 they differ by {{ points("accuracy-at-0.005") }}: {{ verdict("accuracy-at-0.005", "inconclusive") }}.
 
 A sentence that rests on a verdict names it; if the records decide otherwise by now, the page is not written, and the
-error says which sentence must be thought over. The same holds for `check`, which states what else a sentence assumes.
+error says which sentence must be rewritten. The same holds for `check`, which states what else a sentence assumes.
 """
 
 import csv
@@ -101,7 +101,7 @@ class Facts:
     def check(self, holds: bool, what: str) -> str:
         """Nothing, if what a sentence assumes is so."""
         if not holds:
-            raise ReweighError(f"{what}. Think the sentence over")
+            raise ReweighError(f"{what}; rewrite the sentence")
         return ""
 
     def points(self, claim: str, sign: int = 1, signed: bool = True) -> str:
@@ -122,10 +122,6 @@ class Facts:
         effects = [float(one) for one in re.findall(r"([+-]?[\d.]+) at ", told[1])] if told else []
         self.check(bool(effects), f"{claim} has no effects at several places")
         return f"{_number(min(effects), form)} to {_number(max(effects), form)}"
-
-    def p(self, claim: str) -> str:
-        """The p value of a claim before Holm's correction."""
-        return f"{self._claim(claim)['p']:.2g}"
 
     def count(self, kind: str, verdict: str | None = None) -> int:
         """How many `number`s or `claim`s the scorecard has, of one verdict if one is named."""
