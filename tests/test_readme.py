@@ -1,11 +1,8 @@
 """What README, CONTRIBUTING and docs promise: what is shown is what the programs print and the records say."""
 
 import csv
-import json
 import re
-from collections import Counter
 
-import numpy as np
 import pages
 import pytest
 from support.project import ROOT
@@ -15,17 +12,9 @@ from reweigh.bench import table as speeds
 from reweigh.config.loading import load
 from reweigh.provenance import audit
 from reweigh.provenance.audit import rerun
-from reweigh.scorecard import readme, score
+from reweigh.scorecard import prose, readme, score
 
 FOUND = page("docs/found.md")
-
-
-def means(path):
-    """(value, method) -> mean accuracy over seeds, of a figure's csv; the value is "" where it has none."""
-    with open(ROOT / path) as file:
-        rows = [row for row in csv.DictReader(file) if not row.get("seed") and row["mean"]]
-    rows = [row for row in rows if row["metric"] == "test_accuracy" and not row.get("epoch")]
-    return {(row.get("value", ""), row["method"]): float(row["mean"]) for row in rows}
 
 
 def test_the_readme_is_five_minutes():
@@ -57,127 +46,14 @@ def test_a_table_of_results_is_what_the_figure_shows(begins):
             assert cell == (f"{float(mean):.3f}" if mean else "not run"), (value, title)
 
 
-def words(text):
-    """The text in one line."""
-    return " ".join(text.split())
-
-
-def test_the_numbers_in_the_prose_are_those_of_the_figures():
-    digits, tail = means("figures/paper/tdr/fig5.csv"), means("figures/paper/tdr/fig6.csv")
-    adult = means("figures/paper/tdr/table3.csv")
-    told = words(README.split("## What we found")[1].split("<!--")[0])
-    pair = f"{digits['0.005', 'tdr_p']:.3f} against {digits['0.005', 'er_p']:.3f} at 0.005"
-    assert f"{digits['0.02', 'tdr_p']:.3f} against {digits['0.02', 'er_p']:.3f} at ρ = 0.02" in told and pair in told
-    for text in (told, words(FOUND)):
-        assert f"{tail['0.005', 'none']:.3f} against {tail['0.005', 'tdr']:.3f}" in text
-        assert f"{adult['sex', 'tdr_p']:.3f} each" in text
-    assert f"{adult['sex', 'tdr_p']:.3f}" == f"{adult['sex', 'none_p']:.3f}"
-    assert f"{adult['sex', 'tdr']:.3f}" == f"{adult['sex', 'none']:.3f}"
-    assert f"{adult['sex', 'tdr']:.3f} each at the code's" in words(FOUND)
-    ratios = [(ratio, method) for ratio in ("0.1", "0.05", "0.02", "0.005") for method in ("tdr", "hard")]
-    assert all(tail[ratio, "none"] > tail[ratio, method] for ratio, method in ratios)
-
-
-def points(line):
-    """A difference of accuracies with its interval, as the pages write it."""
-    effect, low, high = (f"{100 * line[key]:+.1f}".replace("-", "−") for key in ("effect", "effect_low", "effect_high"))
-    return f"{effect} points ({low} to {high}, n = {line['n']})"
-
-
-def ratio(line):
-    """A ratio with its interval, as the pages write it."""
-    effect, low, high = (f"{line[key]:.3g}" for key in ("effect", "effect_low", "effect_high"))
-    return f"{effect} × ({low} to {high}, n = {line['n']})"
-
-
-SAID = {  # claim -> how its effect is written, and whether the README says it too
-    "accuracy-at-0.005": (points, True),
-    "accuracy-at-0.005-code-best": (points, False),
-    "reaches-0.85-in-fewer-epochs-code": (ratio, True),
-    "reaches-0.85-in-less-time-code": (ratio, False),
-    "plain-beats-tdr-on-the-long-tail": (points, True),
-    "target-set-as-examples-on-two-digits": (points, True),
-    "fixed-weights-beat-tdr-on-two-digits": (points, False),
-    "er-costs-t_in-times-tdr": (ratio, False),
-    "er-costs-t_in-times-tdr-code": (ratio, False),
-}
-
-
-@pytest.fixture(scope="module")
-def claims():
-    """The claims of TDR at scale paper, by id."""
-    lines = score(load(ROOT), "paper", ["tdr"])
-    return {row["id"]: row for row in lines[lines["kind"] == "claim"].to_dict("records")}
-
-
-@pytest.mark.parametrize("claim", SAID)
-def test_an_effect_in_the_prose_is_that_of_the_declared_test(claims, claim):
-    write, in_readme = SAID[claim]
-    for text in (FOUND, README) if in_readme else (FOUND,):
-        assert write(claims[claim]) in words(text)
-
-
-def test_what_a_hypergradient_by_double_backpropagation_costs_is_what_the_bench_measured():
-    with open(ROOT / "results/bench/app-a.csv") as file:
-        rows = list(csv.DictReader(file))
-    told = {
-        net: next(
-            float(row["ratio"]) for row in rows
-            if net in row["group"] and row["contender"] == "example reweighting, double backpropagation"
-        )
-        for net in ("LeNet, B", "ResNet-32, B")
-    }  # fmt: skip
-    for text in (README, FOUND):
-        assert f"{told['LeNet, B']:.3g} × (LeNet) and {told['ResNet-32, B']:.3g} × (ResNet-32)" in words(text)
-
-
-def test_verdicts_in_the_prose_are_those_of_the_declared_tests(claims):
-    verdicts = {name: line["verdict"] for name, line in claims.items()}
-    undecided = ("accuracy-at-0.005", "accuracy-at-every-ratio", "steadier", "weights-are-not-inverse-frequency-code")
-    assert {verdicts[name] for name in undecided} == {"inconclusive"}
-    degenerate = ("accuracy-at-0.005-code", "recall-at-0.005-code", "accuracy-at-every-ratio-code", "steadier-code")
-    assert {verdicts[name] for name in degenerate} == {"degenerate"}
-    failing = (
-        "reaches-0.85-in-fewer-epochs",
-        "reaches-0.85-in-fewer-epochs-code",
-        "poor-accuracy-on-women",
-        "tpr-equal",
-    )
-    assert {verdicts[name] for name in (*failing, "er-costs-t_in-times-tdr")} == {"fails"}
-    assert (
-        verdicts["weights-on-adult-stay-near-half"] == verdicts["weights-grow-with-inverse-frequency-code"] == "holds"
-    )
-
-
-def ends(experiment, setting, method):
-    """How the runs of a cell ended: diverged, with one class predicted, or otherwise."""
-    paths = (ROOT / f"results/paper/tdr/{experiment}/{setting}").glob(f"{method}/*.json")
-    bodies = [json.loads(path.read_text()) for path in paths]
-    tables = [np.array(body["metrics"]["confusion"]) if body["metrics"]["confusion"] else None for body in bodies]
-    return Counter("diverged" if table is None else "one" if table.any(0).sum() == 1 else "more" for table in tables)
-
-
-def test_what_is_said_of_runs_that_collapsed_is_so():
-    ratios, found, told = ("rho0.1", "rho0.05", "rho0.02", "rho0.005"), words(FOUND), words(README)
-    on_digits, on_tail = (
-        sum((ends(experiment, name, "er") for name in ratios), Counter()) for experiment in ("mnist-4v9", "mnist-lt")
-    )
-    assert on_digits == {"one": 19, "diverged": 1} and on_tail == {"one": 17, "diverged": 1, "more": 2}
-    assert "predicts one class in 19 of 20 runs, and one diverged" in found
-    assert "19 of its 20 runs predict one class, one diverged" in told
-    assert "Of 20 runs of example reweighting 17 predict one class and one diverged" in found
-    assert ends("mnist-lt", "rho0.005", "hard") == {"one": 2, "more": 3}
-    assert "of five with fixed weights at ρ = 0.005 two predict one class" in found
-    assert sum((ends("mnist-4v9", name, "er_p") for name in ratios), Counter()) == {"more": 20}
-    assert ends("mnist-4v9", "rho0.005", "tdr_p") == {"one": 1, "more": 4}
-    assert "One of five TDR runs ends by predicting one class" in found
-
-
-def test_what_is_said_of_absgd_is_what_its_config_has():
-    paper = load(ROOT).paper("absgd")
-    with open(ROOT / "data/published/absgd.csv") as file:
-        numbers = sum(1 for _ in csv.DictReader(file))
-    assert f"{numbers} published numbers, {len(paper.claims)} claims and {len(paper.findings)} slips" in FOUND
+def test_no_result_in_a_template_is_written_by_hand():
+    """Outside of look-ups there are only published numbers and values of the config."""
+    for path in sorted((ROOT / prose.FOLDER).glob("*/*.md")):
+        paper = path.parent.name
+        config = "".join(file.read_text() for file in (ROOT / f"config/papers/{paper}").rglob("*.yaml"))
+        known = set(re.findall(r"[\d.]+", (ROOT / f"data/published/{paper}.csv").read_text() + config))
+        written = re.findall(r"\d+\.\d+", re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", path.read_text(), flags=re.DOTALL))
+        assert set(written) <= known, path
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/audit.md"])
@@ -201,15 +77,12 @@ def test_the_tables_of_speeds_are_what_the_bench_measured():
     assert shown == speeds.whole_table(speeds.read(ROOT / "results/bench/app-a.csv")), "make pages"
 
 
-def test_the_tables_of_verdicts_are_what_the_records_give():
+def test_sentences_and_verdicts_are_what_the_records_give():
     config = load(ROOT)
-    lines = score(config, "paper")
-    for text, name, body in (
-        (README, "scorecard", readme.summary(lines)),
-        (FOUND, "decided", readme.decided(config, lines)),
-    ):
-        shown = text.partition(f"<!-- {name} -->\n")[2].partition(f"\n<!-- /{name} -->")[0]
-        assert shown == body, "reweigh scorecard --scale paper --readme"
+    for name, parts in readme.bodies(config, score(config, "paper")).items():
+        for marker, body in parts.items():
+            shown = page(name).partition(f"<!-- {marker} -->\n")[2].partition(f"\n<!-- /{marker} -->")[0]
+            assert shown == body, "reweigh scorecard --scale paper --readme"
 
 
 @pytest.fixture(scope="module")

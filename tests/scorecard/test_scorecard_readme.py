@@ -15,15 +15,17 @@ from reweigh.config.loading import load
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.scorecard import readme
 
+FINDINGS = "<!-- findings -->\n<!-- /findings -->\n"
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with made-up records of one table."""
     root = synthetic_records.project(tmp_path_factory.mktemp("project"))
     synthetic_records.fill(root, "paper", "tdr", "table3")
-    (root / "README.md").write_text("before\n<!-- scorecard -->\n<!-- /scorecard -->\nafter\n")
+    (root / "README.md").write_text(f"before\n{FINDINGS}<!-- scorecard -->\n<!-- /scorecard -->\nafter\n")
     (root / "docs").mkdir()
-    (root / "docs/found.md").write_text("before\n<!-- decided -->\n<!-- /decided -->\nafter\n")
+    (root / "docs/found.md").write_text(f"before\n{FINDINGS}<!-- decided -->\n<!-- /decided -->\nafter\n")
     return root
 
 
@@ -39,7 +41,7 @@ def test_the_command_prints_counts_and_writes_the_readme(project: Path, monkeypa
         assert counted == Counter(line["verdict"] for line in lines if line["kind"] == kind)
         assert not re.search(r"\d\.\d|%|mean|average|score ", said.partition(": ")[2])
     text = (project / "README.md").read_text()
-    assert text.startswith("before\n<!-- scorecard -->\nVerdicts on published numbers")
+    assert "after\n" not in text.split("<!-- scorecard -->\nVerdicts on published numbers")[0]
     assert text.endswith("<!-- /scorecard -->\nafter\n")
     assert done.stdout.splitlines()[-2:] == ["README.md", "docs/found.md"]
     found = (project / "docs/found.md").read_text()
@@ -62,7 +64,7 @@ def test_the_readme_shows_scale_paper_only_and_needs_its_markers(project: Path) 
     lines = scorecard.score(load(project), "paper", ["tdr"])
     with pytest.raises(ConfigError, match="not quick"):
         readme.write(lines.assign(scale="quick"), project)
-    (project / "README.md").write_text("<!-- scorecard -->\n")
+    (project / "README.md").write_text(f"{FINDINGS}<!-- scorecard -->\n")
     with pytest.raises(ReweighError, match="<!-- /scorecard -->"):
         readme.write(lines, project)
     with pytest.raises(ReweighError, match="no column for the verdicts odd"):
@@ -101,3 +103,11 @@ def test_what_is_degenerate_stands_in_readme_and_found_with_the_reason(project: 
     said = readme.summary(lines)
     assert f"* `tdr`, degenerate (`{name}`): {why}." in said
     assert "| paper | holds | fails | inconclusive | degenerate | not run |" in said
+
+
+def test_what_speaks_against_a_decided_claim_stands_in_the_readme(project: Path) -> None:
+    lines = scorecard.score(load(project), "paper", ["tdr"])
+    name, why = "table3-tdr-beats-a-constant", "2 of 5 pairs do not count: not one device, or not equally many at once"
+    for note, told in ((f"rule: any; {why}", True), ("rule: any; effects: 1 at a place", False)):
+        lines.loc[lines["id"] == name, ["verdict", "note"]] = ("fails", note)
+        assert (f"* `tdr`, fails (`{name}`): {why}." in readme.summary(lines)) == told

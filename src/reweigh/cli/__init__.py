@@ -139,7 +139,7 @@ def render(
 def scorecard(
     scale: ScaleOption = None,
     readme: Annotated[
-        bool, typer.Option("--readme", help="Also write the tables of README.md and docs/found.md; scale paper.")
+        bool, typer.Option("--readme", help="Also write what README.md and docs/found.md say of it; scale paper.")
     ] = False,
     error_rates: Annotated[
         bool, typer.Option("--error-rates", help="Instead, print how often the rules for verdicts err.")

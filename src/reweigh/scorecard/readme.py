@@ -1,4 +1,4 @@
-"""Verdicts as Markdown: the counts, for the README, and the claims that were decided, for docs/found.md."""
+"""Verdicts as Markdown, for README.md and docs/found.md: sentences, the counts, and the claims that were decided."""
 
 from collections import Counter
 from pathlib import Path
@@ -7,10 +7,12 @@ from typing import Any
 import pandas as pd
 
 from reweigh import canonical_json, scorecard, verdicts
+from reweigh.analysis import degenerate
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.config.models import Claim
 from reweigh.errors import ConfigError, ReweighError
+from reweigh.scorecard import prose
 from reweigh.scorecard.claim_tests import DIFFERENCES
 from reweigh.scorecard.rates import false_decisions
 from reweigh.scorecard.text import DEGENERATE, TEST_NAMES, p_value, remarks, table
@@ -18,6 +20,7 @@ from reweigh.scorecard.text import DEGENERATE, TEST_NAMES, p_value, remarks, tab
 NUMBER_VERDICTS = ("replicated", "better", "worse", "inconclusive", "degenerate", "not run")
 CLAIM_VERDICTS = ("holds", "fails", "inconclusive", "degenerate", "not run")
 DECIDED = ("holds", "fails")
+TELLING = (*degenerate.LOST, "bound only", "do not count")  # what a remark says that the README must not leave out
 
 
 def summary(lines: pd.DataFrame) -> str:
@@ -48,31 +51,40 @@ def decided(config: Config, lines: pd.DataFrame) -> str:
     return "\n\n".join(parts)
 
 
-def write(lines: pd.DataFrame, root: str | Path = ".") -> list[Path]:
-    """Put both between their markers in README.md and docs/found.md, and return the paths of these files.
+def bodies(config: Config, lines: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """What stands between the markers of README.md and docs/found.md: page -> name of the markers -> Markdown.
 
-    Raises ConfigError for another scale than paper, ReweighError if a marker is missing.
+    Raises ReweighError if a sentence no longer holds.
+    """
+    return {
+        "README.md": {"findings": prose.of_page(config, lines, "README.md"), "scorecard": summary(lines)},
+        "docs/found.md": {"findings": prose.of_page(config, lines, "found.md"), "decided": decided(config, lines)},
+    }
+
+
+def write(lines: pd.DataFrame, root: str | Path = ".") -> list[Path]:
+    """Put all of it between its markers in README.md and docs/found.md, and return the paths of these files.
+
+    Raises ConfigError for another scale than paper, ReweighError if a marker is missing or a sentence no longer holds.
     """
     scales = set(lines["scale"])
     if scales != {"paper"}:
         raise ConfigError(f"the README shows scale paper, not {', '.join(sorted(scales))}; use --scale paper")
     root = Path(root)
-    return [
-        put(root / "README.md", "scorecard", summary(lines)),
-        put(root / "docs/found.md", "decided", decided(load(root), lines)),
-    ]
+    parts = bodies(load(root), lines)
+    return [put(root / page, name, body) for page, texts in parts.items() for name, body in texts.items()]
 
 
 def main(scale: str, readme: bool = False) -> None:
     """The command `reweigh scorecard`: write the scorecard of a scale, and print its counts and files.
 
-    `readme`: write the tables of README.md and docs/found.md too.
+    `readme`: write the sentences and tables of README.md and docs/found.md too.
     """
     card = scorecard.write(scale)
     for kind, counts in card.counts.items():
         print(f"{kind}s: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     print(false_decisions(card.lines).text)
-    for path in (*card, *(write(card.lines) if readme else ())):
+    for path in dict.fromkeys((*card, *(write(card.lines) if readme else ()))):
         print(path)
 
 
@@ -98,13 +110,18 @@ def _noted(numbers: pd.DataFrame) -> list[str]:
 
 
 def _noted_claims(claims: pd.DataFrame) -> list[str]:
-    """Why claims are degenerate, once for all that share the reason."""
-    by_reason: dict[tuple[str, str], list[str]] = {}
+    """Why claims are degenerate, and what speaks against those that are decided, once for all that share the reason."""
+    by_reason: dict[tuple[str, str, str], list[str]] = {}
     for row in claims[claims["verdict"] == "degenerate"].itertuples():
         whys = [part for part in row.note.split("; ") if part.startswith(DEGENERATE)]
         reasons = dict.fromkeys(why.partition(": ")[2] for why in whys)
-        by_reason.setdefault((row.paper, ", ".join(reasons)), []).append(f"`{row.id}`")
-    lines = [f"* `{paper}`, degenerate ({', '.join(names)}): {why}." for (paper, why), names in by_reason.items()]
+        by_reason.setdefault((row.paper, row.verdict, ", ".join(reasons)), []).append(f"`{row.id}`")
+    for row in claims[claims["verdict"].isin(DECIDED)].itertuples():
+        if told := [part for part in row.note.split("; ") if any(word in part for word in TELLING)]:
+            by_reason.setdefault((row.paper, row.verdict, "; ".join(told)), []).append(f"`{row.id}`")
+    lines = [
+        f"* `{paper}`, {verdict} ({', '.join(names)}): {why}." for (paper, verdict, why), names in by_reason.items()
+    ]
     return ["\n".join(lines)] if lines else []
 
 
