@@ -108,6 +108,9 @@ def test_what_is_degenerate_stands_in_readme_and_found_with_the_reason(project: 
 def test_what_speaks_against_a_decided_claim_stands_in_the_readme(project: Path) -> None:
     lines = scorecard.score(load(project), "paper", ["tdr"])
     name, why = "table3-tdr-beats-a-constant", "2 of 5 pairs do not count: not one device, or not equally many at once"
-    for note, told in ((f"rule: any; {why}", True), ("rule: any; effects: 1 at a place", False)):
+    for note, told in (
+        (f"rule: any; {why}", True),
+        ("rule: runs that diverged are fewer; effects: 1 at a place", False),
+    ):
         lines.loc[lines["id"] == name, ["verdict", "note"]] = ("fails", note)
         assert (f"* `tdr`, fails (`{name}`): {why}." in readme.summary(lines)) == told

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-DIVERGED, ONE_CLASS, UNMOVED = LOST = ("diverged", "predict one class", "did not move")
+DIVERGED, ONE_CLASS, UNMOVED = "diverged", "predict one class", "did not move"
 BEST = "best_epoch_"  # of the names of metrics
 EVALUATIONS = 3  # fewer may agree by chance
 FALL = 0.01  # the share of its training loss that a run which learns anything loses at least

@@ -1,5 +1,6 @@
 """Verdicts as Markdown, for README.md and docs/found.md: sentences, the counts, and the claims that were decided."""
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from reweigh import canonical_json, scorecard, verdicts
-from reweigh.analysis import degenerate
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.config.models import Claim
@@ -20,7 +20,7 @@ from reweigh.scorecard.text import DEGENERATE, TEST_NAMES, p_value, remarks, tab
 NUMBER_VERDICTS = ("replicated", "better", "worse", "inconclusive", "degenerate", "not run")
 CLAIM_VERDICTS = ("holds", "fails", "inconclusive", "degenerate", "not run")
 DECIDED = ("holds", "fails")
-TELLING = (*degenerate.LOST, "bound only", "do not count")  # what a remark says that the README must not leave out
+TELLING = re.compile(r"\d of \d+ (runs|pairs)|bound only")  # a remark that the README must not leave out
 
 
 def summary(lines: pd.DataFrame) -> str:
@@ -117,7 +117,7 @@ def _noted_claims(claims: pd.DataFrame) -> list[str]:
         reasons = dict.fromkeys(why.partition(": ")[2] for why in whys)
         by_reason.setdefault((row.paper, row.verdict, ", ".join(reasons)), []).append(f"`{row.id}`")
     for row in claims[claims["verdict"].isin(DECIDED)].itertuples():
-        if told := [part for part in row.note.split("; ") if any(word in part for word in TELLING)]:
+        if told := [part for part in row.note.split("; ") if TELLING.search(part)]:
             by_reason.setdefault((row.paper, row.verdict, "; ".join(told)), []).append(f"`{row.id}`")
     lines = [
         f"* `{paper}`, {verdict} ({', '.join(names)}): {why}." for (paper, verdict, why), names in by_reason.items()
