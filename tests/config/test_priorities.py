@@ -114,8 +114,9 @@ def test_a_pattern_of_settings_means_those_that_an_extension_has(folder):
 IN_ORDER = (  # cells that stand for what they belong to, in the order of a machine with a GPU
     "tdr/mnist-4v9/rho0.1/tdr_p",
     "tdr/mnist-4v9/rho0.1/er_ren",
-    "tdr/mnist-4v9-ablation/t_in1/tdr",
     "tdr/mnist-lt/rho0.02/tdr_p",
+    "tdr/mnist-lt/rho0.02/none_1c",
+    "tdr/mnist-4v9-ablation/t_in1/tdr",
     "tdr/mnist-lt/rho0.1/er_ren",
     "absgd/cifar10/lt-rho100/absgd_cbldam",
     "absgd/gamma-cifar10/lt-rho100/absgd_gamma0.5",
