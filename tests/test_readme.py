@@ -27,7 +27,9 @@ TABLES = {  # how the line above a table of docs/found.md begins -> the figure, 
     "What collapses example reweighting": ("er-collapse", "test_accuracy", "mnist-4v9"),
     "How much is the size of the loss": ("loss-scale", "test_accuracy", "mnist-4v9"),
     "Mean weight of a batch in the last epoch": ("loss-scale", "effective_weight", "mnist-4v9"),
-    "Test accuracy on long-tailed MNIST": ("fig6", "test_accuracy", "mnist-lt"),
+    "Test accuracy on long-tailed MNIST, by imbalance": ("fig6", "test_accuracy", "mnist-lt"),
+    "The same at the code's values": ("fig6", "test_accuracy", "mnist-lt"),
+    "Much of that is the size of the steps": ("loss-scale", "test_accuracy", "mnist-lt"),
 }
 
 
@@ -39,7 +41,7 @@ def test_a_table_of_results_is_what_the_figure_shows(begins):
         rows = [row for row in csv.DictReader(file) if not row["seed"] and row["metric"] == metric]
     shown = {(row["value"], row["title"]): row["mean"] for row in rows if row["experiment"] == experiment}
     (_, *titles), *rows = table(FOUND.split(begins)[1])
-    assert len(rows) == 4 and len(titles) >= 4
+    assert len(rows) == 4 and len(titles) >= 2
     for value, *cells in rows:
         for title, cell in zip(titles, cells, strict=True):
             mean = shown.get((value, title))
