@@ -237,6 +237,7 @@ def weights_not_inverse_frequency(claim: dict[str, Any], settings: list[str], fo
 
 
 WRITTEN = (greater, greater_on_average, smaller_spread, costs_more, weights_not_inverse_frequency)
+POSSIBLE = {"weights_near_equal": (0.0, 0.5), "collapses_less": (-1.0, 1.0)}  # of two classes; a difference of shares
 ARITHMETIC = {one.__name__: one for one in WRITTEN} | CurveArithmetic(RESULTS, cell, t_test).of()
 
 
@@ -262,6 +263,9 @@ def expected_claims(paper: str) -> dict[str, tuple[Side, float | None, float | N
         if tested and not any(side.get("untested") for side in sides):
             against = min(1.0, len(sides) * min(side["against"] for side in tested))
             sided = (1.0 if some_lost else weakest["for"], against)
+        if claim["test"] in POSSIBLE and weakest["low"] is not None:  # no interval is shown beyond what is possible
+            low, high = np.clip([weakest["low"], weakest["high"]], *POSSIBLE[claim["test"]]).tolist()
+            weakest = {**weakest, "low": low, "high": high}
         found[line["id"]] = ({**weakest, "n": min(side["n"] for side in sides)}, *sided, some_lost)
     return found
 
