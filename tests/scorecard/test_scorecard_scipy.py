@@ -229,7 +229,8 @@ def weights_not_inverse_frequency(claim: dict[str, Any], settings: list[str], fo
         found = []
         for _, body in sorted(cell(*folder, setting, claim["better"]).items()):
             with np.load(RESULTS.joinpath(*folder, setting, claim["better"], body["trace"]["file"])) as trace:
-                mean = trace["class_weights"].astype(float).mean(0)
+                weights = np.maximum(trace["class_weights"].astype(float), 0)  # as they act: by their share of the sum
+            mean = (weights / weights.sum(1)[:, None]).mean(0)
             found.append(scipy_stats.pearsonr(mean, 1 / np.array(body["split"]["sizes"]["train"])).statistic)
         side = t_test(found, claim["margin"], sign=-1, step=2.0**-23)
         sides.append(degenerate(side, (*folder, setting, claim["better"])))
