@@ -105,7 +105,7 @@ EDITS = [
     (FIG6, RIDGE, {"class": "99"}, "class 99, should be empty"),
     (FIG6, RIDGE, {"class": "inf"}, "class inf, should be empty"),
     (FIG3, POINT, {"minutes": "1.5"}, "minutes 1.5, should be"),
-    (FIG6, {"metric": "inverse_frequency", "class": "9"}, {"mean": "0.5"}, "mean 0.5, should be"),
+    (FIG6, {"metric": "inverse_frequency", "class": "9", "method": "tdr"}, {"mean": "0.5"}, "mean 0.5, should be"),
     (FIG6, RIDGE, {"high": "0.9"}, "high 0.9, should be"),
     (TABLE3, {"method": "tdr_p", "metric": "test_accuracy"}, {"published": "0.8"}, "published 0.8, should be 0.7906"),
     (CARD, NUMBER, {"published": "0.88"}, "published 0.88, should be 0.7906"),

@@ -81,7 +81,7 @@ def test_an_empty_field_says_why() -> None:
 
 
 def test_what_is_drawn_beside_the_numbers_is_answered_where_it_is_asked_for() -> None:
-    (cell,) = ask(FIG6, row="inverse_frequency", where={"class": "9"})
+    (cell,) = ask(FIG6, row="inverse_frequency", where={"class": "9", "method": "tdr"})
     assert cell["columns"]["mean"]["how"].startswith("the weight in proportion to 1/n")
     assert {one["line"]["metric"] for one in ask(FIG6, where={"class": "9"})} == {"class_weight"}
 
@@ -107,7 +107,8 @@ def test_a_record() -> None:
 
 def test_a_split_names_the_runs_that_read_it() -> None:
     tree = explain("data/splits/paper/tdr/adult/sex/seed0.npz")
-    assert [run["run"].split("/")[4] for run in tree["runs"]] == ["constant", "none", "none_p", "tdr", "tdr_p"]
+    trained = sorted(path.parent.name for path in Path("results/paper/tdr/adult/sex").glob("*/seed0.json"))
+    assert [run["run"].split("/")[4] for run in tree["runs"]] == trained and len(trained) >= 5
     assert len({run["split"]["digest"] for run in tree["runs"]}) == 1 and tree["fault"] == ""
     assert explain("paper/tdr/adult/sex/seed0") == tree
     with pytest.raises(ConfigError, match="no record in results/paper/tdr/adult/sexx"):
