@@ -98,7 +98,7 @@ def draw(told: dict[str, Any], images: np.ndarray, head: bytes) -> Figure:
         78,
         14,
         f"{mean:.3f}",
-        f"mean of {n:.0f} runs, 95 % interval {low:.3f} to {high:.3f};",
+        f"mean accuracy of {n:.0f} runs, 95 % interval {low:.3f} to {high:.3f};",
         "computed again from their records: the same",
     )
     _card(

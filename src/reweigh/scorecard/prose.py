@@ -116,12 +116,17 @@ class Facts:
         """An effect in its own unit, with its interval and n."""
         return self._effect(claim, 1, f".{digits}f", "")
 
+    def effects(self, claim: str) -> list[float]:
+        """A claim's effects at its places."""
+        told = re.search(r"; effects: ([^;]*)", self._claim(claim)["note"])
+        found = [float(one) for one in re.findall(r"([+-]?[\d.]+) at ", told[1])] if told else []
+        self.check(bool(found), f"{claim} has no effects at several places")
+        return found
+
     def places(self, claim: str, form: str = ".3g") -> str:
         """The least and the largest of a claim's effects at its places."""
-        told = re.search(r"; effects: ([^;]*)", self._claim(claim)["note"])
-        effects = [float(one) for one in re.findall(r"([+-]?[\d.]+) at ", told[1])] if told else []
-        self.check(bool(effects), f"{claim} has no effects at several places")
-        return f"{_number(min(effects), form)} to {_number(max(effects), form)}"
+        found = self.effects(claim)
+        return f"{_number(min(found), form)} to {_number(max(found), form)}"
 
     def count(self, kind: str, verdict: str | None = None) -> int:
         """How many `number`s or `claim`s the scorecard has, of one verdict if one is named."""
@@ -190,10 +195,13 @@ class Facts:
     # --- records and measurements ------------------------------------------------------------------------------------
 
     def ended(self, experiment: str, setting: str, method: str) -> dict[str, int]:
-        """How many `runs` there are, and how many `diverged` or ended with `one_class` predicted; setting `*`: all."""
-        bodies = self._records(experiment, setting, method)
-        whys = Counter(map(lost, bodies))
-        return {"runs": len(bodies), "diverged": whys[DIVERGED], "one_class": whys[ONE_CLASS]}
+        """How many `runs` there are, how many are `lost`, and of these how many `diverged` or predict `one_class`.
+
+        Setting `*`: at all settings.
+        """
+        whys = Counter(map(lost, self._records(experiment, setting, method)))
+        runs = whys.total()
+        return {"runs": runs, "lost": runs - whys[""], "diverged": whys[DIVERGED], "one_class": whys[ONE_CLASS]}
 
     def metric(self, experiment: str, setting: str, method: str, name: str, group: int | None = None) -> float:
         """The mean of a metric over the finished runs of a cell; of one of the metric's groups, if it is named."""
