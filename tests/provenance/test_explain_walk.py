@@ -165,7 +165,7 @@ def test_a_gain_is_that_of_scipy_and_names_the_runs_of_both_sides() -> None:
         interval = ttest_1samp(differences, 0).confidence_interval(0.95)
         stated = [float(line[name]) for name in ("gain", "gain_low", "gain_high")]
         assert stated == pytest.approx([statistics.fmean(differences), *interval], rel=1e-4)
-        assert {run["run"].split("/")[4] for run in found["baseline"]} <= {"none", "none_p"}
+        assert {run["run"].split("/")[4] for run in found["baseline"]} in ({"none"}, {"none_p"})
 
 
 def bodies(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
