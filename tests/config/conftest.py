@@ -18,5 +18,5 @@ def project(tmp_path):
 def tdr_project(project):
     """The same with TDR alone, which loads several times faster: most of the time goes into ABSGD's many runs."""
     shutil.rmtree(project / "config/papers/absgd")
-    replace(project, "papers: [tdr, absgd]", "papers: [tdr]", "config/config.yaml")
+    replace(project, "papers: [tdr, absgd, autobalance]", "papers: [tdr]", "config/config.yaml")
     return project

@@ -24,7 +24,7 @@ TCE = "sgd_tce: { training: { weight_decay: 0.005 } } }"
 def absgd_project(project):
     """A copy of the config with the published numbers' file, ABSGD alone."""
     shutil.rmtree(project / "config/papers/tdr")
-    replace(project, "papers: [tdr, absgd]", "papers: [absgd]", "config/config.yaml")
+    replace(project, "papers: [tdr, absgd, autobalance]", "papers: [absgd]", "config/config.yaml")
     return project
 
 
