@@ -51,7 +51,7 @@ def test_augmentation_is_learned_for_images_alone():
     learned = {"augmentation": {"policies": "one"}}
     inputs.check_learned({"dataset": "adult"}, {"augmentation": None}, "here")
     inputs.check_learned({"dataset": "mnist"}, learned, "here")
-    with pytest.raises(ConfigError, match="^here: augmentation is learned for images, and adult has features; set it"):
+    with pytest.raises(ConfigError, match=r"^here: augmentation is learned for images, and adult has features; set it"):
         inputs.check_learned({"dataset": "adult"}, learned, "here")
 
 
