@@ -123,6 +123,7 @@ def test_probability_0_is_the_identity_bit_for_bit(scaling, relaxed):
     for step in range(20):
         draws = policy.draw(len(images), rng(0, step))
         assert torch.equal(policy.apply(inputs, labels, parameters, draws, relaxed), inputs)
+    assert torch.equal(policy.apply(inputs, labels, parameters, torch.zeros_like(draws), relaxed), inputs)
 
 
 @pytest.mark.parametrize("scaling", ["centred", "raw", MOMENTS])

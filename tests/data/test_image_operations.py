@@ -66,7 +66,7 @@ def test_these_are_the_fifteen_of_autoaugment():
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_each_is_torchvisions(name, magnitude, channels):
     """torchvision's weights of grey sum up to 0.9999, which is the largest difference."""
-    images = levels((6, channels, 12, 10))
+    images = levels((6, channels, 40, 34) if name == "equalize" else (6, channels, 12, 10))  # of few pixels none acts
     by = amounts(name, magnitude)
     found = OPERATIONS[name](images, by)
     expected = torch.stack(
