@@ -32,6 +32,8 @@ TEST_SIZES = {
 # Examples in the official training part, without incomplete rows, of data sets whose classes are not drawn.
 TRAINING_ROWS = {
     "adult": 30162,
+    "waterbirds": 4795,
+    "waterbirds-small": 4795,
     "cifar10n": 50000,
     "cifar100n": 50000,
     "imagenet-lt": 115846,
@@ -43,6 +45,8 @@ TRAINING_ROWS = {
 # Their classes, which test and held-out parts are shared over.
 CLASSES = {
     "adult": 2,
+    "waterbirds": 2,
+    "waterbirds-small": 2,
     "cifar10n": 10,
     "cifar100n": 100,
     "imagenet-lt": 1000,
@@ -52,7 +56,10 @@ CLASSES = {
 }
 
 # Examples of each group in the official training part and in the test part, without incomplete rows.
-GROUP_SIZES = {"adult": ([9782, 20380], [4913, 10147])}
+GROUP_SIZES = {
+    "adult": ([9782, 20380], [4913, 10147]),
+    **dict.fromkeys(("waterbirds", "waterbirds-small"), ([3498, 184, 56, 1057], [2255, 2255, 642, 642])),
+}
 
 # Asymmetric noise that is defined for a data set's classes, see data/noise.py; symmetric noise is for all.
 ASYMMETRIC = {
@@ -209,7 +216,16 @@ def training_sizes(data: dict[str, Any]) -> list[int]:
     split, drawn = data["split"], _drawn(data)
     total, share = TRAINING_ROWS.get(data["dataset"], 0), split.get("validation_share")
     sizes = list(drawn.values()) or [max(total - _reserved(split), 1)]
-    return [size - part_of(size, share) for size in sizes] if share else sizes
+    return [size - held for size, held in zip(sizes, _held_out(data, sizes), strict=True)] if share else sizes
+
+
+def _held_out(data: dict[str, Any], sizes: list[int]) -> list[int]:
+    """How many examples `validation_share` takes of parts of these sizes: its share of each class, or of each group."""
+    split, share = data["split"], data["split"]["validation_share"]
+    if split["kind"] == "groups" and data["dataset"] in GROUP_SIZES:
+        pools, _ = GROUP_SIZES[data["dataset"]]
+        return [sum(part_of(pool - math.ceil(_reserved(split) / len(pools)), share) for pool in pools)]
+    return [part_of(size, share) for size in sizes]
 
 
 def stage_sizes(data: dict[str, Any], stage: PlannedStage) -> list[int]:
@@ -227,9 +243,9 @@ def stage_sizes(data: dict[str, Any], stage: PlannedStage) -> list[int]:
 def _validation_sizes(data: dict[str, Any], classes: int) -> list[int]:
     """Examples of each class that are held out to validate; one entry where the classes are not known here."""
     split = data["split"]
-    if share := split.get("validation_share"):
+    if split.get("validation_share"):
         without = training_sizes({**data, "split": {**split, "validation_share": None}})
-        return [part_of(size, share) for size in without]
+        return _held_out(data, without)
     size = int(split["validation_size"])
     return [size] if classes == 1 else [even_share(size, classes, "validation_size")] * classes
 
