@@ -23,7 +23,8 @@ TCE = "sgd_tce: { training: { weight_decay: 0.005 } } }"
 @pytest.fixture
 def absgd_project(project):
     """A copy of the config with the published numbers' file, ABSGD alone."""
-    shutil.rmtree(project / "config/papers/tdr")
+    for paper in ("tdr", "autobalance"):
+        shutil.rmtree(project / "config/papers" / paper)
     replace(project, "papers: [tdr, absgd, autobalance]", "papers: [absgd]", "config/config.yaml")
     return project
 
