@@ -41,8 +41,8 @@ def without_grids(node: Node) -> Node:
 
 def _combined(key: str, node: Node) -> list[tuple[str, Node]]:
     """One entry for each combination of its grid; the entry itself if it has none."""
-    if not node.is_block or "grid" not in node.value or (key == "options" and not node.value["grid"].is_block):
-        return [(key, node)]  # a list of that name among options is one of them
+    if not node.is_block or "grid" not in node.value or isinstance(node.value["grid"].value, list):
+        return [(key, node)]  # a list of that name is an option of a method
     body, axes = dict(node.value), node.value["grid"]
     del body["grid"]
     if not axes.is_block or not axes.value or any(not isinstance(one.value, list) for one in axes.value.values()):
