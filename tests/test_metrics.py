@@ -52,6 +52,16 @@ def test_every_number_that_a_table_of_runs_has_is_known():
     assert set(tables.COSTS) <= {name for name, one in metrics.METRICS.items() if one.recorded == "costs"}
 
 
+def test_what_follows_from_a_record_is_no_part_of_it_and_claims_may_speak_of_it():
+    assert set(metrics.DERIVED) <= set(metrics.RECORDED)
+    body = {"status": "finished", "metrics": {"balanced_accuracy": 0.7, "test_accuracy": 0.8}}
+    found = metrics.of_record(body)
+    assert found["test_accuracy"] == 0.8 and found["balanced_error"] == pytest.approx(0.3)
+    assert found["deo_error"] is None and found["equal_opportunity_gap"] is None  # it has no counts by group
+    assert metrics.of_record(body | {"status": "diverged"}) == {}
+    assert metrics.of_record(body | {"metrics": {}})["balanced_error"] is None
+
+
 def test_an_unknown_metric_is_refused_with_the_nearest_word():
     with pytest.raises(
         ConfigError, match=r"^x\.csv:3: unknown metric 'balanced_eror_pct'; did you mean 'balanced_error_pct'"

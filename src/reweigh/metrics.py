@@ -3,6 +3,7 @@
     of("test_accuracy")                        # a Metric; ConfigError with the nearest name for one that is not known
     printed("balanced_error_pct")              # the metric of a published column, and by what its values are divided
     of("balanced_error").tolerance_of(0.30)    # τ of a published number: what difference a reader would not act on
+    of_record(body)["deo_error"]               # all metrics of a finished run: what its record states, and what follows
 
 All that the papers print is here, and all that a record or a claim names. Values are fractions where the papers print
 per cent (names that end in `_pct`), seconds, bytes, or plain ratios. Tolerances were chosen before any number of that
@@ -10,10 +11,11 @@ metric was compared; the reason stands beside each kind.
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
+from reweigh import group_rates
 from reweigh.errors import ConfigError
 
 PERCENT = "_pct"  # the ending of a published metric that is given in per cent
@@ -21,6 +23,7 @@ POINT = 0.01  # one point of accuracy, as a fraction
 
 Direction = Literal[1, 0, -1]
 Place = Literal["metrics", "costs", "trace", ""]
+Derive = Callable[[Mapping[str, Any]], float | None]  # from the record of a finished run; None where it is not defined
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Metric:
     absolute    a gap: it counts by its absolute value, and no gap is best
     low, high   the values that it can have, both included
     recorded    where a run's record has it: a number of its `metrics` or `costs`, or arrays of its `trace`; else empty
+    derived     how it follows from what a record states, for metrics that no record states itself
     """
 
     name: str
@@ -46,6 +50,7 @@ class Metric:
     low: float = -math.inf
     high: float = math.inf
     recorded: Place = ""
+    derived: Derive | None = field(default=None, repr=False, compare=False)
 
     def tolerance_of(self, published: float | None, published_sd: float | None = None) -> float:
         """τ of a published number: the metric's own tolerance, or the sd printed with the number if that is larger.
@@ -89,6 +94,21 @@ def _error(name: str, label: str) -> Metric:
     return Metric(name, label, "fraction", -1, POINT, low=0.0, high=1.0)
 
 
+def _from_counts(metric: Metric, derived: Derive) -> Metric:
+    """A metric that claims may speak of, since it follows from what records state."""
+    return replace(metric, recorded="metrics", derived=derived)
+
+
+def _less(share: str) -> Derive:
+    """1 − a share that a record states."""
+
+    def derived(body: Mapping[str, Any]) -> float | None:
+        value = body["metrics"].get(share)
+        return None if value is None else 1 - float(value)
+
+    return derived
+
+
 def _gap(name: str, label: str, shares: int) -> Metric:
     """Absolute differences between the recalls of groups; `shares` of them go in.
 
@@ -129,8 +149,6 @@ _ALL: Iterable[Metric] = (
     _share("minority_precision", "minority precision", "metrics"),
     _share("best_epoch_test_accuracy", "test accuracy at the best epoch", "metrics"),
     _share("validation_accuracy", "validation accuracy", "metrics"),
-    _share("worst_group_tpr", "lowest true positive rate of a group", "metrics"),
-    replace(_gap("equal_opportunity_gap", "difference of equal opportunity", shares=2), recorded="metrics"),
     _share("per_class_accuracy", "recall of each class", "trace"),
     _share("per_group_accuracy", "accuracy within each group", "trace"),
     _cost("seconds", "seconds of a run", "s"),
@@ -141,14 +159,25 @@ _ALL: Iterable[Metric] = (
     _neither("class_weights", "class weights", "weight", "trace"),
     _neither("mean_weights", "mean weights of examples", "weight", "trace"),
     _share("nearest_neighbour_agreement", "nearest neighbours of one class", "trace"),
+    # what follows from it
+    _from_counts(_share("worst_group_tpr", "lowest true positive rate of a group"), group_rates.worst_group_tpr),
+    _from_counts(
+        _gap("equal_opportunity_gap", "difference of equal opportunity", shares=2), group_rates.equal_opportunity_gap
+    ),
+    _from_counts(_error("balanced_error", "balanced error"), _less("balanced_accuracy")),
+    _from_counts(_error("group_balanced_error", "group-balanced error"), group_rates.group_balanced_error),
+    _from_counts(
+        _error("worst_class_group_error", "error of the worst class and group"), group_rates.worst_class_group_error
+    ),
+    _from_counts(_gap("deo_error", "symmetric difference of equal opportunity", shares=4), group_rates.deo_error),
+    _from_counts(
+        _error("standard_error_train_shares", "error at the training shares of classes and groups"),
+        group_rates.standard_error_train_shares,
+    ),
     # what papers print besides
     _share("top1_test_accuracy", "top-1 test accuracy"),
     _share("top1_acc", "top-1 accuracy"),
     _share("top5_acc", "top-5 accuracy"),
-    _error("balanced_error", "balanced error"),
-    _error("group_balanced_error", "group-balanced error"),
-    _error("worst_class_group_error", "error of the worst class and group"),
-    _gap("deo_error", "symmetric difference of equal opportunity", shares=4),
     _gain("acc_gain", "gain in accuracy"),
     _gain("relative_gain", "relative gain in accuracy"),
     replace(_gain("relative_gain_lower_bound", "relative gain in accuracy, at least"), bound=1),
@@ -161,6 +190,16 @@ _ALL: Iterable[Metric] = (
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 RECORDED = tuple(name for name, metric in METRICS.items() if metric.recorded)  # what a claim may speak of
+
+
+DERIVED = {name: metric.derived for name, metric in METRICS.items() if metric.derived}
+
+
+def of_record(body: Mapping[str, Any]) -> dict[str, Any]:
+    """All metrics of a run: what its record states, and what follows from that. Empty for a run that diverged."""
+    if body["status"] != "finished":
+        return {}
+    return {**body["metrics"], **{name: derived(body) for name, derived in DERIVED.items()}}
 
 
 def of(name: str, where: str = "") -> Metric:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from reweigh.analysis import groups, learned, reached, total_weight
+from reweigh.analysis import learned, reached, total_weight
 from reweigh.analysis.reached import Reached
 
 NAN = float("nan")
@@ -18,7 +18,7 @@ def run(accuracies, epochs=None, planned=10, **changes):
     return {"curves": curves, "spec": {"training": {"epochs": planned}}} | changes
 
 
-@pytest.mark.parametrize("module", [groups, learned, total_weight])
+@pytest.mark.parametrize("module", [learned, total_weight])
 def test_the_examples_hold(module):
     failed, tried = doctest.testmod(module)
     assert tried and not failed
@@ -63,14 +63,6 @@ def test_the_slope_of_weights_over_size():
     assert learned.slope_on_inverse_size(np.array([[0.0, 0.0, 1.0, 2.0]]), sizes) is None
     assert learned.slope_on_inverse_size(np.ones((1, 3)), [0, 10, 1]) is None  # two classes have examples
     assert learned.slope_on_inverse_size(np.ones((1, 3)), [10, 10, 10]) is None
-
-
-def test_true_positive_rates_need_two_labels_and_positives():
-    assert groups.true_positive_rates({}) is None
-    assert groups.true_positive_rates({"group_confusion": None}) is None
-    assert groups.true_positive_rates({"group_confusion": [[[1, 1], [0, 0]], [[1, 1], [1, 1]]]}) is None
-    assert groups.true_positive_rates({"group_confusion": [[[1, 0, 0]] * 3]}) is None
-    assert groups.group_rates({}) == {"equal_opportunity_gap": None, "worst_group_tpr": None}
 
 
 def test_the_share_of_steps_that_rest():

@@ -5,16 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from reweigh.analysis.groups import POSITIVE
+from reweigh.group_rates import POSITIVE, cells
 
 CLOCK = 1e-3  # seconds: what starting and stopping a clock beside asynchronous work is worth
+OF_CELLS = ("group_balanced_error", "worst_class_group_error", "deo_error", "standard_error_train_shares")
 FLOAT32 = 2.0**-23  # relative: what is logged in 32 bits
 
 
 def resolution(body: dict[str, Any], metric: str) -> float:
     """The step in which one run's metric is known, by its record, as a fraction; 0 for a run without a score.
 
-    Recalls and precisions have the steps of their own class; a mean of recalls adds up the errors of its classes.
+    Recalls and precisions have the steps of their own class; a mean of recalls adds up the errors of its classes, and
+    what is made from the errors of cells those of its cells.
     Anything else that is counted is known no better than a share of all examples.
     """
     found = body["metrics"]
@@ -26,13 +28,28 @@ def resolution(body: dict[str, Any], metric: str) -> float:
         return _step(sizes[0])
     if metric == "minority_precision":
         return _step(predicted[0])
-    if metric == "balanced_accuracy":
+    if metric in ("balanced_accuracy", "balanced_error"):
         return math.hypot(*map(_step, sizes)) / max(1, int((sizes > 0).sum()))
     if metric in ("equal_opportunity_gap", "worst_group_tpr") and (tables := found.get("group_confusion")):
         positives = [_step(sum(table[POSITIVE])) for table in tables]
         return math.hypot(*positives) if metric == "equal_opportunity_gap" else max(positives)
+    if (step := _of_cells(body, metric)) is not None:
+        return step
     measured = [count for name, count in found.items() if name.endswith("_size") and count]
     return _step(measured[0] if measured else table.sum())
+
+
+def _of_cells(body: dict[str, Any], metric: str) -> float | None:
+    """The step of a metric that is made from the errors of cells, each of which has its own; None for any other."""
+    found = cells(body) if metric in OF_CELLS else None
+    if not found:
+        return None
+    steps = [_step(cell.examples) for cell in found]
+    if metric == "worst_class_group_error":
+        return max(steps)
+    if metric == "standard_error_train_shares":
+        return math.hypot(*(step * (cell.train_share or 0.0) for step, cell in zip(steps, found, strict=True)))
+    return math.hypot(*steps) / (len(steps) if metric == "group_balanced_error" else 1)
 
 
 def _step(examples: float) -> float:

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reweigh import stats
+from reweigh import metrics, stats
 from reweigh.analysis.degenerate import ONE_CLASS, lost
-from reweigh.analysis.groups import group_rates
 from reweigh.analysis.published import published
 from reweigh.config.files import CONFIG
 from reweigh.config.grid import Config
@@ -30,7 +29,7 @@ from reweigh.records.lineage import value_of
 
 METRICS = (
     "test_accuracy", "balanced_accuracy", "minority_recall", "minority_precision", "best_epoch_test_accuracy",
-    "validation_accuracy", "worst_group_tpr", "equal_opportunity_gap",
+    "validation_accuracy", *metrics.DERIVED,
 )  # fmt: skip
 COSTS = ("seconds", "gpu_seconds", "peak_bytes", "steps")
 
@@ -83,18 +82,13 @@ def table(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
             "digest": body["digest"],
         }
         for run, body in records.items()
-        for known in [_known_metrics(body)]
+        for known in [metrics.of_record(body)]
     ]
     columns = ["run", *RunName._fields, "status", *METRICS, *COSTS, "device", "packed", "runs_at_once", "lost",
                "collapsed", "digest"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns).astype(
         {**dict.fromkeys(METRICS, float), "packed": bool, "collapsed": bool}
     )
-
-
-def _known_metrics(body: dict[str, Any]) -> dict[str, Any]:
-    """What a record states of a run that finished, and what follows from its counts by group."""
-    return body["metrics"] | group_rates(body["metrics"]) if body["status"] == "finished" else {}
 
 
 def load_cells(config: Config, cells: Iterable[str]) -> pd.DataFrame:

@@ -1,14 +1,15 @@
 """What the tuning runs of a paper would choose by its rules, beside what the config uses. Nothing is changed.
 
 A rule (`tuned` in a paper's config) names an experiment that is measured on held-out training data and whose settings
-are the candidate values. The best mean over seeds at the last epoch wins; among equals, the first in the config. A
-setting of which a run diverged has no score, whatever its other seeds say, and is never chosen. A chosen value is then
-written into the config by hand, with the source "chosen by RULE".
+are the candidate values. The best mean over seeds at the last epoch wins, of an error the lowest; among equals, the
+first in the config. A setting of which a run diverged has no score, whatever its other seeds say, and is never chosen.
+A chosen value is then written into the config by hand, with the source "chosen by RULE".
 """
 
 from dataclasses import dataclass
 from typing import Any
 
+from reweigh import metrics
 from reweigh.analysis import tables
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
@@ -59,7 +60,9 @@ def choose(config: Config, paper: str, rule: str, scale: str = "paper") -> Choic
         if lost:
             diverged[name] = lost
     scored = {name: score for name, score in scores.items() if score is not None}
-    best = max(scored, key=lambda name: scored[name]) if scored and len(scored) + len(diverged) == len(scores) else None
+    sign = metrics.of(tuned.metric).direction
+    whole = scored and len(scored) + len(diverged) == len(scores)
+    best = max(scored, key=lambda name: sign * scored[name]) if whole else None
     taken = {}
     if best:
         options = _options(config, CellName(scale, paper, tuned.experiment, best, tuned.method))
@@ -75,7 +78,9 @@ def _score(config: Config, paper: str, rule: Tuned, setting: str, scale: str) ->
     """
     runs = config.runs_of(str(CellName(scale, paper, rule.experiment, setting, rule.method)))
     bodies = tables.records_of(runs, config.root).values()
-    values = [body["metrics"][rule.metric] for body in bodies if body["status"] == "finished"]
+    values = [metrics.of_record(body)[rule.metric] for body in bodies if body["status"] == "finished"]
+    if None in values:
+        raise ConfigError(f"{rule.experiment}/{setting}: its records have no {metrics.of(rule.metric).label}")
     diverged = len(bodies) - len(values)
     return (sum(values) / len(values) if values and len(values) == len(runs) else None), diverged
 

@@ -308,7 +308,10 @@ class Tuned(Frozen):
 
     experiment: Name
     method: Name
-    metric: Literal["validation_accuracy", "balanced_accuracy"]
+    metric: Literal[
+        "validation_accuracy", "balanced_accuracy", "balanced_error",
+        "group_balanced_error", "worst_class_group_error", "deo_error", "standard_error_train_shares",
+    ]  # fmt: skip
     over: list[Name] | None = None
     takes: Annotated[list[str], Field(min_length=1)]
     used_by: list[Use]

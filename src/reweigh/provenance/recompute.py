@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from reweigh import stats
+from reweigh import metrics, stats
 from reweigh.analysis.ridges import QUANTILES, bin_edges, shares
 from reweigh.analysis.rows import (
     AGREEMENT,
@@ -48,7 +48,7 @@ def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = "
         return _difference(row, bodies)
     if metric == AGREEMENT:
         return _summary([value for body in bodies if (value := _agreement(row, body, root)) is not None])
-    if metric not in bodies[0]["metrics"] and metric not in bodies[0]["curves"]:
+    if not _has(bodies[0], metric):
         return None
     epoch = number(row.get("epoch"))
     ours = stats.summarise([value for body in bodies if (value := value_at(body, metric, epoch)) is not None])
@@ -61,6 +61,11 @@ def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = "
     if number(row.get("seed")) is not None:
         return {"mean": ours.mean, "n": ours.n, **placed}
     return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high, **placed}
+
+
+def _has(body: dict[str, Any], metric: str) -> bool:
+    """Whether a record states a metric, or states what it follows from."""
+    return metric in body["metrics"] or metric in body["curves"] or metric in metrics.DERIVED
 
 
 def value_at(body: dict[str, Any], metric: str, epoch: float | None) -> float | None:
@@ -92,8 +97,8 @@ def _of_group(row: dict[str, Any], bodies: list[dict[str, Any]]) -> dict[str, An
 
 def _share_of_group(body: dict[str, Any], metric: str, group: float | None) -> float | None:
     """How much of a group, or of its positive examples, is right; None where the record does not say."""
-    metrics = body["metrics"] if body["status"] == "finished" else {}
-    stated = metrics.get("per_group_accuracy" if metric == GROUP_ACCURACY else "group_confusion")
+    known = metrics.of_record(body)
+    stated = known.get("per_group_accuracy" if metric == GROUP_ACCURACY else "group_confusion")
     if stated is None or group is None or int(group) not in range(len(stated)):
         return None
     if metric == GROUP_ACCURACY:
@@ -195,7 +200,7 @@ def _unlike_bodies(row: dict[str, Any], bodies: list[dict[str, Any]], paper: str
     """What is not what the runs of a line are."""
     metric, against = row["metric"], row.get("against") or ""
     base, paired = metric.removesuffix(DIFFERENCE), metric.endswith(DIFFERENCE)
-    known = base in bodies[0]["metrics"] or base in bodies[0]["curves"]
+    known = _has(bodies[0], base)
     if not known and metric not in (*RIDGES, *SIDES, *FEATURES, *GROUPS):
         return f"no record has a metric {metric}"
     if metric == MAP_POINT and row.get("mean"):

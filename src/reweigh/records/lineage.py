@@ -9,6 +9,7 @@
 from pathlib import Path
 from typing import Any
 
+from reweigh import metrics
 from reweigh.errors import RecordError
 from reweigh.records import attestations, record
 
@@ -71,7 +72,7 @@ def begun(run: dict[str, Any]) -> list[str]:
 
 
 def value_of(body: dict[str, Any], metric: str, epoch: float | None = None) -> float | None:
-    """A run's metric after its last epoch, or from its curve after `epoch`; None where it is not defined.
+    """A run's metric after its last epoch, stated or derived, or from its curve after `epoch`; None if not defined.
 
     What only curves have, such as the loss, is taken from their end. A run that diverged has none at its end, whatever
     an old record states.
@@ -80,7 +81,8 @@ def value_of(body: dict[str, Any], metric: str, epoch: float | None = None) -> f
     if epoch is None:
         if body["status"] != "finished":
             return None
-        return body["metrics"][metric] if metric in body["metrics"] else (curves.get(metric) or [None])[-1]
+        known = metrics.of_record(body)
+        return known[metric] if metric in known else (curves.get(metric) or [None])[-1]
     if metric not in curves or int(epoch) not in curves["epoch"]:
         return None
     return curves[metric][curves["epoch"].index(int(epoch))]

@@ -21,6 +21,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
+from reweigh import metrics
 from reweigh.analysis.degenerate import DIVERGED, ONE_CLASS, lost
 from reweigh.config.grid import Config
 from reweigh.errors import ReweighError
@@ -205,7 +206,7 @@ class Facts:
 
     def metric(self, experiment: str, setting: str, method: str, name: str, group: int | None = None) -> float:
         """The mean of a metric over the finished runs of a cell; of one of the metric's groups, if it is named."""
-        values = [body["metrics"][name] for body in self._finished(experiment, setting, method)]
+        values = [metrics.of_record(body)[name] for body in self._finished(experiment, setting, method)]
         return statistics.fmean(value if group is None else value[group] for value in values)
 
     def curve(self, experiment: str, setting: str, method: str, name: str, last: int = 1) -> float:

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from reweigh import metrics
 from reweigh.analysis.tables import join_runs
 from reweigh.config.names import NotAName, RunName, SplitName
 from reweigh.config.specs import SCALES
@@ -64,10 +65,11 @@ def _record(run: str, root: Path, metric: str, epoch: str | None) -> dict[str, A
     if body is not None:
         facts["metric"] = metric if epoch is None else f"{metric} after epoch {epoch}"
         facts["value"] = facts["value"] if isinstance(facts["value"], int | float) else None
-        diverged = body["status"] == "diverged" and (metric in body["metrics"] or metric in body["curves"])
+        known = {**body["metrics"], **body["curves"], **metrics.DERIVED}
+        diverged = body["status"] == "diverged" and metric in known
         if facts["value"] is None and not diverged:  # of one that diverged there is a chain to show, without a value
-            metrics = [name for name, value in body["metrics"].items() if isinstance(value, int | float)]
-            raise ConfigError(f"{facts['record']}: no {facts['metric']}; metrics: {', '.join(metrics)}; "
+            names = [name for name, value in metrics.of_record(body).items() if isinstance(value, int | float)]
+            raise ConfigError(f"{facts['record']}: no {facts['metric']}; metrics: {', '.join(names)}; "
                               f"on curves: {', '.join(body['curves'])}")  # fmt: skip
         fault = _misplaced(run, body)
     else:

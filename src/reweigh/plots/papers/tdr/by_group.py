@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from reweigh.analysis.groups import true_positive_rates
 from reweigh.analysis.rows import (
     CLASS_WEIGHT,
     GROUP_ACCURACY,
@@ -17,6 +16,7 @@ from reweigh.analysis.rows import (
     summary_row,
 )
 from reweigh.analysis.tables import Material
+from reweigh.group_rates import true_positive_rates
 from reweigh.plots import ridges, tables
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.tables import NONE, Grid, as_figure, by_place, method_title

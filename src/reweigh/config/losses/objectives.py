@@ -1,0 +1,17 @@
+"""What a config may say of an objective: a blend of parts, each with its weight (`reweigh/losses/objectives.py`)."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+ObjectivePart = Literal["ce", "ce_bal", "ce_bal_g", "ce_deo", "group_la"]
+Blend = dict[ObjectivePart, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+
+
+def _some(blend: Blend) -> Blend:
+    if not any(blend.values()):
+        raise ValueError("at least one part must have a weight above 0")
+    return blend
+
+
+Objective = Annotated[Blend, AfterValidator(_some)]
