@@ -53,6 +53,18 @@ REFUSED = {
         "order legacy does not go with kind two-class",
     ),
     "unknown rounding": (LONG_TAIL, "rounding: { value: up, source: x }", "'exact'"),
+    "tail and share": (
+        LONG_TAIL,
+        "validation_share: { value: 0.1, source: x }\n      validation_largest_class: { value: 10, source: x }",
+        "use one of them",
+    ),
+    "inside of nothing": (LONG_TAIL, "validation_inside: { value: true, source: x }", "needs validation_largest_class"),
+    "rounding of nothing": (LONG_TAIL, "validation_rounding: { value: up, source: x }", "leave it out"),
+    "tail of a pair": (
+        TWO_CLASS,
+        "validation_largest_class: { value: 9, source: x }",
+        "validation_largest_class",
+    ),
     "seed too large": (LONG_TAIL, "fixed_seed: { value: 4294967296, source: x }", "less than 4294967296"),
 }
 
@@ -85,7 +97,8 @@ def test_an_impossible_step_is_refused(tdr_project):
 def test_new_keys_stand_in_a_spec_only_if_given(tdr_project):
     run = "paper/tdr/mnist-lt/rho0.1/tdr/seed3"
     before = load(tdr_project).resolve(run)
-    newer = {"noise", "fixed_seed", "validation_share", "rounding"}
+    newer = {"noise", "fixed_seed", "validation_share", "rounding", "validation_rounding"}
+    newer |= {"validation_largest_class", "validation_inside"}
     assert not newer & set(before["data"]["split"])
     keys = (f"noise: {NOISE}", "fixed_seed: { value: 0, source: x }", "validation_share: { value: 0.1, source: x }")
     replace(tdr_project, LONG_TAIL, with_keys(LONG_TAIL, *keys, "rounding: { value: exact, source: x }"))
@@ -122,6 +135,8 @@ def data_of(dataset, **split):
         {"kind": "step", "largest_class": 40, "imbalance_ratio": 10.0, "validation_share": 0.25},
         {"kind": "long-tail", "largest_class": 100, "imbalance_ratio": 10.0, "target_size": 20, "target_inside": True},
         {"kind": "long-tail", "largest_class": 100, "imbalance_ratio": 10.0, "rounding": "exact"},
+        {"kind": "long-tail", "largest_class": 60, "imbalance_ratio": 10.0, "rounding": "ceil"},
+        {"kind": "long-tail", "largest_class": 60, "imbalance_ratio": 10.0, "rounding": "round"},
         {"kind": "two-class", "classes": [3, 1], "total": 60, "imbalance_ratio": 2.0, "validation_share": 0.1},
     ],
 )

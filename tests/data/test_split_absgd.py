@@ -64,7 +64,7 @@ def ten():
 @pytest.mark.parametrize("name", LONG_TAILS)
 def test_long_tails_are_those_of_the_sheet(name):
     (largest, ratio, classes), first, last, total = LONG_TAILS[name]
-    sizes = long_tail_sizes(largest, ratio, classes, exact=True)
+    sizes = long_tail_sizes(largest, ratio, classes, "exact")
     assert sizes[: len(first)] == first
     assert sizes[len(sizes) - len(last) :] == last
     assert (sum(sizes), len(sizes)) == (total, classes)
@@ -87,8 +87,8 @@ def test_steps_are_those_of_the_sheet(name):
 
 
 def test_rounding_errors_stay_where_records_have_them():
-    assert (long_tail_sizes(500, 10, 100)[-1], long_tail_sizes(500, 10, 100, exact=True)[-1]) == (49, 50)
-    assert (long_tail_sizes(5000, 200, 10)[-1], long_tail_sizes(5000, 200, 10, exact=True)[-1]) == (24, 25)
+    assert (long_tail_sizes(500, 10, 100)[-1], long_tail_sizes(500, 10, 100, "exact")[-1]) == (49, 50)
+    assert (long_tail_sizes(5000, 200, 10)[-1], long_tail_sizes(5000, 200, 10, "exact")[-1]) == (24, 25)
 
 
 @pytest.mark.parametrize("ratio", [0, 0.5, -3, float("nan"), float("inf")])
@@ -153,7 +153,7 @@ def test_the_legacy_order_selects_the_published_subset(ten, recipe, seed):
 def test_legacy_targets_come_from_outside_the_published_subset(ten):
     recipe = LONG_TAIL | {"order": "legacy", "largest_class": 4000, "target_size": 100}
     with_target = draw(ten, recipe, 0)
-    sizes = long_tail_sizes(4000, 100, 10, exact=True)
+    sizes = long_tail_sizes(4000, 100, 10, "exact")
     assert with_target.train.index.tolist() == published_subset(ten.train_labels, sizes, 0)
     assert with_target.sizes()["target"] == [10] * 10
     assert not set(with_target.train.index) & set(with_target.target.index)
@@ -196,7 +196,7 @@ def test_only_training_labels_are_noisy(ten):
 
 
 def test_noise_comes_after_the_long_tail(ten):
-    sizes = long_tail_sizes(500, 100, 10, exact=True)
+    sizes = long_tail_sizes(500, 100, 10, "exact")
     drawn = draw(ten, LONG_TAIL | {"noise": SYMMETRIC}, 0)
     true = ten.train_labels[drawn.train.index]
     assert np.bincount(true).tolist() == sizes

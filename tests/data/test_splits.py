@@ -95,8 +95,8 @@ def test_whole_sizes_lose_nothing_to_rounding_errors():
     assert step_sizes(4900, 49, 2) == [4900, 100] and int(4900 * (1 / 49)) == 99
     assert step_sizes(500, 10 / 9, 2) == [500, 450] and int(500 * (1 / (10 / 9))) == 449
     assert two_class_sizes(3113, 10) == (283, 2830)
-    assert long_tail_sizes(3630, 10 / 9, 10, exact=True)[-1] == 3267
-    assert long_tail_sizes(512, 512, 10, exact=True) == [2**k for k in range(9, -1, -1)]
+    assert long_tail_sizes(3630, 10 / 9, 10, "exact")[-1] == 3267
+    assert long_tail_sizes(512, 512, 10, "exact") == [2**k for k in range(9, -1, -1)]
 
 
 ratios = st.tuples(st.integers(1, 300), st.integers(1, 300)).map(lambda pair: Fraction(max(pair), min(pair)))
@@ -110,7 +110,7 @@ def test_a_ratio_is_the_fraction_that_it_was_written_as(ratio, times):
         assert fraction(written) == ratio
         assert step_sizes(times * p, written, 2)[1] == times * q
         assert two_class_sizes(times * (p + q), written) == (times * q, times * p)
-        assert long_tail_sizes(times * p, written, 5, exact=True)[-1] == times * q
+        assert long_tail_sizes(times * p, written, 5, "exact")[-1] == times * q
 
 
 @settings(max_examples=300, derandomize=True)
@@ -118,7 +118,7 @@ def test_a_ratio_is_the_fraction_that_it_was_written_as(ratio, times):
 def test_sizes_are_the_formula_rounded_down(ratio, size, classes):
     exact = fraction(ratio)
     assert float(exact) == pytest.approx(ratio, rel=2**-51)
-    tail = long_tail_sizes(size, ratio, classes, exact=True)
+    tail = long_tail_sizes(size, ratio, classes, "exact")
     for place, count in enumerate(tail):
         wanted = Fraction(size) ** (classes - 1) / exact**place
         assert count ** (classes - 1) <= wanted < (count + 1) ** (classes - 1)

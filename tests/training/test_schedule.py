@@ -7,10 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 from scipy import stats
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
+from reweigh.config.specs import Schedule, check_warmup
 from reweigh.data import augment
 from reweigh.data.arrays import Part
 from reweigh.data.batches import BatchStream, DevicePart
@@ -32,6 +34,28 @@ def test_warm_up_is_linear_and_reaches_the_base_rate():
     rates = [learning_rate(schedule, 0.1, step, 10, 200) for step in range(51)]
     assert rates[:50] == pytest.approx([0.1 * (step + 1) / 50 for step in range(50)])
     assert rates[50] == 0.1
+
+
+def test_warm_up_by_epoch_has_one_rate_an_epoch():
+    """(e + 1) / W in epoch e, as in AutoBalance's code; afterwards both are one."""
+    by_step, by_epoch = ({**STEP, "warmup_epochs": 5, **more} for more in ({}, {"warmup_by": "epoch"}))
+    rates = [learning_rate(by_epoch, 0.1, step, 10, 200) for step in range(50)]
+    assert rates == pytest.approx([0.1 * (epoch + 1) / 5 for epoch in range(5) for _ in range(10)])
+    for step in (50, 51, 909, 910, 1999):
+        assert learning_rate(by_epoch, 0.1, step, 10, 200) == learning_rate(by_step, 0.1, step, 10, 200)
+    cosine = {"name": "cosine", "warmup_epochs": 2, "warmup_by": "epoch"}
+    assert [learning_rate(cosine, 0.2, step, 10, 20) for step in (0, 9, 10, 19, 20)] == [0.1, 0.1, 0.2, 0.2, 0.2]
+
+
+@pytest.mark.parametrize("schedule", [STEP, {"name": "cosine", "warmup_epochs": 0}])
+def test_warm_up_by_epoch_stands_in_a_spec_only_where_it_acts(schedule):
+    read = TypeAdapter(Schedule)
+    assert read.dump_python(read.validate_python(schedule)) == schedule
+    warm = schedule | {"warmup_epochs": 5, "warmup_by": "epoch"}
+    check_warmup(read.validate_python(warm), 6)
+    assert read.dump_python(read.validate_python(warm)) == warm
+    with pytest.raises(ValueError, match="but warmup_epochs is 0; leave it out"):
+        check_warmup(read.validate_python(schedule | {"warmup_by": "epoch"}), 6)
 
 
 def test_cosine_goes_from_base_to_zero():

@@ -10,6 +10,7 @@ from reweigh.config.grid import Config
 from reweigh.config.models import Artifact, Experiment, Paper
 from reweigh.config.sources import leaves, source_of
 from reweigh.config.validation import lookup
+from reweigh.data.imbalance import holds_out
 from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
 
@@ -184,7 +185,7 @@ def _check_parts(spec: dict[str, Any], where: str) -> None:
             raise ConfigError(
                 f"{where}: {key} names validation, but {spec['uses']} trains on it; measure the test set alone"
             )
-    if (card.needs_validation or trained_on) and not (split["validation_size"] or split.get("validation_share")):
+    if (card.needs_validation or trained_on) and not holds_out(split):
         raise ConfigError(
             f"{where}: {spec['uses']} needs examples held out of the training set; set validation_size or "
             "validation_share"

@@ -67,6 +67,7 @@ def check(data: dict[str, Any], where: str) -> None:
     _check_noise(data, where)
     split = data["split"]
     try:
+        imbalance.check_held_out(split)
         wanted = _drawn(data)
         if (width := _width(data)) is not None:
             target, validation, test = (
@@ -75,6 +76,7 @@ def check(data: dict[str, Any], where: str) -> None:
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     _check_share(data, where)
+    tail = _validation_tail(split, wanted, where)
     train_pools, test_pools = _pools(data)
     if width is None or not train_pools:
         return
@@ -82,7 +84,8 @@ def check(data: dict[str, Any], where: str) -> None:
         if label >= len(train_pools):
             raise ConfigError(f"{where}: class {label} is not among the {len(train_pools)} of {data['dataset']}")
         what = f"{'group' if split['kind'] == 'groups' else 'class'} {label}"
-        if trouble := _short(split, max(wanted.get(label, 1), 1), target, validation, train_pools[label]):
+        held_out = tail.get(label, 0) if tail else validation
+        if trouble := _short(split, max(wanted.get(label, 1), 1), target, held_out, train_pools[label]):
             needed, size = trouble
             have = f"{data['dataset']} has {train_pools[label]}"
             raise ConfigError(f"{where}: {what} needs {needed} images ({size} to train on), {have}; ask for fewer")
@@ -91,6 +94,19 @@ def check(data: dict[str, Any], where: str) -> None:
                 f"{where}: test_size asks for {test} images of {what}, {data['dataset']} has {test_pools[label]}; "
                 "ask for fewer"
             )
+
+
+def _validation_tail(split: dict[str, Any], wanted: dict[int, int], where: str) -> dict[int, int]:
+    """Examples of each class in a validation part with a long tail of its own, drawn beside the training part."""
+    if split.get("validation_largest_class") is None or not wanted:
+        return {}
+    sizes = imbalance.validation_tail(split, len(wanted))
+    if (empty := imbalance.held_out_all(split, list(wanted.values()), sizes)) is not None:
+        raise ConfigError(
+            f"{where}: validation_largest_class {split['validation_largest_class']} holds all {wanted[empty]} examples "
+            f"of class {empty} out; lower it"
+        )
+    return {} if split.get("validation_inside") else dict(zip(wanted, sizes, strict=True))
 
 
 def _short(split: dict[str, Any], size: int, target: int, validation: int, pool: int) -> tuple[int, int] | None:
@@ -102,7 +118,7 @@ def _short(split: dict[str, Any], size: int, target: int, validation: int, pool:
     share = split.get("validation_share")
     if share and split["target_inside"] and split["kind"] == "all" and not split.get("noise"):
         # All are trained on, targets among them, and what is held out is none of those.
-        held_out = part_of(pool, share)
+        held_out = part_of(pool, share, split.get("validation_rounding"))
         return (target + held_out, pool - held_out) if target + held_out > pool else None
     return None
 
@@ -115,7 +131,7 @@ def check_batches(spec: dict[str, Any], batch_norm: bool, where: str) -> None:
     and holds nothing is refused too.
     """
     training, split = spec["training"], spec["data"]["split"]
-    if training.get("evaluate_on") == "validation" and not (split["validation_size"] or split.get("validation_share")):
+    if training.get("evaluate_on") == "validation" and not imbalance.holds_out(split):
         raise ConfigError(f"{where}: evaluate_on is validation, but nothing is held out; set validation_share")
     if 0 < split["target_size"] < training["target_batch_size"]:
         raise ConfigError(
@@ -145,7 +161,8 @@ def epoch_size(data: dict[str, Any], stage: PlannedStage) -> int | None:
     if split.get("noise") and (split.get("validation_share") or by_class):
         return None  # both follow the noisy labels
     if len(sizes := stage_sizes(data, stage)) == 1:  # the classes are not known here
-        return sizes[0] if data["dataset"] in TRAINING_ROWS and not by_class else None
+        rounded = split.get("validation_share") and stage.part == "train"  # in each class
+        return sizes[0] if data["dataset"] in TRAINING_ROWS and not (by_class or rounded) else None
     return drawn_by(stage.sampling, sizes)
 
 
@@ -206,10 +223,10 @@ def training_sizes(data: dict[str, Any]) -> list[int]:
 
     With noise and `validation_share` it may be a few off: the share is taken of each class of noisy labels.
     """
-    split, drawn = data["split"], _drawn(data)
-    total, share = TRAINING_ROWS.get(data["dataset"], 0), split.get("validation_share")
-    sizes = list(drawn.values()) or [max(total - _reserved(split), 1)]
-    return [size - part_of(size, share) for size in sizes] if share else sizes
+    split, sizes = data["split"], _undivided(data)
+    if split.get("validation_share") is None and not split.get("validation_inside"):
+        return sizes
+    return [size - held_out for size, held_out in zip(sizes, _validation_sizes(data, len(sizes)), strict=True)]
 
 
 def stage_sizes(data: dict[str, Any], stage: PlannedStage) -> list[int]:
@@ -228,10 +245,17 @@ def _validation_sizes(data: dict[str, Any], classes: int) -> list[int]:
     """Examples of each class that are held out to validate; one entry where the classes are not known here."""
     split = data["split"]
     if share := split.get("validation_share"):
-        without = training_sizes({**data, "split": {**split, "validation_share": None}})
-        return [part_of(size, share) for size in without]
+        return [part_of(size, share, split.get("validation_rounding")) for size in _undivided(data)]
+    if split.get("validation_largest_class"):
+        return imbalance.validation_tail(split, classes) if classes > 1 else [1]
     size = int(split["validation_size"])
     return [size] if classes == 1 else [even_share(size, classes, "validation_size")] * classes
+
+
+def _undivided(data: dict[str, Any]) -> list[int]:
+    """Examples of each class that are drawn for training, those included that are then held out of them."""
+    rows = TRAINING_ROWS.get(data["dataset"], 0)
+    return list(_drawn(data).values()) or [max(rows - _reserved(data["split"]), 1)]
 
 
 def _drawn(data: dict[str, Any]) -> dict[int, int]:
@@ -251,8 +275,7 @@ def _drawn(data: dict[str, Any]) -> dict[int, int]:
     asked = (_largest(split, available), split["imbalance_ratio"], len(available))
     if split["kind"] == "step":
         return dict(enumerate(imbalance.step_sizes(*asked)))
-    exact = split.get("rounding") == "exact" or split["order"] == "legacy"
-    return dict(enumerate(imbalance.long_tail_sizes(*asked, exact)))
+    return dict(enumerate(imbalance.long_tail_sizes(*asked, imbalance.tail_rounding(split))))
 
 
 def _largest(split: dict[str, Any], pools: list[int]) -> int:
@@ -312,8 +335,8 @@ def _check_share(data: dict[str, Any], where: str) -> None:
     known = data["split"]["kind"] == "two-class" or data["dataset"] in CLASS_SIZES.keys() | TRAINING_ROWS.keys()
     if (share := data["split"].get("validation_share")) is None or not known:
         return
-    sizes = training_sizes({**data, "split": {**data["split"], "validation_share": None}})
-    if not any(part_of(size, share) for size in sizes):
+    sizes, rounding = _undivided(data), data["split"].get("validation_rounding")
+    if not any(part_of(size, share, rounding) for size in sizes):
         each = "of them" if len(sizes) == 1 else "of each class"
         raise ConfigError(
             f"{where}: validation_share {share:g} holds nothing out of {sum(sizes)} examples (it is taken {each}, "

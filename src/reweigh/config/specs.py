@@ -15,6 +15,9 @@ from pydantic import (
     model_validator,
 )
 
+from reweigh.data.imbalance import check_held_out, holds_out
+from reweigh.errors import ConfigError
+
 SPEC_VERSION = 1
 SCALES = ("smoke", "quick", "paper")
 
@@ -79,18 +82,21 @@ class SplitBase(Frozen):
     target_inside: bool = False
     validation_size: Count = 0
     validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    validation_rounding: Literal["up"] | None = None  # of the share; None: down
     order: Literal["random", "first", "legacy"] = "random"
     fixed_seed: Annotated[int, Field(ge=0, lt=LEGACY_SEEDS)] | None = None
     noise: Noise | None = None
     test: Literal["balanced", "all", "group-balanced"]
     test_size: Positive | None = None
 
-    newer: ClassVar[frozenset[str]] = frozenset({"validation_share", "fixed_seed", "noise"})
+    newer: ClassVar[frozenset[str]] = frozenset({"validation_share", "validation_rounding", "fixed_seed", "noise"})
 
     @model_validator(mode="after")
     def _one_validation_part(self) -> "SplitBase":
-        if self.validation_size and self.validation_share is not None:
-            raise ValueError("validation_size and validation_share are two ways to the same part; use one of them")
+        try:
+            check_held_out(self.model_dump())
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
         return self
 
 
@@ -104,14 +110,20 @@ class TwoClassSplit(SplitBase):
 
 
 class LongTailSplit(SplitBase):
-    """All classes, their sizes falling exponentially from `largest_class` to `largest_class` / `imbalance_ratio`."""
+    """All classes, their sizes falling exponentially from `largest_class` to `largest_class` / `imbalance_ratio`.
+
+    With `validation_largest_class` the validation part falls so too, beside the training part, or within it
+    (`validation_inside`).
+    """
 
     kind: Literal["long-tail"]
     largest_class: Positive
     imbalance_ratio: Ratio
-    rounding: Literal["exact"] | None = None
+    rounding: Literal["exact", "ceil", "round"] | None = None
+    validation_largest_class: Positive | None = None
+    validation_inside: Literal[True] | None = None
 
-    newer: ClassVar[frozenset[str]] = SplitBase.newer | {"rounding"}
+    newer: ClassVar[frozenset[str]] = SplitBase.newer | {"rounding", "validation_largest_class", "validation_inside"}
 
 
 class StepSplit(SplitBase):
@@ -189,6 +201,9 @@ class StepSchedule(Frozen):
     milestones: list[Positive]
     factor: Rate
     warmup_epochs: Count = 0
+    warmup_by: Literal["epoch"] | None = None  # None: a step
+
+    newer: ClassVar[frozenset[str]] = frozenset({"warmup_by"})
 
     @model_validator(mode="after")
     def _rising(self) -> "StepSchedule":
@@ -205,13 +220,21 @@ class StepSchedule(Frozen):
 class PlainSchedule(Frozen):
     name: Literal["cosine", "constant"]
     warmup_epochs: Count = 0
+    warmup_by: Literal["epoch"] | None = None  # None: a step
+
+    newer: ClassVar[frozenset[str]] = frozenset({"warmup_by"})
 
 
 Schedule = Annotated[StepSchedule | PlainSchedule, Field(discriminator="name")]
 
 
 def check_warmup(schedule: StepSchedule | PlainSchedule, epochs: int) -> None:
-    """Raise ValueError for a warm-up that takes all of `epochs`: little or nothing is trained at the rate itself."""
+    """Raise ValueError for a warm-up that takes all of `epochs`: little or nothing is trained at the rate itself.
+
+    So for a word about a warm-up that there is not.
+    """
+    if schedule.warmup_by and not schedule.warmup_epochs:
+        raise ValueError("schedule.warmup_by says how the rate warms up, but warmup_epochs is 0; leave it out")
     if schedule.warmup_epochs >= epochs:
         raise ValueError(
             f"schedule.warmup_epochs is {schedule.warmup_epochs}, but there are only {epochs} epochs; lower it"
@@ -285,7 +308,7 @@ class Spec(Frozen):
     def _what_is_measured_exists(self) -> "Spec":
         training, split = self.training, self.data.split
         measured = (training.evaluate_on, *(training.also_measure or []))
-        if "validation" in measured and not split.validation_size and split.validation_share is None:
+        if "validation" in measured and not holds_out(split.model_dump()):
             raise ValueError("training measures validation, but data.split holds nothing out; set validation_size")
         return self
 

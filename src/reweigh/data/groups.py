@@ -25,9 +25,14 @@ def even_share(total: int, groups: int, name: str) -> int:
     return total // groups
 
 
-def part_of(count: int, share: float) -> int:
+def part_of(count: int, share: float, rounding: str | None = None) -> int:
     """`share` of `count` examples, rounded down. The share counts as the decimal number it is written as.
 
-    So 0.29 of 100 are 29, though the float nearest to 0.29 is a little less.
+    So 0.29 of 100 are 29, though the float nearest to 0.29 is a little less. With `rounding` "up" it is rounded up, so
+    that at least one is taken, and at least one is left: the one of two, none of one.
+
+    >>> part_of(1280, 0.2, "up"), part_of(7, 0.2, "up"), part_of(2, 0.9, "up"), part_of(1, 0.2, "up")
+    (256, 2, 1, 0)
     """
-    return math.floor(Fraction(str(share)) * count)
+    exact = Fraction(str(share)) * count
+    return math.floor(exact) if rounding is None else max(min(math.ceil(exact), count - 1), 0)

@@ -1,11 +1,13 @@
 """How many training examples each class gets. Here `imbalance_ratio` = largest class / smallest class, at least 1.
 
 Sizes are computed in whole numbers, with the ratio as the fraction that it stands for: 4,900 / 49 are 100, where floats
-give 99.99…, rounded down to 99. The one exception is a long tail that is not `exact`, which published sizes depend on.
+give 99.99…, rounded down to 99. The exceptions are long tails that are not `exact`, which published sizes depend on.
 """
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 from reweigh.errors import ConfigError
 
@@ -30,29 +32,76 @@ def two_class_sizes(total: int, imbalance_ratio: float) -> tuple[int, int]:
     return minority, majority
 
 
-def long_tail_sizes(largest: int, imbalance_ratio: float, classes: int, exact: bool = False) -> list[int]:
-    """Sizes of an exponential long tail: `largest * mu**i`, rounded down.
+def long_tail_sizes(largest: int, imbalance_ratio: float, classes: int, rounding: str | None = None) -> list[int]:
+    """Sizes of an exponential long tail: `largest * mu**i`, rounded down where `rounding` is None.
 
     mu = (1 / imbalance_ratio)**(1 / (classes - 1)), so that the last class has `largest / imbalance_ratio`. It has just
-    that with `exact`, and every class has what the formula says (Cao et al., 2019, compute i / (classes - 1) first,
-    which gives the same sizes for their tails). Else mu is computed first (TDR's code), and its rounding error may cost
-    a class whose size is whole an example: 49 for 50 at 500, ratio 10, 100 classes.
+    that with "exact", and every class has what the formula says, rounded down (Cao et al., 2019, compute
+    i / (classes - 1) first, which gives the same sizes for their tails). Else mu is computed first (TDR's code), and
+    its rounding error may cost a class whose size is whole an example: 49 for 50 at 500, ratio 10, 100 classes.
+    "ceil" rounds the same floats up, where the error gives such a class one more (41 for 40 at 4,000, ratio 100, 10
+    classes), "round" to the nearest whole number, as the code of Li et al. (2021) does for CIFAR-10 and CIFAR-100.
 
     Raises ConfigError for an impossible ratio, fewer than two classes, or a class left without an example.
 
-    >>> long_tail_sizes(5000, 100, 10, exact=True)
+    >>> long_tail_sizes(5000, 100, 10, "exact")
     [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
+    >>> long_tail_sizes(1000, 100, 10, "ceil")
+    [1000, 600, 360, 216, 130, 78, 47, 28, 17, 11]
     """
-    if classes < 2:
-        raise ConfigError(f"a long tail needs at least 2 classes, not {classes}")
-    _checked(imbalance_ratio), _counted(largest, "largest_class")
-    if exact:
-        ratio = fraction(imbalance_ratio)
-        sizes = [_tail_size(largest, ratio, i, classes - 1) for i in range(classes)]
-    else:
-        mu = (1 / imbalance_ratio) ** (1 / (classes - 1))
-        sizes = [int(largest * mu**i) for i in range(classes)]
-    return _all_there(sizes, imbalance_ratio)
+    return _all_there(_tail(largest, imbalance_ratio, classes, rounding, "largest_class"), imbalance_ratio)
+
+
+def tail_rounding(split: Mapping[str, Any]) -> str | None:
+    """The rounding of a recipe's long tail: what it states, else that of the code whose order it has."""
+    return split.get("rounding") or ("exact" if split.get("order") == "legacy" else None)
+
+
+def validation_tail(split: Mapping[str, Any], classes: int) -> list[int]:
+    """Examples of each class in a validation part with a long tail of its own, `validation_largest_class` of a recipe.
+
+    Ratio and rounding are those of the training part; every class has an example at least.
+    Raises ConfigError for an impossible ratio, or fewer than two classes.
+
+    >>> sum(validation_tail({"validation_largest_class": 100, "imbalance_ratio": 100, "rounding": "round"}, 100))
+    2180
+    """
+    largest, ratio = split["validation_largest_class"], split["imbalance_ratio"]
+    sizes = _tail(largest, ratio, classes, tail_rounding(split), "validation_largest_class")
+    return [max(size, 1) for size in sizes]
+
+
+def holds_out(split: Mapping[str, Any]) -> bool:
+    """Whether a recipe has a validation part."""
+    return any(split.get(key) for key in ("validation_size", "validation_share", "validation_largest_class"))
+
+
+def check_held_out(split: Mapping[str, Any]) -> None:
+    """Raise ConfigError for keys of a recipe's validation part that do not go together, or would never act."""
+    share, largest = split.get("validation_share"), split.get("validation_largest_class")
+    if (bool(split.get("validation_size")) + (share is not None) + (largest is not None)) > 1:
+        raise ConfigError(
+            "validation_size, validation_share and validation_largest_class are ways to the same part; use one of them"
+        )
+    if split.get("validation_rounding") and share is None:
+        raise ConfigError("validation_rounding is that of validation_share, which is not there; leave it out")
+    if largest is None:
+        if split.get("validation_inside"):
+            raise ConfigError("validation_inside needs validation_largest_class; set it, or leave both out")
+        return
+    if split["kind"] != "long-tail":
+        raise ConfigError(f"validation_largest_class does not go with kind {split['kind']}; use validation_share")
+    if split.get("noise"):
+        raise ConfigError("validation_largest_class does not go with noise; use validation_share")
+    if split["target_size"] and split.get("target_inside"):
+        raise ConfigError("validation_largest_class does not go with target_inside; use validation_size")
+
+
+def held_out_all(split: Mapping[str, Any], sizes: Sequence[int | None], held_out: Sequence[int]) -> int | None:
+    """The first class of which `validation_inside` would hold every example out; None if there is none."""
+    if not split.get("validation_inside"):
+        return None
+    return next((k for k, (size, held) in enumerate(zip(sizes, held_out, strict=True)) if (size or 0) <= held), None)
 
 
 def step_sizes(largest: int, imbalance_ratio: float, classes: int) -> list[int]:
@@ -100,6 +149,20 @@ def _tail_size(largest: int, ratio: Fraction, place: int, last: int) -> int:
     while (size + 1) ** last * p <= q:
         size += 1
     return size
+
+
+def _tail(largest: int, imbalance_ratio: float, classes: int, rounding: str | None, name: str) -> list[int]:
+    """The sizes of `long_tail_sizes`, in which a class may be left without an example; `name` is what errors say."""
+    if classes < 2:
+        raise ConfigError(f"a long tail needs at least 2 classes, not {classes}")
+    _checked(imbalance_ratio), _counted(largest, name)
+    if rounding == "exact":
+        ratio = fraction(imbalance_ratio)
+        return [_tail_size(largest, ratio, i, classes - 1) for i in range(classes)]
+    mu = (1 / imbalance_ratio) ** (1 / (classes - 1))
+    ways: dict[str | None, Callable[[float], int]] = {None: math.floor, "ceil": math.ceil, "round": round}
+    whole = ways[rounding]
+    return [whole(largest * mu**i) for i in range(classes)]
 
 
 def _all_there(sizes: list[int], imbalance_ratio: float) -> list[int]:

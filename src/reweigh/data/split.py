@@ -4,16 +4,26 @@ Target and validation examples come from the official training part, test exampl
 draw has its own named stream per class or group, so that the target set is the same at every imbalance ratio, and a
 smaller training set of a class is part of a larger one.
 
-Optional keys of a recipe, absent in older records: `rounding`, `fixed_seed`, `noise`, `validation_share`.
+Optional keys of a recipe, absent in older records: `rounding`, `fixed_seed`, `noise`, `validation_share`,
+`validation_rounding`, `validation_largest_class`, `validation_inside`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from reweigh.data.arrays import Part, RawData, Split
 from reweigh.data.groups import even_share, members, part_of
-from reweigh.data.imbalance import long_tail_sizes, step_sizes, two_class_sizes
+from reweigh.data.imbalance import (
+    check_held_out,
+    held_out_all,
+    long_tail_sizes,
+    step_sizes,
+    tail_rounding,
+    two_class_sizes,
+    validation_tail,
+)
 from reweigh.data.noise import noisy
 from reweigh.errors import ConfigError, DataError
 from reweigh.streams import rng
@@ -36,11 +46,12 @@ def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
     order             "first" takes training and test examples from the front of the file, target and validation from
                       its back; "legacy" does so after shuffling each class as Cao et al. (2019) do (see `_shuffled`),
                       with their sizes, which are exact
-    rounding          "exact" for a long tail whose sizes lose nothing to rounding errors (see `long_tail_sizes`)
+    rounding          of a long tail: "exact", "ceil" or "round" (see `long_tail_sizes`)
     fixed_seed        everything is drawn with this seed, whatever the run's own is
     noise             {kind, rate}: labels of the training part get noise (see `reweigh.data.noise`); a class has its
                       size by its true labels. Target, validation and test examples that never were in it stay clean
     validation_share  this share of the training part moves to validation, noise and all (see `_held_out`)
+    validation_largest_class   the validation part has a long tail of its own (see `_with_tail`)
 
     Raises ConfigError for a recipe that cannot be, DataError if examples run out.
     """
@@ -66,6 +77,8 @@ def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
     ]
     sizes = _train_sizes(recipe, [len(pool) for pool in pools], [len(part) for part in reserved])
     trains = [pick("subsample", sizes[k], k, reserved[k], pool) for k, pool in enumerate(pools)]
+    if recipe.get("validation_largest_class"):
+        trains, validations = _with_tail(recipe, trains, pools, targets, names, pick)
 
     test_pools = members(raw.test_groups if recipe["kind"] == "groups" else raw.test_labels, kept)  # type: ignore[arg-type]
     test_size = _test_size(recipe, dict(zip(names, map(len, test_pools), strict=True)))
@@ -78,7 +91,7 @@ def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
     if recipe.get("noise"):
         train = _with_noise(train, names, recipe, seed)
     if recipe.get("validation_share"):
-        train, validation = _held_out(train, target, recipe["validation_share"], seed, kept)
+        train, validation = _held_out(train, target, recipe, seed, kept)
     test = _part(tests, raw.test_labels, raw.test_groups, kept, grouped)
     return Split(train, target, validation, test, class_names=raw.class_names if grouped else names, group_names=names)
 
@@ -114,11 +127,9 @@ def _check_words(recipe: dict[str, Any]) -> None:
         raise ConfigError(f"split order 'legacy' does not go with kind {kind!r}; use 'random'")
     if recipe.get("noise") and kind == "groups":
         raise ConfigError("split noise does not go with kind 'groups', whose groups are not the labels; use 'all'")
-    if (share := recipe.get("validation_share")) is not None:
-        if not 0 < share < 1:
-            raise ConfigError(f"validation_share {share} is impossible: it is above 0 and below 1")
-        if recipe.get("validation_size"):
-            raise ConfigError("validation_size and validation_share are two ways to the same part; use one of them")
+    if (share := recipe.get("validation_share")) is not None and not 0 < share < 1:
+        raise ConfigError(f"validation_share {share} is impossible: it is above 0 and below 1")
+    check_held_out(recipe)
 
 
 def _train_sizes(recipe: dict[str, Any], pools: list[int], reserved: list[int]) -> list[int | None]:
@@ -137,8 +148,35 @@ def _train_sizes(recipe: dict[str, Any], pools: list[int], reserved: list[int]) 
         largest = min(largest, *(pools[k] - reserved[k] for k in range(heads)))
     if recipe["kind"] == "step":
         return list(step_sizes(largest, ratio, len(pools)))
-    exact = recipe.get("rounding") == "exact" or recipe.get("order") == "legacy"
-    return list(long_tail_sizes(largest, ratio, len(pools), exact))
+    return list(long_tail_sizes(largest, ratio, len(pools), tail_rounding(recipe)))
+
+
+def _with_tail(
+    recipe: dict[str, Any],
+    trains: list[np.ndarray],
+    pools: list[np.ndarray],
+    targets: list[np.ndarray],
+    names: tuple[str, ...],
+    pick: Callable[[str, int, int, np.ndarray, np.ndarray], np.ndarray],
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The training examples of each class, and those of a validation part with a long tail of its own.
+
+    It is drawn from what the training part leaves, so that this is the same however large the validation part is, and a
+    smaller one is part of a larger; with `validation_inside` from the training part itself, which it then leaves.
+    """
+    sizes, inside = validation_tail(recipe, len(pools)), recipe.get("validation_inside", False)
+    if (empty := held_out_all(recipe, [len(train) for train in trains], sizes)) is not None:
+        raise ConfigError(
+            f"validation_largest_class {recipe['validation_largest_class']} holds all {len(trains[empty])} examples of "
+            f"{names[empty]!r} out; lower it"
+        )
+    validations = []
+    for k, pool in enumerate(pools):
+        barred = pool[~np.isin(pool, trains[k])] if inside else trains[k]
+        validations.append(pick("validation", sizes[k], k, np.concatenate((targets[k], barred)), pool))
+    if inside:
+        trains = [train[~np.isin(train, held)] for train, held in zip(trains, validations, strict=True)]
+    return trains, validations
 
 
 def _test_size(recipe: dict[str, Any], pools: dict[str, int]) -> int | None:
@@ -203,18 +241,20 @@ def _with_noise(part: Part, names: tuple[str, ...], recipe: dict[str, Any], seed
     return Part(part.index, label, label)
 
 
-def _held_out(train: Part, target: Part, share: float, seed: int, kept: list[int]) -> tuple[Part, Part]:
-    """The training part without `share` of it, and that share: a stratified draw, rounded down in each class.
+def _held_out(train: Part, target: Part, recipe: dict[str, Any], seed: int, kept: list[int]) -> tuple[Part, Part]:
+    """The training part without `validation_share` of it, and that: a stratified draw, rounded down in each class.
 
     Classes (kind "groups": groups) are those that a model is shown. Noisy labels thus stay as noisy as those trained
     on: who tunes on a slice of noisy data has no clean ones. Every class keeps an example to train on; one of fewer
-    than 1 / share examples gives none. Target examples inside the training part stay there.
+    than 1 / share examples gives none, unless `validation_rounding` is "up" and it has two. Target examples inside the
+    training part stay there.
     """
     free = ~np.isin(train.index, target.index)
     moved = []
     for value, pool in zip(kept, members(train.group, range(len(kept))), strict=True):
         ordered = rng(seed, "validation-share", value).permutation(pool)
-        moved.append(_first(ordered[free[ordered]], part_of(len(pool), share), f"validation_share of class {value}"))
+        size = part_of(len(pool), recipe["validation_share"], recipe.get("validation_rounding"))
+        moved.append(_first(ordered[free[ordered]], size, f"validation_share of class {value}"))
     held = np.isin(np.arange(len(train)), np.concatenate(moved))
     left, taken = (Part(train.index[rows], train.label[rows], train.group[rows]) for rows in (~held, held))
     return left, taken

@@ -1,4 +1,4 @@
-"""The hypergradient of a training loss's own parameters by implicit differentiation (AutoBalance, NeurIPS 2021, §3).
+"""The hypergradient of a training loss's own parameters by implicit differentiation (AutoBalance, NeurIPS 2021, §2.1).
 
 Let θ minimise a training loss with parameters α, so that its gradient g_T(θ, α) is zero, and let v = ∇_θ L_V be the
 gradient of a validation loss. Then dL_V/dα = ∂L_V/∂α − (∂g_T/∂α)ᵀ H⁻¹ v with H = ∂g_T/∂θ, and the inverse gives way to
@@ -14,6 +14,12 @@ authors' code. It is taken once, with its graph, and each product is one vector-
 all training batches are held at once; with `keep_graphs=False` there is one at a time, made anew for each product,
 which costs half as much again on a ResNet-32 and gives the same. Nothing here waits for a value of a tensor. As in
 `lookahead`, the functions that are passed in choose the mode of batch norm and the masks of dropout.
+
+`hypergradient` is this series as it stands; `TrainingGradient` and `mean_gradient` are its parts for those who solve in
+another way (`krylov.py`, `linear_head.py`). A product with H has three routes: "reverse", a second backward pass
+through the graph of the first; "forward", the forward derivative of a backward pass, as exact, but without the fast
+kernels of `SecondOrder`; "difference", (g_T(θ + h u) − g_T(θ)) / h along the unit vector u, h = 0.01, an approximation
+whose error grows with h and with the third derivative.
 """
 
 import functools
@@ -26,6 +32,7 @@ from reweigh.hypergrad.second_order import SecondOrder
 
 Vector = tuple[torch.Tensor, ...]  # one tensor for each tensor of θ
 Product = Callable[[Vector], Vector]
+DIFFERENCE_STEP = 0.01  # ‖θ' − θ‖ of a difference of gradients, as DARTS has it
 
 
 def hypergradient(
@@ -54,11 +61,7 @@ def hypergradient(
     if sign not in (-1, 1) or terms < 0 or not training_losses or not validation_losses:
         raise ValueError("expected sign -1 or 1, terms >= 0, and at least one training and one validation loss")
     training = TrainingGradient(training_losses, parameters, design, keep_graphs)
-    by_batch = [partial_gradients(loss, parameters, design) for loss in validation_losses]
-    direction, direct = (
-        {name: torch.stack([pair[side][name] for pair in by_batch]).mean(0) for name in by_batch[0][side]}
-        for side in (0, 1)
-    )
+    direction, direct = mean_gradient(validation_losses, parameters, design)
     start = tuple(direction.values())
     solution, norms = neumann(training.hessian_product, start, step, terms)
     indirect = training.design_product(solution)
@@ -68,24 +71,73 @@ def hypergradient(
     return {name: direct[name] + sign * value for name, value in indirect.items()}, log
 
 
+def mean_gradient(
+    losses: Sequence[JointLoss], parameters: Parameters, design: Parameters
+) -> tuple[Parameters, Parameters]:
+    """The gradients of the mean of some losses, by θ and by α, one batch after the other. -> (as θ, as α)."""
+    by_batch = (partial_gradients(loss, parameters, design) for loss in losses)
+    first, second = functools.reduce(lambda total, more: (_sum(total[0], more[0]), _sum(total[1], more[1])), by_batch)
+    return _over(first, len(losses)), _over(second, len(losses))
+
+
+def _sum(first: Parameters, second: Parameters) -> Parameters:
+    return {name: value + second[name] for name, value in first.items()}
+
+
+def _over(total: Parameters, count: int) -> Parameters:
+    return {name: value / count for name, value in total.items()}
+
+
 class TrainingGradient:
     """g_T(θ, α), the gradient of the mean training loss by θ: the products of its derivatives with vectors.
 
     Its graph is made once and kept, of all batches at a time; without `keep_graphs` each product makes that of one
-    batch after the other again, and sums up. H is a mean over batches, so that both give the same.
+    batch after the other again, and sums up. H is a mean over batches, so that both give the same. `route` is that of
+    the products with H: those with ∂g_T/∂α are always "reverse".
     """
 
     def __init__(
-        self, losses: Sequence[JointLoss], parameters: Parameters, design: Parameters, keep_graphs: bool = True
+        self,
+        losses: Sequence[JointLoss],
+        parameters: Parameters,
+        design: Parameters,
+        keep_graphs: bool = True,
+        route: str = "reverse",
     ) -> None:
-        self.losses = losses
+        self.losses, self.route = losses, route
         self.at = {name: value.detach().requires_grad_() for name, value in parameters.items()}
         self.design = {name: value.detach().requires_grad_() for name, value in design.items()}
         self.kept = self._gradient(losses) if keep_graphs else None
+        self.here = self._plain_gradient(parameters) if route == "difference" else None
 
     def hessian_product(self, vector: Vector) -> Vector:
-        """H `vector`: a vector-Jacobian product of g_T, H being symmetric. Zero where L_T is linear in θ."""
+        """H `vector`, H being symmetric. Zero where L_T is linear in θ."""
+        if self.route == "forward":
+            return self._forward(vector)
+        if self.route == "difference":
+            return self._difference(vector)
         return self._product(vector, self.at, linear=True)
+
+    def _forward(self, vector: Vector) -> Vector:
+        at, along = ({name: one.detach() for name, one in zip(self.at, side, strict=True)}
+                     for side in (self.at.values(), vector))  # fmt: skip
+        design = {name: value.detach() for name, value in self.design.items()}
+        products = (
+            torch.func.jvp(torch.func.grad(functools.partial(_of, loss, design)), (at,), (along,))[1]
+            for loss in self.losses
+        )
+        return tuple(_over(functools.reduce(_sum, products), len(self.losses)).values())
+
+    def _difference(self, vector: Vector) -> Vector:
+        step = DIFFERENCE_STEP / norm(vector)
+        step = torch.where(step.isfinite(), step, torch.ones_like(step))  # along a vector of 0 the product is 0
+        ahead = {name: value.detach() + step * one for (name, value), one in zip(self.at.items(), vector, strict=True)}
+        there = self._plain_gradient(ahead)
+        assert self.here is not None
+        return tuple((value - here) / step for value, here in zip(there, self.here, strict=True))
+
+    def _plain_gradient(self, at: Parameters) -> Vector:
+        return tuple(mean_gradient(self.losses, at, self.design)[0].values())
 
     def design_product(self, vector: Vector) -> Parameters:
         """(∂g_T/∂α)ᵀ `vector`. -> tensors as in α."""
@@ -105,6 +157,10 @@ class TrainingGradient:
             _through(self._gradient([loss]), vector, inputs, linear, retain_graph=False) for loss in self.losses
         )
         return functools.reduce(lambda total, more: tuple(a + b for a, b in zip(total, more, strict=True)), products)
+
+
+def _of(loss: JointLoss, design: Parameters, at: Parameters) -> torch.Tensor:
+    return loss(at, design)
 
 
 def _through(value: Vector, vector: Vector, inputs: Parameters, linear: bool, retain_graph: bool) -> Vector:

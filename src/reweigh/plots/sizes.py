@@ -20,7 +20,7 @@ from reweigh.analysis.tables import Material
 from reweigh.config.grid import Config
 from reweigh.config.sizes import CLASS_SIZES
 from reweigh.data.catalogue import Manifest
-from reweigh.data.imbalance import long_tail_sizes, step_sizes
+from reweigh.data.imbalance import long_tail_sizes, step_sizes, tail_rounding
 from reweigh.data.readers.lists import labelled_paths
 from reweigh.digest import file_digest
 from reweigh.plots.figure import Figure, styled
@@ -85,7 +85,7 @@ def sizes_by_formula(data: Mapping[str, Any]) -> np.ndarray:
     asked = split["largest_class"], split["imbalance_ratio"], len(CLASS_SIZES[data["dataset"]])
     if split["kind"] == "step":
         return np.array(step_sizes(*asked), np.int64)
-    return np.array(long_tail_sizes(*asked, exact=split.get("rounding") == "exact"), np.int64)
+    return np.array(long_tail_sizes(*asked, tail_rounding(split)), np.int64)
 
 
 def sizes_by_law(law: Mapping[str, Any]) -> np.ndarray:

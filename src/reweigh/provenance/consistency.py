@@ -3,7 +3,8 @@
     contradictions(body)     # one line each; [] for a sound record of any version
 
 Everything is recomputed from the confusion matrix, the split's sizes and the spec, in plain Python and without the code
-that wrote the record (the definitions are those of `reweigh.evaluate` and `reweigh.data.batches`).
+that wrote the record (the definitions are those of `reweigh.evaluate` and `reweigh.data.batches`); the sizes of a
+validation part with a long tail of its own are those of `reweigh.data.imbalance`.
 
 What a record states only once can be altered unnoticed here: training losses, effective weights, seconds between the
 first and the last epoch, an accuracy before the last epoch (if it stays a share of whole examples), sizes of parts that
@@ -17,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from reweigh.config.names import RunName
+from reweigh.data.imbalance import validation_tail
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
 from reweigh.provenance.stage_consistency import (
@@ -211,7 +213,9 @@ def _sizes(body: Body) -> Iterator[str]:
             yield f"split.sizes.{part} has {len(counts)} classes, the confusion matrix {classes}"
     total = {part: sum(counts) for part, counts in sizes.items()}
     expected = {"target": recipe["target_size"], "test": recipe.get("test_size")}
-    if recipe.get("validation_share") is None:
+    if recipe.get("validation_largest_class"):
+        expected["validation"] = sum(validation_tail(recipe, classes))
+    elif recipe.get("validation_share") is None:
         expected["validation"] = recipe.get("validation_size", 0)
     for part, size in expected.items():
         if size is not None and total[part] != size:
