@@ -14,10 +14,20 @@ import pandas as pd
 
 from reweigh.analysis.tables import logged
 
-LIMIT = 2.0  # eigenvalue from which the truncated Neumann series with ε = 1 has the wrong sign
-SEARCHED = {"searched_multiplier": "delta", "searched_offset": "l"}  # metric -> array of the trace
+# Metrics of lines of a csv that are made of what searches left, and of costs by stage.
+SEARCHED = {"searched_multiplier": "delta", "searched_offset": "l"}  # each with the array of the trace
 CURVATURE = {"largest_curvature": "lambda_max", "gradient_beyond_two": "share_beyond"}
+BEYOND = "steps_beyond_two"  # share of the outer steps with λ_max above 2
 PARTS = ("train", "validation", "test")
+ERRORS = {f"search_{part}_error": part for part in PARTS}  # balanced errors by epoch of the search
+SECONDS = {"search_seconds": 0, "training_seconds": -1}  # of the first stage, of the last
+RATIOS = ("times_plain", "search_times_plain")  # search and retraining, or the search alone, over a plain training
+ORACLE = "balanced_error_over_oracle"  # minus the least error of the settings of another experiment
+BY_EPOCH = (*SEARCHED, *CURVATURE, *ERRORS)
+METRICS = (*BY_EPOCH, BEYOND, *SECONDS, *RATIOS, ORACLE)
+
+LIMIT = 2.0  # eigenvalue from which the truncated Neumann series with ε = 1 has the wrong sign
+FIFTHS = 5  # parts of the classes, ranked by size, over which a figure takes means
 
 
 class Search(NamedTuple):
@@ -28,12 +38,16 @@ class Search(NamedTuple):
 
 
 def of(body: Mapping[str, Any], *names: str, root: str = ".") -> Search | None:
-    """The outer steps of a run with these arrays; None if it logged not all of them, or took no outer step."""
+    """The outer steps of a run with these arrays; None if it logged not all of them, or took no outer step.
+
+    One that comes after its step of θ (inner-first) is logged under the number of the next one.
+    """
     found = logged(dict(body), "outer_step", *names, root=root)
     if not found or not len(found[0]):
         return None
     steps, *arrays = found
-    epochs = steps.astype(int) // body["stages"][0]["steps_per_epoch"] + 1
+    late = body["spec"]["method_options"].get("order") == "inner-first"
+    epochs = (steps.astype(int) - late) // body["stages"][0]["steps_per_epoch"] + 1
     return Search(epochs, {name: array.astype(float) for name, array in zip(names, arrays, strict=True)})
 
 
@@ -51,10 +65,10 @@ def of_ranks(values: np.ndarray, cluster_size: int, classes: int, parts: int) ->
     return np.stack([by_rank[..., a:b].mean(-1) for a, b in zip(bounds[:-1], bounds[1:], strict=True)], -1)
 
 
-def found_by_epoch(body: Mapping[str, Any], metric: str, parts: int, root: str = ".") -> pd.DataFrame | None:
-    """The multiplier or offset of each part of the ranked classes at the last outer step of each epoch.
+def found_by_epoch(body: Mapping[str, Any], metric: str, root: str = ".") -> pd.DataFrame | None:
+    """The multiplier or offset of each fifth of the ranked classes at the last outer step of each epoch.
 
-    Columns epoch, class (the part, from 0), value; the multiplier as it acts, s(Δ) where the loss has a sigmoid. None
+    Columns epoch, class (the fifth, 0 of the most frequent), value; the multiplier as it acts, s(Δ) where the loss has a sigmoid. None
     for a run that did not search it by class clusters.
     """
     name, options = SEARCHED[metric], body["spec"]["method_options"]
@@ -64,9 +78,9 @@ def found_by_epoch(body: Mapping[str, Any], metric: str, parts: int, root: str =
     raw = search.arrays[name]
     if metric == "searched_multiplier" and options["multiplier"] == "sigmoid":
         raw = 1 / (1 + np.exp(-raw))
-    means = of_ranks(raw, options["cluster_size"], len(body["split"]["sizes"]["train"]), parts)
+    means = of_ranks(raw, options["cluster_size"], len(body["split"]["sizes"]["train"]), FIFTHS)
     last = np.append(search.epochs[1:] != search.epochs[:-1], True)
-    columns = {part: means[last, part] for part in range(parts)}
+    columns = {part: means[last, part] for part in range(FIFTHS)}
     frame = pd.DataFrame({"epoch": search.epochs[last], **columns})
     return frame.melt("epoch", var_name="class", value_name="value").astype({"class": int})
 
@@ -114,3 +128,11 @@ def seconds_of(body: Mapping[str, Any], stage: int) -> float | None:
         return None
     times = np.diff([0.0, *ends])
     return float(times[stage])
+
+
+def times(body: Mapping[str, Any], plain: Mapping[str, Any], metric: str) -> float | None:
+    """Seconds of search and retraining, or of the search alone, over those of a plain training; None without both."""
+    search, retraining, whole = seconds_of(body, 0), seconds_of(body, -1), seconds_of(plain, -1)
+    if search is None or retraining is None or not whole:
+        return None
+    return (search + (retraining if metric == RATIOS[0] else 0.0)) / whole
