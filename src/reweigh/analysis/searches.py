@@ -6,6 +6,7 @@ parameters of the loss, `delta` and `l`; `lambda_max`, the largest eigenvalue of
 the first stage of the run, retraining the last.
 """
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -62,14 +63,14 @@ def of_ranks(values: np.ndarray, cluster_size: int, classes: int, parts: int) ->
     clusters = np.minimum(np.arange(classes) // cluster_size, values.shape[-1] - 1)
     by_rank = values[..., clusters]
     bounds = np.linspace(0, classes, parts + 1).round().astype(int)
-    return np.stack([by_rank[..., a:b].mean(-1) for a, b in zip(bounds[:-1], bounds[1:], strict=True)], -1)
+    return np.stack([by_rank[..., a:b].mean(-1) for a, b in itertools.pairwise(bounds)], -1)
 
 
 def found_by_epoch(body: Mapping[str, Any], metric: str, root: str = ".") -> pd.DataFrame | None:
     """The multiplier or offset of each fifth of the ranked classes at the last outer step of each epoch.
 
-    Columns epoch, class (the fifth, 0 of the most frequent), value; the multiplier as it acts, s(Δ) where the loss has a sigmoid. None
-    for a run that did not search it by class clusters.
+    Columns epoch, class (the fifth, 0 of the most frequent), value. The multiplier is shown as it acts, s(Δ) where the
+    loss has a sigmoid. None for a run that did not search it by class clusters.
     """
     name, options = SEARCHED[metric], body["spec"]["method_options"]
     search = of(body, name, root=root) if name in options.get("design", ()) else None
@@ -80,13 +81,18 @@ def found_by_epoch(body: Mapping[str, Any], metric: str, root: str = ".") -> pd.
         raw = 1 / (1 + np.exp(-raw))
     means = of_ranks(raw, options["cluster_size"], len(body["split"]["sizes"]["train"]), FIFTHS)
     last = np.append(search.epochs[1:] != search.epochs[:-1], True)
-    columns = {part: means[last, part] for part in range(FIFTHS)}
-    frame = pd.DataFrame({"epoch": search.epochs[last], **columns})
-    return frame.melt("epoch", var_name="class", value_name="value").astype({"class": int})
+    epochs = search.epochs[last]
+    return pd.DataFrame(
+        {
+            "epoch": np.tile(epochs, FIFTHS),
+            "class": np.repeat(np.arange(FIFTHS), len(epochs)),
+            "value": means[last].T.ravel(),
+        }
+    )
 
 
 def curvature_by_epoch(body: Mapping[str, Any], metric: str, root: str = ".") -> pd.DataFrame | None:
-    """`lambda_max` or `share_beyond`, mean over the outer steps of each epoch: columns epoch, value; None if unlogged."""
+    """`lambda_max` or `share_beyond`, mean over the outer steps of each epoch: columns epoch, value; None if none."""
     name = CURVATURE[metric]
     search = of(body, name, root=root)
     if search is None:
@@ -99,8 +105,9 @@ def curvature_by_epoch(body: Mapping[str, Any], metric: str, root: str = ".") ->
 def steps_beyond(body: Mapping[str, Any], root: str = ".") -> float | None:
     """The share of a run's outer steps with λ_max above 2; None if it logged none that is a number."""
     search = of(body, "lambda_max", root=root)
-    known = [] if search is None else search.arrays["lambda_max"]
-    known = np.asarray(known)[np.isfinite(known)]
+    if search is None:
+        return None
+    known = search.arrays["lambda_max"][np.isfinite(search.arrays["lambda_max"])]
     return float((known > LIMIT).mean()) if len(known) else None
 
 

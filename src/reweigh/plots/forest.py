@@ -113,7 +113,11 @@ def together(axes: Axes, rows: pd.DataFrame, unit: str = "points") -> None:
     groups = [(name, [row for row in of if row["n"]]) for name, of in groupby(lines, key=lambda row: row["panel"])]
     ticks, labels, place = [], [], 0.0
     for rank, (name, of) in enumerate(group for group in groups if group[1]):
-        heading: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "xytext": (4, 0)}
+        heading: dict[str, Any] = {
+            "xycoords": ("axes fraction", "data"),
+            "textcoords": "offset points",
+            "xytext": (4, 0),
+        }
         axes.annotate(str(name), (0, place), weight="bold", va="center", fontsize=7, **heading)
         for row in of:
             place += 1

@@ -19,11 +19,13 @@ GAP = "no such cell: no offset was chosen for this row, or not at this setting"
 
 
 def rows(material: Material, metrics: Sequence[str]) -> pd.DataFrame:
-    """The lines of `tables` for each of `metrics`; a method without a record that the paper does not have is left out."""
+    """The lines of `tables` for each of `metrics`; optional methods without a record are left out."""
     frames = [tables.rows(material, metric) for metric in metrics]
     lines = pd.concat(frames, ignore_index=True)
     needed = {method for reads in material.artifact.reads for method in reads.methods}
-    return lines[(lines["n"] > 0) | (lines["status"] != "not run") | lines["method"].isin(needed)].reset_index(drop=True)
+    return lines[(lines["n"] > 0) | (lines["status"] != "not run") | lines["method"].isin(needed)].reset_index(
+        drop=True
+    )
 
 
 @styled

@@ -26,7 +26,7 @@ HEIGHT = 2.9  # inches: of the panels
 
 
 def rows(material: Material, across: str, up: Sequence[str]) -> pd.DataFrame:
-    """For each method and setting of the first experiment a line a metric: that of the axis `across`, then those `up`."""
+    """For each method and setting of the first experiment a line a metric: the one `across`, then those `up`."""
     experiment = material.experiments[0]
     lines: list[Row] = []
     for method in material.methods(experiment):
@@ -60,8 +60,9 @@ def draw(material: Material, rows: pd.DataFrame, across: str, up: Sequence[str],
             empty(axes, "not run")
             axes.set(xticks=[], yticks=[])
     shows = seeds_text(rows, "bars: 95 % interval (Student t), cut at 0")
-    ends = f"Numbers beside points: {varied}, first and last. Hollow and dashed: with a class offset chosen on S_V afterwards"
-    notes = [ends, *missing_notes(material, rows[rows["metric"] == across])]
+    ends = f"Numbers beside points: {varied}, first and last"
+    controls = "Hollow and dashed: with a class offset chosen on S_V afterwards"
+    notes = [ends, controls, *missing_notes(material, rows[rows["metric"] == across])]
     finish(picture, material, shows, notes, _legend(material, rows, looks), panels=HEIGHT)
     return Figure(picture, rows)
 

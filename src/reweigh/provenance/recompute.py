@@ -21,9 +21,9 @@ from reweigh.analysis.rows import (
     RIDGES,
     SIDES,
 )
-from reweigh.analysis.tables import logged, majority_and_minority_weights
 from reweigh.analysis.searches import METRICS as OF_SEARCHES
 from reweigh.analysis.searches import ORACLE, RATIOS
+from reweigh.analysis.tables import logged, majority_and_minority_weights
 from reweigh.config.grid import Config
 from reweigh.provenance import recompute_searches
 from reweigh.records import record

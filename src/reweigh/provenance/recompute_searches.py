@@ -80,7 +80,11 @@ def _value(row: Mapping[str, Any], body: Body, root: str | Path) -> float | None
 def _of_fifth(raw: np.ndarray, metric: str, fifth: int, body: Body) -> float:
     """The mean over the classes of a fifth of what was searched for their clusters (K',)."""
     options, classes = body["spec"]["method_options"], len(body["split"]["sizes"]["train"])
-    ranks = [rank for rank in range(classes) if round(classes * fifth / FIFTHS) <= rank < round(classes * (fifth + 1) / FIFTHS)]
+    ranks = [
+        rank
+        for rank in range(classes)
+        if round(classes * fifth / FIFTHS) <= rank < round(classes * (fifth + 1) / FIFTHS)
+    ]
     found = [float(raw[min(rank // options["cluster_size"], len(raw) - 1)]) for rank in ranks]
     if metric == "searched_multiplier" and options["multiplier"] == "sigmoid":
         found = [1 / (1 + math.exp(-value)) for value in found]

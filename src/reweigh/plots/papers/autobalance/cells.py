@@ -34,7 +34,7 @@ def rows(material: Material) -> pd.DataFrame:
 
 
 def toy_rows(options: Mapping[str, Any]) -> list[Row]:
-    """Of each part and cell (`class`, `title`) the examples (`y`) and their share of the part (`x`); the part is `note`.
+    """Of each cell (`class`, `title`) and part (`note`) the examples (`y`) and their share of the part (`x`).
 
     Then the same of S_T and S_V, into which the search divides the training part, cell by cell.
     """
@@ -80,7 +80,7 @@ def _listed(counts: pd.Series) -> str:
 
 def _with_images(picture: Picture, images: list[np.ndarray]) -> tuple[Axes, Axes]:
     """Axes of both panels above a row of four images."""
-    above, below = picture.subfigures(2, 1, height_ratios=(1.9, 1))
+    above, below = picture.subfigures(2, 1, height_ratios=(1.9, 1))  # type: ignore[misc]
     for axes, image, name in zip(below.subplots(1, 4), images, CELLS, strict=True):
         axes.imshow(image)
         axes.set_title(name, fontsize=7)

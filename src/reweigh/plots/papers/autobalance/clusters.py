@@ -36,7 +36,7 @@ ROW = 1.9  # inches: of a row of panels
 
 
 def rows(material: Material, methods: Sequence[str]) -> pd.DataFrame:
-    """Sizes of classes by rank, then s(Δ) and l of each fifth of the classes by epoch, at each experiment's one setting.
+    """Sizes of classes by rank, then s(Δ) and l of each fifth of the classes by epoch, at the one setting.
 
     Panel a, of the first experiment at scale paper: examples (`y`) of each rank from 1 (`x`) in S_T and S_V (`note`).
     Then a panel for each experiment and method: of `searched_multiplier` and `searched_offset`, as far as the method
@@ -47,7 +47,9 @@ def rows(material: Material, methods: Sequence[str]) -> pd.DataFrame:
     for place, experiment in enumerate(material.experiments):
         setting = material.settings(experiment)[-1]
         if place == 0:
-            lines += [{"panel": "a", **line} for line in size_rows(material.config, material.paper, experiment, setting)]
+            lines += [
+                {"panel": "a", **line} for line in size_rows(material.config, material.paper, experiment, setting)
+            ]
         for method in methods:
             panel = next(letters)
             lines += [{"panel": panel, **line} for line in _searched(material, (experiment, setting, method))]
@@ -153,7 +155,10 @@ def _notes(material: Material, found: pd.DataFrame) -> list[str]:
         for row in absent.itertuples()
     )
     notes = [f"Not run: {'; '.join(names)}"] if names else []
-    return [*notes, "A class is promoted by a smaller l, and by a smaller multiplier: the loss then asks for a larger logit"]
+    return [
+        *notes,
+        "A class is promoted by a smaller l, and by a smaller multiplier: the loss then asks for a larger logit",
+    ]
 
 
 def _legend() -> list[tuple[Any, str]]:

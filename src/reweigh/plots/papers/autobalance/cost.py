@@ -6,6 +6,7 @@ device. Evaluation is left out. Products with the Hessian were timed by `reweigh
 
 import csv
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from reweigh.analysis.tables import Material, fingerprint, join_runs
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text
 from reweigh.plots.papers.autobalance.traces import Cell, single, trace_rows
-from reweigh.plots.style import INK, MUTED, data_title, empty, finish, letter, sheet
+from reweigh.plots.style import INK, data_title, empty, finish, letter, sheet
 
 SEARCH, TRAINING = searches.SECONDS
 PRODUCT = "product_in_gradients"
@@ -39,12 +40,16 @@ def rows(material: Material, plain: str, searched: Sequence[Sequence[str]]) -> p
     for experiment, setting, method in searched:
         cell, other = (experiment, setting, method), (experiment, setting, plain)
         for metric, stage in searches.SECONDS.items():
-            lines += trace_rows(material, cell, metric, lambda body, at=stage: single(searches.seconds_of(body, at)), [])
+            lines += trace_rows(material, cell, metric, partial(_seconds, stage=stage), [])
         lines += [_ratio(material, cell, plain, metric) for metric in searches.RATIOS]
         if not any(line["metric"] == TRAINING and _cell(line) == other for line in lines):
-            lines += trace_rows(material, other, TRAINING, lambda body: single(searches.seconds_of(body, -1)), [])
+            lines += trace_rows(material, other, TRAINING, partial(_seconds, stage=-1), [])
     data = [{"panel": "a", **line} for line in lines]
     return pd.DataFrame([*data, *product_rows(material.config.root, material.artifact.options)])
+
+
+def _seconds(body: Mapping[str, Any], stage: int) -> pd.DataFrame | None:
+    return single(searches.seconds_of(body, stage))
 
 
 def _cell(line: Row) -> Cell:
@@ -53,7 +58,9 @@ def _cell(line: Row) -> Cell:
 
 def _ratio(material: Material, cell: Cell, plain: str, metric: str) -> Row:
     """The mean over seeds of what a run took, over the plain training of its seed on the same device."""
-    pairs = material.of(*cell).merge(material.of(cell[0], cell[1], plain), on=["seed", "device"], suffixes=("", "_plain"))
+    pairs = material.of(*cell).merge(
+        material.of(cell[0], cell[1], plain), on=["seed", "device"], suffixes=("", "_plain")
+    )
     values = [
         searches.times(material.records[ours], material.records[theirs], metric)
         for ours, theirs in zip(pairs["run"], pairs["run_plain"], strict=True)
@@ -74,7 +81,7 @@ def _ratio(material: Material, cell: Cell, plain: str, metric: str) -> Row:
 
 
 def product_rows(root: Path, options: Mapping[str, Any]) -> list[Row]:
-    """What a product with the Hessian takes in plain gradients (`y`), by route (`title`), as `reweigh bench` timed it."""
+    """What a product with the Hessian takes in plain gradients (`y`), by route (`title`), by `reweigh bench`."""
     path = root / options["measured"]
     if not path.is_file():
         return []
@@ -114,9 +121,11 @@ def draw(material: Material, rows: pd.DataFrame, searched: Sequence[Sequence[str
     shows = f"{what}; evaluation is left out" if (known["n"] > 0).any() else "a: nothing of ours was run"
     devices = sorted(set(material.runs["device"]))
     notes = [f"Time spent computing on: {', '.join(devices)}"] if devices else []
-    notes += [f"b: {products['note'].iloc[0].partition(',')[0]}; {products['note'].iloc[0].rpartition('; ')[2]}"] if len(
-        products
-    ) else ["b: not measured"]
+    notes += (
+        [f"b: {products['note'].iloc[0].partition(',')[0]}; {products['note'].iloc[0].rpartition('; ')[2]}"]
+        if len(products)
+        else ["b: not measured"]
+    )
     absent = known[known["n"] == 0]
     said = dict.fromkeys(f"{_label(material, row, ' ')} ({row['note']})" for row in absent.to_dict("records"))
     notes += [f"Not run: {'; '.join(said)}"] if said else []
@@ -145,7 +154,9 @@ def _bars(axes: Axes, material: Material, rows: pd.DataFrame, searched: Sequence
         axes.barh(place, whole["mean"] - search["mean"], 0.6, left=search["mean"], color=RETRAIN_COLOUR, zorder=2)
         if pd.notna(whole["low"]):
             axes.plot([whole["low"], whole["high"]], [place, place], color=INK, linewidth=1.0, zorder=3)
-        plain = rows[(rows["experiment"] == cell[0]) & (rows["method"] == whole["against"]) & (rows["metric"] == TRAINING)]
+        plain = rows[
+            (rows["experiment"] == cell[0]) & (rows["method"] == whole["against"]) & (rows["metric"] == TRAINING)
+        ]
         seconds = [of.loc[SEARCH, "mean"], of.loc[TRAINING, "mean"], plain["mean"].iloc[0]]
         text = f"{whole['mean']:.1f} ×: {' + '.join(f'{one:.3g}' for one in seconds[:2])} s over {seconds[2]:.3g} s"
         end = max(whole["mean"], 0 if pd.isna(whole["high"]) else whole["high"])
@@ -170,7 +181,9 @@ def _products(axes: Axes, rows: pd.DataFrame) -> None:
         return
     axes.barh(range(len(rows)), rows["y"], 0.6, color=PLAIN_COLOUR, zorder=2)
     for place, value in enumerate(rows["y"]):
-        axes.annotate(f"{value:.1f}", (value, place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=6.5)
+        axes.annotate(
+            f"{value:.1f}", (value, place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=6.5
+        )
     labels = [title.replace(", ", ",\n", 1).replace(" backward", "\nbackward") for title in rows["title"]]
     axes.set_yticks(range(len(rows)), labels, fontsize=6.3)
     axes.set_ylim(len(rows) - 0.4, -0.6)

@@ -32,7 +32,9 @@ def rows(material: Material) -> pd.DataFrame:
             for method in material.methods(experiment):
                 for metric, part in searches.ERRORS.items():
                     of_run, cell = partial(searches.errors_by_epoch, part=part), (experiment, setting, method)
-                    lines += [{"panel": panel, **line} for line in trace_rows(material, cell, metric, of_run, ["epoch"])]
+                    lines += [
+                        {"panel": panel, **line} for line in trace_rows(material, cell, metric, of_run, ["epoch"])
+                    ]
     return pd.DataFrame(lines)
 
 

@@ -34,9 +34,7 @@ OF_FILTER = ("#D55E00", "#0072B2", INK)
 LIMIT_LINE: dict[str, Any] = {"color": WARNING, "linewidth": 0.9, "linestyle": (0, (4, 2)), "zorder": 1}
 
 
-def rows(
-    material: Material, searched: Sequence[Sequence[str]], pairs: Sequence[Sequence[Any]] = ()
-) -> pd.DataFrame:
+def rows(material: Material, searched: Sequence[Sequence[str]], pairs: Sequence[Sequence[Any]] = ()) -> pd.DataFrame:
     """The filters by λ (a), λ_max and the gradient beyond 2 by epoch (b, c), differences of final errors (d).
 
     `searched` are (experiment, setting, method); `pairs` as in `forest`, with the metric at the end. Panel a: `y` at
@@ -119,7 +117,9 @@ def _filters(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_yscale("symlog", linthresh=10, linscale=1.6)
     axes.set_xlim(rows["x"].min(), rows["x"].max())
     axes.set_xticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
-    axes.set_yticks([100, 10, 5, 0, -5, -10, -1e3, -1e5, -1e7], ["100", "10", "5", "0", "−5", "−10", "−10³", "−10⁵", "−10⁷"])
+    axes.set_yticks(
+        [100, 10, 5, 0, -5, -10, -1e3, -1e5, -1e7], ["100", "10", "5", "0", "−5", "−10", "−10³", "−10⁵", "−10⁷"]
+    )
     axes.minorticks_off()
     axes.set_xlabel("eigenvalue λ")
 
@@ -163,8 +163,9 @@ def _shows(material: Material, rows: pd.DataFrame) -> str:
     what = f"Mean over {count_text(known)}" if (known["n"] > 0).any() else "b, c: nothing of ours was run"
     band = ", bands: 95 % interval (Student t)" if (known["n"] > 1).any() else ""
     return (
-        f"a: {summands} summands, orange line at λ = 2. b, c: {what}{band}; means over the outer steps of an epoch, from "
-        "the first to the last epoch of the search"
+        f"a: {summands} summands; orange lines: λ = 2. b, c: {what}{band}; means over the outer steps of an epoch, "
+        "against the share of the epochs that are over. λ_max is the largest Ritz value of the products that are "
+        "made anyway, a lower bound"
     )
 
 
@@ -209,6 +210,9 @@ def _search_legend(
     known = rows[(rows["metric"] == CURVATURE) & (rows["n"] > 0)]
     cells = dict.fromkeys(zip(known["experiment"], known["setting"], known["method"], strict=True))
     return [
-        (Line2D([], [], **styles[cell]), f"b, c: {data_title(material.experiment(cell[0]).dataset)}, {material.title(cell[2])}")
+        (
+            Line2D([], [], **styles[cell]),
+            f"b, c: {data_title(material.experiment(cell[0]).dataset)}, {material.title(cell[2])}",
+        )
         for cell in cells
     ]
