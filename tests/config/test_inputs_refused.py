@@ -52,6 +52,14 @@ def test_what_inputs_cannot_have_is_refused(dataset, scaling, augment, says):
     assert str(refused.value).startswith("here: ") and says in str(refused.value) and "\n" not in str(refused.value)
 
 
+def test_augmentation_is_learned_for_images_alone():
+    learned = {"augmentation": {"policies": "one"}}
+    inputs.check_learned({"dataset": "adult"}, {"augmentation": None}, "here")
+    inputs.check_learned({"dataset": "mnist"}, learned, "here")
+    with pytest.raises(ConfigError, match=r"^here: augmentation is learned for images, and adult has features; set it"):
+        inputs.check_learned({"dataset": "adult"}, learned, "here")
+
+
 def test_moments_have_one_of_each_per_channel():
     with pytest.raises(ConfigError, match="here: mean has 2 values and std 1; give one of each per channel"):
         validated(Moments, {"mean": [0.5, 0.5], "std": [0.2]}, "here")

@@ -24,6 +24,14 @@ ON_DISK = (
 FEATURES = ("adult", "waterbirds", "waterbirds-small")
 
 
+def check_learned(data: dict[str, Any], options: dict[str, Any], where: str) -> None:
+    """Raise ConfigError for a method that learns to augment inputs that are no images."""
+    if options.get("augmentation") and data["dataset"] in FEATURES:
+        raise ConfigError(
+            f"{where}: augmentation is learned for images, and {data['dataset']} has features; set it to null"
+        )
+
+
 def check(data: dict[str, Any], where: str) -> None:
     """Raise ConfigError for a scaling or an augmentation that a data set's inputs cannot have.
 
