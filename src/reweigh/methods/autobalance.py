@@ -70,7 +70,6 @@ class Method(base.Method):
             for name, part in (("train", context.train), ("validation", context.validation))
         )
         self.steps_per_epoch = 0  # of the search
-        self.coast_rate = torch.zeros((), device=context.class_counts.device)
 
     def stages(self, epochs: int) -> list[base.Stage]:
         own = {"schedule": schedule} if (schedule := self.options["search_schedule"]) else {}
@@ -98,6 +97,9 @@ class Method(base.Method):
         super().begin_epoch(at, model)
         if at.stage.name == "search":
             self.steps_per_epoch = at.steps_per_epoch
+            if self._coasts(at.stage_step):  # after the last step of the epoch before, and at its rate
+                self.upper.prepare(self._upper_rate(at.stage_epoch - 1))
+                self._coast()
             for name, value in self.design.values.items():
                 self.before_epoch[name].copy_(value)
 
@@ -105,17 +107,17 @@ class Method(base.Method):
         return self._due(at.stage_step) if at.stage.name == "search" else "inner"
 
     def _due(self, number: int) -> str:
-        """What α does between the search's inner steps `number` − 1 and `number`; seeks batches, sets rates.
+        """What α does between the search's inner steps `number` − 1 and `number`; seeks batches, sets the rate.
 
-        It coasts after each inner step since `from_epoch`. An outer step comes before an inner step (outer-first), or
-        after it (inner-first).
+        It coasts after each inner step since `from_epoch`; where an epoch ends, `begin_epoch` sees to that. An outer
+        step comes before an inner step (outer-first), or after it (inner-first).
         """
         first, last = (self.options[name] * self.steps_per_epoch for name in ("from_epoch", "search_epochs"))
         place = number - (self.options["order"] == "inner-first")  # of the inner step that an outer one goes with
         epoch, step = divmod(place, max(1, self.steps_per_epoch))
         program = []
-        if self.options["coast"] and number > first:
-            self.coast_rate.fill_(self._upper_rate((number - 1) // self.steps_per_epoch))
+        if self._coasts(number) and (number % self.steps_per_epoch or number == last):
+            self.upper.prepare(self._upper_rate((number - 1) // self.steps_per_epoch))
             program.append("coast")
         if first <= place < last and step % self.options["outer_every"] == 0:
             self.upper.prepare(self._upper_rate(epoch))
@@ -125,6 +127,9 @@ class Method(base.Method):
             self.outer_validation.seek(outer)
             program.append("outer")
         return ", ".join(program) or "inner"
+
+    def _coasts(self, number: int) -> bool:
+        return bool(self.options["coast"]) and number > self.options["from_epoch"] * self.steps_per_epoch
 
     def _upper_rate(self, epoch: int) -> float:
         """The rate of α in an epoch of the search; its warm-up rises once an epoch."""
@@ -154,11 +159,7 @@ class Method(base.Method):
 
     def _coast(self) -> None:
         """An upper step without a gradient: momentum and weight decay alone."""
-        for name, value in self.design.values.items():
-            moved = self.options["upper_weight_decay"] * value
-            if name in self.upper.velocity:
-                moved = self.upper.velocity[name].mul_(self.options["upper_momentum"]).add_(moved)
-            value.sub_(self.coast_rate * moved)
+        self.upper.step({name: torch.zeros_like(value) for name, value in self.design.values.items()})
         self._use_design()
 
     def _outer_step(self, step: base.Step) -> None:

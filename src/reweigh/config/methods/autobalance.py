@@ -51,6 +51,8 @@ class Options(Frozen):
             raise ValueError("design: tau says what l is; search one of them")
         if self.from_epoch >= self.search_epochs:
             raise ValueError("from_epoch: the search is over before; it is below search_epochs")
+        if self.order == "inner-first" and (self.coast or self.take == "last-epoch"):
+            raise ValueError("order: coast and take last-epoch are those of the code, which is outer-first")
         if self.solver == "exact" and not self.damping:
             raise ValueError("damping: the solver exact needs one above 0, as a softmax has flat directions")
         return self
