@@ -147,7 +147,9 @@ def test_a_step_along_the_hypergradient_lowers_what_s_v_says_of_the_optimum():
 
     def fair_at(offset):
         theta = torch.zeros(16, dtype=torch.float64, requires_grad=True)
-        descent = torch.optim.LBFGS([theta], max_iter=500, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+        descent = torch.optim.LBFGS(
+            [theta], max_iter=500, tolerance_grad=1e-10, tolerance_change=1e-15, line_search_fn="strong_wolfe"
+        )
 
         def closure():
             descent.zero_grad()
