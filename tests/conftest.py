@@ -48,10 +48,11 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(scope="session")
 def raw_root(tmp_path_factory):
-    """A data/raw with the embedded data sets, real bytes, fetched once a run: mnist, adult, slices of CIFAR."""
+    """A data/raw with the embedded data sets, real bytes, fetched once a run: MNIST, Adult, slices, Waterbirds."""
 
     def fetch(root):
-        for dataset in ("mnist", "adult", "cifar10-slice", "cifar10-slice-large", "cifar100-slice"):
+        slices = ("cifar10-slice", "cifar10-slice-large", "cifar100-slice")
+        for dataset in ("mnist", "adult", *slices, "waterbirds-small"):
             manifest.ensure(dataset, root, mirror="", manifest=ROOT / "data" / "manifest.yaml")
 
     return shared.folder(tmp_path_factory, "raw", fetch)

@@ -41,7 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 # Modules of the root that are small tools for everybody. `evaluate` measures a model on a data set: one floor up.
 GROUND = ("canonical_json", "digest", "errors", "group_rates", "layouts", "metrics", "optimisers", "stats",
-          "streams", "terminal", "verdicts", "weights")  # fmt: skip
+          "streams", "terminal", "thresholds", "verdicts", "weights")  # fmt: skip
 
 # What is in a package, for its box.
 TEXTS = {

@@ -7,6 +7,8 @@ Run once, by hand, when an embedded data set changes; nothing calls it. Needs th
 - `cifar10-slice/`, `cifar10-slice-large/`, `cifar100-slice/`: the first images of each class in the official order,
   bit-exact (none of those that the mirror has as JPEG copies only), as lossless WebP mosaics, with a table of where
   each image is in the official order. The large slice has those of the small one from its mosaic.
+- `waterbirds-small/`: `waterbirds-small.npz.xz` and `.json` as they were published beside the features of the mirror's
+  `waterbirds`; nothing here makes them. Features only, no image: for research and education only.
 """
 
 import gzip

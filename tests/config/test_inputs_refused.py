@@ -30,6 +30,11 @@ CROP = {"crop_padding": 4, "padding": "zero", "flip": True, "rotation_degrees": 
         ("adult", "raw", "crop-flip", "augment is for images, and adult has features; use none"),
         ("mnist", "centred", CROP | {"crop_padding": 28}, "crop_padding is 28, images of mnist are 28 pixels wide"),
         ("places-lt", COLOUR, CROP, "images of places-lt stay on disk, where augment is none or crop-flip"),
+        ("mnist", "standardised", "none", "standardised is for features, and mnist has images; use moments"),
+        ("imagenet-lt", "standardised", "none", "is for features, and imagenet-lt has images"),
+        ("waterbirds", COLOUR, "none", "scale_inputs is for images, and waterbirds has features; use none"),
+        ("waterbirds", "standardised", "none", None),
+        ("adult", "standardised", "none", None),
         ("mnist", GREY, CROP, None),
         ("cifar100", COLOUR, "crop-flip", None),
         ("adult", "none", "none", None),
@@ -45,6 +50,14 @@ def test_what_inputs_cannot_have_is_refused(dataset, scaling, augment, says):
     with pytest.raises(ConfigError) as refused:
         inputs.check(data, "here")
     assert str(refused.value).startswith("here: ") and says in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_augmentation_is_learned_for_images_alone():
+    learned = {"augmentation": {"policies": "one"}}
+    inputs.check_learned({"dataset": "adult"}, {"augmentation": None}, "here")
+    inputs.check_learned({"dataset": "mnist"}, learned, "here")
+    with pytest.raises(ConfigError, match=r"^here: augmentation is learned for images, and adult has features; set it"):
+        inputs.check_learned({"dataset": "adult"}, learned, "here")
 
 
 def test_moments_have_one_of_each_per_channel():

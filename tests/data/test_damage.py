@@ -25,7 +25,7 @@ from reweigh.errors import DataError
 DATASETS = (
     *("mnist", "adult", "cifar10", "cifar10-arrays", "cifar100", "cifar10n", "cifar100n", "cifar100-slice"),
     *("cifar10-slice-large", "imagenet", "imagenet-100", "imagenet-lt", "places-lt", "inaturalist2018", "clothing1m"),
-    *("webvision", "camelyon17", "iwildcam", "nexrad"),
+    *("webvision", "camelyon17", "iwildcam", "nexrad", "waterbirds", "waterbirds-official", "waterbirds-small"),
 )
 PICTURES = {".png", ".jpg", ".jpeg", ".JPEG"}
 # Lists that are not read unless an option asks for them.
@@ -48,7 +48,10 @@ class Sets:
 
     def read(self, name):
         """What the reader says of a data set, and of the pictures that it left on disk: valid, or DataError."""
-        where, dataset = (self.root / name, "cifar10") if name == "cifar10-arrays" else (self.root, name)
+        where, dataset = {
+            "cifar10-arrays": (self.root / name, "cifar10"),
+            "waterbirds-official": (self.root / name, "waterbirds"),
+        }.get(name, (self.root, name))
         check(load.read(dataset, {}, where))
 
     def damaged(self, name, path, content):

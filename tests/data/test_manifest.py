@@ -75,7 +75,7 @@ def test_unknown_names_and_broken_manifests_are_one_line(tmp_path):
 def test_embedded_data_are_small_enough_for_the_repository():
     files = [path for path in EMBEDDED.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     sizes = {path.relative_to(EMBEDDED).as_posix(): path.stat().st_size for path in files}
-    assert sum(sizes.values()) <= 20 * 2**20, sizes
+    assert sum(sizes.values()) <= 24 * 2**20, sizes
     assert max(sizes.values()) <= 10 * 2**20, sizes
 
 

@@ -38,6 +38,12 @@ GREY, COLOUR = (1, 28, 28), (3, 32, 32)
         # Of a block a stage, by hand: (432 + 32) + (4,608 + 64) + (13,824 + 128) + (55,296 + 256) + 650.
         ("resnet32", COLOUR, 10, {"blocks": 1}, 75_290),
         ("mlp", (104,), 2, {}, 22_934),
+        ("linear", (512,), 2, {}, 1_026),
+        ("linear", (1280,), 2, {}, 2_562),
+        ("linear", (256,), 2, {}, 514),
+        ("mlp_head", (512,), 2, {}, 263_682),
+        ("mlp_head", (1280,), 2, {}, 656_898),
+        ("mlp_head", (512,), 2, {"width": 64}, 32_962),
         ("sce_cnn", COLOUR, 10, {}, 1_639_794),
         ("resnet_cifar", COLOUR, 100, {"depth": 18}, 11_220_132),
         ("resnet_cifar", COLOUR, 100, {"depth": 34}, 21_328_292),
@@ -68,13 +74,15 @@ def test_width_scales_the_hidden_sizes():
         ("resnet20", {}),
         ("resnet32", {}),
         ("mlp", {}),
+        ("linear", {}),
+        ("mlp_head", {}),
         ("sce_cnn", {}),
         ("resnet_cifar", {"depth": 18}),
         ("torchvision_resnet", {"depth": 18}),
     ],
 )
 def test_the_seed_alone_decides_the_initial_weights(name, options):
-    shape = {"lenet": GREY, "mlp": (104,)}.get(name, COLOUR)
+    shape = {"lenet": GREY, "mlp": (104,), "linear": (512,), "mlp_head": (512,)}.get(name, COLOUR)
     torch.manual_seed(1)
     first = build(name, shape, 2, seed=3, **options).state_dict()
     torch.manual_seed(2)

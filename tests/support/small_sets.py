@@ -3,13 +3,26 @@
 Readers know how large a data set is. Here they are told the small sizes.
 """
 
+import dataclasses
+import hashlib
+import json
 import pickle
 import zipfile
 
 import numpy as np
 from PIL import Image
 
-from reweigh.data.readers import adult, cifar10, cifar10_slice_large, cifar100, cifar100_slice, mnist, nexrad
+from reweigh.data.readers import (
+    adult,
+    cifar10,
+    cifar10_slice_large,
+    cifar100,
+    cifar100_slice,
+    mnist,
+    nexrad,
+    waterbirds,
+    waterbirds_small,
+)
 from support import image_layouts
 from support.image_layouts import write_lines
 
@@ -25,6 +38,7 @@ def make(root, raw_root, patch):
     _cifar(root, generator, patch)
     _slices(root, generator, patch)
     _nexrad(root / "nexrad", patch)
+    _waterbirds(root, generator, patch)
     for dataset in ("imagenet_lt", "places_lt", "imagenet", "inaturalist2018", "clothing1m", "webvision"):
         getattr(image_layouts, dataset)(root)
     image_layouts.camelyon17(root)
@@ -105,6 +119,40 @@ def _slices(root, generator, patch):
             write_lines(root / name / "examples.csv", ["part,index,label,row", *lines])
             np.save(root / name / "images.npy", images[:4])
             np.save(root / name / "more.npy", images[4:])
+
+
+def _waterbirds(root, generator, patch):
+    """Both editions and the small set, with the digests that they state of themselves; two pictures a cell at most."""
+    patch.setattr(waterbirds, "SIZES", {"train": (2, 1, 1, 2), "validation": (1, 1, 1, 1), "test": (2, 2, 1, 1)})
+    small = {name: dataclasses.replace(form, width=3) for name, form in waterbirds.FORMS.items()}
+    patch.setattr(waterbirds, "FORMS", small)
+    patch.setattr(waterbirds_small, "ARRAYS", waterbirds_small.ARRAYS | {"codes": ((3,), "|u1")})
+    sizes = enumerate(waterbirds.SIZES.values())
+    rows = [(cell // 2, cell % 2, part) for part, counts in sizes for cell in range(4) for _ in range(counts[cell])]
+    lines = [f"{k + 1},bird/{k}.jpg,{y},{part},{place},/x.jpg" for k, (y, place, part) in enumerate(rows)]
+    table = "\n".join(["img_id,img_filename,y,split,place,place_filename", *lines, ""]).encode()
+    for folder, form in (
+        ("waterbirds", small["efficientnet-lite0"]),
+        ("waterbirds-official/waterbirds", small["official"]),
+    ):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "metadata.csv").write_bytes(table)
+        features = generator.normal(size=(len(rows), 3)).astype(form.kind)
+        np.save(root / folder / form.features, features)
+        _state(root / folder / form.about, {"features": features.tobytes(), "metadata.csv": table})
+    (root / "waterbirds-small").mkdir()
+    columns = zip(("y", "place", "split"), np.array(rows, np.uint8).T, strict=True)
+    arrays = {"codes": np.asfortranarray(generator.integers(0, 256, (len(rows), 3), dtype=np.uint8)), **dict(columns)}
+    arrays |= {name: generator.normal(size=3).astype(np.float32) for name in ("scale", "offset")}
+    np.savez(root / "waterbirds-small" / "codes.npz", **arrays)
+    _state(root / "waterbirds-small" / "features.json", {name: array.tobytes() for name, array in arrays.items()})
+
+
+def _state(path, contents):
+    """Write what a `features.json` says of the files and arrays beside it."""
+    path.write_text(
+        json.dumps({"sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}})
+    )
 
 
 def _nexrad(folder, patch):

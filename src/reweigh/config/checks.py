@@ -164,6 +164,7 @@ def _check_specs(config: Config, paper: str) -> None:
 
 def _check_run(spec: dict[str, Any], where: str) -> None:
     """What a run would come upon as it begins, or would never come to."""
+    inputs.check_learned(spec["data"], spec["method_options"], where)
     _check_parts(spec, where)
     effects.check_ends(spec, where)
     sizes.check_batches(spec, has_batch_norm(spec["model"]["name"]), where)

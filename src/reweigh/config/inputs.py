@@ -21,7 +21,15 @@ ON_DISK = (
 )  # fmt: skip
 
 # Data sets whose inputs are numbers (F,), no pixels.
-FEATURES = ("adult",)
+FEATURES = ("adult", "waterbirds", "waterbirds-small")
+
+
+def check_learned(data: dict[str, Any], options: dict[str, Any], where: str) -> None:
+    """Raise ConfigError for a method that learns to augment inputs that are no images."""
+    if options.get("augmentation") and data["dataset"] in FEATURES:
+        raise ConfigError(
+            f"{where}: augmentation is learned for images, and {data['dataset']} has features; set it to null"
+        )
 
 
 def check(data: dict[str, Any], where: str) -> None:
@@ -31,10 +39,13 @@ def check(data: dict[str, Any], where: str) -> None:
     """
     dataset, scaling, augment = data["dataset"], data["scale_inputs"], data["augment"]
     if dataset in FEATURES:
-        for key, says, fits in (("scale_inputs", scaling, ("none", "raw")), ("augment", augment, ("none",))):
+        scalings = ("none", "raw", "standardised")
+        for key, says, fits in (("scale_inputs", scaling, scalings), ("augment", augment, ("none",))):
             if says not in fits:
                 raise ConfigError(f"{where}: {key} is for images, and {dataset} has features; use none")
         return
+    if scaling == "standardised":
+        raise ConfigError(f"{where}: scale_inputs standardised is for features, and {dataset} has images; use moments")
     channels = 3 if dataset in ON_DISK else IMAGES.get(dataset, (None,))[0]
     if isinstance(scaling, dict) and channels is not None and len(scaling["mean"]) != channels:
         raise ConfigError(

@@ -169,6 +169,11 @@ class Experiment(Patch):
         extra = [method for one in self.extensions for method in one.methods]
         return list(dict.fromkeys([*self.methods, *extra]))
 
+    @property
+    def measures_official_validation(self) -> bool:
+        """Whether it measures on its data set's own validation part in place of the test part: it chooses options."""
+        return bool(self.dataset_options.get("official_validation"))
+
     def has(self, setting: str, method: str) -> bool:
         """Whether it has this cell, of the paper's protocol or of an extension of it."""
         return method in self.methods or any(

@@ -1,9 +1,11 @@
 """What a paper says of results must speak of what exists: claims, published numbers, rules of tuning."""
 
+from typing import Any
+
 from reweigh import metrics
 from reweigh.config import published
 from reweigh.config.grid import Config
-from reweigh.config.models import Claim, Paper, Tuned
+from reweigh.config.models import Claim, Experiment, Paper, Tuned
 from reweigh.config.validation import lookup
 from reweigh.errors import ConfigError
 
@@ -20,6 +22,7 @@ def check(config: Config, paper: str) -> None:
 
 def _check_claim(where: str, paper: Paper, claim: Claim) -> None:
     experiment = lookup("experiment", claim.experiment, paper.experiments, where)
+    _check_is_tested(where, experiment)
     for method in claim.methods:
         lookup("method", method, paper.methods, where)
         if experiment.status == "ready":
@@ -39,10 +42,22 @@ def _check_claim(where: str, paper: Paper, claim: Claim) -> None:
         raise ConfigError(f"{where}: test {claim.test} needs {claim.fewest_settings} settings at least; name them")
 
 
+def _check_is_tested(where: str, experiment: Experiment) -> None:
+    """What chooses options has no say in a claim or a number."""
+    if experiment.measures_official_validation:
+        raise ConfigError(f"{where}: {experiment.title!r} measures on the official validation part; name another one")
+
+
+def _evaluates_on(experiment: Experiment) -> str | None:
+    """What an experiment measures on, if it says so itself."""
+    training: Any = experiment.training
+    return training.evaluate_on if training else None
+
+
 def _check_tuned(where: str, paper: Paper, rule: Tuned) -> None:
     experiment = lookup("experiment", rule.experiment, paper.experiments, where)
     lookup("method", rule.method, experiment.methods, where)
-    if (experiment.training.evaluate_on if experiment.training else None) != "validation":
+    if not (experiment.measures_official_validation or _evaluates_on(experiment) == "validation"):
         raise ConfigError(f"{where}: {rule.experiment} measures on the test set; set training.evaluate_on: validation")
     for setting in rule.over or ():
         lookup("setting", setting, experiment.settings, where)
@@ -63,6 +78,7 @@ def _check_published(config: Config, name: str, paper: Paper) -> None:
         what = f"published row {row.table} {row.published_setting or row.dataset or ''}".rstrip()
         where = f"{config.place(name, 'published', 'rows', str(number))}: {what}"
         experiment = lookup("experiment", row.experiment, paper.experiments, where)
+        _check_is_tested(where, experiment)
         lookup("setting", row.setting, experiment.settings, where)
         for method in (row.methods or {}).values():
             lookup("method", method, paper.methods, where)

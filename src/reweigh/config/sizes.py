@@ -32,6 +32,8 @@ TEST_SIZES = {
 # Examples in the official training part, without incomplete rows, of data sets whose classes are not drawn.
 TRAINING_ROWS = {
     "adult": 30162,
+    "waterbirds": 4795,
+    "waterbirds-small": 4795,
     "cifar10n": 50000,
     "cifar100n": 50000,
     "imagenet-lt": 115846,
@@ -43,6 +45,8 @@ TRAINING_ROWS = {
 # Their classes, which test and held-out parts are shared over.
 CLASSES = {
     "adult": 2,
+    "waterbirds": 2,
+    "waterbirds-small": 2,
     "cifar10n": 10,
     "cifar100n": 100,
     "imagenet-lt": 1000,
@@ -52,7 +56,10 @@ CLASSES = {
 }
 
 # Examples of each group in the official training part and in the test part, without incomplete rows.
-GROUP_SIZES = {"adult": ([9782, 20380], [4913, 10147])}
+GROUP_SIZES = {
+    "adult": ([9782, 20380], [4913, 10147]),
+    **dict.fromkeys(("waterbirds", "waterbirds-small"), ([3498, 184, 56, 1057], [2255, 2255, 642, 642])),
+}
 
 # Asymmetric noise that is defined for a data set's classes, see data/noise.py; symmetric noise is for all.
 ASYMMETRIC = {
@@ -241,11 +248,22 @@ def stage_sizes(data: dict[str, Any], stage: PlannedStage) -> list[int]:
     return sizes
 
 
+def _shares(data: dict[str, Any]) -> list[int]:
+    """Examples that `validation_share` holds out, of each class or, in one entry, of all groups together."""
+    split, sizes = data["split"], _undivided(data)
+    share, rounding = split["validation_share"], split.get("validation_rounding")
+    if split["kind"] == "groups" and data["dataset"] in GROUP_SIZES:
+        pools, _ = GROUP_SIZES[data["dataset"]]
+        sizes = [pool - math.ceil(_reserved(split) / len(pools)) for pool in pools]
+        return [sum(part_of(size, share, rounding) for size in sizes)]
+    return [part_of(size, share, rounding) for size in sizes]
+
+
 def _validation_sizes(data: dict[str, Any], classes: int) -> list[int]:
     """Examples of each class that are held out to validate; one entry where the classes are not known here."""
     split = data["split"]
-    if share := split.get("validation_share"):
-        return [part_of(size, share, split.get("validation_rounding")) for size in _undivided(data)]
+    if split.get("validation_share"):
+        return _shares(data)
     if split.get("validation_largest_class"):
         return imbalance.validation_tail(split, classes) if classes > 1 else [1]
     size = int(split["validation_size"])

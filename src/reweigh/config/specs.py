@@ -88,8 +88,11 @@ class SplitBase(Frozen):
     noise: Noise | None = None
     test: Literal["balanced", "all", "group-balanced"]
     test_size: Positive | None = None
+    test_seed: Annotated[int, Field(ge=0, lt=LEGACY_SEEDS)] | None = None
 
-    newer: ClassVar[frozenset[str]] = frozenset({"validation_share", "validation_rounding", "fixed_seed", "noise"})
+    newer: ClassVar[frozenset[str]] = frozenset(
+        {"validation_share", "validation_rounding", "fixed_seed", "noise", "test_seed"}
+    )
 
     @model_validator(mode="after")
     def _one_validation_part(self) -> "SplitBase":
@@ -177,7 +180,7 @@ class Augmentation(Frozen):
     rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
 
 
-Scaling = Literal["centred", "raw", "none"] | Moments
+Scaling = Literal["centred", "standardised", "raw", "none"] | Moments
 Augment = Literal["none", "crop-flip"] | Augmentation
 
 

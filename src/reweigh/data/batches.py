@@ -64,6 +64,7 @@ class InputPart(Protocol):
     labels: torch.Tensor  # int64 (N,)
     groups: torch.Tensor  # int64 (N,)
     input_shape: tuple[int, ...]
+    scaled: "Scaling"  # from raw inputs to those of batches
 
     def __len__(self) -> int: ...
 
@@ -122,6 +123,14 @@ class Scaling:
             mean, std = self.moments
             return (inputs / 255 - mean) / std
         return inputs
+
+    def to_unit(self) -> tuple[torch.Tensor | float, torch.Tensor | float]:
+        """A slope and an offset, floats or (C, 1, 1): slope · scaled + offset is the raw image as 0 … 1."""
+        if self.centred:
+            return 128 / 255, 128 / 255
+        if self.moments is not None:
+            return self.moments[1], self.moments[0]
+        return 1 / 255, 0.0
 
 
 class DevicePart:

@@ -4,7 +4,7 @@ Target and validation examples come from the official training part, test exampl
 draw has its own named stream per class or group, so that the target set is the same at every imbalance ratio, and a
 smaller training set of a class is part of a larger one.
 
-Optional keys of a recipe, absent in older records: `rounding`, `fixed_seed`, `noise`, `validation_share`,
+Optional keys of a recipe, absent in older records: `rounding`, `fixed_seed`, `test_seed`, `noise`, `validation_share`,
 `validation_rounding`, `validation_largest_class`, `validation_inside`.
 """
 
@@ -48,6 +48,7 @@ def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
                       with their sizes, which are exact
     rounding          of a long tail: "exact", "ceil" or "round" (see `long_tail_sizes`)
     fixed_seed        everything is drawn with this seed, whatever the run's own is
+    test_seed         the test examples are drawn with this seed, so that all runs are tested on the same ones
     noise             {kind, rate}: labels of the training part get noise (see `reweigh.data.noise`); a class has its
                       size by its true labels. Target, validation and test examples that never were in it stay clean
     validation_share  this share of the training part moves to validation, noise and all (see `_held_out`)
@@ -65,8 +66,10 @@ def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
     validation_size = even_share(recipe.get("validation_size", 0), len(kept), "validation_size")
     nothing = np.empty(0, np.int64)
 
-    def pick(stream: str, size: int | None, k: int, without: np.ndarray, pool: np.ndarray) -> np.ndarray:
-        ordered = _ordered(pool, seed, order, stream, kept[k])
+    def pick(
+        stream: str, size: int | None, k: int, without: np.ndarray, pool: np.ndarray, drawn_with: int = seed
+    ) -> np.ndarray:
+        ordered = _ordered(pool, drawn_with, order, stream, kept[k])
         return _first(ordered[~np.isin(ordered, without)], size, f"{stream} of {names[k]!r}")
 
     targets = [pick("target", target_size, k, nothing, pool) for k, pool in enumerate(pools)]
@@ -82,7 +85,8 @@ def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
 
     test_pools = members(raw.test_groups if recipe["kind"] == "groups" else raw.test_labels, kept)  # type: ignore[arg-type]
     test_size = _test_size(recipe, dict(zip(names, map(len, test_pools), strict=True)))
-    tests = [pick("test", test_size, k, nothing, pool) for k, pool in enumerate(test_pools)]
+    seed_of_test = seed if recipe.get("test_seed") is None else recipe["test_seed"]
+    tests = [pick("test", test_size, k, nothing, pool, seed_of_test) for k, pool in enumerate(test_pools)]
 
     grouped = recipe["kind"] == "groups"
     train, target, validation = (

@@ -72,6 +72,19 @@ class Objective:
         found = [weight * parts[name]() for name, weight in self.blend.items() if name in parts]
         return torch.stack(found).sum() if found else losses.sum() * 0
 
+    def weights(self, losses: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """What each example's loss counts for, ∂objective/∂ℓ_i: negative for some in ce_deo. losses (B,) -> (B,).
+
+        `losses` are cross-entropies, whose means decide the signs in ce_deo; of group_la the loss is its own.
+        """
+        with torch.enable_grad():
+            leaf = losses.detach().requires_grad_()
+            weights = torch.autograd.grad(self.of(leaf, batch), leaf)[0]
+        if share := self.blend.get("group_la"):
+            of_group = self.group_weights[batch.groups % self.groups]
+            weights = weights + share * of_group / of_group.sum()
+        return weights
+
     def _deo(self, losses: torch.Tensor, batch: Batch) -> torch.Tensor:
         cells = len(self.cell_weights)
         counts = by_group(torch.ones_like(losses), batch.groups, cells)

@@ -83,7 +83,7 @@ class SplitOf(Part):
 
 class RawFile(Part):
     dataset: str = key("data set of the manifest that the file belongs to")
-    edition: str = key("official, a slice of it, or a reconstruction; as in the manifest")
+    edition: str = key("official, a slice of it, a reconstruction, or a stand-in; as in the manifest")
     name: str = key("file name below data/raw/DATASET")
     bytes: Count = key("its size, bytes")
     sha256: Digest = key("digest of its content")

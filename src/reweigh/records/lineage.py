@@ -18,7 +18,11 @@ EDITIONS = {
     "official": "the official files",
     "reconstruction": "a reconstruction, not the official files",
     "slice": "an exact slice of the official files",
+    "efficientnet-lite0": "a stand-in: EfficientNet-Lite0, 1280-d (not the paper's ResNet-18)",
+    "efficientnet-lite0-256": "a stand-in: EfficientNet-Lite0, 256 principal components (not the paper's ResNet-18)",
 }
+# Editions on which a number of a paper cannot be measured again: its claims are tested there, its numbers not judged.
+STAND_INS = ("efficientnet-lite0", "efficientnet-lite0-256")
 COSTS = ("energy_joules", "gpu_seconds", "peak_bytes")  # of a run, if its record has them
 
 

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from reweigh.data.arrays import Part, RawData, Split
 from reweigh.data.batches import InputPart, Stream, make_part
+from reweigh.data.standardise import STANDARDISED, standardised
 from reweigh.errors import ConfigError
 from reweigh.methods.base import PARTS, Method, Position, RunContext, Stage
 from reweigh.training.schedule import learning_rate
@@ -32,6 +33,13 @@ class Parts:
     raw: RawData
     split: Split
     device: torch.device
+
+    @cached_property
+    def inputs(self) -> RawData:
+        """The raw data, with the inputs that a run sees where these depend on its split: features, standardised."""
+        if self.spec["data"]["scale_inputs"] == STANDARDISED:
+            return standardised(self.raw, self.split.train.index)
+        return self.raw
 
     @cached_property
     def train(self) -> InputPart:
@@ -83,7 +91,7 @@ class Parts:
 
     def _made(self, part: Part, train: bool = True) -> InputPart:
         layout = self.spec["training"].get("layout") or "channels-last"
-        return make_part(self.raw, part, self.spec["data"], self.device, train, layout)
+        return make_part(self.inputs, part, self.spec["data"], self.device, train, layout)
 
 
 @dataclass

@@ -7,15 +7,18 @@ content (a pixel that flipped) is for the digests to find.
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
 from reweigh.errors import DataError, ReweighError
 
 AGAIN = "delete it and fetch it again"
+ZIP = b"PK\x03\x04"  # how an archive begins; zipfile reads one that stands behind other bytes too
 
 
 @contextmanager
@@ -69,11 +72,40 @@ def array(path: Path, inner: tuple[int, ...], kinds: Sequence[str] = ("|u1",)) -
     """
     what = f"an array of shape (N{''.join(f', {side}' for side in inner)})"
     with refused(path, what), open(path, "rb") as file:
-        np.lib.format.read_magic(file)
-        shape, fortran, kind = np.lib.format.read_array_header_1_0(file)
-        if fortran or kind.str not in kinds or shape[1:] != inner:
-            raise ValueError(f"it says {kind.str} {shape}")
-        count = math.prod(shape)
-        if path.stat().st_size - file.tell() != count * kind.itemsize:
-            raise ValueError(f"it has the wrong length for {shape}")
-        return np.fromfile(file, kind, count).reshape(shape)
+        shape, kind, _ = _header(file, inner, kinds, path.stat().st_size)
+        return np.fromfile(file, kind, math.prod(shape)).reshape(shape)
+
+
+def arrays(path: Path, inner: Mapping[str, tuple[tuple[int, ...], str]]) -> dict[str, np.ndarray]:
+    """Arrays `(N, *inner)` of an uncompressed `.npz` file: name -> shape of a row, type. DataError if it has not these.
+
+    Their rows may lie column by column, as they pack best. Nothing is allocated that the file is too small for.
+    """
+    found = {}
+    with refused(path, f"arrays named {', '.join(inner)}"), open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+        file.seek(0)
+        if file.read(len(ZIP)) != ZIP:
+            raise ValueError("something stands before the archive")
+        for name, (row, kind_of) in inner.items():
+            info = archive.getinfo(f"{name}.npy")
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size > path.stat().st_size:
+                raise ValueError(f"{name} is compressed, or larger than the file")
+            with archive.open(info) as member:
+                shape, kind, fortran = _header(member, row, (kind_of,), info.file_size, fortran_too=True)
+                content = member.read()
+            flat = np.frombuffer(content, kind)
+            found[name] = np.ascontiguousarray(flat.reshape(shape, order="F" if fortran else "C"))
+    return found
+
+
+def _header(
+    file: IO[bytes], inner: tuple[int, ...], kinds: Sequence[str], size: int, fortran_too: bool = False
+) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+    """Shape, type and order by the header of an `.npy` of `size` bytes. Raises ValueError if it is another array."""
+    np.lib.format.read_magic(file)
+    shape, fortran, kind = np.lib.format.read_array_header_1_0(file)
+    if (fortran and not fortran_too) or kind.str not in kinds or shape[1:] != inner:
+        raise ValueError(f"it says {kind.str} {shape}")
+    if size - file.tell() != math.prod(shape) * kind.itemsize:
+        raise ValueError(f"it has the wrong length for {shape}")
+    return shape, kind, fortran

@@ -21,7 +21,12 @@ from reweigh.training.graph import CapturedSteps
 EPOCHS, FEW_EPOCHS = 8, 3  # of six steps, the last a short one; the second on a CPU
 BATCH, SMALL_BATCH = 20, 10
 LEARNING_RATE = 0.01  # at most
-SHAPES = {"lenet": (1, 28, 28), "mlp": (104,)}  # of an input; that of the others is CIFAR's
+SHAPES = {
+    "lenet": (1, 28, 28),
+    "mlp": (104,),
+    "linear": (512,),
+    "mlp_head": (512,),
+}  # of an input; that of the others is CIFAR's
 SMALL_WIDTH = {"convnet": 0.25, "resnet20": 0.25, "resnet32": 0.25}  # on a CPU
 SLOW = ("convnet", "resnet20", "resnet_cifar", "sce_cnn")  # on a CPU, where they are left out
 Execute = Callable[[Hashable, Callable[[], dict[str, torch.Tensor]]], dict[str, torch.Tensor]]
