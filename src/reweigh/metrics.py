@@ -216,6 +216,7 @@ OF_CURVES = {
     "balanced_accuracy": ("balanced_accuracy", False),
     "balanced_error": ("balanced_accuracy", True),
 }
+ON_EVERY_CURVE = ("test_accuracy", "validation_accuracy", "minority_recall", "minority_precision")
 RECORDED = tuple(name for name, metric in METRICS.items() if metric.recorded)  # what a claim may speak of
 
 

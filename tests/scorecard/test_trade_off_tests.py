@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 from scipy import stats as scipy_stats
+from support import synthetic_records
 from support.made_up_claims import body, decided, evidence
 
+from reweigh import scorecard
 from reweigh.analysis import traces
+from reweigh.config.loading import load
+from reweigh.errors import ConfigError
+from reweigh.provenance.explain import explain
 from reweigh.scorecard.claim_tests import compared
 from reweigh.scorecard.trade_off_tests import dominated
 
@@ -256,3 +261,59 @@ def test_no_interval_beyond_what_is_possible():
 def test_a_claim_that_says_too_little_is_refused(claim, says):
     with pytest.raises(ValidationError, match=says):
         evidence(claim, {("s", "a", 0): body()})
+
+
+CLAIMS = """
+claims:
+  - { id: made-up-order, text: A., source: ours, test: ordered, order: methods, experiment: mnist-4v9, better: tdr,
+      worse: [tdr_p, er], rule: "r", settings: [rho0.1, rho0.02] }
+  - { id: made-up-growth, text: B., source: ours, test: ordered, order: settings, experiment: mnist-4v9, better: tdr,
+      metric: balanced_error, rule: "r", settings: [rho0.02, rho0.05, rho0.1] }
+  - { id: made-up-curve, text: C., source: ours, test: dominates, experiment: mnist-4v9, better: tdr, worse: [er],
+      metric: balanced_error, second_metric: minority_recall, rule: "r" }
+  - { id: made-up-steadiness, text: D., source: ours, test: varies_less, experiment: mnist-4v9, better: tdr,
+      worse: [tdr_p], trace: class_weights, metric: class_weights, rule: "r", settings: [rho0.1] }
+  - { id: made-up-level, text: E., source: ours, test: reaches, experiment: mnist-4v9, better: tdr, part: test,
+      metric: test_accuracy, level: 0.5, margin: 0.01, rule: "r", settings: [rho0.1] }
+  - { id: made-up-frequency, text: F., source: ours, test: follows_frequency, experiment: mnist-4v9, better: tdr,
+      trace: class_weights, metric: class_weights, margin: 0.5, rule: "r", settings: [rho0.1] }
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    root = synthetic_records.project(tmp_path_factory.mktemp("project"))
+    (root / "config/papers/tdr/claims/made-up.yaml").write_text(CLAIMS)
+    synthetic_records.fill(root, "paper", "tdr", "fig5", seeds=3)
+    scorecard.write("paper", root, ["tdr"])
+    return root
+
+
+@pytest.mark.parametrize("name", ["order", "growth", "curve", "steadiness", "level", "frequency"])
+def test_a_claim_of_the_config_goes_through_every_page(project, name):
+    (row,) = (one for one in scorecard.score(load(project), "paper", ["tdr"]).to_dict("records")
+              if one["id"] == f"made-up-{name}")  # fmt: skip
+    assert row["status"] == "run" and row["n"] == 3 and row["verdict"] in ("holds", "fails", "inconclusive")
+    (cell,) = explain("results/paper/scorecard.csv", row=row["id"], root=project)["cells"]
+    assert (cell["fault"], cell["check"][-8:]) == ("", "the same")
+    assert f"made-up-{name}" in (project / "results/paper/scorecard.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("second_metric: minority_recall", "second_metric: minority_recal", "unknown metric 'minority_recal'"),
+        ("metric: test_accuracy, level", "metric: seconds, level", "unknown metric of a curve 'seconds'"),
+        ("settings: [rho0.02, rho0.05, rho0.1]", "settings: [rho0.02, rho0.05]", "test ordered needs 3 settings"),
+        ("test: reaches, experiment: mnist-4v9, better: tdr, part: test,\n      metric: test_accuracy",
+         "test: reaches_in_fewer_epochs, experiment: mnist-4v9, better: tdr, worse: [none],\n      metric: "
+         "balanced_error", "unknown metric of every curve 'balanced_error'"),
+    ],
+)  # fmt: skip
+def test_a_claim_about_what_is_not_there_is_refused(tmp_path, old, new, says):
+    root = synthetic_records.project(tmp_path / "project")
+    assert old in CLAIMS
+    (root / "config/papers/tdr/claims/made-up.yaml").write_text(CLAIMS.replace(old, new))
+    with pytest.raises(ConfigError) as refused:
+        load(root)
+    assert says in str(refused.value) and "made-up.yaml:" in str(refused.value) and "\n" not in str(refused.value)

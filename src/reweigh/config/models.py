@@ -277,6 +277,7 @@ class Claim(Frozen):
     trace: str | None = None
     part: Literal["train", "validation", "test"] | None = None
     stage: str | None = None
+    per: Literal["run"] | None = None
     reason: str | None = None
     rule: str
 
@@ -306,6 +307,8 @@ class Claim(Frozen):
             raise ValueError("a test of what runs logged, and no other, needs trace: the name that it was logged by")
         if (self.part is not None) != (self.test == "reaches") or (self.stage and not self.part):
             raise ValueError("reaches, and no other test, needs part: that of its curve; and may have stage")
+        if self.per and self.test not in ("costs_more", "costs_at_most"):
+            raise ValueError("a test of cost, and no other, may have per: run; else it is asked of a step")
         if self.margin and self.test == "ordered":
             raise ValueError("ordered has no margin: it compares ranks")
         if not self.margin > 0 and self.test in ("reaches", "follows_frequency"):

@@ -34,6 +34,8 @@ def _check_claim(where: str, paper: Paper, claim: Claim) -> None:
         lookup("metric", claim.second_metric, metrics.RECORDED, where)
     if claim.test == "reaches":
         lookup("metric of a curve", claim.metric, metrics.OF_CURVES, where)
+    elif claim.level is not None:
+        lookup("metric of every curve", claim.metric, metrics.ON_EVERY_CURVE, where)
     if claim.groups and (experiment.split is None or experiment.split.kind != "groups"):
         raise ConfigError(f"{where}: test group_ahead compares groups, and {claim.experiment} is not split by groups")
     if claim.test == "grows" and len(claim.settings or experiment.settings) != 2:

@@ -99,13 +99,15 @@ def explained_by(evidence: Evidence) -> list[Comparison]:
 def costs_more(evidence: Evidence) -> list[Comparison]:
     """Seconds a step of `better` over those of each rival above the margin; only pairs that can be compared.
 
+    With `per` run the seconds of whole runs, all of their stages, those that others trained for them included.
     What a step costs does not depend on what a run has learned: none is degenerate.
     """
     comparisons = []
     for label, ours, theirs, comparable in cost_pairs(evidence):
         ours, theirs = ours[comparable], theirs[comparable]
         step = max(map(ratio_resolution, ours["seconds"], theirs["seconds"]), default=0.0)
-        costs, others = (rows["seconds"] / rows["steps"] for rows in (ours, theirs))
+        whole = evidence.claim.per == "run"
+        costs, others = (rows["seconds"] / (1 if whole else rows["steps"]) for rows in (ours, theirs))
         comparisons.append(stats.cost_ratio(costs, others, evidence.claim.margin or 1.0, label, step))
     return comparisons
 
