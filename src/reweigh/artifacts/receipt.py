@@ -26,7 +26,7 @@ LOCK = "envs/requirements.lock"
 LIBRARIES = ("matplotlib", "numpy", "pandas")
 # Modules that decide how an artifact looks. Not all that they import: a new key in the config model changes no figure.
 READING = ("analysis/degenerate", "analysis/published", "analysis/rows", "analysis/tables", "stats")
-RENDERING = ("artifacts/render", "plots", "analysis/ridges", *READING)
+RENDERING = ("artifacts/render", "plots", "analysis/ridges", "analysis/searches", *READING)
 SCORING = ("scorecard", "analysis/resolution", "metrics", "verdicts", "records/lineage", *READING)
 
 Records = Mapping[str, Mapping[str, Any]]
@@ -63,8 +63,9 @@ def figure_basis(config: Config, scale: str, paper: str, name: str, records: Rec
     """What a figure would be made from now: `{records, inputs, rendering}`. Records are read unless they are given."""
     cells = [cell for extra in (False, True) for cell in config.cells_of(scale, paper, name, optional=extra)]
     runs = [run for cell in dict.fromkeys(cells) for run in config.runs_of(cell)]
-    published = config.paper(paper).published
-    inputs = [config.artifact(paper, name).notebook, *([published.file] if published else [])]
+    published, artifact = config.paper(paper).published, config.artifact(paper, name)
+    measured = artifact.options.get("measured")  # a file of `reweigh bench` that it shows
+    inputs = [artifact.notebook, *([published.file] if published else []), *([measured] if measured else [])]
     return _basis(config, runs, inputs, rendering_digest(config, scale, paper, name), records)
 
 

@@ -18,7 +18,10 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C510A", "#5E3C99")
 
 
 class Pair(NamedTuple):
-    """`treated` has the ingredient, `control` lacks it; both are methods of `experiment`. `label` stands beside it."""
+    """`treated` has the ingredient, `control` lacks it; both are methods of `experiment`. `label` stands beside it.
+
+    `metric` is that of the figure where none is named, `settings` all.
+    """
 
     ingredient: str
     label: str
@@ -26,6 +29,7 @@ class Pair(NamedTuple):
     treated: str
     control: str
     settings: Sequence[str] = ()
+    metric: str = ""
 
 
 class Line(Row, total=False):
@@ -37,16 +41,19 @@ class Line(Row, total=False):
 def rows(material: Material, pairs: Sequence[Sequence[Any]], metric: str = "test_accuracy") -> pd.DataFrame:
     """For each pair and setting the mean of treated minus control, seed by seed: one line, `against` the control.
 
-    `pairs` are (ingredient, label, experiment, treated, control[, settings, else all]).
+    `pairs` are (ingredient, label, experiment, treated, control[, settings, else all[, metric]]).
     """
-    lines = [line for pair in starmap(Pair, pairs) for line in _of_pair(material, pair, metric)]
+    lines = [line for pair in starmap(Pair, pairs) for line in _of_pair(material, pair, pair.metric or metric)]
     return pd.DataFrame(lines).astype(dict.fromkeys(("mean", "sd", "low", "high"), float))
 
 
 def _of_pair(material: Material, pair: Pair, metric: str) -> list[Line]:
     lines: list[Line] = []
     for setting in pair.settings or material.settings(pair.experiment):
-        ours, others = (material.of(pair.experiment, setting, method) for method in (pair.treated, pair.control))
+        ours, others = (
+            material.with_metric(material.of(pair.experiment, setting, method), metric)
+            for method in (pair.treated, pair.control)
+        )
         difference = paired_row(ours, others, metric)
         missing = [method for method, runs in ((pair.treated, ours), (pair.control, others)) if runs.empty]
         reasons = dict.fromkeys(material.why_not(pair.experiment, setting, method) for method in missing)
@@ -90,25 +97,66 @@ def draw(material: Material, rows: pd.DataFrame, unit: str = "points of accuracy
 def _panel(axes: Axes, name: str, group: list[dict[Hashable, Any]], colour: str) -> None:
     lines = [row for row in group if row["n"]]
     axes.set_title(name, loc="left", fontsize=8, weight="bold", pad=3)
-    axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
     for place, row in enumerate(lines):
-        single = pd.isna(row["low"])  # one seed: no interval
-        dot: dict[str, Any] = {"color": colour, "markerfacecolor": "white" if single else colour, "zorder": 3}
-        axes.plot(100 * row["mean"], place, "o", **dot)
-        if not single:
-            axes.plot([100 * row["low"], 100 * row["high"]], [place] * 2, color=colour, linewidth=2, zorder=2)
-        text = f"{_points(row['mean'])}{_interval(row)}, n = {row['n']}"
-        beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": SMALL}
-        axes.annotate(text, (1.01, place), color=MUTED, **beside)
+        _line(axes, row, place, colour)
     if not lines:
-        why = "not run" if all(row["status"] == "not run" for row in group) else "no pair without a run that diverged"
-        axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=MUTED, style="italic")
+        _nothing(axes, group)
     axes.set_yticks(range(len(lines)), [row["label"] for row in lines], color=INK)
     axes.set_ylim(max(1, len(lines)) - 0.35, -0.65)
+    _ruled(axes)
+    axes.tick_params(axis="x", labelbottom=is_last_row(axes))
+
+
+def together(axes: Axes, rows: pd.DataFrame, unit: str = "points") -> None:
+    """Draw the lines of `rows` in one panel, each group under its name; groups without a number are left out."""
+    lines = rows.to_dict("records")
+    groups = [(name, [row for row in of if row["n"]]) for name, of in groupby(lines, key=lambda row: row["panel"])]
+    ticks, labels, place = [], [], 0.0
+    for rank, (name, of) in enumerate(group for group in groups if group[1]):
+        heading: dict[str, Any] = {
+            "xycoords": ("axes fraction", "data"),
+            "textcoords": "offset points",
+            "xytext": (4, 0),
+        }
+        axes.annotate(str(name), (0, place), weight="bold", va="center", fontsize=7, **heading)
+        for row in of:
+            place += 1
+            _line(axes, row, place, COLOURS[rank % len(COLOURS)])
+            ticks.append(place)
+            labels.append(row["label"])
+        place += 1.1
+    if not ticks:
+        _nothing(axes, lines)
+        axes.set_xticks([])
+    axes.set_yticks(ticks, labels, color=INK)
+    axes.set_ylim(max(1.0, place - 0.4), -0.6)
+    axes.set_xlabel(f"difference in {unit}")
+    _ruled(axes)
+
+
+def _line(axes: Axes, row: Mapping[Hashable, Any], place: float, colour: str) -> None:
+    """One difference with its interval, and both as words beside it."""
+    single = pd.isna(row["low"])  # one seed: no interval
+    dot: dict[str, Any] = {"color": colour, "markerfacecolor": "white" if single else colour, "zorder": 3}
+    axes.plot(100 * row["mean"], place, "o", **dot)
+    if not single:
+        axes.plot([100 * row["low"], 100 * row["high"]], [place] * 2, color=colour, linewidth=2, zorder=2)
+    text = f"{_points(row['mean'])}{_interval(row)}, n = {row['n']}"
+    beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": SMALL}
+    axes.annotate(text, (1.01, place), color=MUTED, **beside)
+
+
+def _nothing(axes: Axes, group: list[dict[Hashable, Any]]) -> None:
+    why = "not run" if all(row["status"] == "not run" for row in group) else "no pair without a run that diverged"
+    axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=MUTED, style="italic")
+
+
+def _ruled(axes: Axes) -> None:
+    """The line of no difference, and a grid across."""
+    axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="x", labelbottom=is_last_row(axes))
 
 
 def _points(value: float) -> str:

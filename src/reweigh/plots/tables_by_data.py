@@ -30,7 +30,9 @@ def draw(material: Material, rows: pd.DataFrame, percent: bool = False) -> Figur
     )
     experiments = [material.experiment(name) for name in material.experiments]
     closed = [one for one in experiments if one.status != "ready"]
-    reasons = ["Surrogate: a stand-in of ours, which decides a claim and never one of the paper's numbers"]
+    reasons = []
+    if any(one.extension and one.status == "ready" for one in experiments):
+        reasons = ["Surrogate: a stand-in of ours, which decides a claim and never one of the paper's numbers"]
     reasons += [f"{one.title}: not run. {(one.reason or '').replace('`', '')}" for one in closed]
     for one in experiments:
         if titles := [method_title(material, name) for name in one.placeholders]:
@@ -40,7 +42,9 @@ def draw(material: Material, rows: pd.DataFrame, percent: bool = False) -> Figur
 
 def _head(material: Material, experiment: str, setting: str) -> str:
     one, label = material.experiment(experiment), material.label(experiment, setting)
-    if one.status == "ready":
+    if one.status == "ready" and one.extension:
         here = ", run here" if (material.runs["experiment"] == experiment).any() else ""
         return f"{data_title(one.dataset)}, {label} \n(surrogate{here})"
+    if one.status == "ready":
+        return f"{data_title(one.dataset)}, {label}"
     return f"{one.title}, {label}" if len(one.settings) > 1 else one.title

@@ -21,8 +21,11 @@ from reweigh.analysis.rows import (
     RIDGES,
     SIDES,
 )
+from reweigh.analysis.searches import METRICS as OF_SEARCHES
+from reweigh.analysis.searches import ORACLE, RATIOS
 from reweigh.analysis.tables import logged, majority_and_minority_weights
 from reweigh.config.grid import Config
+from reweigh.provenance import recompute_searches
 from reweigh.records import record
 from reweigh.records.lineage import value_of
 
@@ -46,6 +49,8 @@ def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = "
         return _of_group(row, bodies)
     if metric.endswith(DIFFERENCE):
         return _difference(row, bodies)
+    if metric in OF_SEARCHES:
+        return _summary(recompute_searches.values(row, bodies, root))
     if metric == AGREEMENT:
         return _summary([value for body in bodies if (value := _agreement(row, body, root)) is not None])
     if not _has(bodies[0], metric):
@@ -199,15 +204,17 @@ def _unlike_config(row: dict[str, Any], config: Config, paper: str) -> str:
 def _unlike_bodies(row: dict[str, Any], bodies: list[dict[str, Any]], paper: str) -> str:
     """What is not what the runs of a line are."""
     metric, against = row["metric"], row.get("against") or ""
-    base, paired = metric.removesuffix(DIFFERENCE), metric.endswith(DIFFERENCE)
+    base, paired = metric.removesuffix(DIFFERENCE), metric.endswith(DIFFERENCE) or metric in RATIOS
     known = _has(bodies[0], base)
-    if not known and metric not in (*RIDGES, *SIDES, *FEATURES, *GROUPS):
+    if not known and metric not in (*RIDGES, *SIDES, *FEATURES, *GROUPS, *OF_SEARCHES):
         return f"no record has a metric {metric}"
     if metric == MAP_POINT and row.get("mean"):
         return f"mean {row['mean']} of a point of a map, which has none"
     if paired != bool(against):
         return f"metric {metric} against {against or 'nothing'}"
     specs = [body["spec"] for body in bodies]
+    if metric == ORACLE:  # the others are those that it is held against
+        specs = [spec for spec in specs if spec["experiment"] == row["experiment"]]
     for name, expected in (("paper", paper), ("experiment", row["experiment"]), ("setting", row["setting"])):
         if other := next((spec[name] for spec in specs if spec[name] != expected), None):
             return f"{name} {expected}, but its runs are of {other}"
@@ -235,6 +242,8 @@ def feeds(body: dict[str, Any], metric: str, epoch: float | None = None) -> bool
     if metric in SIDES:
         arrays = (body["trace"] or {"arrays": {}})["arrays"]
         return "weighted_examples" in arrays and arrays.get("mean_weights", [0])[0] > 0
+    if metric in OF_SEARCHES:
+        return recompute_searches.feeds(body, metric, epoch)
     if metric in GROUPS:
         return body["status"] == "diverged" or _share_of_group(body, metric, 0) is not None
     if value_at(body, metric, epoch) is not None:

@@ -8,11 +8,13 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from reweigh.analysis.rows import DENSITY, DIFFERENCE, SIDES
+from reweigh.analysis.searches import BY_EPOCH, ORACLE, RATIOS
 from reweigh.analysis.tables import expand_runs
 from reweigh.config.grid import Config
 from reweigh.config.names import ArtifactName, CellName, RunName
 from reweigh.errors import ConfigError
 from reweigh.provenance import recompute
+from reweigh.provenance.recompute_searches import epochs_of
 
 Line = dict[str, str]
 Records = dict[str, dict[str, Any]]
@@ -78,8 +80,8 @@ def _cell(line: Line, artifact: ArtifactName, column: str = "method") -> CellNam
 def _runs(line: Line, runs: list[str], config: Config, artifact: ArtifactName, records: Records) -> Iterator[str]:
     """Whether a line names all runs of its cell that have its metric. Lines of single seeds are not looked at."""
     metric, epoch = line["metric"], recompute.number(line.get("epoch"))
-    if metric in recompute.FEATURES or line.get("seed"):
-        return
+    if metric in (*recompute.FEATURES, *RATIOS, ORACLE) or line.get("seed"):
+        return  # of the last two some runs have no partner, on one device or at every τ
     metric = metric.removesuffix(DIFFERENCE)
     by_seed = [
         {
@@ -135,6 +137,8 @@ def _epochs(lines: list[Line], records: Records) -> Iterator[str]:
 
 def _epochs_of(body: dict[str, Any], metric: str) -> list[int]:
     """The epochs at which a run has a metric."""
+    if metric in BY_EPOCH:
+        return epochs_of(body, metric)
     if metric in SIDES:
         return list(range(1, body["trace"]["arrays"]["mean_weights"][0] + 1))
     return [int(epoch) for epoch in body["curves"]["epoch"]]

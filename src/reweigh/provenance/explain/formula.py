@@ -1,6 +1,8 @@
 """Numbers that no run feeds: a toy computed from the config, class sizes by formula or by list, measured speeds."""
 
 import functools
+import importlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,8 @@ def of_line(config: Config, scale: str, paper: str, name: str, line: dict[str, s
     """How a figure's line that names no runs was computed; None for one that is not computed at all."""
     if line.get("status") != "computed" or paper not in config.papers:
         return None
+    if found := _of_autobalance(config, paper, name, line):
+        return found
     if (
         line["metric"] in OF_OPTIONS
         or line["metric"] in OF_DRAWS
@@ -53,6 +57,49 @@ def of_line(config: Config, scale: str, paper: str, name: str, line: dict[str, s
             {"y": _by_law(config.artifact(paper, name).options["laws"], line)},
         )
     return _sizes(config, paper, line) if line["metric"] == CLASS_SIZE else None
+
+
+# Kinds of figures whose `toy_rows` make lines of an artifact's options, by an option that only they have.
+BY_OPTION = {"cells": "cells", "multipliers": "margins", "summands": "sign"}
+
+
+def _of_autobalance(config: Config, paper: str, name: str, line: dict[str, str]) -> Formula | None:
+    """How a line that only AutoBalance's figures have was computed; None for any other."""
+    options = config.artifact(paper, name).options
+    how, keys = "computed from the config's options alone", ("artifacts", name, "options")
+    kind = next((BY_OPTION[option] for option in BY_OPTION if option in options), "")
+    if kind:
+        made = importlib.import_module(f"reweigh.plots.papers.autobalance.{kind}")
+        rows = made.toy_rows(options)
+    elif line["metric"] == "examples_of_rank":
+        from reweigh.plots.papers.autobalance.clusters import size_rows
+
+        kind, how, keys = "clusters", "the formula of the split", ("experiments", line["experiment"], "settings")
+        rows = size_rows(config, paper, line["experiment"], line["setting"])
+    elif line["metric"] == "product_in_gradients":
+        from reweigh.plots.papers.autobalance.cost import product_rows
+
+        kind, how = "cost", "a ratio that reweigh bench measured"
+        rows = product_rows(config.root, options)
+    else:
+        return None
+    return Formula(how, keys, f"plots/papers/autobalance/{kind}.py", _like(rows, line))
+
+
+def _like(rows: Sequence[Mapping[str, Any]], line: dict[str, str]) -> dict[str, Any]:
+    """Where the row lies that has the names of a line; of several, the one that is nearest across."""
+    words, places = ("metric", "title", "note"), ("class", "example")
+    shown = [
+        row
+        for row in rows
+        if all((row.get(key) or "") == (line.get(key) or "") for key in words)
+        and all(row.get(key) == number(line.get(key)) for key in places)
+        and (row.get("panel") or line.get("panel")) == line.get("panel")
+    ]
+    if not shown:
+        raise ValueError(f"no line of metric {line['metric']} is like it")
+    nearest = min(shown, key=lambda row: abs((row.get("x") or 0.0) - (number(line.get("x")) or 0.0)))
+    return {key: nearest[key] for key in ("x", "y") if key in nearest}
 
 
 def _toy(config: Config, paper: str, name: str, line: dict[str, str]) -> Formula:

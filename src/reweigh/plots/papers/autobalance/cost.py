@@ -1,0 +1,203 @@
+"""What AutoBalance costs: its search and its retraining in units of one plain training, and what a product takes.
+
+The plain training is cross-entropy for as many epochs as the retraining, on the same examples, by the same kind of
+device. Evaluation is left out. Products with the Hessian were timed by `reweigh bench`, against a plain gradient.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from reweigh.analysis import searches
+from reweigh.analysis.rows import Row, cell_names, mean_row
+from reweigh.analysis.tables import Material, fingerprint, join_runs
+from reweigh.plots.figure import Figure, styled
+from reweigh.plots.notes import count_text
+from reweigh.plots.papers.autobalance.traces import Cell, single, trace_rows
+from reweigh.plots.style import INK, data_title, empty, finish, letter, sheet
+
+SEARCH, TRAINING = searches.SECONDS
+PRODUCT = "product_in_gradients"
+SEARCH_COLOUR, RETRAIN_COLOUR, PLAIN_COLOUR = "#D55E00", "#0072B2", "#8a8a8a"
+CLAIMED, LEAST = (4.0, 5.0), 2.0  # paper §2.1: 4 to 5 times, and at least twice
+LINE = 0.3  # inches: of a bar
+
+
+def rows(material: Material, plain: str, searched: Sequence[Sequence[str]]) -> pd.DataFrame:
+    """Seconds of search and retraining, of the plain training, and their ratio by seed; then products as measured.
+
+    `searched` are (experiment, setting, method). `times_plain`: search and retraining over the plain training of the
+    same seed and device, `search_times_plain`: the search alone; both `against` it.
+    """
+    lines: list[Row] = []
+    for experiment, setting, method in searched:
+        cell, other = (experiment, setting, method), (experiment, setting, plain)
+        for metric, stage in searches.SECONDS.items():
+            lines += trace_rows(material, cell, metric, partial(_seconds, stage=stage), [])
+        lines += [_ratio(material, cell, plain, metric) for metric in searches.RATIOS]
+        if not any(line["metric"] == TRAINING and _cell(line) == other for line in lines):
+            lines += trace_rows(material, other, TRAINING, partial(_seconds, stage=-1), [])
+    data = [{"panel": "a", **line} for line in lines]
+    return pd.DataFrame([*data, *product_rows(material.config.root, material.artifact.options)])
+
+
+def _seconds(body: Mapping[str, Any], stage: int) -> pd.DataFrame | None:
+    return single(searches.seconds_of(body, stage))
+
+
+def _cell(line: Row) -> Cell:
+    return line["experiment"], line["setting"], line["method"]
+
+
+def _ratio(material: Material, cell: Cell, plain: str, metric: str) -> Row:
+    """The mean over seeds of what a run took, over the plain training of its seed on the same device."""
+    pairs = material.of(*cell).merge(
+        material.of(cell[0], cell[1], plain), on=["seed", "device"], suffixes=("", "_plain")
+    )
+    values = [
+        searches.times(material.records[ours], material.records[theirs], metric)
+        for ours, theirs in zip(pairs["run"], pairs["run_plain"], strict=True)
+    ]
+    pairs = pairs.assign(value=pd.Series(values, pairs.index, dtype=float)).dropna(subset="value")
+    runs, digests = ([*pairs[name], *pairs[f"{name}_plain"]] for name in ("run", "digest"))
+    note = "" if len(pairs) else "no pair on one device" if len(material.of(*cell)) else material.why_not(*cell)
+    return {
+        **cell_names(material, *cell),
+        "against": plain,
+        "metric": metric,
+        **mean_row(pairs["value"]),
+        "status": "run" if len(pairs) else "not run",
+        "note": note,
+        "runs": join_runs(runs),
+        "records": fingerprint(digests) if len(pairs) else "",
+    }
+
+
+def product_rows(root: Path, options: Mapping[str, Any]) -> list[Row]:
+    """What a product with the Hessian takes in plain gradients (`y`), by route (`title`), by `reweigh bench`."""
+    path = root / options["measured"]
+    if not path.is_file():
+        return []
+    with open(path, newline="") as file:
+        lines = [line for line in csv.DictReader(file) if options["products"] in line["contender"]]
+    return [
+        {
+            "panel": "b",
+            "experiment": "",
+            "title": line["contender"].partition(options["products"])[2].removeprefix(", ") or OURS,
+            "metric": PRODUCT,
+            "y": float(line["ratio"]),
+            "note": f"{line['contender']}; {line['device']}, {line['precision']}",
+            "status": "computed",
+        }
+        for line in lines
+    ]
+
+
+OURS = "double backward, kernels of ours"
+
+
+@styled
+def draw(material: Material, rows: pd.DataFrame, searched: Sequence[Sequence[str]]) -> Figure:
+    """Bars of search and retraining in plain trainings, the paper's range behind them (a); products by route (b)."""
+    products = rows[rows["panel"] == "b"]
+    picture = sheet()
+    left, right = picture.subplots(1, 2, width_ratios=(1.7, 1))
+    mine = rows[rows["panel"] == "a"]
+    shown = _bars(left, material, mine, searched)
+    _products(right, products)
+    letter(left, "a", "search and retraining, in plain trainings")
+    letter(right, "b", "a product with the Hessian, in plain gradients")
+    known = mine[mine["metric"] == searches.RATIOS[0]]
+    several = ", bars: 95 % interval (Student t) of the sum" if (known["n"] > 1).any() else ", no interval"
+    what = f"a: mean over {count_text(known)}{several}, each run over the plain training of its seed on the same device"
+    shows = f"{what}; evaluation is left out" if (known["n"] > 0).any() else "a: nothing of ours was run"
+    devices = sorted(set(material.runs["device"]))
+    notes = [f"Time spent computing on: {', '.join(devices)}"] if devices else []
+    notes += (
+        [f"b: {products['note'].iloc[0].partition(',')[0]}; {products['note'].iloc[0].rpartition('; ')[2]}"]
+        if len(products)
+        else ["b: not measured"]
+    )
+    absent = known[known["n"] == 0]
+    said = dict.fromkeys(f"{_label(material, row, ' ')} ({row['note']})" for row in absent.to_dict("records"))
+    notes += [f"Not run: {'; '.join(said)}"] if said else []
+    finish(picture, material, shows, notes, _legend(), panels=0.8 + LINE * max(5, shown, len(products)))
+    return Figure(picture, rows)
+
+
+def _label(material: Material, row: Mapping[Any, Any], between: str = "\n") -> str:
+    return f"{data_title(material.experiment(row['experiment']).dataset)},{between}{material.title(row['method'])}"
+
+
+def _bars(axes: Axes, material: Material, rows: pd.DataFrame, searched: Sequence[Sequence[str]]) -> int:
+    """Draw the cells that have a ratio, one above the other; how many they are."""
+    axes.axvspan(*CLAIMED, color="#f3e3b3", linewidth=0, zorder=0)
+    axes.axvline(LEAST, color=INK, linewidth=0.8, linestyle=(0, (3, 2)), zorder=1)
+    axes.axvline(1, color=PLAIN_COLOUR, linewidth=0.9, zorder=1)
+    labels: list[str] = []
+    for cell in searched:
+        of = rows[(rows[["experiment", "setting", "method"]] == list(cell)).all(axis=1)].set_index("metric")
+        whole, search = (of.loc[metric] for metric in searches.RATIOS)
+        if not whole["n"]:
+            continue
+        place = len(labels)
+        labels.append(_label(material, {"experiment": cell[0], "method": cell[2]}))
+        axes.barh(place, search["mean"], 0.6, color=SEARCH_COLOUR, zorder=2)
+        axes.barh(place, whole["mean"] - search["mean"], 0.6, left=search["mean"], color=RETRAIN_COLOUR, zorder=2)
+        if pd.notna(whole["low"]):
+            axes.plot([whole["low"], whole["high"]], [place, place], color=INK, linewidth=1.0, zorder=3)
+        plain = rows[
+            (rows["experiment"] == cell[0]) & (rows["method"] == whole["against"]) & (rows["metric"] == TRAINING)
+        ]
+        seconds = [of.loc[SEARCH, "mean"], of.loc[TRAINING, "mean"], plain["mean"].iloc[0]]
+        text = f"{whole['mean']:.1f} ×: {' + '.join(f'{one:.3g}' for one in seconds[:2])} s over {seconds[2]:.3g} s"
+        end = max(whole["mean"], 0 if pd.isna(whole["high"]) else whole["high"])
+        style: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 6}
+        axes.annotate(text, (end, place), color=INK, annotation_clip=False, **style)
+    if not labels:
+        empty(axes, "not run")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(max(1, len(labels)) - 0.4, -0.6)
+    ends = rows[rows["metric"] == searches.RATIOS[0]][["mean", "high"]].max().max()
+    axes.set_xlim(0, max(5.5, 1.55 * (0 if pd.isna(ends) else float(ends))))
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("plain trainings")
+    return len(labels)
+
+
+def _products(axes: Axes, rows: pd.DataFrame) -> None:
+    if rows.empty:
+        empty(axes, "not measured")
+        axes.set(xticks=[], yticks=[])
+        return
+    axes.barh(range(len(rows)), rows["y"], 0.6, color=PLAIN_COLOUR, zorder=2)
+    for place, value in enumerate(rows["y"]):
+        axes.annotate(
+            f"{value:.1f}", (value, place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=6.5
+        )
+    labels = [title.replace(", ", ",\n", 1).replace(" backward", "\nbackward") for title in rows["title"]]
+    axes.set_yticks(range(len(rows)), labels, fontsize=6.3)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(0, 1.15 * float(rows["y"].max()))
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("plain gradients")
+
+
+def _legend() -> list[tuple[Any, str]]:
+    return [
+        (Patch(color=SEARCH_COLOUR), "search"),
+        (Patch(color=RETRAIN_COLOUR), "retraining"),
+        (Line2D([], [], color=PLAIN_COLOUR, linewidth=0.9), "one plain training"),
+        (Line2D([], [], color=INK, linewidth=0.8, linestyle=(0, (3, 2))), "paper: at least 2 ×"),
+        (Patch(color="#f3e3b3"), "paper: 4 to 5 ×"),
+    ]

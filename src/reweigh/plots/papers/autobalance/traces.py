@@ -1,0 +1,40 @@
+"""Lines of a csv that are means over runs of what a search logged: by epoch, by class, or of the search as a whole."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from reweigh.analysis.rows import Row, cell_names, mean_row
+from reweigh.analysis.tables import Material, fingerprint, join_runs
+
+Cell = tuple[str, str, str]  # experiment, setting, method
+OfRun = Callable[[dict[str, Any]], pd.DataFrame | None]  # of a record: a column value and the columns of the keys
+
+
+def trace_rows(material: Material, cell: Cell, metric: str, of_run: OfRun, keys: list[str]) -> list[Row]:
+    """A line for each value of the keys (columns of a csv): mean over the runs of a cell that have it, with interval.
+
+    A cell of which no run has any has one line, `not run`, with the reason.
+    """
+    base: Row = {**cell_names(material, *cell), "metric": metric}
+    frames = [
+        frame.assign(run=run.run, digest=run.digest)
+        for run in material.of(*cell).itertuples()
+        if (frame := of_run(material.records[run.run])) is not None
+    ]
+    known = pd.concat(frames, ignore_index=True).dropna(subset="value") if frames else pd.DataFrame()
+    if known.empty:
+        none = "not logged" if len(material.of(*cell)) else material.why_not(*cell)
+        return [{**base, **mean_row(pd.Series(dtype=float)), "status": "not run", "note": none, "runs": ""}]
+    lines: list[Row] = []
+    for values, group in known.groupby(keys, sort=True) if keys else [((), known)]:
+        named: Any = dict(zip(keys, values if isinstance(values, tuple) else (values,), strict=True))
+        feeds: Row = {"status": "run", "runs": join_runs(group["run"]), "records": fingerprint(group["digest"])}
+        lines.append({**base, **named, **mean_row(group["value"]), **feeds})
+    return lines
+
+
+def single(value: float | None) -> pd.DataFrame | None:
+    """One value of a run as a frame, for `trace_rows` without keys."""
+    return None if value is None else pd.DataFrame({"value": [value]})
