@@ -140,6 +140,10 @@ def _waterbirds(root, generator, patch):
         features = generator.normal(size=(len(rows), 3)).astype(form.kind)
         np.save(root / folder / form.features, features)
         _state(root / folder / form.about, {"features": features.tobytes(), "metadata.csv": table})
+    (root / "waterbirds-images").mkdir()
+    (root / "waterbirds-images" / "metadata.csv").write_bytes(table)
+    for k in range(len(rows)):
+        image_layouts.picture(root / "waterbirds-images" / "bird" / f"{k}.jpg", k)
     (root / "waterbirds-small").mkdir()
     columns = zip(("y", "place", "split"), np.array(rows, np.uint8).T, strict=True)
     arrays = {"codes": np.asfortranarray(generator.integers(0, 256, (len(rows), 3), dtype=np.uint8)), **dict(columns)}

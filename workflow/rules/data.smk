@@ -1,5 +1,7 @@
 # Raw data and splits.
-# OUTPUTS: data/raw/{dataset}/SOURCE.json, data/splits/{experiment}/{setting}/seedN.{npz,json}
+# OUTPUTS: data/raw/{dataset}/SOURCE.json, data/splits/{experiment}/{setting}/seedN.{npz,json},
+#          data/raw/waterbirds/resnet18.{npy,json}, which nothing else asks for
+# TARGETS: waterbirds_features
 # The wildcard `experiment` is SCALE/PAPER/EXPERIMENT.
 
 
@@ -19,6 +21,20 @@ rule fetch:
         content=flow.content_digest,
     shell:
         "reweigh fetch {wildcards.dataset} > {log} 2>&1"
+
+
+# No run asks for it: without archive and weights, runs on Waterbirds take the features that the mirror has.
+rule waterbirds_features:
+    """Make the paper's features of Waterbirds from the official archive; runs then take them."""
+    output:
+        features="data/raw/waterbirds/resnet18.npy",
+        about="data/raw/waterbirds/resnet18.json",
+    log:
+        "logs/features/waterbirds.log",
+    resources:
+        mem_mb=4000,
+    shell:
+        "reweigh features waterbirds > {log} 2>&1"
 
 
 for batch in flow.split_batches():

@@ -72,6 +72,22 @@ def fetch(
 
 
 @app.command()
+def features(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="waterbirds")],
+) -> None:
+    """Make the features of a data set from its images, with a network whose weights are fetched like a data set.
+
+    [dim]reweigh features waterbirds[/dim]
+    """
+    from reweigh.config.loading import load
+    from reweigh.data import features as frozen
+
+    load().project.apply()
+    source = frozen.make(dataset)
+    typer.echo(f"{dataset}: {len(source['files'])} files, {source['edition']} edition, in data/raw/{dataset}")
+
+
+@app.command()
 def split(runs: Runs) -> None:
     """Draw the splits of runs: which examples train, guide and test. The method may be left out of the name.
 

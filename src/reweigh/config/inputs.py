@@ -17,7 +17,7 @@ IMAGES = {
 # Data sets whose images stay on disk, all in colour. They are cropped as they are read, so `augment` is only a name.
 ON_DISK = (
     "camelyon17", "clothing1m", "imagenet", "imagenet-100", "imagenet-lt", "inaturalist2018", "iwildcam", "places-lt",
-    "webvision",
+    "waterbirds-images", "webvision",
 )  # fmt: skip
 
 # Data sets whose inputs are numbers (F,), no pixels.

@@ -34,6 +34,7 @@ TRAINING_ROWS = {
     "adult": 30162,
     "waterbirds": 4795,
     "waterbirds-small": 4795,
+    "waterbirds-images": 4795,
     "cifar10n": 50000,
     "cifar100n": 50000,
     "imagenet-lt": 115846,
@@ -47,6 +48,7 @@ CLASSES = {
     "adult": 2,
     "waterbirds": 2,
     "waterbirds-small": 2,
+    "waterbirds-images": 2,
     "cifar10n": 10,
     "cifar100n": 100,
     "imagenet-lt": 1000,
@@ -58,7 +60,9 @@ CLASSES = {
 # Examples of each group in the official training part and in the test part, without incomplete rows.
 GROUP_SIZES = {
     "adult": ([9782, 20380], [4913, 10147]),
-    **dict.fromkeys(("waterbirds", "waterbirds-small"), ([3498, 184, 56, 1057], [2255, 2255, 642, 642])),
+    **dict.fromkeys(
+        ("waterbirds", "waterbirds-small", "waterbirds-images"), ([3498, 184, 56, 1057], [2255, 2255, 642, 642])
+    ),
 }
 
 # Asymmetric noise that is defined for a data set's classes, see data/noise.py; symmetric noise is for all.

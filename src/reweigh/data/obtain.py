@@ -58,13 +58,28 @@ def describe(spec: dict[str, Any], root: str | Path = "data") -> dict[str, Any]:
 
     Where labels were given noise, also `noise`: its kind and rate, and the realised noise of each noisy part. Where a
     class or a group has no training example, `missing` names it.
-    Draws and writes the split first if it is not there or no longer current.
+    Draws and writes the split first if it is not there or no longer current, or if the raw files are of another edition
+    now: a record states by this report what its run was trained on.
     """
     path = split_path(spec, root)
     described = _read_json(path.with_suffix(".json"))
-    if path.is_file() and described.get("recipe_digest") == recipe_digest(spec, root):
+    current = described.get("recipe_digest") == recipe_digest(spec, root) and _of_todays_files(described, root)
+    if path.is_file() and current:
         return described
     return _draw_and_write(spec, root)
+
+
+def _of_todays_files(described: dict[str, Any], root: str | Path) -> bool:
+    """Whether a split was drawn from the raw files that are there now; true for data sets that have none there."""
+    for dataset in {file["dataset"] for file in described["raw"]}:
+        source = _read_json(Path(root, "raw", dataset, manifest.SOURCE_FILE))
+        known = {(source["edition"], file["name"], file["sha256"]) for file in source.get("files", ())}
+        drawn_from = {
+            (one["edition"], one["name"], one["sha256"]) for one in described["raw"] if one["dataset"] == dataset
+        }
+        if known and known != drawn_from:
+            return False
+    return True
 
 
 def summary(described: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ Pillow and torchvision are imported by the functions that need them: runs on dat
 import functools
 import os
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import torch
 
@@ -27,7 +27,7 @@ def pixels(path: str | os.PathLike[str], side: int, resize: int, seed: int | Non
     """
     image = decoded(path)
     if seed is None:
-        return _middle(side, resize)(image)
+        return middle(image, side, resize)
     # These transforms draw from torch's own generator and take no other, so it is lent to them for one image. Not
     # torch.manual_seed: where there are no workers, that would seed the GPU of the training process as well.
     before = torch.get_rng_state()
@@ -38,8 +38,16 @@ def pixels(path: str | os.PathLike[str], side: int, resize: int, seed: int | Non
         torch.set_rng_state(before)
 
 
-def decoded(path: str | os.PathLike[str]) -> "Image":
-    """The picture in a file, as RGB. Raises DataError that names the file if it is missing or cannot be decoded.
+def middle(image: "Image", side: int, resize: int) -> torch.Tensor:
+    """The middle of a picture, uint8 (3, side, side), its shorter side brought to `resize` pixels before."""
+    cut: torch.Tensor = _middle(side, resize)(image)
+    return cut
+
+
+def decoded(path: str | os.PathLike[str], content: IO[bytes] | None = None) -> "Image":
+    """The picture in a file, as RGB; of `content`, if it is read already.
+
+    Raises DataError that names the file if it is missing or cannot be decoded.
 
     Transparency is dropped and the orientation that EXIF may ask for ignored, as everyone does on these data sets.
     """
@@ -52,7 +60,7 @@ def decoded(path: str | os.PathLike[str]) -> "Image":
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a warning about EXIF or a palette an image would bury everything else
-            with Image.open(path) as picture:
+            with Image.open(path if content is None else content) as picture:
                 return picture.convert("RGB")
     except (FileNotFoundError, NotADirectoryError):
         raise missing(path) from None
