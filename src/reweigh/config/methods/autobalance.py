@@ -34,7 +34,7 @@ class Options(Frozen):
     solver: Literal["neumann", "cg", "exact"]
     neumann_step: Literal["auto"] | Above
     damping: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    products: Literal["reverse", "forward", "difference"]
+    products: Literal["reverse", "kept", "forward", "difference"]
     upper: Objective
     upper_learning_rate: Rate
     upper_momentum: Momentum
