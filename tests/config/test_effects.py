@@ -184,7 +184,7 @@ def test_a_placeholder_is_a_method_of_the_experiment_with_a_reason(absgd_project
     assert message in refusal(absgd_project)
 
 
-# --- a search and a retraining of different lengths --------------------------------------------------------------------
+# --- a search and a retraining of different lengths -------------------------------------------------------------------
 
 SEARCH = {"from_epoch": 24, "search_epochs": 60, "upper_milestones": [44, 52], "search_schedule": None}
 
