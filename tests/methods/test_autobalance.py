@@ -22,6 +22,7 @@ CASES = {
     "by cell": {**PRINTED, **LONG, "by": "cell"},
     "by cell, exact": {**PRINTED, **LONG, "by": "cell", "solver": "exact", "damping": 0.1},
     "exact": {**PRINTED, **LONG, "solver": "exact", "damping": 0.05, "batches": 2},
+    "graphs kept": {**PRINTED, **LONG, "products": "kept", "batches": 3},
     "forward products": {**PRINTED, **LONG, "products": "forward", "batches": 2},
 }
 

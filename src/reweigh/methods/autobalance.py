@@ -23,7 +23,9 @@ or the single τ of logit adjustment. Predictions are the argmax of the raw logi
 | the sign       | +                                  | −, as the implicit function theorem has it; and here           |
 
 Weight decay and momentum of θ are no part of L_T. All passes for α use batch statistics, change no running ones, and
-draw their own batches; those of S_V are augmented as training is, which the paper does not say. `solver` "cg" and
+draw their own batches; those of S_V are augmented as training is, which the paper does not say. `products` with H make
+the graph of one batch at a time ("reverse"), keep those of all ("kept", faster, with their memory), or are those of the
+other routes of `hypergrad/implicit.py`. `solver` "cg" and
 "exact" (linear models) solve (H + `damping` I) p = v instead; `neumann_step` "auto" is 1/λ_max, by which no direction
 changes its sign. λ_max and the share of ‖v‖² in directions with eigenvalues beyond 2, where ε = 1 turns them, come from
 the products that are made anyway (`hypergrad/krylov.py`), and are logged at every outer step.
@@ -221,14 +223,14 @@ class Method(thresholded.Method):
 
     def hypergradient(self, step: base.Step) -> tuple[Parameters, dict[str, torch.Tensor]]:
         """dL_V/dα at the model as it is, on the batches at which the streams stand; and what to log."""
-        parameters, design = base.parameters_of(step.model), self.design.values
+        parameters, design, products = base.parameters_of(step.model), self.design.values, self.options["products"]
         train, validation = (self._batches(stream) for stream in (self.outer_train, self.outer_validation))
         training = TrainingGradient(
             [self._training_loss(step, batch, number) for number, batch in enumerate(train)],
             parameters,
             design,
-            keep_graphs=self.options["products"] == "reverse" and len(train) == 1,
-            route=self.options["products"],
+            keep_graphs=products == "kept" or (products == "reverse" and len(train) == 1),
+            route="reverse" if products == "kept" else products,
         )
         fair = [self._validation_loss(step, batch, number) for number, batch in enumerate(validation)]
         towards = tuple(mean_gradient(fair, parameters, design)[0].values())

@@ -34,7 +34,7 @@ class Options(Frozen):
     solver: Literal["neumann", "cg", "exact"]
     neumann_step: Literal["auto"] | Above
     damping: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    products: Literal["reverse", "forward", "difference"]
+    products: Literal["reverse", "kept", "forward", "difference"]
     upper: Objective
     upper_learning_rate: Rate
     upper_momentum: Momentum
@@ -60,6 +60,8 @@ class Options(Frozen):
             raise ValueError("design: nothing is searched; name tau, l or delta, or give an augmentation")
         if self.augmentation and self.by == "cell":
             raise ValueError("augmentation: its policies are those of class clusters; set by to cluster")
+        if self.augmentation and self.solver == "exact":
+            raise ValueError("augmentation: the solver exact takes inputs as they are; use neumann or cg")
         if self.order == "inner-first" and (self.coast or self.take == "last-epoch"):
             raise ValueError("order: coast and take last-epoch are those of the code, which is outer-first")
         if self.solver == "exact" and not self.damping:
