@@ -181,3 +181,13 @@ def test_an_offset_is_all_that_a_control_adds(config):
             "threshold"
         }
         assert one["training"] == other["training"] and one["data"] == other["data"]
+
+
+def test_every_artifact_can_be_drawn_at_quick(config):
+    paper = config.paper("autobalance")
+    cells = {name: config.cells_of("quick", "autobalance", name) for name in paper.artifacts}
+    assert {name for name, found in cells.items() if not found} == {"fig1", "fig2"}  # nothing is trained for them
+    runs = {run for found in cells.values() for cell in found for run in config.runs_of(cell)}
+    assert len(runs | set(config.runs("quick", "autobalance"))) <= 110  # about three minutes of two cores
+    for artifact in paper.artifacts.values():
+        assert (ROOT / artifact.notebook).is_file() and (ROOT / artifact.caption).is_file()
