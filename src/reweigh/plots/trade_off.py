@@ -89,7 +89,7 @@ def _series(axes: Axes, rows: pd.DataFrame, across: str, up: str, look: Look) ->
     axes.plot(x["mean"], y["mean"], alpha=0.7, zorder=2, **line)
     face = "white" if look.hollow else look.colour
     style: dict[str, Any] = {"marker": look.marker, "markerfacecolor": face, "markeredgecolor": look.colour}
-    axes.plot(x["mean"], y["mean"], linestyle="none", markersize=4, markeredgewidth=0.9, zorder=4, **style)
+    axes.plot(x["mean"], y["mean"], linestyle="", markersize=4, markeredgewidth=0.9, zorder=4, **style)
     for side, place in ((x, "xerr"), (y, "yerr")):
         low, high = side["low"].clip(lower=0), side["high"]
         bars = np.array([side["mean"] - low, high - side["mean"]]).clip(0)
