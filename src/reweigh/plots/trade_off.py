@@ -96,7 +96,7 @@ def _series(axes: Axes, rows: pd.DataFrame, across: str, up: str, look: Look) ->
         known = np.isfinite(bars).all(0)
         if known.any():
             bar: dict[str, Any] = {place: bars[:, known], "ecolor": look.colour, "elinewidth": 0.7, "alpha": 0.45}
-            axes.errorbar(x["mean"][known], y["mean"][known], fmt="none", zorder=1, **bar)
+            axes.errorbar(x["mean"][known], y["mean"][known], fmt=" ", zorder=1, **bar)
     for at in (0, -1) if len(settings) > 1 else (0,):
         words: dict[str, Any] = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": 5.5, "color": MUTED}
         axes.annotate(rows[rows["setting"] == settings[at]]["value"].iloc[0].rpartition(" = ")[2],
