@@ -79,7 +79,7 @@ def filled(config: Config, template: str, lines: pd.DataFrame = LINES) -> str:
         ("ended('mnist-4v9', 'rho0.005', 'tdr')", "{'runs': 4, 'lost': 2, 'diverged': 1, 'one_class': 1}"),
         ("ended('mnist-4v9', '*', 'tdr').runs", "4"),
         ("now('ratio')", "`fails`"),
-        ("told('difference')", "`holds`, -20.6 points (-44.7 to +3.5, n = 5)"),
+        ("told('difference')", "`holds`, −20.6 points (−44.7 to +3.5, n = 5)"),
         ("told('unknown')", "`not run`"),
         ("run('mnist-4v9', 'rho0.005', 'tdr')", "3"),  # of four, one of which diverged
         ("run('mnist-4v9', 'rho0.005', 'er')", "0"),
