@@ -141,7 +141,7 @@ def _line(axes: Axes, row: Mapping[Hashable, Any], place: float, colour: str) ->
     axes.plot(100 * row["mean"], place, "o", **dot)
     if not single:
         axes.plot([100 * row["low"], 100 * row["high"]], [place] * 2, color=colour, linewidth=2, zorder=2)
-    text = f"{_points(row['mean'])}{_interval(row)}, n = {row['n']}"
+    text = f"{_points(row['mean'])}{_interval(row)}, n = {row['n']:.0f}"
     beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": SMALL}
     axes.annotate(text, (1.01, place), color=MUTED, **beside)
 

@@ -11,7 +11,7 @@ import pandas as pd
 from reweigh.analysis.tables import Material
 from reweigh.plots import tables
 from reweigh.plots.figure import Figure, styled
-from reweigh.plots.tables import Grid, as_figure, by_place, method_title, writer
+from reweigh.plots.tables import Grid, as_figure, by_place, method_title
 
 CONTROL = "_threshold"
 OFFSET = "with offset"
@@ -22,6 +22,7 @@ def rows(material: Material, metrics: Sequence[str]) -> pd.DataFrame:
     """The lines of `tables` for each of `metrics`; optional methods without a record are left out."""
     frames = [tables.rows(material, metric) for metric in metrics]
     lines = pd.concat(frames, ignore_index=True)
+    lines["compared"] &= lines["listed"]  # the paper has one setting of ours
     needed = {method for reads in material.artifact.reads for method in reads.methods}
     return lines[(lines["n"] > 0) | (lines["status"] != "not run") | lines["method"].isin(needed)].reset_index(
         drop=True
@@ -54,15 +55,20 @@ def draw(
             (line["metric"], _base(line["method"], known) != line["method"]),
         ),
     )
-    labels = {setting: textwrap.fill(material.label(material.experiments[0], setting), 17) for setting in settings}
+    labels = {setting: textwrap.fill(material.label(material.experiments[0], setting), 15) for setting in settings}
     grid = Grid(
-        left=[(0.0, "setting"), (0.145, "method")],
+        left=[(0.0, "setting"), (0.13, "method")],
         sides=[(labels[setting], method_title(material, method)) for setting, method in sides],
         columns=[*heads, *(f"{head}\n{OFFSET}" for head in heads)],
         cells=cells,
     )
     notes = [f"{OFFSET[0].upper()}{OFFSET[1:]}: a class offset is chosen on S_V afterwards, and added to the logits"]
-    return as_figure(material, rows, grid, writer(True), [*notes, *([stand_in] if stand_in else [])], GAP)
+    return as_figure(material, rows, grid, _write, [*notes, *([stand_in] if stand_in else [])], GAP)
+
+
+def _write(mean: float, sd: float) -> str:
+    """In percent; with an sd to a tenth, as six of them stand side by side."""
+    return f"{100 * mean:.2f}" if pd.isna(sd) else f"{100 * mean:.1f} ± {100 * sd:.1f}"
 
 
 def _base(method: str, known: object) -> str:

@@ -82,10 +82,10 @@ def _searched(material: Material, cell: tuple[str, str, str]) -> Iterator[Row]:
 def draw(material: Material, rows: pd.DataFrame, methods: Sequence[str]) -> Figure:
     """Bars of the classes' sizes, a colour a fifth (a); then for each method the lines of its search, Δ above l."""
     experiments = material.experiments
+    run = set(rows[(rows["panel"] != "a") & (rows["n"] > 0)]["experiment"])
+    heights = [1.0 if experiment in run or not run else 0.5 for experiment in experiments]
     picture = sheet()
-    drawn = picture.subplots(
-        1 + len(experiments), len(methods), squeeze=False, height_ratios=[0.8, *[1.0] * len(experiments)]
-    )
+    drawn = picture.subplots(1 + len(experiments), len(methods), squeeze=False, height_ratios=[0.8, *heights])
     for axes in drawn[0][1:]:
         axes.remove()
     first = picture.add_subplot(drawn[0][0].get_gridspec()[0, :])
@@ -102,7 +102,7 @@ def draw(material: Material, rows: pd.DataFrame, methods: Sequence[str]) -> Figu
     for row in drawn[1:]:
         row[0].set_ylabel("s(Δ), in full; l, dashed")
     found = rows[rows["panel"] != "a"]
-    finish(picture, material, _shows(found), _notes(material, found), _legend(), panels=1.6 + ROW * len(experiments))
+    finish(picture, material, _shows(found), _notes(material, found), _legend(), panels=1.6 + ROW * sum(heights))
     return Figure(picture, rows)
 
 

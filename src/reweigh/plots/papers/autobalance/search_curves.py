@@ -92,8 +92,15 @@ def _gaps(material: Material, rows: pd.DataFrame) -> list[str]:
 
 
 def _legend(material: Material, rows: pd.DataFrame) -> list[tuple[Any, str]]:
+    """A colour for each rank of the sizes, with the size in every experiment; a line for each part."""
+    sizes: list[list[str]] = []
+    for experiment, mine in rows.groupby("experiment", sort=False):
+        title = data_title(material.experiment(str(experiment)).dataset)
+        for rank, setting in enumerate(dict.fromkeys(mine["setting"])):
+            sizes[rank:rank] = [] if rank < len(sizes) else [[]]
+            sizes[rank].append(f"{material.value(str(experiment), setting)} ({title})")
     colours = [
-        (Line2D([], [], color=COLOURS[place % len(COLOURS)]), f"{material.experiment(experiment).varies}: {value}")
-        for place, (experiment, value) in enumerate(dict.fromkeys(zip(rows["experiment"], rows["value"], strict=True)))
+        (Line2D([], [], color=COLOURS[rank % len(COLOURS)]), f"S_V: {', '.join(of)} in its largest class")
+        for rank, of in enumerate(sizes)
     ]
-    return [*colours, *((Line2D([], [], color=MUTED, linestyle=LINES[part]), WORDS[part]) for part in searches.PARTS)]
+    return [*colours, *((Line2D([], [], color=MUTED, linestyle=line), WORDS[part]) for part, line in LINES.items())]

@@ -31,6 +31,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C510A", "#5E3C99", "#E
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (2, 1)))
 DOTTED = (0, (1, 1.5))
 OF_FILTER = ("#D55E00", "#0072B2", INK)
+HEIGHT = 2.3  # inches: of the upper panels
 LIMIT_LINE: dict[str, Any] = {"color": WARNING, "linewidth": 0.9, "linestyle": (0, (4, 2)), "zorder": 1}
 
 
@@ -76,9 +77,10 @@ def draw(material: Material, rows: pd.DataFrame, searched: Sequence[Sequence[str
     """Filters (a), λ_max (b) and the share of the gradient beyond 2 (c) by epoch, differences of final errors (d)."""
     pairs = rows[~rows["panel"].isin(list("abc"))]
     shown = pairs[pairs["n"] > 0] if len(pairs) else pairs
-    depth = 0.55 + 0.165 * max(2, len(shown) + 0.9 * shown["panel"].nunique()) if len(pairs) else 0.0
+    depth = 0.75 + 0.165 * max(2, len(shown) + 1.1 * shown["panel"].nunique()) if len(pairs) else 0.0
     picture = sheet()
-    panels = picture.subplot_mosaic("abc;ddd" if len(pairs) else "abc", height_ratios=[2.2, depth] if depth else [1])
+    above, *below = picture.subfigures(2, 1, height_ratios=(HEIGHT, depth)) if depth else [picture]  # type: ignore[misc]
+    panels = dict(zip("abc", above.subplots(1, 3), strict=True))
     _filters(panels["a"], rows[rows["panel"] == "a"])
     styles = _styles(searched)
     for name, metric in zip("bc", searches.CURVATURE, strict=True):
@@ -88,11 +90,12 @@ def draw(material: Material, rows: pd.DataFrame, searched: Sequence[Sequence[str
     letter(panels["b"], "b", "λ_max of the searches")
     letter(panels["c"], "c", "gradient beyond λ = 2")
     if len(pairs):
-        forest.together(panels["d"], pairs)
-        letter(panels["d"], "d", "final errors, against ε = 1")
+        last = below[0].subplots()
+        forest.together(last, pairs)
+        letter(last, "d", "final errors, against ε = 1")
     notes = [*_shares(material, rows), *_gaps(material, rows), *_of_pairs(pairs)]
     legend = [*_filter_legend(rows), *_search_legend(material, rows, styles)]
-    finish(picture, material, _shows(material, rows), notes, legend, panels=2.6 + depth)
+    finish(picture, material, _shows(material, rows), notes, legend, panels=HEIGHT + depth)
     return Figure(picture, rows)
 
 
@@ -114,11 +117,12 @@ def _filters(axes: Axes, rows: pd.DataFrame) -> None:
     axes.axvline(searches.LIMIT, **LIMIT_LINE)
     axes.axhline(0, color=MUTED, linewidth=0.6)
     axes.set_xscale("log")
-    axes.set_yscale("symlog", linthresh=10, linscale=1.6)
+    axes.set_yscale("symlog", linthresh=6, linscale=2.5)
     axes.set_xlim(rows["x"].min(), rows["x"].max())
     axes.set_xticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
+    axes.set_ylim(-3e8, 120)
     axes.set_yticks(
-        [100, 10, 5, 0, -5, -10, -1e3, -1e5, -1e7], ["100", "10", "5", "0", "−5", "−10", "−10³", "−10⁵", "−10⁷"]
+        [100, 6, 3, 0, -3, -6, -1e3, -1e5, -1e7], ["100", "6", "3", "0", "−3", "−6", "−10³", "−10⁵", "−10⁷"]
     )
     axes.minorticks_off()
     axes.set_xlabel("eigenvalue λ")
@@ -176,7 +180,9 @@ def _shares(material: Material, rows: pd.DataFrame) -> list[str]:
 
 
 def _name(material: Material, row: Mapping[Any, Any]) -> str:
-    return f"{data_title(material.experiment(row['experiment']).dataset)}, {material.title(row['method'])}"
+    one, settings = material.experiment(row["experiment"]), material.settings(row["experiment"])
+    where = f" ({row['value']})" if len(settings) > 1 else ""
+    return f"{data_title(one.dataset)}{where}, {material.title(row['method'])}"
 
 
 def _gaps(material: Material, rows: pd.DataFrame) -> list[str]:
@@ -207,12 +213,8 @@ def _filter_legend(rows: pd.DataFrame) -> Legend:
 def _search_legend(
     material: Material, rows: pd.DataFrame, styles: Mapping[tuple[str, str, str], dict[str, Any]]
 ) -> Legend:
-    known = rows[(rows["metric"] == CURVATURE) & (rows["n"] > 0)]
-    cells = dict.fromkeys(zip(known["experiment"], known["setting"], known["method"], strict=True))
+    known = rows[(rows["metric"] == CURVATURE) & (rows["n"] > 0)].drop_duplicates(["experiment", "setting", "method"])
     return [
-        (
-            Line2D([], [], **styles[cell]),
-            f"b, c: {data_title(material.experiment(cell[0]).dataset)}, {material.title(cell[2])}",
-        )
-        for cell in cells
+        (Line2D([], [], **styles[(row["experiment"], row["setting"], row["method"])]), f"b, c: {_name(material, row)}")
+        for row in known.to_dict("records")
     ]
