@@ -67,9 +67,7 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
         f"a: examples (share of the part). The search divides the training part by cell: S_T {_listed(halves[0])}, "
         f"S_V {_listed(halves[1])}; the official validation part takes no part in it"
     )
-    notes = (
-        [] if images else ["Images of the cells: the official archive is not at hand (reweigh fetch waterbirds-images)"]
-    )
+    notes = [] if images else ["Images of the cells: the official archive is not at hand, unpacked"]
     legend = [(Patch(color=colour), part) for part, colour in PARTS.items()]
     finish(picture, material, shows, notes, legend, panels=2.5 if images is None else 3.9)
     return Figure(picture, rows)

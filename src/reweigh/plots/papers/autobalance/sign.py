@@ -121,9 +121,8 @@ def _filters(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_xlim(rows["x"].min(), rows["x"].max())
     axes.set_xticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
     axes.set_ylim(-3e8, 120)
-    axes.set_yticks(
-        [100, 6, 3, 0, -3, -6, -1e3, -1e5, -1e7], ["100", "6", "3", "0", "−3", "−6", "−10³", "−10⁵", "−10⁷"]
-    )
+    marks = {100: "100", 6: "6", 3: "3", 0: "0", -3: "−3", -6: "−6", -1e3: "−10³", -1e5: "−10⁵", -1e7: "−10⁷"}
+    axes.set_yticks(list(marks), list(marks.values()))
     axes.minorticks_off()
     axes.set_xlabel("eigenvalue λ")
 
