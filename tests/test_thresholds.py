@@ -59,8 +59,11 @@ def losses(logits, labels, offset, temperature=1.0):
     return cells.losses_and_slopes(seen, labels)[0]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(examples, st.sampled_from(BLENDS))
+@example(  # −2 and 3 are equally good, but for the last digit of a sum
+    [(2, 0.0, -1.0), (1, -3.0, -3.0), (0, 1.0, 1.0), (1, 1.0, 2.0), (1, -2.0, -1.0), (3, 0.0, -2.0)], {"ce_bal_g": 1.0}
+)
 @example([(0, 0.0, 0.0), (2, 0.0, 0.0), (0, 1.0, 0.0), (2, 0.0, 1.0)], {"ce": 1.0})
 def test_by_errors_no_offset_is_better_and_none_as_good_is_nearer_to_0(rows, blend):
     groups, logits, told = problem(rows, blend)
@@ -77,7 +80,7 @@ def test_by_errors_no_offset_is_better_and_none_as_good_is_nearer_to_0(rows, ble
     assert all(by_hand(blend, errors(logits, groups // 2, one), groups) >= best - 1e-12 for one in anywhere)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(examples, st.sampled_from(BLENDS))
 def test_by_losses_no_offset_on_a_fine_grid_is_better(rows, blend):
     groups, logits, told = problem(rows, blend)

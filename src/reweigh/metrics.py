@@ -109,6 +109,25 @@ def _less(share: str) -> Derive:
     return derived
 
 
+def rare_half(body: Mapping[str, Any]) -> list[int]:
+    """The half of the classes with the fewest training examples, rounded down; none where the smallest is no smaller.
+
+    >>> rare_half({"split": {"sizes": {"train": [50, 5, 20, 10, 30]}}})
+    [1, 3]
+    """
+    sizes = body.get("split", {}).get("sizes", {}).get("train", [])
+    if len(set(sizes)) < 2:
+        return []
+    return sorted(sorted(range(len(sizes)), key=sizes.__getitem__)[: len(sizes) // 2])
+
+
+def _tail_recall(body: Mapping[str, Any]) -> float | None:
+    """The mean recall of the rare half of the classes; None where there is none, or one of them is not tested."""
+    recalls, rare = body["metrics"].get("per_class_accuracy") or [], rare_half(body)
+    found = [recalls[label] for label in rare if label < len(recalls)]
+    return sum(found) / len(found) if found and len(found) == len(rare) and None not in found else None
+
+
 def _gap(name: str, label: str, shares: int) -> Metric:
     """Absolute differences between the recalls of groups; `shares` of them go in.
 
@@ -174,6 +193,7 @@ _ALL: Iterable[Metric] = (
         _error("standard_error_train_shares", "error at the training shares of classes and groups"),
         group_rates.standard_error_train_shares,
     ),
+    _from_counts(_share("tail_recall", "mean recall of the rare half of the classes"), _tail_recall),
     # what papers print besides
     _share("top1_test_accuracy", "top-1 test accuracy"),
     _share("top1_acc", "top-1 accuracy"),
@@ -189,6 +209,14 @@ _ALL: Iterable[Metric] = (
     replace(_ratio("runtime_multiple_lower_bound", "run time over plain training's, at least"), bound=1),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+# Metrics that curves have, of each part: the ending of a curve's name, and whether the metric is 1 minus it.
+OF_CURVES = {
+    "test_accuracy": ("accuracy", False),
+    "validation_accuracy": ("accuracy", False),
+    "balanced_accuracy": ("balanced_accuracy", False),
+    "balanced_error": ("balanced_accuracy", True),
+}
+ON_EVERY_CURVE = ("test_accuracy", "validation_accuracy", "minority_recall", "minority_precision")
 RECORDED = tuple(name for name, metric in METRICS.items() if metric.recorded)  # what a claim may speak of
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support import synthetic_records
+from support.config_files import replace
 from support.project import ROOT
 
 from reweigh.analysis import tuning
@@ -40,6 +41,17 @@ def test_the_best_on_held_out_data_is_chosen(root: Path) -> None:
     assert not found.followed
     assert len(found.scores) == 18
     assert found.scores["lambda2-gamma0.9"] == 0.41
+
+
+def test_of_an_error_the_lowest_is_chosen(root: Path) -> None:
+    """It follows from what a record states: 1 - balanced accuracy. One that a record cannot have is no choice."""
+    replace(root, "metric: balanced_accuracy", "metric: balanced_error", "config/papers/absgd/tuning.yaml")
+    fill(root, lambda2_gamma0_9=0.41, lambda1_gamma0_1=0.40, lambda3_gamma0_1=0.1)
+    found = tuning.choose(load(root), "absgd", RULE)
+    assert found.setting == "lambda2-gamma0.9" and found.scores["lambda2-gamma0.9"] == pytest.approx(0.59)
+    replace(root, "metric: balanced_error", "metric: deo_error", "config/papers/absgd/tuning.yaml")
+    with pytest.raises(ConfigError, match="its records have no symmetric difference of equal opportunity"):
+        tuning.choose(load(root), "absgd", RULE)
 
 
 def test_of_equals_the_mildest_comes_first(root: Path) -> None:

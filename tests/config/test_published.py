@@ -11,6 +11,7 @@ from support.project import ROOT
 from reweigh.analysis.published import published as numbers_of
 from reweigh.config import published
 from reweigh.config.loading import load
+from reweigh.data.catalogue import Manifest
 from reweigh.errors import ConfigError
 
 FILE = "data/published/tdr.csv"
@@ -26,6 +27,13 @@ def with_numbers(tdr_project):
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / FILE, path)
     return tdr_project
+
+
+def test_stand_ins_are_editions_of_the_manifest():
+    config, manifest = load(ROOT), Manifest.load(ROOT / "data/manifest.yaml")
+    known = {edition.name for entry in manifest.datasets.values() for edition in entry.editions}
+    for paper in config.papers.values():
+        assert set(paper.published.stand_ins if paper.published else ()) <= known
 
 
 REFUSED = {

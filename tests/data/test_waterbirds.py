@@ -9,6 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from sklearn.linear_model import LogisticRegression
 from support import needs
@@ -25,6 +26,7 @@ from reweigh.data.standardise import moments, standardised
 from reweigh.errors import DataError
 from reweigh.evaluate import metrics
 from reweigh.records import lineage
+from reweigh.training.stages import Parts
 
 # AutoBalance's sheet, §5.5.
 TRAIN, VALIDATION, TEST = [3498, 184, 56, 1057], [467, 466, 133, 133], [2255, 2255, 642, 642]
@@ -260,3 +262,21 @@ def test_a_split_says_which_features_are_there_now(tmp_path, table):
 
 def load_edition(root):
     return load.read("waterbirds", {}, root / "raw").edition
+
+
+def test_every_part_of_a_run_is_standardised_by_what_it_trains_on(small):
+    split = draw(small, RECIPE | {"target_size": 4, "target_inside": True}, 0)
+    data = {"dataset": "waterbirds-small", "scale_inputs": "standardised", "augment": "none", "split": RECIPE}
+    parts = Parts({"data": data, "training": {}}, small, split, torch.device("cpu"))
+    mean, factor = moments(small.train_inputs[split.train.index])
+    for part, index, inputs in (
+        (parts.train, split.train.index, small.train_inputs),
+        (parts.validation, split.validation.index, small.train_inputs),
+        (parts.target, split.target.index, small.train_inputs),
+        (parts.train_and_validation, split.train.joined(split.validation).index, small.train_inputs),
+        (parts.test, split.test.index, small.test_inputs),
+    ):
+        shown = torch.cat([batch.inputs for batch in part.in_order(500)]).numpy()
+        assert np.array_equal(shown, ((inputs[index].astype(float) - mean) * factor).astype(np.float32))
+    plain = Parts({"data": data | {"scale_inputs": "none"}, "training": {}}, small, split, torch.device("cpu"))
+    assert np.array_equal(plain.train.inputs.numpy(), small.train_inputs[split.train.index])

@@ -7,7 +7,7 @@ import torch
 from support.small_nets import NeverWaits, pass_at, state_bytes, trained_on
 from torch import nn
 
-from reweigh.hypergrad import double_backprop, implicit
+from reweigh.hypergrad import double_backprop, implicit, linear_head
 from reweigh.losses import cross_entropy
 from reweigh.models.layers import Dropout, hold_dropout, without_trace
 
@@ -277,3 +277,78 @@ def test_missing_batches_and_idle_parameters_are_refused():
     problem.design["idle"] = torch.ones(1).double()
     with pytest.raises(RuntimeError, match="not have been used"):
         problem.hypergradient()
+
+
+# --- routes of a product with H, and the exact one of a linear model -------------------------------------------------
+
+
+def product_by(route, problem, along):
+    training = implicit.TrainingGradient(
+        problem.training, problem.parameters, problem.design, keep_graphs=False, route=route
+    )
+    return torch.cat([value.flatten() for value in training.hessian_product(along)])
+
+
+@pytest.mark.parametrize("route", ["reverse", "forward", "difference"])
+def test_each_route_gives_the_product_with_a_dense_hessian(route):
+    problem = NetProblem()
+    torch.manual_seed(9)
+    along = tuple(torch.randn_like(value) for value in problem.parameters.values())
+    expected = problem.dense()[0] @ torch.cat([value.flatten() for value in along])
+    exact = route != "difference"
+    found = product_by(route, problem, along)
+    assert torch.allclose(found, expected, rtol=1e-8, atol=1e-10) if exact else (
+        (found - expected).norm() < 0.02 * expected.norm() and not torch.allclose(found, expected, rtol=1e-6)
+    )  # fmt: skip
+
+
+def test_along_nothing_every_route_gives_nothing():
+    problem = NetProblem()
+    nowhere = tuple(torch.zeros_like(value) for value in problem.parameters.values())
+    for route in ("reverse", "forward", "difference"):
+        assert product_by(route, problem, nowhere).abs().max() == 0
+
+
+class LinearProblem:
+    """A weighted cross-entropy of m f + l, f = W x + b: 4 classes, 3 features, 11 examples, each its own m, l, w."""
+
+    def __init__(self):
+        torch.manual_seed(3)
+        self.inputs, self.labels = torch.randn(11, 3).double(), torch.randint(0, 4, (11,))
+        self.multiplier, self.offset = torch.rand(11, 4).double() + 0.2, torch.randn(11, 4).double()
+        self.weights = torch.rand(11).double()
+        self.at = (torch.randn(4, 3).double(), torch.randn(4).double())
+
+    def loss(self, flat):
+        weight, bias = flat.view(4, 4)[:, :3], flat.view(4, 4)[:, 3]
+        seen = self.multiplier * (self.inputs @ weight.T + bias) + self.offset
+        return self.weights @ (seen.logsumexp(1) - seen.gather(1, self.labels[:, None])[:, 0])
+
+    def hessian(self):
+        logits = self.inputs @ self.at[0].T + self.at[1]
+        return linear_head.hessian(
+            self.inputs, linear_head.curvature(logits, self.multiplier, self.offset, self.weights)
+        )
+
+
+def test_the_hessian_of_a_linear_model_is_that_of_two_derivatives():
+    problem = LinearProblem()
+    flat = torch.cat((problem.at[0], problem.at[1][:, None]), 1).flatten()
+    expected = torch.autograd.functional.hessian(problem.loss, flat)
+    assert torch.allclose(problem.hessian(), expected, atol=1e-12)
+
+
+def test_the_exact_solve_is_the_limit_of_the_series_where_that_converges():
+    hessian = LinearProblem().hessian()
+    damping = 0.05
+    damped = hessian + damping * torch.eye(16).double()
+    right = (torch.randn(4, 3).double(), torch.randn(4).double())
+    found = linear_head.solve(hessian, *right, damping=damping)
+
+    def product(along):
+        moved = damped @ torch.cat((along[0], along[1][:, None]), 1).flatten()
+        return moved.view(4, 4)[:, :3], moved.view(4, 4)[:, 3]
+
+    step = 1 / float(torch.linalg.eigvalsh(damped)[-1])
+    series, _ = implicit.neumann(product, right, step, 3000)
+    assert all(torch.allclose(a, b, rtol=1e-6, atol=1e-8) for a, b in zip(series, found, strict=True))

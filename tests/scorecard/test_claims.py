@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 from support import synthetic_records
 
 from reweigh import scorecard, stats
@@ -212,6 +213,21 @@ def test_without_a_pair_that_compares_a_claim_of_cost_is_not_run(config: Config)
     assert claims._incomparable(part).startswith("no pair of runs at rho0.005 against er ran on one device")
     assert claims._incomparable(costs(config, [{"device": "another"}] * 5, [{}] * 5))
     assert not claims._incomparable(costs(config, [{}] * 5, [{}] * 5))
+
+
+def test_costs_of_whole_runs_count_all_of_their_steps(config: Config) -> None:
+    """A search and a retraining of 1,000 steps each cost twice as much as one of them, and the same a step."""
+    rows = runs_of("tdr", "rho0.005", HIGH, seconds=200.0, steps=2000) + runs_of("er", "rho0.005", HIGH)
+    for per, test, effect, verdict in (
+        (None, "costs_more", 1.0, "fails"),
+        ("run", "costs_more", 2.0, "holds"),
+        ("run", "costs_at_most", 2.0, "fails"),
+    ):
+        claim = {"test": test, "per": per, "settings": ["rho0.005"], "margin": 1.5, "metric": "seconds"}
+        found = decided(evidence(config, rows, **claim))
+        assert (found[0], found[1][0].effect) == (verdict, pytest.approx(effect))
+    with pytest.raises(ValidationError, match="a test of cost, and no other, may have per: run"):
+        evidence(config, rows, per="run")
 
 
 def test_costs_that_are_no_numbers_are_left_out(config: Config) -> None:

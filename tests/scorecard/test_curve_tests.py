@@ -1,13 +1,13 @@
 """Tests of claims about more than the last score, on examples worked out by hand."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
 from scipy import stats as scipy_stats
+from support.made_up_claims import body, evidence
 from support.project import ROOT
 
 from reweigh import stats
@@ -19,36 +19,6 @@ from reweigh.errors import ConfigError
 from reweigh.scorecard import curve_tests
 from reweigh.scorecard.claim_tests import TESTS
 from reweigh.scorecard.evidence import Evidence
-
-
-def body(**changes):
-    """As much of a record as these tests look at: two classes, four evaluated epochs of two seconds each."""
-    given = {
-        "curves": {"epoch": [1, 2, 3, 4], "train_seconds": [2.0, 4.0, 6.0, 8.0], "test_accuracy": [0.5, 0.6, 0.9, 0.8]},
-        "spec": {"training": {"epochs": 4}},
-        "status": "finished",
-        "metrics": {"test_size": 100, "per_group_accuracy": None, "confusion": [[40, 10], [10, 40]]},
-        "split": {"sizes": {"train": [100, 1000]}},
-    }
-    return given | changes
-
-
-def evidence(claim, bodies, **columns):
-    """Evidence of a claim from bodies (setting, method, seed) -> body; `columns` of their table by the same keys."""
-    settings = list(dict.fromkeys(setting for setting, _, _ in bodies))
-    rows = [
-        {
-            "setting": setting, "method": method, "seed": seed, "run": f"{setting}/{method}/{seed}", "lost": "",
-            "device": "cpu", "packed": False, "runs_at_once": 1, "seconds": 8.0, "steps": 4, "status": "finished",
-            **{name: values.get((setting, method, seed)) for name, values in columns.items()},
-        }
-        for setting, method, seed in bodies
-    ]  # fmt: skip
-    config = SimpleNamespace(settings_of=lambda *_: settings, root=ROOT)
-    records = {f"{setting}/{method}/{seed}": one for (setting, method, seed), one in bodies.items()}
-    known = {"id": "a", "text": "a", "source": "ours", "experiment": "e", "rule": "r"} | claim
-    return Evidence(config, Claim(**known), "paper", "tdr", pd.DataFrame(rows), records)
-
 
 # --- when a level is reached -----------------------------------------------------------------------------------------
 

@@ -146,3 +146,54 @@ def test_the_readme_says_what_is_better_and_degenerate(lines: pd.DataFrame) -> N
 def test_the_readme_says_which_runs_of_a_replicated_number_were_lost(lines: pd.DataFrame) -> None:
     text = readme.summary(lines.reset_index())
     assert "1 replicated (Table1 TDR (code)): " in text and "1 of 3 runs of tdr diverged" in text
+
+
+# --- data that stand in for the paper's ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def on_stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Adult and MNIST, whose edition the config declares a stand-in for the data of the paper."""
+    root = synthetic_records.project(tmp_path_factory.mktemp("stand-ins"))
+    file = "  file: data/published/tdr.csv"
+    replace(root, file, f"{file}\n  stand_ins: {{ official: stand-in features }}")
+    for seed in range(5):
+        for method, accuracy in (("tdr_p", 0.871), ("none_p", 0.869)):
+            name = f"paper/tdr/adult/sex/{method}/seed{seed}"
+            synthetic_records.make(root, name, test_accuracy=accuracy + 0.001 * seed)
+    synthetic_records.fill(root, "paper", "tdr", "fig5")
+    scorecard.write("paper", root, ["tdr"])
+    return root
+
+
+def test_a_number_on_stand_in_data_is_not_comparable(on_stand_ins: Path, lines: pd.DataFrame) -> None:
+    name = "Table3/adult/sex/tdr_p/test_accuracy"
+    found = scorecard.score(load(on_stand_ins), "paper", ["tdr"]).set_index("id")
+    line = found.loc[name]
+    assert (line["verdict"], line["n"], line["mean"]) == ("not comparable", 5, pytest.approx(0.873))
+    assert pd.isna(line["difference"]) and "stand-in features" in line["note"]
+    assert line["gain"] == pytest.approx(0.002, abs=5e-4)
+    numbers = found[(found["kind"] == "number") & (found["n"] > 0)]
+    assert set(numbers["verdict"]) == {"not comparable"}
+    assert lines.loc[name, "verdict"] == "better"  # as it is on the paper's own
+    (cell,) = explain("results/paper/scorecard.csv", row=name, root=on_stand_ins)["cells"]
+    assert (cell["fault"], cell["check"][-8:]) == ("", "the same")
+
+
+def test_a_claim_on_stand_in_data_is_decided(on_stand_ins: Path) -> None:
+    found = scorecard.score(load(on_stand_ins), "paper", ["tdr"])
+    claims = found[(found["kind"] == "claim") & (found["status"] == "run")]
+    assert len(claims) and set(claims["verdict"]) <= {"holds", "fails", "inconclusive", "degenerate"}
+    assert {"holds", "fails"} & set(claims["verdict"])
+
+
+def test_readers_are_told_of_stand_ins(on_stand_ins: Path, root: Path) -> None:
+    lines = scorecard.score(load(on_stand_ins), "paper", ["tdr"])
+    assert "| degenerate | not run | not comparable | not judged or not reported |" in readme.summary(lines)
+    for folder, told in ((on_stand_ins, True), (root, False)):
+        assert ("A number is `not comparable` where" in (folder / "results/paper/scorecard.md").read_text()) == told
+    assert "stand in for the paper" in (on_stand_ins / "results/paper/scorecard.html").read_text()
+
+
+def test_a_smaller_scale_does_not_stand_before_not_comparable() -> None:
+    assert "not comparable" in scorecard.UNDECIDED

@@ -17,7 +17,7 @@ import pytest
 from support import synthetic_records
 from support.project import ROOT
 
-from reweigh import scorecard
+from reweigh import metrics, scorecard
 from reweigh.analysis import tables
 from reweigh.config.loading import load
 from reweigh.scorecard.claim_tests import TESTS
@@ -114,7 +114,7 @@ def test_the_chains_are_what_the_records_say(paper: Any, read: Reader) -> None:
             assert [(file["sha256"], file["url"]) for file in files] == [
                 (file["sha256"], file["url"]) for file in body["raw"]
             ]
-            stated = body["metrics"].get(line["metric"])
+            stated = metrics.of_record(body).get(line["metric"])
             assert value == (None if isinstance(stated, list) else stated), "one for each group is not one number"
             values.append(value)
         fed += bool(names)

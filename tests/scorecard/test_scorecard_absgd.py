@@ -227,7 +227,7 @@ def test_growth_from_the_first_setting_to_the_second(root: Path, lines: pd.DataF
 def test_a_scale_with_one_of_two_settings_cannot_grow(root: Path) -> None:
     claims = scorecard.score(load(root), "smoke", ["absgd"])
     found = line(claims, "gain-grows-with-noise-cifar10-symmetric")
-    assert (found["verdict"], found["note"]) == ("not run", "scale smoke has one of its two settings only")
+    assert (found["verdict"], found["note"]) == ("not run", "scale smoke has 1 of the 2 settings that it takes")
 
 
 def test_costs_at_most_mirrors_costs_more(tmp_path: Path) -> None:

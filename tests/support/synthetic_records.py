@@ -70,7 +70,8 @@ def make(
     path = record.record_path(run, root)
     path.parent.mkdir(parents=True, exist_ok=True)
     stages = _stages(spec, split["sizes"] if split else _sizes(spec))
-    sizes, groups = (split["sizes"], split["group_sizes"]) if split else (_sizes(spec), _group_sizes(_sizes(spec)))
+    sizes = split["sizes"] if split else _sizes(spec)
+    groups = split["group_sizes"] if split else _group_sizes(sizes, _has_cells(spec))
     curves, found = _results(spec, stages, sizes, groups, metrics)
     if status == "diverged":
         _without_predictions(curves, found)
@@ -179,6 +180,7 @@ def _results(
         f"{measured}_size": sum(counts),
         f"best_epoch_{measured}_accuracy": None,
         "per_group_accuracy": _shared(right, groups[measured]) if kind == "groups" else None,
+        **(_of_cells(last["confusion"], groups[measured]) if _has_cells(spec) else {}),
         **{name: value for name, value in given.items() if name != f"{measured}_accuracy"},
     }
     return curves, metrics
@@ -262,6 +264,24 @@ def _shared(right: int, groups: list[int]) -> list[float]:
     return [answers / size for answers, size in zip(each, groups, strict=True)]
 
 
+def _has_cells(spec: dict[str, Any]) -> bool:
+    """Whether the groups of a run are the cells of class and place, two of each class."""
+    return spec["data"]["dataset"].startswith("waterbirds") and spec["data"]["split"]["kind"] == "groups"
+
+
+def _of_cells(table: list[list[int]], groups: list[int]) -> dict[str, Any]:
+    """Counts and accuracies by cell that add up to a confusion matrix; an odd mistake is in the first of two cells."""
+    cells = []
+    for label, row in enumerate(table):
+        wrong = row[1 - label]
+        missed = _spread(wrong, 2)
+        for size, mistakes in zip(groups[2 * label : 2 * label + 2], missed, strict=True):
+            own = [size - mistakes, mistakes] if label == 0 else [mistakes, size - mistakes]
+            cells.append([own if k == label else [0, 0] for k in range(2)])
+    accuracies = [cell[k // 2][k // 2] / max(1, sum(cell[k // 2])) for k, cell in enumerate(cells)]
+    return {"per_group_accuracy": accuracies, "group_confusion": cells}
+
+
 def _stages(spec: dict[str, Any], sizes: dict[str, list[int]]) -> list[dict[str, Any]]:
     options, training = spec["method_options"], spec["training"]
     if spec["uses"] == "constant":
@@ -302,7 +322,9 @@ def _sizes(spec: dict[str, Any]) -> dict[str, list[int]]:
     return {"train": train, "target": _spread(split["target_size"], classes), "validation": held_out, "test": test}
 
 
-def _group_sizes(sizes: dict[str, list[int]]) -> dict[str, list[int]]:
+def _group_sizes(sizes: dict[str, list[int]], cells: bool = False) -> dict[str, list[int]]:
+    if cells:
+        return {part: [*_spread(counts[0], 2), *_spread(counts[1], 2)] for part, counts in sizes.items()}
     return {part: _spread(sum(counts), 2) for part, counts in sizes.items()}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from reweigh.group_rates import POSITIVE, cells
+from reweigh.metrics import rare_half
 
 CLOCK = 1e-3  # seconds: what starting and stopping a clock beside asynchronous work is worth
 OF_CELLS = ("group_balanced_error", "worst_class_group_error", "deo_error", "standard_error_train_shares")
@@ -28,6 +29,9 @@ def resolution(body: dict[str, Any], metric: str) -> float:
         return _step(sizes[0])
     if metric == "minority_precision":
         return _step(predicted[0])
+    if metric == "tail_recall":
+        rare = sizes[rare_half(body)]
+        return math.hypot(*map(_step, rare)) / max(1, len(rare))
     if metric in ("balanced_accuracy", "balanced_error"):
         return math.hypot(*map(_step, sizes)) / max(1, int((sizes > 0).sum()))
     if metric in ("equal_opportunity_gap", "worst_group_tpr") and (tables := found.get("group_confusion")):

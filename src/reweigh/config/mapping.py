@@ -1,5 +1,7 @@
 """Where published numbers belong: how the rows of data/published/PAPER.csv map to cells, and what is known of them."""
 
+from collections.abc import Iterable
+
 from reweigh import metrics
 from reweigh.config.specs import Frozen, Name
 
@@ -56,6 +58,8 @@ class Published(Frozen):
     """How the rows of `file` map to our runs; what is not in `metrics` keeps its name, without the `_pct` of per cent.
 
     `baseline` is plain training, from which gains are measured. `remarks` stand beside verdicts, whatever these are.
+    `stand_ins` names editions of data sets (see data/manifest.yaml) that stand in for the paper's own data, each with
+    the reason why a number measured on it says nothing of the paper's.
     """
 
     file: str
@@ -65,6 +69,7 @@ class Published(Frozen):
     baseline: Name = "none"
     excluded: list[Excluded] = []
     remarks: list[Remark] = []
+    stand_ins: dict[Name, str] = {}
 
     def target(self, row: dict[str, str]) -> tuple[str, str, str, str] | None:
         """Experiment, setting, method and metric of a row of `file`, by the first that has it; `None` if none has."""
@@ -81,6 +86,11 @@ class Published(Frozen):
     def excluded_because(self, row: dict[str, str]) -> str | None:
         """Why a row of `file` is not judged; `None` if it is."""
         return next((" ".join(one.reason.split()) for one in self.excluded if one.has(row)), None)
+
+    def not_comparable(self, editions: Iterable[str]) -> str | None:
+        """Why runs on data of these editions cannot be held against the paper's numbers; `None` if they can."""
+        found = (self.stand_ins[edition] for edition in sorted(set(editions) & self.stand_ins.keys()))
+        return "; ".join(" ".join(reason.split()) for reason in found) or None
 
     def remark_on(self, row: dict[str, str]) -> str | None:
         """What a reader must know of a row of `file`; `None` if there is nothing."""

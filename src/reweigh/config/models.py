@@ -255,6 +255,11 @@ class Claim(Frozen):
         "weights_grow_more",
         "weights_grow_less",
         "collapses_less",
+        "ordered",
+        "dominates",
+        "varies_less",
+        "reaches",
+        "follows_frequency",
         "not_by_runs",
     ]
     experiment: Name
@@ -267,6 +272,12 @@ class Claim(Frozen):
     margin: float = 0.0
     level: float | None = None
     groups: list[int] = []
+    order: Literal["methods", "settings"] | None = None
+    second_metric: str | None = None
+    trace: str | None = None
+    part: Literal["train", "validation", "test"] | None = None
+    stage: str | None = None
+    per: Literal["run"] | None = None
     reason: str | None = None
     rule: str
 
@@ -276,13 +287,38 @@ class Claim(Frozen):
             raise ValueError("a claim has either better and worse, or pairs")
         if (self.by is not None) != (self.test == "explained_by"):
             raise ValueError("explained_by, and no other test, needs by: the method that explains")
-        if (self.level is not None) != self.test.startswith("reaches_"):
+        if (self.level is not None) != self.test.startswith("reaches"):
             raise ValueError("a test of when a level is reached, and no other, needs level: a value of its metric")
         if bool(self.groups) != (self.test == "group_ahead") or len(self.groups) not in (0, 2):
             raise ValueError("group_ahead, and no other test, needs groups: the one that is ahead, and the other")
         if bool(self.reason and self.reason.strip()) != (self.test == "not_by_runs"):
             raise ValueError("not_by_runs, and no other test, needs reason: why no run decides it, and what does")
         return self
+
+    @model_validator(mode="after")
+    def _says_of_what(self) -> "Claim":
+        if (self.order is not None) != (self.test == "ordered"):
+            raise ValueError("ordered, and no other test, needs order: methods, or settings")
+        if self.order and (self.pairs or len(self.worse) not in ((0,) if self.order == "settings" else range(2, 99))):
+            raise ValueError("ordered takes better and two of worse at least, or the settings of better alone")
+        if (self.second_metric is not None) != (self.test == "dominates"):
+            raise ValueError("dominates, and no other test, needs second_metric: what metric is traded for")
+        if (self.trace is not None) != (self.test in ("varies_less", "follows_frequency")):
+            raise ValueError("a test of what runs logged, and no other, needs trace: the name that it was logged by")
+        if (self.part is not None) != (self.test == "reaches") or (self.stage and not self.part):
+            raise ValueError("reaches, and no other test, needs part: that of its curve; and may have stage")
+        if self.per and self.test not in ("costs_more", "costs_at_most"):
+            raise ValueError("a test of cost, and no other, may have per: run; else it is asked of a step")
+        if self.margin and self.test == "ordered":
+            raise ValueError("ordered has no margin: it compares ranks")
+        if not self.margin > 0 and self.test in ("reaches", "follows_frequency"):
+            raise ValueError(f"{self.test} needs a margin above 0")
+        return self
+
+    @property
+    def fewest_settings(self) -> int:
+        """How many settings its test needs: two values have no order, and one no curve."""
+        return {"grows": 2, "dominates": 2, "ordered": 3 if self.order == "settings" else 1}.get(self.test, 1)
 
     @property
     def contests(self) -> list[tuple[str, str]]:

@@ -30,10 +30,18 @@ def _check_claim(where: str, paper: Paper, claim: Claim) -> None:
     for setting in claim.settings or ():
         lookup("setting", setting, experiment.settings, where)
     lookup("metric", claim.metric, metrics.RECORDED, where)
+    if claim.second_metric is not None:
+        lookup("metric", claim.second_metric, metrics.RECORDED, where)
+    if claim.test == "reaches":
+        lookup("metric of a curve", claim.metric, metrics.OF_CURVES, where)
+    elif claim.level is not None:
+        lookup("metric of every curve", claim.metric, metrics.ON_EVERY_CURVE, where)
     if claim.groups and (experiment.split is None or experiment.split.kind != "groups"):
         raise ConfigError(f"{where}: test group_ahead compares groups, and {claim.experiment} is not split by groups")
     if claim.test == "grows" and len(claim.settings or experiment.settings) != 2:
         raise ConfigError(f"{where}: test grows compares two settings; name two, the one with the smaller gain first")
+    if len(claim.settings or experiment.settings) < claim.fewest_settings:
+        raise ConfigError(f"{where}: test {claim.test} needs {claim.fewest_settings} settings at least; name them")
 
 
 def _check_is_tested(where: str, experiment: Experiment) -> None:

@@ -11,6 +11,9 @@ in 0 … 1, and a weight w_k. With the softmax over k at a low temperature τ an
     search      x ← x + Σ_k softmax(w / τ)_k · b_k · (o_k(x; s_k m_k) − x),    b_k ~ relaxed Bernoulli(p_k)
     afterwards  x ← o_k(x; s_k m_k) if b_k else x,    k ~ softmax(w / τ),  b_k ~ Bernoulli(p_k)
 
+MADAO's own code (moskomule/dda) has a single sub-policy, draws k in the search too (by a hard Gumbel softmax), and
+shows the relaxed images in outer steps alone; it has 13 of the 15 operations.
+
 The relaxed Bernoulli is σ((logit p − logit u) / temperature) of a uniform u, and the hard one, u < p, is its limit. At
 p = 0 and 1, where clipping often takes p, the relaxation has no derivative; there it has that of its mean, 1, so that
 an operation may come back (ours). All that is random is in `draws`: nothing here draws, or waits for a tensor's value.
@@ -122,8 +125,7 @@ class Policy:
                 share = shares * relaxed_bernoulli(probability[:, stage], acts, self.temperature)
                 changed = self._mixed(changed, magnitude[:, stage], signs, share)
             else:
-                one = (choice >= shares.cumsum(1)[:, :-1]).sum(1, keepdim=True)
-                acting = (acts < probability[:, stage]) & (one == torch.arange(len(NAMES), device=images.device))
+                acting = (acts < probability[:, stage]) & one_of(shares, choice)
                 changed = self._acted(changed, magnitude[:, stage], signs, acting)
         return images + (changed - pixels) / self.slope
 
@@ -168,13 +170,25 @@ def amount_of(name: str, magnitude: torch.Tensor, signs: torch.Tensor) -> torch.
     return torch.where(signs < 0.5, -amounts, amounts) if operation.signed else amounts
 
 
+def one_of(shares: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """True at one place of each row, drawn by its shares (B, n), which sum up to 1; uniform (B, 1). -> bool (B, n).
+
+    >>> one_of(torch.tensor([[0.2, 0.5, 0.3]] * 3), torch.tensor([[0.1], [0.2], [0.99]])).int().tolist()
+    [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    """
+    places = torch.arange(shares.shape[1], device=shares.device)
+    below = (shares[:, None] * (places <= places[:, None])).sum(2)[:, :-1]  # a GPU's cumsum adds up in any order
+    return (uniform >= below).sum(1, keepdim=True) == places
+
+
 def relaxed_bernoulli(probability: torch.Tensor, uniform: torch.Tensor, temperature: float) -> torch.Tensor:
     """σ((logit p − logit u) / temperature): near 1 where u < p, else near 0; exactly so at p = 0 and 1.
 
     There its derivative by p is that of its mean, 1.
 
-    >>> relaxed_bernoulli(torch.tensor([0.0, 0.3, 0.3, 1.0]), torch.tensor([0.0, 0.1, 0.9, 0.9]), 0.1)
-    tensor([0.0000e+00, 1.0000e+00, 6.0000e-14, 1.0000e+00])
+    >>> mask = relaxed_bernoulli(torch.tensor([0.0, 0.3, 0.3, 1.0]), torch.tensor([0.5, 0.1, 0.7, 0.9]), 0.1)
+    >>> [round(value, 5) for value in mask.tolist()]
+    [0.0, 1.0, 0.0, 1.0]
     """
     tiny = torch.finfo(probability.dtype).eps
     logits = torch.logit(probability.clamp(tiny, 1 - tiny)) - torch.logit(uniform.clamp(tiny, 1 - tiny))

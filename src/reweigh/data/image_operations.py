@@ -191,23 +191,24 @@ def invert(pixels: torch.Tensor, amounts: torch.Tensor) -> torch.Tensor:
 
 def solarize(pixels: torch.Tensor, amounts: torch.Tensor) -> torch.Tensor:
     """Inverts the pixels of level 256 · (1 − amount) and above: none at 0, all at 1."""
-    threshold = (1 - amounts[:, None, None, None]) * (LEVELS / (LEVELS - 1))
-    return _straight_through(torch.where(pixels < threshold, pixels, 1 - pixels), pixels, amounts)
+    threshold, fixed = (1 - amounts.detach()[:, None, None, None]) * (LEVELS / (LEVELS - 1)), pixels.detach()
+    return _straight_through(torch.where(fixed < threshold, fixed, 1 - fixed), pixels, amounts)
 
 
 def posterize(pixels: torch.Tensor, amounts: torch.Tensor) -> torch.Tensor:
     """Drops so many bits of the eight of each pixel, rounded to whole ones."""
-    step = torch.exp2(torch.round(amounts))[:, None, None, None]
+    step = torch.exp2(torch.round(amounts.detach()))[:, None, None, None]
     kept = torch.floor(_levels(pixels) / step) * step / (LEVELS - 1)
     return _straight_through(kept, pixels, amounts / MOST_BITS)
 
 
 def autocontrast(pixels: torch.Tensor, amounts: torch.Tensor) -> torch.Tensor:
     """Stretches each channel from its darkest and lightest pixel to 0 and 1; one of a single value stays."""
-    low, high = pixels.amin((2, 3), keepdim=True), pixels.amax((2, 3), keepdim=True)
+    fixed = pixels.detach()
+    low, high = fixed.amin((2, 3), keepdim=True), fixed.amax((2, 3), keepdim=True)
     flat = high <= low
-    stretched = (pixels - low) / torch.where(flat, 1.0, high - low)
-    return _straight_through(torch.where(flat, pixels, stretched).clamp(0, 1), pixels)
+    stretched = (fixed - low) / torch.where(flat, 1.0, high - low)
+    return _straight_through(torch.where(flat, fixed, stretched).clamp(0, 1), pixels)
 
 
 def equalize(pixels: torch.Tensor, amounts: torch.Tensor) -> torch.Tensor:
@@ -219,7 +220,7 @@ def equalize(pixels: torch.Tensor, amounts: torch.Tensor) -> torch.Tensor:
     step = (levels.shape[2] - of_lightest) // (LEVELS - 1)
     table = (counts.cumsum(2) - counts + step // 2) // step.clamp(min=1)
     equal = table.clamp(0, LEVELS - 1).gather(2, levels).to(pixels.dtype).unflatten(2, pixels.shape[2:]) / (LEVELS - 1)
-    return _straight_through(torch.where(step[..., None] > 0, equal, pixels), pixels)
+    return _straight_through(torch.where(step[..., None] > 0, equal, pixels.detach()), pixels)
 
 
 def _levels(pixels: torch.Tensor) -> torch.Tensor:
@@ -230,8 +231,8 @@ def _levels(pixels: torch.Tensor) -> torch.Tensor:
 def _straight_through(
     changed: torch.Tensor, pixels: torch.Tensor, magnitudes: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """`changed` to the last bit, with derivative 1 by each pixel, and by the magnitude of its image."""
-    through = changed.detach() + (pixels - pixels.detach())
+    """`changed`, made of constants, to the last bit, with derivative 1 by each pixel, and by its image's magnitude."""
+    through = changed + (pixels - pixels.detach())
     return through if magnitudes is None else through + (magnitudes - magnitudes.detach())[:, None, None, None]
 
 

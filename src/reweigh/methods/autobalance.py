@@ -23,32 +23,42 @@ or the single τ of logit adjustment. Predictions are the argmax of the raw logi
 | the sign       | +                                  | −, as the implicit function theorem has it; and here           |
 
 Weight decay and momentum of θ are no part of L_T. All passes for α use batch statistics, change no running ones, and
-draw their own batches; those of S_V are augmented as training is, which the paper does not say. `solver` "cg" and
+draw their own batches; those of S_V are augmented as training is, which the paper does not say. `products` with H make
+the graph of one batch at a time ("reverse"), keep those of all ("kept", faster, with their memory), or are those of the
+other routes of `hypergrad/implicit.py`. `solver` "cg" and
 "exact" (linear models) solve (H + `damping` I) p = v instead; `neumann_step` "auto" is 1/λ_max, by which no direction
 changes its sign. λ_max and the share of ‖v‖² in directions with eigenvalues beyond 2, where ε = 1 turns them, come from
 the products that are made anyway (`hypergrad/krylov.py`), and are logged at every outer step.
+
+With `augmentation` α also has, or has alone, the strengths of an augmentation policy: one for each class cluster (PDA)
+or one for all (MADAO). Training batches of the search pass through it relaxed, those of the retraining sampled; those
+of S_V do not. `threshold` is of `methods/thresholded.py`, chosen at the end of the search.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from reweigh.data.augmentation_policy import MAGNITUDE, OPERATION, PROBABILITY, Policy
 from reweigh.data.batches import Batch, InputPart, Stream
 from reweigh.errors import ConfigError
 from reweigh.hypergrad import linear_head
 from reweigh.hypergrad.implicit import TrainingGradient, Vector, mean_gradient
 from reweigh.hypergrad.krylov import Krylov, krylov
 from reweigh.hypergrad.lookahead import JointLoss, Parameters
+from reweigh.losses import parametric
 from reweigh.losses.design import Design
 from reweigh.losses.objectives import Objective, groups_of
-from reweigh.methods import base
+from reweigh.methods import base, thresholded
 from reweigh.optimisers import MomentumSGD
+from reweigh.streams import rng
 
 FLIPS = 2.0  # the eigenvalue beyond which ε = 1 with an even number of summands turns a direction
 
 
-class Method(base.Method):
+class Method(thresholded.Method):
     def __init__(self, options: dict[str, Any], context: base.RunContext) -> None:
         super().__init__(options, context)
         if context.validation is None:
@@ -58,19 +68,25 @@ class Method(base.Method):
             options["cluster_size"],
         )  # fmt: skip
         self.multiplier, self.offset = self.design.tables()  # those of the training loss, now
+        self.policy = self._policy()
+        self.batch_size = options["batch_size"] or context.batch_size
+        outer_size = self.batch_size * options["batches"]
+        if self.policy:
+            self.design.values |= self.policy.parameters()
+            device, columns = context.class_counts.device, self.policy.columns
+            self.draws = torch.zeros(context.batch_size, columns, device=device)  # of the step's batch
+            self.outer_draws = torch.zeros(outer_size, columns, device=device)
         self.before_epoch = {name: value.clone() for name, value in self.design.values.items()}
         self.upper = MomentumSGD(
             self.design.values, options["upper_learning_rate"], options["upper_momentum"],
             decay=options["upper_weight_decay"],
         )  # fmt: skip
         self.fair = Objective(options["upper"], *_counts(context.validation, context))
-        self.batch_size = options["batch_size"] or context.batch_size
         self.outer_train, self.outer_validation = (
-            part.stream(self.batch_size * options["batches"], context.seed, f"hypergradient-{name}", True)
+            part.stream(outer_size, context.seed, f"hypergradient-{name}", True)
             for name, part in (("train", context.train), ("validation", context.validation))
         )
         self.steps_per_epoch = 0  # of the search
-        self.coast_rate = torch.zeros((), device=context.class_counts.device)
 
     def stages(self, epochs: int) -> list[base.Stage]:
         own = {"schedule": schedule} if (schedule := self.options["search_schedule"]) else {}
@@ -78,9 +94,22 @@ class Method(base.Method):
         return [search, base.Stage("retrain", epochs, part="train+validation", fresh=True)]
 
     def prefix(self) -> base.Prefix:
-        return base.Prefix(1, "autobalance", {**self.options, "expand": "piecewise", "take": "end"})
+        return base.Prefix(1, "autobalance", {**self.options, "expand": "piecewise", "take": "end", "threshold": None})
+
+    def _policy(self) -> Policy | None:
+        said = self.options["augmentation"]
+        if not said:
+            return None
+        clusters = parametric.clusters(self.context.class_counts, self.options["cluster_size"])
+        return Policy(said, clusters, self.context.train.scaled, clusters.device, self.context.seed)
 
     # --- θ: L_T of the step's batch -------------------------------------------------------------------------------
+
+    def inputs(self, step: base.Step, batch: Batch) -> torch.Tensor:
+        if self.policy is None:
+            return batch.inputs
+        draws = self.draws[: len(batch)]
+        return self.policy.apply(batch.inputs, batch.labels, self.design.values, draws, relaxed=self.searching)
 
     def example_losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         return self.design.losses(logits, batch, self.multiplier, self.offset)
@@ -91,6 +120,7 @@ class Method(base.Method):
     # --- α: when --------------------------------------------------------------------------------------------------
 
     def begin(self, stage: base.Stage, model: nn.Module) -> None:
+        self.searching = stage.name == "search"
         if self.options["solver"] == "exact" and not _is_linear(model):
             raise ConfigError("autobalance: the solver exact needs a linear model; use neumann or cg")
 
@@ -98,24 +128,29 @@ class Method(base.Method):
         super().begin_epoch(at, model)
         if at.stage.name == "search":
             self.steps_per_epoch = at.steps_per_epoch
+            if self._coasts(at.stage_step):  # after the last step of the epoch before, and at its rate
+                self.upper.prepare(self._upper_rate(at.stage_epoch - 1))
+                self._coast()
             for name, value in self.design.values.items():
                 self.before_epoch[name].copy_(value)
 
     def prepare(self, at: base.Position) -> str:
+        if self.policy:
+            self.draws.copy_(self.policy.draw(len(self.draws), rng(self.context.seed, "augmentation draws", at.step)))
         return self._due(at.stage_step) if at.stage.name == "search" else "inner"
 
     def _due(self, number: int) -> str:
-        """What α does between the search's inner steps `number` − 1 and `number`; seeks batches, sets rates.
+        """What α does between the search's inner steps `number` − 1 and `number`; seeks batches, sets the rate.
 
-        It coasts after each inner step since `from_epoch`. An outer step comes before an inner step (outer-first), or
-        after it (inner-first).
+        It coasts after each inner step since `from_epoch`; where an epoch ends, `begin_epoch` sees to that. An outer
+        step comes before an inner step (outer-first), or after it (inner-first).
         """
         first, last = (self.options[name] * self.steps_per_epoch for name in ("from_epoch", "search_epochs"))
         place = number - (self.options["order"] == "inner-first")  # of the inner step that an outer one goes with
         epoch, step = divmod(place, max(1, self.steps_per_epoch))
         program = []
-        if self.options["coast"] and number > first:
-            self.coast_rate.fill_(self._upper_rate((number - 1) // self.steps_per_epoch))
+        if self._coasts(number) and (number % self.steps_per_epoch or number == last):
+            self.upper.prepare(self._upper_rate((number - 1) // self.steps_per_epoch))
             program.append("coast")
         if first <= place < last and step % self.options["outer_every"] == 0:
             self.upper.prepare(self._upper_rate(epoch))
@@ -123,8 +158,14 @@ class Method(base.Method):
             outer = (epoch - self.options["from_epoch"]) * an_epoch + step // self.options["outer_every"]
             self.outer_train.seek(outer)
             self.outer_validation.seek(outer)
+            if self.policy:
+                generator = rng(self.context.seed, "augmentation draws", "hypergradient", outer)
+                self.outer_draws.copy_(self.policy.draw(len(self.outer_draws), generator))
             program.append("outer")
         return ", ".join(program) or "inner"
+
+    def _coasts(self, number: int) -> bool:
+        return bool(self.options["coast"]) and number > self.options["from_epoch"] * self.steps_per_epoch
 
     def _upper_rate(self, epoch: int) -> float:
         """The rate of α in an epoch of the search; its warm-up rises once an epoch."""
@@ -149,16 +190,13 @@ class Method(base.Method):
                 value.copy_(self.before_epoch[name])
         self.design.expand_as(self.options["expand"])
         self._use_design()
+        self.choose(model)
 
     # --- α: how ---------------------------------------------------------------------------------------------------
 
     def _coast(self) -> None:
         """An upper step without a gradient: momentum and weight decay alone."""
-        for name, value in self.design.values.items():
-            moved = self.options["upper_weight_decay"] * value
-            if name in self.upper.velocity:
-                moved = self.upper.velocity[name].mul_(self.options["upper_momentum"]).add_(moved)
-            value.sub_(self.coast_rate * moved)
+        self.upper.step({name: torch.zeros_like(value) for name, value in self.design.values.items()})
         self._use_design()
 
     def _outer_step(self, step: base.Step) -> None:
@@ -166,22 +204,33 @@ class Method(base.Method):
         gradient, found = self.hypergradient(step)
         self.upper.step(gradient)
         self._use_design()
-        self.log(outer_step=step.number, **{name: one.clone() for name, one in self.design.values.items()}, **found)
+        self.log(outer_step=step.number, **self._design_now(), **found)
+
+    def _design_now(self) -> Parameters:
+        """α for the trace; of a policy the means over sub-policies and stages, (policies, operations)."""
+        means = {PROBABILITY, MAGNITUDE}
+        return {
+            name: value.mean((1, 2)) if name in means else value.clone()
+            for name, value in self.design.values.items()
+            if name != OPERATION
+        }
 
     def _use_design(self) -> None:
+        if self.policy:
+            self.policy.clip(self.design.values)
         for table, value in zip((self.multiplier, self.offset), self.design.tables(), strict=True):
             table.copy_(value)
 
     def hypergradient(self, step: base.Step) -> tuple[Parameters, dict[str, torch.Tensor]]:
         """dL_V/dα at the model as it is, on the batches at which the streams stand; and what to log."""
-        parameters, design = base.parameters_of(step.model), self.design.values
+        parameters, design, products = base.parameters_of(step.model), self.design.values, self.options["products"]
         train, validation = (self._batches(stream) for stream in (self.outer_train, self.outer_validation))
         training = TrainingGradient(
             [self._training_loss(step, batch, number) for number, batch in enumerate(train)],
             parameters,
             design,
-            keep_graphs=self.options["products"] == "reverse" and len(train) == 1,
-            route=self.options["products"],
+            keep_graphs=products == "kept" or (products == "reverse" and len(train) == 1),
+            route="reverse" if products == "kept" else products,
         )
         fair = [self._validation_loss(step, batch, number) for number, batch in enumerate(validation)]
         towards = tuple(mean_gradient(fair, parameters, design)[0].values())
@@ -227,11 +276,17 @@ class Method(base.Method):
 
     def _training_loss(self, step: base.Step, batch: Batch, number: int) -> JointLoss:
         def loss(parameters: Parameters, design: Parameters) -> torch.Tensor:
-            logits = self.logits_at(step, batch, parameters, True, f"hypergradient {number}")
+            shown = replace(batch, inputs=self._augmented(batch, design, number)) if self.policy else batch
+            logits = self.logits_at(step, shown, parameters, True, f"hypergradient {number}")
             losses = self.design.losses(logits, batch, *self.design.tables(design))
             return self.design.weights(batch, self.options["weights"]) @ losses
 
         return loss
+
+    def _augmented(self, batch: Batch, design: Parameters, number: int) -> torch.Tensor:
+        assert self.policy is not None
+        draws = self.outer_draws[number * self.batch_size :][: len(batch)]
+        return self.policy.apply(batch.inputs, batch.labels, design, draws, relaxed=True)
 
     def _validation_loss(self, step: base.Step, batch: Batch, number: int) -> JointLoss:
         def loss(parameters: Parameters, design: Parameters) -> torch.Tensor:

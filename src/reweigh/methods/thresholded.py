@@ -34,7 +34,8 @@ class Method(base.Method):
     def __init__(self, options: dict[str, Any], context: base.RunContext) -> None:
         super().__init__(options, context)
         self.threshold = options["threshold"]
-        self.chosen: dict[str, torch.Tensor] = {}
+        zero = context.class_counts.new_zeros((), dtype=torch.float64)
+        self.chosen = {"offset": zero.clone(), "temperature": zero + 1}
         if self.threshold:
             if context.classes != 2:
                 raise ConfigError(
@@ -45,8 +46,6 @@ class Method(base.Method):
             wanted_of(
                 context.validation, self.threshold["objective"], context
             )  # refused now, not after the first stage
-            zero = context.class_counts.new_zeros((), dtype=torch.float64)
-            self.chosen = {"offset": zero.clone(), "temperature": zero + 1}
 
     def after_fit(self, last: base.Stage) -> list[base.Stage]:
         """The stages of a method that trains in one: with a threshold it begins anew after a stage `fit`."""

@@ -1,6 +1,6 @@
 """What stands below a figure: over how many seeds its means are, and what a reader must know of its cells."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import pandas as pd
@@ -8,6 +8,7 @@ import pandas as pd
 from reweigh.analysis.rows import of_cells
 from reweigh.analysis.tables import Material
 from reweigh.plots.style import data_title
+from reweigh.records.lineage import STAND_INS
 
 
 def seeds_text(rows: pd.DataFrame, what: str = "95 % interval", of_paper: str = "") -> str:
@@ -30,7 +31,7 @@ def count_text(rows: pd.DataFrame) -> str:
 
 
 def missing_notes(material: Material, rows: pd.DataFrame, gaps: bool = True) -> list[str]:
-    """Which cells of a figure have no record, and where runs diverged or ended on one class.
+    """Which cells of a figure have no record, where runs diverged or ended on one class, and what data stand in.
 
     `gaps=False` leaves out the first, for figures that say it in the place of each cell.
     """
@@ -48,7 +49,15 @@ def missing_notes(material: Material, rows: pd.DataFrame, gaps: bool = True) -> 
         ),
     }
     places = {text: _by_method(material, of, several) for text, of in affected.items()}
-    return [f"{text}: {where}" for text, where in places.items() if where]
+    return [f"{text}: {where}" for text, where in places.items() if where] + _stand_ins(material, shown)
+
+
+def _stand_ins(material: Material, shown: Collection[tuple[str, str, str]]) -> list[str]:
+    """What the runs of these cells were trained on in place of the paper's own data, by data set."""
+    runs = (run for run in material.runs.itertuples() if (run.experiment, run.setting, run.method) in shown)
+    files = (file for run in runs for file in material.records[run.run]["raw"])
+    found = {(file["dataset"], STAND_INS[file["edition"]]) for file in files if file["edition"] in STAND_INS}
+    return [f"{data_title(dataset)} is a stand-in: {text}" for dataset, text in sorted(found)]
 
 
 def _by_method(material: Material, cells: Iterable[Any], several: bool) -> str:

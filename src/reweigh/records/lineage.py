@@ -14,12 +14,16 @@ from reweigh.errors import RecordError
 from reweigh.records import attestations, record
 
 INTACT = "intact: its content has the digest that it states"
+# Editions of data on which the numbers of a paper cannot be measured again, though its claims may be tested.
+STAND_INS = {
+    "efficientnet-lite0": "EfficientNet-Lite0, 1280-d (not the paper's ResNet-18)",
+    "efficientnet-lite0-256": "EfficientNet-Lite0, 256 principal components (not the paper's ResNet-18)",
+}
 EDITIONS = {
     "official": "the official files",
     "reconstruction": "a reconstruction, not the official files",
     "slice": "an exact slice of the official files",
-    "efficientnet-lite0": "a stand-in: EfficientNet-Lite0, 1280-d (not the paper's ResNet-18)",
-    "efficientnet-lite0-256": "a stand-in: EfficientNet-Lite0, 256 principal components (not the paper's ResNet-18)",
+    **{name: f"a stand-in: {text}" for name, text in STAND_INS.items()},
 }
 COSTS = ("energy_joules", "gpu_seconds", "peak_bytes")  # of a run, if its record has them
 

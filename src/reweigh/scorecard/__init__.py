@@ -23,7 +23,7 @@ from reweigh.config.names import CellName, RunName
 from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup
 from reweigh.scorecard.claims import claim_rows
-from reweigh.scorecard.numbers import number_rows
+from reweigh.scorecard.numbers import NOT_COMPARABLE, number_rows
 from reweigh.scorecard.text import markdown
 
 COLUMNS = [
@@ -34,7 +34,7 @@ COLUMNS = [
 ]  # fmt: skip
 ENDINGS = ("csv", "md", "html")  # of its files; `texts` makes the content of each from the lines
 Records = dict[str, dict[str, Any]]
-UNDECIDED = ("not run", "not reported", "not judged")  # verdicts that do not begin with a scale
+UNDECIDED = ("not run", "not reported", "not judged", NOT_COMPARABLE)  # verdicts that do not begin with a scale
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from reweigh.analysis.learned import shares
 from reweigh.analysis.resolution import FLOAT32, ratio_resolution
 from reweigh.analysis.tables import class_weights, inverse_frequency_correlation, majority_and_minority_weights
 from reweigh.config.grid import Config
-from reweigh.scorecard import curve_tests, feature_tests
+from reweigh.scorecard import curve_tests, feature_tests, order_tests, trade_off_tests
 from reweigh.scorecard.evidence import Evidence, cost_pairs
 from reweigh.scorecard.possible import cut, possible
 from reweigh.stats import Comparison
@@ -99,13 +99,15 @@ def explained_by(evidence: Evidence) -> list[Comparison]:
 def costs_more(evidence: Evidence) -> list[Comparison]:
     """Seconds a step of `better` over those of each rival above the margin; only pairs that can be compared.
 
+    With `per` run the seconds of whole runs, all of their stages, those that others trained for them included.
     What a step costs does not depend on what a run has learned: none is degenerate.
     """
     comparisons = []
     for label, ours, theirs, comparable in cost_pairs(evidence):
         ours, theirs = ours[comparable], theirs[comparable]
         step = max(map(ratio_resolution, ours["seconds"], theirs["seconds"]), default=0.0)
-        costs, others = (rows["seconds"] / rows["steps"] for rows in (ours, theirs))
+        whole = evidence.claim.per == "run"
+        costs, others = (rows["seconds"] / (1 if whole else rows["steps"]) for rows in (ours, theirs))
         comparisons.append(stats.cost_ratio(costs, others, evidence.claim.margin or 1.0, label, step))
     return comparisons
 
@@ -171,6 +173,7 @@ DIFFERENCES = (
     "explained_by",
     *curve_tests.DIFFERENCES,
     *feature_tests.DIFFERENCES,
+    *trade_off_tests.DIFFERENCES,
 )
 COSTS = ("costs_more", "costs_at_most", "reaches_in_less_time")
 
@@ -187,6 +190,8 @@ TESTS: dict[str, Test] = {
     "minority_weighs_more": minority_weighs_more,
     **curve_tests.TESTS,
     **feature_tests.TESTS,
+    **order_tests.TESTS,
+    **trade_off_tests.TESTS,
 }
 
 

@@ -64,8 +64,9 @@ def _missing(evidence: Evidence) -> str:
         return experiment.reason or "not run"
     if not evidence.settings:
         return f"not part of scale {evidence.scale}"
-    if evidence.claim.test == "grows" and len(evidence.settings) < 2:
-        return f"scale {evidence.scale} has one of its two settings only"
+    if len(evidence.settings) < evidence.claim.fewest_settings:
+        fewest = evidence.claim.fewest_settings
+        return f"scale {evidence.scale} has {len(evidence.settings)} of the {fewest} settings that it takes"
     cells = [(setting, method) for setting in evidence.settings for method in evidence.methods]
     gaps = [cell for cell in cells if evidence.cell(*cell).empty]
     if not gaps:

@@ -18,6 +18,13 @@ from reweigh.analysis import tables
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.scorecard import scored_records
+from reweigh.scorecard.order_rates import (
+    decided,
+    simulate_frequencies,
+    simulate_orders,
+    simulate_trade_offs,
+    simulate_walks,
+)
 from reweigh.scorecard.rates import DRAWS, Case, Rates, exact, expect, shares, verdicts_on
 from reweigh.scorecard.readme import put
 from reweigh.scorecard.simulations import TOGETHER, simulate_averages, simulate_spreads, simulate_ties
@@ -238,8 +245,46 @@ def _others() -> str:
         "the same; a perfect replication: `replicated` (simulated)": [rates["replicated"] for rates, _ in collapses],
         "two such methods without a difference, `greater`: decided (simulated)": [claim for _, claim in collapses],
     }
-    body = [[text, *map(_percent, rates)] for text, rates in rows.items()]
+    body = [[text, *map(_percent, rates)] for text, rates in (rows | _orders()).items()]
     return table(["what is true, and what is said", *HEADS], body)
+
+
+def _orders() -> dict[str, list[float]]:
+    """Rates of claims about orders, trade-offs and what is logged on the way, all of them simulated."""
+    frequencies = "`follows_frequency` of ten classes, margin .5, "
+    return {
+        "`ordered` over three methods, no difference: decided (simulated)": [
+            decided(simulate_orders(n, 3, 0, 0.5)) for n in SEEDS
+        ],
+        "`ordered` over seven settings, no difference: decided (simulated)": [
+            decided(simulate_orders(n, 7, 0, 0.5)) for n in SEEDS
+        ],
+        "`ordered` over three methods, a sd of a run from each to the next: `holds` (simulated)": [
+            decided(simulate_orders(n, 3, 1, 0.5), holds=True) for n in SEEDS
+        ],
+        "`dominates` over eleven points, no difference, sd 1: decided (simulated)": [
+            decided(simulate_trade_offs(n, 11, 0, POINT)) for n in SEEDS
+        ],
+        "`dominates` over eleven points, a gain of 1 point in both metrics, sd 1: `holds` (simulated)": [
+            decided(simulate_trade_offs(n, 11, POINT, POINT), holds=True) for n in SEEDS
+        ],
+        "`varies_less`, ten values that walk equally fast: decided (simulated)": [
+            decided(simulate_walks(n, 10, 1.0)) for n in SEEDS
+        ],
+        "`varies_less`, ten values, the rival's a fifth faster: `holds` (simulated)": [
+            decided(simulate_walks(n, 10, 1.2), holds=True) for n in SEEDS
+        ],
+        "`reaches` within 1 point, the truth just outside, sd 0.5: `holds`": [
+            (1 - stats.LEVEL) / 2
+            for _ in SEEDS  # a one-sample t test at its margin
+        ],
+        f"{frequencies}any order: `holds` (simulated)": [
+            decided(simulate_frequencies(n, 10, 0, 0.5), holds=True) for n in SEEDS
+        ],
+        f"{frequencies}half a sd from class to class: `holds` (simulated)": [
+            decided(simulate_frequencies(n, 10, 0.5, 0.5), holds=True) for n in SEEDS
+        ],
+    }
 
 
 def _wrong_side(case: Case) -> str:

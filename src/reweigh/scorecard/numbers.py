@@ -12,6 +12,8 @@ from reweigh.analysis.rows import results, summary_row
 from reweigh.analysis.tables import why_not
 from reweigh.config.grid import Config
 
+NOT_COMPARABLE = "not comparable"  # the verdict on a number whose runs are on data that stand in for the paper's
+
 
 def number_rows(
     config: Config, scale: str, paper: str, runs: pd.DataFrame, records: dict[str, dict[str, Any]]
@@ -59,13 +61,18 @@ def _ours(
     """The line of a number that belongs to a cell of ours."""
     experiment, setting, method, metric = row["experiment"], row["setting_name"], row["method_name"], row["metric"]
     base, excluded = _base(paper, row), row["excluded"]
-    mean = base["published"]
     plain = config.paper(paper).plain(method)
     value = config.experiment(paper, experiment).settings[setting].value
     cell = _cell(runs, experiment, setting, method)
+    foreign = (
+        None
+        if excluded or base["published"] is None
+        else stand_in(config, paper, [records[run] for run in cell["run"]])
+    )
+    mean = None if foreign or excluded else base["published"]
     ours = summary_row(cell, metric) if metric in runs else summary_row(cell.iloc[:0], "test_accuracy")
     notes = [
-        *(text for text in (excluded, row["remark"]) if text),
+        *(text for text in (excluded, foreign, row["remark"]) if text),
         *_notes(config, scale, paper, cell, records, (experiment, setting, method)),
         *([] if metric in runs else [f"our records have no {metrics.of(metric).label}"]),
         *_trivial(runs, experiment, setting, metric),
@@ -79,13 +86,19 @@ def _ours(
         "title": config.paper(paper).methods[method].title,
         **ours,
         "metric": metric,
-        "difference": None if mean is None or ours["mean"] is None or excluded else ours["mean"] - mean,
+        "difference": None if mean is None or ours["mean"] is None else ours["mean"] - mean,
         **_gain(runs, experiment, setting, (method, plain), metric),
         "published_gain": None if excluded else _published_gain(numbers, row, plain),
-        "verdict": "not judged" if excluded else _verdict(base, metric, cell, records),
+        "verdict": "not judged" if excluded else NOT_COMPARABLE if foreign else _verdict(base, metric, cell, records),
         "scale_note": config.cut(scale, paper, experiment),
         "note": "; ".join(notes),
     }
+
+
+def stand_in(config: Config, paper: str, bodies: list[dict[str, Any]]) -> str | None:
+    """Why these runs, by their records, cannot be held against the paper's numbers; None if they can, or are none."""
+    mapping = config.paper(paper).published
+    return mapping.not_comparable(file["edition"] for body in bodies for file in body["raw"]) if mapping else None
 
 
 def _verdict(base: dict[str, Any], metric: str, cell: pd.DataFrame, records: dict[str, dict[str, Any]]) -> str:

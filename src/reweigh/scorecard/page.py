@@ -39,6 +39,7 @@ NUMBER_VERDICTS = {
     "degenerate": ("∅", "all our runs diverged, predict one class or did not move: they decide nothing"),
     "not run": ("·", "we have no runs to compare; the note says why"),
     "not reported": ("–", "the paper leaves the cell empty"),
+    "not comparable": ("≠", "our runs are on data that stand in for the paper's; the note says which"),
     "not judged": ("×", "a misprint, or a method that is not implemented; the note says which"),
 }
 CLAIM_VERDICTS = {

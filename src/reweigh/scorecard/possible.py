@@ -9,7 +9,8 @@ from reweigh.stats import Comparison
 
 GAINS = ("greater", "greater_on_average", "within", "group_ahead")  # differences of two values of the claim's metric
 SHARES = ("separates_better", "collapses_less")  # differences of two shares, whatever the metric
-CORRELATIONS = ("weights_not_inverse_frequency",)
+AREAS = ("dominates",)  # differences of two shares of a rectangle
+CORRELATIONS = ("weights_not_inverse_frequency", "follows_frequency", "ordered")
 
 
 def possible(evidence: Evidence) -> tuple[float, float]:
@@ -27,10 +28,13 @@ def possible(evidence: Evidence) -> tuple[float, float]:
     if claim.test == "explained_by":  # the gain, and another gain less `margin` of it
         most = max(1.0, claim.margin) * width
         return -most, most
-    if claim.test in SHARES or claim.test in CORRELATIONS:
+    if claim.test in (*SHARES, *AREAS, *CORRELATIONS):
         return -1.0, 1.0
     if claim.test == "below":
         return metric.low, metric.high
+    if claim.test == "reaches":  # what is missing of the level, and what is beyond it
+        ends = [abs((claim.level or 0.0) - end) for end in (metric.low, metric.high)]
+        return (-ends[0], ends[1]) if metric.direction < 0 else (-ends[1], ends[0])
     if claim.test == "minority_weighs_more":  # a ratio of weights
         return 0.0, math.inf
     if claim.test == "weights_near_equal":

@@ -14,6 +14,7 @@ from reweigh.config.models import Claim
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.scorecard import prose
 from reweigh.scorecard.claim_tests import DIFFERENCES
+from reweigh.scorecard.numbers import NOT_COMPARABLE
 from reweigh.scorecard.rates import false_decisions
 from reweigh.scorecard.text import DEGENERATE, TEST_NAMES, p_value, remarks, table
 
@@ -26,10 +27,11 @@ TELLING = re.compile(r"\d of \d+ (runs|pairs)|bound only")  # a remark that the 
 def summary(lines: pd.DataFrame) -> str:
     """Markdown for the README: the verdicts on numbers and on claims, counted by paper."""
     numbers, claims = lines[lines["kind"] == "number"], lines[lines["kind"] == "claim"]
-    rest = "not judged or not reported"
+    rest, foreign = "not judged or not reported", (numbers["verdict"] == NOT_COMPARABLE).any()
+    known = (*NUMBER_VERDICTS, *([NOT_COMPARABLE] if foreign else []))
     parts = [
         "Verdicts on published numbers, at scale `paper`:",
-        table(["paper", *NUMBER_VERDICTS, rest], _counted(numbers, NUMBER_VERDICTS, rest)),
+        table(["paper", *known, rest], _counted(numbers, known, rest)),
         *_noted(numbers),
         "Verdicts on claims:",
         table(["paper", *CLAIM_VERDICTS], _counted(claims, CLAIM_VERDICTS)),

@@ -7,6 +7,7 @@ import pandas as pd
 
 from reweigh import metrics
 from reweigh.config.grid import Config
+from reweigh.scorecard.numbers import NOT_COMPARABLE
 from reweigh.scorecard.rates import false_decisions
 
 RULE = """
@@ -25,6 +26,10 @@ nothing is selected on the test set, except in claims whose metric is the best e
 how often it errs: [docs/verdicts.md](../../docs/verdicts.md).
 """.strip()
 
+STAND_INS = """
+A number is `not comparable` where our runs are on data that stand in for the paper's own, such as features of another
+net. What they decide is a claim's verdict, never a number's.
+""".strip()
 DEGENERATE = "degenerate, "  # how the part of a claim's note begins that says why a place decides nothing
 
 # The statistical test behind each `test` that a claim may name in the config.
@@ -48,6 +53,11 @@ TEST_NAMES = {
     "weights_grow_more": "one-sample t test of slopes",
     "weights_grow_less": "one-sample t test of slopes",
     "collapses_less": "t test of differences of shares, averaged over places",
+    "ordered": "Page's test for an ordered alternative",
+    "dominates": "paired t test of dominated areas",
+    "varies_less": "t test of logarithms of paired ratios",
+    "reaches": "one-sample t test of distances from the level",
+    "follows_frequency": "one-sample t tests of correlations, either way",
     "not_by_runs": "none: no run decides it",
 }
 
@@ -55,6 +65,8 @@ TEST_NAMES = {
 def markdown(config: Config, scale: str, lines: pd.DataFrame) -> str:
     """The scorecard's lines as a Markdown page."""
     parts = [f"# Scorecard at scale `{scale}`"]
+    if (lines["verdict"] == NOT_COMPARABLE).any():
+        parts.append(STAND_INS)
     if scale != "paper":
         parts.append(
             f"> **This is no replication.** Scale `{scale}` cuts the papers' experiments short so that everything runs "

@@ -5,8 +5,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from reweigh.config.augmentation import AugmentationOptions
 from reweigh.config.cards import BenchEntry, Card, Look, PlannedPrefix, PlannedStage
 from reweigh.config.losses.objectives import Objective
+from reweigh.config.methods import thresholded
+from reweigh.config.methods.thresholded import BY_LOSSES, Threshold
 from reweigh.config.specs import Count, Frozen, Positive, Rate, Schedule
 
 Momentum = Annotated[float, Field(ge=0, lt=1)]
@@ -14,7 +17,7 @@ Above = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Options(Frozen):
-    design: Annotated[list[Literal["tau", "l", "delta"]], Field(min_length=1)]
+    design: list[Literal["tau", "l", "delta"]]
     by: Literal["cluster", "cell"]
     cluster_size: Positive
     multiplier: Literal["sigmoid", "plain"]
@@ -31,7 +34,7 @@ class Options(Frozen):
     solver: Literal["neumann", "cg", "exact"]
     neumann_step: Literal["auto"] | Above
     damping: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    products: Literal["reverse", "forward", "difference"]
+    products: Literal["reverse", "kept", "forward", "difference"]
     upper: Objective
     upper_learning_rate: Rate
     upper_momentum: Momentum
@@ -42,6 +45,8 @@ class Options(Frozen):
     coast: bool
     expand: Literal["piecewise", "interpolated"]
     take: Literal["end", "last-epoch"]
+    augmentation: AugmentationOptions | None
+    threshold: Threshold | None
 
     @model_validator(mode="after")
     def _means_something(self) -> "Options":
@@ -51,6 +56,14 @@ class Options(Frozen):
             raise ValueError("design: tau says what l is; search one of them")
         if self.from_epoch >= self.search_epochs:
             raise ValueError("from_epoch: the search is over before; it is below search_epochs")
+        if not self.design and not self.augmentation:
+            raise ValueError("design: nothing is searched; name tau, l or delta, or give an augmentation")
+        if self.augmentation and self.by == "cell":
+            raise ValueError("augmentation: its policies are those of class clusters; set by to cluster")
+        if self.augmentation and self.solver == "exact":
+            raise ValueError("augmentation: the solver exact takes inputs as they are; use neumann or cg")
+        if self.order == "inner-first" and (self.coast or self.take == "last-epoch"):
+            raise ValueError("order: coast and take last-epoch are those of the code, which is outer-first")
         if self.solver == "exact" and not self.damping:
             raise ValueError("damping: the solver exact needs one above 0, as a softmax has flat directions")
         return self
@@ -85,6 +98,16 @@ PRINTED: dict[str, Any] = {
     "coast": False,
     "expand": "piecewise",
     "take": "end",
+    "augmentation": None,
+    "threshold": None,
+}
+AUGMENTATION = {
+    "policies": "cluster",
+    "sub_policies": 2,
+    "stages": 1,
+    "temperature": 0.1,
+    "operation_temperature": 0.05,
+    "start": 0.5,
 }
 CODE: dict[str, Any] = {
     **PRINTED,
@@ -106,12 +129,14 @@ def stages(options: Mapping[str, Any], epochs: int) -> list[PlannedStage]:
 
 
 def prefix(options: Mapping[str, Any]) -> PlannedPrefix:
-    return PlannedPrefix(1, "autobalance", {**options, "expand": "piecewise", "take": "end"})
+    return PlannedPrefix(1, "autobalance", {**options, "expand": "piecewise", "take": "end", "threshold": None})
 
 
 def traces(options: Mapping[str, Any], steps: int) -> set[str]:
     logged = {"outer_step", "gradient_norm", "direction_norms", "lambda_max", "lambda_min", "share_beyond"}
-    return logged | set(options["design"])
+    if options["augmentation"]:
+        logged |= {"augment_probability", "augment_magnitude"}
+    return logged | set(options["design"]) | thresholded.traces(options, steps)
 
 
 CARD = Card(
@@ -120,7 +145,8 @@ CARD = Card(
         PRINTED,
         CODE,
         {**PRINTED, "design": ["tau"], "start": "la", "weights": "none", "neumann_step": "auto", "products": "forward"},
-        {**PRINTED, "design": ["delta"], "multiplier": "plain", "solver": "cg", "damping": 0.1},
+        {**PRINTED, "design": ["delta"], "multiplier": "plain", "solver": "cg", "damping": 0.1, "threshold": BY_LOSSES},
+        {**PRINTED, "design": [], "augmentation": AUGMENTATION},
     ),
     follows=lambda options: {"rarity": 1} if options["weights"] == "inverse" else {},
     stages=stages,

@@ -272,7 +272,9 @@ class _Evidence:
         if bool(bodies) == bool(line["runs"]):
             plain_method = numbers.baseline_of(line["method"]) if line["method"] else ""
             baseline = self._baseline(plain_method) if bodies and line["method"] != plain_method else []
-            fields = rescore.number_line(line, bodies, baseline, row)
+            fields = rescore.number_line(
+                line, bodies, baseline, row, rescore.foreign(self.table.config, self.paper, bodies)
+            )
             if _bad_record(self.parts):  # then there is no telling what the gain was measured from
                 fields = {name: value for name, value in fields.items() if not name.startswith("gain")}
             self.recomputed |= fields

@@ -11,15 +11,20 @@ from reweigh.provenance.recompute import number
 from reweigh.records.lineage import value_of
 
 Body = dict[str, Any]
-UNDECIDED = ("not reported", "not run")
+UNDECIDED = ("not reported", "not run", "not comparable")
 
 
 def number_line(
-    line: dict[str, str], ours: list[Body], plain: list[Body], published: dict[str, Any] | None
+    line: dict[str, str],
+    ours: list[Body],
+    plain: list[Body],
+    published: dict[str, Any] | None,
+    foreign: str | None = None,
 ) -> dict[str, Any]:
     """Difference, gain with its interval, and verdict of a published number, from our runs and those of plain training.
 
-    `published` has mean, sd and excluded (why it is not judged). A gain is a mean over the seeds that both have.
+    `published` has mean, sd and excluded (why it is not judged); `foreign` says why our data are not comparable. A gain
+    is a mean over the seeds that both have.
     """
     metric, scale = line["metric"], line["scale"]
     mine, theirs = (_by_seed(bodies, metric) for bodies in (ours, plain))
@@ -27,14 +32,22 @@ def number_line(
     values, mean = list(mine.values()), stated["mean"]
     gained = stats.summarise([value - theirs[seed] for seed, value in mine.items() if seed in theirs])
     excluded = stated["excluded"] and (line["experiment"] or mean is not None)
-    judged = mean is not None and values and not stated["excluded"]
+    judged = mean is not None and values and not stated["excluded"] and not foreign
+    verdict = "not comparable" if foreign and mean is not None else _verdict(stated, metric, values, ours)
     return {
         "difference": sum(values) / len(values) - mean if judged else None,
         "gain": gained.mean,
         "gain_low": gained.low,
         "gain_high": gained.high,
-        "verdict": "not judged" if excluded else _worded(scale, _verdict(stated, metric, values, ours)),
+        "verdict": "not judged" if excluded else _worded(scale, verdict),
     }
+
+
+def foreign(config: Config, paper: str, bodies: list[Body]) -> str | None:
+    """Why our runs' data are not comparable with the paper's; None if they are."""
+    from reweigh.scorecard.numbers import stand_in
+
+    return stand_in(config, paper, bodies)
 
 
 def _verdict(stated: dict[str, Any], metric: str, values: list[float], ours: list[Body]) -> str:

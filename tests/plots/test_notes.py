@@ -1,0 +1,39 @@
+"""What stands below a figure."""
+
+import pandas as pd
+
+from reweigh.plots import notes
+from reweigh.plots.style import data_title
+from reweigh.records.lineage import EDITIONS, STAND_INS
+
+
+class Shown:
+    """As much of an artifact's material as its notes ask for: runs of two cells, and what they were trained on."""
+
+    def __init__(self, editions):
+        self.records = {
+            f"run{k}": {"raw": [{"dataset": "waterbirds", "edition": edition}]} for k, edition in enumerate(editions)
+        }
+        cells = [{"run": name, **CELL, "collapsed": False} for name in self.records]
+        self.runs = pd.DataFrame(cells, columns=["run", *CELL, "collapsed"])
+
+    def experiment(self, name):
+        return self
+
+    dataset = "waterbirds"
+
+
+CELL = {"experiment": "waterbirds", "setting": "linear", "method": "ce"}
+
+
+def test_a_figure_says_what_its_data_stand_in_for():
+    rows = pd.DataFrame([{**CELL, "status": "run", "n": 2}])
+    said = notes.missing_notes(Shown(["official", "efficientnet-lite0", "efficientnet-lite0"]), rows)
+    assert said == [f"{data_title('waterbirds')} is a stand-in: EfficientNet-Lite0, 1280-d (not the paper's ResNet-18)"]
+    assert notes.missing_notes(Shown(["official", "slice", "reconstruction"]), rows) == []
+    elsewhere = pd.DataFrame([{**CELL, "method": "group_dro", "status": "run", "n": 2}])
+    assert notes.missing_notes(Shown(["efficientnet-lite0"]), elsewhere) == []
+
+
+def test_every_stand_in_is_called_so_by_the_lineage():
+    assert all(EDITIONS[name] == f"a stand-in: {text}" for name, text in STAND_INS.items())
