@@ -30,13 +30,8 @@ def rows(material: Material, metrics: Sequence[str]) -> pd.DataFrame:
 
 
 @styled
-def draw(
-    material: Material, rows: pd.DataFrame, metrics: Sequence[str], heads: Sequence[str], stand_in: str = ""
-) -> Figure:
-    """Lines: settings and their methods; columns: the metrics under `heads`, then those with an offset.
-
-    `stand_in`: the words of a note where a run has other data than the paper's.
-    """
+def draw(material: Material, rows: pd.DataFrame, metrics: Sequence[str], heads: Sequence[str]) -> Figure:
+    """Lines: settings and their methods; columns: the metrics under `heads`, then those with an offset."""
     known = material.config.paper(material.paper).methods
     lines = rows.to_dict("records")
     sides: list[tuple[str, str]] = []
@@ -63,7 +58,7 @@ def draw(
         cells=cells,
     )
     notes = [f"{OFFSET[0].upper()}{OFFSET[1:]}: a class offset is chosen on S_V afterwards, and added to the logits"]
-    return as_figure(material, rows, grid, _write, [*notes, *([stand_in] if stand_in else [])], GAP)
+    return as_figure(material, rows, grid, _write, notes, GAP)
 
 
 def _write(mean: float, sd: float) -> str:

@@ -19,7 +19,7 @@ from reweigh.analysis.rows import Row
 from reweigh.analysis.tables import Material
 from reweigh.plots import forest
 from reweigh.plots.figure import Figure, styled
-from reweigh.plots.notes import count_text
+from reweigh.plots.notes import count_text, stand_ins
 from reweigh.plots.papers.autobalance.lemmas import filtered
 from reweigh.plots.papers.autobalance.traces import single, trace_rows
 from reweigh.plots.style import INK, MUTED, WARNING, Legend, data_title, empty, finish, letter, sheet
@@ -93,7 +93,8 @@ def draw(material: Material, rows: pd.DataFrame, searched: Sequence[Sequence[str
         last = below[0].subplots()
         forest.together(last, pairs)
         letter(last, "d", "final errors, against ε = 1")
-    notes = [*_shares(material, rows), *_gaps(material, rows), *_of_pairs(pairs)]
+    cells = {(one[0], one[1], one[2]) for one in searched}
+    notes = [*_shares(material, rows), *_gaps(material, rows), *_of_pairs(pairs), *stand_ins(material, cells)]
     legend = [*_filter_legend(rows), *_search_legend(material, rows, styles)]
     finish(picture, material, _shows(material, rows), notes, legend, panels=HEIGHT + depth)
     return Figure(picture, rows)
