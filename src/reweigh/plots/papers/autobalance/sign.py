@@ -21,7 +21,7 @@ from reweigh.plots import forest
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text, stand_ins
 from reweigh.plots.papers.autobalance.lemmas import filtered
-from reweigh.plots.papers.autobalance.traces import single, trace_rows
+from reweigh.plots.papers.autobalance.traces import diverged, single, trace_rows
 from reweigh.plots.style import INK, MUTED, WARNING, Legend, data_title, empty, finish, letter, sheet
 
 EXACT = "1/λ"
@@ -82,9 +82,9 @@ def draw(material: Material, rows: pd.DataFrame, searched: Sequence[Sequence[str
     above, *below = picture.subfigures(2, 1, height_ratios=(HEIGHT, depth)) if depth else [picture]  # type: ignore[misc]
     panels = dict(zip("abc", above.subplots(1, 3), strict=True))
     _filters(panels["a"], rows[rows["panel"] == "a"])
-    styles = _styles(searched)
+    styles, lengths = _styles(searched), _lengths(material, searched)
     for name, metric in zip("bc", searches.CURVATURE, strict=True):
-        _by_epoch(panels[name], rows[(rows["panel"] == name) & (rows["metric"] == metric)], styles)
+        _by_epoch(panels[name], rows[(rows["panel"] == name) & (rows["metric"] == metric)], styles, lengths)
     _limits(panels["b"], rows)
     letter(panels["a"], "a", "what stands for 1/λ")
     letter(panels["b"], "b", "λ_max of the searches")
@@ -94,7 +94,8 @@ def draw(material: Material, rows: pd.DataFrame, searched: Sequence[Sequence[str
         forest.together(last, pairs)
         letter(last, "d", "final errors, against ε = 1")
     cells = {(one[0], one[1], one[2]) for one in searched}
-    notes = [*_shares(material, rows), *_gaps(material, rows), *_of_pairs(pairs), *stand_ins(material, cells)]
+    notes = [*_shares(material, rows), *diverged(material, cells), *_gaps(material, rows), *_of_pairs(pairs)]
+    notes += stand_ins(material, cells)
     legend = [*_filter_legend(rows), *_search_legend(material, rows, styles)]
     finish(picture, material, _shows(material, rows), notes, legend, panels=HEIGHT + depth)
     return Figure(picture, rows)
@@ -128,7 +129,21 @@ def _filters(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_xlabel("eigenvalue λ")
 
 
-def _by_epoch(axes: Axes, rows: pd.DataFrame, styles: Mapping[tuple[str, str, str], dict[str, Any]]) -> None:
+def _lengths(material: Material, searched: Sequence[Sequence[str]]) -> dict[tuple[str, str, str], int]:
+    """The epochs of each search, by its first record."""
+    lengths = {}
+    for experiment, setting, method in searched:
+        for run in material.of(experiment, setting, method)["run"][:1]:
+            lengths[experiment, setting, method] = int(material.records[run]["stages"][0]["epochs"])
+    return lengths
+
+
+def _by_epoch(
+    axes: Axes,
+    rows: pd.DataFrame,
+    styles: Mapping[tuple[str, str, str], dict[str, Any]],
+    lengths: Mapping[tuple[str, str, str], int],
+) -> None:
     """Against the share of the search that is over, as searches differ in length."""
     axes.set_xlabel("share of the search")
     known = rows[rows["n"] > 0]
@@ -138,9 +153,11 @@ def _by_epoch(axes: Axes, rows: pd.DataFrame, styles: Mapping[tuple[str, str, st
         axes.set(xticks=[], yticks=[])
         return
     for (experiment, setting, method), mine in known.groupby(["experiment", "setting", "method"], sort=False):
-        style = styles[(str(experiment), str(setting), str(method))]
-        places = mine["epoch"].to_numpy(float) / mine["epoch"].max()
-        axes.plot(places, mine["mean"].to_numpy(float), zorder=3, **style)
+        cell = (str(experiment), str(setting), str(method))
+        style = styles[cell]
+        places = mine["epoch"].to_numpy(float) / lengths[cell]
+        alone = {"marker": "o", "markersize": 3} if len(places) == 1 else {}  # a search that diverged at once
+        axes.plot(places, mine["mean"].to_numpy(float), zorder=3, **style, **alone)
         low, high = (mine[end].to_numpy(float) for end in ("low", "high"))
         if np.isfinite(low).any():
             axes.fill_between(places, low, high, color=style["color"], alpha=0.12, linewidth=0)
