@@ -156,7 +156,9 @@ def _by_epoch(
         cell = (str(experiment), str(setting), str(method))
         style = styles[cell]
         places = mine["epoch"].to_numpy(float) / lengths[cell]
-        alone = {"marker": "o", "markersize": 3} if len(places) == 1 else {}  # a search that diverged at once
+        alone: dict[str, Any] = (
+            {"marker": "o", "markersize": 3} if len(places) == 1 else {}
+        )  # a search that diverged at once
         axes.plot(places, mine["mean"].to_numpy(float), zorder=3, **style, **alone)
         low, high = (mine[end].to_numpy(float) for end in ("low", "high"))
         if np.isfinite(low).any():
