@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from reweigh.analysis.tables import logged
 
@@ -79,7 +80,7 @@ def found_by_epoch(body: Mapping[str, Any], metric: str, root: str = ".") -> pd.
         return None
     raw = search.arrays[name]
     if metric == "searched_multiplier" and options["multiplier"] == "sigmoid":
-        raw = 1 / (1 + np.exp(-raw))
+        raw = expit(raw)
     means = of_ranks(raw, options["cluster_size"], len(body["split"]["sizes"]["train"]), FIFTHS)
     last = np.append(search.epochs[1:] != search.epochs[:-1], True)
     epochs = search.epochs[last]

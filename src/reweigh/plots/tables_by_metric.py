@@ -19,14 +19,17 @@ GAP = "no such cell: no offset was chosen for this row, or not at this setting"
 
 
 def rows(material: Material, metrics: Sequence[str]) -> pd.DataFrame:
-    """The lines of `tables` for each of `metrics`; optional methods without a record are left out."""
+    """The lines of `tables` for each of `metrics`.
+
+    Optional methods without a record are left out, and settings without any where another has some.
+    """
     frames = [tables.rows(material, metric) for metric in metrics]
     lines = pd.concat(frames, ignore_index=True)
     lines["compared"] &= lines["listed"]  # the paper has one setting of ours
     needed = {method for reads in material.artifact.reads for method in reads.methods}
-    return lines[(lines["n"] > 0) | (lines["status"] != "not run") | lines["method"].isin(needed)].reset_index(
-        drop=True
-    )
+    run = (lines["n"] > 0) | (lines["status"] != "not run")
+    shown = lines["setting"].isin(lines[run]["setting"]) if run.any() else True
+    return lines[run | (lines["method"].isin(needed) & shown)].reset_index(drop=True)
 
 
 @styled
@@ -58,6 +61,8 @@ def draw(material: Material, rows: pd.DataFrame, metrics: Sequence[str], heads: 
         cells=cells,
     )
     notes = [f"{OFFSET[0].upper()}{OFFSET[1:]}: a class offset is chosen on S_V afterwards, and added to the logits"]
+    absent = [material.label(material.experiments[0], one) for one in settings if one not in set(rows["setting"])]
+    notes += [f"Not run: {'; '.join(absent)}"] if absent else []
     return as_figure(material, rows, grid, _write, notes, GAP)
 
 

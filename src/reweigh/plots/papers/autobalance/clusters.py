@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from reweigh.analysis import searches
 from reweigh.analysis.rows import Row
@@ -22,7 +23,7 @@ from reweigh.config.grid import Config
 from reweigh.config.sizes import stage_sizes, training_sizes
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text
-from reweigh.plots.papers.autobalance.traces import trace_rows
+from reweigh.plots.papers.autobalance.traces import diverged, in_words, trace_rows
 from reweigh.plots.style import INK, MUTED, data_title, empty, finish, letter, sheet
 
 COLOURS = ("#440154", "#3b528b", "#21918c", "#5ec962", "#c9b800")  # viridis: in order to any eye, and in grey
@@ -31,6 +32,7 @@ DASHED = (0, (4, 2))
 MULTIPLIER, OFFSET = searches.SEARCHED
 OF_RANK = "examples_of_rank"
 PARTS = ("S_T", "S_V")
+MARGIN = 0.3  # of the range of means, above and below them
 LETTERS = "bcdefghijklm"
 ROW = 1.9  # inches: of a row of panels
 
@@ -122,7 +124,7 @@ def _sizes(axes: Axes, rows: pd.DataFrame) -> None:
 def _traces(axes: Axes, rows: pd.DataFrame) -> None:
     known = rows[rows["n"] > 0]
     if known.empty:
-        empty(axes, f"not run: {rows['note'].iloc[0]}" if len(rows) else "not run")
+        empty(axes, in_words(rows))
         axes.set(xticks=[], yticks=[])
         return
     for (metric, fifth), mine in known.groupby(["metric", "class"], sort=False):
@@ -132,6 +134,10 @@ def _traces(axes: Axes, rows: pd.DataFrame) -> None:
         low, high = (mine[end].to_numpy(float) for end in ("low", "high"))
         if np.isfinite(low).any():
             axes.fill_between(epochs, low, high, color=style["color"], alpha=0.13, linewidth=0)
+    least, most = known["mean"].min(), known["mean"].max()
+    margin = MARGIN * ((most - least) or 1.0)
+    axes.set_ylim(least - margin, most + margin)  # the bands of two seeds would hide all else
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     begins = known["epoch"].min()
     axes.set_xlim(0, known["epoch"].max())
     if begins > 1:
@@ -141,7 +147,7 @@ def _traces(axes: Axes, rows: pd.DataFrame) -> None:
 def _shows(found: pd.DataFrame) -> str:
     if not (found["n"] > 0).any():
         return "Nothing of ours was run; a: by the formula of the split, at scale paper"
-    band = "; bands: 95 % interval (Student t)" if (found["n"] > 1).any() else ", no interval"
+    band = "; bands: 95 % interval (Student t), as far as the axes go" if (found["n"] > 1).any() else ", no interval"
     return (
         f"Mean over {count_text(found)}{band}; at the last outer step of each epoch, mean over a fifth of the classes. "
         "Shaded: θ alone is trained. a: by the formula of the split, at scale paper"
@@ -155,6 +161,7 @@ def _notes(material: Material, found: pd.DataFrame) -> list[str]:
         for row in absent.itertuples()
     )
     notes = [f"Not run: {'; '.join(names)}"] if names else []
+    notes += diverged(material, set(zip(found["experiment"], found["setting"], found["method"], strict=True)))
     return [
         *notes,
         "A class is promoted by a smaller l, and by a smaller multiplier: the loss then asks for a larger logit",

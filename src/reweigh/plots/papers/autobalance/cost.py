@@ -20,7 +20,7 @@ from reweigh.analysis.rows import Row, cell_names, mean_row
 from reweigh.analysis.tables import Material, fingerprint, join_runs
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text
-from reweigh.plots.papers.autobalance.traces import Cell, single, trace_rows
+from reweigh.plots.papers.autobalance.traces import Cell, single, trace_rows, why_none
 from reweigh.plots.style import INK, data_title, empty, finish, letter, sheet
 
 SEARCH, TRAINING = searches.SECONDS
@@ -67,7 +67,7 @@ def _ratio(material: Material, cell: Cell, plain: str, metric: str) -> Row:
     ]
     pairs = pairs.assign(value=pd.Series(values, pairs.index, dtype=float)).dropna(subset="value")
     runs, digests = ([*pairs[name], *pairs[f"{name}_plain"]] for name in ("run", "digest"))
-    note = "" if len(pairs) else "no pair on one device" if len(material.of(*cell)) else material.why_not(*cell)
+    note = "" if len(pairs) else why_none(material, cell).replace("not logged", "no pair on one device")
     return {
         **cell_names(material, *cell),
         "against": plain,

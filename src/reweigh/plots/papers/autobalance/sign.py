@@ -21,7 +21,7 @@ from reweigh.plots import forest
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text, stand_ins
 from reweigh.plots.papers.autobalance.lemmas import filtered
-from reweigh.plots.papers.autobalance.traces import diverged, single, trace_rows
+from reweigh.plots.papers.autobalance.traces import diverged, in_words, single, trace_rows
 from reweigh.plots.style import INK, MUTED, WARNING, Legend, data_title, empty, finish, letter, sheet
 
 EXACT = "1/λ"
@@ -149,7 +149,7 @@ def _by_epoch(
     known = rows[rows["n"] > 0]
     axes.set_xlim(0, 1)
     if known.empty:
-        empty(axes, f"not run: {', '.join(dict.fromkeys(rows['note']))}" if len(rows) else "not run")
+        empty(axes, in_words(rows))
         axes.set(xticks=[], yticks=[])
         return
     for (experiment, setting, method), mine in known.groupby(["experiment", "setting", "method"], sort=False):
@@ -160,7 +160,8 @@ def _by_epoch(
             {"marker": "o", "markersize": 3} if len(places) == 1 else {}
         )  # a search that diverged at once
         axes.plot(places, mine["mean"].to_numpy(float), zorder=3, **style, **alone)
-        low, high = (mine[end].to_numpy(float) for end in ("low", "high"))
+        top = 1.0 if mine["metric"].iloc[0] == SHARE else np.inf
+        low, high = (mine[end].to_numpy(float).clip(0, top) for end in ("low", "high"))
         if np.isfinite(low).any():
             axes.fill_between(places, low, high, color=style["color"], alpha=0.12, linewidth=0)
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])

@@ -26,7 +26,7 @@ def trace_rows(material: Material, cell: Cell, metric: str, of_run: OfRun, keys:
     ]
     known = pd.concat(frames, ignore_index=True).dropna(subset="value") if frames else pd.DataFrame()
     if known.empty:
-        none = "not logged" if len(material.of(*cell)) else material.why_not(*cell)
+        none = why_none(material, cell)
         return [{**base, **mean_row(pd.Series(dtype=float)), "status": "not run", "note": none, "runs": ""}]
     lines: list[Row] = []
     for values, group in known.groupby(keys, sort=True) if keys else [((), known)]:
@@ -34,6 +34,20 @@ def trace_rows(material: Material, cell: Cell, metric: str, of_run: OfRun, keys:
         feeds: Row = {"status": "run", "runs": join_runs(group["run"]), "records": fingerprint(group["digest"])}
         lines.append({**base, **named, **mean_row(group["value"]), **feeds})
     return lines
+
+
+def why_none(material: Material, cell: Cell) -> str:
+    """Why the runs of a cell give no line: there are none, all diverged, or none logged what it takes."""
+    runs = material.of(*cell)
+    if runs.empty:
+        return material.why_not(*cell)
+    return "diverged" if (runs["status"] == "diverged").all() else "not logged"
+
+
+def in_words(rows: pd.DataFrame) -> str:
+    """What an empty panel of these lines says."""
+    reasons = ", ".join(dict.fromkeys(rows["note"])) if len(rows) else ""
+    return reasons if reasons == "diverged" else f"not run: {reasons}" if reasons else "not run"
 
 
 def single(value: float | None) -> pd.DataFrame | None:
