@@ -1,10 +1,12 @@
 """What has no effect is refused before any job: what begins after the end, what changes no run. And placeholders."""
 
+import json
 import re
 import shutil
 
 import pytest
 from support.config_files import replace
+from support.project import ROOT
 
 from reweigh.analysis.tables import why_not
 from reweigh.config import effects
@@ -184,7 +186,7 @@ def test_a_placeholder_is_a_method_of_the_experiment_with_a_reason(absgd_project
     assert message in refusal(absgd_project)
 
 
-# --- a search and a retraining of different lengths --------------------------------------------------------------------
+# --- a search and a retraining of different lengths -------------------------------------------------------------------
 
 SEARCH = {"from_epoch": 24, "search_epochs": 60, "upper_milestones": [44, 52], "search_schedule": None}
 
@@ -207,3 +209,26 @@ def test_what_a_search_puts_off_begins_in_the_search(changes, says):
         return
     with pytest.raises(ConfigError, match=f"here: {says}"):
         effects.check_ends(spec, "here")
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+SAME = {("paper", "tdr", "mnist-4v9-ablation", "t_in10", "target50")}  # the point at which two grids meet
+
+
+def test_no_two_settings_train_the_same_runs():
+    """A smaller scale may take away what tells them apart; so may a setting that came along with a parent."""
+    config, found = load(ROOT), set()
+    for paper, content in config.papers.items():
+        for name, experiment in content.experiments.items():
+            for scale in ("paper", *experiment.scales):
+                settings = config.settings_of(scale, paper, name)
+                methods = config.methods_of(scale, paper, name) if scale != "paper" else experiment.methods
+                for method in methods[:3]:
+                    known = {}
+                    for setting in settings:
+                        spec = config.resolve(f"{scale}/{paper}/{name}/{setting}/{method}/seed0")
+                        first = known.setdefault(json.dumps({**spec, "setting": ""}, sort_keys=True), setting)
+                        if first != setting:
+                            found.add((scale, paper, name, first, setting))
+    assert found <= SAME

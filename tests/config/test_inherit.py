@@ -181,7 +181,7 @@ a:
 
 def test_a_list_among_options_may_be_called_grid(node):
     text = "m:\n  'a{x}': { grid: { x: [1, 2] }, options: { grid: { value: [{ tau: 0.5 }], source: s }, x: '{x}' } }\n"
-    values, sources = written(node(text))
+    values, _ = written(node(text))
     assert values["m"]["a2"] == {"options": {"grid": [{"tau": 0.5}], "x": 2}}
 
 

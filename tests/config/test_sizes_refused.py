@@ -278,7 +278,9 @@ def test_what_is_trained_on_is_not_measured_as_validation(monkeypatch, training,
     monkeypatch.setattr(checks, "card_of", lambda method: card)
     said = refused(checks._check_parts, spec, "here")
     name = next(iter(training))
-    assert said == (f"here: {name} names validation, but none trains on it; measure the test set alone" if refuses else None)
+    assert said == (
+        f"here: {name} names validation, but none trains on it; measure the test set alone" if refuses else None
+    )
 
 
 @pytest.mark.parametrize(

@@ -93,14 +93,14 @@ def _series(axes: Axes, rows: pd.DataFrame, across: str, up: str, look: Look) ->
     axes.plot(x["mean"], y["mean"], alpha=0.7, zorder=2, **line)
     face = "white" if look.hollow else look.colour
     style: dict[str, Any] = {"marker": look.marker, "markerfacecolor": face, "markeredgecolor": look.colour}
-    axes.plot(x["mean"], y["mean"], linestyle="none", markersize=4, markeredgewidth=0.9, zorder=4, **style)
+    axes.plot(x["mean"], y["mean"], linestyle="", markersize=4, markeredgewidth=0.9, zorder=4, **style)
     for side, place in ((x, "xerr"), (y, "yerr")):
         low, high = side["low"].clip(lower=0), side["high"]
         bars = np.array([side["mean"] - low, high - side["mean"]]).clip(0)
         known = np.isfinite(bars).all(0)
         if known.any():
             bar: dict[str, Any] = {place: bars[:, known], "ecolor": look.colour, "elinewidth": 0.7, "alpha": 0.45}
-            axes.errorbar(x["mean"][known], y["mean"][known], fmt="none", zorder=1, **bar)
+            axes.errorbar(x["mean"][known], y["mean"][known], fmt=" ", zorder=1, **bar)
     for at in (0, -1) if len(settings) > 1 else (0,):
         words: dict[str, Any] = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": 5.5, "color": MUTED}
         axes.annotate(rows[rows["setting"] == settings[at]]["value"].iloc[0].rpartition(" = ")[2],
