@@ -23,7 +23,7 @@ from reweigh.config.grid import Config
 from reweigh.config.sizes import stage_sizes, training_sizes
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text
-from reweigh.plots.papers.autobalance.traces import diverged, in_words, trace_rows
+from reweigh.plots.papers.autobalance.traces import diverged, in_words, trace_rows, why_none
 from reweigh.plots.style import INK, MUTED, data_title, empty, finish, letter, sheet
 
 COLOURS = ("#440154", "#3b528b", "#21918c", "#5ec962", "#c9b800")  # viridis: in order to any eye, and in grey
@@ -37,12 +37,13 @@ LETTERS = "bcdefghijklm"
 ROW = 1.9  # inches: of a row of panels
 
 
-def rows(material: Material, methods: Sequence[str]) -> pd.DataFrame:
+def rows(material: Material, methods: Sequence[str], instead: Sequence[str] = ()) -> pd.DataFrame:
     """Sizes of classes by rank, then s(Δ) and l of each fifth of the classes by epoch, at the one setting.
 
     Panel a, of the first experiment at scale paper: examples (`y`) of each rank from 1 (`x`) in S_T and S_V (`note`).
     Then a panel for each experiment and method: of `searched_multiplier` and `searched_offset`, as far as the method
-    searches them, a line an epoch and fifth (`class`, 0 the most frequent).
+    searches them, a line an epoch and fifth (`class`, 0 the most frequent). Where all runs of a method diverged, that
+    of the same place among `instead` is shown, if it was run.
     """
     lines: list[Row] = []
     letters = iter(LETTERS)
@@ -52,9 +53,12 @@ def rows(material: Material, methods: Sequence[str]) -> pd.DataFrame:
             lines += [
                 {"panel": "a", **line} for line in size_rows(material.config, material.paper, experiment, setting)
             ]
-        for method in methods:
-            panel = next(letters)
-            lines += [{"panel": panel, **line} for line in _searched(material, (experiment, setting, method))]
+        for rank, method in enumerate(methods):
+            panel, cell = next(letters), (experiment, setting, method)
+            other = (experiment, setting, instead[rank]) if instead else cell
+            replaced = why_none(material, cell) == "diverged" and len(material.of(*other))
+            for one in (cell, other) if replaced else (cell,):
+                lines += [{"panel": panel, **line} for line in _searched(material, one)]
     return pd.DataFrame(lines)
 
 
@@ -95,16 +99,19 @@ def draw(material: Material, rows: pd.DataFrame, methods: Sequence[str]) -> Figu
     _sizes(first, rows[rows["panel"] == "a"])
     title = data_title(material.experiment(experiments[0]).dataset)
     letter(first, "a", f"{title}: clusters of classes, and what is held out (S_V, pale)")
-    places = [(experiment, method) for experiment in experiments for method in methods]
-    for axes, name, (experiment, method) in zip(drawn[1:].flat, LETTERS, places, strict=False):
-        _traces(axes, rows[rows["panel"] == name])
+    for axes, name in zip(drawn[1:].flat, LETTERS, strict=False):
+        mine = rows[rows["panel"] == name]
+        _traces(axes, mine)
+        experiment, method = mine.sort_values("n", kind="stable")[["experiment", "method"]].iloc[-1]
         where = "" if len(experiments) == 1 else f"{data_title(material.experiment(experiment).dataset)}, "
-        letter(axes, name, f"{where}{material.title(method)}")
+        letter(axes, name, f"{where}{material.title(method).removeprefix('AutoBalance: ')}")
         axes.set_xlabel("epoch of the search")
     for row in drawn[1:]:
         row[0].set_ylabel("s(Δ), in full; l, dashed")
     found = rows[rows["panel"] != "a"]
-    finish(picture, material, _shows(found), _notes(material, found), _legend(), panels=1.6 + ROW * sum(heights))
+    finish(
+        picture, material, _shows(found), _notes(material, found, methods), _legend(), panels=1.6 + ROW * sum(heights)
+    )
     return Figure(picture, rows)
 
 
@@ -154,14 +161,15 @@ def _shows(found: pd.DataFrame) -> str:
     )
 
 
-def _notes(material: Material, found: pd.DataFrame) -> list[str]:
+def _notes(material: Material, found: pd.DataFrame, methods: Sequence[str]) -> list[str]:
     absent = found[found["n"] == 0]
     names = dict.fromkeys(
         f"{data_title(material.experiment(row.experiment).dataset)}, {material.title(row.method)} ({row.note})"
         for row in absent.itertuples()
     )
     notes = [f"Not run: {'; '.join(names)}"] if names else []
-    notes += diverged(material, set(zip(found["experiment"], found["setting"], found["method"], strict=True)))
+    cells = {(name, material.settings(name)[-1], method) for name in material.experiments for method in methods}
+    notes += diverged(material, cells)
     return [
         *notes,
         "A class is promoted by a smaller l, and by a smaller multiplier: the loss then asks for a larger logit",
