@@ -32,6 +32,7 @@ CELLS = {
     "waterbirds/mlp": ["ce"],
     **{f"waterbirds-trade-off/lambda{share}": ["ce_deo", "autobalance", "ce_threshold"] for share in (0, 0.5, 1)},
 }
+LOST = "mnist-lt/rho100/delta_l_la"  # both runs diverge in the search
 ARTIFACTS = ("fig1", "fig2", "fig3", "fig4", "fig5", "table1", "table2", "table3", "sign", "cost", "controls")
 COMPUTED = ("fig1", "fig2")
 
@@ -49,6 +50,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for cell in [f"{PAPER}/{experiment}/{name}/{method}" for name in names for method in methods]:
             for run in config.runs_of(cell)[:SEEDS]:
                 autobalance_records.make(root, run)
+    for run in config.runs_of(f"{PAPER}/{LOST}")[:SEEDS]:
+        autobalance_records.make(root, run, "diverged")
     return root
 
 
@@ -318,6 +321,14 @@ def test_sign_draws_the_filter_with_its_turn_at_two(drawn):
     assert plain[2.0] == 0 and plain[2.5] == pytest.approx(-4.15625) and plain[10.0] == pytest.approx(-53_144)
     damped = rows[(rows["metric"] == "filter_of_series") & (rows["note"] != "ε = 1")]["y"]
     assert (damped > 0).all()
+
+
+def test_runs_that_diverged_are_said_of_the_side_that_has_them(root, drawn):
+    figure, methods = drawn["controls"], load(root).paper("autobalance").methods
+    (note,) = [text.get_text() for text in figure.picture.texts if "With runs that diverged" in text.get_text()]
+    assert methods["delta_l_la"].title in note and methods["la"].title not in note
+    lost = figure.rows[figure.rows["method"] == "delta_l_la"]
+    assert (lost[lost["against"] == "la"]["status"] == f"{SEEDS} diverged").all() and lost["mean"].isna().all()
 
 
 def test_cost_is_measured_against_the_plain_training_of_the_same_seed(root, drawn):

@@ -18,9 +18,9 @@ CELLS = {"train": [1749, 92, 28, 529], "validation": [1749, 92, 28, 528], "test"
 ERRORS = {"train": 0.05, "validation": 0.2, "test": 0.18}  # where a search ends
 
 
-def make(root: Path, run: str, **metrics: Any) -> dict[str, Any]:
-    """Write the record of a run; return it."""
-    body = synthetic_records.make(root, run, **metrics)
+def make(root: Path, run: str, status: str = "finished", **metrics: Any) -> dict[str, Any]:
+    """Write the record of a run; return it. One that diverged logged six outer steps, the last of them NaN."""
+    body = synthetic_records.make(root, run, status, **metrics)
     spec = body["spec"]
     draw = rng(spec["seed"], "made-up search", spec["setting"], spec["method"])
     body["stages"] = _stages(spec, body["split"]["sizes"])
@@ -128,4 +128,9 @@ def _trace(body: dict[str, Any], draw: np.random.Generator) -> dict[str, np.ndar
     }
     largest = 8 * np.exp(-3 * share[:, 0]) + 0.5 + draw.uniform(0, 0.3, count)
     beyond = np.clip((largest - 2) / 20, 0, 1)
-    return {**arrays, "lambda_max": largest.astype(np.float32), "share_beyond": beyond.astype(np.float32)}
+    arrays |= {"lambda_max": largest.astype(np.float32), "share_beyond": beyond.astype(np.float32)}
+    if body["status"] == "diverged":
+        arrays = {name: array[:6] for name, array in arrays.items()}
+        for name in arrays.keys() - {"outer_step"}:
+            arrays[name][-1] = np.nan
+    return arrays
