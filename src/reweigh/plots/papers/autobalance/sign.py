@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from reweigh.analysis import searches
 from reweigh.analysis.rows import Row
@@ -175,6 +176,9 @@ def _limits(axes: Axes, rows: pd.DataFrame) -> None:
     if known.min() > 0:
         axes.set_yscale("log")
         axes.set_ylim(min(1.0, known.min() / 1.4), max(4.0, known.max() * 1.4))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if known.max() < 300 else (1,)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.axhline(searches.LIMIT, **LIMIT_LINE)
 
 
