@@ -193,7 +193,12 @@ def _largest_steps(axes: Axes, rows: pd.DataFrame, styles: Mapping[tuple[str, st
         means, lows, highs = (10 ** mine[name].to_numpy(float) for name in ("mean", "low", "high"))
         axes.plot(np.array(at) + shift, means, marker="o", markersize=4, **styles[cell])
         axes.vlines(np.array(at) + shift, lows, highs, color=styles[cell]["color"], linewidth=1.1)
+        for where, height, count in zip(at, means, mine["n"], strict=True):
+            said = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": 6, "color": MUTED}
+            axes.annotate(f"{count:.0f}", (where + shift, height), **said)
     axes.set_yscale("log")
+    centre = 10 ** known["mean"].to_numpy(float)  # an interval of two searches would fill the panel
+    axes.set_ylim(centre.min() / 30, centre.max() * 30)
     axes.set_xlim(-0.6, 1.6)
     axes.set_xticks([0, 1], ["λ_max ≤ 2 throughout", "λ_max > 2 at a step"])
     axes.set_ylabel("largest |change| in a step")
@@ -225,7 +230,7 @@ def _shows(material: Material, rows: pd.DataFrame) -> str:
         f"a: {summands} summands; orange lines: λ = 2. b, c: {what}{band}; means over the outer steps of an epoch, "
         "against the share of the epochs that are over. λ_max is the largest Ritz value of the products that are "
         "made anyway, a lower bound. d: how far one value of α went in one outer step at most, geometric mean over the "
-        "searches that never met λ_max > 2, and over those that did"
+        "searches that never met λ_max > 2, and over those that did; small figures: how many"
     )
 
 
