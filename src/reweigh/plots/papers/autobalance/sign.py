@@ -194,7 +194,7 @@ def _largest_steps(axes: Axes, rows: pd.DataFrame, styles: Mapping[tuple[str, st
         axes.plot(np.array(at) + shift, means, marker="o", markersize=4, **styles[cell])
         axes.vlines(np.array(at) + shift, lows, highs, color=styles[cell]["color"], linewidth=1.1)
         for where, height, count in zip(at, means, mine["n"], strict=True):
-            said = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": 6, "color": MUTED}
+            said: dict[str, Any] = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": 6, "color": MUTED}
             axes.annotate(f"{count:.0f}", (where + shift, height), **said)
     axes.set_yscale("log")
     centre = 10 ** known["mean"].to_numpy(float)  # an interval of two searches would fill the panel
