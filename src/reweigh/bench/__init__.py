@@ -22,13 +22,14 @@ GROUPS = {
     "steps": "each method's step against a plain step: ResNet-32 and LeNet",
     "hypergradients": "each against double backpropagation, second derivatives by every route; time and memory",
     "app-a": "TDR against example reweighting by two routes to a hypergradient; new weights over classes and batch",
+    "hessian": "AutoBalance: a Hessian-vector product by route and layout in plain steps; search and retraining",
     "bookkeeping": "the share of a step that computes nothing: batches, records, checkpoints",
     "graphs": "on a GPU: captured steps against eager ones, eight runs against one, the memory's bandwidth",
     "grid": "Snakemake's dry runs of a grid of five thousand runs: of everything, and of one figure",
 }
 
 
-APART = ("app-a",)  # groups that run only when they are named
+APART = ("app-a", "hessian")  # groups that run only when they are named
 WHOLE = tuple(name for name in GROUPS if name not in APART)
 
 
