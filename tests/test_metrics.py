@@ -2,13 +2,16 @@
 
 import csv
 import doctest
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from support.project import ROOT
 
 from reweigh import metrics
 from reweigh.analysis import tables
+from reweigh.analysis.resolution import resolution
 from reweigh.errors import ConfigError
 
 # What the five papers print, by the name in their files of numbers: direction, and the tolerance of a typical number.
@@ -96,3 +99,22 @@ def test_an_error_is_not_judged_like_an_accuracy():
 
 def test_the_examples_hold():
     assert doctest.testmod(metrics).failed == 0
+
+
+# --- the tail --------------------------------------------------------------------------------------------------------
+
+
+def test_the_rare_half_is_that_of_the_training_set():
+    body = {
+        "status": "finished",
+        "split": {"sizes": {"train": [500, 40, 100, 20, 300]}},
+        "metrics": {"per_class_accuracy": [0.9, 0.4, 0.7, 0.1, 0.8], "confusion": (np.eye(5, dtype=int) * 50).tolist()},
+    }
+    assert metrics.rare_half(body) == [1, 3]
+    assert metrics.DERIVED["tail_recall"](body) == pytest.approx(0.25)
+    body["metrics"]["confusion"][3][3] = 10
+    assert resolution(body, "tail_recall") == pytest.approx(math.hypot(1 / 50, 1 / 10) / 2)
+    body["metrics"]["per_class_accuracy"][3] = None  # not in the test set
+    assert metrics.DERIVED["tail_recall"](body) is None
+    body["split"]["sizes"]["train"] = [100] * 5
+    assert metrics.rare_half(body) == [] and metrics.DERIVED["tail_recall"](body) is None

@@ -16,7 +16,8 @@ def project(tmp_path):
 
 @pytest.fixture
 def tdr_project(project):
-    """The same with TDR alone, which loads several times faster: most of the time goes into ABSGD's many runs."""
-    shutil.rmtree(project / "config/papers/absgd")
-    replace(project, "papers: [tdr, absgd]", "papers: [tdr]", "config/config.yaml")
+    """The same with TDR alone, which loads several times faster: most of the time goes into the others' many runs."""
+    for paper in ("absgd", "autobalance"):
+        shutil.rmtree(project / "config/papers" / paper)
+    replace(project, "papers: [tdr, absgd, autobalance]", "papers: [tdr]", "config/config.yaml")
     return project

@@ -14,7 +14,7 @@ PINNED = json.loads(Path(__file__).with_name("cuts.json").read_text())
 def test_the_words_on_figures_and_in_scorecards_are_as_they_were(config):
     found = {
         f"{scale}/{paper}/{name}": cut
-        for paper in ("tdr", "absgd")
+        for paper in ("tdr", "absgd", "autobalance")
         for scale in ("smoke", "quick")
         for name in config.paper(paper).experiments
         if (cut := config.cut(scale, paper, name))

@@ -1,13 +1,16 @@
 """What has no effect is refused before any job: what begins after the end, what changes no run. And placeholders."""
 
+import json
 import re
 import shutil
 
 import pytest
 from support.config_files import replace
+from support.project import ROOT
 
 from reweigh.analysis.tables import why_not
 from reweigh.config import effects
+from reweigh.config.cards import card_of
 from reweigh.config.loading import load
 from reweigh.config.priorities import entries
 from reweigh.errors import ConfigError
@@ -22,8 +25,9 @@ TCE = "sgd_tce: { training: { weight_decay: 0.005 } } }"
 @pytest.fixture
 def absgd_project(project):
     """A copy of the config with the published numbers' file, ABSGD alone."""
-    shutil.rmtree(project / "config/papers/tdr")
-    replace(project, "papers: [tdr, absgd]", "papers: [absgd]", "config/config.yaml")
+    for paper in ("tdr", "autobalance"):
+        shutil.rmtree(project / "config/papers" / paper)
+    replace(project, "papers: [tdr, absgd, autobalance]", "papers: [absgd]", "config/config.yaml")
     return project
 
 
@@ -180,3 +184,51 @@ def test_in_an_experiment_that_is_run_a_placeholder_is_not_trained_either(absgd_
 def test_a_placeholder_is_a_method_of_the_experiment_with_a_reason(absgd_project, said, message):
     replace(absgd_project, "placeholders: { like: joint-and-on-validation-lists }", f"placeholders: {said}", LARGE)
     assert message in refusal(absgd_project)
+
+
+# --- a search and a retraining of different lengths -------------------------------------------------------------------
+
+SEARCH = {"from_epoch": 24, "search_epochs": 60, "upper_milestones": [44, 52], "search_schedule": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, None),  # though there are only 40 epochs of retraining
+        ({"upper_milestones": [44, 60]}, "upper_milestones has a milestone at epoch 60, but there are 60 epochs"),
+        ({"search_schedule": {"name": "step", "milestones": [52]}}, None),
+        ({"search_schedule": {"name": "step", "milestones": [60]}}, "search_schedule has a milestone at epoch 60"),
+        ({"search_schedule": {"name": "constant"}}, None),
+    ],
+)
+def test_what_a_search_puts_off_begins_in_the_search(changes, says):
+    options = {**card_of("autobalance").examples[0], **SEARCH, **changes}
+    spec = {"uses": "autobalance", "method_options": options, "training": {"epochs": 40}}
+    if says is None:
+        effects.check_ends(spec, "here")
+        return
+    with pytest.raises(ConfigError, match=f"here: {says}"):
+        effects.check_ends(spec, "here")
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+SAME = {("paper", "tdr", "mnist-4v9-ablation", "t_in10", "target50")}  # the point at which two grids meet
+
+
+def test_no_two_settings_train_the_same_runs():
+    """A smaller scale may take away what tells them apart; so may a setting that came along with a parent."""
+    config, found = load(ROOT), set()
+    for paper, content in config.papers.items():
+        for name, experiment in content.experiments.items():
+            for scale in ("paper", *experiment.scales):
+                settings = config.settings_of(scale, paper, name)
+                methods = config.methods_of(scale, paper, name) if scale != "paper" else experiment.methods
+                for method in methods[:3]:
+                    known = {}
+                    for setting in settings:
+                        spec = config.resolve(f"{scale}/{paper}/{name}/{setting}/{method}/seed0")
+                        first = known.setdefault(json.dumps({**spec, "setting": ""}, sort_keys=True), setting)
+                        if first != setting:
+                            found.add((scale, paper, name, first, setting))
+    assert found <= SAME

@@ -179,6 +179,12 @@ a:
     }
 
 
+def test_a_list_among_options_may_be_called_grid(node):
+    text = "m:\n  'a{x}': { grid: { x: [1, 2] }, options: { grid: { value: [{ tau: 0.5 }], source: s }, x: '{x}' } }\n"
+    values, _ = written(node(text))
+    assert values["m"]["a2"] == {"options": {"grid": [{"tau": 0.5}], "x": 2}}
+
+
 def test_what_a_grid_makes_may_be_like_something(node):
     text = "m:\n  base: { x: 1 }\n  'g{g}': { grid: { g: [0.1, 0.9] }, like: base, y: '{g}' }\n  more: { like: g0.9 }\n"
     assert written(node(text))[0]["m"]["more"] == {"x": 1, "y": 0.9}

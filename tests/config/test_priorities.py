@@ -112,6 +112,20 @@ def test_a_pattern_of_settings_means_those_that_an_extension_has(folder):
 
 
 IN_ORDER = (  # cells that stand for what they belong to, in the order of a machine with a GPU
+    "autobalance/waterbirds/linear/autobalance",
+    "autobalance/waterbirds/linear/ce_threshold",
+    "autobalance/waterbirds-trade-off/lambda0.9/autobalance",
+    "autobalance/mnist-lt/rho100/ce",
+    "autobalance/mnist-lt/rho100/delta_l",
+    "autobalance/mnist-lt/rho100/delta_l_la",
+    "autobalance/waterbirds/linear-raw/autobalance",
+    "autobalance/waterbirds/mlp/autobalance",
+    "autobalance/cifar10-lt/rho100/delta_l",
+    "autobalance/cifar10-lt/rho100/ce",
+    "autobalance/cifar10-lt/rho100/delta_l_la",
+    "autobalance/cifar100-lt/rho100/delta_l",
+    "autobalance/cifar10-lt-validation/val100/delta_l",
+    "autobalance/cifar10-lt/rho100/pda",
     "tdr/mnist-4v9/rho0.1/tdr_p",
     "tdr/mnist-4v9/rho0.1/er_ren",
     "tdr/mnist-lt/rho0.02/tdr_p",

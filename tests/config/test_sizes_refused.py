@@ -257,18 +257,54 @@ def test_what_a_method_learns_from_must_be_there(uses, split, says):
     assert said is None if says is None else str(said).startswith(f"here: {says}")
 
 
-@pytest.mark.parametrize("training", [{"evaluate_on": "validation"}, {"also_measure": ["train", "validation"]}])
-def test_what_is_trained_on_is_not_measured_as_validation(monkeypatch, training):
+BOTH_PARTS = [PlannedStage(1), PlannedStage(1, part="train+validation")]  # a search, and a retraining on all
+
+
+@pytest.mark.parametrize(
+    ("training", "stages", "refuses"),
+    [
+        ({"evaluate_on": "validation"}, BOTH_PARTS, True),
+        ({"evaluate_on": "validation"}, BOTH_PARTS[:1], False),
+        ({"also_measure": ["train", "validation"]}, BOTH_PARTS[1:], True),
+        ({"also_measure": ["train", "validation"]}, BOTH_PARTS, False),  # held out of the first stage
+        ({"also_measure": ["train"]}, BOTH_PARTS[1:], False),
+    ],
+)
+def test_what_is_trained_on_is_not_measured_as_validation(monkeypatch, training, stages, refuses):
     options = card_of("none").examples[0]
     data = {"split": {"target_size": 0, "validation_size": 10}}
     spec = {"uses": "none", "method_options": options, "training": {"epochs": 2, **training}, "data": data}
-    assert refused(checks._check_parts, spec, "here") is None
-    stages = [PlannedStage(1), PlannedStage(1, part="train+validation")]
     card = dataclasses.replace(card_of("none"), stages=lambda options, epochs: stages)
     monkeypatch.setattr(checks, "card_of", lambda method: card)
     said = refused(checks._check_parts, spec, "here")
-    assert said == f"here: {next(iter(training))} names validation, but none trains on it; measure the test set alone"
-    assert refused(checks._check_parts, {**spec, "training": {"epochs": 2, "also_measure": ["train"]}}, "here") is None
+    name = next(iter(training))
+    assert said == (
+        f"here: {name} names validation, but none trains on it; measure the test set alone" if refuses else None
+    )
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "stages", "says"),
+    [
+        (50, BOTH_PARTS, None),  # all of S in one batch, and all of S_T
+        (51, BOTH_PARTS, "batch_size is 51, but an epoch has only 40 examples"),
+        (41, BOTH_PARTS[:1], "batch_size is 41, but an epoch has only 40 examples"),
+        (20, [PlannedStage(1), PlannedStage(1, batch_size=41)], "batch_size is 41, but an epoch has only 40 examples"),
+    ],
+)
+def test_a_batch_of_all_of_s_is_all_of_a_part_in_a_stage_on_it(monkeypatch, batch_size, stages, says):
+    card = dataclasses.replace(card_of("none"), stages=lambda options, epochs: stages)
+    monkeypatch.setattr(sizes, "card_of", lambda method: card)
+    monkeypatch.setattr(sizes, "epoch_size", lambda data, stage: 50 if stage.part == "train+validation" else 40)
+    spec = {
+        "uses": "none",
+        "method_options": {},
+        "data": {"split": {"target_size": 0, "validation_size": 10}},
+        "training": {"epochs": 1, "batch_size": batch_size, "target_batch_size": 1, "drop_last": False},
+        "model": {"name": "linear"},
+    }
+    said = refused(sizes.check_batches, spec, False, "here")
+    assert said is None if says is None else str(said).startswith(f"here: {says}")
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

@@ -310,12 +310,13 @@ def test_along_nothing_every_route_gives_nothing():
 
 
 class LinearProblem:
-    """A weighted cross-entropy of m f + l, f = W x + b: 4 classes, 3 features, 11 examples, each its own m, l, w."""
+    """A weighted cross-entropy of m f + l, f = W x + b: 4 classes, 3 features, 11 examples of 2 groups, each its m, l, w."""
 
     def __init__(self):
         torch.manual_seed(3)
         self.inputs, self.labels = torch.randn(11, 3).double(), torch.randint(0, 4, (11,))
-        self.multiplier, self.offset = torch.rand(11, 4).double() + 0.2, torch.randn(11, 4).double()
+        self.groups, self.table = torch.arange(11) % 2, torch.rand(4, 2).double() + 0.2
+        self.multiplier, self.offset = self.table.T[self.groups], torch.randn(11, 4).double()
         self.weights = torch.rand(11).double()
         self.at = (torch.randn(4, 3).double(), torch.randn(4).double())
 
@@ -326,9 +327,8 @@ class LinearProblem:
 
     def hessian(self):
         logits = self.inputs @ self.at[0].T + self.at[1]
-        return linear_head.hessian(
-            self.inputs, linear_head.curvature(logits, self.multiplier, self.offset, self.weights)
-        )
+        shares = (self.multiplier * logits + self.offset).softmax(1)
+        return linear_head.hessian(self.inputs, shares, self.weights, self.table, self.groups)
 
 
 def test_the_hessian_of_a_linear_model_is_that_of_two_derivatives():

@@ -4,7 +4,7 @@ import pandas as pd
 
 from reweigh.plots import notes
 from reweigh.plots.style import data_title
-from reweigh.records.lineage import EDITIONS, STAND_INS
+from reweigh.records.lineage import EDITIONS, STAND_INS, of_data
 
 
 class Shown:
@@ -33,6 +33,13 @@ def test_a_figure_says_what_its_data_stand_in_for():
     assert notes.missing_notes(Shown(["official", "slice", "reconstruction"]), rows) == []
     elsewhere = pd.DataFrame([{**CELL, "method": "group_dro", "status": "run", "n": 2}])
     assert notes.missing_notes(Shown(["efficientnet-lite0"]), elsewhere) == []
+
+
+def test_lines_of_the_scorecard_say_it_too():
+    said = of_data(["official", "efficientnet-lite0"], "waterbirds")
+    assert said == ["data: a stand-in: EfficientNet-Lite0, 1280-d (not the paper's ResNet-18)"]
+    assert of_data(["slice", "slice", "official"], "cifar10-slice") == ["data: slice of cifar10-slice"]
+    assert of_data(["official"], "mnist") == []
 
 
 def test_every_stand_in_is_called_so_by_the_lineage():

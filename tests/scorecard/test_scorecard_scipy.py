@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
+from support import metric_arithmetic
 from support.curve_arithmetic import CurveArithmetic
+from support.metric_arithmetic import LOWER, TOLERANCES, stated
+from support.order_arithmetic import OrderArithmetic
 from support.project import ROOT
 
 from reweigh.config import files
@@ -39,16 +42,14 @@ def cell(*names: str) -> dict[int, dict[str, Any]]:
 
 def values(metric: str, *names: str) -> dict[int, float]:
     """A metric by seed, turned so that higher is better."""
-    found = {seed: known(body, metric) for seed, body in cell(*names).items()}
+    found = {seed: metric_arithmetic.turned(body, metric) for seed, body in cell(*names).items()}
     return {seed: value for seed, value in sorted(found.items()) if value is not None}
 
 
-def known(body: dict[str, Any], metric: str) -> float | None:
-    if metric not in ("equal_opportunity_gap", "worst_group_tpr"):
-        return body["metrics"].get(metric)
-    tables = np.array(body["metrics"]["group_confusion"])
-    rates = tables[:, 1, 1] / tables[:, 1].sum(1)
-    return float(rates.min()) if metric == "worst_group_tpr" else -float(np.ptp(rates))
+def printed(metric: str, *names: str) -> dict[int, float]:
+    """A metric by seed, as it is printed."""
+    found = {seed: stated(body, metric) for seed, body in cell(*names).items()}
+    return {seed: value for seed, value in sorted(found.items()) if value is not None}
 
 
 def digits(value: float | None) -> str:
@@ -65,26 +66,32 @@ def interval(sample: list[float], level: float = 0.95) -> tuple[float | None, fl
 @pytest.mark.parametrize("line", [one for one in NUMBERS if one["n"] != "0"], ids=lambda line: line["id"])
 def test_a_number_is_recomputed_from_its_records(line: dict[str, str]) -> None:
     place, metric = (line["paper"], line["experiment"], line["setting"]), line["metric"]
-    known = values(metric, *place, line["method"])
+    known = printed(metric, *place, line["method"])
     ours = list(known.values())
     low, high = interval(ours)
     assert int(line["n"]) == len(ours)
     found = [line[name] for name in ("mean", "sd", "low", "high")]
     assert found == [digits(one) for one in (np.mean(ours), scipy_stats.tstd(ours), low, high)]
     baseline = CONFIG[line["paper"]]["published"].get("baseline", "none")
-    plain = values(metric, *place, f"{baseline}_p" if line["value_set"] == "printed" else baseline)
+    plain = printed(metric, *place, f"{baseline}_p" if line["value_set"] == "printed" else baseline)
     gains = [known[seed] - plain[seed] for seed in known if seed in plain] if known != plain else []
     expected = [np.mean(gains), *interval(gains)] if gains else [None] * 3
     assert [line[name] for name in ("gain", "gain_low", "gain_high")] == [digits(one) for one in expected]
-    if line["verdict"] != "not judged":
+    if line["verdict"] == "not comparable":
+        stand_ins = CONFIG[line["paper"]]["published"]["stand_ins"]
+        raw = [file["edition"] for body in cell(*place, line["method"]).values() for file in body["raw"]]
+        assert set(raw) & set(stand_ins) and not line["difference"]
+    elif line["verdict"] != "not judged":
         published, sd = float(line["published"]), float(line["published_sd"] or 0)
         assert line["difference"] == digits(np.mean(ours) - published)
-        assert metric in ("test_accuracy", "minority_recall")  # of which more is better
+        assert metric in ("test_accuracy", "minority_recall", *LOWER)  # else: is more better, or less?
         predicted = [np.array(body["metrics"]["confusion"]).sum(0) for body in cell(*place, line["method"]).values()]
         if all((counts > 0).sum() <= 1 for counts in predicted):
             assert line["verdict"] == "degenerate"
         elif line["verdict"] != "degenerate":  # it may also not have moved: a matter of curves
-            assert line["verdict"] == rule(published, max(0.01, sd), ours)
+            sign = -1 if metric in LOWER else 1
+            tau = max(TOLERANCES.get(metric, 0.01), sd)
+            assert line["verdict"] == rule(sign * published, tau, [sign * value for value in ours])
 
 
 def rule(published: float, tau: float, sample: list[float]) -> str:
@@ -145,12 +152,7 @@ def step_of(metric: str, *names: str) -> float:
     """The coarsest step of a metric among a cell's runs."""
     steps = [0.0]
     for body in (one for one in cell(*names).values() if one["status"] == "finished"):
-        table = np.array(body["metrics"]["confusion"])
-        of = {"minority_recall": table[0].sum(), "minority_precision": table[:, 0].sum()}.get(metric, table.sum())
-        steps.append(1 / of if of else 0.0)
-        if metric in ("equal_opportunity_gap", "worst_group_tpr"):
-            each = [1 / sum(group[1]) for group in body["metrics"]["group_confusion"]]
-            steps[-1] = max(each) if metric == "worst_group_tpr" else math.hypot(*each)
+        steps.append(metric_arithmetic.step(body, metric))
     return max(steps)
 
 
@@ -238,8 +240,10 @@ def weights_not_inverse_frequency(claim: dict[str, Any], settings: list[str], fo
 
 
 WRITTEN = (greater, greater_on_average, smaller_spread, costs_more, weights_not_inverse_frequency)
-POSSIBLE = {"weights_near_equal": (0.0, 0.5), "collapses_less": (-1.0, 1.0)}  # of two classes; a difference of shares
+POSSIBLE = {"weights_near_equal": (0.0, 0.5)}  # of two classes
+POSSIBLE |= dict.fromkeys(("collapses_less", "dominates", "follows_frequency"), (-1.0, 1.0))
 ARITHMETIC = {one.__name__: one for one in WRITTEN} | CurveArithmetic(RESULTS, cell, t_test).of()
+ARITHMETIC |= OrderArithmetic(RESULTS, cell, values, step_of, t_test, degenerate).of()
 
 
 def expected_claims(paper: str) -> dict[str, tuple[Side, float | None, float | None, bool]]:
@@ -326,5 +330,6 @@ def test_the_text_counts_the_lines_of_the_csv() -> None:
 def test_the_csv_has_a_word_in_every_line_and_no_line_for_all() -> None:
     assert {line["kind"] for line in LINES} == {"number", "claim"}
     words = {"replicated", "better", "worse", "inconclusive", "degenerate", "not run", "not reported", "not judged"}
+    words |= {"not comparable"}
     words |= {"holds", "fails"}
     assert {line["verdict"] for line in LINES} <= words

@@ -99,13 +99,13 @@ def _in_use(config: Config, paper: str, rule: Tuned) -> dict[str, list[Any]]:
 
 
 def _options(config: Config, cell: CellName) -> dict[str, Any]:
-    """The options of a method, which are those of any seed."""
-    options: dict[str, Any] = config.resolve(str(cell.run(0)))["method_options"]
-    return options
+    """The options of a method, which are those of any seed, and its training block as `training`."""
+    spec = config.resolve(str(cell.run(0)))
+    return {"training": spec["training"], **spec["method_options"]}
 
 
 def _option(options: dict[str, Any], name: str) -> Any:
-    """The value of an option; `loss.alpha` is the option `alpha` of the option `loss`."""
+    """The value of an option; `loss.alpha` is the option `alpha` of the option `loss`, `training.epochs` of its training."""
     value: Any = options
     for part in name.split("."):
         value = lookup("option", part, value)

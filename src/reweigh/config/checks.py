@@ -181,8 +181,12 @@ def _check_parts(spec: dict[str, Any], where: str) -> None:
         trouble = "it is in the training set already (target_inside)" if split["target_size"] else "target_size is 0"
         raise ConfigError(f"{where}: {spec['uses']} adds the target set to the training set, but {trouble}")
     trained_on = "train+validation" in parts
-    for key, says in (("evaluate_on", [training.get("evaluate_on")]), ("also_measure", training.get("also_measure"))):
-        if trained_on and "validation" in (says or ()):
+    always = parts == {"train+validation"}  # what is held out of one stage says something there, beside the test set
+    for key, says, refused in (
+        ("evaluate_on", [training.get("evaluate_on")], trained_on),
+        ("also_measure", training.get("also_measure"), always),
+    ):
+        if refused and "validation" in (says or ()):
             raise ConfigError(
                 f"{where}: {key} names validation, but {spec['uses']} trains on it; measure the test set alone"
             )

@@ -24,7 +24,14 @@ def check_ends(spec: Mapping[str, Any], where: str) -> None:
     prefix = card.prefix(options)
     own = stages[prefix.stages :] if prefix else stages
     longest = max((stage.epochs for stage in own), default=0)
-    drops = [(key, value, training["epochs"]) for key, value in options.items() if key.endswith("_milestones")]
+    drops = [
+        (key, value, options["search_epochs"] if key.startswith("upper_") else training["epochs"])
+        for key, value in options.items()
+        if key.endswith("_milestones")
+    ]
+    if "search_schedule" in options:  # null: that of the training block, whose later milestones it does not reach
+        own_schedule = options["search_schedule"] or {}
+        drops.append(("search_schedule", own_schedule.get("milestones"), options["search_epochs"]))
     if second := options.get("second_stage"):
         drops.append(("second_stage.schedule", second["schedule"].get("milestones"), second["epochs"]))
     for path, epoch in _begins(options):

@@ -41,8 +41,8 @@ def without_grids(node: Node) -> Node:
 
 def _combined(key: str, node: Node) -> list[tuple[str, Node]]:
     """One entry for each combination of its grid; the entry itself if it has none."""
-    if not node.is_block or "grid" not in node.value:
-        return [(key, node)]
+    if not node.is_block or "grid" not in node.value or isinstance(node.value["grid"].value, list):
+        return [(key, node)]  # a list of that name is an option of a method
     body, axes = dict(node.value), node.value["grid"]
     del body["grid"]
     if not axes.is_block or not axes.value or any(not isinstance(one.value, list) for one in axes.value.values()):
@@ -67,7 +67,7 @@ def _filled(node: Node, fields: Mapping[str, Any]) -> Node:
         value = {}
         for key, child in node.value.items():
             inner = child.value["grid"].value if child.is_block and "grid" in child.value else {}
-            known = {**fields, **{name: f"{{{name}}}" for name in inner}}
+            known = {**fields, **{name: f"{{{name}}}" for name in inner if isinstance(inner, dict)}}
             value[str(_filled_text(key, known, node))] = _filled(child, known)
     elif isinstance(value, list):
         value = [_filled(child, fields) for child in value]

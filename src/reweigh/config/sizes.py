@@ -149,12 +149,16 @@ def check_batches(spec: dict[str, Any], batch_norm: bool, where: str) -> None:
             f"{where}: target_batch_size is {training['target_batch_size']}, but target_size only "
             f"{split['target_size']}; lower it"
         )
-    for stage in card_of(spec["uses"]).stages(spec["method_options"], training["epochs"]):
-        examples = epoch_size(spec["data"], stage) if stage.epochs else None
-        if examples is None:
-            continue
+    stages = [
+        (stage, examples)
+        for stage in card_of(spec["uses"]).stages(spec["method_options"], training["epochs"])
+        if stage.epochs and (examples := epoch_size(spec["data"], stage)) is not None
+    ]
+    # All of what one stage trains on, in one batch, is all of a smaller part in another; what no stage fills is a slip.
+    filled = max((examples for stage, examples in stages if stage.batch_size is None), default=0)
+    for stage, examples in stages:
         size = stage.batch_size or training["batch_size"]
-        if size > examples:
+        if size > examples and (stage.batch_size or size > filled):
             raise ConfigError(f"{where}: batch_size is {size}, but an epoch has only {examples} examples; lower it")
         last = size if training["drop_last"] else examples % size or size
         if last == 1 and batch_norm and stage.train == "all":

@@ -1,36 +1,41 @@
-"""The exact Hessian of a loss over a linear model, and the exact solve with it.
+"""The exact Hessian of a weighted cross-entropy over a linear model, and the exact solve with it.
 
-For logits f = W x + b the second derivative of Σ_i ℓ_i(f_i) is, with x̃ = (x, 1) and S_i = ∂²ℓ_i/∂f² (K, K),
+For logits f = W x + b, z = m f + l, p = softmax(z) and x̃ = (x, 1) the second derivative of Σ_i w_i ℓ_i is
 
-    H[(k, ·), (k', ·)] = Σ_i S_i[k, k'] x̃_i x̃_iᵀ,        K (F + 1) rows: 2,562 for two classes of 1,280 features
+    H[k, k'] = Σ_i w_i m_k m_k' (δ_kk' p_k − p_k p_k') x̃_i x̃_iᵀ,     K (F + 1) rows: 2,562 for 2 classes, 1,280 features
 
-so that (H + δ I)⁻¹ v is one Cholesky factorisation: what a truncated series stands for. S of a cross-entropy of m f + l
-is w m mᵀ ∘ (diag p − p pᵀ), p = softmax(m f + l) (`curvature`). In float64.
+so that (H + δ I)⁻¹ v is one Cholesky factorisation: what a truncated series stands for. As the rows of diag p − p pᵀ
+sum to 0, the sums over pairs of classes give those of single ones; with a multiplier for each group they are taken
+group by group, before it comes in. In float64. This alone of all hypergradients waits for values of tensors, so that its
+steps are not captured on a GPU (REWEIGH_EAGER=autobalance).
 """
 
 import torch
 
 
-def curvature(
-    logits: torch.Tensor, multiplier: torch.Tensor, offset: torch.Tensor, weights: torch.Tensor
+def hessian(
+    inputs: torch.Tensor, shares: torch.Tensor, weights: torch.Tensor, multiplier: torch.Tensor, groups: torch.Tensor
 ) -> torch.Tensor:
-    """S_i of w_i · cross-entropy of m f + l. logits, multiplier, offset (B, K) or (K,), weights (B,) -> (B, K, K)."""
-    multiplier = multiplier.expand_as(logits)
-    shares = (multiplier * logits + offset).softmax(1)
-    inner = torch.diag_embed(shares) - shares[:, :, None] * shares[:, None, :]
-    return weights[:, None, None] * multiplier[:, :, None] * multiplier[:, None, :] * inner
+    """H by (W, b), row by row of (W | b). -> float64 (K (F + 1), K (F + 1)).
 
-
-def hessian(inputs: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """H by (W, b), row by row of (W | b). inputs (B, F), second = S (B, K, K) -> float64 (K (F + 1), K (F + 1))."""
-    count, classes, _ = second.shape
-    extended = torch.cat((inputs.double(), torch.ones(count, 1, dtype=torch.float64, device=inputs.device)), 1)
-    size = extended.shape[1]
-    result = torch.empty(classes, size, classes, size, dtype=torch.float64, device=inputs.device)
-    for k in range(classes):
-        for other in range(k, classes):
-            block = extended.T @ (second[:, k, other, None].double() * extended)
-            result[k, :, other], result[other, :, k] = block, block.T
+    inputs (B, F); shares, p, (B, K); weights (B,); multiplier (K, G), that of an example being the column of its group,
+    int64 (B,).
+    """
+    extended = torch.cat((inputs.double(), torch.ones_like(inputs[:, :1], dtype=torch.float64)), 1)
+    classes, size = shares.shape[1], extended.shape[1]
+    result = torch.zeros(classes, size, classes, size, dtype=torch.float64, device=inputs.device)
+    for group, column in enumerate(multiplier.double().T):
+        own = weights.double() * (groups == group)
+        rows = own.nonzero()[:, 0]
+        taken = extended[rows]
+        for k in range(classes):
+            for other in range(k + 1, classes):
+                pair = own[rows] * shares[rows, k].double() * shares[rows, other].double()
+                block = taken.T @ (pair[:, None] * taken)
+                result[k, :, other] -= column[k] * column[other] * block
+                result[other, :, k] -= column[k] * column[other] * block
+                result[k, :, k] += column[k].square() * block
+                result[other, :, other] += column[other].square() * block
     return result.view(classes * size, classes * size)
 
 

@@ -263,10 +263,12 @@ class Method(thresholded.Method):
 
     def _hessian(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """H of a linear model on a batch."""
-        multiplier, offset = self.design.columns(batch, self.multiplier, self.offset)
+        seen = parametric.adjusted(model(batch.inputs), *self.design.columns(batch, self.multiplier, self.offset))
         weights = self.design.weights(batch, self.options["weights"])
-        second = linear_head.curvature(model(batch.inputs), multiplier, offset, weights)
-        return linear_head.hessian(batch.inputs, second)
+        multiplier, groups = self.multiplier[:, None], torch.zeros_like(batch.labels)
+        if self.design.groups:
+            multiplier, groups = self.multiplier, batch.groups % self.design.groups
+        return linear_head.hessian(batch.inputs, seen.softmax(1), weights, multiplier, groups)
 
     def _batches(self, stream: Stream) -> list[Batch]:
         """What a stream stands at, in batches of one step's size."""

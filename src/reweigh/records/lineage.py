@@ -6,6 +6,7 @@
 `explain`, the scorecard's page and the crate use it. It imports no library but the standard one.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ EDITIONS = {
     **{name: f"a stand-in: {text}" for name, text in STAND_INS.items()},
 }
 COSTS = ("energy_joules", "gpu_seconds", "peak_bytes")  # of a run, if its record has them
+
+
+def of_data(editions: Iterable[str], dataset: str | None) -> list[str]:
+    """What a reader must know of the data of some runs, by their editions: nothing of the official files.
+
+    >>> of_data(["official", "slice"], "cifar10")
+    ['data: slice of cifar10']
+    """
+    others = sorted(set(editions) - {"official"})
+    return [f"data: {EDITIONS[name] if name in STAND_INS else f'{name} of {dataset}'}" for name in others]
 
 
 def facts(body: dict[str, Any], metric: str | None = None, epoch: float | None = None) -> dict[str, Any]:

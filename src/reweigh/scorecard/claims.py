@@ -12,6 +12,7 @@ from reweigh import stats
 from reweigh.analysis.degenerate import counted
 from reweigh.analysis.tables import fingerprint, join_runs, why_not
 from reweigh.config.grid import Config
+from reweigh.records import lineage
 from reweigh.scorecard.claim_tests import COSTS, DIFFERENCES, compared, correlations, cost_pairs
 from reweigh.scorecard.evidence import Evidence
 from reweigh.scorecard.text import DEGENERATE
@@ -172,8 +173,8 @@ def stand_ins(
     config: Config, paper: str, experiment: str, runs: pd.DataFrame, records: dict[str, dict[str, Any]]
 ) -> list[str]:
     """Which data of these runs are not the official ones."""
-    editions = {file["edition"] for run in runs["run"] for file in records[run]["raw"]} - {"official"}
-    return [f"data: {edition} of {config.experiment(paper, experiment).dataset}" for edition in sorted(editions)]
+    editions = (file["edition"] for run in runs["run"] for file in records[run]["raw"])
+    return lineage.of_data(editions, config.experiment(paper, experiment).dataset)
 
 
 def _effect(effect: float | None, sign: str) -> str:

@@ -185,7 +185,10 @@ def _gaps() -> str:
 
 def _spreads(config: Config) -> str:
     frame = spreads(config)
-    rows = [[kind, str(count), *(f"{sd:.2f}" for sd in sds)] for kind, count, *sds in frame.itertuples(index=False)]
+    rows = [
+        [kind, str(count), *(f"{sd:.2f}" if count else "–" for sd in sds)]
+        for kind, count, *sds in frame.itertuples(index=False)
+    ]
     return table([*frame.columns], rows)
 
 

@@ -11,6 +11,7 @@ from reweigh.analysis.resolution import resolution
 from reweigh.analysis.rows import results, summary_row
 from reweigh.analysis.tables import why_not
 from reweigh.config.grid import Config
+from reweigh.records import lineage
 
 NOT_COMPARABLE = "not comparable"  # the verdict on a number whose runs are on data that stand in for the paper's
 
@@ -170,9 +171,8 @@ def _notes(
         notes.append(f"{len(cell)} of {expected} seeds")
     if lost := counted(cell):
         notes.append(lost)
-    editions = {file["edition"] for run in cell["run"] for file in records[run]["raw"]} - {"official"}
-    notes += [f"data: {edition} of {config.experiment(paper, names[0]).dataset}" for edition in sorted(editions)]
-    return notes
+    editions = (file["edition"] for run in cell["run"] for file in records[run]["raw"])
+    return notes + lineage.of_data(editions, config.experiment(paper, names[0]).dataset)
 
 
 def _trivial(runs: pd.DataFrame, experiment: str, setting: str, metric: str) -> list[str]:

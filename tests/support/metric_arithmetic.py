@@ -1,0 +1,79 @@
+"""What metrics come to, and in which steps they are known, from raw records with numpy alone."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+Body = dict[str, Any]
+OF_CELLS = ("group_balanced_error", "worst_class_group_error", "deo_error", "standard_error_train_shares")
+LOWER = (*OF_CELLS, "equal_opportunity_gap", "balanced_error")  # metrics of which less is better
+TOLERANCES = {"deo_error": 0.04, "equal_opportunity_gap": 0.02}  # else a point
+
+
+def turned(body: Body, metric: str) -> float | None:
+    """A metric of a record, turned so that higher is better."""
+    value = stated(body, metric)
+    return -value if metric in LOWER and value is not None else value
+
+
+def stated(body: Body, metric: str) -> float | None:
+    """A metric as it is printed."""
+    found = body["metrics"]
+    if body["status"] != "finished":
+        return None
+    if metric == "balanced_error":
+        return 1 - found["balanced_accuracy"]
+    if metric == "tail_recall":
+        return float(np.mean([found["per_class_accuracy"][label] for label in rare(body)]))
+    if metric in ("equal_opportunity_gap", "worst_group_tpr"):
+        tables = np.array(found["group_confusion"])
+        rates = tables[:, 1, 1] / tables[:, 1].sum(1)
+        return float(rates.min() if metric == "worst_group_tpr" else np.ptp(rates))
+    if metric not in OF_CELLS:
+        return found.get(metric)
+    errors, _, shares = cells(body)
+    if metric == "group_balanced_error":
+        return float(errors.mean())
+    if metric == "worst_class_group_error":
+        return float(errors.max())
+    if metric == "standard_error_train_shares":
+        return float(errors @ shares)
+    return float(abs(errors[0] - errors[1]) + abs(errors[2] - errors[3]))
+
+
+def cells(body: Body) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Errors, test examples and training shares of the four cells of class and place."""
+    tables = np.array(body["metrics"]["group_confusion"])
+    label = [0, 0, 1, 1]
+    assert [int(np.flatnonzero(table.sum(1))[0]) for table in tables] == label
+    sizes = np.array([table[own].sum() for table, own in zip(tables, label, strict=True)])
+    right = np.array([table[own, own] for table, own in zip(tables, label, strict=True)])
+    trained = np.add(body["group_sizes"]["train"], body["group_sizes"]["validation"])
+    return 1 - right / sizes, sizes, trained / trained.sum()
+
+
+def rare(body: Body) -> list[int]:
+    sizes = body["split"]["sizes"]["train"]
+    return np.argsort(sizes, kind="stable")[: len(sizes) // 2].tolist()
+
+
+def step(body: Body, metric: str) -> float:
+    """The step in which a metric of one run is known."""
+    table = np.array(body["metrics"]["confusion"])
+    if metric in ("balanced_accuracy", "balanced_error"):
+        return math.hypot(*(1 / table.sum(1))) / len(table)
+    if metric == "tail_recall":
+        return math.hypot(*(1 / table.sum(1)[rare(body)])) / len(rare(body))
+    if metric in ("equal_opportunity_gap", "worst_group_tpr"):
+        each = [1 / sum(group[1]) for group in body["metrics"]["group_confusion"]]
+        return max(each) if metric == "worst_group_tpr" else math.hypot(*each)
+    if metric in OF_CELLS:
+        _, sizes, shares = cells(body)
+        if metric == "worst_class_group_error":
+            return float(max(1 / sizes))
+        if metric == "standard_error_train_shares":
+            return math.hypot(*(shares / sizes))
+        return math.hypot(*(1 / sizes)) / (4 if metric == "group_balanced_error" else 1)
+    of = {"minority_recall": table[0].sum(), "minority_precision": table[:, 0].sum()}.get(metric, table.sum())
+    return 1 / of if of else 0.0
