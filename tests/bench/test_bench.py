@@ -70,6 +70,16 @@ def test_a_block_gives_milliseconds_a_step(clock):
     assert Bench(CPU, 2, print).timed(lambda: clock(0.04), steps=4)() == pytest.approx(10)
 
 
+def test_time_of_the_processor_leaves_out_what_others_take(clock, monkeypatch):
+    """On a GPU it would be that of the host."""
+    spent = iter([1.0, 1.01])
+    monkeypatch.setattr(measure.time, "process_time", lambda: next(spent))
+    assert Bench(CPU, 2, print, of_processor=True).timed(lambda: clock(0.04))() == pytest.approx(10)
+    monkeypatch.setattr(measure, "wait", lambda device: None)
+    on_gpu = Bench(torch.device("cuda"), 2, print, of_processor=True)
+    assert on_gpu.timed(lambda: clock(0.04))() == pytest.approx(40)
+
+
 PEAKS = """
 import torch
 from reweigh.bench.measure import Bench
@@ -264,6 +274,9 @@ def test_a_turn_of_a_method_that_learns_now_and_then_is_a_whole_cycle(small, mon
     groups.steps(small)
     taken = [steps for run, steps in turns if run.spec["uses"] == "autobalance"]
     assert taken == [20, 20] and all(run.course.steps_per_epoch >= 60 for run, _ in turns)
+    searches = [run for run, _ in turns if run.spec["uses"] == "autobalance"]
+    assert all(run.course.steps > 10**6 for run in searches)  # however many rounds, none sees the retraining
+    assert {run.method.options["batches"] for run in searches} == {make.HELD_OUT}
     each_turn = 1 + small.rounds  # the first is not timed
     assert sum("outer" in program for program in counted) == 2 * each_turn
     assert len(counted) == 2 * each_turn * 20
@@ -353,6 +366,20 @@ def test_the_table_names_machine_groups_and_contenders():
         "why",
     ):
         assert text in said
+
+
+def test_the_whole_table_has_memory_and_note_in_its_last_column():
+    rows = [
+        line(contender="plain step"),
+        line(group="products, LeNet, B = 128", peak_mebibytes=12.34, note="exact"),
+        line(group="app, LeNet", note="why"),
+        line(group="app, LeNet", peak_mebibytes=0.5),
+    ]
+    assert [row.split(" | ", 4)[2:] for row in table.whole_table(rows).splitlines()[2:]] == [
+        ["LeNet, B = 128", "1.5 × (1.25 to 1.75)", "12.3 MiB; exact |"],
+        ["LeNet", "1.5 × (1.25 to 1.75)", "why |"],
+        ["LeNet", "1.5 × (1.25 to 1.75)", "0.5 MiB |"],
+    ]
 
 
 def test_the_figure_has_a_dot_for_every_ratio_to_something_else(tmp_path, monkeypatch):
