@@ -78,6 +78,11 @@ def filled(config: Config, template: str, lines: pd.DataFrame = LINES) -> str:
         ("measured('cost', 'LeNet; B', 'double')", "3.2"),
         ("ended('mnist-4v9', 'rho0.005', 'tdr')", "{'runs': 4, 'lost': 2, 'diverged': 1, 'one_class': 1}"),
         ("ended('mnist-4v9', '*', 'tdr').runs", "4"),
+        ("now('ratio')", "`fails`"),
+        ("told('difference')", "`holds`, −20.6 points (−44.7 to +3.5, n = 5)"),
+        ("told('unknown')", "`not run`"),
+        ("run('mnist-4v9', 'rho0.005', 'tdr')", "3"),  # of four, one of which diverged
+        ("run('mnist-4v9', 'rho0.005', 'er')", "0"),
     ],
 )
 def test_a_look_up_gives_what_was_worked_out_by_hand(project: Config, asked: str, told: str) -> None:

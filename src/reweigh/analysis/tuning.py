@@ -105,7 +105,7 @@ def _options(config: Config, cell: CellName) -> dict[str, Any]:
 
 
 def _option(options: dict[str, Any], name: str) -> Any:
-    """The value of an option; `loss.alpha` is the option `alpha` of the option `loss`, `training.epochs` of its training."""
+    """The value of an option; `loss.alpha` is one of the option `loss`, `training.epochs` one of the training block."""
     value: Any = options
     for part in name.split("."):
         value = lookup("option", part, value)

@@ -344,7 +344,8 @@ class Tuned(Frozen):
     """How options are chosen: from the setting of `experiment` (all of `over`) at which `method` has the best `metric`.
 
     The mean over seeds at the last epoch, on held-out training data; of equals the first. `takes` names options,
-    `loss.alpha` inside others, `training.learning_rate` in the training block. `reweigh tune` prints the choice beside what is in use; nothing is changed by it.
+    `loss.alpha` inside others, `training.learning_rate` in the training block. `reweigh tune` prints the choice beside
+    what is in use; nothing is changed by it.
     """
 
     experiment: Name

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from reweigh import metrics
 from reweigh.analysis.rows import NUMBERS, Row, cell_names, summary_row
@@ -17,8 +18,8 @@ from reweigh.analysis.tables import Material
 from reweigh.config.cards import Look
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
-from reweigh.plots.panels import LETTERS
-from reweigh.plots.style import MUTED, Legend, empty, entry_of, finish, letter, look_in, sheet
+from reweigh.plots.panels import LETTERS, looks_in
+from reweigh.plots.style import MUTED, Legend, empty, entry_of, finish, letter, sheet
 
 CONTROL = "_threshold"
 DASHED = (0, (3, 1.5))
@@ -54,6 +55,7 @@ def draw(material: Material, rows: pd.DataFrame, across: str, up: Sequence[str],
             _series(axes, mine, across, metric, looks[str(method)])
         axes.set_xlabel(metrics.of(across).label)
         axes.set_ylabel(metrics.of(metric).label)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.grid(axis="x")
         letter(axes, LETTERS[place])
         if not (shown["n"] > 0).any():
@@ -70,11 +72,13 @@ def draw(material: Material, rows: pd.DataFrame, across: str, up: Sequence[str],
 def looks_of(material: Material, methods: Sequence[str]) -> dict[str, Look]:
     """The looks of methods; those of controls are their methods', hollow."""
     known = material.config.paper(material.paper).methods
+    bases = [base if (base := method.removesuffix(CONTROL)) in known else method for method in methods]
+    own = looks_in(material, list(dict.fromkeys(bases)))
     looks = {}
     for method in methods:
         base = method.removesuffix(CONTROL)
         controls = method != base and base in known
-        looks[method] = look_in(material, base)._replace(hollow=True) if controls else look_in(material, method)
+        looks[method] = own[base]._replace(hollow=True) if controls else own[method]
     return looks
 
 
@@ -89,14 +93,14 @@ def _series(axes: Axes, rows: pd.DataFrame, across: str, up: str, look: Look) ->
     axes.plot(x["mean"], y["mean"], alpha=0.7, zorder=2, **line)
     face = "white" if look.hollow else look.colour
     style: dict[str, Any] = {"marker": look.marker, "markerfacecolor": face, "markeredgecolor": look.colour}
-    axes.plot(x["mean"], y["mean"], linestyle="none", markersize=4, markeredgewidth=0.9, zorder=4, **style)
+    axes.plot(x["mean"], y["mean"], linestyle="", markersize=4, markeredgewidth=0.9, zorder=4, **style)
     for side, place in ((x, "xerr"), (y, "yerr")):
         low, high = side["low"].clip(lower=0), side["high"]
         bars = np.array([side["mean"] - low, high - side["mean"]]).clip(0)
         known = np.isfinite(bars).all(0)
         if known.any():
             bar: dict[str, Any] = {place: bars[:, known], "ecolor": look.colour, "elinewidth": 0.7, "alpha": 0.45}
-            axes.errorbar(x["mean"][known], y["mean"][known], fmt="none", zorder=1, **bar)
+            axes.errorbar(x["mean"][known], y["mean"][known], fmt=" ", zorder=1, **bar)
     for at in (0, -1) if len(settings) > 1 else (0,):
         words: dict[str, Any] = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": 5.5, "color": MUTED}
         axes.annotate(rows[rows["setting"] == settings[at]]["value"].iloc[0].rpartition(" = ")[2],

@@ -99,6 +99,15 @@ class Facts:
         self.check(found == expected, f"it says that {claim} is {expected!r}; it is {found!r}")
         return expected
 
+    def now(self, claim: str) -> str:
+        """The verdict on a claim as it is, for a sentence that is right whatever it says."""
+        return f"`{self._claim(claim)['verdict']}`"
+
+    def told(self, claim: str, sign: int = 1) -> str:
+        """The same, with the effect in points where there is one."""
+        known = not pd.isna(self._claim(claim)["effect"])
+        return f"{self.now(claim)}, {self.points(claim, sign)}" if known else self.now(claim)
+
     def check(self, holds: bool, what: str) -> str:
         """Nothing, if what a sentence assumes is so."""
         if not holds:
@@ -228,6 +237,11 @@ class Facts:
             found = [row for row in csv.DictReader(lines) if group in row["group"] and row["contender"] == contender]
         self.check(bool(found), f"results/bench/{file}.csv has no {contender!r} of {group!r}")
         return f"{float(found[0]['ratio']):.3g}"
+
+    def run(self, experiment: str, setting: str, method: str) -> int:
+        """How many finished runs a cell has; 0 where it was not run."""
+        place = self._root / f"results/{SCALE}/{self._paper}/{experiment}/{setting}/{method}"
+        return sum(record.read(path)["status"] == "finished" for path in sorted(place.glob("seed*.json")))
 
     def _records(self, experiment: str, setting: str, method: str) -> list[dict[str, Any]]:
         folder = f"results/{SCALE}/{self._paper}/{experiment}"

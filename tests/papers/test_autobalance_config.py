@@ -1,0 +1,193 @@
+"""AutoBalance's config: its grid, where its published numbers belong, sizes, and what paper and code have otherwise."""
+
+import csv
+
+import pytest
+from support.project import ROOT
+
+from reweigh.config.cards import PlannedStage
+from reweigh.config.sizes import stage_sizes, training_sizes
+
+BOTH = PlannedStage(1, part="train+validation")
+
+
+@pytest.fixture(scope="module")
+def extended(config):
+    return config.with_options(extensions=True)
+
+
+@pytest.fixture(scope="module")
+def numbers(config):
+    """The published numbers."""
+    with (ROOT / config.paper("autobalance").published.file).open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def spec(config, cell):
+    return config.resolve(f"paper/autobalance/{cell}/seed0")
+
+
+def options(config, cell):
+    return spec(config, cell)["method_options"]
+
+
+# --- the grid ---
+
+
+def test_the_grid_at_scale_paper(config, extended):
+    def count(name, of=config):
+        return len(of.runs("paper", "autobalance", name))
+
+    assert count("cifar10-lt") == count("cifar100-lt") == 12 * 3  # nine rows of Table 1, three more of Table 2
+    assert count("waterbirds") == 4 * 7 * 10  # heads and features, rows of Table 3, seeds
+    assert count("waterbirds-trade-off") == 11 * 4 * 5
+    assert count("cifar10-lt-axes", extended) == 3 * 2 * 2 * 2 * 3
+    assert count("mnist-lt-tau", extended) == 7 * 5
+    assert not any("/mnist-lt" in run for run in config.runs("paper", "autobalance"))  # not in the paper
+
+
+def test_every_published_number_has_its_place(config, numbers):
+    published = config.paper("autobalance").published
+    assert len(numbers) == 72
+    targets = [published.target(row) for row in numbers]
+    assert None not in targets
+    # A row of Table 1 stands in Table 2 again, on three sets; the range of the run time has one run and three metrics.
+    assert len(set(targets)) == 72 - 3
+    by_experiment = {name: sum(target[0] == name for target in targets) for name in {target[0] for target in targets}}
+    assert by_experiment == {
+        "cifar10-lt": 9 + 4 + 3,
+        "cifar100-lt": 9 + 4,
+        "imagenet-lt": 9 + 4,
+        "inaturalist": 9,
+        "waterbirds": 21,
+    }
+
+
+def test_the_stand_in_features_cannot_be_held_against_table_3(config):
+    published = config.paper("autobalance").published
+    for edition in ("efficientnet-lite0", "efficientnet-lite0-256"):
+        assert "ResNet-18" in published.not_comparable([edition])
+    assert published.not_comparable(["official"]) is None
+
+
+# --- data ---
+
+
+@pytest.mark.parametrize(
+    ("cell", "kept", "whole"),
+    [
+        ("cifar10-lt/rho100/delta_l", [4000, 2398, 1438, 862, 517, 310, 186, 112, 67, 41], 9931 + 2487),
+        ("cifar100-lt/rho100/delta_l", 8719, 8719 + 2180),
+        ("mnist-lt/rho100/delta_l", 10763, 13449),
+        ("waterbirds/linear/autobalance", 2398, 4795),
+    ],
+)
+def test_sizes(config, cell, kept, whole):
+    data = spec(config, cell)["data"]
+    sizes = training_sizes(data)
+    assert sum(stage_sizes(data, BOTH)) == whole
+    assert sizes == kept if isinstance(kept, list) else sum(sizes) == kept
+
+
+def test_s_t_is_the_same_for_every_size_of_s_v(config):
+    for name, settings in (
+        ("cifar10-lt-validation", ("val100", "val500", "val1000")),
+        ("mnist-lt-validation", ("val108", "val542", "val1084")),
+    ):
+        data = [spec(config, f"{name}/{setting}/delta_l")["data"] for setting in settings]
+        assert len({tuple(training_sizes(one)) for one in data}) == 1
+        held_out = [sum(stage_sizes(one, BOTH)) - sum(training_sizes(one)) for one in data]
+        assert held_out == sorted(set(held_out))
+    largest, whole = (
+        spec(config, cell) for cell in ("cifar10-lt-validation/val1000/delta_l", "cifar10-lt/rho100/delta_l")
+    )
+    assert (largest["data"], largest["method_options"]) == (whole["data"], whole["method_options"])
+
+
+# --- methods ---
+
+
+def test_delta_and_l_have_what_the_paper_prints(config):
+    found, training = (
+        options(config, "cifar10-lt/rho100/delta_l"),
+        spec(config, "cifar10-lt/rho100/delta_l")["training"],
+    )
+    assert (found["upper_learning_rate"], found["coast"], found["weights"], found["expand"]) == (
+        0.05,
+        False,
+        "inverse",
+        "piecewise",
+    )
+    assert (found["search_epochs"], found["from_epoch"], training["epochs"]) == (300, 120, 300)
+    assert training["schedule"]["milestones"] == found["upper_milestones"] == [220, 260]
+    assert (found["outer_every"], found["batches"], found["terms"], found["neumann_step"]) == (
+        20,
+        10,
+        5,
+        1.0,
+    )  # the code's
+    sizes = [options(config, f"{name}/rho100/delta_l")["cluster_size"] for name in ("cifar10-lt", "cifar100-lt")]
+    assert sizes == [1, 10] and options(config, "imagenet-lt/rho256/delta_l")["cluster_size"] == 20
+    assert options(config, "inaturalist/rho500/delta_l")["cluster_size"] == 40
+
+
+DIFFERENCES = {  # what each variant has otherwise than what it is a variant of
+    ("tau_inverse", "tau"): {"start", "weights"},
+    ("tau", "delta_l"): {"design", "start", "weights"},
+    ("delta_l_la", "delta_l"): {"start", "weights"},
+    ("delta_l_every", "delta_l"): {"outer_every", "order", "batches"},
+    ("delta_l_auto", "delta_l"): {"neumann_step"},
+    ("delta_l_small", "delta_l"): {"neumann_step"},
+    ("delta_l_cg", "delta_l"): {"solver", "damping"},
+    ("pda_delta_l", "delta_l"): {"augmentation"},
+    ("pda", "madao"): {"augmentation"},
+    ("delta_l_code", "delta_l"): {
+        "weights", "search_epochs", "take", "upper_learning_rate", "upper_warmup_epochs", "coast", "search_schedule",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pair", DIFFERENCES, ids="-".join)
+def test_a_variant_differs_in_what_it_is_named_for(config, pair):
+    one, other = (options(config, f"cifar10-lt/rho100/{name}") for name in pair)
+    assert {name for name in one if one[name] != other[name]} == DIFFERENCES[pair]
+
+
+def test_the_codes_values_by_data_set(config):
+    small, large = (options(config, f"{name}/rho100/delta_l_code") for name in ("cifar10-lt", "cifar100-lt"))
+    assert [small[name] for name in ("upper_learning_rate", "upper_warmup_epochs", "expand")] == [0.01, 10, "piecewise"]
+    assert [large[name] for name in ("upper_learning_rate", "upper_warmup_epochs", "expand")] == [
+        0.1,
+        40,
+        "interpolated",
+    ]
+    assert spec(config, "cifar100-lt/rho100/delta_l_code")["training"]["epochs"] == 200
+
+
+def test_the_shares_of_the_trade_off(config):
+    for share, rest in ((0.0, 1.0), (0.3, 0.7), (1.0, 0.0)):
+        place = f"waterbirds-trade-off/lambda{share:g}"
+        assert options(config, f"{place}/ce_bal_g")["objective"] == {"ce": rest, "ce_bal_g": share}
+        assert options(config, f"{place}/autobalance")["upper"] == {"ce": rest, "ce_deo": share}
+        for name in ("ce", "ce_deo", "ce_bal_g", "group_la", "autobalance"):
+            threshold = options(config, f"{place}/{name}_threshold")["threshold"]
+            assert threshold == {"objective": {"ce": rest, "ce_deo": share}, "by": "losses", "temperatures": [1.0]}
+
+
+def test_an_offset_is_all_that_a_control_adds(config):
+    for name in ("ce", "ce_bal_g", "group_la", "ce_deo", "ce_deo_blend", "group_dro", "autobalance"):
+        one, other = (spec(config, f"waterbirds/linear/{method}") for method in (name, f"{name}_threshold"))
+        assert {key for key in one["method_options"] if one["method_options"][key] != other["method_options"][key]} == {
+            "threshold"
+        }
+        assert one["training"] == other["training"] and one["data"] == other["data"]
+
+
+def test_every_artifact_can_be_drawn_at_quick(config):
+    paper = config.paper("autobalance")
+    cells = {name: config.cells_of("quick", "autobalance", name) for name in paper.artifacts}
+    assert {name for name, found in cells.items() if not found} == {"fig1", "fig2"}  # nothing is trained for them
+    runs = {run for found in cells.values() for cell in found for run in config.runs_of(cell)}
+    assert len(runs | set(config.runs("quick", "autobalance"))) <= 110  # about three minutes of two cores
+    for artifact in paper.artifacts.values():
+        assert (ROOT / artifact.notebook).is_file() and (ROOT / artifact.caption).is_file()
