@@ -1,8 +1,8 @@
 """What training costs on this machine: `reweigh bench`.
 
 The contenders of a group run in one process and take turns, so that whatever else the machine does affects all of
-them. Ratios are taken within a round; reported are medians and quartiles over the rounds. Times are wall clock. Memory
-is measured separately from time.
+them. Ratios are taken within a round; reported are medians and quartiles over the rounds. Times are wall clock, but
+those of `hessian` are the processor's. Memory is measured separately from time.
 
 If all groups run, a csv, from which `reweigh plan` predicts, and a figure are written to results/bench. A group that is
 about a paper's claim is none of them: it runs when it is named, and has a csv of its own.
