@@ -8,6 +8,7 @@ import pytest
 from support.project import ROOT
 from support.readme import README, blocks, page, reweigh, table
 
+from reweigh.bench import APART
 from reweigh.bench import table as speeds
 from reweigh.config.loading import load
 from reweigh.provenance import audit
@@ -75,8 +76,9 @@ def test_the_tables_of_speeds_are_what_the_bench_measured():
     text = page("docs/speed.md")
     assert len(speeds.ROW.findall(text)) >= 20
     assert speeds.with_measured(text, speeds.read(ROOT / speeds.CSV)) == text, "make pages"
-    shown = text.partition("<!-- app-a -->\n")[2].partition("\n<!-- /app-a -->")[0]
-    assert shown == speeds.whole_table(speeds.read(ROOT / "results/bench/app-a.csv")), "make pages"
+    for name in APART:
+        shown = text.partition(f"<!-- {name} -->\n")[2].partition(f"\n<!-- /{name} -->")[0]
+        assert shown == speeds.whole_table(speeds.read(ROOT / f"results/bench/{name}.csv")), "make pages"
 
 
 def test_sentences_and_verdicts_are_what_the_records_give():

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from reweigh.bench import table
+from reweigh.bench import APART, table
 from reweigh.scorecard import readme
 
 ROOT = Path(__file__).parents[1]
@@ -76,7 +76,8 @@ def speeds() -> None:
     """Write the tables of docs/speed.md again, from the csv files of the bench."""
     path = ROOT / "docs/speed.md"
     path.write_text(table.with_measured(path.read_text(), table.read(ROOT / table.CSV)))
-    readme.put(path, "app-a", table.whole_table(table.read(ROOT / table.CSV.with_name("app-a.csv"))))
+    for name in APART:
+        readme.put(path, name, table.whole_table(table.read(ROOT / table.CSV.with_name(f"{name}.csv"))))
 
 
 def main() -> None:

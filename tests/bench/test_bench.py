@@ -12,11 +12,12 @@ import torch
 
 from reweigh import bench
 from reweigh.bench import contenders as make
-from reweigh.bench import figure, grid, groups, measure, pairs, second_order, table
+from reweigh.bench import entries, figure, grid, groups, measure, pairs, second_order, table
 from reweigh.bench.measure import Bench, Contender
 from reweigh.config.names import CellName
 from reweigh.errors import ConfigError
 from reweigh.hypergrad import implicit
+from reweigh.methods import autobalance
 from reweigh.methods.base import Step
 from reweigh.models import build, parameter_count
 
@@ -67,6 +68,16 @@ def clock(monkeypatch):
 
 def test_a_block_gives_milliseconds_a_step(clock):
     assert Bench(CPU, 2, print).timed(lambda: clock(0.04), steps=4)() == pytest.approx(10)
+
+
+def test_time_of_the_processor_leaves_out_what_others_take(clock, monkeypatch):
+    """On a GPU it would be that of the host."""
+    spent = iter([1.0, 1.01])
+    monkeypatch.setattr(measure.time, "process_time", lambda: next(spent))
+    assert Bench(CPU, 2, print, of_processor=True).timed(lambda: clock(0.04))() == pytest.approx(10)
+    monkeypatch.setattr(measure, "wait", lambda device: None)
+    on_gpu = Bench(torch.device("cuda"), 2, print, of_processor=True)
+    assert on_gpu.timed(lambda: clock(0.04))() == pytest.approx(40)
 
 
 PEAKS = """
@@ -243,10 +254,44 @@ def test_throughput_is_compared_with_the_better_loop(small, monkeypatch):
 
 def test_steps_say_which_method_they_are_of(small):
     lines = [one for one in groups.steps(small) if one.model == "lenet"]
-    methods = ["none 1", "tdr 10", "er 1", "meta 1", "absgd 1", "hard 1", "random_weights 1"]
+    methods = ["none 1", "tdr 10", "er 1", "meta 1", "absgd 1", "hard 1", "random_weights 1", "autobalance 20"]
     assert lines[0].method == "none 1" and sorted(line.method for line in lines) == sorted(methods)
     assert {line.group for line in lines} == {"steps, LeNet, B = 10"}
     assert {one.batch_size for one in lines} == {10} and all(one.milliseconds > 0 for one in lines)
+
+
+def test_a_turn_of_a_method_that_learns_now_and_then_is_a_whole_cycle(small, monkeypatch):
+    """Also where it begins anew with each epoch, and the set has fewer steps than a cycle: one hypergradient a turn."""
+    monkeypatch.setattr(make, "MODELS", {"lenet": make.MODELS["lenet"]})
+    counted, turns = [], []
+    learn, stepping = autobalance.Method.learn, groups._stepping
+    monkeypatch.setattr(
+        autobalance.Method, "learn", lambda self, step: counted.append(step.program) or learn(self, step)
+    )
+    monkeypatch.setattr(groups, "benched", lambda: [one for one in benched if one[0] in ("none", "autobalance")])
+    monkeypatch.setattr(groups, "_stepping", lambda bench, run, steps, *rest: turns.append((run, steps)) or
+                        stepping(bench, run, steps, *rest))  # fmt: skip
+    benched = [(name, entry.title, entry.cycle) for name, entry in entries.entries().items()]
+    groups.steps(small)
+    taken = [steps for run, steps in turns if run.spec["uses"] == "autobalance"]
+    assert taken == [20] and all(run.course.steps_per_epoch >= 60 for run, _ in turns)
+    searches = [run for run, _ in turns if run.spec["uses"] == "autobalance"]
+    assert all(run.course.steps > 10**6 for run in searches)  # however many rounds, none sees the retraining
+    assert {run.method.options["batches"] for run in searches} == {make.HELD_OUT}
+    each_turn = 1 + small.rounds  # the first is not timed
+    assert sum("outer" in program for program in counted) == each_turn
+    assert len(counted) == each_turn * 20
+
+
+def test_a_repeated_part_has_the_same_examples(small):
+    spec = make.spec_of("lenet", "autobalance")
+    once, often = make.run_of(spec, CPU), make.run_of(spec, CPU, steps=2000)
+    parts = (once.method.context.train, often.method.context.train)
+    assert once.course.steps_per_epoch < 2000 <= often.course.steps_per_epoch
+    assert set(parts[0].labels.tolist()) == set(parts[1].labels.tolist())
+    assert len(parts[1]) % len(parts[0]) == 0
+    assert (parts[1].inputs[len(parts[0]) :][: len(parts[0])] == parts[0].inputs).all()
+    assert len(often.method.context.validation) >= make.HELD_OUT * spec["training"]["batch_size"]
 
 
 def test_bookkeeping_is_a_share_of_the_step(small):
@@ -322,6 +367,20 @@ def test_the_table_names_machine_groups_and_contenders():
         "why",
     ):
         assert text in said
+
+
+def test_the_whole_table_has_memory_and_note_in_its_last_column():
+    rows = [
+        line(contender="plain step"),
+        line(group="products, LeNet, B = 128", peak_mebibytes=12.34, note="exact"),
+        line(group="app, LeNet", note="why"),
+        line(group="app, LeNet", peak_mebibytes=0.5),
+    ]
+    assert [row.split(" | ", 4)[2:] for row in table.whole_table(rows).splitlines()[2:]] == [
+        ["LeNet, B = 128", "1.5 × (1.25 to 1.75)", "12.3 MiB; exact |"],
+        ["LeNet", "1.5 × (1.25 to 1.75)", "why |"],
+        ["LeNet", "1.5 × (1.25 to 1.75)", "0.5 MiB |"],
+    ]
 
 
 def test_the_figure_has_a_dot_for_every_ratio_to_something_else(tmp_path, monkeypatch):

@@ -1,12 +1,14 @@
 """The runs that the bench times: models at full size, without evaluation, practically endless. And its own methods.
 
 ResNet-32 (shortcut A) trains on CIFAR-10 if that is fetched or in the mirror, else on the slice that comes with the
-project; B = 128, crop and mirror image, normalised. LeNet trains on MNIST 4 against 9, B = 50.
+project; B = 128, crop and mirror image, normalised. LeNet trains on MNIST 4 against 9, B = 50. A fifth of either is
+held out, for methods that learn from it.
 """
 
 import functools
 import importlib
 import importlib.util
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +17,7 @@ import torch
 
 from reweigh.bench.entries import entries, plain
 from reweigh.data import load, manifest
-from reweigh.data.arrays import RawData, Split
+from reweigh.data.arrays import Part, RawData, Split
 from reweigh.data.batches import Batch
 from reweigh.data.split import draw
 from reweigh.hypergrad.lookahead import Parameters
@@ -26,6 +28,7 @@ from reweigh.training.engine import Run, eagerly
 
 MOMENTS = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2470, 0.2435, 0.2616]}
 MODELS = {"resnet32": ("ResNet-32", 128), "lenet": ("LeNet", 50)}  # title, batch size
+HELD_OUT = 10  # batches that AutoBalance's hypergradient takes of the validation part
 
 
 @functools.cache
@@ -67,7 +70,7 @@ def spec_of(model: str, uses: str = "", precision: str = "fp32", dataset: str = 
             "options": {},
             "scale_inputs": MOMENTS if images else "centred",
             "augment": "crop-flip" if images else "none",
-            "split": splits[dataset] | {"test": "all"},
+            "split": splits[dataset] | {"validation_share": 0.2, "test": "all"},
         },
         "training": {
             "epochs": 10**6,
@@ -95,10 +98,24 @@ def split_of(dataset: str) -> Split:
     return draw(raw_data(dataset), spec_of(model, dataset=dataset)["data"]["split"], 0)
 
 
-def run_of(spec: dict[str, Any], device: torch.device, execute: Any = eagerly) -> Run:
-    """A run of a spec of `spec_of`."""
-    dataset = spec["data"]["dataset"]
-    return Run(spec, raw_data(dataset), split_of(dataset), device, execute)
+def run_of(spec: dict[str, Any], device: torch.device, execute: Any = eagerly, steps: int = 0) -> Run:
+    """A run of a spec of `spec_of`.
+
+    Its epochs have so many `steps` at least, as a method may learn in the first step of each: a small set is repeated,
+    and what is held out of it to `HELD_OUT` batches.
+    """
+    dataset, split = spec["data"]["dataset"], split_of(spec["data"]["dataset"])
+    if steps:
+        size = spec["training"]["batch_size"]
+        train, held_out = _repeated(split.train, steps * size), _repeated(split.validation, HELD_OUT * size)
+        split = replace(split, train=train, validation=held_out)
+    return Run(spec, raw_data(dataset), split, device, execute)
+
+
+def _repeated(part: Part, count: int) -> Part:
+    """A part as often as it takes to have `count` examples."""
+    times = -(-count // len(part))
+    return Part(*(np.tile(values, times) for values in (part.index, part.label, part.group)))
 
 
 def with_method(run: Run, method: type[base.Method]) -> Run:

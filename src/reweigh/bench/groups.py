@@ -22,6 +22,7 @@ import reweigh.bench.contenders as make
 from reweigh.bench.appendix_a import appendix_a
 from reweigh.bench.entries import entries
 from reweigh.bench.gpu import graphs
+from reweigh.bench.hessian import hessian
 from reweigh.bench.measure import Bench, Contender, Stopwatch, advance, all_cores
 from reweigh.bench.pairs import hypergradients
 from reweigh.bench.second_order import routes
@@ -103,15 +104,19 @@ def benched() -> list[tuple[str, str, int]]:
 
 
 def steps(bench: Bench) -> list[Line]:
-    """The step of each method against a plain step. A turn is a whole cycle of a method that learns now and then."""
+    """The step of each method against a plain step. A turn is a whole cycle of a method that learns now and then.
+
+    All turns are within one epoch, as AutoBalance's cycle begins anew with each.
+    """
     lines: list[Line] = []
+    within = (bench.rounds + 1) * max(cycle for _, _, cycle in benched())
     for model, (title, size) in make.MODELS.items():
         torch.set_num_threads(1 if model == "lenet" else all_cores())
         taken = {}
         for uses, name, cycle in benched():
-            run = make.run_of(spec := make.spec_of(model, uses), bench.device)
+            run = make.run_of(spec := make.spec_of(model, uses), bench.device, steps=within)
             key = method_key(uses, spec["method_options"])
-            taken[name] = _stepping(bench, run, 10 if model == "lenet" else max(4, cycle), model, key)
+            taken[name] = _stepping(bench, run, max(10 if model == "lenet" else 4, cycle), model, key)
         network = make.with_method(make.run_of(make.spec_of(model), bench.device), make.WeightNetwork)
         taken["weight network, Q = 5"] = _stepping(bench, network, 5, model)
         lines += bench.compare(f"steps, {title}, B = {size}", taken)
@@ -131,7 +136,7 @@ def _stepping(bench: Bench, run: Any, steps_: int, model: str, key: str = "") ->
 
 
 def bookkeeping(bench: Bench) -> list[Line]:
-    """Of whole epochs of the method that learns least often, evaluation apart: the host side, the sums and the check.
+    """Of whole epochs of TDR, which learns every tenth step, evaluation apart: the host side, the sums and the check.
 
     That is seeking batches (with the shuffle of each epoch), learning rate, seeds, the copies of the trace, rows of the
     curves, the checkpoint's clock, and a checkpoint written every minute. Not on a GPU, where the host runs ahead.
@@ -143,8 +148,7 @@ def bookkeeping(bench: Bench) -> list[Line]:
 
 def _bookkeeping(bench: Bench, model: str, dataset: str, epochs: int) -> Line:
     torch.set_num_threads(1 if model == "lenet" else all_cores())
-    uses, _, _ = max(benched(), key=lambda one: one[2])
-    run = make.run_of(make.spec_of(model, uses, dataset=dataset, evaluate_every=1), bench.device)
+    run = make.run_of(make.spec_of(model, "tdr", dataset=dataset, evaluate_every=1), bench.device)
     with tempfile.TemporaryDirectory() as folder:
         keeper = Keeper("bench", "bench", Clock(), Path(folder))
         saving = bench.timed(lambda: keeper.save(run))() / (1000 * keeper.every_seconds)  # share of the time
@@ -303,6 +307,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], list[Line]]] = {
     "steps": steps,
     "hypergradients": lambda bench: hypergradients(bench) + routes(bench),
     "app-a": appendix_a,
+    "hessian": hessian,
     "bookkeeping": bookkeeping,
     "graphs": graphs,
     "grid": dry_runs,

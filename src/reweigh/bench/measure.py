@@ -36,11 +36,16 @@ class Contender:
 
 @dataclass(frozen=True)
 class Bench:
-    """A measurement: the device, the number of rounds, and a function that shows progress."""
+    """A measurement: the device, the number of rounds, and a function that shows progress.
+
+    With `of_processor` times are those that processors spent on this process, all threads together, which no other
+    work on the machine is part of. Not on a GPU: there time is that of the clock.
+    """
 
     device: torch.device
     rounds: int
     progress: Callable[[str], None]
+    of_processor: bool = False
 
     def compare(
         self, group: str, contenders: dict[str, Contender], baseline: str | None = None, rounds: int = 0
@@ -91,11 +96,12 @@ class Bench:
         """A block that does `work`, which takes `steps` steps, and waits for the device."""
 
         def block() -> float:
+            clock = time.process_time if self.of_processor and self.device.type != "cuda" else time.perf_counter
             wait(self.device)
-            started = time.perf_counter()
+            started = clock()
             work()
             wait(self.device)
-            return 1000 * (time.perf_counter() - started) / steps
+            return 1000 * (clock() - started) / steps
 
         return block
 

@@ -127,11 +127,13 @@ def with_measured(text: str, lines: Iterable[Line]) -> str:
 
 
 def whole_table(lines: Iterable[Line]) -> str:
-    """Every ratio to something else as a table for docs/speed.md, with the model or group that it is of."""
+    """Every ratio to something else as a table for docs/speed.md, with the model or group that it is of, and memory."""
     rows = ["| what | of | in | time |  |", "| --- | --- | --- | --- | --- |"]
     for line in (line for line in lines if line.contender != line.baseline):
         where = re.split(r"[,:] ", line.group, maxsplit=1)[-1]
-        rows.append(f"| {line.contender} | {line.baseline} | {where} | {ratio_text(line)} | {line.note} |")
+        memory = [] if line.peak_mebibytes is None else [f"{line.peak_mebibytes:.3g} MiB"]
+        notes = "; ".join([*memory, *([line.note] if line.note else [])])
+        rows.append(f"| {line.contender} | {line.baseline} | {where} | {ratio_text(line)} | {notes} |")
     return "\n".join(rows)
 
 

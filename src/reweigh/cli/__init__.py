@@ -302,14 +302,15 @@ def bench(
         typer.Argument(
             metavar="GROUP...",
             help="packed, throughput, steps, hypergradients, bookkeeping, graphs (GPU), grid; all of these if none is "
-            "named; app-a",
+            "named; app-a, hessian",
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=2, help="Rounds; in each, the contenders of a group take turns.")] = 7,
 ) -> None:
     """Time training on this machine (minutes). If all groups run, a csv and a figure are written to results/bench.
 
-    app-a times what Appendix A of TDR says of cost, and has a csv of its own there.
+    app-a times what Appendix A of TDR says of cost, hessian what AutoBalance's search takes by each route to a
+    Hessian-vector product. Each has a csv of its own there.
 
     [dim]reweigh bench steps --rounds 5[/dim]
     """
