@@ -310,7 +310,7 @@ def test_along_nothing_every_route_gives_nothing():
 
 
 class LinearProblem:
-    """A weighted cross-entropy of m f + l, f = W x + b: 4 classes, 3 features, 11 examples of 2 groups, each its m, l, w."""
+    """A weighted cross-entropy of m f + l, f = W x + b: 4 classes, 3 features, 11 examples; m of 2 groups."""
 
     def __init__(self):
         torch.manual_seed(3)

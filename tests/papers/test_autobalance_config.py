@@ -97,7 +97,8 @@ def test_s_t_is_the_same_for_every_size_of_s_v(config):
         ("cifar10-lt-validation", ("val100", "val500", "val1000")),
         ("mnist-lt-validation", ("val108", "val542", "val1084")),
     ):
-        data = [spec(config, f"{name}/{setting}/delta_l")["data"] for setting in settings]
+        (method,) = config.experiment("autobalance", name).methods
+        data = [spec(config, f"{name}/{setting}/{method}")["data"] for setting in settings]
         assert len({tuple(training_sizes(one)) for one in data}) == 1
         held_out = [sum(stage_sizes(one, BOTH)) - sum(training_sizes(one)) for one in data]
         assert held_out == sorted(set(held_out))

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from support import synthetic_records
 from support.absgd_figures import MAPPED, NOTEBOOKS, cell, clusters, drawn_by_notebook, texts, weights_of, with_arrays
+from support.pages import layout_faults
 
 from reweigh import stats
 from reweigh.analysis import tables
@@ -56,20 +57,7 @@ def test_the_csv_holds_what_was_drawn(rendered: dict[str, Figure], root: Path, n
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_nothing_is_written_outside_the_page_or_over_something_else(rendered: dict[str, Figure], name: str) -> None:
-    figure = rendered[name].picture
-    figure.draw_without_rendering()
-    page = figure.bbox
-    boxes = [text.get_window_extent() for text in figure.texts] + [one.get_window_extent() for one in figure.legends]
-    for box in boxes:
-        assert page.x0 - 1 <= box.x0 and box.x1 <= page.x1 + 1 and page.y0 - 1 <= box.y0
-        assert not any(box.overlaps(axes.get_window_extent()) for axes in figure.axes)
-    assert not any(a.overlaps(b) for place, a in enumerate(boxes) for b in boxes[:place])
-    for axes in figure.axes:
-        for text in axes.texts:
-            assert text.get_window_extent().x1 <= page.x1 + 1, text.get_text()
-        words = [(text.get_window_extent(), text.get_text()) for text in axes.texts if name.startswith("table")]
-        clash = [(a, b) for place, (one, a) in enumerate(words) for other, b in words[:place] if one.overlaps(other)]
-        assert not [pair for pair in clash if all(pair)]
+    assert layout_faults(rendered[name].picture, table=name.startswith("table")) == []
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

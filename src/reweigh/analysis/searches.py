@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from reweigh.analysis.tables import logged
 
@@ -70,15 +71,16 @@ def found_by_epoch(body: Mapping[str, Any], metric: str, root: str = ".") -> pd.
     """The multiplier or offset of each fifth of the ranked classes at the last outer step of each epoch.
 
     Columns epoch, class (the fifth, 0 of the most frequent), value. The multiplier is shown as it acts, s(Δ) where the
-    loss has a sigmoid. None for a run that did not search it by class clusters.
+    loss has a sigmoid. None for a run that diverged, or did not search it by class clusters.
     """
     name, options = SEARCHED[metric], body["spec"]["method_options"]
-    search = of(body, name, root=root) if name in options.get("design", ()) else None
+    asked = body["status"] == "finished" and name in options.get("design", ())
+    search = of(body, name, root=root) if asked else None
     if search is None or search.arrays[name].ndim != 2:
         return None
     raw = search.arrays[name]
     if metric == "searched_multiplier" and options["multiplier"] == "sigmoid":
-        raw = 1 / (1 + np.exp(-raw))
+        raw = expit(raw)
     means = of_ranks(raw, options["cluster_size"], len(body["split"]["sizes"]["train"]), FIFTHS)
     last = np.append(search.epochs[1:] != search.epochs[:-1], True)
     epochs = search.epochs[last]

@@ -32,7 +32,10 @@ class Krylov(NamedTuple):
     tridiagonal: torch.Tensor  # T, float64 (J + 1, J + 1); its last diagonal entry would take one more product: 0
 
     def spread(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Nodes and weights of v's spectral measure: eigenvalues, ascending, and shares of ‖v‖². -> (J,), (J,)."""
+        """Nodes and weights of v's spectral measure: eigenvalues, ascending, and shares of ‖v‖². -> (J,), (J,).
+
+        A space that is exhausted before J adds nodes at 0 with weight 0, which are none of H.
+        """
         values, vectors = eigh(self.tridiagonal[:-1, :-1])
         return values, vectors[0].square()
 

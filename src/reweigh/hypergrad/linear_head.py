@@ -6,8 +6,8 @@ For logits f = W x + b, z = m f + l, p = softmax(z) and x̃ = (x, 1) the second 
 
 so that (H + δ I)⁻¹ v is one Cholesky factorisation: what a truncated series stands for. As the rows of diag p − p pᵀ
 sum to 0, the sums over pairs of classes give those of single ones; with a multiplier for each group they are taken
-group by group, before it comes in. In float64. This alone of all hypergradients waits for values of tensors, so that its
-steps are not captured on a GPU (REWEIGH_EAGER=autobalance).
+group by group, before it comes in. In float64. This alone of all hypergradients waits for values of tensors, so that
+its steps are not captured on a GPU (REWEIGH_EAGER=autobalance).
 """
 
 import torch
@@ -44,7 +44,7 @@ def solve(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(H + δ I)⁻¹ of (weight (K, F), bias (K,)). -> the same shapes and types.
 
-    H of a softmax is singular, as a shift of all logits changes nothing, so δ is above 0.
+    H of a softmax is singular, as a shift of all logits m f + l changes nothing, so δ is above 0.
     """
     flat = torch.cat((weight, bias[:, None]), 1).double().flatten()
     damped = matrix + damping * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)

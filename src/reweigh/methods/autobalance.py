@@ -25,10 +25,11 @@ or the single τ of logit adjustment. Predictions are the argmax of the raw logi
 Weight decay and momentum of θ are no part of L_T. All passes for α use batch statistics, change no running ones, and
 draw their own batches; those of S_V are augmented as training is, which the paper does not say. `products` with H make
 the graph of one batch at a time ("reverse"), keep those of all ("kept", faster, with their memory), or are those of the
-other routes of `hypergrad/implicit.py`. `solver` "cg" and
-"exact" (linear models) solve (H + `damping` I) p = v instead; `neumann_step` "auto" is 1/λ_max, by which no direction
-changes its sign. λ_max and the share of ‖v‖² in directions with eigenvalues beyond 2, where ε = 1 turns them, come from
-the products that are made anyway (`hypergrad/krylov.py`), and are logged at every outer step.
+other routes of `hypergrad/implicit.py`. `solver` "cg" and "exact" (linear models) solve (H + `damping` I) p = v. The
+`neumann_step` "auto" is one over the largest eigenvalue that the products see, of either sign, so that no direction of
+positive curvature changes its sign but by what they do not see. λ_max and the share of ‖v‖² in directions with
+eigenvalues beyond 2, where ε = 1 turns them, come from the products that are made anyway (`hypergrad/krylov.py`), and
+are logged at every outer step.
 
 With `augmentation` α also has, or has alone, the strengths of an augmentation policy: one for each class cluster (PDA)
 or one for all (MADAO). Training batches of the search pass through it relaxed, those of the retraining sampled; those

@@ -8,8 +8,9 @@ With L_c the mean loss of group c in the batch, and q uniform over the groups at
 As in the authors' code (kohpangwei/group_DRO) a group that the batch does not have counts as one of loss 0: its q_c is
 only divided, and it has no part in the step, so that the weights of such a batch sum to less than 1. A group without
 training examples has q_c = 0. In AutoBalance (NeurIPS 2021, Table 3) the groups are the cells of class and attribute.
-Deviations: the authors draw batches in which all groups are equally frequent, here they are drawn as the others'; the
-generalisation adjustment is 0. `part` says what it trains on, `threshold` is of `methods/thresholded.py`.
+Deviations: the authors draw batches in which all groups are equally frequent, here they are drawn as the others'; with
+full batches q moves far less often than in their runs; the generalisation adjustment is 0. `part` says what it trains
+on, `threshold` is of `methods/thresholded.py`.
 
 The trace has a row an epoch, q after its last step.
 """

@@ -80,7 +80,7 @@ def draw(material: Material, rows: pd.DataFrame, unit: str = "points of accuracy
     """A forest plot: the means with their intervals, those of one ingredient together. `unit`: of 100 differences."""
     lines = rows.to_dict("records")
     groups = [(name, list(of)) for name, of in groupby(lines, key=lambda row: row["panel"])]
-    both = pd.concat([rows, rows.assign(method=rows["against"])])
+    both = _sides(material, rows)
     notes = [*missing_notes(material, both, gaps=False), *_gaps(rows)]
     heights = [max(1, sum(row["n"] > 0 for row in of)) + 0.3 for _, of in groups]
     picture = sheet()
@@ -92,6 +92,16 @@ def draw(material: Material, rows: pd.DataFrame, unit: str = "points of accuracy
         panels[-1].set_xticks([])
     finish(picture, material, _shows(rows), notes, panels=0.45 + HEAD * len(groups) + LINE * sum(heights))
     return Figure(picture, rows)
+
+
+def _sides(material: Material, rows: pd.DataFrame) -> pd.DataFrame:
+    """A line for each side of every pair; runs that diverged are said of the side that has them."""
+    both = pd.concat([rows, rows[rows["against"] != ""].assign(method=rows["against"])], ignore_index=True)
+    for place in both.index[both["status"].str.endswith("diverged")]:
+        runs = material.of(*both.loc[place, ["experiment", "setting", "method"]])
+        lost = int((runs["status"] == "diverged").sum())
+        both.loc[place, "status"] = f"{lost} diverged" if lost else "run"
+    return both
 
 
 def _panel(axes: Axes, name: str, group: list[dict[Hashable, Any]], colour: str) -> None:
@@ -141,7 +151,7 @@ def _line(axes: Axes, row: Mapping[Hashable, Any], place: float, colour: str) ->
     axes.plot(100 * row["mean"], place, "o", **dot)
     if not single:
         axes.plot([100 * row["low"], 100 * row["high"]], [place] * 2, color=colour, linewidth=2, zorder=2)
-    text = f"{_points(row['mean'])}{_interval(row)}, n = {row['n']}"
+    text = f"{_points(row['mean'])}{_interval(row)}, n = {row['n']:.0f}"
     beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": SMALL}
     axes.annotate(text, (1.01, place), color=MUTED, **beside)
 

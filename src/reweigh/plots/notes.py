@@ -49,15 +49,21 @@ def missing_notes(material: Material, rows: pd.DataFrame, gaps: bool = True) -> 
         ),
     }
     places = {text: _by_method(material, of, several) for text, of in affected.items()}
-    return [f"{text}: {where}" for text, where in places.items() if where] + _stand_ins(material, shown)
+    return [f"{text}: {where}" for text, where in places.items() if where] + stand_ins(material, shown)
 
 
-def _stand_ins(material: Material, shown: Collection[tuple[str, str, str]]) -> list[str]:
-    """What the runs of these cells were trained on in place of the paper's own data, by data set."""
+def stand_ins(material: Material, shown: Collection[tuple[str, str, str]]) -> list[str]:
+    """What the runs of these cells were trained on in place of the paper's own data, by data set.
+
+    Then why none of them can be held against a number of the paper, where the mapping of its numbers says so.
+    """
     runs = (run for run in material.runs.itertuples() if (run.experiment, run.setting, run.method) in shown)
-    files = (file for run in runs for file in material.records[run.run]["raw"])
+    files = [file for run in runs for file in material.records[run.run]["raw"]]
     found = {(file["dataset"], STAND_INS[file["edition"]]) for file in files if file["edition"] in STAND_INS}
-    return [f"{data_title(dataset)} is a stand-in: {text}" for dataset, text in sorted(found)]
+    notes = [f"{data_title(dataset)} is a stand-in: {text}" for dataset, text in sorted(found)]
+    published = material.config.paper(material.paper).published
+    reason = published.not_comparable(file["edition"] for file in files) if published else None
+    return [*notes, f"The paper's numbers: {reason}"] if reason else notes
 
 
 def _by_method(material: Material, cells: Iterable[Any], several: bool) -> str:

@@ -249,4 +249,8 @@ def is_last_row(axes: Axes) -> bool:
 
 def data_title(dataset: str | None) -> str:
     """How figures write a data set's name: `cifar10` -> `CIFAR-10`; nothing for an experiment that has none."""
-    return (dataset or "").replace("cifar", "CIFAR-").replace("mnist", "MNIST")
+    written = {"cifar": "CIFAR-", "mnist": "MNIST", "waterbirds": "Waterbirds"}
+    name = dataset or ""
+    for plain, title in written.items():
+        name = name.replace(plain, title)
+    return name

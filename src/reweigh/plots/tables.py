@@ -119,7 +119,7 @@ def as_figure(
 ) -> Figure:
     """The grid as a figure, with what must be known of its cells below it; `gap`: what a dash stands for."""
     cut = material.scale != "paper"
-    grey = f"grey: the paper's numbers{', all in %' if write is _percent else ''}"
+    grey = f"grey: the paper's numbers{'' if write is _fraction else ', all in %'}"
     shows = seeds_text(rows, _legend(rows, f"orange: ours at scale {material.scale}, not to be compared" * cut), grey)
     if rows["n"].gt(1).any():
         shows += ". 95 % intervals are in the csv"
@@ -132,8 +132,8 @@ def as_figure(
         shows += f". {NONE}: {gap}"
     notes = [*missing_notes(material, rows, gaps=False), *(notes or []), *_excluded(material, rows, write)]
     picture = sheet()
-    _typeset(picture.subplots(), grid, write, WARNING if cut else INK)
-    finish(picture, material, shows, notes, panels=0.1 + HEIGHT * (len(grid.sides) + 1))
+    head = _typeset(picture.subplots(), grid, write, WARNING if cut else INK)
+    finish(picture, material, shows, notes, panels=0.1 + HEIGHT * (len(grid.sides) + head))
     return Figure(picture, rows)
 
 
@@ -173,26 +173,27 @@ def _head(material: Material, experiment: str, setting: str) -> str:
     return f"ρ = {value}" if "ρ" in one.varies else f"{one.varies}: {value}"
 
 
-def _typeset(axes: Axes, grid: Grid, write: Write, colour: str) -> None:
-    """`colour`: of our numbers."""
-    height = len(grid.sides) + 1
+def _typeset(axes: Axes, grid: Grid, write: Write, colour: str) -> float:
+    """Set the table; how many lines its head is high. `colour`: of our numbers."""
+    first = grid.left[-1][0] + (0.225 if len(grid.left) > 1 else 0.24)
+    columns = [first + (place + 0.5) * (1 - first) / len(grid.columns) for place in range(len(grid.columns))]
+    characters = int((1 - first) / len(columns) * WIDTH * 72 / (7.5 * 0.68))
+    heads = [_wrapped(head, characters) for head in grid.columns]
+    top = max(1.0, 0.3 + 0.36 * max(text.count("\n") + 1 for text in heads))
+    height = len(grid.sides) + top
     axes.set_axis_off()
     axes.set_xlim(0, 1)
     axes.set_ylim(height, 0)
-    first = grid.left[-1][0] + (0.225 if len(grid.left) > 1 else 0.24)
-    columns = [first + (place + 0.5) * (1 - first) / len(grid.columns) for place in range(len(grid.columns))]
     for x, head in grid.left:
-        axes.text(x, 0.55, head, weight="bold", va="center")
-    characters = int((1 - first) / len(columns) * WIDTH * 72 / (7.5 * 0.68))
-    for x, head in zip(columns, grid.columns, strict=True):
-        text = "\n".join(textwrap.fill(part, characters) for part in head.splitlines())
-        axes.text(x, 0.55, text, weight="bold", ha="center", va="center", fontsize=7.5, linespacing=1.15)
-    for edge, width in ((0, 1.0), (1, 0.6), (height, 1.0)):
+        axes.text(x, top - 0.45, head, weight="bold", va="center")
+    for x, text in zip(columns, heads, strict=True):
+        axes.text(x, top / 2 + 0.05, text, weight="bold", ha="center", va="center", fontsize=7.5, linespacing=1.15)
+    for edge, width in ((0, 1.0), (top, 0.6), (height, 1.0)):
         axes.axhline(edge, color=INK, linewidth=width)
     previous = None
-    for line, words in enumerate(grid.sides, start=1):
-        block = words[0] if len(words) > 1 else None
-        if line > 1:
+    for number, words in enumerate(grid.sides):
+        line, block = top + number, words[0] if len(words) > 1 else None
+        if number:
             begins = previous != block
             axes.axhline(line, 0 if begins else grid.left[-1][0], color=MUTED if begins else FAINT, linewidth=0.4)
         shown = ("", *words[1:]) if block is not None and block == previous else words
@@ -202,10 +203,17 @@ def _typeset(axes: Axes, grid: Grid, write: Write, colour: str) -> None:
             axes.text(x, line + down, word, va=align, fontsize=7.5, linespacing=1.15)
         previous = block
         for column, x in enumerate(columns):
-            _cell(axes, x, line, grid.cells.get((line - 1, column)), write, colour)
+            _cell(axes, x, line, grid.cells.get((number, column)), write, colour)
+    return top
 
 
-def _cell(axes: Axes, x: float, line: int, cell: Record | None, write: Write, colour: str) -> None:
+def _wrapped(head: str, characters: int) -> str:
+    """A head in lines of so many characters; a value stays with what it is a value of."""
+    together = head.replace(" = ", "\u00a0=\u00a0")
+    return "\n".join(textwrap.fill(part, characters) for part in together.splitlines())
+
+
+def _cell(axes: Axes, x: float, line: float, cell: Record | None, write: Write, colour: str) -> None:
     if cell is None:
         axes.text(x, line + 0.5, NONE, ha="center", va="center", fontsize=7.5, color=MUTED)
         return

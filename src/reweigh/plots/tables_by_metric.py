@@ -11,7 +11,7 @@ import pandas as pd
 from reweigh.analysis.tables import Material
 from reweigh.plots import tables
 from reweigh.plots.figure import Figure, styled
-from reweigh.plots.tables import Grid, as_figure, by_place, method_title, writer
+from reweigh.plots.tables import Grid, as_figure, by_place, method_title
 
 CONTROL = "_threshold"
 OFFSET = "with offset"
@@ -19,23 +19,22 @@ GAP = "no such cell: no offset was chosen for this row, or not at this setting"
 
 
 def rows(material: Material, metrics: Sequence[str]) -> pd.DataFrame:
-    """The lines of `tables` for each of `metrics`; optional methods without a record are left out."""
+    """The lines of `tables` for each of `metrics`.
+
+    Optional methods without a record are left out, and settings without any where another has some.
+    """
     frames = [tables.rows(material, metric) for metric in metrics]
     lines = pd.concat(frames, ignore_index=True)
+    lines["compared"] &= lines["listed"]  # the paper has one setting of ours
     needed = {method for reads in material.artifact.reads for method in reads.methods}
-    return lines[(lines["n"] > 0) | (lines["status"] != "not run") | lines["method"].isin(needed)].reset_index(
-        drop=True
-    )
+    run = (lines["n"] > 0) | (lines["status"] != "not run")
+    shown = lines["setting"].isin(lines[run]["setting"]) if run.any() else True
+    return lines[run | (lines["method"].isin(needed) & shown)].reset_index(drop=True)
 
 
 @styled
-def draw(
-    material: Material, rows: pd.DataFrame, metrics: Sequence[str], heads: Sequence[str], stand_in: str = ""
-) -> Figure:
-    """Lines: settings and their methods; columns: the metrics under `heads`, then those with an offset.
-
-    `stand_in`: the words of a note where a run has other data than the paper's.
-    """
+def draw(material: Material, rows: pd.DataFrame, metrics: Sequence[str], heads: Sequence[str]) -> Figure:
+    """Lines: settings and their methods; columns: the metrics under `heads`, then those with an offset."""
     known = material.config.paper(material.paper).methods
     lines = rows.to_dict("records")
     sides: list[tuple[str, str]] = []
@@ -54,15 +53,22 @@ def draw(
             (line["metric"], _base(line["method"], known) != line["method"]),
         ),
     )
-    labels = {setting: textwrap.fill(material.label(material.experiments[0], setting), 17) for setting in settings}
+    labels = {setting: textwrap.fill(material.label(material.experiments[0], setting), 15) for setting in settings}
     grid = Grid(
-        left=[(0.0, "setting"), (0.145, "method")],
+        left=[(0.0, "setting"), (0.13, "method")],
         sides=[(labels[setting], method_title(material, method)) for setting, method in sides],
         columns=[*heads, *(f"{head}\n{OFFSET}" for head in heads)],
         cells=cells,
     )
     notes = [f"{OFFSET[0].upper()}{OFFSET[1:]}: a class offset is chosen on S_V afterwards, and added to the logits"]
-    return as_figure(material, rows, grid, writer(True), [*notes, *([stand_in] if stand_in else [])], GAP)
+    absent = [material.label(material.experiments[0], one) for one in settings if one not in set(rows["setting"])]
+    notes += [f"Not run: {'; '.join(absent)}"] if absent else []
+    return as_figure(material, rows, grid, _write, notes, GAP)
+
+
+def _write(mean: float, sd: float) -> str:
+    """In percent; with an sd to a tenth, as six of them stand side by side."""
+    return f"{100 * mean:.2f}" if pd.isna(sd) else f"{100 * mean:.1f} ± {100 * sd:.1f}"
 
 
 def _base(method: str, known: object) -> str:

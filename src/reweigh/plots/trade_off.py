@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from reweigh import metrics
 from reweigh.analysis.rows import NUMBERS, Row, cell_names, summary_row
@@ -17,8 +18,8 @@ from reweigh.analysis.tables import Material
 from reweigh.config.cards import Look
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
-from reweigh.plots.panels import LETTERS
-from reweigh.plots.style import MUTED, Legend, empty, entry_of, finish, letter, look_in, sheet
+from reweigh.plots.panels import LETTERS, looks_in
+from reweigh.plots.style import MUTED, Legend, empty, entry_of, finish, letter, sheet
 
 CONTROL = "_threshold"
 DASHED = (0, (3, 1.5))
@@ -54,6 +55,7 @@ def draw(material: Material, rows: pd.DataFrame, across: str, up: Sequence[str],
             _series(axes, mine, across, metric, looks[str(method)])
         axes.set_xlabel(metrics.of(across).label)
         axes.set_ylabel(metrics.of(metric).label)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.grid(axis="x")
         letter(axes, LETTERS[place])
         if not (shown["n"] > 0).any():
@@ -70,11 +72,13 @@ def draw(material: Material, rows: pd.DataFrame, across: str, up: Sequence[str],
 def looks_of(material: Material, methods: Sequence[str]) -> dict[str, Look]:
     """The looks of methods; those of controls are their methods', hollow."""
     known = material.config.paper(material.paper).methods
+    bases = [base if (base := method.removesuffix(CONTROL)) in known else method for method in methods]
+    own = looks_in(material, list(dict.fromkeys(bases)))
     looks = {}
     for method in methods:
         base = method.removesuffix(CONTROL)
         controls = method != base and base in known
-        looks[method] = look_in(material, base)._replace(hollow=True) if controls else look_in(material, method)
+        looks[method] = own[base]._replace(hollow=True) if controls else own[method]
     return looks
 
 

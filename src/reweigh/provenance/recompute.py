@@ -235,7 +235,7 @@ def _status(bodies: list[dict[str, Any]], single: bool) -> str:
     return "run" if not diverged else "diverged" if single else f"{len(diverged)} diverged"
 
 
-def feeds(body: dict[str, Any], metric: str, epoch: float | None = None) -> bool:
+def feeds(body: dict[str, Any], metric: str, epoch: float | None = None, root: str | Path = ".") -> bool:
     """Whether a run has what a line of that metric is made of."""
     if metric in RIDGES:
         return body["trace"] is not None and _logs(body)
@@ -243,7 +243,7 @@ def feeds(body: dict[str, Any], metric: str, epoch: float | None = None) -> bool
         arrays = (body["trace"] or {"arrays": {}})["arrays"]
         return "weighted_examples" in arrays and arrays.get("mean_weights", [0])[0] > 0
     if metric in OF_SEARCHES:
-        return recompute_searches.feeds(body, metric, epoch)
+        return recompute_searches.feeds(body, metric, epoch, root)
     if metric in GROUPS:
         return body["status"] == "diverged" or _share_of_group(body, metric, 0) is not None
     if value_at(body, metric, epoch) is not None:

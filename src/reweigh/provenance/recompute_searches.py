@@ -1,5 +1,6 @@
 """The lines of a csv that are made of what searches left (`analysis.searches`), computed again from their records."""
 
+import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,30 +25,46 @@ def values(row: Mapping[str, Any], bodies: list[Body], root: str | Path = ".") -
     return [value for value in found if value is not None and math.isfinite(value)]
 
 
-def feeds(body: Body, metric: str, epoch: float | None) -> bool:
+def feeds(body: Body, metric: str, epoch: float | None, root: str | Path = ".") -> bool:
     """Whether a run has what such a line is made of, in that epoch if it is of one."""
     if metric in SECONDS:
         return body["status"] == "finished" and (metric == "training_seconds" or len(body["stages"]) > 1)
-    if metric in ERRORS:
-        return epoch in epochs_of(body, metric)
-    name = {**SEARCHED, **CURVATURE, BEYOND: "lambda_max"}[metric]
-    if name not in (body["trace"] or {"arrays": {}})["arrays"]:
-        return False
-    return epoch is None or epoch in epochs_of(body, metric)
+    if metric == BEYOND:
+        return bool(np.isfinite(_logged(body, "lambda_max", root)[1]).any())
+    return epoch in epochs_of(body, metric, root)
 
 
-def epochs_of(body: Body, metric: str) -> list[int]:
+def epochs_of(body: Body, metric: str, root: str | Path = ".") -> list[int]:
     """The epochs at which a run has such a metric: those of the search that were measured, or had an outer step."""
     curves = body["curves"]
     if metric in ERRORS:
         known = curves.get(f"{ERRORS[metric]}_balanced_accuracy", [None] * len(curves["epoch"]))
         rows = zip(curves["epoch"], curves["stage"], known, strict=True)
         return [int(epoch) for epoch, stage, value in rows if stage == 0 and value is not None]
-    options, search = body["spec"]["method_options"], body["stages"][0]
-    an_epoch = math.ceil(search["steps_per_epoch"] / options["outer_every"])
-    begun = math.ceil(body["trace"]["arrays"]["outer_step"][0] / an_epoch)
-    first = options["from_epoch"] + 1
-    return list(range(first, min(first + begun, search["epochs"] + 1)))
+    if metric in SEARCHED and body["status"] != "finished":
+        return []
+    epochs, array = _logged(body, {**SEARCHED, **CURVATURE}[metric], root)
+    finite = np.isfinite(array.reshape(len(array), -1)).all(1)
+    return [int(epoch) for epoch in np.unique(epochs[finite])]
+
+
+def _logged(body: Body, name: str, root: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """The epoch of each outer step and what was logged at it; both empty for a run that logged no such thing."""
+    trace = body["trace"]
+    if not trace or not {name, "outer_step"} <= set(trace["arrays"]):
+        return np.zeros(0, int), np.zeros((0, 1))
+    steps, array = _arrays(str(root), body["run"], trace["file"], trace["sha256"], name)
+    late = 1 if body["spec"]["method_options"]["order"] == "inner-first" else 0
+    length = body["stages"][0]["steps_per_epoch"]
+    return np.array([math.floor((step - late) / length) + 1 for step in steps.tolist()]), array
+
+
+@functools.lru_cache(maxsize=512)
+def _arrays(root: str, run: str, file: str, sha256: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    trace = {"file": file, "sha256": sha256, "arrays": {"outer_step": [], name: []}}
+    found = logged({"run": run, "trace": trace}, "outer_step", name, root=root)
+    assert found is not None
+    return found[0].astype(float), found[1].astype(float)
 
 
 def _value(row: Mapping[str, Any], body: Body, root: str | Path) -> float | None:
@@ -59,19 +76,13 @@ def _value(row: Mapping[str, Any], body: Body, root: str | Path) -> float | None
             return None
         accuracy = body["curves"][f"{ERRORS[metric]}_balanced_accuracy"][body["curves"]["epoch"].index(epoch)]
         return 1.0 - float(accuracy)
-    name = {**SEARCHED, **CURVATURE, BEYOND: "lambda_max"}[metric]
-    found = logged(body, "outer_step", name, root=root)
-    if not found:
+    if not feeds(body, metric, epoch, root):
         return None
-    number, array = (one.astype(float) for one in found)
+    epochs, array = _logged(body, {**SEARCHED, **CURVATURE, BEYOND: "lambda_max"}[metric], root)
     if metric == BEYOND:
         finite = array[np.isfinite(array)]
-        return float(np.count_nonzero(finite > 2) / finite.size) if finite.size else None
-    length, options = body["stages"][0]["steps_per_epoch"], body["spec"]["method_options"]
-    late = 1 if options["order"] == "inner-first" else 0
-    mine = [place for place, step in enumerate(number.tolist()) if math.floor((step - late) / length) + 1 == epoch]
-    if not mine:
-        return None
+        return float(np.count_nonzero(finite > 2) / finite.size)
+    mine = np.flatnonzero(epochs == epoch)
     if metric in CURVATURE:
         return float(np.nanmean(array[mine]))
     return _of_fifth(array[mine[-1]], metric, int(_whole(row["class"]) or 0), body)

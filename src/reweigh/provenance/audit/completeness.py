@@ -5,6 +5,7 @@ notices a cell, a seed or an epoch that was left out, if the receipt was written
 """
 
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 from reweigh.analysis.rows import DENSITY, DIFFERENCE, SIDES
@@ -51,7 +52,7 @@ def _faults(
             yield f"line {number}: the same as line {first}"
     yield from _cells(lines, config, artifact, records)
     yield from _single_seeds(lines)
-    yield from _epochs(lines, records)
+    yield from _epochs(lines, records, config.root)
 
 
 def _cells(lines: list[Line], config: Config, artifact: ArtifactName, records: Records) -> Iterator[str]:
@@ -87,7 +88,7 @@ def _runs(line: Line, runs: list[str], config: Config, artifact: ArtifactName, r
         {
             RunName.parse(run).seed: run
             for run in config.runs_of(str(_cell(line, artifact, column)))
-            if run in records and recompute.feeds(records[run], metric, epoch)
+            if run in records and recompute.feeds(records[run], metric, epoch, config.root)
         }
         for column in ("method", *(["against"] if line.get("against") else []))
     ]
@@ -118,7 +119,7 @@ def _single_seeds(lines: list[Line]) -> Iterator[str]:
             yield f"of {run}, {metric}, it lacks {lacks}"
 
 
-def _epochs(lines: list[Line], records: Records) -> Iterator[str]:
+def _epochs(lines: list[Line], records: Records, root: Path) -> Iterator[str]:
     """Whether a curve has a mean for every epoch that its runs have."""
     stated_epochs: dict[tuple[str, ...], set[int]] = {}
     recorded_epochs: dict[tuple[str, ...], set[int]] = {}
@@ -129,16 +130,16 @@ def _epochs(lines: list[Line], records: Records) -> Iterator[str]:
         key = tuple(line.get(part, "") for part in ("panel", *CELL, "metric"))
         stated_epochs.setdefault(key, set()).add(int(epoch))
         for run in expand_runs(line.get("runs", "")):
-            recorded_epochs.setdefault(key, set()).update(_epochs_of(records[run], line["metric"]))
+            recorded_epochs.setdefault(key, set()).update(_epochs_of(records[run], line["metric"], root))
     for key, recorded in recorded_epochs.items():
         if lost := sorted(recorded - stated_epochs[key]):
             yield f"{'/'.join(key[1:4])}, {key[4]}: it has no line of epoch {lost[0]}"
 
 
-def _epochs_of(body: dict[str, Any], metric: str) -> list[int]:
+def _epochs_of(body: dict[str, Any], metric: str, root: Path) -> list[int]:
     """The epochs at which a run has a metric."""
     if metric in BY_EPOCH:
-        return epochs_of(body, metric)
+        return epochs_of(body, metric, root)
     if metric in SIDES:
         return list(range(1, body["trace"]["arrays"]["mean_weights"][0] + 1))
     return [int(epoch) for epoch in body["curves"]["epoch"]]

@@ -54,7 +54,6 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
     """Bars of the cells (a), images of them where they are at hand, and the framework as a diagram (b)."""
     images = cell_images(material.config.root)
     picture = sheet()
-    names = ["abb"] if images is None else ["abb", "0123"]
     if images is None:
         left, right = picture.subplots(1, 2, width_ratios=(1, 1.28))
     else:
@@ -68,7 +67,7 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
         f"a: examples (share of the part). The search divides the training part by cell: S_T {_listed(halves[0])}, "
         f"S_V {_listed(halves[1])}; the official validation part takes no part in it"
     )
-    notes = [] if len(names) > 1 else ["Images of the cells: the official archive is not at hand"]
+    notes = [] if images else ["Images of the cells: the official archive is not at hand, unpacked"]
     legend = [(Patch(color=colour), part) for part, colour in PARTS.items()]
     finish(picture, material, shows, notes, legend, panels=2.5 if images is None else 3.9)
     return Figure(picture, rows)
@@ -120,8 +119,8 @@ def _listing(path: Path) -> tuple[dict[str, str], ...]:
 
 
 def cell_images(root: Path) -> list[np.ndarray] | None:
-    """The first test image of each cell in the official archive; None where that is not in data/raw."""
-    listing = next(iter(sorted((root / "data/raw/waterbirds").rglob("metadata.csv"))), None)
+    """The first test image of each cell in the official archive; None where it does not lie unpacked in data/raw."""
+    listing = next(iter(sorted((root / "data/raw/waterbirds-images").rglob("metadata.csv"))), None)
     if listing is None:
         return None
     from PIL import Image

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from reweigh.analysis import searches
 from reweigh.analysis.rows import Row
@@ -22,7 +23,7 @@ from reweigh.config.grid import Config
 from reweigh.config.sizes import stage_sizes, training_sizes
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text
-from reweigh.plots.papers.autobalance.traces import trace_rows
+from reweigh.plots.papers.autobalance.traces import diverged, in_words, trace_rows, why_none
 from reweigh.plots.style import INK, MUTED, data_title, empty, finish, letter, sheet
 
 COLOURS = ("#440154", "#3b528b", "#21918c", "#5ec962", "#c9b800")  # viridis: in order to any eye, and in grey
@@ -31,16 +32,18 @@ DASHED = (0, (4, 2))
 MULTIPLIER, OFFSET = searches.SEARCHED
 OF_RANK = "examples_of_rank"
 PARTS = ("S_T", "S_V")
+MARGIN = 0.3  # of the range of means, above and below them
 LETTERS = "bcdefghijklm"
 ROW = 1.9  # inches: of a row of panels
 
 
-def rows(material: Material, methods: Sequence[str]) -> pd.DataFrame:
+def rows(material: Material, methods: Sequence[str], instead: Sequence[str] = ()) -> pd.DataFrame:
     """Sizes of classes by rank, then s(Δ) and l of each fifth of the classes by epoch, at the one setting.
 
     Panel a, of the first experiment at scale paper: examples (`y`) of each rank from 1 (`x`) in S_T and S_V (`note`).
     Then a panel for each experiment and method: of `searched_multiplier` and `searched_offset`, as far as the method
-    searches them, a line an epoch and fifth (`class`, 0 the most frequent).
+    searches them, a line an epoch and fifth (`class`, 0 the most frequent). Where all runs of a method diverged, that
+    of the same place among `instead` is shown, if it was run.
     """
     lines: list[Row] = []
     letters = iter(LETTERS)
@@ -50,9 +53,12 @@ def rows(material: Material, methods: Sequence[str]) -> pd.DataFrame:
             lines += [
                 {"panel": "a", **line} for line in size_rows(material.config, material.paper, experiment, setting)
             ]
-        for method in methods:
-            panel = next(letters)
-            lines += [{"panel": panel, **line} for line in _searched(material, (experiment, setting, method))]
+        for rank, method in enumerate(methods):
+            panel, cell = next(letters), (experiment, setting, method)
+            other = (experiment, setting, instead[rank]) if instead else cell
+            replaced = why_none(material, cell) == "diverged" and len(material.of(*other))
+            for one in (cell, other) if replaced else (cell,):
+                lines += [{"panel": panel, **line} for line in _searched(material, one)]
     return pd.DataFrame(lines)
 
 
@@ -82,10 +88,10 @@ def _searched(material: Material, cell: tuple[str, str, str]) -> Iterator[Row]:
 def draw(material: Material, rows: pd.DataFrame, methods: Sequence[str]) -> Figure:
     """Bars of the classes' sizes, a colour a fifth (a); then for each method the lines of its search, Δ above l."""
     experiments = material.experiments
+    run = set(rows[(rows["panel"] != "a") & (rows["n"] > 0)]["experiment"])
+    heights = [1.0 if experiment in run or not run else 0.5 for experiment in experiments]
     picture = sheet()
-    drawn = picture.subplots(
-        1 + len(experiments), len(methods), squeeze=False, height_ratios=[0.8, *[1.0] * len(experiments)]
-    )
+    drawn = picture.subplots(1 + len(experiments), len(methods), squeeze=False, height_ratios=[0.8, *heights])
     for axes in drawn[0][1:]:
         axes.remove()
     first = picture.add_subplot(drawn[0][0].get_gridspec()[0, :])
@@ -93,16 +99,19 @@ def draw(material: Material, rows: pd.DataFrame, methods: Sequence[str]) -> Figu
     _sizes(first, rows[rows["panel"] == "a"])
     title = data_title(material.experiment(experiments[0]).dataset)
     letter(first, "a", f"{title}: clusters of classes, and what is held out (S_V, pale)")
-    places = [(experiment, method) for experiment in experiments for method in methods]
-    for axes, name, (experiment, method) in zip(drawn[1:].flat, LETTERS, places, strict=False):
-        _traces(axes, rows[rows["panel"] == name])
+    for axes, name in zip(drawn[1:].flat, LETTERS, strict=False):
+        mine = rows[rows["panel"] == name]
+        _traces(axes, mine)
+        experiment, method = mine.sort_values("n", kind="stable")[["experiment", "method"]].iloc[-1]
         where = "" if len(experiments) == 1 else f"{data_title(material.experiment(experiment).dataset)}, "
-        letter(axes, name, f"{where}{material.title(method)}")
+        letter(axes, name, f"{where}{material.title(method).removeprefix('AutoBalance: ')}")
         axes.set_xlabel("epoch of the search")
     for row in drawn[1:]:
         row[0].set_ylabel("s(Δ), in full; l, dashed")
     found = rows[rows["panel"] != "a"]
-    finish(picture, material, _shows(found), _notes(material, found), _legend(), panels=1.6 + ROW * len(experiments))
+    finish(
+        picture, material, _shows(found), _notes(material, found, methods), _legend(), panels=1.6 + ROW * sum(heights)
+    )
     return Figure(picture, rows)
 
 
@@ -122,7 +131,7 @@ def _sizes(axes: Axes, rows: pd.DataFrame) -> None:
 def _traces(axes: Axes, rows: pd.DataFrame) -> None:
     known = rows[rows["n"] > 0]
     if known.empty:
-        empty(axes, f"not run: {rows['note'].iloc[0]}" if len(rows) else "not run")
+        empty(axes, in_words(rows))
         axes.set(xticks=[], yticks=[])
         return
     for (metric, fifth), mine in known.groupby(["metric", "class"], sort=False):
@@ -132,6 +141,10 @@ def _traces(axes: Axes, rows: pd.DataFrame) -> None:
         low, high = (mine[end].to_numpy(float) for end in ("low", "high"))
         if np.isfinite(low).any():
             axes.fill_between(epochs, low, high, color=style["color"], alpha=0.13, linewidth=0)
+    least, most = known["mean"].min(), known["mean"].max()
+    margin = MARGIN * ((most - least) or 1.0)
+    axes.set_ylim(least - margin, most + margin)  # the bands of two seeds would hide all else
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     begins = known["epoch"].min()
     axes.set_xlim(0, known["epoch"].max())
     if begins > 1:
@@ -141,20 +154,22 @@ def _traces(axes: Axes, rows: pd.DataFrame) -> None:
 def _shows(found: pd.DataFrame) -> str:
     if not (found["n"] > 0).any():
         return "Nothing of ours was run; a: by the formula of the split, at scale paper"
-    band = "; bands: 95 % interval (Student t)" if (found["n"] > 1).any() else ", no interval"
+    band = "; bands: 95 % interval (Student t), as far as the axes go" if (found["n"] > 1).any() else ", no interval"
     return (
         f"Mean over {count_text(found)}{band}; at the last outer step of each epoch, mean over a fifth of the classes. "
         "Shaded: θ alone is trained. a: by the formula of the split, at scale paper"
     )
 
 
-def _notes(material: Material, found: pd.DataFrame) -> list[str]:
+def _notes(material: Material, found: pd.DataFrame, methods: Sequence[str]) -> list[str]:
     absent = found[found["n"] == 0]
     names = dict.fromkeys(
         f"{data_title(material.experiment(row.experiment).dataset)}, {material.title(row.method)} ({row.note})"
         for row in absent.itertuples()
     )
     notes = [f"Not run: {'; '.join(names)}"] if names else []
+    cells = {(name, material.settings(name)[-1], method) for name in material.experiments for method in methods}
+    notes += diverged(material, cells)
     return [
         *notes,
         "A class is promoted by a smaller l, and by a smaller multiplier: the loss then asks for a larger logit",

@@ -16,7 +16,7 @@ from reweigh.plots import forest
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.style import data_title
 
-ORACLE_TITLE = "Oracle: − LA with the τ that the test set likes best (no method, a bound)"
+ORACLE_TITLE = "Oracle: − LA with the best τ by the test set (a bound)"
 
 
 def rows(

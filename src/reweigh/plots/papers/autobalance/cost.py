@@ -20,7 +20,7 @@ from reweigh.analysis.rows import Row, cell_names, mean_row
 from reweigh.analysis.tables import Material, fingerprint, join_runs
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text
-from reweigh.plots.papers.autobalance.traces import Cell, single, trace_rows
+from reweigh.plots.papers.autobalance.traces import Cell, single, trace_rows, why_none
 from reweigh.plots.style import INK, data_title, empty, finish, letter, sheet
 
 SEARCH, TRAINING = searches.SECONDS
@@ -67,7 +67,7 @@ def _ratio(material: Material, cell: Cell, plain: str, metric: str) -> Row:
     ]
     pairs = pairs.assign(value=pd.Series(values, pairs.index, dtype=float)).dropna(subset="value")
     runs, digests = ([*pairs[name], *pairs[f"{name}_plain"]] for name in ("run", "digest"))
-    note = "" if len(pairs) else "no pair on one device" if len(material.of(*cell)) else material.why_not(*cell)
+    note = "" if len(pairs) else why_none(material, cell).replace("not logged", "no pair on one device")
     return {
         **cell_names(material, *cell),
         "against": plain,
@@ -109,12 +109,12 @@ def draw(material: Material, rows: pd.DataFrame, searched: Sequence[Sequence[str
     """Bars of search and retraining in plain trainings, the paper's range behind them (a); products by route (b)."""
     products = rows[rows["panel"] == "b"]
     picture = sheet()
-    left, right = picture.subplots(1, 2, width_ratios=(1.7, 1))
+    left, right = picture.subplots(1, 2, width_ratios=(1.35, 1))
     mine = rows[rows["panel"] == "a"]
     shown = _bars(left, material, mine, searched)
     _products(right, products)
-    letter(left, "a", "search and retraining, in plain trainings")
-    letter(right, "b", "a product with the Hessian, in plain gradients")
+    letter(left, "a", "search and retraining")
+    letter(right, "b", "a Hessian product")
     known = mine[mine["metric"] == searches.RATIOS[0]]
     several = ", bars: 95 % interval (Student t) of the sum" if (known["n"] > 1).any() else ", no interval"
     what = f"a: mean over {count_text(known)}{several}, each run over the plain training of its seed on the same device"
@@ -149,7 +149,6 @@ def _bars(axes: Axes, material: Material, rows: pd.DataFrame, searched: Sequence
         if not whole["n"]:
             continue
         place = len(labels)
-        labels.append(_label(material, {"experiment": cell[0], "method": cell[2]}))
         axes.barh(place, search["mean"], 0.6, color=SEARCH_COLOUR, zorder=2)
         axes.barh(place, whole["mean"] - search["mean"], 0.6, left=search["mean"], color=RETRAIN_COLOUR, zorder=2)
         if pd.notna(whole["low"]):
@@ -158,20 +157,26 @@ def _bars(axes: Axes, material: Material, rows: pd.DataFrame, searched: Sequence
             (rows["experiment"] == cell[0]) & (rows["method"] == whole["against"]) & (rows["metric"] == TRAINING)
         ]
         seconds = [of.loc[SEARCH, "mean"], of.loc[TRAINING, "mean"], plain["mean"].iloc[0]]
-        text = f"{whole['mean']:.1f} ×: {' + '.join(f'{one:.3g}' for one in seconds[:2])} s over {seconds[2]:.3g} s"
+        words = _label(material, {"experiment": cell[0], "method": cell[2]}, " ")
+        labels.append(f"{words}\n{_time(seconds[0])} + {_time(seconds[1])} s over {_time(seconds[2])} s")
+        text = f"{whole['mean']:.1f} ×"
         end = max(whole["mean"], 0 if pd.isna(whole["high"]) else whole["high"])
         style: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 6}
         axes.annotate(text, (end, place), color=INK, annotation_clip=False, **style)
     if not labels:
         empty(axes, "not run")
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), labels, fontsize=6.3)
     axes.set_ylim(max(1, len(labels)) - 0.4, -0.6)
     ends = rows[rows["metric"] == searches.RATIOS[0]][["mean", "high"]].max().max()
-    axes.set_xlim(0, max(5.5, 1.55 * (0 if pd.isna(ends) else float(ends))))
+    axes.set_xlim(0, max(5.5, 1.2 * (0 if pd.isna(ends) else float(ends))))
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("plain trainings")
     return len(labels)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.1f}"
 
 
 def _products(axes: Axes, rows: pd.DataFrame) -> None:

@@ -6,13 +6,14 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from reweigh.analysis import searches
 from reweigh.analysis.rows import Row
 from reweigh.analysis.tables import Material, expand_runs
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text
-from reweigh.plots.papers.autobalance.traces import trace_rows
+from reweigh.plots.papers.autobalance.traces import diverged, in_words, trace_rows
 from reweigh.plots.style import MUTED, data_title, empty, finish, letter, sheet
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C510A")
@@ -54,7 +55,9 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
     several = "; bands: 95 % interval (Student t)" if (known["n"] > 1).any() else ", no interval"
     shows = f"Mean over {count_text(known)}{several}" if len(known) else "Nothing of ours was run"
     begins = "Shaded: θ alone is trained. The model is that of the search, before it is trained again on S_T ∪ S_V"
-    finish(picture, material, shows, [*_gaps(material, rows), begins], _legend(material, rows), panels=2.7)
+    cells = set(zip(rows["experiment"], rows["setting"], rows["method"], strict=True))
+    notes = [*_gaps(material, rows), *diverged(material, cells), begins]
+    finish(picture, material, shows, notes, _legend(material, rows), panels=2.7)
     return Figure(picture, rows)
 
 
@@ -69,7 +72,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, warm_up: int) -> None:
     known = rows[rows["n"] > 0]
     axes.set_xlabel("epoch of the search")
     if known.empty:
-        empty(axes, f"not run: {rows['note'].iloc[0]}")
+        empty(axes, in_words(rows))
         axes.set(xticks=[], yticks=[])
         return
     settings = list(dict.fromkeys(rows["setting"]))
@@ -81,6 +84,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, warm_up: int) -> None:
         low, high = (mine[end].astype(float).clip(0, 1).to_numpy() for end in ("low", "high"))
         axes.fill_between(epochs, low, high, color=colour, alpha=0.12, linewidth=0)
     axes.axvspan(0, warm_up, color=MUTED, alpha=0.08, linewidth=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlim(0, known["epoch"].max())
     axes.set_ylim(bottom=0)
 
@@ -92,8 +96,15 @@ def _gaps(material: Material, rows: pd.DataFrame) -> list[str]:
 
 
 def _legend(material: Material, rows: pd.DataFrame) -> list[tuple[Any, str]]:
+    """A colour for each rank of the sizes, with the size in every experiment; a line for each part."""
+    sizes: list[list[str]] = []
+    for experiment, mine in rows.groupby("experiment", sort=False):
+        title = data_title(material.experiment(str(experiment)).dataset)
+        for rank, setting in enumerate(dict.fromkeys(mine["setting"])):
+            sizes[rank:rank] = [] if rank < len(sizes) else [[]]
+            sizes[rank].append(f"{material.value(str(experiment), setting)} ({title})")
     colours = [
-        (Line2D([], [], color=COLOURS[place % len(COLOURS)]), f"{material.experiment(experiment).varies}: {value}")
-        for place, (experiment, value) in enumerate(dict.fromkeys(zip(rows["experiment"], rows["value"], strict=True)))
+        (Line2D([], [], color=COLOURS[rank % len(COLOURS)]), f"S_V: {', '.join(of)} in its largest class")
+        for rank, of in enumerate(sizes)
     ]
-    return [*colours, *((Line2D([], [], color=MUTED, linestyle=LINES[part]), WORDS[part]) for part in searches.PARTS)]
+    return [*colours, *((Line2D([], [], color=MUTED, linestyle=line), WORDS[part]) for part, line in LINES.items())]

@@ -19,9 +19,9 @@ from reweigh.analysis.rows import Row
 from reweigh.analysis.tables import Material
 from reweigh.plots import forest
 from reweigh.plots.figure import Figure, styled
-from reweigh.plots.notes import count_text
+from reweigh.plots.notes import count_text, stand_ins
 from reweigh.plots.papers.autobalance.lemmas import filtered
-from reweigh.plots.papers.autobalance.traces import single, trace_rows
+from reweigh.plots.papers.autobalance.traces import diverged, in_words, single, trace_rows
 from reweigh.plots.style import INK, MUTED, WARNING, Legend, data_title, empty, finish, letter, sheet
 
 EXACT = "1/λ"
@@ -31,6 +31,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C510A", "#5E3C99", "#E
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (2, 1)))
 DOTTED = (0, (1, 1.5))
 OF_FILTER = ("#D55E00", "#0072B2", INK)
+HEIGHT = 2.3  # inches: of the upper panels
 LIMIT_LINE: dict[str, Any] = {"color": WARNING, "linewidth": 0.9, "linestyle": (0, (4, 2)), "zorder": 1}
 
 
@@ -76,23 +77,27 @@ def draw(material: Material, rows: pd.DataFrame, searched: Sequence[Sequence[str
     """Filters (a), λ_max (b) and the share of the gradient beyond 2 (c) by epoch, differences of final errors (d)."""
     pairs = rows[~rows["panel"].isin(list("abc"))]
     shown = pairs[pairs["n"] > 0] if len(pairs) else pairs
-    depth = 0.55 + 0.165 * max(2, len(shown) + 0.9 * shown["panel"].nunique()) if len(pairs) else 0.0
+    depth = 0.75 + 0.165 * max(2, len(shown) + 1.1 * shown["panel"].nunique()) if len(pairs) else 0.0
     picture = sheet()
-    panels = picture.subplot_mosaic("abc;ddd" if len(pairs) else "abc", height_ratios=[2.2, depth] if depth else [1])
+    above, *below = picture.subfigures(2, 1, height_ratios=(HEIGHT, depth)) if depth else [picture]  # type: ignore[misc]
+    panels = dict(zip("abc", above.subplots(1, 3), strict=True))
     _filters(panels["a"], rows[rows["panel"] == "a"])
-    styles = _styles(searched)
+    styles, lengths = _styles(searched), _lengths(material, searched)
     for name, metric in zip("bc", searches.CURVATURE, strict=True):
-        _by_epoch(panels[name], rows[(rows["panel"] == name) & (rows["metric"] == metric)], styles)
+        _by_epoch(panels[name], rows[(rows["panel"] == name) & (rows["metric"] == metric)], styles, lengths)
     _limits(panels["b"], rows)
     letter(panels["a"], "a", "what stands for 1/λ")
     letter(panels["b"], "b", "λ_max of the searches")
     letter(panels["c"], "c", "gradient beyond λ = 2")
     if len(pairs):
-        forest.together(panels["d"], pairs)
-        letter(panels["d"], "d", "final errors, against ε = 1")
-    notes = [*_shares(material, rows), *_gaps(material, rows), *_of_pairs(pairs)]
+        last = below[0].subplots()
+        forest.together(last, pairs)
+        letter(last, "d", "final errors, against ε = 1")
+    cells = {(one[0], one[1], one[2]) for one in searched}
+    notes = [*_shares(material, rows), *diverged(material, cells), *_gaps(material, rows), *_of_pairs(pairs)]
+    notes += stand_ins(material, cells)
     legend = [*_filter_legend(rows), *_search_legend(material, rows, styles)]
-    finish(picture, material, _shows(material, rows), notes, legend, panels=2.6 + depth)
+    finish(picture, material, _shows(material, rows), notes, legend, panels=HEIGHT + depth)
     return Figure(picture, rows)
 
 
@@ -114,30 +119,49 @@ def _filters(axes: Axes, rows: pd.DataFrame) -> None:
     axes.axvline(searches.LIMIT, **LIMIT_LINE)
     axes.axhline(0, color=MUTED, linewidth=0.6)
     axes.set_xscale("log")
-    axes.set_yscale("symlog", linthresh=10, linscale=1.6)
+    axes.set_yscale("symlog", linthresh=6, linscale=2.5)
     axes.set_xlim(rows["x"].min(), rows["x"].max())
     axes.set_xticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
-    axes.set_yticks(
-        [100, 10, 5, 0, -5, -10, -1e3, -1e5, -1e7], ["100", "10", "5", "0", "−5", "−10", "−10³", "−10⁵", "−10⁷"]
-    )
+    axes.set_ylim(-3e8, 120)
+    marks = {100: "100", 6: "6", 3: "3", 0: "0", -3: "−3", -6: "−6", -1e3: "−10³", -1e5: "−10⁵", -1e7: "−10⁷"}
+    axes.set_yticks(list(marks), list(marks.values()))
     axes.minorticks_off()
     axes.set_xlabel("eigenvalue λ")
 
 
-def _by_epoch(axes: Axes, rows: pd.DataFrame, styles: Mapping[tuple[str, str, str], dict[str, Any]]) -> None:
+def _lengths(material: Material, searched: Sequence[Sequence[str]]) -> dict[tuple[str, str, str], int]:
+    """The epochs of each search, by its first record."""
+    lengths = {}
+    for experiment, setting, method in searched:
+        for run in material.of(experiment, setting, method)["run"][:1]:
+            lengths[experiment, setting, method] = int(material.records[run]["stages"][0]["epochs"])
+    return lengths
+
+
+def _by_epoch(
+    axes: Axes,
+    rows: pd.DataFrame,
+    styles: Mapping[tuple[str, str, str], dict[str, Any]],
+    lengths: Mapping[tuple[str, str, str], int],
+) -> None:
     """Against the share of the search that is over, as searches differ in length."""
     axes.set_xlabel("share of the search")
     known = rows[rows["n"] > 0]
     axes.set_xlim(0, 1)
     if known.empty:
-        empty(axes, f"not run: {', '.join(dict.fromkeys(rows['note']))}" if len(rows) else "not run")
+        empty(axes, in_words(rows))
         axes.set(xticks=[], yticks=[])
         return
     for (experiment, setting, method), mine in known.groupby(["experiment", "setting", "method"], sort=False):
-        style = styles[(str(experiment), str(setting), str(method))]
-        places = mine["epoch"].to_numpy(float) / mine["epoch"].max()
-        axes.plot(places, mine["mean"].to_numpy(float), zorder=3, **style)
-        low, high = (mine[end].to_numpy(float) for end in ("low", "high"))
+        cell = (str(experiment), str(setting), str(method))
+        style = styles[cell]
+        places = mine["epoch"].to_numpy(float) / lengths[cell]
+        alone: dict[str, Any] = (
+            {"marker": "o", "markersize": 3} if len(places) == 1 else {}
+        )  # a search that diverged at once
+        axes.plot(places, mine["mean"].to_numpy(float), zorder=3, **style, **alone)
+        top = 1.0 if mine["metric"].iloc[0] == SHARE else np.inf
+        low, high = (mine[end].to_numpy(float).clip(0, top) for end in ("low", "high"))
         if np.isfinite(low).any():
             axes.fill_between(places, low, high, color=style["color"], alpha=0.12, linewidth=0)
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
@@ -176,7 +200,9 @@ def _shares(material: Material, rows: pd.DataFrame) -> list[str]:
 
 
 def _name(material: Material, row: Mapping[Any, Any]) -> str:
-    return f"{data_title(material.experiment(row['experiment']).dataset)}, {material.title(row['method'])}"
+    one, settings = material.experiment(row["experiment"]), material.settings(row["experiment"])
+    where = f" ({row['value']})" if len(settings) > 1 else ""
+    return f"{data_title(one.dataset)}{where}, {material.title(row['method'])}"
 
 
 def _gaps(material: Material, rows: pd.DataFrame) -> list[str]:
@@ -207,12 +233,8 @@ def _filter_legend(rows: pd.DataFrame) -> Legend:
 def _search_legend(
     material: Material, rows: pd.DataFrame, styles: Mapping[tuple[str, str, str], dict[str, Any]]
 ) -> Legend:
-    known = rows[(rows["metric"] == CURVATURE) & (rows["n"] > 0)]
-    cells = dict.fromkeys(zip(known["experiment"], known["setting"], known["method"], strict=True))
+    known = rows[(rows["metric"] == CURVATURE) & (rows["n"] > 0)].drop_duplicates(["experiment", "setting", "method"])
     return [
-        (
-            Line2D([], [], **styles[cell]),
-            f"b, c: {data_title(material.experiment(cell[0]).dataset)}, {material.title(cell[2])}",
-        )
-        for cell in cells
+        (Line2D([], [], **styles[(row["experiment"], row["setting"], row["method"])]), f"b, c: {_name(material, row)}")
+        for row in known.to_dict("records")
     ]
