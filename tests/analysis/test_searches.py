@@ -98,3 +98,27 @@ def test_errors_and_seconds_are_those_of_their_stage(tmp_path):
     plain["curves"] = {"stage": [0, 0], "train_seconds": [1.0, 3.0]}
     assert searches.times(body, plain, "times_plain") == pytest.approx(3.5)
     assert searches.times(body, plain, "search_times_plain") == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(("largest", "beyond"), [(1.9, False), (2.1, True)])
+def test_the_largest_step_is_the_farthest_that_a_value_went_and_belongs_to_its_kind_of_search(
+    tmp_path, largest, beyond
+):
+    moved = np.array([[0.0, 1.0], [0.5, 1.0], [0.5, -3.0]])
+    curvature = np.array([1.0, largest, 0.5])
+    body = body_of(tmp_path, outer_step=np.array([20, 24, 25]), l=moved, delta=moved / 8, lambda_max=curvature)
+    assert searches.largest_step(body, tmp_path) == (4.0, largest)
+    for metric, kind in searches.STEPS.items():
+        found = searches.log_largest_step(body, kind, tmp_path)
+        assert found == (pytest.approx(np.log10(4)) if kind == beyond else None)
+        again = recompute_searches.values({"metric": metric}, [body], tmp_path)
+        assert again == ([pytest.approx(np.log10(4))] if kind == beyond else [])
+
+
+def test_a_search_of_one_step_or_of_no_numbers_has_no_largest_step(tmp_path):
+    one = body_of(tmp_path, outer_step=np.array([20]), l=np.ones((1, 2)), delta=np.ones((1, 2)), lambda_max=np.ones(1))
+    assert searches.largest_step(one, tmp_path) is None
+    lost = np.array([[0.0], [np.nan]])
+    body = body_of(tmp_path, outer_step=np.array([20, 21]), l=lost, delta=lost, lambda_max=np.ones(2))
+    assert searches.largest_step(body, tmp_path) is None
+    assert recompute_searches.values({"metric": "log_largest_step_within_two"}, [body], tmp_path) == []

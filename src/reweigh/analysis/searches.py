@@ -20,13 +20,15 @@ from reweigh.analysis.tables import logged
 SEARCHED = {"searched_multiplier": "delta", "searched_offset": "l"}  # each with the array of the trace
 CURVATURE = {"largest_curvature": "lambda_max", "gradient_beyond_two": "share_beyond"}
 BEYOND = "steps_beyond_two"  # share of the outer steps with λ_max above 2
+# Logarithm (base 10) of the largest step of α, of searches whose λ_max never exceeded 2, or did.
+STEPS = {"log_largest_step_within_two": False, "log_largest_step_beyond_two": True}
 PARTS = ("train", "validation", "test")
 ERRORS = {f"search_{part}_error": part for part in PARTS}  # balanced errors by epoch of the search
 SECONDS = {"search_seconds": 0, "training_seconds": -1}  # of the first stage, of the last
 RATIOS = ("times_plain", "search_times_plain")  # search and retraining, or the search alone, over a plain training
 ORACLE = "balanced_error_over_oracle"  # minus the least error of the settings of another experiment
 BY_EPOCH = (*SEARCHED, *CURVATURE, *ERRORS)
-METRICS = (*BY_EPOCH, BEYOND, *SECONDS, *RATIOS, ORACLE)
+METRICS = (*BY_EPOCH, BEYOND, *STEPS, *SECONDS, *RATIOS, ORACLE)
 
 LIMIT = 2.0  # eigenvalue from which the truncated Neumann series with ε = 1 has the wrong sign
 FIFTHS = 5  # parts of the classes, ranked by size, over which a figure takes means
@@ -111,6 +113,28 @@ def steps_beyond(body: Mapping[str, Any], root: str = ".") -> float | None:
         return None
     known = search.arrays["lambda_max"][np.isfinite(search.arrays["lambda_max"])]
     return float((known > LIMIT).mean()) if len(known) else None
+
+
+def largest_step(body: Mapping[str, Any], root: str = ".") -> tuple[float, float] | None:
+    """The largest change of one value of α from an outer step to the next, and the largest λ_max of the search.
+
+    None if it took fewer than two outer steps, or one of them left a value that is no number.
+    """
+    names = body["spec"]["method_options"].get("design", ())
+    search = of(body, *names, "lambda_max", root=root)
+    if search is None or len(search.epochs) < 2:
+        return None
+    moves = [np.abs(np.diff(search.arrays[name], axis=0)).max() for name in names]
+    found = float(np.max(moves)), float(np.max(search.arrays["lambda_max"]))
+    return found if np.isfinite(found).all() else None
+
+
+def log_largest_step(body: Mapping[str, Any], beyond: bool, root: str = ".") -> float | None:
+    """log₁₀ of the largest step of α of a search whose λ_max ever exceeded 2, or never did; None of the others."""
+    found = largest_step(body, root)
+    if found is None or (found[1] > LIMIT) != beyond or found[0] <= 0:
+        return None
+    return float(np.log10(found[0]))
 
 
 def errors_by_epoch(body: Mapping[str, Any], part: str) -> pd.DataFrame | None:

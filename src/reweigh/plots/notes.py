@@ -63,7 +63,7 @@ def stand_ins(material: Material, shown: Collection[tuple[str, str, str]]) -> li
     notes = [f"{data_title(dataset)} is a stand-in: {text}" for dataset, text in sorted(found)]
     published = material.config.paper(material.paper).published
     reason = published.not_comparable(file["edition"] for file in files) if published else None
-    return [*notes, f"The paper's numbers: {reason}"] if reason else notes
+    return [*notes, f"{reason[:1].upper()}{reason[1:]}"] if reason else notes
 
 
 def _by_method(material: Material, cells: Iterable[Any], several: bool) -> str:

@@ -1,6 +1,7 @@
 """The lines of a csv that are made of what searches left (`analysis.searches`), computed again from their records."""
 
 import functools
+import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from reweigh.analysis.searches import BEYOND, CURVATURE, ERRORS, FIFTHS, ORACLE, RATIOS, SEARCHED, SECONDS
+from reweigh.analysis.searches import BEYOND, CURVATURE, ERRORS, FIFTHS, ORACLE, RATIOS, SEARCHED, SECONDS, STEPS
 from reweigh.analysis.tables import logged
 
 Body = dict[str, Any]
@@ -29,6 +30,8 @@ def feeds(body: Body, metric: str, epoch: float | None, root: str | Path = ".") 
     """Whether a run has what such a line is made of, in that epoch if it is of one."""
     if metric in SECONDS:
         return body["status"] == "finished" and (metric == "training_seconds" or len(body["stages"]) > 1)
+    if metric in STEPS:
+        return _log_step(body, STEPS[metric], root) is not None
     if metric == BEYOND:
         return bool(np.isfinite(_logged(body, "lambda_max", root)[1]).any())
     return epoch in epochs_of(body, metric, root)
@@ -76,6 +79,8 @@ def _value(row: Mapping[str, Any], body: Body, root: str | Path) -> float | None
             return None
         accuracy = body["curves"][f"{ERRORS[metric]}_balanced_accuracy"][body["curves"]["epoch"].index(epoch)]
         return 1.0 - float(accuracy)
+    if metric in STEPS:
+        return _log_step(body, STEPS[metric], root)
     if not feeds(body, metric, epoch, root):
         return None
     epochs, array = _logged(body, {**SEARCHED, **CURVATURE, BEYOND: "lambda_max"}[metric], root)
@@ -86,6 +91,24 @@ def _value(row: Mapping[str, Any], body: Body, root: str | Path) -> float | None
     if metric in CURVATURE:
         return float(np.nanmean(array[mine]))
     return _of_fifth(array[mine[-1]], metric, int(_whole(row["class"]) or 0), body)
+
+
+def _log_step(body: Body, beyond: bool, root: str | Path) -> float | None:
+    """log₁₀ of the farthest that a value of α went in an outer step, of a search that met a λ_max above 2, or not."""
+    names = list(body["spec"]["method_options"].get("design") or [])
+    curvature = _logged(body, "lambda_max", root)[1].reshape(-1).tolist()
+    values = [_logged(body, name, root)[1] for name in names]
+    if len(curvature) < 2 or not names or any(not np.isfinite(one).all() for one in values):
+        return None
+    if not all(map(math.isfinite, curvature)) or any(value > 2 for value in curvature) != beyond:
+        return None
+    farthest = max(
+        abs(after - before)
+        for one in values
+        for column in one.reshape(len(one), -1).T.tolist()
+        for before, after in itertools.pairwise(column)
+    )
+    return math.log10(farthest) if farthest > 0 else None
 
 
 def _of_fifth(raw: np.ndarray, metric: str, fifth: int, body: Body) -> float:

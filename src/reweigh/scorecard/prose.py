@@ -22,6 +22,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from reweigh import metrics
+from reweigh.analysis import searches
 from reweigh.analysis.degenerate import DIVERGED, ONE_CLASS, lost
 from reweigh.config.grid import Config
 from reweigh.errors import ReweighError
@@ -230,6 +231,15 @@ class Facts:
             curves = zip(body["curves"]["epoch"], body["curves"]["test_accuracy"], strict=True)
             reached.append(next((epoch for epoch, value in curves if value is not None and value >= accuracy), None))
         return reached
+
+    def largest_steps(self, experiment: str, setting: str, method: str, beyond: bool | None = None) -> list[float]:
+        """The largest change of one value of α in an outer step of each search of a cell, from small to large.
+
+        `beyond`: only of searches whose λ_max ever exceeded 2, or never did.
+        """
+        found = [searches.largest_step(body, str(self._root)) for body in self._records(experiment, setting, method)]
+        kept = [step for step, most in filter(None, found) if beyond is None or (most > searches.LIMIT) == beyond]
+        return sorted(kept)
 
     def measured(self, file: str, group: str, contender: str) -> str:
         """A ratio that `reweigh bench` measured: the first line of results/bench/FILE.csv whose group begins so."""

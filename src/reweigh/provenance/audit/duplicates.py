@@ -1,9 +1,9 @@
 """Records that are copies: two different trainings never learn the same, so of two equal results one is a copy.
 
 Results are compared by the curve of the training loss, in full precision, and by what a method logged. Two runs may
-rightly agree if they are the same training under two names: an experiment that stands in two parts of a paper, or
-methods that share their first stages and train no more after them. What a record says of its prefix is not believed
-where the specs contradict it.
+rightly agree if they are the same training under two names: an experiment that stands in two parts of a paper, methods
+that differ in what they measure or predict and not in what they train, or methods that share their first stages and
+train no more after them. What a record says of its prefix is not believed where the specs contradict it.
 """
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -14,7 +14,11 @@ from reweigh.digest import canonical
 
 Body = dict[str, Any]
 # Options that decide what is measured or logged and do not change the training.
-ONLY_LOGGING = ("log_weights", "keep_features", "keep_margins", "also_measure")
+ONLY_LOGGING = ("log_weights", "keep_features", "keep_margins", "also_measure", "evaluate_on", "threshold")
+BLENDS = ("objective", "upper")  # options that weigh parts: one of weight 0 is not there
+MEASURED_PART = (
+    "official_validation"  # an option of a data set: which official part stands in the place of the test set
+)
 
 
 def duplicate_results(records: dict[str, Body]) -> dict[str, str]:
@@ -64,8 +68,11 @@ def _same_training(first: Body, second: Body, records: Mapping[str, Body], of_pr
     """Whether two records may be of the same training under two names."""
     if first["spec"]["seed"] != second["spec"]["seed"]:
         return False
-    if _determinants(first) == _determinants(second):
+    one, two = _determinants(first), _determinants(second)
+    if one == two:
         return True
+    if _measures_another_part(first) != _measures_another_part(second):
+        return _of_training_part(one, first) == _of_training_part(two, second)
     shared = _prefix_of(first, records, of_prefix)
     return (
         shared is not None and shared == _prefix_of(second, records, of_prefix) and _same_but_for_methods(first, second)
@@ -82,12 +89,37 @@ def _same_but_for_methods(first: Body, second: Body) -> bool:
 
 
 def _determinants(body: Body) -> Body:
-    """What determines a training: its examples, and its spec without names and without options of logging."""
+    """What determines a training: its examples, its stages, and its spec without names and without what is measured.
+
+    A class threshold changes predictions alone, but for a method that trains another stage to choose it. A split whose
+    test set is another official part trains on the same examples: it is known by its sizes, as its digest is another.
+    """
     spec = {key: value for key, value in body["spec"].items() if key not in RunName._fields}
     for part in ("training", "method_options"):
         options = spec[part].items()
-        spec[part] = {key: value for key, value in options if key not in ONLY_LOGGING and value is not None}
-    return {**spec, "examples": body["split"]["digest"]}
+        spec[part] = {
+            key: _blend(value) if key in BLENDS else value
+            for key, value in options
+            if key not in ONLY_LOGGING and value is not None
+        }
+    stages = [(stage["name"], stage["epochs"]) for stage in body.get("stages") or []]
+    return {**spec, "stages": stages, "examples": body["split"]["digest"]}
+
+
+def _blend(value: Any) -> Any:
+    return {name: weight for name, weight in value.items() if weight} if isinstance(value, dict) else value
+
+
+def _of_training_part(determinants: Body, body: Body) -> Body:
+    """The same with no word of the part that is measured."""
+    data = dict(determinants["data"])
+    options = {key: value for key, value in (data.get("options") or {}).items() if key != MEASURED_PART}
+    sizes = {part: counts for part, counts in body["split"]["sizes"].items() if part != "test"}
+    return {**determinants, "data": {**data, "options": options}, "examples": sizes}
+
+
+def _measures_another_part(body: Body) -> bool:
+    return bool((body["spec"]["data"].get("options") or {}).get(MEASURED_PART))
 
 
 def _prefix_of(body: Body, records: Mapping[str, Body], of_prefix: bool) -> str | None:

@@ -11,6 +11,7 @@ from reweigh.analysis.rows import (
     MORE_RIGHT,
     OF_DRAWS,
 )
+from reweigh.analysis.searches import ORACLE, RATIOS
 from reweigh.provenance import recompute
 
 
@@ -63,6 +64,10 @@ OTHER_X = {
     MORE_RIGHT: Source("the share of the draws in which more are right", FORMULA),
 }
 PAIRED = Source("mean of the differences of two methods, seed by seed", RUNS)
+OF_SEARCHES = {
+    **dict.fromkeys(RATIOS, Source("mean of the ratios of seconds, seed by seed", RUNS)),
+    ORACLE: Source("mean of the error minus the least of the other runs of its seed", RUNS),
+}
 GAIN = ("runs", "baseline")
 STATED = Source("as the paper states it", ("published",))
 SCORED = {
@@ -111,6 +116,8 @@ def source(line: dict[str, str], column: str) -> Source:
         return CLAIMED[column]
     if column == "mean" and metric.endswith(DIFFERENCE):
         return PAIRED
+    if column == "mean" and metric in OF_SEARCHES:
+        return OF_SEARCHES[metric]
     if metric in OF_DRAWS and column in DRAWS:
         return OTHER_X.get(metric, DRAWS["x"]) if column == "x" else DRAWS[column]
     return RIDGES.get(metric, {}).get(column) or OF_RUNS.get(column) or SCORED.get(column) or NAME

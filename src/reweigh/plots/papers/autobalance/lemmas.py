@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-STEPS = 20_000  # of the gradient flow
+STEPS = 5_000  # of the gradient flow
 
 
 class Line(NamedTuple):

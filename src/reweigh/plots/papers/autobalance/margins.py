@@ -4,6 +4,7 @@ Panels a and b: two classes of points in the plane, one of them rare, and the li
 point is a ball. Panel c: the logits of three classes at one input under gradient flow (`lemmas`).
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,7 +70,7 @@ def _plane_rows(points: np.ndarray, classes: np.ndarray, balls: tuple[float, flo
 
 
 def _flow_rows(options: Mapping[str, Any], multipliers: list[float]) -> list[Row]:
-    times, logits = flow(options["shares"], multipliers, options["time"])
+    times, logits = _flow(tuple(options["shares"]), tuple(multipliers), options["time"])
     wanted = np.geomspace(times[1], times[-1], TIMES)
     shown = sorted({0, *np.searchsorted(times, wanted - 1e-9).tolist()})
     note, ends = f"multipliers {', '.join(f'{one:g}' for one in multipliers)}", limit(options["shares"], multipliers)
@@ -79,6 +80,9 @@ def _flow_rows(options: Mapping[str, Any], multipliers: list[float]) -> list[Row
         lines += [{**of, "metric": LOGIT, "x": float(times[at]), "y": float(logits[at, label])} for at in shown]
         lines.append({**of, "metric": LIMIT, "y": float(ends[label])})
     return lines
+
+
+_flow = functools.lru_cache(maxsize=16)(flow)  # `explain` asks for it line by line
 
 
 def draw_points(options: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:

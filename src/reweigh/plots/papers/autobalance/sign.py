@@ -2,7 +2,8 @@
 
 With ε = 1 and six summands an eigenvalue λ of the Hessian gets F(λ) = (1 − (1 − λ)⁶)/λ: 0 at 2, and beyond that of the
 wrong sign, growing like λ⁵. So panel b shows the largest eigenvalue at the outer steps of each search, panel c how
-much of the validation gradient lies beyond 2, and panel d what a step that keeps every filter positive changes.
+much of the validation gradient lies beyond 2, panel d how far α ever went in one step, of searches that met an
+eigenvalue above 2 and of those that did not, and panel e what other solvers change in the result.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from reweigh.analysis import searches
 from reweigh.analysis.rows import Row
@@ -31,16 +33,16 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C510A", "#5E3C99", "#E
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (2, 1)))
 DOTTED = (0, (1, 1.5))
 OF_FILTER = ("#D55E00", "#0072B2", INK)
-HEIGHT = 2.3  # inches: of the upper panels
+HEIGHT = 4.4  # inches: of the upper panels
 LIMIT_LINE: dict[str, Any] = {"color": WARNING, "linewidth": 0.9, "linestyle": (0, (4, 2)), "zorder": 1}
 
 
 def rows(material: Material, searched: Sequence[Sequence[str]], pairs: Sequence[Sequence[Any]] = ()) -> pd.DataFrame:
-    """The filters by λ (a), λ_max and the gradient beyond 2 by epoch (b, c), differences of final errors (d).
+    """Filters by λ (a), λ_max and the gradient beyond 2 by epoch (b, c), largest steps (d), differences of errors (e).
 
     `searched` are (experiment, setting, method); `pairs` as in `forest`, with the metric at the end. Panel a: `y` at
     each λ (`x`) for either ε (`note`). Panel b has besides, for the search as a whole, `steps_beyond_two`: the share of
-    its outer steps with λ_max above 2.
+    its outer steps with λ_max above 2. Panel d has means of log₁₀ of the largest step of each search.
     """
     lines: list[Row] = [{"panel": "a", **line} for line in toy_rows(material.artifact.options)]
     root = str(material.config.root)
@@ -51,9 +53,16 @@ def rows(material: Material, searched: Sequence[Sequence[str]], pairs: Sequence[
             lines += [{"panel": panel, **line} for line in trace_rows(material, names, metric, of_run, ["epoch"])]
         whole = trace_rows(material, names, searches.BEYOND, lambda body: single(searches.steps_beyond(body, root)), [])
         lines += [{"panel": "b", **line} for line in whole]
+        for metric, beyond in searches.STEPS.items():
+            steps = trace_rows(material, names, metric, partial(_step_of, beyond=beyond, root=root), [])
+            lines += [{"panel": "d", **line} for line in steps]
     if not pairs:
         return pd.DataFrame(lines)
     return pd.concat([pd.DataFrame(lines), forest.rows(material, pairs)], ignore_index=True)
+
+
+def _step_of(body: dict[str, Any], beyond: bool, root: str) -> pd.DataFrame | None:
+    return single(searches.log_largest_step(body, beyond, root))
 
 
 def toy_rows(options: Mapping[str, Any]) -> list[Row]:
@@ -74,13 +83,13 @@ def toy_rows(options: Mapping[str, Any]) -> list[Row]:
 
 @styled
 def draw(material: Material, rows: pd.DataFrame, searched: Sequence[Sequence[str]]) -> Figure:
-    """Filters (a), λ_max (b) and the share of the gradient beyond 2 (c) by epoch, differences of final errors (d)."""
-    pairs = rows[~rows["panel"].isin(list("abc"))]
+    """Filters (a), λ_max (b) and the gradient beyond 2 (c) by epoch, largest steps (d), differences of errors (e)."""
+    pairs = rows[~rows["panel"].isin(list("abcd"))]
     shown = pairs[pairs["n"] > 0] if len(pairs) else pairs
     depth = 0.75 + 0.165 * max(2, len(shown) + 1.1 * shown["panel"].nunique()) if len(pairs) else 0.0
     picture = sheet()
     above, *below = picture.subfigures(2, 1, height_ratios=(HEIGHT, depth)) if depth else [picture]  # type: ignore[misc]
-    panels = dict(zip("abc", above.subplots(1, 3), strict=True))
+    panels = dict(zip("abcd", above.subplots(2, 2).flat, strict=True))
     _filters(panels["a"], rows[rows["panel"] == "a"])
     styles, lengths = _styles(searched), _lengths(material, searched)
     for name, metric in zip("bc", searches.CURVATURE, strict=True):
@@ -88,11 +97,13 @@ def draw(material: Material, rows: pd.DataFrame, searched: Sequence[Sequence[str
     _limits(panels["b"], rows)
     letter(panels["a"], "a", "what stands for 1/λ")
     letter(panels["b"], "b", "λ_max of the searches")
+    _largest_steps(panels["d"], rows[rows["panel"] == "d"], styles)
     letter(panels["c"], "c", "gradient beyond λ = 2")
+    letter(panels["d"], "d", "largest step of α")
     if len(pairs):
         last = below[0].subplots()
         forest.together(last, pairs)
-        letter(last, "d", "final errors, against ε = 1")
+        letter(last, "e", "final errors, against ε = 1")
     cells = {(one[0], one[1], one[2]) for one in searched}
     notes = [*_shares(material, rows), *diverged(material, cells), *_gaps(material, rows), *_of_pairs(pairs)]
     notes += stand_ins(material, cells)
@@ -167,6 +178,32 @@ def _by_epoch(
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
 
 
+def _largest_steps(axes: Axes, rows: pd.DataFrame, styles: Mapping[tuple[str, str, str], dict[str, Any]]) -> None:
+    """Searches that stayed below 2 on the left, those that did not on the right; one line a cell."""
+    known = rows[rows["n"] > 0]
+    if known.empty:
+        empty(axes, in_words(rows))
+        axes.set(xticks=[], yticks=[])
+        return
+    cells = list(dict.fromkeys(zip(known["experiment"], known["setting"], known["method"], strict=True)))
+    for place, cell in enumerate(cells):
+        mine = known[(known[["experiment", "setting", "method"]] == list(cell)).all(axis=1)]
+        at = [list(searches.STEPS).index(metric) for metric in mine["metric"]]
+        shift = 0.12 * (place - (len(cells) - 1) / 2)
+        means, lows, highs = (10 ** mine[name].to_numpy(float) for name in ("mean", "low", "high"))
+        axes.plot(np.array(at) + shift, means, marker="o", markersize=4, **styles[cell])
+        axes.vlines(np.array(at) + shift, lows, highs, color=styles[cell]["color"], linewidth=1.1)
+        for where, height, count in zip(at, means, mine["n"], strict=True):
+            said: dict[str, Any] = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": 6, "color": MUTED}
+            axes.annotate(f"{count:.0f}", (where + shift, height), **said)
+    axes.set_yscale("log")
+    centre = 10 ** known["mean"].to_numpy(float)  # an interval of two searches would fill the panel
+    axes.set_ylim(centre.min() / 30, centre.max() * 30)
+    axes.set_xlim(-0.6, 1.6)
+    axes.set_xticks([0, 1], ["λ_max ≤ 2 throughout", "λ_max > 2 at a step"])
+    axes.set_ylabel("largest |change| in a step")
+
+
 def _limits(axes: Axes, rows: pd.DataFrame) -> None:
     """A logarithmic axis of λ_max, with the line at 2."""
     known = rows[(rows["metric"] == CURVATURE) & (rows["n"] > 0)]["mean"].astype(float)
@@ -175,6 +212,9 @@ def _limits(axes: Axes, rows: pd.DataFrame) -> None:
     if known.min() > 0:
         axes.set_yscale("log")
         axes.set_ylim(min(1.0, known.min() / 1.4), max(4.0, known.max() * 1.4))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if known.max() < 300 else (1,)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.axhline(searches.LIMIT, **LIMIT_LINE)
 
 
@@ -189,7 +229,8 @@ def _shows(material: Material, rows: pd.DataFrame) -> str:
     return (
         f"a: {summands} summands; orange lines: λ = 2. b, c: {what}{band}; means over the outer steps of an epoch, "
         "against the share of the epochs that are over. λ_max is the largest Ritz value of the products that are "
-        "made anyway, a lower bound"
+        "made anyway, a lower bound. d: how far one value of α went in one outer step at most, geometric mean over the "
+        "searches that never met λ_max > 2, and over those that did; small figures: how many"
     )
 
 
@@ -215,7 +256,7 @@ def _of_pairs(pairs: pd.DataFrame) -> list[str]:
     if pairs.empty:
         return []
     known = pairs["n"] > 0
-    what = "d: differences seed by seed, in points, below 0 is better; " if known.any() else ""
+    what = "e: differences seed by seed, in points, below 0 is better; " if known.any() else ""
     absent = pairs[~known]
     gaps = f"not run: {'; '.join(dict.fromkeys(absent['label']))}" if len(absent) else ""
     interval = "bars: 95 % interval (Student t), hollow: one seed" if known.any() else ""
@@ -235,6 +276,9 @@ def _search_legend(
 ) -> Legend:
     known = rows[(rows["metric"] == CURVATURE) & (rows["n"] > 0)].drop_duplicates(["experiment", "setting", "method"])
     return [
-        (Line2D([], [], **styles[(row["experiment"], row["setting"], row["method"])]), f"b, c: {_name(material, row)}")
+        (
+            Line2D([], [], **styles[(row["experiment"], row["setting"], row["method"])]),
+            f"b, c, d: {_name(material, row)}",
+        )
         for row in known.to_dict("records")
     ]

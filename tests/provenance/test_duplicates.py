@@ -1,0 +1,76 @@
+"""Which records may rightly have equal results: the same training under two names; and which are copies."""
+
+import copy
+
+import pytest
+
+from reweigh.provenance.audit.duplicates import duplicate_results
+
+LOSSES = [0.9, 0.5, 0.31, 0.25]
+
+
+def body(run, stages=("search", "retrain"), measured=0.7, data=None, digest="d1", **options):
+    """A record as far as this looks at it."""
+    return {
+        "run": run,
+        "status": "finished",
+        "steps": 4,
+        "curves": {"train_loss": LOSSES, "test_accuracy": [measured] * 4},
+        "metrics": {"test_accuracy": measured},
+        "stages": [{"name": name, "epochs": 2} for name in stages],
+        "spec": {
+            "seed": 0,
+            "uses": "autobalance",
+            "data": {"dataset": "waterbirds", "options": data or {}},
+            "training": {"epochs": 2},
+            "method_options": {"design": ["l"], "threshold": None, **options},
+        },
+        "split": {"digest": digest, "sizes": {"train": [5, 5], "validation": [2, 2], "test": [9, 9]}},
+        "prefix": None,
+    }
+
+
+def found(*bodies):
+    return duplicate_results({one["run"]: one for one in bodies})
+
+
+ROOT = "paper/autobalance/waterbirds/linear"
+PLAIN = body(f"{ROOT}/autobalance/seed0")
+
+
+def test_a_threshold_changes_predictions_alone():
+    with_one = body(f"{ROOT}/autobalance_threshold/seed0", measured=0.8, threshold={"by": "losses"})
+    assert found(PLAIN, with_one) == {}
+
+
+def test_but_a_method_that_trains_a_stage_to_choose_it_trains_something_else():
+    with_one = body(f"{ROOT}/ce_threshold/seed0", stages=("fit", "train"), threshold={"by": "losses"})
+    assert set(found(body(f"{ROOT}/ce/seed0", stages=("train",)), with_one)) == {
+        f"{ROOT}/ce/seed0",
+        f"{ROOT}/ce_threshold/seed0",
+    }
+
+
+@pytest.mark.parametrize("name", ["objective", "upper"])
+def test_a_part_of_weight_0_is_not_there(name):
+    first = body(f"{ROOT}/ce_deo/seed0", **{name: {"ce": 1.0, "ce_deo": 0.0}})
+    second = body(f"{ROOT}/ce_bal_g/seed0", **{name: {"ce": 1.0, "ce_bal_g": 0.0}})
+    other = body(f"{ROOT}/group_la/seed0", **{name: {"ce": 0.9, "group_la": 0.1}})
+    assert found(first, second) == {} and len(found(first, other)) == 2
+
+
+def test_another_official_part_to_measure_is_the_same_training():
+    tuning = body("paper/autobalance/waterbirds-tuning-deo/share0.9/ce_deo/seed0", digest="d2", measured=0.6,
+                  data={"official_validation": True})  # fmt: skip
+    tuning["split"]["sizes"]["test"] = [4, 4]
+    assert found(PLAIN, tuning) == {}
+    smaller = copy.deepcopy(tuning)
+    smaller["split"]["sizes"]["train"] = [4, 5]
+    assert len(found(PLAIN, smaller)) == 2
+
+
+def test_other_examples_or_another_seed_are_another_training():
+    elsewhere = body(f"{ROOT}/autobalance_auto/seed0", digest="d2")
+    later = body(f"{ROOT}/autobalance/seed1")
+    later["spec"]["seed"] = 1
+    assert len(found(PLAIN, elsewhere)) == 2 and len(found(PLAIN, later)) == 2
