@@ -43,6 +43,9 @@ def test_the_grid_at_scale_paper(config, extended):
     assert count("waterbirds-trade-off") == 11 * 4 * 5
     assert count("cifar10-lt-axes", extended) == 3 * 2 * 2 * 2 * 3
     assert count("mnist-lt-tau", extended) == 7 * 5
+    assert count("cifar10-lt-tau", extended) == count("cifar100-lt-tau", extended) == 7 * 3
+    assert count("waterbirds-tuning-dro", extended) == 3 * 2 * 5
+    assert count("waterbirds-trade-off", extended) == 11 * (4 + 5 + 1) * 5  # offsets, and the step that turns no sign
     assert not any("/mnist-lt" in run for run in config.runs("paper", "autobalance"))  # not in the paper
 
 
@@ -132,12 +135,14 @@ def test_delta_and_l_have_what_the_paper_prints(config):
     assert options(config, "inaturalist/rho500/delta_l")["cluster_size"] == 40
 
 
+SEARCHES = ("tau", "l", "delta", "delta_l", "delta_l_la", "madao", "pda")
 DIFFERENCES = {  # what each variant has otherwise than what it is a variant of
     ("tau_inverse", "tau"): {"start", "weights"},
     ("tau", "delta_l"): {"design", "start", "weights"},
     ("delta_l_la", "delta_l"): {"start", "weights"},
     ("delta_l_every", "delta_l"): {"outer_every", "order", "batches"},
-    ("delta_l_auto", "delta_l"): {"neumann_step"},
+    **{(f"{name}_auto", name): {"neumann_step"} for name in SEARCHES},
+    ("ldam_drw", "ldam"): {"class_balance"},
     ("delta_l_small", "delta_l"): {"neumann_step"},
     ("delta_l_cg", "delta_l"): {"solver", "damping"},
     ("pda_delta_l", "delta_l"): {"augmentation"},
@@ -162,21 +167,69 @@ def test_the_codes_values_by_data_set(config):
         40,
         "interpolated",
     ]
-    assert spec(config, "cifar100-lt/rho100/delta_l_code")["training"]["epochs"] == 200
+    assert small["search_epochs"] == 301  # both of its loops have one epoch more than it says
+    assert spec(config, "cifar100-lt/rho100/delta_l_code")["training"]["epochs"] == 201
+
+
+def test_steps_that_turn_no_sign_have_clusters_of_ten_on_cifar100(config):
+    for name in ("l", "delta", "delta_l", "delta_l_la", "pda"):
+        assert options(config, f"cifar100-lt/rho100/{name}_auto")["cluster_size"] == 10
+
+
+def test_deferred_weights_of_ldam_begin_as_the_rate_decays(config):
+    found = spec(config, "cifar10-lt/rho100/ldam_drw")
+    assert found["method_options"]["class_balance"]["from_epoch"] == found["training"]["schedule"]["milestones"][0]
+    assert found["model"] == spec(config, "cifar10-lt/rho100/ldam")["model"]
+
+
+@pytest.mark.parametrize(("name", "every"), [("cifar10-lt", 1), ("cifar100-lt", 1), ("mnist-lt", 5)])
+def test_every_search_is_measured_on_all_parts(config, extended, name, every):
+    seen = set()
+    for run in extended.runs("paper", "autobalance", name):
+        found = config.resolve(run)
+        searched = found["uses"] == "autobalance"
+        assert found["training"].get("also_measure") == (["train", "validation"] if searched else None), run
+        assert found["training"]["evaluate_every"] == every
+        seen |= {run.split("/")[4]} if searched else set()
+    assert {f"{search}{step}" for search in SEARCHES[:5] for step in ("", "_auto")} <= seen
+
+
+@pytest.mark.parametrize(("name", "trainings"), [("cifar10-lt", 21), ("cifar100-lt", 21), ("mnist-lt", 8)])
+def test_the_grid_of_vs(config, name, trainings):
+    pairs = [(one["tau"], one["gamma"]) for one in options(config, f"{name}/rho100/vs_grid")["grid"]]
+    assert len(pairs) == trainings and {(0.0, 0.0), (1.2, 0.2)} <= set(pairs)
+    assert any(tau and not gamma for tau, gamma in pairs) and any(gamma and not tau for tau, gamma in pairs)
+    gammas = {0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4}
+    assert {gamma for _, gamma in pairs} <= gammas  # those that CDT's is chosen from
+
+
+def test_the_rates_of_a_tuned_group_dro(config):
+    tuned = [
+        spec(config, f"waterbirds-tuning-dro/q{q}-rate{rate}/group_dro_tuned")
+        for q in (0.01, 0.1, 1)
+        for rate in (0.1, 0.01)
+    ]
+    found = [(one["method_options"]["rate"], one["training"]["learning_rate"]) for one in tuned]
+    assert found == [(q, rate) for q in (0.01, 0.1, 1.0) for rate in (0.1, 0.01)]
+    assert all(one["data"]["options"]["official_validation"] for one in tuned)
+    plain, used = (spec(config, f"waterbirds/linear/{name}") for name in ("group_dro", "group_dro_tuned"))
+    assert used["data"] == plain["data"] and plain["method_options"]["rate"] == 0.01
 
 
 def test_the_shares_of_the_trade_off(config):
     for share, rest in ((0.0, 1.0), (0.3, 0.7), (1.0, 0.0)):
         place = f"waterbirds-trade-off/lambda{share:g}"
         assert options(config, f"{place}/ce_bal_g")["objective"] == {"ce": rest, "ce_bal_g": share}
-        assert options(config, f"{place}/autobalance")["upper"] == {"ce": rest, "ce_deo": share}
+        for name in ("autobalance", "autobalance_auto"):
+            assert options(config, f"{place}/{name}")["upper"] == {"ce": rest, "ce_deo": share}
         for name in ("ce", "ce_deo", "ce_bal_g", "group_la", "autobalance"):
             threshold = options(config, f"{place}/{name}_threshold")["threshold"]
             assert threshold == {"objective": {"ce": rest, "ce_deo": share}, "by": "losses", "temperatures": [1.0]}
 
 
 def test_an_offset_is_all_that_a_control_adds(config):
-    for name in ("ce", "ce_bal_g", "group_la", "ce_deo", "ce_deo_blend", "group_dro", "autobalance"):
+    rows = ("ce", "ce_bal_g", "group_la", "ce_deo", "ce_deo_blend", "group_dro", "autobalance", "autobalance_auto")
+    for name in rows:
         one, other = (spec(config, f"waterbirds/linear/{method}") for method in (name, f"{name}_threshold"))
         assert {key for key in one["method_options"] if one["method_options"][key] != other["method_options"][key]} == {
             "threshold"

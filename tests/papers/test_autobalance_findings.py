@@ -91,7 +91,7 @@ def test_tau_alone_against_each(printed, said):
         rows = table1(printed, dataset)
         ahead[dataset] = rows["AutoBalance: tau of LA"] < min(rows["AutoBalance: l"], rows["AutoBalance: Delta"])
     assert [name for name, is_ahead in ahead.items() if not is_ahead] == ["CIFAR100-LT"]
-    assert "58.68" in said["rows-ahead-of-bold-words"] and "58.40" in said["rows-ahead-of-bold-words"]
+    assert "58.68" in said["tau-behind-delta-on-cifar100"] and "58.40" in said["tau-behind-delta-on-cifar100"]
 
 
 def test_the_filter_of_the_truncated_series(said):
