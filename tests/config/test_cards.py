@@ -18,8 +18,9 @@ OWN = ("methods/", "losses/", "config/methods/", "config/losses/")
 FIGURES_OF_A_PAPER = ("plots/papers/",)
 ABOUT_TWO_METHODS = (
     "bench/appendix_a.py",
+    "bench/hessian.py",
     "analysis/total_weight.py",
-)  # what a paper says of both; what weights sum to
+)  # what a paper says of both; a search over a plain training; what weights sum to
 CHECKS_OF_A_GPU = ("training/gpu_check/",)  # plain steps, and steps with a hypergradient, on a machine without cards
 
 # Words that mean something else there, or a default.
@@ -30,7 +31,7 @@ OTHER_MEANINGS = {
     | {"plots/bars.py", "plots/features.py", "plots/by_setting.py"},  # matplotlib's word for no line
     "constant": {"bench/contenders.py", "config/specs.py"},  # a schedule
     "meta": {"data/readers/cifar100.py"},  # a file
-    "tdr": {"bench/grid.py"},  # the paper, which the grid is made of
+    "tdr": {"bench/grid.py", "bench/groups.py"},  # the paper, which the grid is made of; a step that is measured twice
     "cross_entropy": {"records/record.py"},  # the loss where none is named
 }
 
