@@ -106,22 +106,27 @@ def shown_counts(text):
 BY_HISTORY = {"commit", "raw", "rendering", "snakemake"}
 
 
+def of_any_machine(counts):
+    """The same where a data set that the repository does not hold is at hand, and where it is not (unverifiable)."""
+    split = dict(counts["split"])
+    unverifiable = split.pop("unverifiable", 0)
+    return {**counts, "split": {**split, "intact": split["intact"] + unverifiable}}
+
+
 def test_the_audit_that_is_shown_is_what_audit_finds(counts):
     """Kind by kind, as in a clone: without Snakemake's metadata, pdf and notebooks, which git does not keep."""
-    told = shown_counts(page("docs/audit.md"))
+    told, found = of_any_machine(shown_counts(page("docs/audit.md"))), of_any_machine(counts)
     assert {kind: told[kind] for kind in told if kind not in BY_HISTORY} == {
-        kind: counts[kind] for kind in counts if kind not in BY_HISTORY
+        kind: found[kind] for kind in found if kind not in BY_HISTORY
     }
     assert set(told["raw"]) == set(counts["raw"]) == {"intact"}
     assert told["rendering"] == {"intact": counts["figure"]["intact"], "unverifiable": 2 * counts["figure"]["intact"]}
 
 
 def test_the_lines_of_the_audit_in_the_readme_are_among_them(counts):
-    told = shown_counts(README)
+    told, found = of_any_machine(shown_counts(README)), of_any_machine(counts)
     assert len(told) >= 5
-    assert {kind: told[kind] for kind in told if kind != "raw"} == {
-        kind: counts[kind] for kind in told if kind != "raw"
-    }
+    assert {kind: told[kind] for kind in told if kind != "raw"} == {kind: found[kind] for kind in told if kind != "raw"}
     assert told["raw"] == shown_counts(page("docs/audit.md"))["raw"]
 
 
