@@ -53,8 +53,9 @@ from reweigh.losses import parametric
 from reweigh.losses.design import Design
 from reweigh.losses.objectives import Objective, groups_of
 from reweigh.methods import base, thresholded
+from reweigh.models.layers import dropout_layers
 from reweigh.optimisers import MomentumSGD
-from reweigh.streams import rng
+from reweigh.streams import rng, stream_seed
 
 FLIPS = 2.0  # the eigenvalue beyond which ε = 1 with an even number of summands turns a direction
 
@@ -185,7 +186,8 @@ class Method(thresholded.Method):
         if stage.name != "search":
             return
         total = self.options["search_epochs"] * self.steps_per_epoch
-        self.learn(base.Step(torch.tensor(total), self._due(total), model, _nothing(self.multiplier), None))
+        seed = torch.tensor(stream_seed(self.context.seed, "dropout", total)) if dropout_layers(model) else None
+        self.learn(base.Step(torch.tensor(total), self._due(total), model, _nothing(self.multiplier), seed))
         if self.options["take"] == "last-epoch":
             for name, value in self.design.values.items():
                 value.copy_(self.before_epoch[name])

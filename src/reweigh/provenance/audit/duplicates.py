@@ -102,7 +102,7 @@ def _determinants(body: Body) -> Body:
             for key, value in options
             if key not in ONLY_LOGGING and value is not None
         }
-    stages = [(stage["name"], stage["epochs"]) for stage in body.get("stages") or []]
+    stages = [(stage.get("name"), stage.get("epochs")) for stage in body.get("stages") or []]
     return {**spec, "stages": stages, "examples": body["split"]["digest"]}
 
 
