@@ -1,5 +1,7 @@
 """What stands below a figure."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 
 from reweigh.plots import notes
@@ -20,7 +22,14 @@ class Shown:
     def experiment(self, name):
         return self
 
-    dataset = "waterbirds"
+    def paper_of(self, name):
+        return self
+
+    dataset, paper, published = "waterbirds", "autobalance", None
+
+    @property
+    def config(self):
+        return SimpleNamespace(paper=self.paper_of)
 
 
 CELL = {"experiment": "waterbirds", "setting": "linear", "method": "ce"}

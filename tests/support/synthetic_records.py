@@ -16,6 +16,7 @@ import numpy as np
 
 from reweigh.config.loading import load
 from reweigh.data.arrays import npz_bytes
+from reweigh.data.imbalance import validation_tail
 from reweigh.data.obtain import recipe_digest, split_path
 from reweigh.digest import digest, file_digest
 from reweigh.records import record
@@ -318,6 +319,8 @@ def _sizes(spec: dict[str, Any]) -> dict[str, list[int]]:
         majority = int(split.get("total", 30000) / (1 + 1 / split.get("imbalance_ratio", 2)))
         train = [split.get("total", 30000) - majority, majority]
     held_out = [many] * classes if split.get("validation_share") else _spread(split.get("validation_size", 0), classes)
+    if split.get("validation_largest_class"):
+        held_out = validation_tail(split, classes)
     test = _spread(split["test_size"], classes) if split.get("test_size") else [many] * classes
     return {"train": train, "target": _spread(split["target_size"], classes), "validation": held_out, "test": test}
 

@@ -57,7 +57,7 @@ def test_a_bare_call_plans_everything(clone):
     assert jobs["render"] == len(drawn)
     assert jobs["train"] == len(settings) < len(needed) / 4
     assert planned(clone, "--config", "jobs=cell")["train"] == len(needed)
-    assert jobs["fetch"] == 5  # MNIST, Adult, the slices of CIFAR-10 and CIFAR-100
+    assert jobs["fetch"] == 6  # MNIST, Adult, the slices of CIFAR-10 and CIFAR-100, features of Waterbirds
     assert jobs["score"] == 1
 
 
@@ -286,9 +286,9 @@ def test_report(made):
 
 def test_jobs_take_batches_of_seeds(clone):
     pairs = flow({"seeds_per_job": 2}, clone).split_batches()
-    assert {batch.seeds for batch in pairs} == {(0,), (0, 1), (2,), (2, 3), (4,)}
+    assert {batch.seeds for batch in pairs} == {(0,), (0, 1), (2,), (2, 3), (4,), (4, 5), (6, 7), (8, 9)}
     whole = flow({}, clone).split_batches()
-    assert {batch.seeds for batch in whole} == {(0,), (0, 1), (0, 1, 2), (0, 1, 2, 3, 4)}
+    assert {batch.seeds for batch in whole} == {(0,), (0, 1), (0, 1, 2), (0, 1, 2, 3, 4), (5, 6, 7, 8, 9)}
     assert all(re.fullmatch(batch.pattern, str(name)) for batch in whole for name in batch.experiments)
 
 
