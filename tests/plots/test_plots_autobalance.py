@@ -27,7 +27,7 @@ SEEDS = 2
 CELLS = {
     "mnist-lt/rho100": ["ce", "la", "la_val", "delta", "l", "delta_l", "delta_l_auto", "delta_l_every"],
     "mnist-lt-tau/*": ["la"],
-    **{f"mnist-lt-validation/val{size}": ["delta_l"] for size in (108, 1084)},
+    **{f"mnist-lt-validation/val{size}": ["delta_l_auto"] for size in (108, 1084)},
     "waterbirds/linear": ["ce", "ce_bal_g", "autobalance", "autobalance_auto", "autobalance_exact", "ce_threshold"],
     "waterbirds/mlp": ["ce"],
     **{f"waterbirds-trade-off/lambda{share}": ["ce_deo", "autobalance", "ce_threshold"] for share in (0, 0.5, 1)},
@@ -236,7 +236,7 @@ def test_fig3_draws_of_a_method_only_what_it_searches(drawn):
 
 def test_fig4_draws_errors_of_the_search_alone(root, drawn):
     rows = drawn["fig4"].rows
-    runs = bodies(root, "mnist-lt-validation/val108/delta_l")
+    runs = bodies(root, "mnist-lt-validation/val108/delta_l_auto")
     mine = rows[(rows["setting"] == "val108") & (rows["metric"] == "search_test_error")].set_index("epoch")
     curves = runs[0]["curves"]
     searched = [epoch for epoch, stage in zip(curves["epoch"], curves["stage"], strict=True) if stage == 0]
