@@ -17,7 +17,7 @@ pytestmark = needs.CLONE
 
 TDR = "paper/tdr/mnist-4v9"
 ADULT = "paper/tdr/adult/sex"
-KEPT = ("config", "data", "envs", "figures/paper", "notebooks", "results/paper")
+KEPT = ("config", "data", "envs", "figures/paper", "notebooks", "results/paper", "results/bench")
 
 
 @pytest.fixture(scope="module")
