@@ -205,7 +205,7 @@ def test_a_click_on_a_number_opens_its_chain_down_to_bytes_and_addresses(
             wanted += [body["git"]["commit"], body["environment"]["lock_digest"], body["device"]["name"]]
             wanted += [file["sha256"] for file in body["raw"]]
             assert [one for one in wanted if one not in text] == [], (line["id"], text[:300])
-            assert {file["url"] for file in body["raw"]} <= addresses
+            assert {file["url"] for file in body["raw"] if file["url"]} <= addresses  # a stand-in has none
         assert f"reweigh explain results/paper/scorecard.csv --row {line['id']}" in text
         dialog(driver).find_element(By.TAG_NAME, "button").click()
         assert not dialog(driver).is_displayed()
