@@ -25,16 +25,8 @@ from reweigh.errors import DataError
 DATASETS = (
     *("mnist", "adult", "cifar10", "cifar10-arrays", "cifar100", "cifar10n", "cifar100n", "cifar100-slice"),
     *("cifar10-slice-large", "imagenet", "imagenet-100", "imagenet-lt", "places-lt", "inaturalist2018", "clothing1m"),
-    *(
-        "webvision",
-        "camelyon17",
-        "iwildcam",
-        "nexrad",
-        "waterbirds",
-        "waterbirds-official",
-        "waterbirds-images",
-        "waterbirds-small",
-    ),
+    *("webvision", "camelyon17", "iwildcam", "nexrad"),
+    *("waterbirds", "waterbirds-official", "waterbirds-images", "waterbirds-small"),
 )
 PICTURES = {".png", ".jpg", ".jpeg", ".JPEG"}
 # Lists that are not read unless an option asks for them.

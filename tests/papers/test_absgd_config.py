@@ -1,6 +1,5 @@
 """ABSGD's config: its grid, where its published numbers belong, what its methods differ in."""
 
-import csv
 import json
 import re
 import shutil
@@ -16,15 +15,8 @@ SETTINGS = ("lt-rho100", "lt-rho10", "st-rho100", "st-rho10")
 
 
 @pytest.fixture(scope="module")
-def extended(config):
-    return config.with_options(extensions=True)
-
-
-@pytest.fixture(scope="module")
-def numbers(config):
-    """The published numbers."""
-    with (ROOT / config.paper("absgd").published.file).open(newline="") as lines:
-        return list(csv.DictReader(lines))
+def numbers(published):
+    return published("absgd")
 
 
 def spec(config, run):

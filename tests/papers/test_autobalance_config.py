@@ -1,7 +1,5 @@
 """AutoBalance's config: its grid, where its published numbers belong, sizes, and what paper and code have otherwise."""
 
-import csv
-
 import pytest
 from support.project import ROOT
 
@@ -12,15 +10,8 @@ BOTH = PlannedStage(1, part="train+validation")
 
 
 @pytest.fixture(scope="module")
-def extended(config):
-    return config.with_options(extensions=True)
-
-
-@pytest.fixture(scope="module")
-def numbers(config):
-    """The published numbers."""
-    with (ROOT / config.paper("autobalance").published.file).open(newline="") as lines:
-        return list(csv.DictReader(lines))
+def numbers(published):
+    return published("autobalance")
 
 
 def spec(config, cell):

@@ -95,31 +95,42 @@ class OrderArithmetic:
     # --- trade-offs ---
 
     def dominates(self, claim: Claim, settings: list[str], folder: Folder) -> list[Side]:
-        metrics, sides = (claim["metric"], claim["second_metric"]), []
-        for rival in claim["worse"]:
-            names = [[(*folder, setting, name) for setting in settings] for name in (claim["better"], rival)]
-            bodies = [[self.cell(*one) for one in side] for side in names]
-            seeds = set.intersection(*(set(one) for side in bodies for one in side))
-            curves: dict[int, list[list[tuple[float, ...]]]] = {}
-            for seed in sorted(seeds):
-                pair = [[tuple(-metric_arithmetic.turned(one[seed], metric) for metric in metrics)
-                         for one in side if not sole(one[seed])] for side in bodies]  # fmt: skip
-                if all(pair):
-                    curves[seed] = pair
-            every = np.array([point for pair in curves.values() for side in pair for point in side])
-            least, width = every.min(0), np.ptp(every, axis=0)
-            gains = []
-            for pair in curves.values():
-                ours, theirs = (area((np.array(side) - least) / width) for side in pair)
-                gains.append(ours - theirs)
-            runs = [body for side in bodies for one in side for body in one.values() if body["status"] == "finished"]
-            steps = [max(metric_arithmetic.step(body, metric) for body in runs) for metric in metrics]
-            step = math.sqrt(2) * math.hypot(*(np.array(steps) / width))
-            found = self.t_test(gains, claim.get("margin", 0.0), step=step)
-            if any(all(sole(body) for one in side for body in one.values()) for side in bodies):
-                found = {**found, "low": None, "high": None, "statistic": None, "for": None, "against": None}
-            sides.append(found)
-        return sides
+        metrics = (claim["metric"], claim["second_metric"])
+        return [self._dominates(claim, settings, folder, rival, metrics) for rival in claim["worse"]]
+
+    def _dominates(
+        self, claim: Claim, settings: list[str], folder: Folder, rival: str, metrics: tuple[str, str]
+    ) -> Side:
+        names = [[(*folder, setting, name) for setting in settings] for name in (claim["better"], rival)]
+        bodies = [[self.cell(*one) for one in side] for side in names]
+        seeds = set.intersection(*(set(one) for side in bodies for one in side))
+        kept = [seed for seed in sorted(seeds) if all(any(not sole(one[seed]) for one in side) for side in bodies)]
+
+        def means(side: list[dict[int, dict[str, Any]]], seeds: list[int]) -> np.ndarray:
+            found = []
+            for one in side:
+                if sound := [one[seed] for seed in seeds if not sole(one[seed])]:
+                    values = [[-metric_arithmetic.turned(body, name) for name in metrics] for body in sound]
+                    found.append([math.fsum(column) / len(sound) for column in zip(*values, strict=True)])
+            return np.array(found).reshape(-1, 2)
+
+        every = np.concatenate([means(side, kept) for side in bodies])
+        span = every.max(0) - every.min(0)
+        least, width = every.min(0) - span / 10, 1.2 * span
+
+        def gain(seeds: list[int]) -> float:
+            ours, theirs = (area(np.minimum((means(side, seeds) - least) / width, 1)) for side in bodies)
+            return ours - theirs
+
+        n, whole = len(kept), gain(kept)
+        gains = [n * whole - (n - 1) * gain([one for one in kept if one != seed]) for seed in kept]
+        runs = [body for side in bodies for one in side for body in one.values() if body["status"] == "finished"]
+        steps = [max(metric_arithmetic.step(body, metric) for body in runs) for metric in metrics]
+        step = math.sqrt(2) * math.hypot(*(np.array(steps) / width))
+        found = self.t_test(gains, claim.get("margin", 0.0), step=step)
+        if any(all(sole(body) for one in side for body in one.values()) for side in bodies):
+            found = {**found, "low": None, "high": None, "statistic": None, "for": None, "against": None}
+        return found
 
     # --- on the way ---
 

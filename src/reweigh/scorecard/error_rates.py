@@ -266,10 +266,13 @@ def _orders() -> dict[str, list[float]]:
             decided(simulate_orders(n, 3, 1, 0.5), holds=True) for n in SEEDS
         ],
         "`dominates` over eleven points, no difference, sd 1: decided (simulated)": [
-            decided(simulate_trade_offs(n, 11, 0, POINT)) for n in SEEDS
+            decided(simulate_trade_offs(n, 11, 0, (POINT, POINT))) for n in SEEDS
+        ],
+        "`dominates` over eleven points, no difference, sd 5 against 1: decided (simulated)": [
+            decided(simulate_trade_offs(n, 11, 0, (5 * POINT, POINT))) for n in SEEDS
         ],
         "`dominates` over eleven points, a gain of 1 point in both metrics, sd 1: `holds` (simulated)": [
-            decided(simulate_trade_offs(n, 11, POINT, POINT), holds=True) for n in SEEDS
+            decided(simulate_trade_offs(n, 11, POINT, (POINT, POINT)), holds=True) for n in SEEDS
         ],
         "`varies_less`, ten values that walk equally fast: decided (simulated)": [
             decided(simulate_walks(n, 10, 1.0)) for n in SEEDS

@@ -11,7 +11,7 @@ from reweigh import stats
 from reweigh.analysis.traces import correlation_with_size, total_variation
 from reweigh.scorecard.order_tests import page
 from reweigh.scorecard.simulations import correlated
-from reweigh.scorecard.trade_off_tests import dominated
+from reweigh.scorecard.trade_off_tests import gains
 from reweigh.stats import Comparison
 from reweigh.streams import rng
 
@@ -31,22 +31,22 @@ def simulate_orders(n: int, columns: int, gain: float, correlation: float, draws
     return [page((draw + gain * np.arange(columns)[:, None]).T) for draw in scores]
 
 
-def simulate_trade_offs(n: int, points: int, gain: float, sd: float, draws: int = DRAWS) -> list[Comparison]:
+def simulate_trade_offs(
+    n: int, points: int, gain: float, sds: tuple[float, float], draws: int = DRAWS
+) -> list[Comparison]:
     """`dominates` between two curves of so many points, the first of which is `gain` better in both metrics.
 
-    Losses go from (.05, .35) to (.25, .05) along a quarter of an ellipse. Each metric of a run scatters by `sd`, half
-    of its variance shared by the points of a seed.
+    Losses go from (.05, .35) to (.25, .05) along a quarter of an ellipse. Each metric of a run scatters by its side's
+    of `sds`, half of its variance shared by the points of a seed.
     """
     angle = np.linspace(0, math.pi / 2, points)
     curve = np.stack([0.25 - 0.2 * np.cos(angle), 0.35 - 0.3 * np.sin(angle)])[:, :, None]  # (2, points, 1)
     noise = correlated(("trade-offs", n, points), (draws, 2, 2, points, n), 0.5)  # side, metric, point, seed
     found = []
-    for draw in curve + sd * noise:
+    for draw in curve + np.array(sds)[:, None, None, None] * noise:
         draw[0] -= gain
-        least = draw.min((0, 2, 3))[:, None]
-        width = draw.max((0, 2, 3))[:, None] - least
-        areas = [[dominated(((side[:, :, seed] - least) / width).T) for seed in range(n)] for side in draw]
-        found.append(stats.above([ours - theirs for ours, theirs in zip(*areas, strict=True)], 0.0))
+        ours, theirs = draw.transpose(0, 3, 2, 1)  # side, seed, point, metric
+        found.append(stats.above(gains(ours, theirs)[0], 0.0))
     return found
 
 

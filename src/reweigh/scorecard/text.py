@@ -54,7 +54,7 @@ TEST_NAMES = {
     "weights_grow_less": "one-sample t test of slopes",
     "collapses_less": "t test of differences of shares, averaged over places",
     "ordered": "Page's test for an ordered alternative",
-    "dominates": "paired t test of dominated areas",
+    "dominates": "t test of jackknifed differences of dominated areas",
     "varies_less": "t test of logarithms of paired ratios",
     "reaches": "one-sample t test of distances from the level",
     "follows_frequency": "one-sample t tests of correlations, either way",

@@ -16,15 +16,18 @@ from reweigh.analysis.resolution import FLOAT32, resolution
 from reweigh.scorecard.evidence import Evidence
 from reweigh.stats import Comparison
 
+EDGE = 0.1  # how far the rectangle of a trade-off reaches beyond all means, as a share of what they span
+
 # --- trade-offs ------------------------------------------------------------------------------------------------------
 
 
 def dominates(evidence: Evidence) -> list[Comparison]:
     """The curve of `better` over the settings, in two metrics, dominates more than that of each rival: in paired seeds.
 
-    The area that a seed's points dominate, between the best and the worst value of each metric among all points of both
-    sides, as a share of that rectangle (`dominated`); a t test of the differences. A larger area does not say that
-    every point lies beyond the rival's curve. Runs that are lost (`degenerate`) are no points: a constant prediction
+    A curve's points are means over seeds. The area that they dominate is a share of the rectangle of all means, with a
+    tenth more on each side (`gains`). A t test of the jackknife's pseudo-values takes out what the scatter of points
+    adds to the area of any curve: without it the side that scatters more would win. A larger area does not say that
+    every point lies beyond the rival's curve. Runs that are lost (`degenerate`) are in no mean: a constant prediction
     has no gap, and would stand on everybody's curve. A seed counts if each cell of both sides has a run of it.
     """
     contests, comparisons = evidence.claim.contests, []
@@ -40,26 +43,54 @@ def dominates(evidence: Evidence) -> list[Comparison]:
 def _dominates(evidence: Evidence, sides: list[pd.DataFrame], label: str) -> Comparison:
     counts = [side.index.value_counts() for side in sides]
     whole = [set(count.index[count == len(evidence.settings)]) for count in counts]
-    curves = [[_points(evidence, side.loc[[seed]]) for side in sides] for seed in sorted(whole[0] & whole[1])]
-    curves = [pair for pair in curves if all(map(len, pair))]
-    if not curves:
-        return stats.untested(label, 0)
-    every = np.concatenate([points for pair in curves for points in pair])
-    least, width = every.min(0), np.ptp(every, axis=0)
-    if not width.all():
-        return stats.untested(label, len(curves))
-    areas = [[dominated((points - least) / width) for points in pair] for pair in curves]
-    steps = [_coarsest(evidence, sides, name) / size for name, size in zip(_metrics(evidence), width, strict=True)]
-    gains = [ours - theirs for ours, theirs in areas]
-    return stats.above(gains, evidence.claim.margin, label, math.sqrt(2) * math.hypot(*steps))
+    seeds = sorted(whole[0] & whole[1])
+    pairs = [[_points(evidence, side.loc[[seed]]) for side in sides] for seed in seeds]
+    pairs = [pair for pair in pairs if not any(np.isnan(points).all() for points in pair)]
+    if len(pairs) < 2:
+        return stats.untested(label, len(pairs))
+    found, widths = gains(*np.array(pairs).swapaxes(0, 1))
+    if not widths.all():
+        return stats.untested(label, len(pairs))
+    steps = [_coarsest(evidence, sides, name) / size for name, size in zip(_metrics(evidence), widths, strict=True)]
+    return stats.above(found, evidence.claim.margin, label, math.sqrt(2) * math.hypot(*steps))
+
+
+def gains(ours: np.ndarray, theirs: np.ndarray) -> tuple[list[float], np.ndarray]:
+    """Pseudo-values, one a seed, of the area that our mean curve dominates beyond theirs; the sides of the rectangle.
+
+    Losses (seeds, points, 2) of each side, NaN where there is none. A rectangle without a width has no values.
+    """
+    means = np.concatenate([_mean_curve(ours), _mean_curve(theirs)])
+    spans = np.ptp(means, axis=0)
+    least, widths = means.min(0) - EDGE * spans, (1 + 2 * EDGE) * spans
+    if not widths.all():
+        return [], widths
+
+    def gain(kept: np.ndarray) -> float:
+        first, second = (
+            dominated(np.minimum((_mean_curve(side[kept]) - least) / widths, 1)) for side in (ours, theirs)
+        )
+        return first - second
+
+    seeds = np.arange(len(ours))
+    whole = gain(seeds)
+    return [len(seeds) * whole - (len(seeds) - 1) * gain(np.delete(seeds, one)) for one in seeds], widths
+
+
+def _mean_curve(losses: np.ndarray) -> np.ndarray:
+    """Means over the seeds that have a point, (points, 2), without points that no seed has."""
+    some = losses[:, ~np.isnan(losses).all((0, 2))]
+    return np.asarray(np.nanmean(some, axis=0))
 
 
 def dominated(points: np.ndarray) -> float:
-    """The area of the unit square that losses (n, 2) between 0 and 1 dominate: what lies above and right of a point.
+    """The area of the unit square that losses (n, 2) up to 1 dominate: what lies above and right of a point.
 
     >>> dominated(np.array([[0.0, 0.5], [0.5, 0.0], [0.9, 0.9]]))
     0.75
     """
+    if not len(points):
+        return 0.0
     x, y = points[np.lexsort(points.T[::-1])].T
     ends = np.append(x[1:], 1.0)
     return float(((ends - x) * (1 - np.minimum.accumulate(y))).sum())
@@ -70,13 +101,14 @@ def _metrics(evidence: Evidence) -> tuple[str, str]:
 
 
 def _points(evidence: Evidence, runs: pd.DataFrame) -> np.ndarray:
-    """Both metrics of some runs as losses, of which lower is better: (n, 2). Without runs that decide nothing."""
-    sound, columns = runs[runs["lost"] == ""], []
+    """Both metrics of some runs as losses, of which lower is better: (n, 2). NaN for runs that decide nothing."""
+    columns = []
     for name in _metrics(evidence):
-        metric, values = metrics.of(name), sound[name].to_numpy(float)
+        metric, values = metrics.of(name), runs[name].to_numpy(float)
         columns.append((np.abs(values) if metric.absolute else values) * -(metric.direction or 1))
     found = np.stack(columns, axis=1)
-    return np.asarray(found[np.isfinite(found).all(1)])
+    found[(runs["lost"] != "").to_numpy() | ~np.isfinite(found).all(1)] = np.nan
+    return found
 
 
 def _coarsest(evidence: Evidence, sides: list[pd.DataFrame], metric: str) -> float:
