@@ -5,9 +5,10 @@ import re
 import pytest
 
 from reweigh.config import references
+from reweigh.config.claim import Claim
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
-from reweigh.config.models import Claim, Experiment, Tuned
+from reweigh.config.models import Experiment, Tuned
 from reweigh.errors import ConfigError
 
 

@@ -11,9 +11,9 @@ from support import synthetic_records
 
 from reweigh import scorecard, stats
 from reweigh.analysis.resolution import CLOCK, ratio_resolution, resolution
+from reweigh.config.claim import Claim
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
-from reweigh.config.models import Claim
 from reweigh.records import record
 from reweigh.scorecard import claims
 from reweigh.scorecard.claim_tests import TESTS

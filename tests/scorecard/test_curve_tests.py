@@ -13,8 +13,8 @@ from support.project import ROOT
 from reweigh import stats
 from reweigh.analysis import tables
 from reweigh.analysis.reached import Reached
+from reweigh.config.claim import Claim
 from reweigh.config.loading import load
-from reweigh.config.models import Claim
 from reweigh.errors import ConfigError
 from reweigh.scorecard import curve_tests
 from reweigh.scorecard.claim_tests import TESTS

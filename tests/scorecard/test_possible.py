@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from reweigh import stats
-from reweigh.config.models import Claim
+from reweigh.config.claim import Claim
 from reweigh.scorecard import curve_tests
 from reweigh.scorecard.claim_tests import TESTS, compared
 from reweigh.scorecard.evidence import Evidence
@@ -41,6 +41,7 @@ RANGES = {
     "follows_frequency": WHOLE,
     "varies_less": ANY,
     "reaches": (-0.15, 0.85),
+    "tracks_test": WHOLE,
 }
 SETTINGS = ("rho0.1", "rho0.05", "rho0.02", "rho0.005")
 
@@ -56,7 +57,8 @@ def evidence(config: Any, test: str, rows: list[dict[str, Any]], classes: int = 
         "dominates": {"second_metric": "minority_recall"},
         "follows_frequency": {"trace": "class_weights", "margin": 0.5},
         "varies_less": {"trace": "class_weights"},
-        "reaches": {"part": "train", "level": 0.85, "margin": 0.01},
+        "reaches": {"part": "train", "level": 0.85, "margin": 0.01, "worse": []},
+        "tracks_test": {"part": "validation", "worse": []},
     }
     stated = {"id": "made-up", "text": "", "source": "ours", "experiment": "mnist-4v9", "rule": "", "test": test,
               "better": "tdr", "worse": ["er"]}  # fmt: skip

@@ -193,69 +193,6 @@ def test_what_did_not_move_or_was_not_logged_has_no_ratio(monkeypatch):
     assert (place.n, place.effect, place.p_for) == (1, pytest.approx(1.5), None)
 
 
-# --- levels ----------------------------------------------------------------------------------------------------------
-
-REACHES = {"test": "reaches", "better": "a", "part": "train", "metric": "balanced_error", "level": 0.0, "margin": 0.01}
-
-
-def reached(accuracies, lost="", **claim):
-    """Runs whose curve of the balanced accuracy on the training part is that: three epochs of search, two after."""
-    keys = [("s", "a", seed) for seed in range(len(accuracies))]
-    bodies = {
-        key: body(
-            curves={"epoch": [1, 2, 3, 4, 5], "stage": [0, 0, 0, 1, 1], "train_balanced_accuracy": curve},
-            stages=STAGES,
-            split={"sizes": {"train": [4000, 400]}},
-        )
-        for key, curve in zip(keys, accuracies, strict=True)
-    }
-    columns = {"lost": dict.fromkeys(keys, lost), "balanced_error": dict.fromkeys(keys, 0.2)}
-    return decided(evidence(REACHES | claim, bodies, **columns))
-
-
-def test_an_error_reaches_zero_from_above():
-    verdict, (place,) = reached([[0.5, 0.999, 0.9, 0.5, 0.5], [0.5, 0.998, None, 0.5, 0.5], [0.9, 1.0, 0.9, 0.5, 0.5]])
-    assert verdict == "holds" and place.effect == pytest.approx(0.001)  # (0.001 + 0.002 + 0) / 3
-    least = math.hypot(1 / 4000, 1 / 400) / 2 / math.sqrt(12)
-    t = (0.001 - 0.01) / (max(0.001, least) / math.sqrt(3))
-    assert place.p_for == pytest.approx(scipy_stats.t.cdf(t, 2))
-    verdict, (place,) = reached([[0.5, 0.8, 0.7, 0.5, 0.5], [0.5, 0.81, 0.7, 0.5, 0.5], [0.5, 0.79, 0.7, 0.5, 0.5]])
-    assert verdict == "fails" and place.effect == pytest.approx(0.2)
-
-
-def test_an_accuracy_reaches_its_level_from_below():
-    curves = [[0.5, 0.90, 0.7, 0.5, 0.5], [0.5, 0.91, 0.7, 0.5, 0.5], [0.5, 0.89, 0.7, 0.5, 0.5]]
-    verdict, (place,) = reached(curves, metric="balanced_accuracy", level=0.8, margin=0.02)
-    assert verdict == "holds" and place.effect == pytest.approx(-0.1)
-    verdict, (place,) = reached(curves, metric="balanced_accuracy", level=1.0, margin=0.02)
-    assert verdict == "fails" and place.effect == pytest.approx(0.1)
-
-
-def test_a_stage_counts_alone_if_it_is_named():
-    late = [[0.5, 0.6, 0.7, 0.5, 1.0]] * 3
-    assert reached(late)[1][0].effect == 0.0
-    assert reached(late, stage="search")[1][0].effect == pytest.approx(0.3)
-    assert reached(late, stage="finish")[1][0].n == 0
-
-
-def test_a_curve_that_was_not_measured_reaches_nothing():
-    verdict, (place,) = reached([[1.0] * 5] * 3, part="validation")
-    assert (verdict, place.n) == ("inconclusive", 0)
-    assert reached([[1.0] * 5] * 3, lost=ONE)[0] == "degenerate"
-
-
-def test_no_interval_beyond_what_is_possible():
-    keys = [("s", "a", seed) for seed in range(2)]
-    curve = {"epoch": [1], "stage": [0], "train_balanced_accuracy": [1.0]}
-    bodies = {key: body(curves=curve, stages=STAGES, split={"sizes": {"train": [4, 4]}}) for key in keys}
-    columns = {"balanced_error": dict.fromkeys(keys, 0.2)}
-    (place,) = compared(evidence(REACHES, bodies, **columns))
-    assert place.low == 0.0 < place.high
-    (place,) = compared(evidence(REACHES | {"metric": "balanced_accuracy", "level": 1.0}, bodies, **columns,
-                                 balanced_accuracy=dict.fromkeys(keys, 0.2)))  # fmt: skip
-    assert place.low == 0.0 < place.high
-
-
 # --- in the config ---------------------------------------------------------------------------------------------------
 
 
@@ -266,10 +203,6 @@ def test_no_interval_beyond_what_is_possible():
         (TRADE | {"test": "greater"}, "dominates, and no other test, needs second_metric"),
         (VARIES | {"trace": None}, "needs trace"),
         (VARIES | {"test": "greater"}, "needs trace"),
-        (REACHES | {"part": None}, "reaches, and no other test, needs part"),
-        (REACHES | {"test": "greater", "level": None}, "reaches, and no other test, needs part"),
-        (REACHES | {"level": None}, "needs level"),
-        (REACHES | {"margin": 0.0}, "reaches needs a margin above 0"),
         (TRADE | {"stage": "search"}, "and may have stage"),
     ],
 )
@@ -323,6 +256,11 @@ def test_a_claim_of_the_config_goes_through_every_page(project, name):
         ("test: reaches, experiment: mnist-4v9, better: tdr, part: test,\n      metric: test_accuracy",
          "test: reaches_in_fewer_epochs, experiment: mnist-4v9, better: tdr, worse: [none],\n      metric: "
          "balanced_error", "unknown metric of every curve 'balanced_error'"),
+        ("part: test,", "part: train,", "mnist-4v9/rho0.1/tdr has no curve of test_accuracy on train; mend its"),
+        ("metric: test_accuracy, level", "metric: balanced_error, level", "no curve of balanced_error on test"),
+        ("test: reaches, experiment: mnist-4v9, better: tdr, part: test,\n      metric: test_accuracy, level: 0.5,",
+         "test: tracks_test, experiment: mnist-4v9, better: tdr, part: validation,\n      metric: test_accuracy,",
+         "mnist-4v9/rho0.1/tdr has no curve of test_accuracy on train"),
     ],
 )  # fmt: skip
 def test_a_claim_about_what_is_not_there_is_refused(tmp_path, old, new, says):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pandas as pd
 
 from reweigh import stats
-from reweigh.config.models import Claim
+from reweigh.config.claim import Claim
 from reweigh.scorecard.claim_tests import TESTS
 from reweigh.scorecard.evidence import Evidence
 from support.project import ROOT

@@ -30,8 +30,8 @@ class OrderArithmetic:
         self.t_test, self.degenerate = t_test, degenerate
 
     def of(self) -> dict[str, Callable[[Claim, list[str], Folder], list[Side]]]:
-        names = ("ordered", "follows_frequency", "dominates", "varies_less", "reaches", "within", "explained_by")
-        return {name: getattr(self, name) for name in names}
+        names = ("ordered", "follows_frequency", "dominates", "varies_less", "reaches", "tracks_test")
+        return {name: getattr(self, name) for name in (*names, "within", "explained_by")}
 
     # --- orders ---
 
@@ -165,6 +165,29 @@ class OrderArithmetic:
             ends = (-claim["level"], 1 - claim["level"]) if error else (claim["level"] - 1, claim["level"])
             side |= {name: float(np.clip(side[name], *ends)) for name in ("low", "high")}  # no share is beyond 0 and 1
             sides.append(self.degenerate(side, (*folder, setting, claim["better"]), metric=claim["metric"]))
+        return sides
+
+    def tracks_test(self, claim: Claim, settings: list[str], folder: Folder) -> list[Side]:
+        sides, metric = [], claim["metric"]
+        ending = "accuracy" if metric in ("test_accuracy", "validation_accuracy") else "balanced_accuracy"
+        for setting in settings:
+            excess, steps = [], [0.0]
+            for _, body in sorted(self.cell(*folder, setting, claim["better"]).items()):
+                if body["status"] != "finished":
+                    continue
+                names = [stage["name"] for stage in body["stages"]]
+                rows = [row for row, place in enumerate(body["curves"]["stage"])
+                        if claim.get("stage") in (None, names[place])]  # fmt: skip
+                seen, held, test = (
+                    body["curves"][f"{part}_{ending}"][max(rows)] for part in ("train", "validation", "test")
+                )
+                excess.append(abs(seen - test) - abs(held - test))  # of errors as of accuracies
+                sizes = [np.array(body["split"]["sizes"][part], float) for part in ("train", "validation", "test")]
+                known = [1 / n.sum() if ending == "accuracy" else np.sqrt((1 / n**2).sum()) / len(n) for n in sizes]
+                steps.append(math.hypot(known[0], known[1], 2 * known[2]))
+            side = self.t_test(excess, claim.get("margin", 0.0), step=max(steps))
+            side |= {name: float(np.clip(side[name], -1, 1)) for name in ("low", "high")}
+            sides.append(self.degenerate(side, (*folder, setting, claim["better"]), metric=metric))
         return sides
 
     # --- tests of claims about errors ---

@@ -67,17 +67,31 @@ def best_of_curve(body: Mapping[str, Any], metric: str, part: str, stage: str | 
 
     None where that part was not measured.
     """
+    values = stats.numbers(_curve(body, metric, part, stage))
+    if not values:
+        return None
+    return min(values) if metrics.of(metric).direction < 0 else max(values)
+
+
+def end_of_curve(body: Mapping[str, Any], metric: str, part: str, stage: str | None = None) -> float | None:
+    """The value of a metric on a part at the last evaluated epoch, of one stage or of the run.
+
+    None where that part was not measured, or has no number then.
+    """
+    last = stats.numbers(_curve(body, metric, part, stage)[-1:])
+    return last[0] if last else None
+
+
+def _curve(body: Mapping[str, Any], metric: str, part: str, stage: str | None) -> list[float | None]:
+    """The values at the evaluated epochs, of one stage or of all; none where that part was not measured."""
     ending, less = metrics.OF_CURVES[metric]
     curve = body["curves"].get(f"{part}_{ending}")
     names = [one["name"] for one in body["stages"]]
     if curve is None or (stage is not None and stage not in names):
-        return None
+        return []
     places = body["curves"].get("stage") or [0] * len(curve)
-    values = stats.numbers(v for v, place in zip(curve, places, strict=True) if stage in (None, names[place]))
-    if not values:
-        return None
-    turned = [1 - value if less else value for value in values]
-    return min(turned) if metrics.of(metric).direction < 0 else max(turned)
+    kept = [value for value, place in zip(curve, places, strict=True) if stage in (None, names[place])]
+    return [1 - value if less and value is not None else value for value in kept]
 
 
 def curve_step(body: Mapping[str, Any], metric: str, part: str) -> float:

@@ -30,6 +30,7 @@ def check(config: Config, paper: str) -> None:
     references.check(config, paper)
     _check_sources(config, paper)
     _check_specs(config, paper)
+    references.check_curves(config, paper)
     effects.check_patches(config, paper)
 
 

@@ -1,11 +1,13 @@
 """What a paper says of results must speak of what exists: claims, published numbers, rules of tuning."""
 
+import itertools
 from typing import Any
 
 from reweigh import metrics
 from reweigh.config import published
+from reweigh.config.claim import Claim
 from reweigh.config.grid import Config
-from reweigh.config.models import Claim, Experiment, Paper, Tuned
+from reweigh.config.models import Experiment, Paper, Tuned
 from reweigh.config.validation import lookup
 from reweigh.errors import ConfigError
 
@@ -32,7 +34,7 @@ def _check_claim(where: str, paper: Paper, claim: Claim) -> None:
     lookup("metric", claim.metric, metrics.RECORDED, where)
     if claim.second_metric is not None:
         lookup("metric", claim.second_metric, metrics.RECORDED, where)
-    if claim.test == "reaches":
+    if claim.part is not None:
         lookup("metric of a curve", claim.metric, metrics.OF_CURVES, where)
     elif claim.level is not None:
         lookup("metric of every curve", claim.metric, metrics.ON_EVERY_CURVE, where)
@@ -42,6 +44,33 @@ def _check_claim(where: str, paper: Paper, claim: Claim) -> None:
         raise ConfigError(f"{where}: test grows compares two settings; name two, the one with the smaller gain first")
     if len(claim.settings or experiment.settings) < claim.fewest_settings:
         raise ConfigError(f"{where}: test {claim.test} needs {claim.fewest_settings} settings at least; name them")
+
+
+def check_curves(config: Config, paper: str) -> None:
+    """Raise ConfigError at the first claim about a curve that its runs do not have. Their specs must be sound."""
+    content = config.papers[paper]
+    for number, claim in enumerate(content.claims):
+        experiment = content.experiments[claim.experiment]
+        if experiment.status != "ready":
+            continue
+        for setting, part in itertools.product(claim.settings or experiment.settings, claim.parts):
+            cell = f"{claim.experiment}/{setting}/{claim.better}"
+            training = config.resolve(f"paper/{paper}/{cell}/seed0")["training"]
+            if part not in _parts_with(training, claim.metric):
+                raise ConfigError(
+                    f"{config.place(paper, 'claims', str(number))}: claim {claim.id}: {cell} has no curve of "
+                    f"{claim.metric} on {part}; mend its training.also_measure or training.evaluate_on"
+                )
+
+
+def _parts_with(training: dict[str, Any], metric: str) -> list[str]:
+    """The parts on which runs with this training block have a curve of a metric (one of `metrics.OF_CURVES`).
+
+    That of the balanced accuracy on what `evaluate_on` names is only kept where other parts are measured too.
+    """
+    also = training.get("also_measure") or []
+    held_out = training.get("evaluate_on") or "test"
+    return [*also, held_out] if also or metrics.OF_CURVES[metric][0] == "accuracy" else []
 
 
 def _check_is_tested(where: str, experiment: Experiment) -> None:

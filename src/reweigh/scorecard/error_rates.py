@@ -22,6 +22,7 @@ from reweigh.scorecard.order_rates import (
     decided,
     simulate_frequencies,
     simulate_orders,
+    simulate_tracking,
     simulate_trade_offs,
     simulate_walks,
 )
@@ -283,6 +284,12 @@ def _orders() -> dict[str, list[float]]:
         "`reaches` within 1 point, the truth just outside, sd 0.5: `holds`": [
             (1 - stats.LEVEL) / 2
             for _ in SEEDS  # a one-sample t test at its margin
+        ],
+        "`tracks_test`, S_V as far off as S_T on average, by its scatter alone: decided (simulated)": [
+            decided(simulate_tracking(n, math.sqrt(2 / math.pi), 1.0)) for n in SEEDS
+        ],
+        "`tracks_test`, S_T off by three of S_V's sds, S_V by its scatter alone: `holds` (simulated)": [
+            decided(simulate_tracking(n, 3.0, 1.0), holds=True) for n in SEEDS
         ],
         f"{frequencies}any order: `holds` (simulated)": [
             decided(simulate_frequencies(n, 10, 0, 0.5), holds=True) for n in SEEDS

@@ -10,8 +10,8 @@ import pandas as pd
 from reweigh import metrics, stats
 from reweigh.analysis.degenerate import BEST, degenerate, lost_at_best
 from reweigh.analysis.resolution import resolution
+from reweigh.config.claim import Claim
 from reweigh.config.grid import Config
-from reweigh.config.models import Claim
 from reweigh.stats import Comparison
 
 

@@ -11,7 +11,7 @@ from reweigh import stats
 from reweigh.analysis.traces import correlation_with_size, total_variation
 from reweigh.scorecard.order_tests import page
 from reweigh.scorecard.simulations import correlated
-from reweigh.scorecard.trade_off_tests import gains
+from reweigh.scorecard.trade_off_tests import gains, nearer
 from reweigh.stats import Comparison
 from reweigh.streams import rng
 
@@ -58,6 +58,12 @@ def simulate_walks(n: int, entries: int, ratio: float, draws: int = DRAWS) -> li
         first, second = ([total_variation(run) for run in side] for side in (ours, ratio * theirs))
         found.append(stats.opposite(stats.cost_ratio(first, second)))
     return found
+
+
+def simulate_tracking(n: int, train: float, sd: float, draws: int = DRAWS) -> list[Comparison]:
+    """`tracks_test` where S_T lies `train` off the test set, and the part by its scatter alone, with that sd."""
+    parts = sd * rng(0, "tracking", n).standard_normal((draws, n))
+    return [stats.above([nearer(-train, part, 0.0) for part in draw], 0.0) for draw in parts]
 
 
 def simulate_frequencies(n: int, classes: int, slope: float, margin: float, draws: int = DRAWS) -> list[Comparison]:

@@ -7,7 +7,8 @@ from reweigh import metrics
 from reweigh.scorecard.evidence import Evidence
 from reweigh.stats import Comparison
 
-GAINS = ("greater", "greater_on_average", "within", "group_ahead")  # differences of two values of the claim's metric
+# differences of two values of the claim's metric, or of two distances of them
+GAINS = ("greater", "greater_on_average", "within", "group_ahead", "tracks_test")
 SHARES = ("separates_better", "collapses_less")  # differences of two shares, whatever the metric
 AREAS = ("dominates",)  # differences of two shares of a rectangle
 CORRELATIONS = ("weights_not_inverse_frequency", "follows_frequency", "ordered")

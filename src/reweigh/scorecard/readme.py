@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from reweigh import canonical_json, scorecard, verdicts
+from reweigh.config.claim import Claim
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
-from reweigh.config.models import Claim
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.scorecard import prose
 from reweigh.scorecard.claim_tests import DIFFERENCES

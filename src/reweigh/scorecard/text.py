@@ -57,6 +57,7 @@ TEST_NAMES = {
     "dominates": "t test of jackknifed differences of dominated areas",
     "varies_less": "t test of logarithms of paired ratios",
     "reaches": "one-sample t test of distances from the level",
+    "tracks_test": "one-sample t test of differences of distances from the test set",
     "follows_frequency": "one-sample t tests of correlations, either way",
     "not_by_runs": "none: no run decides it",
 }

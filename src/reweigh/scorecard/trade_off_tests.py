@@ -160,9 +160,38 @@ def reaches(evidence: Evidence) -> list[Comparison]:
     return comparisons
 
 
-DIFFERENCES = ("reaches",)  # tests whose effect is a difference of values of the metric
+def tracks_test(evidence: Evidence) -> list[Comparison]:
+    """The curve of `metric` on `part` ends nearer to that on the test set than the one on S_T does, at each setting.
+
+    A run's value is how much nearer, at the last evaluated epoch (of `stage`, if it is given); t test of their mean
+    above the margin. What scatters about the test set is off it too, as a small part does.
+    """
+    claim, comparisons = evidence.claim, []
+    for setting in evidence.settings:
+        values, steps = [], [0.0]
+        for body in evidence.finished(setting):
+            ends = stats.numbers(traces.end_of_curve(body, claim.metric, part, claim.stage) for part in claim.parts)
+            values.append(nearer(*ends) if len(ends) == len(claim.parts) else None)
+            train, part, test = (traces.curve_step(body, claim.metric, part) for part in claim.parts)
+            steps.append(math.hypot(train, part, 2 * test))  # the test set's is in both distances
+        found = stats.above(values, claim.margin, setting, max(steps))
+        comparisons.append(evidence.judged(found, evidence.cell(setting, claim.better or "")))
+    return comparisons
+
+
+def nearer(train: float, part: float, test: float) -> float:
+    """How much nearer the value on a part is to that on the test set than the one on S_T is.
+
+    >>> nearer(0.0, 0.25, 0.5)
+    0.25
+    """
+    return abs(train - test) - abs(part - test)
+
+
+DIFFERENCES = ("reaches", "tracks_test")  # tests whose effect is a difference of values of the metric
 TESTS: dict[str, Callable[[Evidence], list[Comparison]]] = {
     "dominates": dominates,
     "varies_less": varies_less,
     "reaches": reaches,
+    "tracks_test": tracks_test,
 }

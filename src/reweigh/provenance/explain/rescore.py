@@ -5,8 +5,8 @@ from typing import Any
 from reweigh import stats
 from reweigh.analysis.degenerate import lost
 from reweigh.analysis.tables import table
+from reweigh.config.claim import Claim
 from reweigh.config.grid import Config
-from reweigh.config.models import Claim
 from reweigh.provenance.recompute import number
 from reweigh.records.lineage import value_of
 
