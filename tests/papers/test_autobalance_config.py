@@ -1,10 +1,13 @@
 """AutoBalance's config: its grid, where its published numbers belong, sizes, and what paper and code have otherwise."""
 
 import pytest
+from support import synthetic_records
 from support.project import ROOT
 
 from reweigh.config.cards import PlannedStage
+from reweigh.config.loading import load
 from reweigh.config.sizes import stage_sizes, training_sizes
+from reweigh.errors import ConfigError
 
 BOTH = PlannedStage(1, part="train+validation")
 
@@ -236,3 +239,32 @@ def test_every_artifact_can_be_drawn_at_quick(config):
     assert len(runs | set(config.runs("quick", "autobalance"))) <= 110  # about three minutes of two cores
     for artifact in paper.artifacts.values():
         assert (ROOT / artifact.notebook).is_file() and (ROOT / artifact.caption).is_file()
+
+
+# --- claims ---
+
+
+@pytest.mark.parametrize(("group", "step"), [("cifar10", ""), ("mnist", "_auto")])
+def test_both_halves_of_figure_4_are_claims_about_the_search(config, group, step):
+    """Validation error tracks test error, while training error goes to zero: the same runs at each size of S_V."""
+    claims = {one.id: one for one in config.paper("autobalance").claims}
+    falls, tracks = claims[f"training-error-reaches-zero-{group}"], claims[f"validation-tracks-test-{group}"]
+    for claim in (falls, tracks):
+        assert (claim.metric, claim.stage, claim.better) == ("balanced_error", "search", f"delta_l{step}")
+        assert (claim.experiment, claim.settings) == (f"{group}-lt-validation", None)
+    assert (falls.parts, tracks.parts) == (["train"], ["train", "validation", "test"])
+
+
+def test_a_claim_about_a_curve_needs_runs_that_have_it(tmp_path):
+    root = synthetic_records.project(tmp_path / "project")
+    file, both = (
+        root / "config/papers/autobalance/experiments/mnist-more.yaml",
+        "also_measure: { value: [train, validation]",
+    )
+    assert file.read_text().count(both) == 1
+    file.write_text(file.read_text().replace(both, "also_measure: { value: [train]"))
+    with pytest.raises(ConfigError) as refused:
+        load(root)
+    assert "claims/figures.yaml:" in str(refused.value) and "\n" not in str(refused.value)
+    assert "claim validation-tracks-test-mnist: mnist-lt-validation/val108/delta_l_auto" in str(refused.value)
+    assert "has no curve of balanced_error on validation; mend its training.also_measure" in str(refused.value)

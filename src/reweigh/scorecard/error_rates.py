@@ -285,10 +285,10 @@ def _orders() -> dict[str, list[float]]:
             (1 - stats.LEVEL) / 2
             for _ in SEEDS  # a one-sample t test at its margin
         ],
-        "`tracks_test`, S_V as far off as S_T on average, by its scatter alone: decided (simulated)": [
+        "`tracks_test`, validation off by its scatter alone, on average as far as training: decided (simulated)": [
             decided(simulate_tracking(n, math.sqrt(2 / math.pi), 1.0)) for n in SEEDS
         ],
-        "`tracks_test`, S_T off by three of S_V's sds, S_V by its scatter alone: `holds` (simulated)": [
+        "`tracks_test`, validation off by its scatter alone, training by three sds of that: `holds` (simulated)": [
             decided(simulate_tracking(n, 3.0, 1.0), holds=True) for n in SEEDS
         ],
         f"{frequencies}any order: `holds` (simulated)": [

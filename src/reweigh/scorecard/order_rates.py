@@ -61,7 +61,7 @@ def simulate_walks(n: int, entries: int, ratio: float, draws: int = DRAWS) -> li
 
 
 def simulate_tracking(n: int, train: float, sd: float, draws: int = DRAWS) -> list[Comparison]:
-    """`tracks_test` where S_T lies `train` off the test set, and the part by its scatter alone, with that sd."""
+    """`tracks_test` where training is `train` off the test set, and validation by its scatter alone, with that sd."""
     parts = sd * rng(0, "tracking", n).standard_normal((draws, n))
     return [stats.above([nearer(-train, part, 0.0) for part in draw], 0.0) for draw in parts]
 

@@ -161,10 +161,10 @@ def reaches(evidence: Evidence) -> list[Comparison]:
 
 
 def tracks_test(evidence: Evidence) -> list[Comparison]:
-    """The curve of `metric` on `part` ends nearer to that on the test set than the one on S_T does, at each setting.
+    """The curve of `metric` on `part` ends nearer to that on the test set than that on training, at each setting.
 
     A run's value is how much nearer, at the last evaluated epoch (of `stage`, if it is given); t test of their mean
-    above the margin. What scatters about the test set is off it too, as a small part does.
+    above the margin. A small part that scatters about the test set is off it too.
     """
     claim, comparisons = evidence.claim, []
     for setting in evidence.settings:
@@ -180,7 +180,7 @@ def tracks_test(evidence: Evidence) -> list[Comparison]:
 
 
 def nearer(train: float, part: float, test: float) -> float:
-    """How much nearer the value on a part is to that on the test set than the one on S_T is.
+    """How much nearer to the value on the test set the one on a part is than that on the training part.
 
     >>> nearer(0.0, 0.25, 0.5)
     0.25
