@@ -149,6 +149,19 @@ def test_any_expansion_keeps_constants_and_follows_frequency(counts, size, piece
         assert torch.equal(ordered, torch.arange(len(counts)).double())
 
 
+@given(st.lists(st.integers(1, 500), min_size=2, max_size=30), st.integers(0, 99))
+def test_a_line_is_numpys_least_squares(counts, seed):
+    shares = parametric.log_shares(torch.tensor(counts).double())
+    values = torch.tensor(np.random.default_rng(seed).normal(size=len(counts)))
+    slope, found = parametric.line(values, shares)
+    if len(set(counts)) == 1:
+        assert float(slope) == 0 and found.numpy() == pytest.approx(float(values.mean()))
+        return
+    fit = np.polynomial.Polynomial.fit(shares.numpy(), values.numpy(), 1).convert().coef
+    assert float(slope) == pytest.approx(fit[1], rel=1e-6, abs=1e-9)
+    assert found.numpy() == pytest.approx(fit[0] + fit[1] * shares.numpy(), rel=1e-6, abs=1e-9)
+
+
 def test_a_class_without_examples_has_a_finite_offset():
     loss = losses.build({"name": "parametric", "tau": 1.0, "gamma": 0.5}, torch.tensor([9.0, 0.0]).double(), 9)
     assert loss.offset.tolist() == pytest.approx([0.0, math.log(1 / 9)]) and loss.multiplier.tolist() == [1, 1 / 3]

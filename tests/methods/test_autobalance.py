@@ -1,5 +1,6 @@
 """AutoBalance: the path of α against the same algorithm with dense matrices; its steps, its log, what is refused."""
 
+import numpy as np
 import pytest
 import torch
 from support.searches import EPOCHS, STEPS, ByHand, Search
@@ -7,6 +8,7 @@ from support.searches import EPOCHS, STEPS, ByHand, Search
 from reweigh.config.methods.autobalance import CODE, PRINTED, Options
 from reweigh.errors import ConfigError
 from reweigh.hypergrad.krylov import filter_gain
+from reweigh.losses import parametric
 from reweigh.methods import base
 
 LONG = {"search_epochs": EPOCHS, "from_epoch": 1, "upper_milestones": [3], "batch_size": 8}
@@ -138,6 +140,37 @@ def test_interpolation_is_for_the_retraining_alone():
     # Middles of the clusters are ranks 1 and 3 of 0 … 3.
     expected = [first + (second - first) * (rank - 1) / 2 for rank in range(4)]
     assert search.method.offset.tolist() == pytest.approx(expected)
+
+
+def test_a_fitted_design_is_the_nearest_vs_loss_in_the_retraining_alone():
+    plain, fitted = (Search(checked({**CASES["printed"], "expand": how})).run() for how in ("piecewise", "fitted"))
+    values = {name: value.numpy() for name, value in plain.method.design.values.items()}
+    assert all(torch.equal(fitted.method.design.values[name], plain.method.design.values[name]) for name in values)
+    counts = plain.method.context.class_counts.numpy()
+    shares = np.log(counts / counts.sum())
+    multipliers = 1 / (1 + np.exp(-values["delta"]))
+    (gamma, level), (tau, offset) = (np.polyfit(shares, of, 1) for of in (np.log(multipliers), values["l"]))
+    assert fitted.method.offset.numpy() == pytest.approx(tau * shares + offset)
+    assert fitted.method.multiplier.numpy() == pytest.approx(np.exp(gamma * shares + level))
+    assert fitted.logged[-1]["fitted"].numpy() == pytest.approx([tau, gamma])
+    # Up to a factor of all logits, which the last layer can take over, and an offset of all, those of VS.
+    vs = parametric.multipliers(torch.tensor(counts), gamma).numpy()
+    assert np.ptp(fitted.method.multiplier.numpy() / vs) == pytest.approx(0, abs=1e-12)
+
+
+def test_logit_adjustment_is_fitted_by_itself():
+    options = checked({**CASES["printed"], "design": ["tau"], "start": "la", "weights": "none", "expand": "fitted"})
+    method = Search(options).method
+    method.design.expand_as("fitted")
+    assert method.design.fit().tolist() == pytest.approx([1.0, 0.0])
+    assert torch.allclose(method.design.tables()[1], method.design.log_shares)
+
+
+def test_a_search_that_ran_away_has_a_fit_too():
+    method = Search(checked({**CASES["printed"], "expand": "fitted"})).method
+    method.design.values["delta"][0] = -2000.0  # whose s(Δ) is 0 in any precision
+    method.design.expand_as("fitted")
+    assert method.design.fit().isfinite().all() and all(table.isfinite().all() for table in method.design.tables())
 
 
 def test_a_step_along_the_hypergradient_lowers_what_s_v_says_of_the_optimum():

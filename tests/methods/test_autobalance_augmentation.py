@@ -218,6 +218,8 @@ def test_clusters_have_policies_of_their_own():
         ({"design": []}, "design: nothing is searched; name tau, l or delta, or give an augmentation"),
         ({"augmentation": PDA, "by": "cell"}, "augmentation: its policies are those of class clusters"),
         ({"augmentation": PDA, "solver": "exact", "damping": 0.1}, "the solver exact takes inputs as they are"),
+        ({"expand": "fitted", "by": "cell"}, "expand: fitted is by class size and positive; set by to cluster"),
+        ({"expand": "fitted", "multiplier": "plain"}, "set by to cluster, multiplier to sigmoid"),
         ({"augmentation": {**PDA, "policies": "both"}}, "policies"),
         ({"augmentation": {**PDA, "start": 1.5}}, "start"),
         ({"augmentation": {**PDA, "temperature": 0.0}}, "temperature"),

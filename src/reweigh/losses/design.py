@@ -44,8 +44,14 @@ class Design:
         self.values: Parameters = {name: starts[name].clone() for name in searched}
 
     def expand_as(self, how: str) -> None:
-        """From here on classes get their values from those of clusters in this way: piecewise, interpolated."""
-        self.table = None if self.groups else parametric.expansion(self.cells, self.cluster_size, how)
+        """From here on classes get their values from those of clusters in this way: piecewise, interpolated, fitted.
+
+        Fitted: piecewise, and then what VS with the nearest τ and γ makes of them: l and log m of all classes on
+        straight lines over log π. `fit` tells which.
+        """
+        self.fitted = how == "fitted"
+        shape = "piecewise" if self.fitted else how
+        self.table = None if self.groups else parametric.expansion(self.cells, self.cluster_size, shape)
 
     def tables(self, values: Parameters | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """m and l for α = `values`, with its graph; by default as it stands. -> each (K,), or (K, G)."""
@@ -55,7 +61,16 @@ class Design:
             offset = values["tau"] * self.log_shares
         ones = torch.ones_like(self.cells)
         multiplier = parametric.multiplier_of(ones if delta is None else delta, self.form)
-        return multiplier, torch.zeros_like(self.cells) if offset is None else offset
+        offset = torch.zeros_like(self.cells) if offset is None else offset
+        if self.fitted:
+            offset = parametric.line(offset, self.log_shares)[1]
+            multiplier = parametric.line(_log(multiplier), self.log_shares)[1].exp()
+        return multiplier, offset
+
+    def fit(self) -> torch.Tensor:
+        """τ and γ of the VS loss that is nearest to α by least squares over log π. -> (2,)."""
+        multiplier, offset = self.tables()
+        return torch.stack([parametric.line(values, self.log_shares)[0] for values in (offset, _log(multiplier))])
 
     def _by_class(self, values: Parameters, name: str) -> torch.Tensor | None:
         if name not in values or self.table is None:
@@ -77,3 +92,8 @@ class Design:
         weights = torch.ones_like(self.cells) if by == "none" else inverse(self.cells)
         chosen = weights.flatten()[batch.groups if self.groups else batch.labels]
         return chosen / chosen.sum()
+
+
+def _log(multiplier: torch.Tensor) -> torch.Tensor:
+    """log m; s(Δ) of a search that ran away may have underflown to 0."""
+    return multiplier.clamp(min=torch.finfo(multiplier.dtype).tiny).log()

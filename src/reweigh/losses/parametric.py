@@ -126,3 +126,17 @@ def expansion(counts: torch.Tensor, size: int, how: str) -> torch.Tensor:
 def expand(values: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
     """One value a class from one a cluster, by a map of `expansion`. (K',) -> (K,)."""
     return (table * values).sum(1)  # no matrix product: it would round where a GPU computes in tf32
+
+
+# --- what the published losses would make of it ----------------------------------------------------------------------
+
+
+def line(values: torch.Tensor, shares: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The straight line through `values` over log shares by least squares. Both (K,) -> its slope, and its values (K,).
+
+    Of l the slope is τ, of log m it is γ, where the values come from VS; where all classes are alike it is 0.
+    """
+    away = shares - shares.mean()
+    spread = away.square().sum()
+    slope = (away * values).sum() / torch.where(spread > 0, spread, torch.ones_like(spread))
+    return slope, values.mean() + slope * away

@@ -18,7 +18,7 @@ or the single τ of logit adjustment. Predictions are the argmax of the raw logi
 | order, cadence | inner-first, every step, one batch | outer-first, every 20 or 30 steps, 10 + 10 batches             |
 | coast          | false                              | true: one more upper step after each inner one, without a      |
 |                |                                    | gradient: momentum and weight decay go on (torch < 2)          |
-| expand         | piecewise                          | interpolated over class rank at the retraining                 |
+| expand         | piecewise (fitted: see below)      | interpolated over class rank at the retraining                 |
 | take           | end                                | last-epoch: α as it was before the search's last epoch         |
 | the sign       | +                                  | −, as the implicit function theorem has it; and here           |
 
@@ -30,6 +30,9 @@ other routes of `hypergrad/implicit.py`. `solver` "cg" and "exact" (linear model
 positive curvature changes its sign but by what they do not see. λ_max and the share of ‖v‖² in directions with
 eigenvalues beyond 2, where ε = 1 turns them, come from the products that are made anyway (`hypergrad/krylov.py`), and
 are logged at every outer step.
+
+`expand` "fitted" is a control: the retraining gets the VS loss whose τ and γ are nearest to α. What it loses against α
+is what the search found beyond two numbers; the trace has them.
 
 With `augmentation` α also has, or has alone, the strengths of an augmentation policy: one for each class cluster (PDA)
 or one for all (MADAO). Training batches of the search pass through it relaxed, those of the retraining sampled; those
@@ -192,6 +195,8 @@ class Method(thresholded.Method):
             for name, value in self.design.values.items():
                 value.copy_(self.before_epoch[name])
         self.design.expand_as(self.options["expand"])
+        if self.options["expand"] == "fitted":
+            self.log(fitted=self.design.fit())
         self._use_design()
         self.choose(model)
 

@@ -43,7 +43,7 @@ class Options(Frozen):
     upper_factor: Rate
     upper_warmup_epochs: Count
     coast: bool
-    expand: Literal["piecewise", "interpolated"]
+    expand: Literal["piecewise", "interpolated", "fitted"]
     take: Literal["end", "last-epoch"]
     augmentation: AugmentationOptions | None
     threshold: Threshold | None
@@ -58,6 +58,8 @@ class Options(Frozen):
             raise ValueError("from_epoch: the search is over before; it is below search_epochs")
         if not self.design and not self.augmentation:
             raise ValueError("design: nothing is searched; name tau, l or delta, or give an augmentation")
+        if self.expand == "fitted" and (self.by == "cell" or self.multiplier == "plain"):
+            raise ValueError("expand: fitted is by class size and positive; set by to cluster, multiplier to sigmoid")
         if self.augmentation and self.by == "cell":
             raise ValueError("augmentation: its policies are those of class clusters; set by to cluster")
         if self.augmentation and self.solver == "exact":
@@ -138,6 +140,8 @@ def traces(options: Mapping[str, Any], steps: int) -> set[str]:
     logged = {"outer_step", "gradient_norm", "direction_norms", "lambda_max", "lambda_min", "share_beyond"}
     if options["augmentation"]:
         logged |= {"augment_probability", "augment_magnitude"}
+    if options["expand"] == "fitted":
+        logged.add("fitted")
     return logged | set(options["design"]) | thresholded.traces(options, steps)
 
 
@@ -149,6 +153,7 @@ CARD = Card(
         {**PRINTED, "design": ["tau"], "start": "la", "weights": "none", "neumann_step": "auto", "products": "forward"},
         {**PRINTED, "design": ["delta"], "multiplier": "plain", "solver": "cg", "damping": 0.1, "threshold": BY_LOSSES},
         {**PRINTED, "design": [], "augmentation": AUGMENTATION},
+        {**PRINTED, "expand": "fitted"},
     ),
     follows=lambda options: {"rarity": 1} if options["weights"] == "inverse" else {},
     stages=stages,
