@@ -68,6 +68,7 @@ def _of_autobalance(config: Config, paper: str, name: str, line: dict[str, str])
     options = config.artifact(paper, name).options
     how, keys = "computed from the config's options alone", ("artifacts", name, "options")
     kind = next((BY_OPTION[option] for option in BY_OPTION if option in options), "")
+    raw: list[dict[str, Any]] = []
     if kind:
         made = importlib.import_module(f"reweigh.plots.papers.autobalance.{kind}")
         rows = made.toy_rows(options)
@@ -76,6 +77,7 @@ def _of_autobalance(config: Config, paper: str, name: str, line: dict[str, str])
 
         kind, how, keys = "clusters", "the formula of the split", ("experiments", line["experiment"], "settings")
         rows = size_rows(config, paper, line["experiment"], line["setting"])
+        raw = _drawn_from(config, config.experiment(paper, line["experiment"]).dataset or "")
     elif line["metric"] == "product_in_gradients":
         from reweigh.plots.papers.autobalance.cost import product_rows
 
@@ -83,11 +85,11 @@ def _of_autobalance(config: Config, paper: str, name: str, line: dict[str, str])
         rows = product_rows(config.root, options)
     else:
         return None
-    return Formula(how, keys, f"plots/papers/autobalance/{kind}.py", _like(rows, line))
+    return Formula(how, keys, f"plots/papers/autobalance/{kind}.py", _like(rows, line), raw)
 
 
 def _like(rows: Sequence[Mapping[str, Any]], line: dict[str, str]) -> dict[str, Any]:
-    """Where the row lies that has the names of a line; of several, the one that is nearest across."""
+    """Where the row lies that has the names of a line; of several, the one that is nearest by x, then by y."""
     words, places = ("metric", "title", "note"), ("class", "example")
     shown = [
         row
@@ -98,8 +100,13 @@ def _like(rows: Sequence[Mapping[str, Any]], line: dict[str, str]) -> dict[str, 
     ]
     if not shown:
         raise ValueError(f"no line of metric {line['metric']} is like it")
-    nearest = min(shown, key=lambda row: abs((row.get("x") or 0.0) - (number(line.get("x")) or 0.0)))
+    nearest = min(shown, key=lambda row: [_apart(row, line, axis) for axis in "xy"])
     return {key: nearest[key] for key in ("x", "y") if key in nearest}
+
+
+def _apart(row: Mapping[str, Any], line: dict[str, str], axis: str) -> float:
+    """How far a row lies from a line along an axis; what rounding makes of one place is the same place."""
+    return round(abs((row.get(axis) or 0.0) - (number(line.get(axis)) or 0.0)), 6)
 
 
 def _toy(config: Config, paper: str, name: str, line: dict[str, str]) -> Formula:
@@ -168,7 +175,7 @@ def _sizes(config: Config, paper: str, line: dict[str, str]) -> Formula:
     manifest, split = _manifest(config.root / "data/manifest.yaml"), data["split"]
     if follows_formula(data):
         how = f"the formula of the split, {split['kind']}; what it is drawn from:"
-        raw = _raw(manifest, data["dataset"], lambda file: bool(file.sha256))
+        raw = _drawn_from(config, data["dataset"])
         keys = ("experiments", experiment, "settings", setting)
         return Formula(how, keys, "data/imbalance.py", {"y": _of_rank(sizes_by_formula(data), line)}, raw)
     raw = _raw(manifest, data["dataset"], lambda file: is_training_list(file.name) and bool(file.sha256))
@@ -220,6 +227,11 @@ def _manifest(path: Path) -> Manifest:
 @functools.cache
 def _code_digest(file: str) -> str:
     return source_digest((PACKAGE / file).read_text())
+
+
+def _drawn_from(config: Config, dataset: str) -> list[dict[str, Any]]:
+    """The files that a split by formula draws its examples from."""
+    return _raw(_manifest(config.root / "data/manifest.yaml"), dataset, lambda file: bool(file.sha256))
 
 
 def _raw(manifest: Manifest, dataset: str, wanted: Any) -> list[dict[str, Any]]:

@@ -68,7 +68,14 @@ def size_rows(config: Config, paper: str, experiment: str, setting: str) -> list
     data = config.resolve(f"paper/{paper}/{experiment}/{setting}/{method}/seed0")["data"]
     kept, whole = training_sizes(data), stage_sizes(data, PlannedStage(1, part="train+validation"))
     parts = dict(zip(PARTS, (kept, [both - one for both, one in zip(whole, kept, strict=True)]), strict=True))
-    base: Row = {"experiment": experiment, "setting": setting, "metric": OF_RANK, "status": "computed"}
+    place = config.experiment(paper, experiment).settings[setting]
+    base: Row = {
+        "experiment": experiment,
+        "setting": setting,
+        "value": place.label or str(place.value),
+        "metric": OF_RANK,
+        "status": "computed",
+    }
     return [
         {**base, "note": part, "x": float(rank), "y": float(size)}
         for part, sizes in parts.items()
