@@ -91,6 +91,22 @@ def test_a_repository_that_has_the_project_in_a_folder_tells_its_commit(tmp_path
     assert commit._asked(project_)["dirty"] is True
 
 
+def test_a_record_that_replaces_a_committed_one_is_no_edit(tmp_path, git):
+    """Else all runs after the first of those that a change made stale would say that they had changes."""
+    project_ = copied(tmp_path)
+    outputs = [project_ / folder / "paper/made.json" for folder in ("results", "figures")]
+    for path in outputs:
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+    git("add", ".")
+    git("commit", "-qm", "project")
+    for path in outputs:
+        path.write_text("[]")
+    assert commit._asked(project_)["dirty"] is False
+    (project_ / "src/reweigh/code.py").write_text("x = 2")
+    assert commit._asked(project_)["dirty"] is True
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"source_digest": "0"}'])
 def test_a_file_that_says_nothing(told, content):
     told.write_text(content)

@@ -48,7 +48,7 @@ class Code(Part):
 
 class Git(Part):
     commit: Commit | None = key("the commit that was checked out; null where git could not say")
-    dirty: bool | None = key("whether tracked files differed from it; null where git could not say")
+    dirty: bool | None = key("whether tracked files but results and figures differed from it; null: git could not say")
 
 
 class Environment1(Part):

@@ -19,12 +19,17 @@ from reweigh.digest import PACKAGE, digest, file_digest
 
 NAME = "commit.json"
 SOURCE = "src/reweigh"  # what a repository has at its commit, if that is one of the project
+# A stale run that is trained again replaces its committed record: what runs write is no edit of what they are made from.
+OUTPUTS = (":(exclude)results", ":(exclude)figures")
 UNKNOWN = {"commit": None, "dirty": None}
 _folders: list[Path] = []
 
 
 def git_state() -> dict[str, Any]:
-    """The checked-out commit, and whether tracked files differ from it; None where neither git nor a file can tell."""
+    """The checked-out commit, and whether tracked files differ from it, results and figures aside.
+
+    None where neither git nor a file can tell.
+    """
     state = _here()
     if state["commit"]:
         return dict(state)
@@ -37,7 +42,7 @@ def look_in(folders: Iterable[str | Path]) -> None:
 
 
 def described(root: str | Path = ".") -> dict[str, Any]:
-    """What the file says: the commit that is checked out in `root`, whether tracked files differ, the source's digest.
+    """What the file says: the commit that is checked out in `root`, whether it was edited, the source's digest.
 
     Commit and difference are None where git cannot tell.
     """
@@ -79,5 +84,5 @@ def _asked(root: Path) -> dict[str, Any]:
     top = ask("rev-parse", "--show-toplevel")
     known = top and (os.path.samefile(top, root) or ask("rev-parse", "--verify", "--quiet", f"HEAD:./{SOURCE}"))
     commit = ask("rev-parse", "HEAD") if known else None
-    status = ask("status", "--porcelain", "--untracked-files=no", "--", ".") if commit else None
+    status = ask("status", "--porcelain", "--untracked-files=no", "--", ".", *OUTPUTS) if commit else None
     return {"commit": commit, "dirty": None if status is None else bool(status)}
