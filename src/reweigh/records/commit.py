@@ -19,7 +19,7 @@ from reweigh.digest import PACKAGE, digest, file_digest
 
 NAME = "commit.json"
 SOURCE = "src/reweigh"  # what a repository has at its commit, if that is one of the project
-# A stale run that is trained again replaces its committed record: what runs write is no edit of what they are made from.
+# A stale run trained again replaces its committed record. What runs write is no edit of what they are made from.
 OUTPUTS = (":(exclude)results", ":(exclude)figures")
 UNKNOWN = {"commit": None, "dirty": None}
 _folders: list[Path] = []
