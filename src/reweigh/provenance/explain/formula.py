@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from reweigh.analysis.rows import BY_COUNT, CLASS_SIZE, DECISION_LINE, EXAMPLE, LAW_SIZE, OF_DRAWS, WEIGHT
+from reweigh.analysis.rows import BY_COUNT, CLASS_SIZE, DECISION_LINE, EXAMPLE, LAW_SIZE, OF_DRAWS, WEIGHT, Row
 from reweigh.config.grid import Config
 from reweigh.data.catalogue import Edition, Manifest, Source
 from reweigh.digest import PACKAGE, source_digest
@@ -70,8 +71,7 @@ def _of_autobalance(config: Config, paper: str, name: str, line: dict[str, str])
     kind = next((BY_OPTION[option] for option in BY_OPTION if option in options), "")
     raw: list[dict[str, Any]] = []
     if kind:
-        made = importlib.import_module(f"reweigh.plots.papers.autobalance.{kind}")
-        rows = made.toy_rows(options)
+        rows = _rows(f"autobalance.{kind}", "toy_rows", options)
     elif line["metric"] == "examples_of_rank":
         from reweigh.plots.papers.autobalance.clusters import size_rows
 
@@ -109,6 +109,18 @@ def _apart(row: Mapping[str, Any], line: dict[str, str], axis: str) -> float:
     return round(abs((row.get(axis) or 0.0) - (number(line.get(axis)) or 0.0)), 6)
 
 
+def _rows(module: str, function: str, options: Mapping[str, Any]) -> list[Row]:
+    """What a figure's own function makes of its options."""
+    return _made(module, function, json.dumps(options))
+
+
+@functools.lru_cache(maxsize=8)
+def _made(module: str, function: str, options: str) -> list[Row]:
+    """The same, once a process: a figure has a thousand lines, and some train a toy."""
+    made = importlib.import_module(f"reweigh.plots.papers.{module}")
+    return list(getattr(made, function)(json.loads(options)))
+
+
 def _toy(config: Config, paper: str, name: str, line: dict[str, str]) -> Formula:
     """How a line of a toy was computed, which needs nothing but the options of its artifact."""
     options = config.artifact(paper, name).options
@@ -125,9 +137,8 @@ def _toy(config: Config, paper: str, name: str, line: dict[str, str]) -> Formula
 
 def _of_options(options: dict[str, Any], line: dict[str, str]) -> dict[str, Any]:
     """What the figure's own rows say of an example, its side and weight, or of an end of a decision line."""
-    from reweigh.plots.papers.absgd.toy import step_rows
-
-    rows = [row for row in step_rows(options) if all(row.get(key, "") == line[key] for key in ("metric", "method"))]
+    made = _rows("absgd.toy", "step_rows", options)
+    rows = [row for row in made if all(row.get(key, "") == line[key] for key in ("metric", "method"))]
     if line["metric"] == DECISION_LINE:
         ends = [row for row in rows if row["note"] == line["note"]]
         if not ends:
@@ -143,10 +154,9 @@ def _of_options(options: dict[str, Any], line: dict[str, str]) -> dict[str, Any]
 
 def _of_boundary(options: dict[str, Any], line: dict[str, str]) -> dict[str, Any]:
     """What the figure's own rows say of a point, an end of a line, or a class's weight at an outer step."""
-    from reweigh.plots.papers.tdr.boundary import toy_rows
-
     keys = ("panel", "metric", "method", "class", "example")
-    shown = [row for row in toy_rows(options) if all(str(row.get(key, "")) == line[key] for key in keys)]
+    made = _rows("tdr.boundary", "toy_rows", options)
+    shown = [row for row in made if all(str(row.get(key, "")) == line[key] for key in keys)]
     if not shown:
         raise ValueError(f"no line of metric {line['metric']} is like it")
     nearest = min(shown, key=lambda row: abs((row.get("x") or 0.0) - (number(line["x"]) or 0.0)))
@@ -155,9 +165,8 @@ def _of_boundary(options: dict[str, Any], line: dict[str, str]) -> dict[str, Any
 
 def _of_draws(options: dict[str, Any], line: dict[str, str]) -> dict[str, Any]:
     """What the figure's own rows say of a line over many draws, at its count (`x`) if it is one of the histogram."""
-    from reweigh.plots.papers.absgd.toy_draws import rows
-
-    shown = [row for row in rows(options) if all(row.get(key, "") == line[key] for key in ("metric", "method"))]
+    made = _rows("absgd.toy_draws", "rows", options)
+    shown = [row for row in made if all(row.get(key, "") == line[key] for key in ("metric", "method"))]
     if line["metric"] == BY_COUNT:
         shown = [row for row in shown if row["x"] == number(line["x"])]
     if not shown:
