@@ -78,7 +78,7 @@ def _of_autobalance(config: Config, paper: str, name: str, line: dict[str, str])
         kind, how, keys = "clusters", "the formula of the split", ("experiments", line["experiment"], "settings")
         rows = size_rows(config, paper, line["experiment"], line["setting"])
         raw = _drawn_from(config, config.experiment(paper, line["experiment"]).dataset or "")
-    elif line["metric"] == "product_in_gradients":
+    elif line["metric"] == "product_in_plain_steps":
         from reweigh.plots.papers.autobalance.cost import product_rows
 
         kind, how = "cost", "a ratio that reweigh bench measured"

@@ -1,7 +1,7 @@
 """What AutoBalance costs: its search and its retraining in units of one plain training, and what a product takes.
 
 The plain training is cross-entropy for as many epochs as the retraining, on the same examples, by the same kind of
-device. Evaluation is left out. Products with the Hessian were timed by `reweigh bench`, against a plain gradient.
+device. Evaluation is left out. Products with the Hessian were timed by `reweigh bench hessian`, against a plain step.
 """
 
 import csv
@@ -24,7 +24,7 @@ from reweigh.plots.papers.autobalance.traces import Cell, single, trace_rows, wh
 from reweigh.plots.style import INK, data_title, empty, finish, letter, sheet
 
 SEARCH, TRAINING = searches.SECONDS
-PRODUCT = "product_in_gradients"
+PRODUCT = "product_in_plain_steps"
 SEARCH_COLOUR, RETRAIN_COLOUR, PLAIN_COLOUR = "#D55E00", "#0072B2", "#8a8a8a"
 CLAIMED, LEAST = (4.0, 5.0), 2.0  # paper §2.1: 4 to 5 times, and at least twice
 LINE = 0.3  # inches: of a bar
@@ -81,27 +81,25 @@ def _ratio(material: Material, cell: Cell, plain: str, metric: str) -> Row:
 
 
 def product_rows(root: Path, options: Mapping[str, Any]) -> list[Row]:
-    """What a product with the Hessian takes in plain gradients (`y`), by route (`title`), by `reweigh bench`."""
+    """What a product with the Hessian takes in plain steps (`y`), by route and layout (`title`), by `reweigh bench`."""
     path = root / options["measured"]
     if not path.is_file():
         return []
     with open(path, newline="") as file:
-        lines = [line for line in csv.DictReader(file) if options["products"] in line["contender"]]
+        lines = [line for line in csv.DictReader(file) if line["group"] == options["group"]]
     return [
         {
             "panel": "b",
             "experiment": "",
-            "title": line["contender"].partition(options["products"])[2].removeprefix(", ") or OURS,
+            "title": line["contender"].removeprefix(options["products"]),
             "metric": PRODUCT,
             "y": float(line["ratio"]),
-            "note": f"{line['contender']}; {line['device']}, {line['precision']}",
+            "note": f"{line['group'].partition(', ')[2]}; {line['device']}, {line['precision']}",
             "status": "computed",
         }
         for line in lines
+        if line["contender"].startswith(options["products"])
     ]
-
-
-OURS = "double backward, kernels of ours"
 
 
 @styled
@@ -122,7 +120,7 @@ def draw(material: Material, rows: pd.DataFrame, searched: Sequence[Sequence[str
     devices = sorted(set(material.runs["device"]))
     notes = [f"Time spent computing on: {', '.join(devices)}"] if devices else []
     notes += (
-        [f"b: {products['note'].iloc[0].partition(',')[0]}; {products['note'].iloc[0].rpartition('; ')[2]}"]
+        [f"b: a product of one batch over a plain step in the same layout, {products['note'].iloc[0]}"]
         if len(products)
         else ["b: not measured"]
     )
@@ -189,13 +187,12 @@ def _products(axes: Axes, rows: pd.DataFrame) -> None:
         axes.annotate(
             f"{value:.1f}", (value, place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=6.5
         )
-    labels = [title.replace(", ", ",\n", 1).replace(" backward", "\nbackward") for title in rows["title"]]
-    axes.set_yticks(range(len(rows)), labels, fontsize=6.3)
+    axes.set_yticks(range(len(rows)), rows["title"], fontsize=6.3)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 1.15 * float(rows["y"].max()))
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("plain gradients")
+    axes.set_xlabel("plain steps")
 
 
 def _legend() -> list[tuple[Any, str]]:
