@@ -21,7 +21,11 @@ def body(run, stages=("search", "retrain"), measured=0.7, data=None, digest="d1"
         "spec": {
             "seed": 0,
             "uses": "autobalance",
-            "data": {"dataset": "waterbirds", "options": data or {}},
+            "data": {
+                "dataset": "waterbirds",
+                "options": data or {},
+                "split": {"kind": "groups", "validation_share": 0.5, "test": "all", "test_size": None},
+            },
             "training": {"epochs": 2},
             "method_options": {"design": ["l"], "threshold": None, **options},
         },
@@ -67,6 +71,17 @@ def test_another_official_part_to_measure_is_the_same_training():
     smaller = copy.deepcopy(tuning)
     smaller["split"]["sizes"]["train"] = [4, 5]
     assert len(found(PLAIN, smaller)) == 2
+
+
+def test_other_images_of_the_test_part_are_the_same_training():
+    """As of Waterbirds' settings `linear` and `linear-400`."""
+    fewer = body("paper/autobalance/waterbirds/linear-400/autobalance/seed0", digest="d2", measured=0.6)
+    fewer["spec"]["data"]["split"] |= {"test": "group-balanced", "test_size": 4, "test_seed": 0}
+    fewer["split"]["sizes"]["test"] = [2, 2]
+    assert found(PLAIN, fewer) == {}
+    other = copy.deepcopy(fewer)
+    other["spec"]["data"]["split"]["validation_share"] = 0.25
+    assert len(found(PLAIN, other)) == 2
 
 
 def test_other_examples_or_another_seed_are_another_training():

@@ -16,9 +16,8 @@ Body = dict[str, Any]
 # Options that decide what is measured or logged and do not change the training.
 ONLY_LOGGING = ("log_weights", "keep_features", "keep_margins", "also_measure", "evaluate_on", "threshold")
 BLENDS = ("objective", "upper")  # options that weigh parts: one of weight 0 is not there
-MEASURED_PART = (
-    "official_validation"  # an option of a data set: which official part stands in the place of the test set
-)
+MEASURED_PART = "official_validation"  # an option of a data set: which official part stands in place of the test set
+MEASURED_IMAGES = ("test", "test_size", "test_seed")  # keys of a split: which images of that part
 
 
 def duplicate_results(records: dict[str, Body]) -> dict[str, str]:
@@ -71,7 +70,7 @@ def _same_training(first: Body, second: Body, records: Mapping[str, Body], of_pr
     one, two = _determinants(first), _determinants(second)
     if one == two:
         return True
-    if _measures_another_part(first) != _measures_another_part(second):
+    if _measured(first) != _measured(second):
         return _of_training_part(one, first) == _of_training_part(two, second)
     shared = _prefix_of(first, records, of_prefix)
     return (
@@ -91,8 +90,8 @@ def _same_but_for_methods(first: Body, second: Body) -> bool:
 def _determinants(body: Body) -> Body:
     """What determines a training: its examples, its stages, and its spec without names and without what is measured.
 
-    A class threshold changes predictions alone, but for a method that trains another stage to choose it. A split whose
-    test set is another official part trains on the same examples: it is known by its sizes, as its digest is another.
+    A class threshold changes predictions alone, but for a method that trains another stage to choose it. A split with
+    another test set trains on the same examples: it is known by its sizes, as its digest is another.
     """
     spec = {key: value for key, value in body["spec"].items() if key not in RunName._fields}
     for part in ("training", "method_options"):
@@ -111,15 +110,18 @@ def _blend(value: Any) -> Any:
 
 
 def _of_training_part(determinants: Body, body: Body) -> Body:
-    """The same with no word of the part that is measured."""
+    """The same with no word of what is measured."""
     data = dict(determinants["data"])
     options = {key: value for key, value in (data.get("options") or {}).items() if key != MEASURED_PART}
+    split = {key: value for key, value in data["split"].items() if key not in MEASURED_IMAGES}
     sizes = {part: counts for part, counts in body["split"]["sizes"].items() if part != "test"}
-    return {**determinants, "data": {**data, "options": options}, "examples": sizes}
+    return {**determinants, "data": {**data, "options": options, "split": split}, "examples": sizes}
 
 
-def _measures_another_part(body: Body) -> bool:
-    return bool((body["spec"]["data"].get("options") or {}).get(MEASURED_PART))
+def _measured(body: Body) -> list[Any]:
+    """Which official part a run measures, and which of its images."""
+    data = body["spec"]["data"]
+    return [bool((data.get("options") or {}).get(MEASURED_PART)), *(data["split"].get(key) for key in MEASURED_IMAGES)]
 
 
 def _prefix_of(body: Body, records: Mapping[str, Body], of_prefix: bool) -> str | None:

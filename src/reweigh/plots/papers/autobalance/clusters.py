@@ -42,8 +42,8 @@ def rows(material: Material, methods: Sequence[str], instead: Sequence[str] = ()
 
     Panel a, of the first experiment at scale paper: examples (`y`) of each rank from 1 (`x`) in S_T and S_V (`note`).
     Then a panel for each experiment and method: of `searched_multiplier` and `searched_offset`, as far as the method
-    searches them, a line an epoch and fifth (`class`, 0 the most frequent). Where all runs of a method diverged, that
-    of the same place among `instead` is shown, if it was run.
+    searches them, a line an epoch and fifth (`class`, 0 the most frequent). Where all runs of a method diverged, or none
+    was trained, that of the same place among `instead` is shown, if it was run.
     """
     lines: list[Row] = []
     letters = iter(LETTERS)
@@ -56,7 +56,7 @@ def rows(material: Material, methods: Sequence[str], instead: Sequence[str] = ()
         for rank, method in enumerate(methods):
             panel, cell = next(letters), (experiment, setting, method)
             other = (experiment, setting, instead[rank]) if instead else cell
-            replaced = why_none(material, cell) == "diverged" and len(material.of(*other))
+            replaced = why_none(material, cell) != "not logged" and len(material.of(*other))
             for one in (cell, other) if replaced else (cell,):
                 lines += [{"panel": panel, **line} for line in _searched(material, one)]
     return pd.DataFrame(lines)
