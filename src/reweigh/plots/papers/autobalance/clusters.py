@@ -42,8 +42,8 @@ def rows(material: Material, methods: Sequence[str], instead: Sequence[str] = ()
 
     Panel a, of the first experiment at scale paper: examples (`y`) of each rank from 1 (`x`) in S_T and S_V (`note`).
     Then a panel for each experiment and method: of `searched_multiplier` and `searched_offset`, as far as the method
-    searches them, a line an epoch and fifth (`class`, 0 the most frequent). Where no run of a method was trained, or all
-    diverged, that of the same place among `instead` is shown, if it was run.
+    searches them, a line an epoch and fifth (`class`, 0 the most frequent). Where none of a method's runs was trained,
+    or all diverged, that of the same place among `instead` is shown, if it was run.
     """
     lines: list[Row] = []
     letters = iter(LETTERS)
