@@ -113,8 +113,9 @@ def draw(material: Material, rows: pd.DataFrame, methods: Sequence[str]) -> Figu
         where = "" if len(experiments) == 1 else f"{data_title(material.experiment(experiment).dataset)}, "
         letter(axes, name, f"{where}{material.title(method).removeprefix('AutoBalance: ')}")
         axes.set_xlabel("epoch of the search")
-    for row in drawn[1:]:
-        row[0].set_ylabel("s(Δ), in full; l, dashed")
+    for row, experiment in zip(drawn[1:], experiments, strict=True):
+        if experiment in run or not run:  # a row of empty panels is too low for it
+            row[0].set_ylabel("s(Δ), in full; l, dashed")
     found = rows[rows["panel"] != "a"]
     finish(
         picture, material, _shows(found), _notes(material, found, methods), _legend(), panels=1.6 + ROW * sum(heights)
