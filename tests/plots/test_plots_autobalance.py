@@ -18,7 +18,7 @@ from reweigh.artifacts import receipt
 from reweigh.artifacts.render import MADE
 from reweigh.config.loading import load
 from reweigh.plots.figure import Figure
-from reweigh.plots.papers.autobalance import cells
+from reweigh.plots.papers.autobalance import cells, clusters
 from reweigh.provenance.audit.figures import check_figures
 from reweigh.provenance.explain import formula
 from reweigh.records import record
@@ -233,6 +233,13 @@ def test_fig3_draws_of_a_method_only_what_it_searches(drawn):
     totals = sizes.groupby("note")["y"].sum()
     assert (totals["S_T"], totals["S_V"]) == (8719, 2180)
     assert "Not run: CIFAR-100" in texts(drawn["fig3"])
+
+
+def test_fig3_shows_another_step_where_the_printed_one_was_not_trained(root):
+    material = tables.material_of(load(root), "paper", "autobalance", "fig3")
+    rows = clusters.rows(material, ["delta_l_cg", "delta_l"], ["delta_l_auto", "delta_l_auto"])
+    shown = rows[(rows["experiment"] == "mnist-lt") & (rows["n"] > 0)].groupby("panel")["method"].unique()
+    assert [names.tolist() for names in shown] == [["delta_l_auto"], ["delta_l"]]
 
 
 def test_fig4_draws_errors_of_the_search_alone(root, drawn):
