@@ -105,6 +105,22 @@ def test_what_is_timed_has_a_hypergradient_in_every_turn_or_in_none(tiny, monkey
     assert outer == [1] and products == [2] * 5 and searching.note == "2 + 2 batches"
 
 
+@pytest.mark.parametrize(("layout", "route"), hessian.SEARCHES)
+@pytest.mark.parametrize("model", hessian.SMALL)
+def test_a_timed_hypergradient_takes_the_route_that_it_is_named_for(small, monkeypatch, model, layout, route):
+    """With one batch of each part `reverse` keeps its graph, and what is timed would be the route `kept`."""
+    monkeypatch.setattr(hessian, "SIZE", 4)
+    known = []
+    make_gradient = autobalance.TrainingGradient
+    monkeypatch.setattr(
+        autobalance,
+        "TrainingGradient",
+        lambda *parts, **how: known.append((how["keep_graphs"], how["route"])) or make_gradient(*parts, **how),
+    )
+    hessian.searching(small, model, layout, route).block()
+    assert set(known) == {(route == "kept", "reverse" if route == "kept" else route)}
+
+
 def test_lines_are_ratios_within_a_round_and_to_the_plain_step_of_their_layout():
     names = [hessian.PLAIN, f"{hessian.PLAIN}, NCHW", f"{hessian.RESTING}", f"{hessian.RESTING}, NCHW"]
     names += [f"{hessian.SEARCHING}, {route}{hessian.LAYOUTS[layout]}" for layout, route in hessian.SEARCHES]
