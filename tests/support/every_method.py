@@ -266,8 +266,8 @@ def course_of(method_class, options, counts, target):
     )
     method = method_class(copy.deepcopy(dict(options)), context)
     more = part(labels, 1, PICTURE)
-    parts = {"train": train, "members": train, "train+validation": more, "train+target": more}
-    return method, courses(method, SimpleNamespace(of=lambda stage: parts[stage.part]), TRAINING, 0)
+    parts = {"train": train, "train+validation": more, "train+target": more}
+    return method, courses(method, SimpleNamespace(of=lambda stage: parts[stage.whole]), TRAINING, 0)
 
 
 def shares(method_class, options, number=0, counts=COUNTS, target=(0, 1), raised=None):
@@ -283,7 +283,7 @@ def shares(method_class, options, number=0, counts=COUNTS, target=(0, 1), raised
     for course in taken[: number + 1]:
         stage = course.stage
         tell(course, counts)
-        if stage.part == "members" or stage.part != trained_on:
+        if stage.lists or stage.part != trained_on:
             method.follow(context_of(course, method.context, 0))
         trained_on = stage.part
         method.begin(stage, model)
@@ -316,7 +316,7 @@ def step_of(method, model, course, place, counts, losses):
     at = course.at(place)
     if place % course.steps_per_epoch == 0:
         method.begin_epoch(at, model)
-        if course.stage.part == "members":
+        if course.stage.lists:
             course.follow(members_of(method, course))
             tell(course, counts)
             method.recount(at)

@@ -160,6 +160,32 @@ def test_members_that_are_no_rows_are_refused(mnist, monkeypatch, members, refus
         run_of(spec_of("none"), mnist)
 
 
+def test_members_may_be_held_out_examples_too(mnist, monkeypatch):
+    """Of train+validation the training set comes first; the same rows may be those of the training set alone."""
+    spec = spec_of("none")
+    spec["data"]["split"]["validation_size"] = 20
+    parts = run_of(spec, mnist).parts
+    rows = np.arange(len(parts.train) - 10, len(parts.train) + 10)
+    monkeypatch.setattr(none.Method, "members", lambda self, stage: rows)
+
+    def run_on(part):
+        monkeypatch.setattr(none.Method, "stages", lambda self, epochs: [Stage("few", 1, part=part)])
+        return run_of(spec, mnist)
+
+    course = run_on("members of train+validation").course
+    labels = torch.cat([parts.train.labels[-10:], parts.validation.labels[:10]])
+    assert torch.equal(course.part.labels[rows], labels) and course.class_counts.tolist() == [
+        float((labels == label).sum()) for label in (0, 1)
+    ]
+    inputs = course.part.take(torch.from_numpy(rows)).inputs
+    assert torch.equal(inputs[10:], parts.validation.take(torch.arange(10)).inputs)
+    with pytest.raises(ConfigError, match=rf"rows from 0 to {len(parts.train) - 1}, not from"):
+        run_on("members")
+    spec["data"]["split"]["validation_size"] = 0
+    with pytest.raises(ConfigError, match="trains on members of train.validation, but the split holds nothing out"):
+        run_on("members of train+validation")
+
+
 @pytest.mark.parametrize("sampling", ["effective-number", "class-aware"])
 def test_members_that_a_method_moves_in_place_are_drawn_as_they_are_now(mnist, monkeypatch, sampling):
     """A view of the method's own tensor: on a CPU it moves with it."""

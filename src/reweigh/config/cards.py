@@ -31,9 +31,20 @@ class PlannedStage(NamedTuple):
     sampling: str = "uniform"  # one of reweigh.data.sampling
     batch_size: int | None = None  # None: that of the spec's training block
     train: str = "all"  # what is trained, as in Stage: all, or a part of the head
-    part: str = "train"  # what it trains on: train, train+validation, train+target, or members of train
-    share: float = 1.0  # of members: what share of train they are, however the method rounds it
+    part: str = "train"  # what it trains on, as in Stage
+    share: float = 1.0  # of members: what share of their part they are, however the method rounds it
     members: Callable[[Sequence[int]], Sequence[int]] | None = None  # how many of each class of so many; None: unknown
+    count: Callable[[int], int] | None = None  # of members: how many of so many, whatever their classes; None: unknown
+
+    @property
+    def lists(self) -> bool:
+        """Whether the method lists the examples that it trains on."""
+        return self.part.startswith("members")
+
+    @property
+    def whole(self) -> str:
+        """The part that it trains on, or from which the method lists examples."""
+        return {"members": "train"}.get(self.part, self.part.removeprefix("members of "))
 
 
 class PlannedPrefix(NamedTuple):

@@ -171,7 +171,7 @@ def check_batches(spec: dict[str, Any], batch_norm: bool, where: str) -> None:
 def epoch_size(data: dict[str, Any], stage: PlannedStage) -> int | None:
     """Examples that an epoch of a stage has on a spec's `data` block; None if that is not known before it is drawn."""
     split, by_class = data["split"], stage.sampling == "class-aware"
-    if stage.part == "members":
+    if stage.lists:
         return _members(data, stage)
     if split.get("noise") and (split.get("validation_share") or by_class):
         return None  # both follow the noisy labels
@@ -186,11 +186,11 @@ def epoch_at_most(data: dict[str, Any], stage: PlannedStage) -> tuple[int, bool]
 
     With noise and `validation_share` it may be a few off, as `training_sizes`.
     """
-    if stage.part != "members":
+    if not stage.lists:
         return drawn_by(stage.sampling, stage_sizes(data, stage)), False
     if (known := _members(data, stage)) is not None:
         return known, False
-    sizes, share = training_sizes(data), Fraction(str(stage.share))
+    sizes, share = stage_sizes(data, stage), Fraction(str(stage.share))
     total = sum(sizes)
     if data["split"].get("noise") or len(sizes) == 1:  # of any sizes, with the share rounded up in each class
         classes = len(sizes) if len(sizes) > 1 else CLASSES.get(data["dataset"], 1)
@@ -208,7 +208,9 @@ def _members(data: dict[str, Any], stage: PlannedStage) -> int | None:
 
     It is known if the card counts them, or if their share of each class is a whole number.
     """
-    sizes = training_sizes(data)
+    sizes = stage_sizes(data, stage)
+    if stage.count is not None and stage.sampling != "class-aware" and _total_is_known(data, stage):
+        return stage.count(sum(sizes))
     if data["split"].get("noise") or len(sizes) == 1:
         return None  # the sizes of the classes are not known here
     if stage.members is not None:
@@ -217,6 +219,14 @@ def _members(data: dict[str, Any], stage: PlannedStage) -> int | None:
     if stage.sampling == "class-aware" or any(share.denominator > 1 for share in shares):
         return None
     return int(sum(shares))
+
+
+def _total_is_known(data: dict[str, Any], stage: PlannedStage) -> bool:
+    """Whether `stage_sizes` sums to what is drawn: noise and groups leave a held-out share a few examples off."""
+    split = data["split"]
+    known = data["dataset"] in CLASS_SIZES or data["dataset"] in TRAINING_ROWS
+    blurred = split.get("validation_share") and (split.get("noise") or split["kind"] == "groups")
+    return known and (stage.whole == "train+validation" or not blurred)
 
 
 def drawn_by(sampling: str, sizes: list[int]) -> int:
@@ -247,9 +257,9 @@ def training_sizes(data: dict[str, Any]) -> list[int]:
 def stage_sizes(data: dict[str, Any], stage: PlannedStage) -> list[int]:
     """Examples of each class that a stage trains on, as `training_sizes`; of members, what they are chosen from."""
     sizes = training_sizes(data)
-    if stage.part == "train+validation":
+    if stage.whole == "train+validation":
         return [size + held_out for size, held_out in zip(sizes, _validation_sizes(data, len(sizes)), strict=True)]
-    if stage.part == "train+target":
+    if stage.whole == "train+target":
         target = int(data["split"]["target_size"])
         added = target if len(sizes) == 1 else even_share(target, len(sizes), "target_size")
         return [size + added for size in sizes]

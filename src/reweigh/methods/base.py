@@ -30,7 +30,7 @@ from reweigh.models.layers import hold_dropout, without_trace
 from reweigh.optimisers import Optimiser
 from reweigh.weights import effective_number
 
-PARTS = ("train", "train+validation", "train+target", "members")
+PARTS = ("train", "train+validation", "train+target", "members", "members of train+validation")
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Stage:
     """A stretch of training that hands its model on; a stage of 0 epochs consists of `Method.begin` alone.
 
     `part` is what it trains on: the training set; that and what was held out of it, "train+validation", or the target
-    set, "train+target"; or "members", the rows of the training set that `Method.members` lists for each epoch. Labels
-    and class counts follow the part.
+    set, "train+target"; or "members", the rows of the training set that `Method.members` lists for each epoch, and
+    "members of train+validation", rows of that. Labels and class counts follow the part.
     `fresh`: it starts from new weights, those that a run with this seed starts from. Its optimiser is always new.
 
     `train` is "all", or the name of what is trained in the head: "head", "head.scale". Everything else then keeps its
@@ -55,6 +55,16 @@ class Stage:
     training: Mapping[str, Any] = field(default_factory=dict)
     part: str = "train"
     fresh: bool = False
+
+    @property
+    def lists(self) -> bool:
+        """Whether the method lists the rows that it trains on."""
+        return self.part.startswith("members")
+
+    @property
+    def whole(self) -> str:
+        """The part that it trains on, or from which the method lists rows."""
+        return {"members": "train"}.get(self.part, self.part.removeprefix("members of "))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +177,9 @@ class Method:
     # --- stages -------------------------------------------------------------------------------------------------
 
     def members(self, stage: Stage) -> np.ndarray:
-        """The rows of the training set that a stage of part "members" trains on, int64 (n,): in every epoch as many.
+        """The rows of its part that a stage of members trains on, int64 (n,): in every epoch as many.
+
+        In train+validation those of the training set come first, then those that were held out of it.
 
         It is asked when the run is made, before the stage begins, and after each `begin_epoch`; what it says then is
         that epoch's. It only says what the method remembers, and that lies in `state()`.

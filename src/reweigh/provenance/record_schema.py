@@ -159,7 +159,7 @@ class Stage(Part):
 
 
 class Stage3(Stage):
-    part: Literal["train", "train+validation", "train+target", "members"] = key(
+    part: Literal["train", "train+validation", "train+target", "members", "members of train+validation"] = key(
         "what it trains on: the training set, that and the validation or target part, or rows that the method lists"
     )
     fresh: bool = key("whether it started from new weights, those that the run started from")

@@ -158,7 +158,7 @@ class Run:
         course, self.method.logged = self.course, {}
         with torch.no_grad():
             self.method.begin_epoch(course.at(self.stage_step), self.model)
-        if course.stage.part == "members":
+        if course.stage.lists:
             course.follow(members_of(self.method, course))
             self.method.recount(course.at(self.stage_step))
         self._keep(self.method.logged)
@@ -264,9 +264,9 @@ class Run:
             started, self.method.logged = self._resume(), {}
             if course.stage.fresh and course.number:
                 self.model = self._new_model()
-            if course.stage.part == "members":
+            if course.stage.lists:
                 course.follow(members_of(self.method, course))
-            if course.number or course.stage.part == "members":
+            if course.number or course.stage.lists:
                 self.method.follow(context_of(course, self.method.context, self.seed))
             with torch.no_grad():
                 self.method.begin(course.stage, self.model)

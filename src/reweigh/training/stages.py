@@ -69,11 +69,11 @@ class Parts:
         """What a stage trains on, or chooses members from. Raises ConfigError if there is no such part."""
         if stage.part not in PARTS:
             raise ConfigError(f"stage {stage.name}: no part {stage.part!r}; use one of: {', '.join(PARTS)}")
-        if stage.part == "train+validation":
+        if stage.whole == "train+validation":
             if not len(self.split.validation):
-                raise ConfigError(f"stage {stage.name} trains on train+validation, but the split holds nothing out")
+                raise ConfigError(f"stage {stage.name} trains on {stage.part}, but the split holds nothing out")
             return self.train_and_validation
-        if stage.part == "train+target":
+        if stage.whole == "train+target":
             if not len(self.split.target) or self.spec["data"]["split"]["target_inside"]:
                 has = "it has one already: target_inside" if len(self.split.target) else "the split has no target set"
                 raise ConfigError(f"stage {stage.name} trains on train+target, but {has}")
@@ -182,7 +182,7 @@ def courses(method: Method, parts: Parts, training: dict[str, Any], seed: int) -
         if unknown := sorted(stage.training.keys() - REPLACEABLE):
             raise ConfigError(f"stage {stage.name} cannot replace {unknown[0]} of the training block")
         part, block = parts.of(stage), {**training, **stage.training}
-        members = _members_of(method, stage, len(part)) if stage.part == "members" else None
+        members = _members_of(method, stage, len(part)) if stage.lists else None
         name = f"batches-{number}" if number else "batches"
         stream = part.stream(block["batch_size"], seed, name, True, training["drop_last"], stage.sampling, members)
         counts = [
@@ -200,7 +200,7 @@ def courses(method: Method, parts: Parts, training: dict[str, Any], seed: int) -
 
 
 def members_of(method: Method, course: Course) -> np.ndarray:
-    """The rows of the training set that a method lists for a stage now: int64 (n,).
+    """The rows that a method lists for a stage of members now: int64 (n,).
 
     Raises ConfigError for what are no rows, such as a mask, which would train on rows 0 and 1.
     """
@@ -223,7 +223,7 @@ def method_of(spec: Mapping[str, Any], parts: Parts, classes: int) -> Method:
     module = importlib.import_module(f"reweigh.methods.{spec['uses']}")
     method: Method = module.Method(spec["method_options"], first_context(parts, parts.train, classes))
     for stage in method.stages(spec["training"]["epochs"])[:1]:
-        if stage.part in ("train+validation", "train+target"):  # only a method that is made can say so
+        if stage.whole != "train":  # only a method that is made can say so
             method = module.Method(spec["method_options"], first_context(parts, parts.of(stage), classes))
     return method
 
