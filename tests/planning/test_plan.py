@@ -77,8 +77,8 @@ PARTS = [
     (PlannedStage(1, "class-aware", part="train+validation"), 20),  # 65 of the largest
     (PlannedStage(3, part="members", share=0.5), 3 * 3),  # at most 122: the half of each class, rounded up
     (PlannedStage(3, part="members", members=lambda sizes: [size // 4 for size in sizes]), 3 * 1),  # 56
-    (PlannedStage(2, part="members of train+validation", count=lambda size: size - size // 10), 2 * 8),  # 261
-    (PlannedStage(2, part="members", count=lambda size: size - size // 10), 2 * 6),  # 216
+    (PlannedStage(2, part="members of train+validation", listed=lambda size: size - size // 10), 2 * 8),  # 261
+    (PlannedStage(2, part="members", listed=lambda size: size - size // 10), 2 * 6),  # 216
     (PlannedStage(1, part="members of train+validation", share=0.5), 4),  # at most 148
     (PlannedStage(4, batch_size=113), 4 * 2),
     (PlannedStage(4, batch_size=1000), 4),

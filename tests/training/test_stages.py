@@ -182,7 +182,7 @@ def test_members_may_be_held_out_examples_too(mnist, monkeypatch):
     with pytest.raises(ConfigError, match=rf"rows from 0 to {len(parts.train) - 1}, not from"):
         run_on("members")
     spec["data"]["split"]["validation_size"] = 0
-    with pytest.raises(ConfigError, match="trains on members of train.validation, but the split holds nothing out"):
+    with pytest.raises(ConfigError, match=r"trains on members of train.validation, but the split holds nothing out"):
         run_on("members of train+validation")
 
 

@@ -34,7 +34,7 @@ class PlannedStage(NamedTuple):
     part: str = "train"  # what it trains on, as in Stage
     share: float = 1.0  # of members: what share of their part they are, however the method rounds it
     members: Callable[[Sequence[int]], Sequence[int]] | None = None  # how many of each class of so many; None: unknown
-    count: Callable[[int], int] | None = None  # of members: how many of so many, whatever their classes; None: unknown
+    listed: Callable[[int], int] | None = None  # of members: how many of so many, whatever their classes; None: unknown
 
     @property
     def lists(self) -> bool:

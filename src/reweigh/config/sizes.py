@@ -209,8 +209,8 @@ def _members(data: dict[str, Any], stage: PlannedStage) -> int | None:
     It is known if the card counts them, or if their share of each class is a whole number.
     """
     sizes = stage_sizes(data, stage)
-    if stage.count is not None and stage.sampling != "class-aware" and _total_is_known(data, stage):
-        return stage.count(sum(sizes))
+    if stage.listed is not None and stage.sampling != "class-aware" and _total_is_known(data, stage):
+        return stage.listed(sum(sizes))
     if data["split"].get("noise") or len(sizes) == 1:
         return None  # the sizes of the classes are not known here
     if stage.members is not None:

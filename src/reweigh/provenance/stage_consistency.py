@@ -105,8 +105,9 @@ def steps_agree(body: Body) -> Iterator[str]:
         part = stage.get("part", "train")
         sizes = sizes_of(part, body["split"]["sizes"])
         expected = steps_per_epoch(stage["sampling"], stage["batch_size"], training["drop_last"], sizes)
-        # How many members there are, only the method knows; never more than the training set has.
-        if stage["steps_per_epoch"] > expected or (not part.startswith("members") and stage["steps_per_epoch"] != expected):
+        # How many members there are, only the method knows; never more than the part has that they are chosen from.
+        listed = part.startswith("members")
+        if stage["steps_per_epoch"] > expected or (not listed and stage["steps_per_epoch"] != expected):
             yield f"stage {stage['name']} has {stage['steps_per_epoch']} steps an epoch, but its data give {expected}"
     total = _total_steps(body)
     if body["status"] == "finished" and steps != total:
