@@ -8,6 +8,7 @@ import copy
 import importlib
 import io
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -266,6 +267,8 @@ def course_of(method_class, options, counts, target):
     )
     method = method_class(copy.deepcopy(dict(options)), context)
     more = part(labels, 1, PICTURE)
+    if any(stage.whole != "train" for stage in method.stages(EPOCHS_BEFORE)[:1]):  # as the engine makes it
+        method = method_class(copy.deepcopy(dict(options)), replace(context, train=more))
     parts = {"train": train, "train+validation": more, "train+target": more}
     return method, courses(method, SimpleNamespace(of=lambda stage: parts[stage.whole]), TRAINING, 0)
 
