@@ -29,8 +29,7 @@ from torch import nn
 
 from reweigh.hypergrad.lookahead import Parameters
 from reweigh.losses import cross_entropy
-from reweigh.methods import base, train_twice
-from reweigh.methods.meta_network import MetaNetwork
+from reweigh.methods import base, meta_network, train_twice
 from reweigh.streams import rng
 
 FEWEST = 0.01  # of the pool, of a validation set that a condition chooses
@@ -40,7 +39,7 @@ class Method(train_twice.Method):
     def __init__(self, options: dict[str, Any], context: base.RunContext) -> None:
         super().__init__(options, context)
         self.size = size_of(options["share"], self.pool)
-        self.meta = MetaNetwork(options["network"], context, self.pool)
+        self.meta = meta_network.MetaNetwork(options["network"], context, self.pool)
 
     def second_stage(self, epochs: int) -> base.Stage:
         return base.Stage("lrw", epochs, part=train_twice.MEMBERS, fresh=True)

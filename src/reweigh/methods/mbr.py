@@ -1,7 +1,7 @@
-"""Margin-based reweighting (MBR), a baseline of Jain, Suggala, Shenoy (CVPR 2024): weights by a first training's margins.
+"""Margin-based reweighting, MBR (Jain, Suggala, Shenoy, CVPR 2024, baseline): weights by a first training's margins.
 
 After Liu et al. (NeurIPS 2021, "MAIL"), whose margins are those of adversarial examples, taken anew in each epoch; here
-they are those of `train_twice`, once. The paper gives no map from margin to weight; this is MAIL's, centred at `offset`:
+they are those of `train_twice`, once. The paper gives no map from margins to weights; this one is MAIL's:
 
     first stages    ERM, and the margins PM_i
     u_i = σ(−γ (PM_i − β)),   w_i = u_i / Σ_j u_j in a batch                         γ = `slope`, β = `offset`

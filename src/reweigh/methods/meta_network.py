@@ -167,7 +167,7 @@ def features_of(backbone: nn.Module, inputs: Batch | InputPart) -> torch.Tensor:
     """What a headless model says of a batch, or of the first example of a part. -> float32 (B, F)."""
     shown = inputs if isinstance(inputs, Batch) else next(iter(inputs.in_order(1)))
     with torch.no_grad(), without_trace(backbone, training=False):
-        return backbone(shown.inputs).float()  # type: ignore[no-any-return]
+        return backbone(shown.inputs).float()
 
 
 def labels_in_full(labels: torch.Tensor, classes: int) -> torch.Tensor:
