@@ -163,6 +163,20 @@ def headless(model: nn.Module, net: Parameters | None = None) -> nn.Module:
     return twin.eval().requires_grad_(requires_grad=False)
 
 
+def judged(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (B, C) and what the head sees (B, F) of a whole model, in evaluation mode, without a graph; float32."""
+    head = model.head
+    model.head = nn.Identity()
+    try:
+        with torch.no_grad(), without_trace(model, training=False):
+            features = model(batch.inputs).float()
+    finally:
+        model.head = head
+    assert isinstance(head, nn.Module)
+    with torch.no_grad():
+        return head(features).float(), features
+
+
 def features_of(backbone: nn.Module, inputs: Batch | InputPart) -> torch.Tensor:
     """What a headless model says of a batch, or of the first example of a part. -> float32 (B, F)."""
     shown = inputs if isinstance(inputs, Batch) else next(iter(inputs.in_order(1)))

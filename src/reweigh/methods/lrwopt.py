@@ -1,0 +1,232 @@
+"""LRWOpt (Jain, Suggala, Shenoy, CVPR 2024, Algorithm 1): reweighting against a validation set that a splitter chooses.
+
+θ is the classifier, φ the meta-network (`meta_network`), Θ the splitter (`splitter`); N the size of the pool.
+
+    stage warm, `warm_epochs` epochs on the first split:  θ ← step along (1/B) Σ_i ∇ℓ_i(θ)
+    stage joint; before each epoch, GenerateSplit:   V ← the M = δ N rows of the pool with the smallest Θ,  T ← the rest
+        each `outer_every` steps, before the step, on a batch of V:
+            Θ ← step along ∇_Θ L_Θ                                                       line 7
+            φ ← step along (d/dφ) L_V(θ'(φ)),   θ'(φ) = θ − α Σ_i w̃_i(φ) ∇ℓ_i(θ)          line 8, as its references
+        θ ← step along Σ_i w̃_i ∇ℓ_i(θ),   i ∈ T                                           line 11
+
+| option       |                                                                                                     |
+|--------------|-----------------------------------------------------------------------------------------------------|
+| delta        | δ, the share of the pool that is validation                                                         |
+| threshold    | of Θ, below which an example may be validation: 0.5; 0.2 in variant 2                               |
+| fill         | whether V always has M rows, those with the smallest Θ; else only those below the threshold, but    |
+|              | no fewer than `fewest` N                                                                            |
+| adversary    | of line 7's −ℓ, which has no gradient as printed: "none"; "soft_val": − Σ_V (1 − Θ) ℓ / Σ_V (1 − Θ) |
+|              | in L_Θ; "lookahead": Θ as soft memberships, w̃_i Θ_i / Σ_j w̃_j Θ_j, and − (d/dΘ) L_V(θ'(Θ))          |
+| outer        | "interleaved"; "grouped": all outer steps of an epoch before its first step (supplement A)          |
+
+Features for Ω1 and Ω2, of `pool_batch` rows at a time, are those that GenerateSplit has found, without augmentation.
+The epochs count on: the schedule of the joint stage is that of the run, less the warm epochs. As the paper does, T
+keeps its size, so no more is trained on than by others, but over the epochs other examples too: `seen_share` is how
+many of the pool. The paper's rule to stop (its line 14) mixes sums and means; here the budget is fixed, and `gap` is
+the mean loss of V less that of T at the split. Traces, one row an epoch: the share of the pool below the threshold,
+the share of V that the net gets wrong, that was not in the last V, and how far its labels are from the pool's.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from reweigh.data.batches import Batch
+from reweigh.errors import ConfigError
+from reweigh.hypergrad.lookahead import Parameters, gradient, weight_hypergradient
+from reweigh.losses import cross_entropy
+from reweigh.methods import base, meta_network, splitter
+from reweigh.models.layers import dropout_layers
+from reweigh.optimisers import MomentumSGD
+from reweigh.streams import rng, stream_seed
+
+CHUNK = 500  # examples that are looked at at once
+
+
+class Method(base.Method):
+    def __init__(self, options: dict[str, Any], context: base.RunContext) -> None:
+        super().__init__(options, context)
+        if context.validation is None:
+            raise ConfigError("the split holds nothing out; set validation_share, so that there is a first split")
+        self.said = options["splitter"]
+        self.pool = len(context.train) + len(context.validation)
+        self.size = max(1, round(self.said["delta"] * self.pool))
+        # T, V, and what was in T before, as rows of the pool; they live on the host, where batches are drawn.
+        self.train_rows, self.validation_rows = np.arange(self.size, self.pool), np.arange(self.size)
+        self.seen = np.arange(self.pool) < len(context.train)
+        self.meta = meta_network.MetaNetwork(options["network"], context, self.pool)
+        self.splitter: Parameters = {}
+
+    def stages(self, epochs: int) -> list[base.Stage]:
+        warm = self.options["warm_epochs"]
+        joint = {"schedule": self.options["joint_schedule"]} if self.options["joint_schedule"] else {}
+        part = "members of train+validation"
+        return [base.Stage("warm", warm), base.Stage("joint", epochs - warm, part=part, training=joint)]
+
+    def members(self, stage: base.Stage) -> np.ndarray:
+        return self.train_rows
+
+    def begin(self, stage: base.Stage, model: nn.Module) -> None:
+        self.joint = stage.name == "joint"
+        if not self.joint:
+            return
+        whole, device = self.context.train, self.context.class_counts.device
+        backbone = meta_network.headless(model)
+        width = meta_network.features_of(backbone, whole).shape[1]
+        self.meta.start(model, None, whole)
+        self.splitter = splitter.start(width, self.context.classes, self.said["width"], self.context.seed, device)
+        self.optimiser_of_splitter = MomentumSGD(
+            self.splitter, self.said["rate"] or self.context.learning_rate, self.said["momentum"]
+        )
+        self.features = torch.zeros(self.pool, width, device=device)
+        size, seed = self.options["outer_batch_size"], self.context.seed
+        self.teacher = whole.stream(size, seed, "validation-batches", True, members=self.validation_rows)
+        self.ahead = whole.stream(self.context.batch_size, seed, "look-ahead-batches", True, members=self.train_rows)
+        self.some = torch.zeros(min(self.said["pool_batch"], self.pool), dtype=torch.int64, device=device)
+
+    # --- GenerateSplit --------------------------------------------------------------------------------------------
+
+    def begin_epoch(self, at: base.Position, model: nn.Module) -> None:
+        super().begin_epoch(at, model)
+        if not self.joint:
+            return
+        self._generate_split(model)
+        if self.options["outer"] == "grouped":
+            first = at.stage_step // self.options["outer_every"]
+            for number in range(first, first + -(-at.steps_per_epoch // self.options["outer_every"])):
+                self._seek(number, at)
+                seed = torch.tensor(stream_seed(self.context.seed, "dropout", "grouped", number))
+                held = seed if dropout_layers(model) else None
+                self._outer_step(base.Step(torch.tensor(at.step), "outer", model, self.ahead.batch(number), held))
+
+    def _generate_split(self, model: nn.Module) -> None:
+        """Choose T and V anew by Θ, and log what changes."""
+        said, before, classes = self.said, self.validation_rows, self.context.classes
+        labels, losses, wrong = self._look(model)
+        shares = splitter.logits(self.splitter, self.features, self.context.train.labels, classes).sigmoid()
+        self.train_rows, self.validation_rows, below = splitter.divide(
+            shares.cpu().numpy(), said["delta"], said["threshold"], said["fill"], said["fewest"]
+        )
+        self._follow()
+        held_out = self.validation_rows
+        self.seen[self.train_rows] = True
+        counts = [np.bincount(one, minlength=classes) / len(one) for one in (labels, labels[held_out])]
+        found = {
+            "share_hard": below,
+            "validation_error": wrong[held_out].mean(),
+            "validation_new": 1 - np.isin(held_out, before).mean(),
+            "split_distance": np.abs(counts[0] - counts[1]).sum() / 2,
+            "gap": losses[held_out].mean() - losses[self.train_rows].mean(),
+            "seen_share": self.seen.mean(),
+        }
+        self.log(**{name: torch.tensor(value) for name, value in found.items()})
+
+    def _follow(self) -> None:
+        self.teacher.follow(self.validation_rows)
+        self.ahead.follow(self.train_rows)
+
+    def _look(self, model: nn.Module) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What the classifier makes of the whole pool now: labels, losses, and whether it errs, each (N,).
+
+        What its head sees is kept in `features`.
+        """
+        found, start = [], 0
+        for batch in self.context.train.in_order(CHUNK):
+            logits, features = meta_network.judged(model, batch)
+            self.features[start : start + len(batch)] = features
+            found.append((batch.labels, cross_entropy(logits, batch.labels), logits.argmax(1) != batch.labels))
+            start += len(batch)
+        labels, losses, wrong = (torch.cat(values).cpu().numpy() for values in zip(*found, strict=True))
+        return labels, losses, wrong
+
+    # --- outer steps ----------------------------------------------------------------------------------------------
+
+    def prepare(self, at: base.Position) -> str:
+        every = self.options["outer_every"]
+        if not self.joint or self.options["outer"] == "grouped" or at.stage_step % every:
+            return "step"
+        self._seek(at.stage_step // every, at)
+        return "outer"
+
+    def _seek(self, number: int, at: base.Position) -> None:
+        """Before outer step `number` of the stage, on the host: its batches and rates."""
+        self.teacher.seek(number)
+        self.meta.prepare(at.learning_rate)
+        self.optimiser_of_splitter.prepare(self.said["rate"] or at.learning_rate)
+        order = rng(self.context.seed, "splitter", number).permutation(self.pool)
+        self.some.copy_(torch.from_numpy(order[: len(self.some)]))
+
+    def learn(self, step: base.Step) -> None:
+        if step.program == "outer":
+            self._outer_step(step)
+
+    def _outer_step(self, step: base.Step) -> None:
+        """Lines 7 and 8 of Algorithm 1, on the batch of V at which its stream stands."""
+        batch = self.teacher.current()
+        self._move_splitter(step, batch)
+        if self.meta.learns:
+            self.meta.learn(self, step, step.batch, lambda at, phi: self._validation_loss(step, batch, at))
+
+    def _validation_loss(self, step: base.Step, batch: Batch, at: Parameters) -> torch.Tensor:
+        """L_V at other parameters. -> scalar."""
+        return cross_entropy(self.logits_at(step, batch, at, True, "validation"), batch.labels).mean()
+
+    def _move_splitter(self, step: base.Step, batch: Batch) -> None:
+        """Θ ← step along ∇_Θ L_Θ."""
+        logits, features = meta_network.judged(step.model, batch)
+        right = logits.argmax(1) == batch.labels
+        examples = (features, batch.labels, right, cross_entropy(logits, batch.labels))
+        some = (self.features[self.some], self.context.train.labels[self.some])
+        slope = gradient(
+            lambda theta: splitter.loss(theta, self.said, examples, some, self.context.classes), self.splitter
+        )
+        if self.said["adversary"] == "lookahead":
+            against = self._membership_gradient(step, batch)
+            scale = 1 + self.said["ratio"] + self.said["balance"]
+            slope = {name: value - against[name] / scale for name, value in slope.items()}
+        self.optimiser_of_splitter.step(splitter.clipped(slope, self.said["clip"]))
+
+    def _membership_gradient(self, step: base.Step, batch: Batch) -> Parameters:
+        """(d/dΘ) L_V(θ'), the look-ahead being on the step's batch with Θ_i as soft memberships of T."""
+        features = meta_network.judged(step.model, step.batch)[1]
+        raw = self.meta.weights_now(step.batch)
+
+        def weights_of(theta: Parameters) -> torch.Tensor:
+            scores = splitter.logits(theta, features, step.batch.labels, self.context.classes)
+            soft = raw * scores.sigmoid()
+            return soft / soft.sum()
+
+        return weight_hypergradient(
+            lambda at: self.losses_at(step, step.batch, at, training=True, name="train"),
+            lambda at, theta: self._validation_loss(step, batch, at),
+            base.parameters_of(step.model),
+            weights_of,
+            self.splitter,
+            self.meta.rate,
+        )
+
+    # --- the step -------------------------------------------------------------------------------------------------
+
+    def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
+        return self.meta.weights_now(step.batch) if self.joint else torch.full_like(losses, 1 / len(losses))
+
+    def state(self) -> dict[str, Any]:
+        rows = {"train_rows": self.train_rows, "validation_rows": self.validation_rows, "seen": self.seen}
+        learned: dict[str, Any] = {"splitter": self.splitter, "meta": self.meta.state()}
+        if self.splitter:
+            learned |= {"splitter_optimiser": self.optimiser_of_splitter.state(), "features": self.features}
+        return {**super().state(), **rows, **learned}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        for name in ("train_rows", "validation_rows", "seen"):
+            setattr(self, name, state[name].copy())
+        if self.splitter:
+            for name, value in self.splitter.items():
+                value.copy_(state["splitter"][name])
+            self.optimiser_of_splitter.load_state(state["splitter_optimiser"])
+            self.features.copy_(state["features"])
+            self.meta.load_state(state["meta"], self.context.train)
+            self._follow()
