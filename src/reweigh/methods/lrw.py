@@ -3,9 +3,10 @@
     first stages    ERM, and the margins PM_i of the pool: `train_twice`
     V ← of the pool the M = `share` · N with the largest (easy) or smallest (hard) margins, or at random
     T ← the pool without V                                                          always as many
-    second stage, from new weights, on T; each `outer_every` steps, before the step, a batch of V:
-        φ ← step along (d/dφ) L_V(θ'(φ)),   θ'(φ) = θ − α Σ_i w̃_i(φ) ∇ℓ_i(θ)        `meta_network`
+    second stage, from new weights, on T:
         θ ← step along Σ_i w̃_i ∇ℓ_i(θ)
+        each `outer_every` steps, with a batch of V:
+        φ ← step along (d/dφ) L_V(θ'(φ)),   θ'(φ) = θ − α Σ_i w̃_i(φ) ∇ℓ_i(θ)        `meta_network`
 
 What is removed from training and what is validated on are two options, as both are changed at once in the paper:
 
@@ -27,6 +28,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from reweigh.data.batches import Batch
 from reweigh.hypergrad.lookahead import Parameters
 from reweigh.losses import cross_entropy
 from reweigh.methods import base, meta_network, train_twice
@@ -79,27 +81,26 @@ class Method(train_twice.Method):
 
     def prepare(self, at: base.Position) -> str:
         every = self.options["outer_every"]
-        if at.stage.name != "lrw" or not self.meta.learns or at.stage_step % every:
+        if at.stage.name != "lrw" or not self.meta.learns or (at.stage_step + 1) % every:
             return "step"
         self.teacher.seek(at.stage_step // every)
         self.meta.prepare(at.learning_rate)
         return "outer"
 
-    def learn(self, step: base.Step) -> None:
-        if step.program == "outer":
-            self.meta.learn(self, step, step.batch, self.outer_loss(step))
-
-    def outer_loss(self, step: base.Step) -> Any:
-        """L_V of the present batch of V, as a function of θ, and of φ, which it does not name."""
+    def objective(
+        self, step: base.Step, logits: torch.Tensor, losses: torch.Tensor, weights: torch.Tensor
+    ) -> torch.Tensor:
+        if step.program != "outer":
+            return super().objective(step, logits, losses, weights)
         batch = self.teacher.current()
+        return self.meta.learn(self, step, losses, weights, lambda at: self.validation_loss(step, batch, at))
 
-        def loss(at: Parameters, phi: Parameters) -> torch.Tensor:
-            entropy = cross_entropy(self.logits_at(step, batch, at, True, "validation"), batch.labels)
-            if (eta := self.options["difficulty"]) is None:
-                return entropy.mean()
-            return ((1 - torch.exp(-entropy)).clamp(min=0) ** eta * entropy).mean()
-
-        return loss
+    def validation_loss(self, step: base.Step, batch: Batch, at: Parameters) -> torch.Tensor:
+        """L_V of a batch at other parameters. -> scalar."""
+        entropy = cross_entropy(self.logits_at(step, batch, at, True, "validation"), batch.labels)
+        if (eta := self.options["difficulty"]) is None:
+            return entropy.mean()
+        return ((1 - torch.exp(-entropy)).clamp(min=0) ** eta * entropy).mean()
 
     def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
         if not self.meta.parameters:  # in a first stage

@@ -4,10 +4,10 @@
 
     stage warm, `warm_epochs` epochs on the first split:  θ ← step along (1/B) Σ_i ∇ℓ_i(θ)
     stage joint; before each epoch, GenerateSplit:   V ← the M = δ N rows of the pool with the smallest Θ,  T ← the rest
-        each `outer_every` steps, before the step, on a batch of V:
+        θ ← step along Σ_i w̃_i ∇ℓ_i(θ),   i ∈ T                                           line 11
+        each `outer_every` steps, on a batch of V:
             Θ ← step along ∇_Θ L_Θ                                                       line 7
             φ ← step along (d/dφ) L_V(θ'(φ)),   θ'(φ) = θ − α Σ_i w̃_i(φ) ∇ℓ_i(θ)          line 8, as its references
-        θ ← step along Σ_i w̃_i ∇ℓ_i(θ),   i ∈ T                                           line 11
 
 | option       |                                                                                                     |
 |--------------|-----------------------------------------------------------------------------------------------------|
@@ -38,7 +38,7 @@ from reweigh.errors import ConfigError
 from reweigh.hypergrad.lookahead import Parameters, gradient, weight_hypergradient
 from reweigh.losses import cross_entropy
 from reweigh.methods import base, meta_network, splitter
-from reweigh.models.layers import dropout_layers
+from reweigh.models.layers import dropout_layers, hold_dropout, without_trace
 from reweigh.optimisers import MomentumSGD
 from reweigh.streams import rng, stream_seed
 
@@ -96,10 +96,7 @@ class Method(base.Method):
         if self.options["outer"] == "grouped":
             first = at.stage_step // self.options["outer_every"]
             for number in range(first, first + -(-at.steps_per_epoch // self.options["outer_every"])):
-                self._seek(number, at)
-                seed = torch.tensor(stream_seed(self.context.seed, "dropout", "grouped", number))
-                held = seed if dropout_layers(model) else None
-                self._outer_step(base.Step(torch.tensor(at.step), "outer", model, self.ahead.batch(number), held))
+                self._grouped_step(number, at, model)
 
     def _generate_split(self, model: nn.Module) -> None:
         """Choose T and V anew by Θ, and log what changes."""
@@ -145,7 +142,7 @@ class Method(base.Method):
 
     def prepare(self, at: base.Position) -> str:
         every = self.options["outer_every"]
-        if not self.joint or self.options["outer"] == "grouped" or at.stage_step % every:
+        if not self.joint or self.options["outer"] == "grouped" or (at.stage_step + 1) % every:
             return "step"
         self._seek(at.stage_step // every, at)
         return "outer"
@@ -160,14 +157,29 @@ class Method(base.Method):
 
     def learn(self, step: base.Step) -> None:
         if step.program == "outer":
-            self._outer_step(step)
+            self._move_splitter(step, self.teacher.current())
 
-    def _outer_step(self, step: base.Step) -> None:
-        """Lines 7 and 8 of Algorithm 1, on the batch of V at which its stream stands."""
+    def objective(
+        self, step: base.Step, logits: torch.Tensor, losses: torch.Tensor, weights: torch.Tensor
+    ) -> torch.Tensor:
+        if step.program != "outer" or not self.meta.learns:
+            return super().objective(step, logits, losses, weights)
         batch = self.teacher.current()
-        self._move_splitter(step, batch)
-        if self.meta.learns:
-            self.meta.learn(self, step, step.batch, lambda at, phi: self._validation_loss(step, batch, at))
+        return self.meta.learn(self, step, losses, weights, lambda at: self._validation_loss(step, batch, at))
+
+    def _grouped_step(self, number: int, at: base.Position, model: nn.Module) -> None:
+        """An outer step between two steps of θ, with a training batch of its own. On the host."""
+        self._seek(number, at)
+        seed = torch.tensor(stream_seed(self.context.seed, "dropout", "grouped", number))
+        held = seed if dropout_layers(model) else None
+        step = base.Step(torch.tensor(at.step), "outer", model, self.ahead.batch(number), held)
+        self.learn(step)
+        hold_dropout(model, held, "train")
+        with torch.enable_grad(), without_trace(model, training=True):
+            logits = model(step.batch.inputs).float()
+            losses = self.example_losses(logits, step.batch)
+        with torch.enable_grad():
+            self.objective(step, logits, losses, self.example_weights(step, losses.detach()))
 
     def _validation_loss(self, step: base.Step, batch: Batch, at: Parameters) -> torch.Tensor:
         """L_V at other parameters. -> scalar."""

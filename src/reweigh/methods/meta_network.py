@@ -5,11 +5,13 @@ Jain, Suggala, Shenoy (CVPR 2024), §3, §4.2 and supplement D.1; the look-ahead
     w_i = a(g_φ(x_i)),   a the sigmoid                                    g: a net like the classifier, with one output
     w̃_i = w_i / Σ_j w_j                                                  in a batch of B: equal weights are 1/B
     θ'(φ) = θ − α Σ_i w̃_i(φ) ∇ℓ_i(θ),   L(φ) = mean loss of a validation batch at θ'(φ)
-    φ ← step along dL/dφ                                                  once in `every` steps, before the step
+    φ ← step along dL/dφ = −α Σ_i ⟨∇L(θ'), ∇ℓ_i(θ)⟩ ∂w̃_i/∂φ                once in `every` steps
 
-α is the classifier's learning rate of the step; the look-ahead has no momentum and no weight decay. Its passes are in
-training mode, by batch statistics that leave the running ones alone, with the dropout mask of the step itself. The
-paper fixes neither a nor the normalisation nor how φ is used; here:
+The look-ahead is the classifier's own step on the same batch, at its learning rate α, without momentum and weight
+decay: its gradient is the step's, made once. So a step in which φ moves has the weights of φ before that, and each φ
+serves `every` steps. (In the paper's Algorithm 1 φ moves first; on which batch it does not say.) Passes are in training
+mode, by batch statistics that leave the running ones alone, with the dropout mask of the step. The paper fixes neither
+a nor the normalisation nor how φ is used; here:
 
 | option     |                                                                                                       |
 |------------|-------------------------------------------------------------------------------------------------------|
@@ -36,7 +38,7 @@ from torch import nn
 from torch.func import functional_call
 
 from reweigh.data.batches import Batch, InputPart
-from reweigh.hypergrad.lookahead import JointLoss, Parameters, weight_hypergradient
+from reweigh.hypergrad.lookahead import OuterLoss, Parameters, directional_derivatives, gradient
 from reweigh.methods import base
 from reweigh.models.layers import without_trace
 from reweigh.optimisers import Adam, MomentumSGD
@@ -123,18 +125,31 @@ class MetaNetwork:
         self.rate.fill_(rate)
         self.optimiser.prepare(self.options["rate"] or rate)
 
-    def learn(self, method: base.Method, step: base.Step, batch: Batch, outer_loss: JointLoss) -> None:
-        """φ ← step along d outer_loss(θ'(φ)) / dφ, θ' the look-ahead on a batch, by the losses of a method."""
-        gradient = weight_hypergradient(
-            lambda at: method.losses_at(step, batch, at, training=True, name="train"),
-            outer_loss,
-            base.parameters_of(step.model),
-            lambda phi: self.weights(phi, batch),
-            self.parameters,
-            self.rate,
+    def learn(
+        self, method: base.Method, step: base.Step, losses: torch.Tensor, weights: torch.Tensor, outer_loss: OuterLoss
+    ) -> torch.Tensor:
+        """φ ← step along d outer_loss(θ'(φ)) / dφ; what the classifier's step minimises, its gradient being known.
+
+        `losses` (B,) are those of the step's batch, with their graph, `weights` (B,) those of φ as it is. -> scalar.
+        """
+        named = {name: value for name, value in step.model.named_parameters() if value.requires_grad}
+        loss = weights @ losses
+        slopes = dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
+        held = base.parameters_of(step.model)
+        ahead = {name: value - self.rate * slopes[name] if name in slopes else value for name, value in held.items()}
+        towards = gradient(lambda at: outer_loss({**held, **at}), {name: ahead[name] for name in named})
+        derivatives = -self.rate * directional_derivatives(
+            lambda at: method.losses_at(step, step.batch, {**held, **at}, training=True, name="train"),
+            {name: held[name] for name in named},
+            towards,
         )
-        self.optimiser.step(gradient)
-        method.log(weight_sd=(len(batch) * self.weights_now(batch)).std())
+        phi = {name: value.detach().requires_grad_() for name, value in self.parameters.items()}
+        with torch.enable_grad():
+            through = self.weights(phi, step.batch)
+        found = torch.autograd.grad(through, list(phi.values()), derivatives, allow_unused=True, materialize_grads=True)
+        self.optimiser.step(dict(zip(phi, found, strict=True)))
+        method.log(weight_sd=(len(losses) * weights).std())
+        return with_gradient(loss.detach(), named, slopes)
 
     def state(self) -> dict[str, Any]:
         backbone = self.backbone.state_dict() if hasattr(self, "backbone") else None
@@ -151,6 +166,12 @@ class MetaNetwork:
         for name, value in self.parameters.items():
             value.copy_(state["phi"][name])
         self.optimiser.load_state(state["optimiser"])
+
+
+def with_gradient(value: torch.Tensor, parameters: Mapping[str, torch.Tensor], slopes: Parameters) -> torch.Tensor:
+    """A scalar of a given value whose gradient by the parameters is given, to the last bit."""
+    linear = torch.stack([(one * slopes[name]).sum() for name, one in parameters.items()]).sum()
+    return value + (linear - linear.detach())
 
 
 def headless(model: nn.Module, net: Parameters | None = None) -> nn.Module:
