@@ -65,6 +65,9 @@ GROUP_SIZES = {
     ),
 }
 
+# Data sets whose images, in memory, can decide what noise makes of their labels.
+INSTANCE = ("mnist", "cifar10", "cifar10-slice", "cifar10-slice-large", "cifar100", "cifar100-slice")
+
 # Asymmetric noise that is defined for a data set's classes, see data/noise.py; symmetric noise is for all.
 ASYMMETRIC = {
     **dict.fromkeys(("cifar10", "cifar10-slice", "cifar10-slice-large"), ("asymmetric", "asymmetric-ported")),
@@ -386,7 +389,13 @@ def _check_noise(data: dict[str, Any], where: str) -> None:
         return
     if split["kind"] == "groups":
         raise ConfigError(f"{where}: noise does not go with kind groups, whose groups are not the labels; use all")
+    try:
+        imbalance.check_whole(split)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
     known = ("symmetric", *(ASYMMETRIC.get(data["dataset"], ()) if split["kind"] != "two-class" else ()))
+    if data["dataset"] in INSTANCE:
+        known = (*known, "instance")
     if noise["kind"] not in known:
         which = f"two classes of {data['dataset']}" if split["kind"] == "two-class" else data["dataset"]
         raise ConfigError(f"{where}: noise kind {noise['kind']} is not defined for {which}; use {' or '.join(known)}")
