@@ -7,7 +7,7 @@
     ỹ_i ~ P_i                                     in the order of the file, after all else
 
 Pixels as large as that spread the entries of a_i over thousands, so that the softmax is 0 or 1 but for a few images:
-each has one class that it is taken for, if it is mislabelled at all. Rates come before W, labels last: the labels of the
+each has one class that it is taken for, if it is mislabelled at all. Rates come before W, labels last: labels of the
 first m of n examples are not those of m examples alone, so that noise is always drawn for a whole data set.
 
 With numpy's old generator, `RandomState(seed)`, the draws are those of the authors' public code (2020), which adds up
