@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from support import molere_layouts, small_sets
+from support import image_layouts, molere_layouts, small_sets
 from support.image_layouts import noise
 from support.project import ROOT
 
@@ -29,8 +29,6 @@ DATASETS = (
     *("waterbirds", "waterbirds-official", "waterbirds-images", "waterbirds-small", *molere_layouts.DATASETS),
 )
 PICTURES = {".png", ".jpg", ".jpeg", ".JPEG"}
-# Lists that are not read unless an option asks for them.
-LISTS = {"ImageNet_LT_val.txt", "Places_LT_val.txt", "clean_train_key_list.txt", "clean_val_key_list.txt"}
 
 
 class Sets:
@@ -45,11 +43,8 @@ class Sets:
         below = {"cifar10n": ("cifar10n", "cifar10"), "cifar100n": ("cifar100n", "cifar100")}.get(name, (name,))
         found = (path for folder in below for path in sorted((self.root / folder).rglob("*")) if path.is_file())
         pictures = PICTURES if name not in ("nexrad", "imagenet", *molere_layouts.FOLDERS) else set()
-        return [
-            path
-            for path in found
-            if path.suffix not in pictures and not (LISTS | molere_layouts.UNREAD) & {path.name, path.parent.name}
-        ]
+        unread = image_layouts.UNREAD | molere_layouts.UNREAD
+        return [path for path in found if path.suffix not in pictures and not unread & {path.name, path.parent.name}]
 
     def read(self, name):
         """What the reader says of a data set, and of the pictures that it left on disk: valid, or DataError."""
