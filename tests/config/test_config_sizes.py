@@ -8,8 +8,9 @@ from support.config_files import replace
 from support.needs import MIRROR_FOLDER
 from support.project import ROOT
 
+from reweigh.config.inputs import IMAGES
 from reweigh.config.loading import load
-from reweigh.config.sizes import ASYMMETRIC, TRAINING_ROWS, training_size
+from reweigh.config.sizes import ASYMMETRIC, INSTANCE, TRAINING_ROWS, check, training_size
 from reweigh.data import load as readers
 from reweigh.data.noise import KINDS
 from reweigh.data.split import draw
@@ -39,6 +40,11 @@ REFUSED = {
         TWO_CLASS,
         f"noise: {NOISE.replace('symmetric', 'asymmetric-ported')}",
         "noise kind asymmetric-ported is not defined for two classes of mnist; use symmetric",
+    ),
+    "noise of images in a tail": (
+        LONG_TAIL,
+        f"noise: {NOISE.replace('symmetric', 'instance')}",
+        "is drawn for the whole training part, and kind long-tail keeps a part of it; use kind all",
     ),
     "share of 1": (LONG_TAIL, "validation_share: { value: 1.0, source: x }", "validation_share: must be less than 1"),
     "misspelt share": (LONG_TAIL, "valdation_share: { value: 0.1, source: x }", "did you mean 'validation_share'?"),
@@ -181,6 +187,39 @@ def test_asymmetric_noise_is_allowed_where_it_is_defined(raw_root):
                     draw(raw, split, 0)
 
 
+INSTANCE_NOISE = {"kind": "instance", "rate": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "split", "says"),
+    [
+        ("cifar10", {}, None),
+        ("mnist", {"validation_share": 0.1}, None),
+        ("cifar10", {"target_size": 10, "target_inside": True}, None),
+        ("cifar10", {"target_size": 10}, "and target_size takes examples out of it"),
+        ("cifar10", {"validation_size": 10}, "and validation_size takes examples out of it; use validation_share"),
+        ("cifar10", {"kind": "step", "largest_class": 50, "imbalance_ratio": 1.0}, "and kind step keeps a part of it"),
+        ("cifar10", {"noise": {"kind": "instance", "rate": 0.0}}, "leave noise out"),
+        ("clothing1m", {}, "noise kind instance is not defined for clothing1m; use symmetric"),
+        ("cifar10n", {}, "noise kind instance is not defined for cifar10n; use symmetric"),
+        ("adult", {"kind": "groups"}, "noise does not go with kind groups"),
+    ],
+)
+def test_noise_that_looks_at_images_takes_all_of_them_by_the_config_too(dataset, split, says):
+    data = data_of(dataset, **({"noise": INSTANCE_NOISE} | split))
+    if says is None:
+        check(data, "here")
+        return
+    with pytest.raises(ConfigError) as refused:
+        check(data, "here")
+    assert str(refused.value).startswith("here: ") and says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_data_sets_whose_images_noise_can_look_at_have_images_in_memory():
+    assert set(INSTANCE) <= set(IMAGES)
+
+
 @needs.MIRROR
 def test_rows_of_the_lists_are_counted(tmp_path):
     assert len((MIRROR_FOLDER / "lists" / "Places_LT_train.txt").read_text().splitlines()) == TRAINING_ROWS["places-lt"]
@@ -189,4 +228,4 @@ def test_rows_of_the_lists_are_counted(tmp_path):
 def test_kinds_of_noise_are_the_same_everywhere():
     schema = json.loads((ROOT / "config/schema.json").read_text())
     kinds = json.dumps(schema["$defs"]["Noise"])
-    assert all(f'"{kind}"' in kinds for kind in KINDS)
+    assert all(f'"{kind}"' in kinds for kind in (*KINDS, "instance"))

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from support import small_sets
+from support import image_layouts, molere_layouts, small_sets
 from support.image_layouts import noise
 from support.project import ROOT
 
@@ -26,11 +26,9 @@ DATASETS = (
     *("mnist", "adult", "cifar10", "cifar10-arrays", "cifar100", "cifar10n", "cifar100n", "cifar100-slice"),
     *("cifar10-slice-large", "imagenet", "imagenet-100", "imagenet-lt", "places-lt", "inaturalist2018", "clothing1m"),
     *("webvision", "camelyon17", "iwildcam", "nexrad"),
-    *("waterbirds", "waterbirds-official", "waterbirds-images", "waterbirds-small"),
+    *("waterbirds", "waterbirds-official", "waterbirds-images", "waterbirds-small", *molere_layouts.DATASETS),
 )
 PICTURES = {".png", ".jpg", ".jpeg", ".JPEG"}
-# Lists that are not read unless an option asks for them.
-UNREAD = {"ImageNet_LT_val.txt", "Places_LT_val.txt", "clean_train_key_list.txt", "clean_val_key_list.txt"}
 
 
 class Sets:
@@ -44,8 +42,9 @@ class Sets:
         """What the reader of a data set reads, with what it needs beside it; no pictures, but those that it opens."""
         below = {"cifar10n": ("cifar10n", "cifar10"), "cifar100n": ("cifar100n", "cifar100")}.get(name, (name,))
         found = (path for folder in below for path in sorted((self.root / folder).rglob("*")) if path.is_file())
-        pictures = PICTURES if name not in ("nexrad", "imagenet") else set()
-        return [path for path in found if path.suffix not in pictures and path.name not in UNREAD]
+        pictures = PICTURES if name not in ("nexrad", "imagenet", *molere_layouts.FOLDERS) else set()
+        unread = image_layouts.UNREAD | molere_layouts.UNREAD
+        return [path for path in found if path.suffix not in pictures and not unread & {path.name, path.parent.name}]
 
     def read(self, name):
         """What the reader says of a data set, and of the pictures that it left on disk: valid, or DataError."""

@@ -17,6 +17,8 @@ CPU = torch.device("cpu")
 PLAIN = {"augment": "none", "scale_inputs": transforms.IMAGENET_MOMENTS}
 CUT = {**PLAIN, "augment": "crop-flip"}
 SIDE, COUNT = 16, 11
+# Lists that are not read unless an option asks for them.
+UNREAD = {"ImageNet_LT_val.txt", "Places_LT_val.txt", "clean_train_key_list.txt", "clean_val_key_list.txt"}
 WNIDS = ("n01440764", "n01443537", "n01484850", "n01491361", "n01494475")
 
 

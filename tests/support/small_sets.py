@@ -18,12 +18,13 @@ from reweigh.data.readers import (
     cifar10_slice_large,
     cifar100,
     cifar100_slice,
+    diabetic_retinopathy,
     mnist,
     nexrad,
     waterbirds,
     waterbirds_small,
 )
-from support import image_layouts
+from support import image_layouts, molere_layouts
 from support.image_layouts import write_lines
 
 ADULT_LINES = 160
@@ -44,7 +45,17 @@ def make(root, raw_root, patch):
     image_layouts.camelyon17(root)
     image_layouts.iwildcam(root)
     write_lines(root / "imagenet-100" / "imagenet100.txt", image_layouts.WNIDS[:2])
+    _molere(root, patch)
     return {path.name: {} for path in sorted(root.iterdir())}
+
+
+def _molere(root, patch):
+    for dataset in ("fgvc_aircraft", "oxford_iiit_pet", "stanford_cars", "diabetic_retinopathy"):
+        getattr(molere_layouts, dataset)(root)
+    patch.setattr(diabetic_retinopathy, "APTOS_TEST", 1)
+    patch.setattr(molere_layouts, "FOLDERS", dict.fromkeys(molere_layouts.FOLDERS, image_layouts.WNIDS[:2]))
+    for name in molere_layouts.FOLDERS:
+        molere_layouts.beside_imagenet(root, name)
 
 
 def _mnist(folder, generator, patch):

@@ -16,7 +16,8 @@ IMAGES = {
 
 # Data sets whose images stay on disk, all in colour. They are cropped as they are read, so `augment` is only a name.
 ON_DISK = (
-    "camelyon17", "clothing1m", "imagenet", "imagenet-100", "imagenet-lt", "inaturalist2018", "iwildcam", "places-lt",
+    "camelyon17", "clothing1m", "diabetic-retinopathy", "fgvc-aircraft", "imagenet", "imagenet-100", "imagenet-a",
+    "imagenet-lt", "imagenet-r", "inaturalist2018", "iwildcam", "oxford-iiit-pet", "places-lt", "stanford-cars",
     "waterbirds-images", "webvision",
 )  # fmt: skip
 

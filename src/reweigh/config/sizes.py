@@ -5,71 +5,18 @@ from fractions import Fraction
 from typing import Any
 
 from reweigh.config.cards import PlannedStage, card_of
+from reweigh.config.known_sizes import (
+    ASYMMETRIC,
+    CLASS_SIZES,
+    CLASSES,
+    GROUP_SIZES,
+    INSTANCE,
+    TEST_SIZES,
+    TRAINING_ROWS,
+)
 from reweigh.data import imbalance
 from reweigh.data.groups import even_share, part_of
 from reweigh.errors import ConfigError
-
-# Images a class in the official training part.
-CLASS_SIZES = {
-    "mnist": [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
-    "cifar10": [5000] * 10,
-    "cifar10-slice": [205, 172, 145, 122, 220, 88, 74, 63, 53, 800],
-    "cifar10-slice-large": [*[500] * 5, 140, *[120] * 4],
-    "cifar100": [500] * 100,
-    "cifar100-slice": [*[100] * 10, *[30] * 10],
-}
-
-# The same for the official test part.
-TEST_SIZES = {
-    "mnist": [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
-    "cifar10": [1000] * 10,
-    "cifar10-slice": [40, 40, 40, 40, 200, 40, 40, 40, 40, 200],
-    "cifar10-slice-large": [100] * 10,
-    "cifar100": [100] * 100,
-    "cifar100-slice": [15] * 20,
-}
-
-# Examples in the official training part, without incomplete rows, of data sets whose classes are not drawn.
-TRAINING_ROWS = {
-    "adult": 30162,
-    "waterbirds": 4795,
-    "waterbirds-small": 4795,
-    "waterbirds-images": 4795,
-    "cifar10n": 50000,
-    "cifar100n": 50000,
-    "imagenet-lt": 115846,
-    "places-lt": 62500,
-    "inaturalist2018": 437513,
-    "clothing1m": 1000000,
-}
-
-# Their classes, which test and held-out parts are shared over.
-CLASSES = {
-    "adult": 2,
-    "waterbirds": 2,
-    "waterbirds-small": 2,
-    "waterbirds-images": 2,
-    "cifar10n": 10,
-    "cifar100n": 100,
-    "imagenet-lt": 1000,
-    "places-lt": 365,
-    "inaturalist2018": 8142,
-    "clothing1m": 14,
-}
-
-# Examples of each group in the official training part and in the test part, without incomplete rows.
-GROUP_SIZES = {
-    "adult": ([9782, 20380], [4913, 10147]),
-    **dict.fromkeys(
-        ("waterbirds", "waterbirds-small", "waterbirds-images"), ([3498, 184, 56, 1057], [2255, 2255, 642, 642])
-    ),
-}
-
-# Asymmetric noise that is defined for a data set's classes, see data/noise.py; symmetric noise is for all.
-ASYMMETRIC = {
-    **dict.fromkeys(("cifar10", "cifar10-slice", "cifar10-slice-large"), ("asymmetric", "asymmetric-ported")),
-    **dict.fromkeys(("cifar100", "cifar100-slice"), ("asymmetric", "asymmetric-pairs")),
-}
 
 
 def check(data: dict[str, Any], where: str) -> None:
@@ -386,7 +333,13 @@ def _check_noise(data: dict[str, Any], where: str) -> None:
         return
     if split["kind"] == "groups":
         raise ConfigError(f"{where}: noise does not go with kind groups, whose groups are not the labels; use all")
+    try:
+        imbalance.check_whole(split)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
     known = ("symmetric", *(ASYMMETRIC.get(data["dataset"], ()) if split["kind"] != "two-class" else ()))
+    if data["dataset"] in INSTANCE:
+        known = (*known, "instance")
     if noise["kind"] not in known:
         which = f"two classes of {data['dataset']}" if split["kind"] == "two-class" else data["dataset"]
         raise ConfigError(f"{where}: noise kind {noise['kind']} is not defined for {which}; use {' or '.join(known)}")

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from reweigh.data.imbalance import check_held_out, holds_out
+from reweigh.data.imbalance import check_held_out, check_whole, holds_out
 from reweigh.errors import ConfigError
 
 SPEC_VERSION = 1
@@ -71,7 +71,7 @@ class Frozen(BaseModel):
 class Noise(Frozen):
     """Noise on the labels of the training part: its kind (see data/noise.py) and the share of labels it changes."""
 
-    kind: Literal["symmetric", "asymmetric", "asymmetric-ported", "asymmetric-pairs"]
+    kind: Literal["symmetric", "asymmetric", "asymmetric-ported", "asymmetric-pairs", "instance"]
     rate: Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -95,9 +95,10 @@ class SplitBase(Frozen):
     )
 
     @model_validator(mode="after")
-    def _one_validation_part(self) -> "SplitBase":
+    def _parts_go_together(self) -> "SplitBase":
         try:
             check_held_out(self.model_dump())
+            check_whole(self.model_dump())
         except ConfigError as error:
             raise ValueError(str(error)) from None
         return self

@@ -97,6 +97,25 @@ def check_held_out(split: Mapping[str, Any]) -> None:
         raise ConfigError("validation_largest_class does not go with target_inside; use validation_size")
 
 
+def check_whole(split: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a recipe whose noise is drawn for all training examples, but which does not keep them all.
+
+    That is noise of kind "instance" (see `reweigh.data.instance_noise`). What `validation_share` holds out is no
+    obstacle: it goes after the noise is drawn.
+    """
+    if (split.get("noise") or {}).get("kind") != "instance":
+        return
+    whole = "noise of kind instance is drawn for the whole training part"
+    if split["kind"] != "all":
+        raise ConfigError(f"{whole}, and kind {split['kind']} keeps a part of it; use kind all")
+    if split.get("validation_size"):
+        raise ConfigError(f"{whole}, and validation_size takes examples out of it; use validation_share")
+    if split["target_size"] and not split.get("target_inside"):
+        raise ConfigError(f"{whole}, and target_size takes examples out of it; set target_inside, or target_size to 0")
+    if not split["noise"]["rate"]:
+        raise ConfigError("noise of kind instance with rate 0 would change labels all the same; leave noise out")
+
+
 def held_out_all(split: Mapping[str, Any], sizes: Sequence[int | None], held_out: Sequence[int]) -> int | None:
     """The first class of which `validation_inside` would hold every example out; None if there is none."""
     if not split.get("validation_inside"):

@@ -11,6 +11,7 @@ asymmetric-ported   CIFAR-10: the same, but step by step on labels that the step
 asymmetric-pairs    CIFAR-100: two labels of each block, drawn at random, are swapped with probability `rate`; the noise
                     of the original code of Wang et al. (2019), which draws the pairs from numpy's global generator and
                     the swaps from another one, whose seed is 0 whatever the first one's
+instance            an image decides which class it is taken for, and how readily: see `reweigh.data.instance_noise`
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,9 +20,8 @@ from typing import Any
 import numpy as np
 
 from reweigh.data.groups import members, part_of
+from reweigh.data.instance_noise import Generator, instance
 from reweigh.errors import ConfigError
-
-Generator = np.random.Generator | np.random.RandomState
 
 # What asymmetric noise takes each class of CIFAR-10 for, in the order in which it is done (Patrini et al., 2017).
 LOOKS_LIKE = (("truck", "automobile"), ("bird", "airplane"), ("cat", "dog"), ("dog", "cat"), ("deer", "horse"))
@@ -81,6 +81,7 @@ def asymmetric_pairs(labels: np.ndarray, classes: Sequence[str], rate: float, ge
     return _moved(labels, swapped, len(classes), rate, flipper)
 
 
+# Kinds that look at labels alone; `instance` looks at the images too.
 KINDS: dict[str, Callable[[np.ndarray, Sequence[str], float, Generator], np.ndarray]] = {
     "symmetric": symmetric,
     "asymmetric": asymmetric,
@@ -89,13 +90,20 @@ KINDS: dict[str, Callable[[np.ndarray, Sequence[str], float, Generator], np.ndar
 }
 
 
-def noisy(labels: np.ndarray, classes: Sequence[str], said: Mapping[str, Any], generator: Generator) -> np.ndarray:
-    """Labels with the noise `{kind, rate}` of a split's recipe. Raises ConfigError for noise that cannot be."""
+def noisy(
+    labels: np.ndarray, classes: Sequence[str], said: Mapping[str, Any], generator: Generator, inputs: Any = None
+) -> np.ndarray:
+    """Labels with the noise `{kind, rate}` of a split's recipe; kind "instance" needs the `inputs` of these examples.
+
+    Raises ConfigError for noise that cannot be.
+    """
     kind, rate = said["kind"], said["rate"]
-    if kind not in KINDS:
-        raise ConfigError(f"noise kind {kind!r} is unknown; known: {', '.join(KINDS)}")
+    if kind not in (*KINDS, "instance"):
+        raise ConfigError(f"noise kind {kind!r} is unknown; known: {', '.join((*KINDS, 'instance'))}")
     if not 0 <= rate < 1:
         raise ConfigError(f"noise rate {rate} is impossible: it is a share of the labels, from 0 to below 1")
+    if kind == "instance":
+        return instance(inputs, labels, len(classes), rate, generator)
     return KINDS[kind](labels, classes, rate, generator)
 
 

@@ -17,6 +17,7 @@ from reweigh.data.arrays import Part, RawData, Split
 from reweigh.data.groups import even_share, members, part_of
 from reweigh.data.imbalance import (
     check_held_out,
+    check_whole,
     held_out_all,
     long_tail_sizes,
     step_sizes,
@@ -50,7 +51,8 @@ def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
     fixed_seed        everything is drawn with this seed, whatever the run's own is
     test_seed         the test examples are drawn with this seed, so that all runs are tested on the same ones
     noise             {kind, rate}: labels of the training part get noise (see `reweigh.data.noise`); a class has its
-                      size by its true labels. Target, validation and test examples that never were in it stay clean
+                      size by its true labels. Target, validation and test examples that never were in it stay clean.
+                      Kind "instance" is drawn for the whole official training part, which the split must keep
     validation_share  this share of the training part moves to validation, noise and all (see `_held_out`)
     validation_largest_class   the validation part has a long tail of its own (see `_with_tail`)
 
@@ -93,7 +95,7 @@ def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
         _part(picked, raw.train_labels, raw.train_groups, kept, grouped) for picked in (trains, targets, validations)
     )
     if recipe.get("noise"):
-        train = _with_noise(train, names, recipe, seed)
+        train = _with_noise(train, raw.train_inputs, names, recipe, seed)
     if recipe.get("validation_share"):
         train, validation = _held_out(train, target, recipe, seed, kept)
     test = _part(tests, raw.test_labels, raw.test_groups, kept, grouped)
@@ -134,6 +136,7 @@ def _check_words(recipe: dict[str, Any]) -> None:
     if (share := recipe.get("validation_share")) is not None and not 0 < share < 1:
         raise ConfigError(f"validation_share {share} is impossible: it is above 0 and below 1")
     check_held_out(recipe)
+    check_whole(recipe)
 
 
 def _train_sizes(recipe: dict[str, Any], pools: list[int], reserved: list[int]) -> list[int | None]:
@@ -237,11 +240,15 @@ def _part(
     return Part(index.astype(np.int32), label, label)
 
 
-def _with_noise(part: Part, names: tuple[str, ...], recipe: dict[str, Any], seed: int) -> Part:
-    """The part with noisy labels, drawn in the order of the file; the group is the label that a model is shown."""
+def _with_noise(part: Part, inputs: Any, names: tuple[str, ...], recipe: dict[str, Any], seed: int) -> Part:
+    """The part with noisy labels, drawn in the order of the file; the group is the label that a model is shown.
+
+    `inputs` are those of the official training part; the kind that looks at them is drawn for all of it.
+    """
     said = recipe["noise"]
     legacy = recipe.get("order") == "legacy"
-    label = noisy(part.label, names, said, np.random.RandomState(seed) if legacy else rng(seed, "noise", said["kind"]))
+    generator = np.random.RandomState(seed) if legacy else rng(seed, "noise", said["kind"])
+    label = noisy(part.label, names, said, generator, inputs)
     return Part(part.index, label, label)
 
 

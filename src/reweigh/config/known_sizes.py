@@ -1,0 +1,81 @@
+"""Sizes of the data sets, which the config knows before anything is read; see `reweigh.config.sizes`."""
+
+# Images a class in the official training part.
+CLASS_SIZES = {
+    "mnist": [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
+    "cifar10": [5000] * 10,
+    "cifar10-slice": [205, 172, 145, 122, 220, 88, 74, 63, 53, 800],
+    "cifar10-slice-large": [*[500] * 5, 140, *[120] * 4],
+    "cifar100": [500] * 100,
+    "cifar100-slice": [*[100] * 10, *[30] * 10],
+}
+
+# The same for the official test part.
+TEST_SIZES = {
+    "mnist": [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
+    "cifar10": [1000] * 10,
+    "cifar10-slice": [40, 40, 40, 40, 200, 40, 40, 40, 40, 200],
+    "cifar10-slice-large": [100] * 10,
+    "cifar100": [100] * 100,
+    "cifar100-slice": [15] * 20,
+}
+
+# Examples in the official training part, without incomplete rows, of data sets whose classes are not drawn.
+TRAINING_ROWS = {
+    "adult": 30162,
+    "waterbirds": 4795,
+    "waterbirds-small": 4795,
+    "waterbirds-images": 4795,
+    "cifar10n": 50000,
+    "cifar100n": 50000,
+    "imagenet-lt": 115846,
+    "places-lt": 62500,
+    "inaturalist2018": 437513,
+    "clothing1m": 1000000,
+    "imagenet": 1281167,
+    "fgvc-aircraft": 6667,
+    "stanford-cars": 8144,
+    "oxford-iiit-pet": 3680,
+    "diabetic-retinopathy": 35126,
+    "camelyon17": 302436,
+    "iwildcam": 129809,
+}
+
+# Their classes, which test and held-out parts are shared over.
+CLASSES = {
+    "adult": 2,
+    "waterbirds": 2,
+    "waterbirds-small": 2,
+    "waterbirds-images": 2,
+    "cifar10n": 10,
+    "cifar100n": 100,
+    "imagenet-lt": 1000,
+    "places-lt": 365,
+    "inaturalist2018": 8142,
+    "clothing1m": 14,
+    "imagenet": 1000,
+    "imagenet-100": 100,
+    "fgvc-aircraft": 100,
+    "stanford-cars": 196,
+    "oxford-iiit-pet": 37,
+    "diabetic-retinopathy": 2,
+    "camelyon17": 2,
+    "iwildcam": 182,
+}
+
+# Examples of each group in the official training part and in the test part, without incomplete rows.
+GROUP_SIZES = {
+    "adult": ([9782, 20380], [4913, 10147]),
+    **dict.fromkeys(
+        ("waterbirds", "waterbirds-small", "waterbirds-images"), ([3498, 184, 56, 1057], [2255, 2255, 642, 642])
+    ),
+}
+
+# Data sets whose images, in memory, can decide what noise makes of their labels.
+INSTANCE = ("mnist", "cifar10", "cifar10-slice", "cifar10-slice-large", "cifar100", "cifar100-slice")
+
+# Asymmetric noise that is defined for a data set's classes, see data/noise.py; symmetric noise is for all.
+ASYMMETRIC = {
+    **dict.fromkeys(("cifar10", "cifar10-slice", "cifar10-slice-large"), ("asymmetric", "asymmetric-ported")),
+    **dict.fromkeys(("cifar100", "cifar100-slice"), ("asymmetric", "asymmetric-pairs")),
+}
