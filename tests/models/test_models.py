@@ -12,7 +12,7 @@ from torch import nn
 
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, DataError
-from reweigh.models import build, parameter_count
+from reweigh.models import build, layers, parameter_count
 from reweigh.models.layers import Dropout, Masks, hashed, hold_dropout, without_trace
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
@@ -286,6 +286,15 @@ def test_hashed_numbers_are_the_published_hash():
     seed, salt = 0x123456789ABCDEF0, 0x7FFFFFF1
     expected = [mixed(mixed((i + seed) % 2**32) ^ ((seed >> 32) + salt) % 2**32) % 2**31 for i in range(64)]
     assert hashed(torch.arange(64, dtype=torch.int32), torch.tensor(seed), salt).tolist() == expected
+
+
+def test_numbers_hashed_in_pieces_are_the_same():
+    def found():
+        return hashed(torch.arange(1000, dtype=torch.int32), torch.tensor(0x123456789ABCDEF0), 77)
+
+    whole = found()
+    with mock.patch.object(layers, "PIECE", 7):
+        assert torch.equal(found(), whole)
 
 
 @pytest.mark.parametrize("changed", ["seed", "salt", "neither"])
