@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from reweigh.bench import contenders as make
-from reweigh.bench import entries, grid, groups, measure, pairs, second_order
-from reweigh.bench.measure import Bench, Contender
+from reweigh.bench import entries, grid, groups, measure, pairs, second_order, table
+from reweigh.bench.measure import Bench, Contender, advance
 from reweigh.config.names import CellName
 from reweigh.hypergrad import implicit
 from reweigh.methods import autobalance
@@ -245,10 +245,19 @@ def test_throughput_is_compared_with_the_better_loop(small, monkeypatch):
 
 def test_steps_say_which_method_they_are_of(small):
     lines = [one for one in groups.steps(small) if one.model == "lenet"]
-    methods = ["none 1", "tdr 10", "er 1", "meta 1", "absgd 1", "hard 1", "random_weights 1", "autobalance 20"]
+    methods = [table.method_key(name, entry.options) for name, entry in entries.entries().items()]
     assert lines[0].method == "none 1" and sorted(line.method for line in lines) == sorted(methods)
+    assert {"tdr 10", "er 1", "meta 1", "absgd 1", "autobalance 20", "lrw 5"} <= set(methods)
     assert {line.group for line in lines} == {"steps, LeNet, B = 10"}
     assert {one.batch_size for one in lines} == {10} and all(one.milliseconds > 0 for one in lines)
+
+
+@pytest.mark.parametrize(("uses", "stage"), [("none", "train"), ("autobalance", "search"), ("lrw", "lrw")])
+def test_a_method_is_timed_in_the_stage_in_which_it_learns(small, uses, stage):
+    run = make.at_members(make.run_of(make.spec_of("lenet", uses), CPU, steps=5))
+    assert (run.course.stage.name, run.stage_step) == (stage, 0)
+    advance(run, 3)
+    assert run.stage_step == 3
 
 
 def test_a_turn_of_a_method_that_learns_now_and_then_is_a_whole_cycle(small, monkeypatch):

@@ -131,10 +131,11 @@ def test_parts_that_cannot_be_are_refused(dataset, split, says):
 
 
 def test_which_models_have_batch_norm_is_read_from_their_source():
-    shapes = {"lenet": (1, 28, 28), "mlp": (104,), "linear": (512,), "mlp_head": (512,)}
+    shapes = {"lenet": (1, 28, 28), "lenet_dropout": (1, 28, 28), "mlp": (104,), "linear": (512,), "mlp_head": (512,)}
     models = sorted(checks.modules("models", "build"))
     assert len(models) >= 8
     options = {"resnet_cifar": {"depth": 18, "width": 0.125}, "torchvision_resnet": {"depth": 50}}
+    options["wrn"] = {"depth": 10, "width": 1}
     for name in models:
         model = build(name, shapes.get(name, (3, 32, 32)), 2, 0, **options.get(name, {}))
         assert checks.has_batch_norm(name) == any(isinstance(layer, _BatchNorm) for layer in model.modules()), name

@@ -12,7 +12,7 @@ from torch import nn
 
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, DataError
-from reweigh.models import build, parameter_count
+from reweigh.models import build, layers, parameter_count
 from reweigh.models.layers import Dropout, Masks, hashed, hold_dropout, without_trace
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
@@ -49,7 +49,10 @@ GREY, COLOUR = (1, 28, 28), (3, 32, 32)
         ("resnet_cifar", COLOUR, 100, {"depth": 34}, 21_328_292),
         ("resnet_cifar", COLOUR, 10, {"depth": 18}, 11_173_962),
         ("resnet_cifar", COLOUR, 10, {"depth": 34}, 21_282_122),
-        ("torchvision_resnet", COLOUR, 1000, {"depth": 50}, 25_557_032),
+        ("resnet32", COLOUR, 100, {"dropout": 0.25}, 470_004),
+        ("lenet_dropout", GREY, 10, {}, 44_426),
+        ("torchvision_resnet", COLOUR, 1000, {"depth": 34}, 21_797_672),
+        ("torchvision_resnet", COLOUR, 1000, {"depth": 50, "dropout": 0.25}, 25_557_032),
         ("torchvision_resnet", COLOUR, 1000, {"depth": 152}, 60_192_808),
     ],
 )
@@ -70,9 +73,11 @@ def test_width_scales_the_hidden_sizes():
     ("name", "options"),
     [
         ("lenet", {}),
+        ("lenet_dropout", {}),
         ("convnet", {}),
         ("resnet20", {}),
         ("resnet32", {}),
+        ("wrn", {"depth": 10, "width": 0.5}),
         ("mlp", {}),
         ("linear", {}),
         ("mlp_head", {}),
@@ -82,7 +87,9 @@ def test_width_scales_the_hidden_sizes():
     ],
 )
 def test_the_seed_alone_decides_the_initial_weights(name, options):
-    shape = {"lenet": GREY, "mlp": (104,), "linear": (512,), "mlp_head": (512,)}.get(name, COLOUR)
+    shape = {"lenet": GREY, "lenet_dropout": GREY, "mlp": (104,), "linear": (512,), "mlp_head": (512,)}.get(
+        name, COLOUR
+    )
     torch.manual_seed(1)
     first = build(name, shape, 2, seed=3, **options).state_dict()
     torch.manual_seed(2)
@@ -281,6 +288,15 @@ def test_hashed_numbers_are_the_published_hash():
     assert hashed(torch.arange(64, dtype=torch.int32), torch.tensor(seed), salt).tolist() == expected
 
 
+def test_numbers_hashed_in_pieces_are_the_same():
+    def found():
+        return hashed(torch.arange(1000, dtype=torch.int32), torch.tensor(0x123456789ABCDEF0), 77)
+
+    whole = found()
+    with mock.patch.object(layers, "PIECE", 7):
+        assert torch.equal(found(), whole)
+
+
 @pytest.mark.parametrize("changed", ["seed", "salt", "neither"])
 def test_hashed_numbers_are_uniform_and_uncorrelated(changed):
     seed, salt = torch.tensor(1 + (changed == "seed")), 1 + (changed == "salt")
@@ -386,3 +402,22 @@ def test_unknown_names_say_what_to_do():
         build("resnet_cifar", COLOUR, 2, 0, depth=50)
     with pytest.raises(ConfigError, match="use one of 18, 34, 50"):
         build("torchvision_resnet", COLOUR, 2, 0, depth=20)
+    with pytest.raises(ConfigError, match="no depth 30; use 6n \\+ 4"):
+        build("wrn", COLOUR, 2, 0, depth=30, width=10)
+    with pytest.raises(ConfigError, match="wrn: no width 0; use a number above 0"):
+        build("wrn", COLOUR, 2, 0, depth=10, width=0)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, math.nan])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("wrn", {"depth": 10, "width": 1}),
+        ("resnet32", {}),
+        ("lenet_dropout", {}),
+        ("torchvision_resnet", {"depth": 18}),
+    ],
+)
+def test_a_share_to_drop_that_cannot_be_is_refused(name, options, share):
+    with pytest.raises(ConfigError, match=f"{name}: no dropout .*; use a share from 0 on and below 1"):
+        build(name, GREY if name == "lenet_dropout" else COLOUR, 2, 0, dropout=share, **options)

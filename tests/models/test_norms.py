@@ -17,6 +17,7 @@ MODELS = {
     "resnet32": {},
     "sce_cnn": {},
     "resnet_cifar": {"depth": 18},
+    "wrn": {"depth": 10, "width": 0.5},
     "torchvision_resnet": {"depth": 18},
 }
 SHAPES = {"2d": (5, 3, 4, 6), "1d": (7, 3), "sequences": (4, 3, 6)}

@@ -51,6 +51,7 @@ print("trained")
         ("resnet20", {"width": 0.25}),
         ("resnet32", {"shortcut": "B", "width": 0.25}),
         ("resnet_cifar", {"depth": 18, "width": 0.0625}),
+        ("wrn", {"depth": 10, "width": 0.25}),
     ],
 )
 def test_narrow_nets_train_with_avx2(name, options):

@@ -2,7 +2,7 @@
 
 The contenders of a group run in one process and take turns, so that whatever else the machine does affects all of
 them. Ratios are taken within a round; reported are medians and quartiles over the rounds. Times are wall clock, but
-those of `hessian` are the processor's. Memory is measured separately from time.
+those of `hessian` and `reweighting` are the processor's. Memory is measured separately from time.
 
 If all groups run, a csv, from which `reweigh plan` predicts, and a figure are written to results/bench. A group that is
 about a paper's claim is none of them: it runs when it is named, and has a csv of its own.
@@ -23,13 +23,14 @@ GROUPS = {
     "hypergradients": "each against double backpropagation, second derivatives by every route; time and memory",
     "app-a": "TDR against example reweighting by two routes to a hypergradient; new weights over classes and batch",
     "hessian": "AutoBalance: a Hessian-vector product by route and layout in plain steps; search and retraining",
+    "reweighting": "LRWOpt, LRW-Hard, Meta-Weight-Net, L2RW: whole runs over one of ERM, in time and in FLOPs",
     "bookkeeping": "the share of a step that computes nothing: batches, records, checkpoints",
     "graphs": "on a GPU: captured steps against eager ones, eight runs against one, the memory's bandwidth",
     "grid": "Snakemake's dry runs of a grid of five thousand runs: of everything, and of one figure",
 }
 
 
-APART = ("app-a", "hessian")  # groups that run only when they are named
+APART = ("app-a", "hessian", "reweighting")  # groups that run only when they are named
 WHOLE = tuple(name for name in GROUPS if name not in APART)
 
 

@@ -112,6 +112,18 @@ def run_of(spec: dict[str, Any], device: torch.device, execute: Any = eagerly, s
     return Run(spec, raw_data(dataset), split, device, execute)
 
 
+def at_members(run: Run) -> Run:
+    """The run at the first step of the stage that trains on members, if it has one: before that it trains plainly.
+
+    Stages before it end where they begin: what they find is another thing, what it takes to use it is the same.
+    """
+    wanted = next((course.number for course in run.courses if course.stage.lists), 0)
+    while run.stage < wanted:
+        run._end_stage()
+        run._enter()
+    return run
+
+
 def _repeated(part: Part, count: int) -> Part:
     """A part as often as it takes to have `count` examples."""
     times = -(-count // len(part))

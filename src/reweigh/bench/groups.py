@@ -25,6 +25,7 @@ from reweigh.bench.gpu import graphs
 from reweigh.bench.hessian import hessian
 from reweigh.bench.measure import Bench, Contender, Stopwatch, advance, all_cores
 from reweigh.bench.pairs import hypergradients
+from reweigh.bench.reweighting import reweighting
 from reweigh.bench.second_order import routes
 from reweigh.bench.table import Line, method_key
 from reweigh.config.names import CellName
@@ -114,7 +115,7 @@ def steps(bench: Bench) -> list[Line]:
         torch.set_num_threads(1 if model == "lenet" else all_cores())
         taken = {}
         for uses, name, cycle in benched():
-            run = make.run_of(spec := make.spec_of(model, uses), bench.device, steps=within)
+            run = make.at_members(make.run_of(spec := make.spec_of(model, uses), bench.device, steps=within))
             key = method_key(uses, spec["method_options"])
             taken[name] = _stepping(bench, run, max(10 if model == "lenet" else 4, cycle), model, key)
         network = make.with_method(make.run_of(make.spec_of(model), bench.device), make.WeightNetwork)
@@ -308,6 +309,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], list[Line]]] = {
     "hypergradients": lambda bench: hypergradients(bench) + routes(bench),
     "app-a": appendix_a,
     "hessian": hessian,
+    "reweighting": reweighting,
     "bookkeeping": bookkeeping,
     "graphs": graphs,
     "grid": dry_runs,

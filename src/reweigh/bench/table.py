@@ -21,9 +21,10 @@ class Line:
     """One contender: what a step (or run, or plan) of it takes, and that as a share of what its baseline takes.
 
     `milliseconds` is the median over the rounds; `ratio`, `q1` and `q3` are median and quartiles of the ratios within a
-    round, below 1 where the contender is faster. A baseline is its own baseline. `peak_mebibytes` is memory above the
-    level before the step. `model`, `batch_size` and `method` (`method_key`) are given where the line is a whole step
-    of training at the model's full size, which `reweigh plan` can predict from.
+    round, below 1 where the contender is faster. A baseline is its own baseline. Of a ratio of counts, which is exact,
+    the quartiles are the ratio, and `milliseconds` is 0. `peak_mebibytes` is memory above the level before the step.
+    `model`, `batch_size` and `method` (`method_key`) are given where the line is a whole step of training at the
+    model's full size, which `reweigh plan` can predict from.
     """
 
     device: str
@@ -94,7 +95,8 @@ def report(lines: list[Line]) -> str:
         ratio = "" if line.ratio is None else f"{line.ratio:6.3f} x"
         spread = "" if line.q1 is None or line.contender == line.baseline else f"[{line.q1:.3f}, {line.q3:.3f}]"
         memory = "" if line.peak_mebibytes is None else f"{line.peak_mebibytes:7.1f} MiB"
-        cost = f"{line.milliseconds:10.2f} ms {ratio:9} {spread:16} {memory:11}"
+        took = f"{line.milliseconds:10.2f} ms" if line.milliseconds else " " * 13
+        cost = f"{took} {ratio:9} {spread:16} {memory:11}"
         text.append(f"  {line.contender:58} {cost} {line.note}".rstrip())
     return "\n".join(text)
 

@@ -122,6 +122,9 @@ class Masks:
         return parts
 
 
+PIECE = 2**18  # numbers that are hashed together on a CPU: few enough to stay in its cache from round to round
+
+
 def hashed(numbers: torch.Tensor, seed: torch.Tensor, salt: int) -> torch.Tensor:
     """Numbers, int32, hashed in place to be uniform over 0 … 2³¹ − 1; seed int64 (0-dimensional), salt of 31 bits.
 
@@ -130,8 +133,10 @@ def hashed(numbers: torch.Tensor, seed: torch.Tensor, salt: int) -> torch.Tensor
     salt.
     """
     low, high = seed.to(torch.int32), (seed >> 32).to(torch.int32)
-    bits = _mixed(numbers.add_(low))
-    return _mixed(bits.bitwise_xor_(high + salt)).bitwise_and_(0x7FFFFFFF)
+    for piece in numbers.split(PIECE) if numbers.device.type == "cpu" else (numbers,):
+        bits = _mixed(piece.add_(low))
+        _mixed(bits.bitwise_xor_(high + salt)).bitwise_and_(0x7FFFFFFF)
+    return numbers
 
 
 def _mixed(bits: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@
 `head="cosine"` compares directions: logits in −1 … 1 without a bias (LDAM): 464,144 / 469,904 with shortcut A. Its rows
 begin uniform in a cube, divided by their length, as LDAM-DRW's: the logits do not see how long a row is, but a step
 turns it by less the longer it is. `blocks` in a stage and `width` make smaller nets of the family for smaller scales:
-6 × blocks + 2 layers.
+6 × blocks + 2 layers. `dropout` is the share of the head's inputs that a step of training drops (MOLERE, CVPR 2024).
 """
 
 import torch
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from reweigh.errors import ConfigError
-from reweigh.models.layers import CosineHead, default_, kaiming_
+from reweigh.models.layers import CosineHead, Dropout, default_, kaiming_
 from reweigh.models.norms import BatchNorm2d
 from reweigh.models.projection import Projection
 
@@ -51,7 +51,9 @@ class Block(nn.Module):
 class ResNet32(nn.Module):
     """A 3×3 convolution, three stages of five blocks (16, 32, 64 channels), global mean, head; `width` scales them."""
 
-    def __init__(self, channels: int, classes: int, width: float, shortcut: str, head: str, blocks: int) -> None:
+    def __init__(
+        self, channels: int, classes: int, width: float, shortcut: str, head: str, blocks: int, dropout: float
+    ) -> None:
         super().__init__()
         filters = [max(1, round(size * width)) for size in (16, 32, 64)]
         self.conv = nn.Conv2d(channels, filters[0], 3, 1, 1, bias=False)
@@ -63,14 +65,16 @@ class ResNet32(nn.Module):
                 chain.append(Block(before, after, stride, shortcut))
                 before = after
         self.blocks = nn.Sequential(*chain)
+        self.drop = Dropout(dropout) if dropout else None
         self.head = CosineHead(before, classes) if head == "cosine" else nn.Linear(before, classes)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """What the head sees. images (B, C, 32, 32) -> (B, 64)."""
+        """What the head sees, but for dropout. images (B, C, 32, 32) -> (B, 64)."""
         return self.blocks(F.relu(self.norm(self.conv(images)), inplace=True)).mean((2, 3))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.head(self.features(images))
+        features = self.features(images)
+        return self.head(features if self.drop is None else self.drop(features))
 
 
 def build(
@@ -81,13 +85,19 @@ def build(
     shortcut: str = "A",
     head: str = "linear",
     blocks: int = 5,
+    dropout: float = 0.0,
 ) -> ResNet32:
-    """ResNet-32; input_shape is (C, 32, 32). Raises ConfigError for a shortcut or head that does not exist."""
+    """ResNet-32; input_shape is (C, 32, 32).
+
+    Raises ConfigError for a shortcut or head that does not exist, and for a `dropout` outside [0, 1).
+    """
     if shortcut not in ("A", "B"):
         raise ConfigError(f"resnet32: no shortcut {shortcut!r}; use A or B")
     if head not in ("linear", "cosine"):
         raise ConfigError(f"resnet32: no head {head!r}; use linear or cosine")
-    model = ResNet32(input_shape[0], classes, width, shortcut, head, blocks)
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"resnet32: no dropout {dropout!r}; use a share from 0 on and below 1")
+    model = ResNet32(input_shape[0], classes, width, shortcut, head, blocks, dropout)
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             (kaiming_ if shortcut == "A" else default_)(layer, generator)

@@ -2,6 +2,7 @@
 
 | depth | parameters, 1,000 classes |
 |-------|---------------------------|
+| 34    | 21,797,672                |
 | 50    | 25,557,032                |
 | 152   | 60,192,808                |
 
@@ -12,6 +13,8 @@ it: torchvision's file names end in its first eight digits.
 `trained_from` names the first block that is trained, "layer4.2" the last one: that, what follows it and the head. What
 lies before keeps its weights, in every stage; its batch norms normalise by the batch in training and go on with their
 running statistics, as layers do whose parameters ask for no gradient.
+
+`dropout` is the share of the head's inputs that a step of training drops (MOLERE, CVPR 2024).
 """
 
 import re
@@ -23,7 +26,7 @@ from torch import nn
 
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, DataError
-from reweigh.models.layers import default_
+from reweigh.models.layers import Dropout, default_
 from reweigh.models.norms import BatchNorm2d
 
 DEPTHS = (18, 34, 50, 101, 152)
@@ -34,18 +37,20 @@ DIGEST = re.compile(r"[0-9a-f]{8,64}")
 class ResNet(nn.Module):
     """The layers of a torchvision ResNet under torchvision's names, but for the last one, which is `head`."""
 
-    def __init__(self, built: Any) -> None:
+    def __init__(self, built: Any, dropout: float) -> None:
         super().__init__()
+        self.drop = Dropout(dropout) if dropout else None
         for name, layer in built.named_children():
             self.add_module("head" if name == "fc" else name, layer)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """What the head sees. images (B, 3, H, W) -> (B, 512), or (B, 2048) from depth 50 on."""
+        """What the head sees, but for dropout. images (B, 3, H, W) -> (B, 512), or (B, 2048) from depth 50 on."""
         hidden = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # type: ignore[operator]
         return self.avgpool(self.layer4(self.layer3(self.layer2(self.layer1(hidden))))).flatten(1)  # type: ignore[operator]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.head(self.features(images))  # type: ignore[operator]
+        features = self.features(images)
+        return self.head(features if self.drop is None else self.drop(features))  # type: ignore[operator]
 
 
 def build(
@@ -56,11 +61,13 @@ def build(
     weights: str | None = None,
     weights_sha256: str | None = None,
     trained_from: str | None = None,
+    dropout: float = 0.0,
 ) -> ResNet:
     """ResNet of this depth, its weights drawn as torchvision draws them, or read from `weights`. input (3, H, W).
 
-    Raises ConfigError for other depths, for weights without a digest, for a block that it has not and where torchvision
-    is missing; DataError for weights that are missing or are not those of this net.
+    Raises ConfigError for other depths, for weights without a digest, for a block that it has not, for a `dropout`
+    outside [0, 1) and where torchvision is missing; DataError for weights that are missing or are not those of this
+    net.
     """
     if depth not in DEPTHS:
         raise ConfigError(f"torchvision_resnet: no depth {depth!r}; use one of {', '.join(map(str, DEPTHS))}")
@@ -68,12 +75,14 @@ def build(
         raise ConfigError("torchvision_resnet: weights and weights_sha256 go together; state both or neither")
     if weights_sha256 is not None and not DIGEST.fullmatch(weights_sha256):
         raise ConfigError(f"torchvision_resnet: weights_sha256 {weights_sha256!r} is not 8 to 64 digits of a sha256")
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"torchvision_resnet: no dropout {dropout!r}; use a share from 0 on and below 1")
     try:
         from torchvision.models import resnet
     except ModuleNotFoundError:
         raise ConfigError("torchvision_resnet needs torchvision; install it with: pip install torchvision") from None
     with torch.random.fork_rng(devices=[]):  # its constructor draws weights that are drawn again below
-        model = ResNet(getattr(resnet, f"resnet{depth}")(num_classes=classes, norm_layer=BatchNorm2d))
+        model = ResNet(getattr(resnet, f"resnet{depth}")(num_classes=classes, norm_layer=BatchNorm2d), dropout)
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu", generator=generator)
