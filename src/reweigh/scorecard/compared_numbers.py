@@ -3,6 +3,7 @@
 Where no run can say it (FLOPs), or the paper's cost is that of a step, a line of `reweigh bench` stands for our runs.
 """
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from reweigh.analysis import compared
 from reweigh.analysis.degenerate import lost
 from reweigh.analysis.rows import mean_row
 from reweigh.analysis.tables import fingerprint, join_runs
-from reweigh.bench import table
 from reweigh.config.mapping import Measured
 
 Body = dict[str, Any]
@@ -56,25 +56,32 @@ def verdict(metric: str, mean: float | None, sd: float | None, together: list[tu
 
 def by_bench(root: Path, measured: Measured, metric: str, mean: float | None, sd: float | None) -> Found:
     """What a line of the bench says of a ratio: its median over rounds, with the quartiles as the interval."""
-    line = line_of(root, measured)
-    place = f"{measured.contender} against {measured.baseline} in {measured.file}"
-    if line is None or line.ratio is None:
+    line, place = line_of(root, measured), f"{measured.contender} against {measured.baseline} in {measured.file}"
+    ratio = _number(line.get("ratio"))
+    if ratio is None:
         empty = {"n": 0, "status": "not run", "mean": None, "sd": None, "low": None, "high": None}
         return empty, "not reported" if mean is None else "not run", [f"not measured yet: {place}"]
-    low, high = (line.ratio if end is None else end for end in (line.q1, line.q3))
-    ours = {"mean": line.ratio, "sd": None, "n": 0, "low": low, "high": high, "status": "measured"}
-    exact = low == line.ratio == high
-    how = "a count" if exact else f"median and quartiles over {line.rounds} rounds"
-    said = [f"{how}: {place}, {line.device}", *([line.note] if line.note else [])]
-    decided = exact or line.rounds >= FEWEST_ROUNDS
-    return ours, verdicts.of_interval(mean, sd, (low, high), metrics.of(metric)) if decided else "inconclusive", said
+    low, high = (ratio if end is None else end for end in map(_number, (line.get("q1"), line.get("q3"))))
+    rounds, exact = int(line["rounds"]), low == ratio == high
+    how = "a count" if exact else f"median and quartiles over {rounds} rounds"
+    said = [f"{how}: {place}, {line['device']}", *([line["note"]] if line["note"] else [])]
+    known = metrics.of(metric)
+    decided = verdicts.of_interval(mean, sd, (low, high), known) if exact or rounds >= FEWEST_ROUNDS else "inconclusive"
+    return {"mean": ratio, "sd": None, "n": 0, "low": low, "high": high, "status": "measured"}, decided, said
 
 
-def line_of(root: Path, measured: Measured) -> table.Line | None:
-    """The line of the bench that a row names; None if there is none, or more than one."""
-    names = (measured.group, measured.contender, measured.baseline)
-    found = [one for one in table.read(root / measured.file) if (one.group, one.contender, one.baseline) == names]
-    return found[0] if len(found) == 1 else None
+def line_of(root: Path, measured: Measured) -> dict[str, str]:
+    """The line of the bench that a row names; empty if there is none, or more than one."""
+    path, names = root / measured.file, (measured.group, measured.contender, measured.baseline)
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        found = [one for one in csv.DictReader(file) if (one["group"], one["contender"], one["baseline"]) == names]
+    return found[0] if len(found) == 1 else {}
+
+
+def _number(text: str | None) -> float | None:
+    return float(text) if text else None
 
 
 def _diverged(pair: tuple[Body, Body]) -> bool:

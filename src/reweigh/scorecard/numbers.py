@@ -188,11 +188,14 @@ def _notes(
     Why nothing was run, missing seeds, runs that decide nothing (see `degenerate`), data that are not official.
     """
     experiment, setting, methods = names
+    gone = [why_not(config, scale, paper, experiment, setting, name) for name in methods]
+    if all(cell.empty for cell in cells) and len(set(gone)) == 1:
+        return gone[:1]
     notes, expected = [], len(config.seeds(scale, paper, experiment))
-    for method, cell in zip(methods, cells, strict=True):
+    for method, cell, why in zip(methods, cells, gone, strict=True):
         of = f"{method}: " if len(cells) > 1 else ""
         if cell.empty:
-            notes.append(f"{of}{why_not(config, scale, paper, experiment, setting, method)}")
+            notes.append(f"{of}{why}")
             continue
         if len(cell) < expected:
             notes.append(f"{of}{len(cell)} of {expected} seeds")
