@@ -60,7 +60,7 @@ class Method(base.Method):
             left = 1 - past / (at.stage.epochs - self.options["from_epoch"])
             drawn = rng(self.context.seed, "maple mask", at.stage_epoch).logistic(size=len(self.mask))
             self.draw(torch.from_numpy(drawn).to(self.mask), 1 / ((1 - COLD) * left + COLD))
-            self.log(kept_share=self.mask.mean(), low_scores=(self.scores < 0.5).float().mean())
+            self.log(kept_share=self.mask.mean(), low_scores=(self.scores < 0.5).to(self.scores).mean())
 
     # --- the mask -------------------------------------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ class Method(base.Method):
         slopes = self.derivatives(model) * self.slopes
         slopes = slopes * (LIMIT / (slopes.norm() + 1e-6)).clamp(max=1)
         self.outer.prepare(self.options["outer_learning_rate"])
-        self.outer.step({"scores": slopes})
+        self.outer.step({"scores": slopes.to(self.scores)})
         self.scores.copy_(projected(self.scores, self.options["keep"] * len(self.scores)))
 
     def derivatives(self, model: nn.Module) -> torch.Tensor:
@@ -103,8 +103,8 @@ class Method(base.Method):
             losses = torch.cat([_losses(model, batch)(parameters) for batch in validation.in_order(AT_ONCE)])
         labels, classes = validation.labels, self.context.classes
         counts = by_group(torch.ones_like(losses), labels, classes)
-        there, means = counts > 0, by_group(losses, labels, classes) / counts.clamp(min=1)
-        beyond = torch.where(there, means - (means * there).sum() / there.sum(), 0)
+        there, means = (counts > 0).to(losses), by_group(losses, labels, classes) / counts.clamp(min=1)
+        beyond = there * (means - means.sum() / there.sum())  # the mean of a class that is not there is 0
         by_class = 2 * self.options["rex"] / there.sum() * beyond / counts.clamp(min=1)
         weights = 1 / len(losses) + by_class[labels]
         total = {name: torch.zeros_like(value) for name, value in parameters.items()}
@@ -126,7 +126,7 @@ class Method(base.Method):
 
 
 def projected(scores: torch.Tensor, total: float) -> torch.Tensor:
-    """The nearest point of the box [0, 1]ⁿ that sums to `total`: min(max(s − v, 0), 1), v by bisection. (n,) -> (n,)."""
+    """The nearest point of the box [0, 1]ⁿ that sums to `total`: min(max(s − v, 0), 1), v by bisection. (n,)."""
     exact = scores.double()
     low, high = exact.min() - 1, exact.max()  # where all are kept, and none
     for _ in range(100):
