@@ -112,7 +112,8 @@ class Method(base.Method):
         return F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.options["label_smoothing"])
 
     def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
-        head, labels, rows = step.model.head, step.batch.labels, step.batch.rows
+        head: nn.Module = step.model.head  # type: ignore[assignment]
+        labels, rows = step.batch.labels, step.batch.rows
         start, decay = _parameters(step.model), self.context.weight_decay
         own = self._losses(head, self.features, labels)
         weights = torch.full_like(losses, 1 / len(losses))

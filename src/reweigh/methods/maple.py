@@ -109,8 +109,7 @@ class Method(base.Method):
         weights = 1 / len(losses) + by_class[labels]
         total = {name: torch.zeros_like(value) for name, value in parameters.items()}
         for batch in validation.in_order(AT_ONCE):
-            own, passed = weights[batch.rows], _losses(model, batch)
-            for name, slope in gradient(lambda at, own=own, passed=passed: own @ passed(at), parameters).items():
+            for name, slope in gradient(_weighted(model, batch, weights[batch.rows]), parameters).items():
                 total[name] += slope
         return total
 
@@ -144,3 +143,9 @@ def _losses(model: nn.Module, batch: Batch) -> Callable[[Parameters], torch.Tens
             return cross_entropy(functional_call(model, at, (batch.inputs,)).float(), batch.labels)
 
     return losses
+
+
+def _weighted(model: nn.Module, batch: Batch, weights: torch.Tensor) -> Callable[[Parameters], torch.Tensor]:
+    """Σ_i weight_i ℓ_i of these losses. θ -> scalar."""
+    passed = _losses(model, batch)
+    return lambda at: weights @ passed(at)

@@ -11,9 +11,8 @@ from torch import nn
 def seen_by_head(model: nn.Module) -> Iterator[list[torch.Tensor]]:
     """What the head is shown in each pass within, float32 and without a graph. -> a list of (B, F)."""
     seen: list[torch.Tensor] = []
-    handle = model.head.register_forward_pre_hook(  # type: ignore[operator, union-attr]
-        lambda head, inputs: seen.append(inputs[0].detach().float())
-    )
+    head: nn.Module = model.head  # type: ignore[assignment]
+    handle = head.register_forward_pre_hook(lambda head, inputs: seen.append(inputs[0].detach().float()))
     try:
         yield seen
     finally:
