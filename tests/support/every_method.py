@@ -270,6 +270,9 @@ def course_of(method_class, options, counts, target):
     if any(stage.whole != "train" for stage in method.stages(EPOCHS_BEFORE)[:1]):  # as the engine makes it
         method = method_class(copy.deepcopy(dict(options)), replace(context, train=more))
     parts = {"train": train, "train+validation": more, "train+target": more}
+    for stage in method.stages(EPOCHS_BEFORE)[:1]:
+        if stage.lists and stage.whole != "train":  # the engine makes it anew, as here
+            method = method_class(copy.deepcopy(dict(options)), replace(context, train=parts[stage.whole]))
     return method, courses(method, SimpleNamespace(of=lambda stage: parts[stage.whole]), TRAINING, 0)
 
 
