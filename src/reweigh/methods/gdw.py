@@ -1,4 +1,4 @@
-"""Generalized data weighting, GDW (Chen, Zheng, Chen, Dong, Liu, Liu, Dou, NeurIPS 2021): a weight an example and class.
+"""Generalized data weighting, GDW (Chen et al., NeurIPS 2021): a weight for each example and class.
 
 The gradient of cross-entropy at the logits of example i is p_i − y_i, y_i one-hot; here p ← min(p, 0.999). Each entry
 gets a weight Λ_ic of its own, under the constraint that (p − y) ⊙ Λ sums to 0 over the classes, as p − y does:
@@ -67,8 +67,7 @@ class Method(weight_net.Method):
         parameters = base.parameters_of(step.model)
         found = torch.autograd.grad(self.logits, list(step.model.parameters()), direction, retain_graph=True)
         ahead: Parameters = {
-            name: value - self.step_size * slope
-            for (name, value), slope in zip(parameters.items(), found, strict=True)
+            name: value - self.step_size * slope for (name, value), slope in zip(parameters.items(), found, strict=True)
         }
         towards = gradient(lambda at: self.meta_loss(step, at), ahead)
         return -self.step_size * directional_derivatives(

@@ -1,4 +1,4 @@
-"""Learning to reweight examples, L2RW (Ren, Zeng, Yang, Urtasun, ICML 2018, algorithm 1), from a meta set of one's choice.
+"""Learning to reweight examples, L2RW (Ren, Zeng, Yang, Urtasun, ICML 2018, algorithm 1), from either meta set.
 
     u_i = max(0, −∂L_meta(θ − η ∇_θ Σ_j ε_j ℓ_j(θ)) / ∂ε_i at ε = 0)  = η max(0, ⟨∇L_meta(θ), ∇ℓ_i(θ)⟩)
     w_i = u_i / (Σ_j u_j + 1[Σ_j u_j = 0])

@@ -1,4 +1,4 @@
-"""Meta-Weight-Net (Shu, Xie, Yi, Zhao, Zhou, Xu, Meng, NeurIPS 2019): a network maps the loss of an example to its weight.
+"""Meta-Weight-Net (Shu et al., NeurIPS 2019): a network maps the loss of an example to its weight.
 
 V is a perceptron, 1 – `hidden` – 1, ReLU, a sigmoid at its end; φ are its parameters. Every `meta_every` steps, with
 the training batch (size B) and a batch of the meta set:

@@ -4,7 +4,7 @@ from typing import Any
 
 from reweigh.config.cards import BenchEntry, Card, Look
 from reweigh.config.methods.meta_set import needs_validation
-from reweigh.config.methods.weight_net import ADAM, SGD, WeightNetOptions, learned, traces
+from reweigh.config.methods.weight_net import ADAM, SGD, WeightNetOptions, traces
 from reweigh.config.specs import Rate
 
 
@@ -20,7 +20,7 @@ CODE: dict[str, Any] = {
 CARD = Card(
     options=Options,
     examples=(CODE, {**CODE, "meta_set": "target"}, {**CODE, "optimiser": SGD, "class_rate": 1.0, "clip": 0.02}),
-    follows=lambda options: learned(options, "loss"),
+    follows=lambda options: {"loss": None, **({"target": 1} if options["meta_set"] == "target" else {})},
     traces=traces,
     needs_validation=needs_validation,
     cost=3.7,
