@@ -16,12 +16,6 @@ GDW = {"meta_set": "validation", "hidden": 7, "optimiser": ADAM, "class_rate": 1
 
 
 @pytest.fixture
-def single_as_double(monkeypatch):
-    """Methods take losses in single precision; have all of it in float64."""
-    monkeypatch.setattr(torch.Tensor, "float", lambda self: self)
-
-
-@pytest.fixture
 def problem(single_as_double):
     return Problem()
 

@@ -17,12 +17,6 @@ from reweigh.methods import er, l2rw, meta_set
 
 
 @pytest.fixture
-def single_as_double(monkeypatch):
-    """Methods take losses in single precision; have all of it in float64."""
-    monkeypatch.setattr(torch.Tensor, "float", lambda self: self)
-
-
-@pytest.fixture
 def problem(single_as_double):
     return Problem()
 
