@@ -20,7 +20,7 @@ from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
 
 Options = Mapping[str, Any]  # the options of a method or a loss, as a spec states them
-Sign = int  # -1, 0 or 1
+Sign = int | None  # -1, 0, 1; None: either way
 TEMPLATE = "template"  # shows how a method or a loss is written; tested like any, but no config may name it
 
 
@@ -80,7 +80,7 @@ class Card:
     """What the rest must know of a method. Functions take the method's options as a spec states them.
 
     `follows` says which way the weight of an example goes, as a share of its batch's: 1 up, -1 down, 0 (or left out)
-    not at all; tests/methods/test_every_method.py measures it.
+    not at all, None either way, as it learns; tests/methods/test_every_method.py measures it.
 
     "loss"      as its own loss grows
     "rarity"    as its class (or group) gets rarer in the training set; class weights in the loss count
@@ -93,7 +93,7 @@ class Card:
     stages: Callable[[Options, int], list[PlannedStage]] = one_stage  # of a run of so many `training.epochs`
     prefix: Callable[[Options], PlannedPrefix | None] = lambda options: None  # stages that other runs may have too
     traces: Callable[[Options, int], set[str]] = lambda options, steps: set()  # arrays that a finished run has logged
-    needs_validation: bool = False  # whether it cannot do without examples held out of the training set
+    needs_validation: bool | Callable[[Options], bool] = False  # whether examples must be held out of the training set
     signed_weights: bool = False  # whether the weights of a batch may sum to less than 0
     plain: bool = False  # whether it is plain training, which costs are measured against; of one method alone
     layout: Callable[[Options], Layout] = lambda options: "channels-last"  # of images in memory, which its step wants

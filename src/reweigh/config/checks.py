@@ -174,7 +174,7 @@ def _check_run(spec: dict[str, Any], where: str) -> None:
 def _check_parts(spec: dict[str, Any], where: str) -> None:
     """The split must have the parts that a method learns from: a target set, examples held out."""
     split, options, card = spec["data"]["split"], spec["method_options"], card_of(spec["uses"])
-    if card.follows(options).get("target") and not split["target_size"]:
+    if card.follows(options).get("target", 0) != 0 and not split["target_size"]:
         raise ConfigError(f"{where}: {spec['uses']} learns from a target set, but target_size is 0; ask for some")
     training = spec["training"]
     parts = {stage.part for stage in card.stages(options, training["epochs"])}
@@ -191,7 +191,8 @@ def _check_parts(spec: dict[str, Any], where: str) -> None:
             raise ConfigError(
                 f"{where}: {key} names validation, but {spec['uses']} trains on it; measure the test set alone"
             )
-    if (card.needs_validation or trained_on) and not holds_out(split):
+    needed = card.needs_validation(options) if callable(card.needs_validation) else card.needs_validation
+    if (needed or trained_on) and not holds_out(split):
         raise ConfigError(
             f"{where}: {spec['uses']} needs examples held out of the training set; set validation_size or "
             "validation_share"

@@ -26,7 +26,7 @@ def loss_weight_hypergradient(
     parameters: Parameters,
     weights_of: WeightsOf,
     weight_parameters: Parameters,
-    step_size: float,
+    step_size: float | torch.Tensor,
     own: tuple[torch.Tensor, Sequence[torch.Tensor]] | None = None,
 ) -> Parameters:
     """d outer_loss(θ'(φ)) / dφ, θ'(φ) = θ − η Σ_i g_φ(ℓ_i) ∇ℓ_i(θ), the ℓ_i that g sees being constants. -> as φ.
