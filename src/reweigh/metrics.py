@@ -23,6 +23,7 @@ POINT = 0.01  # one point of accuracy, as a fraction
 
 Direction = Literal[1, 0, -1]
 Place = Literal["metrics", "costs", "trace", ""]
+Comparing = Literal["difference", "excess", "ratio", ""]  # of a and b: a - b, a/b - 1, a/b
 Derive = Callable[[Mapping[str, Any]], float | None]  # from the record of a finished run; None where it is not defined
 
 
@@ -37,6 +38,8 @@ class Metric:
     low, high   the values that it can have, both included
     recorded    where a run's record has it: a number of its `metrics` or `costs`, or arrays of its `trace`; else empty
     derived     how it follows from what a record states, for metrics that no record states itself
+    compares    how it compares two methods, for metrics that no single run has; empty for all others
+    of          what of the two methods' runs it compares
     """
 
     name: str
@@ -51,6 +54,8 @@ class Metric:
     high: float = math.inf
     recorded: Place = ""
     derived: Derive | None = field(default=None, repr=False, compare=False)
+    compares: Comparing = ""
+    of: str = ""
 
     def tolerance_of(self, published: float | None, published_sd: float | None = None) -> float:
         """τ of a published number: the metric's own tolerance, or the sd printed with the number if that is larger.
@@ -137,17 +142,17 @@ def _gap(name: str, label: str, shares: int) -> Metric:
     return Metric(name, label, "fraction", -1, shares * POINT, absolute=True, low=0.0, high=shares / 2)
 
 
-def _gain(name: str, label: str) -> Metric:
+def _gain(name: str, label: str, compares: Comparing) -> Metric:
     """A difference of two accuracies, or that difference as a share of the other: a point, as for accuracies.
 
     Half of the gains in print are smaller than that; `replicated` then says little, and the interval says more.
     """
-    return Metric(name, label, "fraction", 1, POINT, low=-1.0, high=1.0)
+    return Metric(name, label, "fraction", 1, POINT, low=-1.0, high=1.0, compares=compares, of="test_accuracy")
 
 
-def _ratio(name: str, label: str) -> Metric:
+def _ratio(name: str, label: str, of: str = "") -> Metric:
     """A cost over that of plain training. A tenth: papers print two digits, of which 1.4 hides 4 % by itself."""
-    return Metric(name, label, "ratio", -1, 0.10, relative=True, low=0.0)
+    return Metric(name, label, "ratio", -1, 0.10, relative=True, low=0.0, compares="ratio" if of else "", of=of)
 
 
 def _cost(name: str, label: str, unit: str, recorded: Place = "costs") -> Metric:
@@ -198,15 +203,15 @@ _ALL: Iterable[Metric] = (
     _share("top1_test_accuracy", "top-1 test accuracy"),
     _share("top1_acc", "top-1 accuracy"),
     _share("top5_acc", "top-5 accuracy"),
-    _gain("acc_gain", "gain in accuracy"),
-    _gain("relative_gain", "relative gain in accuracy"),
-    replace(_gain("relative_gain_lower_bound", "relative gain in accuracy, at least"), bound=1),
-    _ratio("runtime_ratio", "run time over plain training's"),
-    _ratio("flops_ratio", "FLOPs over plain training's"),
+    _gain("acc_gain", "gain in accuracy", "difference"),
+    _gain("relative_gain", "relative gain in accuracy", "excess"),
+    replace(_gain("relative_gain_lower_bound", "relative gain in accuracy, at least", "excess"), bound=1),
+    _ratio("runtime_ratio", "run time over plain training's", "seconds"),
+    _ratio("flops_ratio", "FLOPs over plain training's"),  # no record counts them
     # A range in print, "4 to 5 times", is a lower and an upper bound: what lies between replicates both.
-    replace(_ratio("runtime_multiple_low", "run time over plain training's, lower end"), bound=1),
-    replace(_ratio("runtime_multiple_high", "run time over plain training's, upper end"), bound=-1),
-    replace(_ratio("runtime_multiple_lower_bound", "run time over plain training's, at least"), bound=1),
+    replace(_ratio("runtime_multiple_low", "run time over plain training's, lower end", "seconds"), bound=1),
+    replace(_ratio("runtime_multiple_high", "run time over plain training's, upper end", "seconds"), bound=-1),
+    replace(_ratio("runtime_multiple_lower_bound", "run time over plain training's, at least", "seconds"), bound=1),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 # Metrics that curves have, of each part: the ending of a curve's name, and whether the metric is 1 minus it.

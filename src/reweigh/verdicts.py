@@ -59,7 +59,26 @@ def verdict(
     if len(found) < 2:
         return "inconclusive" if found else "not run"
     tau = metric.tolerance_of(stated, published_sd)
-    (low, high), (narrow_low, narrow_high) = (interval(found, least_sd, level) for level in (stats.LEVEL, EQUIVALENCE))
+    wide, narrow = (interval(found, least_sd, level) for level in (stats.LEVEL, EQUIVALENCE))
+    return _decided(stated, tau, wide, narrow, metric)
+
+
+def of_interval(published: float | None, published_sd: float | None, found: tuple[float, float], metric: Metric) -> str:
+    """The same rule where one interval is all that is known, such as the quartiles of what was timed: it is both.
+
+    >>> from reweigh import metrics
+    >>> of_interval(1.4, None, (1.35, 1.5), metrics.of("runtime_ratio"))
+    'replicated'
+    """
+    reported = stats.numbers([published])
+    if not reported:
+        return "not reported"
+    return _decided(reported[0], metric.tolerance_of(reported[0], published_sd), found, found, metric)
+
+
+def _decided(stated: float, tau: float, wide: tuple[float, float], narrow: tuple[float, float], metric: Metric) -> str:
+    """The verdict by the intervals of 95 % and 90 %."""
+    (low, high), (narrow_low, narrow_high) = wide, narrow
     if low > stated + tau and metric.bound != 1:
         return "better" if metric.direction > 0 else "worse"
     if high < stated - tau and metric.bound != -1:

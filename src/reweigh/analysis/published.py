@@ -12,11 +12,12 @@ def published(config: Config, paper: str) -> pd.DataFrame:
     """The paper's numbers, each with what it belongs to: experiment, setting_name, method_name (or None), metric.
 
     They are as printed, except that percentages become fractions, as ours are. `excluded` says why a number is not
-    judged, `remark` what a reader must know of it; None where there is nothing to say. Raises ConfigError, with file
-    and line, for a number that cannot be.
+    judged, `remark` what a reader must know of it; `against` is the method that it compares with, `id` what its line of
+    the scorecard is called. None where there is nothing to say. Raises ConfigError, with file and line, for a number
+    that cannot be.
     """
     mapping = config.paper(paper).published
-    columns = [*files.COLUMNS, "experiment", "setting_name", "method_name", "excluded", "remark"]
+    columns = [*files.COLUMNS, "experiment", "setting_name", "method_name", "excluded", "remark", "against", "id"]
     if mapping is None:
         return pd.DataFrame(columns=columns)
     if not (config.root / mapping.file).is_file():
@@ -33,7 +34,10 @@ def published(config: Config, paper: str) -> pd.DataFrame:
     targets = [mapping.target(row) or (None, None, None, mapping.metric(row)) for row in printed]
     for place, name in enumerate(("experiment", "setting_name", "method_name", "metric")):
         rows[name] = pd.Series([target[place] for target in targets], dtype=object)  # so that None stays None
+    known = [mapping.rows_of(row) for row in printed]
     return rows.assign(
         excluded=pd.Series([mapping.excluded_because(row) for row in printed], dtype=object),
         remark=pd.Series([mapping.remark_on(row) for row in printed], dtype=object),
+        against=pd.Series([rows.against if rows else None for rows in known], dtype=object),
+        id=pd.Series([mapping.id_of(row) for row in printed], dtype=object),
     )

@@ -27,7 +27,7 @@ LIBRARIES = ("matplotlib", "numpy", "pandas")
 # Modules that decide how an artifact looks. Not all that they import: a new key in the config model changes no figure.
 READING = ("analysis/degenerate", "analysis/published", "analysis/rows", "analysis/tables", "stats")
 RENDERING = ("artifacts/render", "plots", "analysis/ridges", "analysis/searches", *READING)
-SCORING = ("scorecard", "analysis/resolution", "metrics", "verdicts", "records/lineage", *READING)
+SCORING = ("scorecard", "analysis/compared", "analysis/resolution", "metrics", "verdicts", "records/lineage", *READING)
 
 Records = Mapping[str, Mapping[str, Any]]
 
@@ -72,7 +72,7 @@ def figure_basis(config: Config, scale: str, paper: str, name: str, records: Rec
 def scorecard_basis(config: Config, runs: Iterable[str], records: Records | None = None) -> dict[str, Any]:
     """The same for the scorecard, which looks at these runs."""
     papers = [config.paper(name) for name in config.project.papers]
-    inputs = [paper.published.file for paper in papers if paper.published]
+    inputs = [file for paper in papers if paper.published for file in paper.published.files]
     return _basis(config, runs, inputs, scoring_digest(config), records)
 
 

@@ -10,6 +10,34 @@ Pair = Annotated[list[Name], Field(min_length=2, max_length=2)]
 ON_PARTS = ("reaches", "tracks_test")  # tests of the curves of parts
 
 
+class InPrint(Frozen):
+    """What a paper's own tables say of a claim that no run decides: in which rows an order is strict, or ranks.
+
+    Methods are named as the file of published numbers names them. `order` goes from the worst to the best. `ranks` are
+    those of each row, 1 the best, among all of its methods but those of `without`; `against` is whom they are held to.
+    """
+
+    tables: Annotated[list[str], Field(min_length=1)]
+    order: list[str] = []
+    ranks: list[str] = []
+    without: list[str] = []
+    against: str | None = None
+
+    @model_validator(mode="after")
+    def _asks_one_thing(self) -> "InPrint":
+        if bool(self.order) == bool(self.ranks) or len(self.order) == 1:
+            raise ValueError("in_print has either order, of two methods or more, or ranks")
+        if self.order and (self.without or self.against):
+            raise ValueError("in_print.without and in_print.against go with ranks")
+        return self
+
+    @property
+    def methods(self) -> list[str]:
+        """Every method that it names, once."""
+        named = [*self.order, *self.ranks, *self.without, *([self.against] if self.against else [])]
+        return list(dict.fromkeys(named))
+
+
 class Claim(Frozen):
     """A statement of a paper that records can decide, and the rule for it; config/README.md explains the tests.
 
@@ -23,6 +51,7 @@ class Claim(Frozen):
         "greater",
         "greater_on_average",
         "grows",
+        "gains_more",
         "within",
         "explained_by",
         "smaller_spread",
@@ -64,6 +93,7 @@ class Claim(Frozen):
     stage: str | None = None
     per: Literal["run"] | None = None
     reason: str | None = None
+    in_print: InPrint | None = None
     rule: str
 
     @model_validator(mode="after")
@@ -78,6 +108,10 @@ class Claim(Frozen):
             raise ValueError("group_ahead, and no other test, needs groups: the one that is ahead, and the other")
         if bool(self.reason and self.reason.strip()) != (self.test == "not_by_runs"):
             raise ValueError("not_by_runs, and no other test, needs reason: why no run decides it, and what does")
+        if self.in_print and self.test != "not_by_runs":
+            raise ValueError("not_by_runs, and no other test, may have in_print: what the paper's own tables say of it")
+        if self.test == "gains_more" and (len(self.pairs) != 2 or len(set(self.methods)) != 4):
+            raise ValueError("gains_more needs two pairs of four methods: the one that gains more first")
         return self
 
     @model_validator(mode="after")

@@ -2,28 +2,53 @@
 
 from collections.abc import Iterable
 
+from pydantic import model_validator
+
 from reweigh import metrics
 from reweigh.config.specs import Frozen, Name
+
+
+class Measured(Frozen):
+    """A line of a file of `reweigh bench`, which has the ratio of whole runs of two methods, by its names there."""
+
+    file: str
+    group: str
+    contender: str
+    baseline: str
 
 
 class PublishedRows(Frozen):
     """Rows of the published file that belong to one setting of one experiment.
 
-    Those with this table and, where they are given, this dataset and setting, whose method is among `methods`: its own
-    ones, by their published names, or else all of the paper's.
+    Those with this table and, where they are given, this dataset, setting and metric (as printed), whose method is
+    among `methods`: its own ones, by their published names, or else all of the paper's.
+
+    Numbers that compare two methods (`metrics.Metric.compares`) are those of the method over `against`, there and seed
+    by seed; or else the bench has `measured` them.
     """
 
     table: str
     dataset: str | None = None
     published_setting: str | None = None
+    metric: str | None = None
     methods: dict[str, Name] | None = None
     experiment: Name
     setting: Name
+    against: Name | None = None
+    measured: Measured | None = None
+
+    @model_validator(mode="after")
+    def _compared_once(self) -> "PublishedRows":
+        if self.against and self.measured:
+            raise ValueError(
+                "a number is compared with runs (against) or a line of the bench (measured), not with both"
+            )
+        return self
 
     def has(self, row: dict[str, str]) -> bool:
         """Whether a row of the file is one of these, whatever its method."""
-        wanted = (self.table, self.dataset, self.published_setting)
-        stated = (row["table_or_figure"], row["dataset"], row["setting"])
+        wanted = (self.table, self.dataset, self.published_setting, self.metric)
+        stated = (row["table_or_figure"], row["dataset"], row["setting"], row["metric"])
         return all(value is None or value == other for value, other in zip(wanted, stated, strict=True))
 
 
@@ -71,13 +96,37 @@ class Published(Frozen):
     remarks: list[Remark] = []
     stand_ins: dict[Name, str] = {}
 
+    @property
+    def files(self) -> list[str]:
+        """What its numbers are judged with, beside records: `file`, and the files of the bench that rows name."""
+        return list(dict.fromkeys([self.file, *(one.measured.file for one in self.rows if one.measured)]))
+
     def target(self, row: dict[str, str]) -> tuple[str, str, str, str] | None:
         """Experiment, setting, method and metric of a row of `file`, by the first that has it; `None` if none has."""
-        for known in self.rows:
-            method = (self.methods if known.methods is None else known.methods).get(row["method"])
-            if method and known.has(row):
-                return known.experiment, known.setting, method, self.metric(row)
-        return None
+        known = self.rows_of(row)
+        if known is None:
+            return None
+        return known.experiment, known.setting, self._methods(known)[row["method"]], self.metric(row)
+
+    def rows_of(self, row: dict[str, str]) -> PublishedRows | None:
+        """The first of `rows` that has a row of `file`; `None` if none has."""
+        return next((known for known in self.rows if row["method"] in self._methods(known) and known.has(row)), None)
+
+    def _methods(self, known: PublishedRows) -> dict[str, Name]:
+        return self.methods if known.methods is None else known.methods
+
+    def id_of(self, row: dict[str, str]) -> str:
+        """What the scorecard's line of a row of `file` is called: table, place and metric, in our names or the paper's.
+
+        With the method that it is compared with, as the same method may be compared with several.
+        """
+        known, target = self.rows_of(row), self.target(row)
+        if known is None or target is None:
+            names = (row["dataset"], row["setting"], row["method"], self.metric(row))
+        else:
+            experiment, setting, method, metric = target
+            names = (experiment, setting, f"{method}-over-{known.against}" if known.against else method, metric)
+        return "/".join((row["table_or_figure"], *names))
 
     def metric(self, row: dict[str, str]) -> str:
         """What the metric of a row of `file` is called here."""

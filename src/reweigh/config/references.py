@@ -7,6 +7,7 @@ from reweigh import metrics
 from reweigh.config import published
 from reweigh.config.claim import Claim
 from reweigh.config.grid import Config
+from reweigh.config.mapping import Published
 from reweigh.config.models import Experiment, Paper, Tuned
 from reweigh.config.validation import lookup
 from reweigh.errors import ConfigError
@@ -16,7 +17,9 @@ def check(config: Config, paper: str) -> None:
     """Raise ConfigError at the first claim, published row or rule that names what is not there."""
     content = config.papers[paper]
     for number, claim in enumerate(content.claims):
-        _check_claim(f"{config.place(paper, 'claims', str(number))}: claim {claim.id}", content, claim)
+        where = f"{config.place(paper, 'claims', str(number))}: claim {claim.id}"
+        _check_claim(where, content, claim)
+        _check_in_print(where, config, content, claim)
     for name, rule in content.tuned.items():
         _check_tuned(f"{config.place(paper, 'tuned', name)}: tuned.{name}", content, rule)
     _check_published(config, paper, content)
@@ -44,6 +47,20 @@ def _check_claim(where: str, paper: Paper, claim: Claim) -> None:
         raise ConfigError(f"{where}: test grows compares two settings; name two, the one with the smaller gain first")
     if len(claim.settings or experiment.settings) < claim.fewest_settings:
         raise ConfigError(f"{where}: test {claim.test} needs {claim.fewest_settings} settings at least; name them")
+
+
+def _check_in_print(where: str, config: Config, paper: Paper, claim: Claim) -> None:
+    """What a claim asks of the paper's tables, these must print."""
+    if claim.in_print is None:
+        return
+    if paper.published is None:
+        raise ConfigError(f"{where}: in_print needs the paper's published numbers")
+    rows = published.read(config.root, paper.published.file)
+    for table in claim.in_print.tables if rows else ():
+        lookup("table in print", table, {row["table_or_figure"] for row in rows}, where)
+    printed = {row["method"] for row in rows if row["table_or_figure"] in claim.in_print.tables}
+    for method in claim.in_print.methods if rows else ():
+        lookup("method in print", method, printed, where)
 
 
 def check_curves(config: Config, paper: str) -> None:
@@ -113,7 +130,12 @@ def _check_published(config: Config, name: str, paper: Paper) -> None:
         lookup("setting", row.setting, experiment.settings, where)
         for method in (row.methods or {}).values():
             lookup("method", method, paper.methods, where)
+        if row.against and experiment.status == "ready":
+            lookup(f"method of {row.experiment}", row.against, experiment.with_extensions, f"{where}: against")
+        elif row.against:
+            lookup("method", row.against, paper.methods, f"{where}: against")
     rows = published.read(config.root, paper.published.file)
+    _check_compared(config, name, paper.published, rows)
     for key, ones in (("excluded", paper.published.excluded), ("remarks", paper.published.remarks)):
         for number, one in enumerate(ones):
             if rows and not any(one.has(row) for row in rows):
@@ -123,6 +145,22 @@ def _check_published(config: Config, name: str, paper: Paper) -> None:
         _check_metric(
             f"{config.place(name, 'published', 'metrics', printed)}: published.metrics.{printed}", printed, ours
         )
+
+
+def _check_compared(config: Config, name: str, mapping: Published, rows: list[published.Row]) -> None:
+    """A row that names another method, or a line of the bench, holds no number of a single method."""
+    for row in rows:
+        known, target = mapping.rows_of(row), mapping.target(row)
+        if known is None or target is None or not (known.against or known.measured):
+            continue
+        where = f"{config.place(name, 'published', 'rows', str(mapping.rows.index(known)))}: {row['metric']}"
+        metric = metrics.of(target[3])
+        if known.against and not metric.compares:
+            raise ConfigError(f"{where} compares no two runs; give this row a metric, or leave against out")
+        if known.measured and metric.unit != "ratio":
+            raise ConfigError(f"{where} is no ratio, which is all that the bench measures; give this row a metric")
+        if known.against == target[2]:
+            raise ConfigError(f"{where}: {target[2]} is compared with itself; name the other method in against")
 
 
 def _check_metric(where: str, printed: str, ours: str) -> None:

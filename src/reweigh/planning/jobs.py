@@ -147,9 +147,11 @@ class Flow:
         return [path for paper in self.papers for path in self.records_of(self.config.cells(wildcards.scale, paper))]
 
     def published(self) -> list[str]:
-        """The files of published numbers."""
-        papers = [self.config.paper(name) for name in self.papers]
-        return [paper.published.file for paper in papers if paper.published]
+        """The files of published numbers, and those of the bench by which some are judged, if they are there."""
+        found = [one.published for one in map(self.config.paper, self.papers) if one.published]
+        needed, root = [one.file for one in found], self.config.root
+        files = [file for one in found for file in one.files if file in needed or (root / file).is_file()]
+        return list(dict.fromkeys(files))
 
     def scoring_digest(self, wildcards: Wildcards) -> str:
         """Digest of what the scorecard depends on beside its inputs: code, claims, mapping of published numbers."""

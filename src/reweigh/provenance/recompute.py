@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from reweigh import metrics, stats
+from reweigh.analysis import compared
 from reweigh.analysis.ridges import QUANTILES, bin_edges, shares
 from reweigh.analysis.rows import (
     AGREEMENT,
@@ -51,6 +52,8 @@ def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = "
         return _difference(row, bodies)
     if metric in OF_SEARCHES:
         return _summary(recompute_searches.values(row, bodies, root))
+    if _compares(row):
+        return _summary(compared.values(metric, compared.pairs(bodies, row["against"])))
     if metric == AGREEMENT:
         return _summary([value for body in bodies if (value := _agreement(row, body, root)) is not None])
     if not _has(bodies[0], metric):
@@ -66,6 +69,12 @@ def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = "
     if number(row.get("seed")) is not None:
         return {"mean": ours.mean, "n": ours.n, **placed}
     return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high, **placed}
+
+
+def _compares(row: dict[str, Any]) -> bool:
+    """Whether a line's metric compares its method with another one, by pairs of runs."""
+    known = metrics.METRICS.get(row["metric"])
+    return bool(known and known.compares and row.get("against"))
 
 
 def _has(body: dict[str, Any], metric: str) -> bool:
@@ -195,7 +204,9 @@ def _unlike_config(row: dict[str, Any], config: Config, paper: str) -> str:
         return f"the config has no {row['experiment']}/{row['setting']}/{row['method']}"
     setting = one.settings[row["setting"]]
     value = setting.label or (setting.value if isinstance(setting.value, str) else f"{setting.value:g}")
-    for name, expected in (("value", value), ("title", methods[row["method"]].title)):
+    against = row.get("against") if _compares(row) else None
+    title = compared.titled(config.paper(paper), row["method"], against)
+    for name, expected in (("value", value), ("title", title)):
         if name in row and row[name] != expected:
             return f"{name} {row[name] or 'empty'}, the config says {expected}"
     return ""
@@ -204,8 +215,9 @@ def _unlike_config(row: dict[str, Any], config: Config, paper: str) -> str:
 def _unlike_bodies(row: dict[str, Any], bodies: list[dict[str, Any]], paper: str) -> str:
     """What is not what the runs of a line are."""
     metric, against = row["metric"], row.get("against") or ""
-    base, paired = metric.removesuffix(DIFFERENCE), metric.endswith(DIFFERENCE) or metric in RATIOS
-    known = _has(bodies[0], base)
+    base = metric.removesuffix(DIFFERENCE)
+    paired = metric.endswith(DIFFERENCE) or metric in RATIOS or _compares(row)
+    known = _has(bodies[0], base) or _compares(row)
     if not known and metric not in (*RIDGES, *SIDES, *FEATURES, *GROUPS, *OF_SEARCHES):
         return f"no record has a metric {metric}"
     if metric == MAP_POINT and row.get("mean"):

@@ -27,10 +27,10 @@ from reweigh.scorecard.numbers import NOT_COMPARABLE, number_rows
 from reweigh.scorecard.text import markdown
 
 COLUMNS = [
-    "paper", "kind", "id", "source", "text", "experiment", "setting", "value", "method", "title", "value_set", "metric",
-    "published", "published_sd", "mean", "sd", "n", "low", "high", "difference", "gain", "gain_low", "gain_high",
-    "published_gain", "effect", "effect_low", "effect_high", "statistic", "p", "p_holm", "verdict", "scale",
-    "scale_note", "status", "note", "runs", "records",
+    "paper", "kind", "id", "source", "text", "experiment", "setting", "value", "method", "against", "title",
+    "value_set", "metric", "published", "published_sd", "mean", "sd", "n", "low", "high", "difference", "gain",
+    "gain_low", "gain_high", "published_gain", "effect", "effect_low", "effect_high", "statistic", "p", "p_holm",
+    "verdict", "scale", "scale_note", "status", "note", "runs", "records",
 ]  # fmt: skip
 ENDINGS = ("csv", "md", "html")  # of its files; `texts` makes the content of each from the lines
 Records = dict[str, dict[str, Any]]
@@ -97,8 +97,9 @@ def texts(config: Config, scale: str, lines: pd.DataFrame, records: Records | No
 
 
 def csv_text(lines: pd.DataFrame) -> str:
-    """The lines as csv."""
-    return lines.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    """The lines as csv; without `against` where no number compares two methods."""
+    kept = [name for name in lines if name != "against" or lines[name].notna().any()]
+    return lines.to_csv(columns=kept, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def scored_runs(config: Config, scale: str, paper: str) -> list[str]:

@@ -80,6 +80,21 @@ def grows(evidence: Evidence) -> list[Comparison]:
     return comparisons
 
 
+def gains_more(evidence: Evidence) -> list[Comparison]:
+    """The first pair's gain exceeds the second pair's by more than the margin, seed by seed: at each setting.
+
+    A difference in differences, (a - b) - (c - d), over the seeds that all four have.
+    """
+    comparisons = []
+    for setting in evidence.settings:
+        first, second = ([evidence.cell(setting, name) for name in pair] for pair in evidence.claim.pairs)
+        excess, step = (evidence.gains(*first) - evidence.gains(*second)).dropna(), evidence.resolution(*first, *second)
+        label = f"{setting}: {' beyond '.join(f'{one} over {other}' for one, other in evidence.claim.pairs)}"
+        found = stats.above(excess.tolist(), evidence.claim.margin, label, step)
+        comparisons.append(evidence.judged(found, *first, *second))
+    return comparisons
+
+
 def explained_by(evidence: Evidence) -> list[Comparison]:
     """`better` gains over `worse`, and `by` alone gains at least the share `margin` of that: at each setting."""
     claim, comparisons = evidence.claim, []
@@ -169,6 +184,7 @@ DIFFERENCES = (
     "greater",
     "greater_on_average",
     "grows",
+    "gains_more",
     "within",
     "explained_by",
     *curve_tests.DIFFERENCES,
@@ -181,6 +197,7 @@ TESTS: dict[str, Test] = {
     "greater": greater,
     "greater_on_average": greater_on_average,
     "grows": grows,
+    "gains_more": gains_more,
     "within": within,
     "explained_by": explained_by,
     "smaller_spread": smaller_spread,

@@ -13,6 +13,7 @@ from reweigh.analysis.degenerate import counted
 from reweigh.analysis.tables import fingerprint, join_runs, why_not
 from reweigh.config.grid import Config
 from reweigh.records import lineage
+from reweigh.scorecard import in_print
 from reweigh.scorecard.claim_tests import COSTS, DIFFERENCES, compared, correlations, cost_pairs
 from reweigh.scorecard.evidence import Evidence
 from reweigh.scorecard.text import DEGENERATE
@@ -59,7 +60,7 @@ def _missing(evidence: Evidence) -> str:
     """
     config, paper, name = evidence.config, evidence.paper, evidence.claim.experiment
     if evidence.claim.reason:
-        return evidence.claim.reason
+        return _reason(evidence)
     experiment = config.experiment(paper, name)
     if experiment.status != "ready":
         return experiment.reason or "not run"
@@ -77,6 +78,14 @@ def _missing(evidence: Evidence) -> str:
         return ", ".join(reasons)
     shown = ["/".join(gap) for gap in gaps[:SHOWN]] + (["..."] if len(gaps) > SHOWN else [])
     return f"{len(gaps)} of {len(cells)} cells have no record ({', '.join(reasons)}): {', '.join(shown)}"
+
+
+def _reason(evidence: Evidence) -> str:
+    """Why no run decides a claim, and what the paper's own tables say of it where it asks them."""
+    claim, published = evidence.claim, evidence.config.paper(evidence.paper).published
+    if not claim.in_print or not published:
+        return claim.reason or ""
+    return f"{claim.reason}; {in_print.text(evidence.config.root, published.file, claim.in_print)}"
 
 
 def _incomparable(evidence: Evidence) -> str:

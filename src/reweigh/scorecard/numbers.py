@@ -5,13 +5,16 @@ from typing import Any
 import pandas as pd
 
 from reweigh import metrics, stats, verdicts
+from reweigh.analysis.compared import titled
 from reweigh.analysis.degenerate import counted, degenerate
 from reweigh.analysis.published import published
 from reweigh.analysis.resolution import resolution
 from reweigh.analysis.rows import results, summary_row
 from reweigh.analysis.tables import why_not
 from reweigh.config.grid import Config
+from reweigh.config.mapping import PublishedRows
 from reweigh.records import lineage
+from reweigh.scorecard import compared_numbers
 
 NOT_COMPARABLE = "not comparable"  # the verdict on a number whose runs are on data that stand in for the paper's
 
@@ -29,11 +32,10 @@ def number_rows(
 
 def _base(paper: str, row: dict[str, Any]) -> dict[str, Any]:
     """What a line takes from the file of published numbers."""
-    cell = ("experiment", "setting_name", "method_name") if row["experiment"] else ("dataset", "setting", "method")
     return {
         "paper": paper,
         "kind": "number",
-        "id": "/".join(str(row[column]) for column in ("table_or_figure", *cell, "metric")),
+        "id": row["id"],
         "source": row["table_or_figure"],
         "text": f"{row['dataset']}, {row['setting']}",
         "metric": row["metric"],
@@ -61,21 +63,22 @@ def _ours(
 ) -> dict[str, Any]:
     """The line of a number that belongs to a cell of ours."""
     experiment, setting, method, metric = row["experiment"], row["setting_name"], row["method_name"], row["metric"]
-    base, excluded = _base(paper, row), row["excluded"]
-    plain = config.paper(paper).plain(method)
+    base, excluded, against = _base(paper, row), row["excluded"], row["against"]
+    plain, known = config.paper(paper).plain(method), _rows_of(config, paper, row)
     value = config.experiment(paper, experiment).settings[setting].value
-    cell = _cell(runs, experiment, setting, method)
+    compared = [] if known.measured else [method, against] if against else [method]
+    cells = [_cell(runs, experiment, setting, name) for name in compared]
     foreign = (
         None
         if excluded or base["published"] is None
-        else stand_in(config, paper, [records[run] for run in cell["run"]])
+        else stand_in(config, paper, [records[run] for cell in cells for run in cell["run"]])
     )
     mean = None if foreign or excluded else base["published"]
-    ours = summary_row(cell, metric) if metric in runs else summary_row(cell.iloc[:0], "test_accuracy")
+    ours, verdict, said = _found(config, known, base, cells, runs, records)
     notes = [
         *(text for text in (excluded, foreign, row["remark"]) if text),
-        *_notes(config, scale, paper, cell, records, (experiment, setting, method)),
-        *([] if metric in runs else [f"our records have no {metrics.of(metric).label}"]),
+        *_notes(config, scale, paper, cells, records, (experiment, setting, compared)),
+        *said,
         *_trivial(runs, experiment, setting, metric),
     ]
     return {
@@ -84,16 +87,45 @@ def _ours(
         "setting": setting,
         "value": value if isinstance(value, str) else f"{value:g}",
         "method": method,
-        "title": config.paper(paper).methods[method].title,
+        **({"against": against} if against else {}),
+        "title": titled(config.paper(paper), method, against),
         **ours,
         "metric": metric,
         "difference": None if mean is None or ours["mean"] is None else ours["mean"] - mean,
         **_gain(runs, experiment, setting, (method, plain), metric),
-        "published_gain": None if excluded else _published_gain(numbers, row, plain),
-        "verdict": "not judged" if excluded else NOT_COMPARABLE if foreign else _verdict(base, metric, cell, records),
+        "published_gain": None if excluded or metrics.of(metric).compares else _published_gain(numbers, row, plain),
+        "verdict": "not judged" if excluded else NOT_COMPARABLE if foreign else verdict,
         "scale_note": config.cut(scale, paper, experiment),
         "note": "; ".join(notes),
     }
+
+
+def _found(
+    config: Config,
+    known: PublishedRows,
+    base: dict[str, Any],
+    cells: list[pd.DataFrame],
+    runs: pd.DataFrame,
+    records: dict[str, dict[str, Any]],
+) -> compared_numbers.Found:
+    """What we have of a number: the columns of its line that are ours, the verdict, what a reader must know of it."""
+    metric, stated = base["metric"], (base["published"], base["published_sd"])
+    if known.measured:
+        return compared_numbers.by_bench(config.root, known.measured, metric, *stated)
+    if known.against:
+        bodies = [records[run] for cell in cells for run in cell["run"]]
+        return compared_numbers.by_runs(bodies, known.against, metric, *stated)
+    ours = summary_row(cells[0], metric) if metric in runs else summary_row(cells[0].iloc[:0], "test_accuracy")
+    said = [] if metric in runs else [f"our records have no {metrics.of(metric).label}"]
+    return {**ours}, _verdict(base, metric, cells[0], records), said
+
+
+def _rows_of(config: Config, paper: str, row: dict[str, Any]) -> PublishedRows:
+    """What the config says of where a number belongs, which it does."""
+    mapping = config.paper(paper).published
+    known = mapping.rows_of(row) if mapping else None
+    assert known is not None
+    return known
 
 
 def stand_in(config: Config, paper: str, bodies: list[dict[str, Any]]) -> str | None:
@@ -156,23 +188,27 @@ def _notes(
     config: Config,
     scale: str,
     paper: str,
-    cell: pd.DataFrame,
+    cells: list[pd.DataFrame],
     records: dict[str, dict[str, Any]],
-    names: tuple[str, str, str],
+    names: tuple[str, str, list[str]],
 ) -> list[str]:
-    """What a reader must know of a cell (`names`: experiment, setting, method) and its runs.
+    """What a reader must know of cells (`names`: experiment, setting, a method for each) and their runs.
 
     Why nothing was run, missing seeds, runs that decide nothing (see `degenerate`), data that are not official.
     """
-    if cell.empty:
-        return [why_not(config, scale, paper, *names)]
-    notes, expected = [], len(config.seeds(scale, paper, names[0]))
-    if len(cell) < expected:
-        notes.append(f"{len(cell)} of {expected} seeds")
-    if lost := counted(cell):
-        notes.append(lost)
-    editions = (file["edition"] for run in cell["run"] for file in records[run]["raw"])
-    return notes + lineage.of_data(editions, config.experiment(paper, names[0]).dataset)
+    experiment, setting, methods = names
+    notes, expected = [], len(config.seeds(scale, paper, experiment))
+    for method, cell in zip(methods, cells, strict=True):
+        of = f"{method}: " if len(cells) > 1 else ""
+        if cell.empty:
+            notes.append(f"{of}{why_not(config, scale, paper, experiment, setting, method)}")
+            continue
+        if len(cell) < expected:
+            notes.append(f"{of}{len(cell)} of {expected} seeds")
+        if lost := counted(cell):
+            notes.append(lost)
+    editions = (file["edition"] for cell in cells for run in cell["run"] for file in records[run]["raw"])
+    return notes + lineage.of_data(editions, config.experiment(paper, experiment).dataset)
 
 
 def _trivial(runs: pd.DataFrame, experiment: str, setting: str, metric: str) -> list[str]:

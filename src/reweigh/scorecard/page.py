@@ -129,7 +129,7 @@ def _place(config: Config, row: Row, similar: dict[tuple[str, str], Row]) -> Non
     if row["experiment"]:
         paper, experiment = config.paper(row["paper"]), config.experiment(row["paper"], row["experiment"])
         row["dataset"], row["panel"] = experiment.dataset, experiment.title
-        row["methods"] = row["method"].split() if row["method"] else []
+        row["methods"] = [*(row["method"] or "").split(), *(row.get("against") or "").split()]
         row["titles"] = [paper.methods[name].title for name in row["methods"]]
         return
     start, end = f"{row['source']}/{row['text'].replace(', ', '/', 1)}/", f"/{row['metric']}"

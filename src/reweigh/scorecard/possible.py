@@ -24,7 +24,7 @@ def possible(evidence: Evidence) -> tuple[float, float]:
     width = metric.high - metric.low
     if claim.test in GAINS:
         return -width, width
-    if claim.test == "grows":  # a difference of two gains
+    if claim.test in ("grows", "gains_more"):  # a difference of two gains
         return -2 * width, 2 * width
     if claim.test == "explained_by":  # the gain, and another gain less `margin` of it
         most = max(1.0, claim.margin) * width

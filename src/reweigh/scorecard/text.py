@@ -37,6 +37,7 @@ TEST_NAMES = {
     "greater": "paired t test",
     "greater_on_average": "paired t test of each seed's average over the places",
     "grows": "t test of differences of paired gains",
+    "gains_more": "t test of differences of two paired gains",
     "within": "two one-sided paired t tests",
     "explained_by": "paired t tests of the gain and of its share",
     "smaller_spread": "Brown and Forsythe's test",

@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from reweigh import metrics
+from reweigh.analysis.compared import titled
 from reweigh.analysis.tables import expand_runs, fingerprint
 from reweigh.config import files
 from reweigh.config.grid import Config
@@ -244,7 +246,7 @@ class _Evidence:
         experiment = papers[self.paper].experiments.get(line.get("experiment", ""))
         setting = experiment.settings.get(line.get("setting", "")) if experiment else None
         if method and experiment and "title" in line:
-            self.recomputed["title"] = method.title
+            self.recomputed["title"] = titled(papers[self.paper], line["method"], line.get("against"))
         if method and line.get("kind") == "number" and "value_set" in line:
             self.recomputed["value_set"] = method.values or ""
         if setting and "value" in line:
@@ -264,14 +266,19 @@ class _Evidence:
         self.parts["published"] = numbers.fact(row)
         if line.get("kind") != "number":
             return
-        plain = numbers.of_baseline(row) if row["cell"] and not row["excluded"] else None
+        single = row["cell"] and not metrics.of(line["metric"]).compares
+        plain = numbers.of_baseline(row) if single and not row["excluded"] else None
         if plain:
             self.parts["published_baseline"] = numbers.fact(plain)
         both = plain and row["mean"] is not None and plain["mean"] is not None
         self.recomputed["published_gain"] = row["mean"] - plain["mean"] if plain and both else None
-        if bool(bodies) == bool(line["runs"]):
+        if measured := numbers.measured(row):
+            self.recomputed |= rescore.measured_line(self.table.root, line, row, measured)
+            self.parts |= {"measured": f"{measured.contender} against {measured.baseline} in {measured.file}"}
+        elif bool(bodies) == bool(line["runs"]):
             plain_method = numbers.baseline_of(line["method"]) if line["method"] else ""
-            baseline = self._baseline(plain_method) if bodies and line["method"] != plain_method else []
+            gains = bodies and not line.get("against") and line["method"] != plain_method
+            baseline = self._baseline(plain_method) if gains else []
             fields = rescore.number_line(
                 line, bodies, baseline, row, rescore.foreign(self.table.config, self.paper, bodies)
             )
@@ -342,6 +349,8 @@ class _Evidence:
             own = ", by the scorecard's own test" if "claim" in self.parts else ""
             same = f"computed again from these records{own}: the same"
             self.check = self.check or (same if computed else "made from exactly these records")
+        elif "measured" in self.parts and recompute.is_number(line.get("mean")):
+            self.check = f"as the bench measured it: {self.parts['measured']}"
         elif "formula" in self.parts:
             self.check = self.check or "computed again from its formula: the same"
         else:

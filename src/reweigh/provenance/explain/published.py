@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from reweigh.config.grid import Config
+from reweigh.config.mapping import Measured
 from reweigh.digest import file_digest
 from reweigh.metrics import PERCENT
 from reweigh.provenance.recompute import number
@@ -38,6 +39,11 @@ class PublishedNumbers:
         experiment, setting, method, metric = row["cell"]
         plain = self.baseline_of(method)
         return None if method == plain else self._first((experiment, setting, plain, metric), True)
+
+    def measured(self, row: Row) -> Measured | None:
+        """The line of the bench that stands for our runs; None where runs do."""
+        known = self.paper.published.rows_of(row["printed"]) if self.paper.published else None
+        return known.measured if known else None
 
     def fact(self, row: Row) -> Row:
         """Where a published number comes from, as plain values: file, its sha256, the line in it, table, paper, URL."""
@@ -74,15 +80,13 @@ class PublishedNumbers:
             reader = csv.DictReader(file)
             for printed in reader:
                 cell = mapping.target(printed)
-                names = [printed["table_or_figure"], printed["dataset"], printed["setting"], printed["method"]]
-                parts = [names[0], *cell] if cell else [*names, mapping.metric(printed)]
                 percent = PERCENT in printed["metric"]
                 rows.append(
                     {
                         "line": reader.line_num,
                         "printed": printed,
                         "cell": cell,
-                        "id": "/".join(parts),
+                        "id": mapping.id_of(printed),
                         "excluded": mapping.excluded_because(printed),
                         "mean": _fraction(printed["mean"], percent),
                         "sd": _fraction(printed["std"], percent),

@@ -1,12 +1,15 @@
 """The scorecard's own columns, computed again: difference, gain, verdict, and what decides a claim."""
 
+from pathlib import Path
 from typing import Any
 
 from reweigh import stats
+from reweigh.analysis import compared
 from reweigh.analysis.degenerate import lost
 from reweigh.analysis.tables import table
 from reweigh.config.claim import Claim
 from reweigh.config.grid import Config
+from reweigh.config.mapping import Measured
 from reweigh.provenance.recompute import number
 from reweigh.records.lineage import value_of
 
@@ -30,10 +33,16 @@ def number_line(
     mine, theirs = (_by_seed(bodies, metric) for bodies in (ours, plain))
     stated = published or {"mean": None, "sd": None, "excluded": ""}
     values, mean = list(mine.values()), stated["mean"]
+    together = compared.pairs(ours, line["against"]) if line.get("against") else []
+    if line.get("against"):
+        mine, values = {}, compared.values(metric, together)
     gained = stats.summarise([value - theirs[seed] for seed, value in mine.items() if seed in theirs])
     excluded = stated["excluded"] and (line["experiment"] or mean is not None)
     judged = mean is not None and values and not stated["excluded"] and not foreign
-    verdict = "not comparable" if foreign and mean is not None else _verdict(stated, metric, values, ours)
+    if foreign and mean is not None:
+        verdict = "not comparable"
+    else:
+        verdict = _of_pairs(stated, metric, together) if line.get("against") else _verdict(stated, metric, values, ours)
     return {
         "difference": sum(values) / len(values) - mean if judged else None,
         "gain": gained.mean,
@@ -56,6 +65,25 @@ def _verdict(stated: dict[str, Any], metric: str, values: list[float], ours: lis
 
     nothing = bool(ours) and all(map(lost, ours))
     return number_verdict(stated["mean"], stated["sd"], metric, values, ours, nothing)
+
+
+def measured_line(root: Path, line: dict[str, str], stated: dict[str, Any], measured: Measured) -> dict[str, Any]:
+    """The same of a number that a line of the bench stands for: a ratio, its quartiles, and the verdict."""
+    from reweigh.scorecard.compared_numbers import by_bench
+
+    ours, verdict, _ = by_bench(root, measured, line["metric"], stated["mean"], stated["sd"])
+    fields = {name: ours[name] for name in ("mean", "low", "high")}
+    if stated["excluded"]:
+        return {**fields, "verdict": "not judged"}
+    both = None not in (ours["mean"], stated["mean"])
+    difference = ours["mean"] - stated["mean"] if both else None
+    return {**fields, "difference": difference, "verdict": _worded(line["scale"], verdict)}
+
+
+def _of_pairs(stated: dict[str, Any], metric: str, together: list[tuple[Body, Body]]) -> str:
+    from reweigh.scorecard.compared_numbers import verdict
+
+    return verdict(metric, stated["mean"], stated["sd"], together)
 
 
 def claim_line(config: Config, line: dict[str, str], claim: Claim, bodies: list[Body]) -> dict[str, Any]:
