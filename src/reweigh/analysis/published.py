@@ -12,14 +12,14 @@ def published(config: Config, paper: str) -> pd.DataFrame:
     """The paper's numbers, each with what it belongs to: experiment, setting_name, method_name (or None), metric.
 
     They are as printed, except that percentages become fractions, as ours are. `excluded` says why a number is not
-    judged, `remark` what a reader must know of it; `against` is the method that it compares with, `id` what its line of
-    the scorecard is called. None where there is nothing to say. Raises ConfigError, with file and line, for a number
-    that cannot be.
+    judged, `remark` what a reader must know of it. `against` is the method that it compares with, `measured` the line
+    of the bench that stands for our runs, `id` what its line of the scorecard is called. None where there is nothing to
+    say. Raises ConfigError, with file and line, for a number that cannot be.
     """
     mapping = config.paper(paper).published
-    columns = [*files.COLUMNS, "experiment", "setting_name", "method_name", "excluded", "remark", "against", "id"]
+    ours = ["experiment", "setting_name", "method_name", "excluded", "remark", "against", "measured", "id"]
     if mapping is None:
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=[*files.COLUMNS, *ours])
     if not (config.root / mapping.file).is_file():
         raise ConfigError(
             f"{config.root / mapping.file} is missing, though {config.place(paper, 'published', 'file')} names it as "
@@ -39,5 +39,6 @@ def published(config: Config, paper: str) -> pd.DataFrame:
         excluded=pd.Series([mapping.excluded_because(row) for row in printed], dtype=object),
         remark=pd.Series([mapping.remark_on(row) for row in printed], dtype=object),
         against=pd.Series([rows.against if rows else None for rows in known], dtype=object),
+        measured=pd.Series([rows.measured if rows else None for rows in known], dtype=object),
         id=pd.Series([mapping.id_of(row) for row in printed], dtype=object),
     )

@@ -6,6 +6,8 @@ Where no run can say it (FLOPs), or the paper's cost is that of a step, a line o
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from reweigh import metrics, stats, verdicts
 from reweigh.analysis import compared
 from reweigh.analysis.degenerate import lost
@@ -27,7 +29,7 @@ def by_runs(bodies: list[Body], against: str, metric: str, mean: float | None, s
     feeding = [pair[side] for side in (0, 1) for pair in fed]
     ours = {
         "metric": metric,
-        **mean_row(found),
+        **mean_row(pd.Series(found, dtype=float)),
         "status": f"{diverged} diverged" if diverged else "run" if found else "not run",
         "runs": join_runs(body["run"] for body in feeding),
         "records": fingerprint(body["digest"] for body in feeding) if feeding else "",

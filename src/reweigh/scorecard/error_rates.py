@@ -64,6 +64,14 @@ def claim_rates(gain: float, sd: float, n: int, tests: int = 1, places: int = 1)
     return {"holds": beyond(gain, side) ** places, "fails": 1 - (1 - beyond(-gain, side / places)) ** places}
 
 
+def excess_rates(gain: float, sd: float, n: int, tests: int = 1) -> Rates:
+    """How often a `gains_more` claim holds and fails where one gain is larger by `gain`, with independent runs of `sd`.
+
+    The difference of two differences of such runs has twice their sd. What the runs of a seed share goes away.
+    """
+    return claim_rates(gain, 2 * sd, n, tests)
+
+
 def within_rate(difference: float, sd: float, n: int, margin: float, tests: int = 1) -> float:
     """How often a `within` claim holds at one place, by two one-sided tests."""
     bound = stats.t_quantile(n - 1, 1 - stats.ALPHA / tests) / math.sqrt(n)
@@ -249,8 +257,20 @@ def _others() -> str:
         "the same; a perfect replication: `replicated` (simulated)": [rates["replicated"] for rates, _ in collapses],
         "two such methods without a difference, `greater`: decided (simulated)": [claim for _, claim in collapses],
     }
-    body = [[text, *map(_percent, rates)] for text, rates in (rows | _orders()).items()]
+    body = [[text, *map(_percent, rates)] for text, rates in (rows | _excesses() | _orders()).items()]
     return table(["what is true, and what is said", *HEADS], body)
+
+
+def _excesses() -> dict[str, list[float]]:
+    """Rates of claims that one gain is larger than another, alone, and as the first of ten."""
+    rows = {"`gains_more`, equal gains: decided": [sum(excess_rates(0, POINT, n).values()) for n in SEEDS]}
+    for gain, sd, tests in ((1, 0.25, 1), (1, 0.5, 1), (1, 0.5, 10), (2, 0.5, 1)):
+        of = f" of {tests}" if tests > 1 else ""
+        text = (
+            f"`gains_more`{of}, one gain larger by {gain} point{'s' if gain > 1 else ''}, sd of a run {sd:g}: `holds`"
+        )
+        rows[text] = [excess_rates(gain * POINT, sd * POINT, n, tests)["holds"] for n in SEEDS]
+    return rows
 
 
 def _orders() -> dict[str, list[float]]:

@@ -86,7 +86,7 @@ def text(root: Path, file: str, asked: InPrint) -> str:
         return f"in print ({tables}): {order} in {len(held)} of {len(held) + len(other)} rows{against}"
     shown = [_said(one, asked.against) for one in ranks(rows, asked.ranks, asked.without, asked.against)]
     among = f", without {', '.join(asked.without)}" if asked.without else ""
-    return f"in print ({tables}; {len(rows)} rows, mean rank, 1 is best{among}): {', '.join(shown)}"
+    return f"in print ({tables}: {len(rows)} rows, mean rank, 1 is best{among}): {', '.join(shown)}"
 
 
 def _said(rank: Rank, against: str | None) -> str:

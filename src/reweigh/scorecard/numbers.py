@@ -12,7 +12,6 @@ from reweigh.analysis.resolution import resolution
 from reweigh.analysis.rows import results, summary_row
 from reweigh.analysis.tables import why_not
 from reweigh.config.grid import Config
-from reweigh.config.mapping import PublishedRows
 from reweigh.records import lineage
 from reweigh.scorecard import compared_numbers
 
@@ -64,9 +63,9 @@ def _ours(
     """The line of a number that belongs to a cell of ours."""
     experiment, setting, method, metric = row["experiment"], row["setting_name"], row["method_name"], row["metric"]
     base, excluded, against = _base(paper, row), row["excluded"], row["against"]
-    plain, known = config.paper(paper).plain(method), _rows_of(config, paper, row)
+    plain = config.paper(paper).plain(method)
     value = config.experiment(paper, experiment).settings[setting].value
-    compared = [] if known.measured else [method, against] if against else [method]
+    compared = [] if row["measured"] else [method, against] if against else [method]
     cells = [_cell(runs, experiment, setting, name) for name in compared]
     foreign = (
         None
@@ -74,7 +73,7 @@ def _ours(
         else stand_in(config, paper, [records[run] for cell in cells for run in cell["run"]])
     )
     mean = None if foreign or excluded else base["published"]
-    ours, verdict, said = _found(config, known, base, cells, runs, records)
+    ours, verdict, said = _found(config, row, base, cells, runs, records)
     notes = [
         *(text for text in (excluded, foreign, row["remark"]) if text),
         *_notes(config, scale, paper, cells, records, (experiment, setting, compared)),
@@ -102,7 +101,7 @@ def _ours(
 
 def _found(
     config: Config,
-    known: PublishedRows,
+    row: dict[str, Any],
     base: dict[str, Any],
     cells: list[pd.DataFrame],
     runs: pd.DataFrame,
@@ -110,22 +109,14 @@ def _found(
 ) -> compared_numbers.Found:
     """What we have of a number: the columns of its line that are ours, the verdict, what a reader must know of it."""
     metric, stated = base["metric"], (base["published"], base["published_sd"])
-    if known.measured:
-        return compared_numbers.by_bench(config.root, known.measured, metric, *stated)
-    if known.against:
+    if row["measured"]:
+        return compared_numbers.by_bench(config.root, row["measured"], metric, *stated)
+    if row["against"]:
         bodies = [records[run] for cell in cells for run in cell["run"]]
-        return compared_numbers.by_runs(bodies, known.against, metric, *stated)
+        return compared_numbers.by_runs(bodies, row["against"], metric, *stated)
     ours = summary_row(cells[0], metric) if metric in runs else summary_row(cells[0].iloc[:0], "test_accuracy")
     said = [] if metric in runs else [f"our records have no {metrics.of(metric).label}"]
     return {**ours}, _verdict(base, metric, cells[0], records), said
-
-
-def _rows_of(config: Config, paper: str, row: dict[str, Any]) -> PublishedRows:
-    """What the config says of where a number belongs, which it does."""
-    mapping = config.paper(paper).published
-    known = mapping.rows_of(row) if mapping else None
-    assert known is not None
-    return known
 
 
 def stand_in(config: Config, paper: str, bodies: list[dict[str, Any]]) -> str | None:

@@ -39,6 +39,19 @@ def simulate_averages(n: int, places: int, correlation: float, by_seed: bool = T
     return float((abs(t) > stats.t_quantile(degrees)).mean())
 
 
+def simulate_excess(n: int, gain: float, sd: float, shared: float, draws: int = DRAWS) -> list[str]:
+    """The verdicts of `gains_more` where one of two gains is larger by `gain`, from runs of four methods of sd `sd`.
+
+    So much of their variance the four runs of a seed share.
+    """
+    first, second, third, fourth = sd * correlated(("excess", n, str(shared)), (draws, 4, n), shared).swapaxes(0, 1)
+    found = []
+    for excess in (first - second) - (third - fourth) + gain:
+        sides = stats.claim_p([stats.above(excess, 0.0)])
+        found.append(stats.claim_verdict(*sides, stats.two_sided(*sides)))
+    return found
+
+
 def simulate_ties(n: int, sd: float, tests: int = 1, floor: bool = True, draws: int = DRAWS) -> float:
     """How often `greater` decides without a difference where both sides are known in whole steps and scatter by `sd`.
 
