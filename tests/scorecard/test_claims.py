@@ -1,5 +1,6 @@
 """Claims on made-up records: degenerate sides, ties by the size of the test set, pairs of runs whose costs compare."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 from support import synthetic_records
+from support.project import ROOT
 
 from reweigh import scorecard, stats
 from reweigh.analysis.resolution import CLOCK, ratio_resolution, resolution
@@ -228,6 +230,29 @@ def test_costs_of_whole_runs_count_all_of_their_steps(config: Config) -> None:
         assert (found[0], found[1][0].effect) == (verdict, pytest.approx(effect))
     with pytest.raises(ValidationError, match="a test of cost, and no other, may have per: run"):
         evidence(config, rows, per="run")
+
+
+def test_the_cost_of_a_run_includes_what_others_trained_for_it() -> None:
+    """In every record: stages that it took over count in seconds and steps, as if it had trained them itself."""
+    bodies = [json.loads(path.read_text()) for path in (ROOT / "results/paper").glob("*/*/*/*/seed*.json")]
+    shared = [body for body in bodies if (body.get("prefix") or {}).get("reused")]
+    parts = [body for body in shared if body["prefix"]["stages"] < body["prefix"]["of"]]
+    assert len(parts) > 10
+    for body in shared:
+        rest = body["steps"] - body["prefix"]["steps"]
+        planned = sum(stage["epochs"] * stage["steps_per_epoch"] for stage in body["stages"])
+        assert body["seconds"] >= body["prefix"]["seconds"] > 0 and rest >= 0, body["run"]
+        assert body["status"] != "finished" or body["steps"] == planned, body["run"]
+    assert all(body["seconds"] > body["prefix"]["seconds"] for body in parts)
+
+
+def test_a_run_and_its_prefix_cost_at_most_so_much(config: Config) -> None:
+    """A plain run of 100 s; one that begins with it and goes on for 130 s costs 2.3 of it, and 1.15 a step."""
+    rows = runs_of("tdr", "rho0.005", HIGH, seconds=230.0, steps=2000) + runs_of("er", "rho0.005", HIGH)
+    for margin, verdict in ((2.4, "holds"), (2.2, "fails")):
+        claim = {"test": "costs_at_most", "per": "run", "settings": ["rho0.005"], "margin": margin, "metric": "seconds"}
+        found = decided(evidence(config, rows, **claim))
+        assert (found[0], found[1][0].effect) == (verdict, pytest.approx(2.3))
 
 
 def test_costs_that_are_no_numbers_are_left_out(config: Config) -> None:

@@ -96,7 +96,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed, value in enumerate(values):
             made(root, method, seed, value, SECONDS[method][seed])
     bench(root)
-    scorecard.write("paper", root, ["tdr"])
+    scorecard.write("paper", root)
     return root
 
 

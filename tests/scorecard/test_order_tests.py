@@ -33,6 +33,65 @@ def test_it_is_scipys_exact_test(n, k):
     )
 
 
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("gain", [0.0, 0.3, 1.0, -0.5])
+def test_three_methods_over_ten_seeds_are_scipys_too(seed, gain):
+    """The order Easy < Random < Hard as a claim sees it, at several true gains from one to the next."""
+    random = np.random.default_rng(seed)
+    scores = random.normal(size=(10, 3)) + random.normal(size=(10, 1)) + gain * np.arange(3)
+    level = dict(zip("cba", scores.T, strict=True))
+    verdict, (place,) = decided(scored(lambda setting, method, one: level[method][one], cells={"seeds": 10}))
+    sides = {side: scipy_stats.page_trend_test(scores[:, ::step], method="exact") for side, step in ((1, 1), (-1, -1))}
+    assert place.statistic == sides[1].statistic
+    assert [place.p_for, place.p_against] == pytest.approx([sides[1].pvalue, sides[-1].pvalue], abs=1e-12)
+    p = 2 * min(sides[1].pvalue, sides[-1].pvalue)
+    decision = "inconclusive" if p >= 0.05 else "holds" if sides[1].pvalue < sides[-1].pvalue else "fails"
+    assert verdict == decision
+
+
+def test_each_step_of_an_order_is_a_claim_of_its_own_or_both_are_one():
+    """Page's test sees a trend though one step is none. Each step is a paired test, and both together are one claim."""
+    random = np.random.default_rng(0)
+    level = {"a": 0.9, "b": 0.8, "c": 0.8}
+    noise = 0.01 * random.normal(size=(3, 10))
+    values = {name: level[name] + noise[place] for place, name in enumerate("abc")}
+
+    def verdict_on(claim):
+        keys = cells(seeds=10)
+        columns = {(setting, name, seed): float(values[name][seed]) for setting, name, seed in keys}
+        return decided(evidence(claim, {key: body() for key in keys}, test_accuracy=columns))
+
+    assert verdict_on(ORDER)[0] == "holds"
+    steps = [verdict_on({"test": "greater", "better": one, "worse": [other]}) for one, other in ("ab", "bc")]
+    assert [verdict for verdict, _ in steps] == ["holds", "inconclusive"]
+    for (_, (place,)), (one, other) in zip(steps, ("ab", "bc"), strict=True):
+        theirs = scipy_stats.ttest_rel(values[one], values[other], alternative="greater")
+        assert place.p_for == pytest.approx(theirs.pvalue)
+    both, places = verdict_on({"test": "greater", "pairs": [["a", "b"], ["b", "c"]]})
+    assert both == "inconclusive"
+    assert [place.p_for for place in places] == [step[0].p_for for _, step in steps]
+
+
+@pytest.mark.parametrize("true", [0.0, 0.001, 0.003, -0.006])
+def test_equivalence_is_two_one_sided_tests_of_scipy(true):
+    """`within` three tenths of a point, as a removal control asks it; ten seeds."""
+    random = np.random.default_rng(5)
+    values = {"a": 0.9 + true + 0.002 * random.normal(size=10), "b": 0.9 + 0.002 * random.normal(size=10)}
+    keys, claim = cells("ab", seeds=10), {"test": "within", "better": "a", "worse": ["b"], "margin": 0.003}
+    columns = {(setting, name, seed): float(values[name][seed]) for setting, name, seed in keys}
+    fine = body(
+        metrics={"confusion": [[40000, 10000], [10000, 40000]], "test_size": 100000, "per_group_accuracy": None}
+    )
+    verdict, (place,) = decided(evidence(claim, dict.fromkeys(keys, fine), test_accuracy=columns))
+    gaps = values["a"] - values["b"]
+    below = scipy_stats.ttest_1samp(gaps, 0.003, alternative="less").pvalue
+    above = scipy_stats.ttest_1samp(gaps, -0.003, alternative="greater").pvalue
+    assert place.p_for == pytest.approx(max(below, above))
+    assert place.p_against == pytest.approx(min(1.0, 2 * min(1 - below, 1 - above)))
+    p = min(1.0, 2 * min(place.p_for, place.p_against))
+    assert verdict == ("inconclusive" if p >= 0.05 else "holds" if place.p_for < place.p_against else "fails")
+
+
 def test_beyond_ten_columns_it_is_scipys_approximation():
     scores = np.random.default_rng(0).normal(size=(6, 11)) + 0.1 * np.arange(11)
     theirs = scipy_stats.page_trend_test(scores, method="asymptotic")

@@ -21,6 +21,7 @@ RANGES = {
     "greater_on_average": WHOLE,
     "within": WHOLE,
     "grows": (-2.0, 2.0),
+    "gains_more": (-2.0, 2.0),
     "explained_by": WHOLE,
     "group_ahead": WHOLE,
     "below": (0.0, 1.0),
@@ -50,6 +51,7 @@ def evidence(config: Any, test: str, rows: list[dict[str, Any]], classes: int = 
     """Runs that logged weights of so many classes; a claim with whatever its test must have."""
     needs = {
         "explained_by": {"by": "hard", "margin": 0.5},
+        "gains_more": {"better": None, "worse": [], "pairs": [["tdr", "er"], ["hard", "none"]]},
         "group_ahead": {"groups": [1, 0]},
         "reaches_in_fewer_epochs": {"level": 0.85},
         "reaches_in_less_time": {"level": 0.85},

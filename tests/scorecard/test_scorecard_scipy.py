@@ -63,7 +63,11 @@ def interval(sample: list[float], level: float = 0.95) -> tuple[float | None, fl
     return scipy_stats.t.interval(level, len(sample) - 1, np.mean(sample), scipy_stats.sem(sample))
 
 
-@pytest.mark.parametrize("line", [one for one in NUMBERS if one["n"] != "0"], ids=lambda line: line["id"])
+SINGLE = [one for one in NUMBERS if one["n"] != "0" and not one.get("against")]
+COMPARED = [one for one in NUMBERS if one["n"] != "0" and one.get("against")]
+
+
+@pytest.mark.parametrize("line", SINGLE, ids=lambda line: line["id"])
 def test_a_number_is_recomputed_from_its_records(line: dict[str, str]) -> None:
     place, metric = (line["paper"], line["experiment"], line["setting"]), line["metric"]
     known = printed(metric, *place, line["method"])
@@ -95,6 +99,47 @@ def test_a_number_is_recomputed_from_its_records(line: dict[str, str]) -> None:
             assert line["verdict"] == rule(sign * published, tau, [sign * value for value in ours])
 
 
+def test_numbers_that_compare_two_methods_are_recomputed_from_their_pairs() -> None:
+    """As many as there are: none where no paper's mapping names a method in `against`."""
+    for line in COMPARED:
+        folder, metric = [line[part] for part in ("paper", "experiment", "setting")], line["metric"]
+        ours, theirs = (cell(*folder, line[name]) for name in ("method", "against"))
+        both = [(ours[seed], theirs[seed]) for seed in sorted(ours) if seed in theirs]
+        found = [value for pair in both if (value := between(metric, *pair)) is not None]
+        assert int(line["n"]) == len(found), line["id"]
+        low, high = interval(found)
+        assert [line[name] for name in ("mean", "low", "high")] == list(map(digits, (np.mean(found), low, high)))
+        assert not line["gain"] and not line["published_gain"]
+        if line["verdict"] in ("not comparable", "not judged", "degenerate"):
+            continue
+        published, ratio = float(line["published"]), metric.startswith("runtime")
+        tau, sign = (0.1 * published, -1) if ratio else (0.01, 1)
+        if metric.endswith("lower_bound") and not ratio:
+            assert line["verdict"] == at_least(published, tau, found), line["id"]
+        elif not metric.startswith("runtime_multiple"):
+            assert line["verdict"] == rule(sign * published, tau, [sign * value for value in found]), line["id"]
+
+
+def at_least(published: float, tau: float, sample: list[float]) -> str:
+    """The rule for a lower bound: whatever lies above it replicates it."""
+    (_, high), (low, _) = interval(sample), interval(sample, 0.90)
+    if high is None or low is None:
+        return "inconclusive"
+    return "worse" if high < published - tau else "replicated" if low >= published - 2 * tau else "inconclusive"
+
+
+def between(metric: str, ours: dict[str, Any], theirs: dict[str, Any]) -> float | None:
+    """A gain, a relative gain, or a ratio of seconds, of two runs; None where one of them says nothing of it."""
+    if any(body["status"] != "finished" for body in (ours, theirs)):
+        return None
+    if metric.startswith("runtime"):
+        one, other = ((body["device"]["name"], body["device"]["runs_at_once"]) for body in (ours, theirs))
+        packed = ours["device"]["kind"] == "cuda" and one[1] > 1
+        return ours["seconds"] / theirs["seconds"] if one == other and not packed else None
+    a, b = (body["metrics"]["test_accuracy"] for body in (ours, theirs))
+    return a - b if metric == "acc_gain" else a / b - 1
+
+
 def rule(published: float, tau: float, sample: list[float]) -> str:
     """The declared rule, in the words of docs/verdicts.md."""
     low, high = interval(sample)
@@ -111,7 +156,7 @@ def rule(published: float, tau: float, sample: list[float]) -> str:
 
 def test_a_number_without_runs_has_none() -> None:
     for line in NUMBERS:
-        if line["n"] == "0":
+        if line["n"] == "0" and line["status"] != "measured":
             assert line["verdict"] in ("not run", "not reported", "not judged", "degenerate"), line["id"]
             assert not line["experiment"] or not cell(
                 *(line[part] for part in ("paper", "experiment", "setting", "method"))
@@ -159,13 +204,26 @@ def step_of(metric: str, *names: str) -> float:
 
 def greater(claim: dict[str, Any], settings: list[str], folder: tuple[str, str]) -> list[Side]:
     sides, metric = [], claim.get("metric", "test_accuracy")
+    contests = claim.get("pairs") or [(claim["better"], rival) for rival in claim["worse"]]
     for setting in settings:
-        for rival in claim["worse"]:
-            names = [(*folder, setting, name) for name in (claim["better"], rival)]
+        for pair in contests:
+            names = [(*folder, setting, name) for name in pair]
             ours, theirs = (values(metric, *one) for one in names)
             pairs = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
             step = math.hypot(*(step_of(metric, *one) for one in names))
             sides.append(degenerate(t_test(pairs, claim.get("margin", 0.0), step=step), *names, metric=metric))
+    return sides
+
+
+def gains_more(claim: dict[str, Any], settings: list[str], folder: tuple[str, str]) -> list[Side]:
+    """(a - b) - (c - d), over the seeds of all four."""
+    sides, metric = [], claim.get("metric", "test_accuracy")
+    for setting in settings:
+        names = [(*folder, setting, name) for pair in claim["pairs"] for name in pair]
+        a, b, c, d = (values(metric, *one) for one in names)
+        sample = [a[seed] - b[seed] - c[seed] + d[seed] for seed in a if seed in b and seed in c and seed in d]
+        step = math.hypot(*(step_of(metric, *one) for one in names))
+        sides.append(degenerate(t_test(sample, claim.get("margin", 0.0), step=step), *names, metric=metric))
     return sides
 
 
@@ -240,7 +298,7 @@ def weights_not_inverse_frequency(claim: dict[str, Any], settings: list[str], fo
     return sides
 
 
-WRITTEN = (greater, greater_on_average, smaller_spread, costs_more, weights_not_inverse_frequency)
+WRITTEN = (greater, gains_more, greater_on_average, smaller_spread, costs_more, weights_not_inverse_frequency)
 POSSIBLE = {"weights_near_equal": (0.0, 0.5)}  # of two classes
 POSSIBLE |= dict.fromkeys(("collapses_less", "dominates", "follows_frequency"), (-1.0, 1.0))
 ARITHMETIC = {one.__name__: one for one in WRITTEN} | CurveArithmetic(RESULTS, cell, t_test).of()
