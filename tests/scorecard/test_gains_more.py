@@ -10,7 +10,8 @@ from support.made_up_claims import body, decided, evidence
 
 from reweigh import stats
 from reweigh.scorecard.claim_tests import DIFFERENCES, compared
-from reweigh.scorecard.simulations import simulate_excess
+from reweigh.scorecard.error_rates import excess_rates
+from reweigh.scorecard.simulations import simulate_excess, simulate_quartiles
 
 PAIRS = [["hard", "hard_removed"], ["random", "random_removed"]]
 CLAIM = {"test": "gains_more", "pairs": PAIRS}
@@ -131,7 +132,6 @@ def test_it_takes_two_pairs_of_four_methods(pairs):
 @pytest.mark.parametrize("n", [3, 10])
 def test_simulated_runs_are_decided_as_often_as_the_integral_says(n):
     """Independent runs of sd s: the four-way difference has 2 s. What the four of a seed share goes away."""
-    from reweigh.scorecard.error_rates import excess_rates
 
     for gain, shared in ((0.0, 0.0), (0.02, 0.0), (0.02, 0.9)):
         found = simulate_excess(n, gain, 0.005, shared, draws=3000)
@@ -145,3 +145,8 @@ def test_the_words_of_the_simulation_are_those_of_the_rule():
     assert set(simulate_excess(5, 0.0, 0.01, 0.0, draws=500)) <= {"holds", "fails", "inconclusive"}
     sides = stats.claim_p([stats.above([1.0, 1.1, 0.9], 0.0)])
     assert stats.claim_verdict(*sides, stats.two_sided(*sides)) == "holds"
+
+
+def test_quartiles_of_rounds_are_no_interval_of_95_percent():
+    """Of five rounds they are the second and the fourth: the median is between unless four or five lie on a side."""
+    assert simulate_quartiles(5) == pytest.approx(1 - 2 * scipy_stats.binom.cdf(1, 5, 0.5), abs=0.01)

@@ -28,7 +28,13 @@ from reweigh.scorecard.order_rates import (
 )
 from reweigh.scorecard.rates import DRAWS, Case, Rates, exact, expect, shares, verdicts_on
 from reweigh.scorecard.readme import put
-from reweigh.scorecard.simulations import TOGETHER, simulate_averages, simulate_spreads, simulate_ties
+from reweigh.scorecard.simulations import (
+    TOGETHER,
+    simulate_averages,
+    simulate_quartiles,
+    simulate_spreads,
+    simulate_ties,
+)
 from reweigh.scorecard.text import table
 from reweigh.streams import rng
 
@@ -257,6 +263,9 @@ def _others() -> str:
         "the same; a perfect replication: `replicated` (simulated)": [rates["replicated"] for rates, _ in collapses],
         "two such methods without a difference, `greater`: decided (simulated)": [claim for _, claim in collapses],
     }
+    rows["n rounds of the bench: the true median is between their quartiles (simulated)"] = [
+        simulate_quartiles(n) for n in SEEDS
+    ]
     body = [[text, *map(_percent, rates)] for text, rates in (rows | _excesses() | _orders()).items()]
     return table(["what is true, and what is said", *HEADS], body)
 

@@ -52,6 +52,12 @@ def simulate_excess(n: int, gain: float, sd: float, shared: float, draws: int = 
     return found
 
 
+def simulate_quartiles(n: int, draws: int = DRAWS) -> float:
+    """How often the quartiles of n rounds of the bench have the true median between them; rounds are independent."""
+    low, high = np.quantile(rng(0, "quartiles", n).standard_normal((draws, n)), [0.25, 0.75], axis=1)
+    return float(((low < 0) & (high > 0)).mean())
+
+
 def simulate_ties(n: int, sd: float, tests: int = 1, floor: bool = True, draws: int = DRAWS) -> float:
     """How often `greater` decides without a difference where both sides are known in whole steps and scatter by `sd`.
 
