@@ -125,7 +125,10 @@ def test_camelyons_runner_up(twelve, said):
 def test_equal_numbers(twelve, said):
     first, second = twelve.loc[("Table5", "Aircraft")], twelve.loc[("Table5", "Stanford Cars")]
     assert [name for name in first.index if first[name] == second[name]] == ["FSR", "MWN"]
-    assert all(f"{first[name]:.2f} and {first[name]:.2f}" in said["same-digits-for-aircraft-and-cars"] for name in ("FSR", "MWN"))
+    assert all(
+        f"{first[name]:.2f} and {first[name]:.2f}" in said["same-digits-for-aircraft-and-cars"]
+        for name in ("FSR", "MWN")
+    )
     assert f"{first['ERM']} and {second['ERM']}" in said["same-digits-for-aircraft-and-cars"]
     assert f"{first['ERM']} and {second['ERM']}" in said["resnet32-on-large-images"]
     cifar = twelve.loc[("Table5", "CIFAR-100")]
@@ -169,7 +172,10 @@ def test_p_values_of_table_2(printed, said):
     three, five = welch(means, sds, 3), welch(means, sds, 5)
     assert (sum(p < 0.05 for p in three), sum(p < 0.05 for p in five)) == (1, 4)
     text = said["significantly-at-all-skews"]
-    assert f"with three runs: {', '.join(f'{p:.3f}' for p in three)}; with five: {', '.join(f'{p:.3f}' for p in five)}" in text
+    assert (
+        f"with three runs: {', '.join(f'{p:.3f}' for p in three)}; with five: {', '.join(f'{p:.3f}' for p in five)}"
+        in text
+    )
     accuracies = printed[printed["metric"] == "top1_acc_pct"]
     assert f"{accuracies['std'].notna().sum()} of {len(accuracies)} accuracies" in said["unstated-ingredients"]
 
@@ -180,7 +186,9 @@ def test_what_clothing_says_of_lrw_hard(printed, said):
     erm, relative = row["LRWOpt"] - 4.2, row["LRWOpt"] / 1.042
     hard, hard_relative = 1.013 * erm, 1.013 * relative
     assert hard < others.min() and row["LRWOpt"] - hard > 3 and (others > hard_relative).sum() == 4
-    assert f"ERM 73.97 - 4.2 = {erm:.2f}, Hard {hard:.2f}; relative: ERM {relative:.2f}, Hard {hard_relative:.2f}" in text
+    assert (
+        f"ERM 73.97 - 4.2 = {erm:.2f}, Hard {hard:.2f}; relative: ERM {relative:.2f}, Hard {hard_relative:.2f}" in text
+    )
     assert f"baselines {others.min()} to {others.max()}" in text
     quoted = printed[(printed["table_or_figure"] == "text") & (printed["dataset"] == "Clothing-1M")]
     assert {4.2, 1.3} <= set(quoted["mean"])
@@ -228,7 +236,10 @@ def test_the_other_numbers_of_the_text_follow_from_the_tables(printed, key):
 def test_classes_without_a_validation_image(said):
     sizes, text = imbalance.long_tail_sizes(500, 200, 100), said["classes-without-a-validation-image"]
     small = [size for size in sizes if size // 10 == 0]
-    assert f"{len(small)} of 100 classes have fewer than 10 images, the smallest {min(sizes)}; {sum(sizes):,} images" in text
+    assert (
+        f"{len(small)} of 100 classes have fewer than 10 images, the smallest {min(sizes)}; {sum(sizes):,} images"
+        in text
+    )
 
 
 def test_steps_of_an_epoch(said):
