@@ -174,6 +174,18 @@ def test_only_the_threshold_makes_variant_2(config):
     assert {name for name in one if one[name] != other[name]} <= {"threshold", "fill"} and other["threshold"] == 0.2
 
 
+def test_the_variants_on_mnist_start_from_the_run_of_the_ordering(config):
+    one, other = (spec(config, f"{name}/clean/lrwopt") for name in ("mnist-ordering", "mnist-choices"))
+    assert {key for key in one if one[key] != other[key]} == {"experiment"}
+    for name, experiment in config.paper("molere").experiments.items():
+        for method in experiment.methods if name.startswith("mnist-") else ():
+            options = spec(config, f"{name}/clean/{method}")["method_options"]
+            if "warm_epochs" in options:  # a quarter of the epochs, and the rate falls after half of them
+                epochs = one["training"]["epochs"]
+                assert options["warm_epochs"] == epochs // 4, method
+                assert options["joint_schedule"]["milestones"] == [epochs // 2 - epochs // 4], method
+
+
 @pytest.mark.parametrize(
     ("cell", "skew", "pool"),
     [
