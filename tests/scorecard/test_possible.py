@@ -43,6 +43,8 @@ RANGES = {
     "varies_less": ANY,
     "reaches": (-0.15, 0.85),
     "tracks_test": WHOLE,
+    "logs_more": ANY,
+    "stays_above": ANY,
 }
 SETTINGS = ("rho0.1", "rho0.05", "rho0.02", "rho0.005")
 
@@ -61,6 +63,8 @@ def evidence(config: Any, test: str, rows: list[dict[str, Any]], classes: int = 
         "varies_less": {"trace": "class_weights"},
         "reaches": {"part": "train", "level": 0.85, "margin": 0.01, "worse": []},
         "tracks_test": {"part": "validation", "worse": []},
+        "logs_more": {"trace": "class_weights"},
+        "stays_above": {"trace": "class_weights", "worse": []},
     }
     stated = {"id": "made-up", "text": "", "source": "ours", "experiment": "mnist-4v9", "rule": "", "test": test,
               "better": "tdr", "worse": ["er"]}  # fmt: skip

@@ -30,8 +30,8 @@ class OrderArithmetic:
         self.t_test, self.degenerate = t_test, degenerate
 
     def of(self) -> dict[str, Callable[[Claim, list[str], Folder], list[Side]]]:
-        names = ("ordered", "follows_frequency", "dominates", "varies_less", "reaches", "tracks_test")
-        return {name: getattr(self, name) for name in (*names, "within", "explained_by")}
+        names = ("ordered", "follows_frequency", "dominates", "varies_less", "reaches", "tracks_test", "logs_more")
+        return {name: getattr(self, name) for name in (*names, "stays_above", "within", "explained_by")}
 
     # --- orders ---
 
@@ -146,6 +146,32 @@ class OrderArithmetic:
                 side |= {name: math.exp(side[name]) for name in ("effect", "low", "high")}
                 side["statistic"] = -side["statistic"]  # of the opposite test
                 sides.append(self.degenerate(side, *names))
+        return sides
+
+    def logs_more(self, claim: Claim, settings: list[str], folder: Folder) -> list[Side]:
+        if not claim.get("worse"):
+            return self._alone(claim, settings, folder, np.mean)
+        sides = []
+        for setting in settings:
+            for rival in claim["worse"]:
+                names = [(*folder, setting, name) for name in (claim["better"], rival)]
+                ours, theirs = ({body["spec"]["seed"]: rows.mean() for body, rows in self._logged(claim["trace"], *one)}
+                                for one in names)  # fmt: skip
+                gains = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+                step = SINGLE * max(map(abs, (*ours.values(), *theirs.values())))
+                sides.append(self.degenerate(self.t_test(gains, claim.get("margin", 0.0), step=step), *names))
+        return sides
+
+    def stays_above(self, claim: Claim, settings: list[str], folder: Folder) -> list[Side]:
+        return self._alone(claim, settings, folder, np.min)
+
+    def _alone(self, claim: Claim, settings: list[str], folder: Folder, reduce: Callable[..., float]) -> list[Side]:
+        sides = []
+        for setting in settings:
+            name = (*folder, setting, claim["better"])
+            values = [reduce(rows) for _, rows in self._logged(claim["trace"], *name)]
+            step = SINGLE * max(map(abs, values))
+            sides.append(self.degenerate(self.t_test(values, claim.get("margin", 0.0), step=step), name))
         return sides
 
     def reaches(self, claim: Claim, settings: list[str], folder: Folder) -> list[Side]:

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 from reweigh.config import effects, inputs, references, sizes
@@ -75,12 +76,16 @@ def _readers() -> dict[str, dict[str, bool]]:
     return {name.replace("_", "-"): options for name, options in modules("data/readers", "read").items()}
 
 
-def _check_modules(spec: dict[str, Any], where: str) -> None:
-    """Model and data set must have their modules, which must take the options given to them."""
-    for what, name, options, known in (
-        ("model", spec["model"]["name"], spec["model"]["options"], modules("models", "build")),
-        ("data set", spec["data"]["dataset"], spec["data"]["options"], _readers()),
+def _check_modules(spec: dict[str, Any], where: str, absent: Sequence[str] = ()) -> None:
+    """Model and data set must have their modules, which must take the options given to them; `absent` ones must not."""
+    for key, what, name, options, known in (
+        ("model", "model", spec["model"]["name"], spec["model"]["options"], modules("models", "build")),
+        ("dataset", "data set", spec["data"]["dataset"], spec["data"]["options"], _readers()),
     ):
+        if key in absent:
+            if name in known:
+                raise ConfigError(f"{where}: absent names {key}, but {what} {name} is here; take it out")
+            continue
         takes = lookup(what, name, known, where)
         for option in options:
             lookup(f"option of {what} {name}", option, takes, where)
@@ -111,6 +116,8 @@ def _check_experiment(where: str, paper: Paper, experiment: Experiment) -> None:
             raise ConfigError(f"{where}.placeholders.{method}: has no reason; say what is not as in the paper")
     if experiment.status == "not run" and not experiment.reason:
         raise ConfigError(f"{where}: says 'not run'; give its reason")
+    if experiment.absent and experiment.status != "not run":
+        raise ConfigError(f"{where}: lacks its {experiment.absent[0]} (absent); say 'status: not run', with the reason")
 
 
 def _check_artifact(where: str, paper: Paper, artifact: Artifact) -> None:
@@ -155,20 +162,21 @@ def _check_specs(config: Config, paper: str) -> None:
                 methods = experiment.with_extensions if scale == "paper" else config.methods_of(scale, paper, name)
                 specs = [config.resolve(f"{scale}/{paper}/{name}/{setting}/{method}/seed0") for method in methods]
                 for spec in specs:
-                    _check_modules(spec, where)
+                    _check_modules(spec, where, experiment.absent)
                 inputs.check(specs[0]["data"], where)  # data are those of all methods
                 sizes.check(specs[0]["data"], where)
                 for spec in specs:
                     if spec["method"] not in experiment.placeholders:
-                        _check_run(spec, f"{where}, method {spec['method']}")
+                        batch_norm = "model" not in experiment.absent and has_batch_norm(spec["model"]["name"])
+                        _check_run(spec, batch_norm, f"{where}, method {spec['method']}")
 
 
-def _check_run(spec: dict[str, Any], where: str) -> None:
+def _check_run(spec: dict[str, Any], batch_norm: bool, where: str) -> None:
     """What a run would come upon as it begins, or would never come to."""
     inputs.check_learned(spec["data"], spec["method_options"], where)
     _check_parts(spec, where)
     effects.check_ends(spec, where)
-    sizes.check_batches(spec, has_batch_norm(spec["model"]["name"]), where)
+    sizes.check_batches(spec, batch_norm, where)
 
 
 def _check_parts(spec: dict[str, Any], where: str) -> None:

@@ -8,6 +8,35 @@ from reweigh.config.specs import Frozen, Name
 
 Pair = Annotated[list[Name], Field(min_length=2, max_length=2)]
 ON_PARTS = ("reaches", "tracks_test")  # tests of the curves of parts
+OF_TRACES = ("varies_less", "follows_frequency", "logs_more", "stays_above")  # tests of what runs logged
+
+
+class InPrint(Frozen):
+    """What a paper's own tables say of a claim that no run decides: in which rows an order is strict, or ranks.
+
+    Methods are named as the file of published numbers names them. `order` goes from the worst to the best. `ranks` are
+    those of each row, 1 the best, among all of its methods but those of `without`; `against` is whom they are held to.
+    """
+
+    tables: Annotated[list[str], Field(min_length=1)]
+    order: list[str] = []
+    ranks: list[str] = []
+    without: list[str] = []
+    against: str | None = None
+
+    @model_validator(mode="after")
+    def _asks_one_thing(self) -> "InPrint":
+        if bool(self.order) == bool(self.ranks) or len(self.order) == 1:
+            raise ValueError("in_print has either order, of two methods or more, or ranks")
+        if self.order and (self.without or self.against):
+            raise ValueError("in_print.without and in_print.against go with ranks")
+        return self
+
+    @property
+    def methods(self) -> list[str]:
+        """Every method that it names, once."""
+        named = [*self.order, *self.ranks, *self.without, *([self.against] if self.against else [])]
+        return list(dict.fromkeys(named))
 
 
 class InPrint(Frozen):
@@ -74,6 +103,8 @@ class Claim(Frozen):
         "reaches",
         "tracks_test",
         "follows_frequency",
+        "logs_more",
+        "stays_above",
         "not_by_runs",
     ]
     experiment: Name
@@ -122,11 +153,11 @@ class Claim(Frozen):
             raise ValueError("ordered takes better and two of worse at least, or the settings of better alone")
         if (self.second_metric is not None) != (self.test == "dominates"):
             raise ValueError("dominates, and no other test, needs second_metric: what metric is traded for")
-        if (self.trace is not None) != (self.test in ("varies_less", "follows_frequency")):
+        if (self.trace is not None) != (self.test in OF_TRACES):
             raise ValueError("a test of what runs logged, and no other, needs trace: the name that it was logged by")
         if (self.part is not None) != (self.test in ON_PARTS) or (self.stage and not self.part):
             raise ValueError("reaches and tracks_test, and no other test, need part: of a curve; and may have stage")
-        if self.part and (self.worse or self.pairs):
+        if (self.part or self.test == "stays_above") and (self.worse or self.pairs):
             raise ValueError(f"{self.test} speaks of better alone; leave worse and pairs out")
         if self.test == "tracks_test" and (self.part != "validation" or self.margin < 0):
             raise ValueError("tracks_test needs part: validation, and a margin of 0 or more")

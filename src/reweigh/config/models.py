@@ -142,7 +142,8 @@ class Experiment(Patch):
     """One protocol of a paper. It exists at scale `paper` and at each scale that `scales` describes.
 
     `placeholders` are methods of it that would not do what the paper does, each with the reason: they stand in its
-    tables and belong to published numbers, and nothing trains them.
+    tables and belong to published numbers, and nothing trains them. `absent` says what one that is not run would need
+    and is not here: a reader of its data set, a module of its model.
     """
 
     title: str
@@ -150,6 +151,7 @@ class Experiment(Patch):
     status: Status = "ready"
     reason: str | None = None
     extension: str | None = None
+    absent: list[Literal["dataset", "model"]] = []
     settings: dict[Name, Setting]
     methods: list[Name]
     by_method: dict[Name, MethodPatch] = {}

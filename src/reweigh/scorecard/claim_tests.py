@@ -16,7 +16,7 @@ from reweigh.analysis.learned import shares
 from reweigh.analysis.resolution import FLOAT32, ratio_resolution
 from reweigh.analysis.tables import class_weights, inverse_frequency_correlation, majority_and_minority_weights
 from reweigh.config.grid import Config
-from reweigh.scorecard import curve_tests, feature_tests, order_tests, trade_off_tests
+from reweigh.scorecard import curve_tests, feature_tests, order_tests, trace_tests, trade_off_tests
 from reweigh.scorecard.evidence import Evidence, cost_pairs
 from reweigh.scorecard.possible import cut, possible
 from reweigh.stats import Comparison
@@ -189,6 +189,7 @@ DIFFERENCES = (
     "explained_by",
     *curve_tests.DIFFERENCES,
     *feature_tests.DIFFERENCES,
+    *trace_tests.DIFFERENCES,
     *trade_off_tests.DIFFERENCES,
 )
 COSTS = ("costs_more", "costs_at_most", "reaches_in_less_time")
@@ -208,6 +209,7 @@ TESTS: dict[str, Test] = {
     **curve_tests.TESTS,
     **feature_tests.TESTS,
     **order_tests.TESTS,
+    **trace_tests.TESTS,
     **trade_off_tests.TESTS,
 }
 

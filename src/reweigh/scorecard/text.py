@@ -60,6 +60,8 @@ TEST_NAMES = {
     "reaches": "one-sample t test of distances from the level",
     "tracks_test": "one-sample t test of differences of distances from the test set",
     "follows_frequency": "one-sample t tests of correlations, either way",
+    "logs_more": "t test of what is logged, of paired differences where rivals are named",
+    "stays_above": "one-sample t test of what is logged at the least",
     "not_by_runs": "none: no run decides it",
 }
 

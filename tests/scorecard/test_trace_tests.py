@@ -1,0 +1,83 @@
+"""Claims about how much runs logged of something, on made-up traces."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from scipy import stats as scipy_stats
+from support.made_up_claims import body, decided, evidence
+
+from reweigh.config.claim import Claim
+from reweigh.scorecard import trace_tests
+
+MORE = {"test": "logs_more", "better": "a", "worse": ["b"], "trace": "test_margins"}
+ABOVE = {"test": "stays_above", "better": "a", "trace": "share_hard", "margin": 0.1}
+LOST = "predicts one class"
+
+
+def logging(monkeypatch, arrays, claim, lost=None, diverged=()):
+    """`arrays`: of each method, those of its seeds; None logged nothing. Everything at one setting."""
+    keys = [("s", method, seed) for method in arrays for seed in range(len(arrays[method]))]
+    bodies = {
+        key: body(run="/".join(map(str, key)), status="diverged" if key in diverged else "finished") for key in keys
+    }
+
+    def logged(of, *names, root):
+        assert names == (claim["trace"],)
+        _, method, seed = of["run"].split("/")
+        known = arrays[method][int(seed)]
+        return None if known is None else [np.array(known)]
+
+    monkeypatch.setattr(trace_tests, "logged", logged)
+    scored = {key: None if key in diverged else 0.5 for key in keys}
+    return decided(
+        evidence(claim, bodies, lost={key: LOST if key[1] == lost else "" for key in keys}, test_accuracy=scored)
+    )
+
+
+def test_means_are_compared_seed_by_seed(monkeypatch):
+    wide, narrow = [[0.5, 0.9], [0.6, 0.8], [0.7, 0.9]], [[0.4, 0.6], [0.5, 0.6], [0.5, 0.9]]
+    gains = [np.mean(one) - np.mean(other) for one, other in zip(wide, narrow, strict=True)]
+    verdict, (place,) = logging(monkeypatch, {"a": wide, "b": narrow}, MORE)
+    assert place.effect == pytest.approx(np.mean(gains)) and place.n == 3 and verdict == "holds"
+    assert place.p_for == pytest.approx(scipy_stats.ttest_1samp(gains, 0, alternative="greater").pvalue)
+    assert logging(monkeypatch, {"a": narrow, "b": wide}, MORE)[0] == "fails"
+    assert logging(monkeypatch, {"a": wide, "b": narrow}, MORE | {"margin": 0.5})[0] == "fails"
+    assert logging(monkeypatch, {"a": wide, "b": narrow}, MORE, lost="b")[0] == "degenerate"
+
+
+def test_alone_the_mean_is_held_against_the_margin(monkeypatch):
+    claim = MORE | {"worse": [], "margin": 0.01, "trace": "weight_sd"}
+    moved, still = [[0.0, 0.1], [0.02, 0.1], [0.01, 0.1]], [[0.0, 0.001]] * 3
+    verdict, (place,) = logging(monkeypatch, {"a": moved}, claim)
+    assert place.effect == pytest.approx(np.mean(moved)) and verdict == "holds"
+    assert logging(monkeypatch, {"a": still}, claim)[0] == "fails"
+
+
+def test_always_is_by_the_least_of_each_run(monkeypatch):
+    always = [[0.3, 0.15], [0.2, 0.14], [0.5, 0.16]]
+    verdict, (place,) = logging(monkeypatch, {"a": always}, ABOVE)
+    assert place.effect == pytest.approx(0.15) and place.n == 3 and verdict == "holds"
+    mostly = [[0.3, 0.3, 0.02], [0.3, 0.3, 0.01], [0.3, 0.3, 0.03]]  # 0.2 on average
+    assert logging(monkeypatch, {"a": mostly}, ABOVE)[0] == "fails"
+    assert logging(monkeypatch, {"a": mostly}, ABOVE | {"test": "logs_more"})[0] == "holds"
+
+
+def test_what_logged_nothing_or_diverged_does_not_count(monkeypatch):
+    arrays = {"a": [[0.5], None, [0.6], [0.7], []], "b": [[0.1], [0.1], [0.1], [0.1], [0.1]]}
+    _, (place,) = logging(monkeypatch, arrays, MORE, diverged=[("s", "b", 3)])
+    assert place.n == 2 and place.effect == pytest.approx(0.45)
+    _, (place,) = logging(monkeypatch, {"a": [None] * 3}, ABOVE)
+    assert (place.n, place.p_for) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("claim", "says"),
+    [
+        (MORE | {"trace": None}, "needs trace"),
+        (ABOVE | {"trace": None}, "needs trace"),
+        (ABOVE | {"worse": ["b"]}, "stays_above speaks of better alone"),
+    ],
+)
+def test_a_claim_that_asks_for_what_there_is_not_is_refused(claim, says):
+    with pytest.raises(ValidationError, match=says):
+        Claim(id="a", text="a", source="ours", experiment="e", rule="r", **claim)
