@@ -1,7 +1,7 @@
 """Tables as figures: ours above the published number in every cell."""
 
 import textwrap
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -112,12 +112,16 @@ def by_place(
 def as_figure(
     material: Material,
     rows: pd.DataFrame,
-    grid: Grid,
+    grid: Grid | Sequence[Grid],
     write: Write,
     notes: list[str] | None = None,
     gap: str = "no such cell, here or in the paper",
 ) -> Figure:
-    """The grid as a figure, with what must be known of its cells below it; `gap`: what a dash stands for."""
+    """The grid as a figure, or several below one another, with what must be known of their cells at the foot.
+
+    `gap`: what a dash stands for.
+    """
+    grids = [grid] if isinstance(grid, Grid) else list(grid)
     cut = material.scale != "paper"
     grey = f"grey: the paper's numbers{'' if write is _fraction else ', all in %'}"
     shows = seeds_text(rows, _legend(rows, f"orange: ours at scale {material.scale}, not to be compared" * cut), grey)
@@ -127,13 +131,15 @@ def as_figure(
         shows += ". One seed has no interval"
     if not rows["compared"].all():
         shows += ". Without grey: not in the paper"
-    dashes = any(cell.get("words") == (NONE, "") for cell in grid.cells.values())
-    if dashes or len(grid.cells) < len(grid.sides) * len(grid.columns):
+    dashes = any(cell.get("words") == (NONE, "") for one in grids for cell in one.cells.values())
+    if dashes or any(len(one.cells) < len(one.sides) * len(one.columns) for one in grids):
         shows += f". {NONE}: {gap}"
     notes = [*missing_notes(material, rows, gaps=False), *(notes or []), *_excluded(material, rows, write)]
     picture = sheet()
-    head = _typeset(picture.subplots(), grid, write, WARNING if cut else INK)
-    finish(picture, material, shows, notes, panels=0.1 + HEIGHT * (len(grid.sides) + head))
+    drawn = picture.subplots(len(grids), 1, squeeze=False, height_ratios=[len(one.sides) + 1.4 for one in grids])[:, 0]
+    heads = [_typeset(axes, one, write, WARNING if cut else INK) for axes, one in zip(drawn, grids, strict=True)]
+    height = sum(len(one.sides) for one in grids) + sum(heads)
+    finish(picture, material, shows, notes, panels=0.1 * len(grids) + HEIGHT * height)
     return Figure(picture, rows)
 
 

@@ -1,0 +1,1 @@
+"""Kinds of figures that only MOLERE has."""

@@ -1,0 +1,27 @@
+"""Colours of MOLERE's figures: the four ways to validate keep theirs in all of them. Okabe and Ito's, or as far apart."""
+
+from collections.abc import Sequence
+
+from reweigh.plots.style import MUTED
+
+OF_METHOD = {
+    "lrw_easy": "#56B4E9",
+    "lrw_random": "#009E73",
+    "lrw_hard": "#D55E00",
+    "lrwopt": "#5E3C99",
+    "erm": MUTED,
+}
+OTHERS = ("#0072B2", "#E69F00", "#CC79A7", "#8C510A", "#F0E442", "#B2182B", "#1B9E9E", "#222222", "#A6A6A6")
+
+
+def colours(methods: Sequence[str]) -> dict[str, str]:
+    """A colour for each method: its own, or one of those that are left.
+
+    >>> colours(["mwn", "lrw_hard"])
+    {'mwn': '#0072B2', 'lrw_hard': '#D55E00'}
+    """
+    others = [method for method in methods if method not in OF_METHOD]
+    return {
+        method: OF_METHOD[method] if method in OF_METHOD else OTHERS[others.index(method) % len(OTHERS)]
+        for method in methods
+    }
