@@ -1,4 +1,4 @@
-"""How a method compares with another on the same seeds: relative gains, ratios of seconds, differences of differences."""
+"""How a method compares with another on the same seeds: relative gains, ratios of seconds, differences of two gains."""
 
 import re
 from collections.abc import Mapping
@@ -67,9 +67,11 @@ def seconds_of(body: Mapping[str, Any]) -> float | None:
 
 
 def times_row(pairs: pd.DataFrame, records: Mapping[str, Mapping[str, Any]]) -> Row:
-    """The mean over pairs of runs (columns run and run_plain, digest and digest_plain) of the ratio of their seconds."""
+    """The mean over pairs of runs (columns run and run_plain, digest and digest_plain) of their seconds' ratio."""
     times = [
-        None if (mine := seconds_of(records[ours])) is None or not (plain := seconds_of(records[theirs])) else mine / plain
+        None
+        if (mine := seconds_of(records[ours])) is None or not (plain := seconds_of(records[theirs]))
+        else mine / plain
         for ours, theirs in zip(pairs["run"], pairs["run_plain"], strict=True)
     ]
     known = pairs.assign(value=pd.Series(times, pairs.index, dtype=float)).dropna(subset="value")

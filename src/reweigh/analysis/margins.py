@@ -1,8 +1,8 @@
 """Margins of the test examples of a run, p_y − max_{j≠y} p_j, against those of another run on the same examples.
 
-Where examples are put into buckets by the margin that one run gives them, another run of the very same method lies above
-it in the low buckets and below it in the high ones, as margins regress to their mean. So a line of plain training against
-plain training with another seed belongs beside every such plot, or buckets by a run that is neither of the two.
+Where examples are put into buckets by the margin that one run gives them, another run of the very same method lies
+above it in the low buckets and below it in the high ones, as margins regress to their mean. So a line of plain training
+against plain training with another seed belongs beside every such plot, or buckets by a run that is neither of the two.
 """
 
 import functools

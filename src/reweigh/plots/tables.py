@@ -236,7 +236,8 @@ def _cell(axes: Axes, x: float, line: float, cell: Record | None, write: Write, 
     paper = "not reported" if cell["listed"] else "not in the paper"
     if pd.notna(cell["published"]):
         paper = write(cell["published"], cell["published_sd"]) + (f" {DAGGER}" if cell["excluded"] else "")
-    axes.text(x, line + 0.71, paper, ha="center", va="center", fontsize=6.5, color=MUTED)
+    alone = not ours.strip()  # nothing stands above it
+    axes.text(x, line + (0.5 if alone else 0.71), paper, ha="center", va="center", fontsize=6.5, color=MUTED)
 
 
 def writer(percent: bool) -> Write:

@@ -16,23 +16,22 @@ from reweigh.plots.tables import Grid, as_figure, by_place, method_title, writer
 
 
 def rows(material: Material, blocks: Sequence[Sequence[str]], metric: str = "test_accuracy") -> pd.DataFrame:
-    """One line a cell of the methods of `blocks`, as in `tables`; cells that neither we nor the paper have are left out."""
+    """One line a cell of the methods of `blocks`, as in `tables`; others are left out."""
     lines = tables.rows(material, metric)
     shown = [method for block in blocks for method in block]
     return lines[lines["method"].isin(shown)].reset_index(drop=True)
 
 
 @styled
-def draw(
-    material: Material, rows: pd.DataFrame, blocks: Sequence[Sequence[str]], percent: bool = False
-) -> Figure:
-    """Lines: data sets; columns: the methods of each block. A data set that was not run has the paper's numbers alone."""
+def draw(material: Material, rows: pd.DataFrame, blocks: Sequence[Sequence[str]], percent: bool = False) -> Figure:
+    """Lines: data sets; columns: the methods of a block. A data set that was not run has the paper's numbers alone."""
     lines = rows.to_dict("records")
     run = {(line["experiment"], line["setting"]) for line in lines if line["n"] or line["status"] != "not run"}
-    places = [place for place in _places(lines) if place in run or _printed(lines, place) or _ready(material, place)]
+    places = [place for place in _places(lines) if place in run or _printed(lines, place) or _of_paper(material, place)]
     cells = [_cell(line, run) for line in lines if (line["experiment"], line["setting"]) in places]
     grids = [_grid(material, cells, places, block) for block in blocks if any(one["method"] in block for one in cells)]
-    return as_figure(material, pd.DataFrame(cells), grids, writer(percent), _notes(material))
+    left_out = [place for place in _places(lines) if place not in places]
+    return as_figure(material, pd.DataFrame(cells), grids, writer(percent), notes_of(material, left_out))
 
 
 def _places(lines: Sequence[Mapping[Hashable, Any]]) -> list[tuple[str, str]]:
@@ -43,15 +42,17 @@ def _printed(lines: Sequence[Mapping[Hashable, Any]], place: tuple[str, str]) ->
     return any(line["listed"] for line in lines if (line["experiment"], line["setting"]) == place)
 
 
-def _ready(material: Material, place: tuple[str, str]) -> bool:
-    return material.experiment(place[0]).status == "ready"
+def _of_paper(material: Material, place: tuple[str, str]) -> bool:
+    one = material.experiment(place[0])
+    return one.status == "ready" and not one.extension
 
 
 def _cell(line: Mapping[Hashable, Any], run: set[tuple[str, str]]) -> dict[Hashable, Any]:
     """A line as a cell; where nothing of its data set was run, the data set's name says so, and the cell does not."""
     if (line["experiment"], line["setting"]) in run:
         return dict(line)
-    return {**line, "words": ("\u00a0", "") if line["compared"] else (tables.NONE, "")}
+    blank = ("\u00a0", "") if line["listed"] else (tables.NONE, "")
+    return {**line, "words": blank, "compared": line["listed"]}
 
 
 def _grid(
@@ -64,13 +65,16 @@ def _grid(
     columns = [method for method in block if any(cell["method"] == method for cell in mine)]
     return Grid(
         left=[(0.0, "data set")],
-        sides=[(_side(material, mine, place),) for place in places],
+        sides=[(side_of(material, mine, place),) for place in places],
         columns=[method_title(material, method) for method in columns],
-        cells=by_place(mine, list(places), columns, lambda cell: ((cell["experiment"], cell["setting"]), cell["method"])),
+        cells=by_place(
+            mine, list(places), columns, lambda cell: ((cell["experiment"], cell["setting"]), cell["method"])
+        ),
     )
 
 
-def _side(material: Material, cells: Sequence[Mapping[Hashable, Any]], place: tuple[str, str]) -> str:
+def side_of(material: Material, cells: Sequence[Mapping[Hashable, Any]], place: tuple[str, str]) -> str:
+    """What stands beside a line: data set and setting, and whether it was not run, or is ours."""
     one = material.experiment(place[0])
     title = data_title(one.dataset) if one.status == "ready" and one.extension else one.title
     where = f", {material.label(*place)}" if len(one.settings) > 1 else ""
@@ -78,8 +82,8 @@ def _side(material: Material, cells: Sequence[Mapping[Hashable, Any]], place: tu
     return f"{title}{where}\n(not run)" if closed else f"{title}{where}\n(ours)" if one.extension else f"{title}{where}"
 
 
-def _notes(material: Material) -> list[str]:
-    """Why data sets are not run, those of one reason together; and what a surrogate is."""
+def notes_of(material: Material, left_out: Sequence[tuple[str, str]]) -> list[str]:
+    """Why data sets are not run, those of one reason together; what is left out; and what a stand-in is."""
     reasons: dict[str, list[str]] = {}
     for name in material.experiments:
         one = material.experiment(name)
@@ -88,4 +92,7 @@ def _notes(material: Material) -> list[str]:
     notes = [f"{'; '.join(titles)}: not run. {reason}" for reason, titles in reasons.items()]
     if any(material.experiment(name).extension for name in material.experiments):
         notes.insert(0, "Ours: a stand-in, which decides a claim and never one of the paper's numbers")
-    return notes
+    names = [
+        f"{data_title(material.experiment(one).dataset)}, {material.label(one, setting)}" for one, setting in left_out
+    ]
+    return [*notes, f"Ours, not run: {'; '.join(names)}"] if names else notes

@@ -148,8 +148,13 @@ def _panel(
         place = places[line["group"], line["label"]]
         if not line["n"]:
             why = line["status"] if known else ""
-            style: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "ha": "center", "fontsize": 5.5}
-            axes.annotate(why, (0.5, place), color=MUTED, style="italic", **style)
+            style: dict[str, Any] = {
+                "xycoords": ("axes fraction", "data"),
+                "va": "center",
+                "ha": "center",
+                "fontsize": 5.5,
+            }
+            axes.annotate(why, (0.84, place), color=MUTED, style="italic", **style)
             continue
         _dot(axes, line, place, COLOURS[groups.index(line["group"]) % len(COLOURS)], (low, high))
     axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
@@ -192,8 +197,8 @@ def shows(rows: pd.DataFrame) -> str:
     if known.empty:
         return "Nothing of ours was run"
     return (
-        f"Differences in test accuracy after the last epoch, in points, seed by seed; mean over {count_text(known)}, bars: "
-        "95 % interval (Student t), hollow: one seed, no interval. Each panel has its own scale; arrows: beyond it"
+        f"Differences in test accuracy after the last epoch, in points, seed by seed; mean over {count_text(known)}, "
+        "bars: 95 % interval (Student t), hollow: one seed, no interval. Each panel has its own scale; arrows: beyond it"
     )
 
 

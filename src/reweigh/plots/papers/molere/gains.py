@@ -1,7 +1,7 @@
 """MOLERE's Figures 1 and 2: what methods gain over ERM, in per cent of its accuracy, data set by data set.
 
-Ours are filled, with their intervals; the paper's, two printed numbers divided, are outlined. A data set of the paper that
-was not run has its printed gains alone, and one of ours that the paper lacks ours alone.
+Ours are filled, with their intervals; the paper's, two printed numbers divided, are outlined. A data set of the paper
+that was not run has its printed gains alone, and one of ours that the paper lacks ours alone.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -23,7 +23,7 @@ from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text, missing_notes
 from reweigh.plots.panels import LETTERS
 from reweigh.plots.papers.molere.palette import colours
-from reweigh.plots.style import BAND, INK, MUTED, data_title, empty, finish, letter, sheet
+from reweigh.plots.style import BAND, INK, data_title, empty, finish, letter, sheet
 
 METRIC = "test_accuracy"
 FILLED = 0.84  # of a group's place that its bars fill
@@ -135,9 +135,10 @@ def draw(material: Material, rows: pd.DataFrame, groups: Sequence[Sequence[Any]]
         else "nothing of ours was run"
     )
     shows = f"{what}. Outlined: printed accuracy over the printed one of ERM, one number each, no interval"
-    shown = ours[ours["experiment"].isin(run["experiment"])]  # of a data set without runs the axis says so
-    finish(picture, material, shows, [*_closed(material, ours), *missing_notes(material, shown)], _legend(material, asked),
-           panels=0.5 + ROW * len(asked))  # fmt: skip
+    places = set(zip(run["experiment"], run["setting"], strict=True))
+    shown = ours[[place in places for place in zip(ours["experiment"], ours["setting"], strict=True)]]
+    notes = [*_in_text(material, rows), *_closed(material, ours), *missing_notes(material, shown)]
+    finish(picture, material, shows, notes, _legend(material, asked), panels=0.5 + ROW * len(asked))
     return Figure(picture, rows)
 
 
@@ -158,7 +159,7 @@ def _panel(axes: Axes, material: Material, rows: pd.DataFrame, group: Group) -> 
             x = number + (rank - (len(methods) - 1) / 2) * width
             _bars(axes, x, width, mine[mine["method"] == method].to_dict("records"), look[method])
     axes.axhline(0, color=INK, linewidth=0.7, zorder=3)
-    axes.set_xticks(range(len(places)), [_label(material, rows, *place) for place in places], fontsize=6.3)
+    axes.set_xticks(range(len(places)), [_label(material, rows, *place) for place in places], fontsize=6)
     axes.set_xlim(-0.5, len(places) - 0.5)
     axes.set_ylim(*_limits(rows))
     axes.tick_params(axis="x", length=0)
@@ -200,26 +201,41 @@ def _label(material: Material, rows: pd.DataFrame, experiment: str, setting: str
     where = f"\n{material.label(experiment, setting)}" if len(one.settings) > 1 else ""
     mine = rows[(rows["experiment"] == experiment) & (rows["setting"] == setting)]
     kinds = (mine["n"] > 0).any(), (mine["metric"] == PRINTED).any()
-    words = {(True, True): "ours, printed", (True, False): "ours", (False, True): "printed only"}
+    words = {(True, True): "ours, printed", (True, False): "ours", (False, True): "printed"}
     return f"{title.replace(' ', chr(10), 1) if len(title) > 12 else title}{where}\n({words.get(kinds, 'not run')})"
 
 
 def _closed(material: Material, ours: pd.DataFrame) -> list[str]:
-    """The data sets without a run of ours, by reason."""
+    """The data sets, and settings of others, without a run of ours, by reason."""
     reasons: dict[str, list[str]] = {}
-    run = set(ours[ours["n"] > 0]["experiment"])
+    run = set(zip(ours[ours["n"] > 0]["experiment"], ours[ours["n"] > 0]["setting"], strict=True))
     for experiment in material.experiments:
         one = material.experiment(experiment)
-        if experiment not in run:
-            why = "not trained yet" if one.status == "ready" else (one.reason or "not run").replace("`", "").rstrip(".")
-            reasons.setdefault(why, []).append(one.title)
+        absent = [setting for setting in material.settings(experiment) if (experiment, setting) not in run]
+        if not absent:
+            continue
+        why = (
+            material.why_not(experiment, absent[0], one.methods[0])
+            if one.status == "ready"
+            else one.reason or "not run"
+        )
+        some = f" ({', '.join(material.label(experiment, setting) for setting in absent)})"
+        whole = len(absent) == len(material.settings(experiment))
+        reasons.setdefault(why.replace("`", "").rstrip("."), []).append(one.title + ("" if whole else some))
     return [f"Not run ({why}): {'; '.join(titles)}" for why, titles in reasons.items()]
+
+
+def _in_text(material: Material, rows: pd.DataFrame) -> list[str]:
+    """Of which data sets the gains stand in the paper's text alone."""
+    places = dict.fromkeys(rows[rows["note"] == "in the text"]["experiment"])
+    titles = [material.experiment(str(name)).title for name in places]
+    return [f"Outlined, of {', '.join(titles)}: from the paper's text, where no table prints ERM"] if titles else []
 
 
 def _legend(material: Material, groups: Sequence[Group]) -> list[tuple[Any, str]]:
     look: dict[str, str] = {}
     for group in groups:
-        look = {**colours(group.methods), **look}
+        look |= colours(group.methods)
     patches: list[tuple[Any, str]] = [(Patch(color=colour), material.title(name)) for name, colour in look.items()]
     diamond: dict[str, Any] = {"marker": "D", "markersize": 4, "markerfacecolor": "white", "markeredgecolor": INK}
     return [*patches, (Patch(facecolor="white", edgecolor=INK), "printed"),

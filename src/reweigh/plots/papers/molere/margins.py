@@ -1,8 +1,8 @@
 """MOLERE's Figures 3 and 4: how the margins of test examples change from ERM to a reweighted run of the same seed.
 
 Above, a histogram of the changes; below it, their mean in each bucket of the margin under ERM. The grey line there is
-ERM with another seed against ERM: it has no method in it, only the regression of margins to their mean. Where asked for,
-a third row has the buckets of a third run, an ERM with another seed, which takes that out.
+ERM with another seed against ERM: it has no method in it, only the regression of margins to their mean. Where asked
+for, a third row has the buckets of a third run, an ERM with another seed, which takes that out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from reweigh.analysis import margins
 from reweigh.analysis.rows import Row, cell_names, mean_row
@@ -74,16 +75,16 @@ def _buckets(material: Material, place: Place, method: str, baseline: str, note:
     return _lines(material, place, method, baseline, note, margins.BUCKET, margins.bucket_rows)
 
 
-def _lines(
-    material: Material, place: Place, method: str, baseline: str, note: str, first: str, made: Any
-) -> list[Row]:
+def _lines(material: Material, place: Place, method: str, baseline: str, note: str, first: str, made: Any) -> list[Row]:
     """The lines of what `made` finds in each pair of runs: {metric: [(x, value)]}; a single one where there is none."""
     cell = (place.experiment, place.setting, method)
     base: Row = {**cell_names(material, *cell), "against": baseline, "note": note}
     compared, root = pairs_of(material, cell, baseline, note), str(material.config.root)
     if not compared:
         why = why_none(material, cell, baseline)
-        return [{**base, "metric": first, **mean_row(pd.Series(dtype=float)), "status": "not run", "note": why, "runs": ""}]
+        return [
+            {**base, "metric": first, **mean_row(pd.Series(dtype=float)), "status": "not run", "note": why, "runs": ""}
+        ]
     found: dict[tuple[str, float | None], list[float]] = {}
     for pair in compared:
         one, two, by = (margins.of_run(material.records[run], root) for run in pair)
@@ -152,11 +153,12 @@ def draw(
                 _histogram(axes, mine, colours([histogram])[histogram])
                 letter(axes, shown, _title(material, asked[number]))
             else:
-                _curves(axes, mine, methods, spreads)
+                _curves(axes, mine, methods, spreads if row == 1 else spreads[:1])
                 letter(axes, shown, "buckets of another ERM" if row == 2 else "")
     _labels(drawn, material, histogram, apart)
-    for row in drawn[1:]:
-        _same_limits(list(row), spreads)
+    for row in range(1, height):
+        names = [by_place[number][row] for number in kept]
+        _same_limits(list(drawn[row]), rows[rows["panel"].isin(names)], spreads if row == 1 else spreads[:1])
     notes = [*_spread_notes(spreads, apart), *_missing(material, rows, asked, by_place)]
     shows = _shows(material, rows, histogram)
     finish(picture, material, shows, notes, _legend(material, rows, methods, spreads), panels=0.2 + ROW * height)
@@ -180,12 +182,19 @@ def _histogram(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
     axes.set_ylim(shares["mean"].min() / 2, 4)
     reach = min(2.0, max(0.3, float(shares["x"].abs().max()) + margins.BIN))
     axes.set_xlim(-reach, reach)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     words = []
     for metric, line, name in ((margins.MEAN, "-", "mean"), (margins.MEDIAN, DASHED, "median")):
         (one,) = known[known["metric"] == metric].to_dict("records")
         axes.axvline(one["mean"], color=INK, linewidth=1.0, linestyle=line, zorder=3)
         words.append(f"{name} {_signed(one['mean'])}{_interval(one)}")
-    style: dict[str, Any] = {"transform": axes.transAxes, "fontsize": 5.8, "color": INK, "va": "top", "linespacing": 1.25}
+    style: dict[str, Any] = {
+        "transform": axes.transAxes,
+        "fontsize": 5.8,
+        "color": INK,
+        "va": "top",
+        "linespacing": 1.25,
+    }
     axes.text(0.03, 0.99, "\n".join(words), **style)
 
 
@@ -224,20 +233,28 @@ def _curves(axes: Axes, rows: pd.DataFrame, methods: Sequence[str], spreads: Seq
             bars = by[metric].reindex(at)["mean"].to_numpy(float)
             thin = spread == "sd"
             style: dict[str, Any] = {"elinewidth": 0.5 if thin else 1.4, "capsize": 1.5 if thin else 0, "capthick": 0.5}
-            axes.errorbar(x, means["mean"], yerr=bars, fmt=" ", ecolor=colour, alpha=0.6 if thin else 1, zorder=3, **style)
+            axes.errorbar(
+                x, means["mean"], yerr=bars, fmt=" ", ecolor=colour, alpha=0.6 if thin else 1, zorder=3, **style
+            )
     axes.axhline(0, color=INK, linewidth=0.6, zorder=2)
     axes.set_xlim(-1.04, 1.04)
     axes.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−.5", "0", ".5", "1"])
 
 
-def _same_limits(panels: Sequence[Axes], spreads: Sequence[str]) -> None:
-    """One vertical scale for the panels of a row; the far ends of wide intervals are left out."""
-    ends = [np.asarray(line.get_ydata(), float) for axes in panels for line in axes.lines if line.get_marker() in "os"]
-    if not ends:
+def _same_limits(panels: Sequence[Axes], rows: pd.DataFrame, spreads: Sequence[str]) -> None:
+    """One vertical scale for the panels of a row, as far as their bars go; the far ends of wide bands are left out."""
+    keys = ["panel", "method", "note", "x"]
+    known = rows[rows["n"] > 0]
+    means, bars = (
+        known[known["metric"] == metric].set_index(keys)["mean"].astype(float)
+        for metric in (margins.BUCKET, margins.SD_IN if "sd" in spreads else margins.SEM_IN)
+    )
+    bars = bars.reindex(means.index).dropna()
+    if bars.empty:
         return
-    values = np.concatenate(ends)
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    margin = (0.5 if "sd" in spreads else 0.3) * (high - low or 0.1)
+    means = means[bars.index]
+    low, high = float((means - bars).min()), float((means + bars).max())
+    margin = 0.08 * (high - low or 0.1)
     for place, axes in enumerate(panels):
         if axes.lines:
             axes.set_ylim(low - margin, high + margin)
@@ -269,8 +286,8 @@ def _shows(material: Material, rows: pd.DataFrame, histogram: str) -> str:
         return "Nothing of ours was run"
     several = "; intervals and bands: 95 % (Student t) over seeds" if (known["n"] > 1).any() else ", no interval"
     return (
-        f"Above: {material.title(histogram)} − ERM of the same seed on the same test examples, bins of {margins.BIN:g}; lines: "
-        f"mean (full) and median (dashed). Below: mean change in buckets of width {margins.WIDTH:g}. Mean over "
+        f"Above: {material.title(histogram)} − ERM of the same seed on the same test examples, bins of {margins.BIN:g}; "
+        f"lines: mean (full) and median (dashed). Below: mean change in buckets of width {margins.WIDTH:g}. Mean over "
         f"{count_text(known)}{several}"
     )
 
@@ -279,10 +296,11 @@ def _spread_notes(spreads: Sequence[str], apart: bool) -> list[str]:
     words = {"sem": "standard error over the test examples of a run", "sd": "their sd, thin (the caption's word)"}
     notes = [f"Bars: {'; '.join(words[spread] for spread in spreads)}"]
     notes += [
-        "Buckets are by ERM's own margin, so that margins regress to their mean: grey is ERM with another seed against ERM"
+        "Buckets are by ERM's own margin, so that margins regress to their mean: grey is ERM of another seed against ERM"
     ]
     if apart:
-        notes.append("Last row: the buckets are by the margin under ERM with the next seed, which is in neither side")
+        said = "Last row: the buckets are by the margin under ERM with the next seed, which is in neither side"
+        notes.append(f"{said}; bars: standard error alone" if len(spreads) > 1 else said)
     return notes
 
 
@@ -290,7 +308,9 @@ def _missing(material: Material, rows: pd.DataFrame, places: Sequence[Place], by
     absent: dict[str, None] = {}
     for place, names in zip(places, by_place, strict=True):
         mine = rows[rows["panel"].isin(list(names)) & (rows["n"] == 0)]
-        titles = dict.fromkeys(f"{ERM_AGAIN if row.method == row.against else row.title} ({row.note})" for row in mine.itertuples())
+        titles = dict.fromkeys(
+            f"{ERM_AGAIN if row.method == row.against else row.title} ({row.note})" for row in mine.itertuples()
+        )
         if titles:
             absent[f"{_title(material, place)}: {', '.join(titles)}"] = None
     return [f"Not drawn: {'; '.join(absent)}"] if absent else []
@@ -299,7 +319,12 @@ def _missing(material: Material, rows: pd.DataFrame, places: Sequence[Place], by
 def _legend(material: Material, rows: pd.DataFrame, methods: Sequence[str], spreads: Sequence[str]) -> Legend:
     look = colours(methods)
     entries: list[tuple[Any, str]] = [
-        (Line2D([], [], color=look[method], marker="o", markersize=3), f"{material.title(method)} − ERM") for method in methods
+        (Line2D([], [], color=look[method], marker="o", markersize=3), f"{material.title(method)} − ERM")
+        for method in methods
     ]
     grey: dict[str, Any] = {"color": MUTED, "linestyle": DASHED, "marker": "s", "markersize": 3}
-    return [*entries, (Line2D([], [], **grey), f"{ERM_AGAIN} − ERM"), (Patch(color=MUTED, alpha=0.25), "95 % over seeds")]
+    return [
+        *entries,
+        (Line2D([], [], **grey), f"{ERM_AGAIN} − ERM"),
+        (Patch(color=MUTED, alpha=0.25), "95 % over seeds"),
+    ]

@@ -1,4 +1,4 @@
-"""Colours of MOLERE's figures: the four ways to validate keep theirs in all of them. Okabe and Ito's, or as far apart."""
+"""Colours of MOLERE's figures: the four ways to validate keep theirs in all. Okabe and Ito's, or as far apart."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ OF_METHOD = {
     "lrwopt": "#5E3C99",
     "erm": MUTED,
 }
-OTHERS = ("#0072B2", "#E69F00", "#CC79A7", "#8C510A", "#F0E442", "#B2182B", "#1B9E9E", "#222222", "#A6A6A6")
+OTHERS = ("#0072B2", "#E69F00", "#CC79A7", "#8C510A", "#222222", "#B2182B", "#1B9E9E", "#A6A6A6")
 
 
 def colours(methods: Sequence[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 
 from reweigh.analysis.tables import Material
 from reweigh.plots import by_setting
@@ -15,7 +16,7 @@ from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
 from reweigh.plots.panels import LETTERS
 from reweigh.plots.papers.molere import arms
-from reweigh.plots.style import letter, sheet, finish
+from reweigh.plots.style import finish, letter, sheet
 
 HEIGHT = 2.1  # inches: of the panel by setting
 METRIC = "test_accuracy"
@@ -40,9 +41,22 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
     arms.columns(above, material, differences, "points of accuracy")
     axes = below.subplots()
     by_setting.panel(axes, material, accuracies, "test accuracy")
-    by_setting.vertical([axes], material, accuracies, errors=False)
+    _limits(axes, accuracies)
     number = differences[differences["n"] > 0]["panel"].nunique() or 1
     letter(axes, LETTERS[number], f"{material.experiment(accuracies['experiment'].iloc[0]).title}, by setting")
     notes = [*arms.notes(material, differences), f"{LETTERS[number]}: {seeds_text(accuracies, by_setting.SHOWS)}"]
-    finish(picture, material, arms.shows(differences), [*notes, *missing_notes(material, accuracies)], panels=depth + HEIGHT)
+    finish(
+        picture,
+        material,
+        arms.shows(differences),
+        [*notes, *missing_notes(material, accuracies)],
+        panels=depth + HEIGHT,
+    )
     return Figure(picture, rows)
+
+
+def _limits(axes: Axes, rows: pd.DataFrame) -> None:
+    """As far as means and intervals go, and a point to either side."""
+    ends = rows[rows["n"] > 0][["mean", "low", "high"]].astype(float)
+    if len(ends):
+        axes.set_ylim(float(ends.min().min()) - 0.01, float(ends.max().max()) + 0.01)

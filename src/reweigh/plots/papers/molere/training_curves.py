@@ -21,7 +21,7 @@ from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
 from reweigh.plots.panels import LETTERS
 from reweigh.plots.papers.molere.palette import colours
-from reweigh.plots.style import MUTED, data_title, empty, finish, letter, sheet
+from reweigh.plots.style import INK, MUTED, data_title, empty, finish, letter, sheet
 
 METRICS = {"test_accuracy": "test set", "train_accuracy": "training set, as it is given"}
 LINES: dict[str, Any] = {"test_accuracy": "-", "train_accuracy": (0, (1, 1.3))}
@@ -94,7 +94,9 @@ def draw(material: Material, rows: pd.DataFrame, methods: Sequence[str], optimis
 
 def plain_epochs(material: Material, rows: pd.DataFrame, method: str) -> int:
     """How many epochs a method trains plainly: those of its stages but the last, by its first run; 0 without one."""
-    named = [run for text in rows[(rows["method"] == method) & (rows["n"] > 0)]["runs"] for run in expand_runs(text)][:1]
+    named = [run for text in rows[(rows["method"] == method) & (rows["n"] > 0)]["runs"] for run in expand_runs(text)][
+        :1
+    ]
     stages = material.records[named[0]]["stages"] if named else []
     return sum(stage["epochs"] for stage in stages[:-1])
 
@@ -122,12 +124,13 @@ def _panel(axes: Axes, rows: pd.DataFrame, methods: Sequence[str], plain: int) -
 def _unmeasured(material: Material, rows: pd.DataFrame) -> list[str]:
     absent = rows[(rows["n"] == 0) & (rows["note"] == "not measured")]
     names = dict.fromkeys(
-        f"{data_title(material.experiment(row.experiment).dataset)} {row.value}, {row.title}" for row in absent.itertuples()
+        f"{data_title(material.experiment(row.experiment).dataset)} {row.value}, {row.title}"
+        for row in absent.itertuples()
     )
     return [f"Training accuracy not measured: {'; '.join(names)}"] if names else []
 
 
 def _legend(material: Material, methods: Sequence[str]) -> list[tuple[Any, str]]:
     lines = [(Line2D([], [], color=colour), material.title(method)) for method, colour in colours(methods).items()]
-    kinds = [(Line2D([], [], color=MUTED, linestyle=LINES[metric]), name) for metric, name in METRICS.items()]
+    kinds = [(Line2D([], [], color=INK, linestyle=LINES[metric]), name) for metric, name in METRICS.items()]
     return [*lines, *kinds, (Patch(color=MUTED, alpha=0.15), "plain stretch of LRWOpt")]

@@ -10,10 +10,9 @@ from reweigh.analysis.published import published
 from reweigh.analysis.rows import Row, cell_names, paired_row
 from reweigh.analysis.tables import Material
 from reweigh.config.grid import Config
-from reweigh.plots import tables
 from reweigh.plots.figure import Figure, styled
-from reweigh.plots.style import data_title
 from reweigh.plots.tables import Grid, as_figure, by_place, method_title
+from reweigh.plots.tables_in_blocks import notes_of, side_of
 
 METRIC = "test_accuracy"
 
@@ -76,44 +75,39 @@ def printed_rows(config: Config, paper: str, table: str, whole: str = "lrwopt") 
 
 @styled
 def draw(material: Material, rows: pd.DataFrame) -> Figure:
-    """Lines: variants; columns: data sets, those that were not run with the paper's number alone."""
-    lines = [_cell(line, rows) for line in rows[rows["metric"] != GAIN].to_dict("records")]
-    shown = [line for line in lines if line["n"] or line["listed"] or _ready(material, line)]
-    variants = tables.in_order(material, {line["against"] for line in shown})
-    places = list(dict.fromkeys((line["experiment"], line["setting"]) for line in shown))
-    cells = by_place(shown, variants, places, lambda line: (line["against"], (line["experiment"], line["setting"])))
+    """Lines: data sets, those that were not run with the paper's number alone; columns: the variants."""
+    lines = [_stated(line, rows) for line in rows[rows["metric"] != GAIN].to_dict("records")]
+    run = {_place(line) for line in lines if line["n"] or line["status"] != "not run"}
+    shown = [line for line in lines if _place(line) in run or line["listed"]]
+    places, variants = list(dict.fromkeys(map(_place, shown))), list(dict.fromkeys(line["against"] for line in shown))
+    cells = [line if _place(line) in run else {**line, "words": ("\u00a0", "")} for line in shown]
     grid = Grid(
-        left=[(0.0, "LRWOpt minus")],
-        sides=[(method_title(material, method),) for method in variants],
-        columns=[_head(material, *place) for place in places],
-        cells=cells,
+        left=[(0.0, "data set")],
+        sides=[(side_of(material, cells, place),) for place in places],
+        columns=[method_title(material, method) for method in variants],
+        cells=by_place(cells, places, variants, lambda line: (_place(line), line["against"])),
     )
-    closed = [material.experiment(name) for name in material.experiments]
-    notes = [f"{one.title}: not run. {(one.reason or '').replace('`', '')}" for one in closed if one.status != "ready"]
-    notes.append("Above 0: LRWOpt is better. The paper does not say whether its gains are points or relative; points here")
-    data = pd.DataFrame(shown).assign(method=lambda frame: frame["against"])
-    picture = as_figure(material, data, grid, _write, notes)
-    return Figure(picture.picture, rows)
+    left_out = list(dict.fromkeys(_place(line) for line in lines if _place(line) not in places))
+    notes = [
+        f"{material.title(str(rows['method'].iloc[0]))} minus the variant, in points: above 0 it is the better one. The "
+        "paper does not say whether its gains are points or relative",
+        *notes_of(material, left_out),
+    ]
+    data = pd.DataFrame(cells).assign(method=lambda frame: frame["against"])
+    return Figure(as_figure(material, data, grid, _write, notes).picture, rows)
 
 
-def _ready(material: Material, line: Mapping[Hashable, Any]) -> bool:
-    return material.experiment(line["experiment"]).status == "ready"
+def _place(line: Mapping[Hashable, Any]) -> tuple[str, str]:
+    return line["experiment"], line["setting"]
 
 
-def _cell(line: Mapping[Hashable, Any], rows: pd.DataFrame) -> dict[Hashable, Any]:
+def _stated(line: Mapping[Hashable, Any], rows: pd.DataFrame) -> dict[Hashable, Any]:
     """A line of ours, with what the table must know of the paper's number."""
     same = (rows["experiment"] == line["experiment"]) & (rows["setting"] == line["setting"])
-    stated = rows[same & (rows["against"] == line["against"]) & (rows["metric"] == GAIN)]
-    known = not stated.empty
-    printed = stated["y"].iloc[0] if known else None
-    return {**line, "published": printed, "published_sd": None, "compared": known, "listed": known, "excluded": ""}
-
-
-def _head(material: Material, experiment: str, setting: str) -> str:
-    one = material.experiment(experiment)
-    title = data_title(one.dataset) if one.status == "ready" else one.title
-    where = f", {material.label(experiment, setting)}" if len(one.settings) > 1 else ""
-    return f"{title}{where}{' (ours)' if one.extension else ''}"
+    printed = rows[same & (rows["against"] == line["against"]) & (rows["metric"] == GAIN)]["y"]
+    known = len(printed) > 0
+    stated = {"published": printed.iloc[0] if known else None, "published_sd": None}
+    return {**line, **stated, "compared": known, "listed": known, "excluded": ""}
 
 
 def _write(mean: float, sd: float) -> str:
