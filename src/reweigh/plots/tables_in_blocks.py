@@ -3,6 +3,7 @@
 For tables with more methods than fit beside each other: a number with its sd takes a seventh of the width.
 """
 
+import textwrap
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from reweigh.plots import tables
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.style import data_title
 from reweigh.plots.tables import Grid, as_figure, by_place, method_title, writer
+
+
+SIDE = 28  # characters beside a line
 
 
 def rows(material: Material, blocks: Sequence[Sequence[str]], metric: str = "test_accuracy") -> pd.DataFrame:
@@ -79,7 +83,8 @@ def side_of(material: Material, cells: Sequence[Mapping[Hashable, Any]], place: 
     title = data_title(one.dataset) if one.status == "ready" and one.extension else one.title
     where = f", {material.label(*place)}" if len(one.settings) > 1 else ""
     closed = any("words" in cell for cell in cells if (cell["experiment"], cell["setting"]) == place)
-    return f"{title}{where}\n(not run)" if closed else f"{title}{where}\n(ours)" if one.extension else f"{title}{where}"
+    what = " (not run)" if closed else " (ours)" if one.extension else ""
+    return textwrap.fill(f"{title}{where}{what}".replace(" (not run)", " (not\u00a0run)"), SIDE)
 
 
 def notes_of(material: Material, left_out: Sequence[tuple[str, str]]) -> list[str]:

@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from reweigh.analysis.rows import DENSITY, DIFFERENCE, SIDES
+from reweigh.analysis.rows import DENSITY, SIDES
 from reweigh.analysis.searches import BY_EPOCH, ORACLE, RATIOS
 from reweigh.analysis.tables import expand_runs
 from reweigh.config.grid import Config
 from reweigh.config.names import ArtifactName, CellName, RunName
 from reweigh.errors import ConfigError
-from reweigh.provenance import recompute
+from reweigh.provenance import recompute, recompute_pairs
 from reweigh.provenance.recompute_searches import epochs_of
 
 Line = dict[str, str]
@@ -81,9 +81,9 @@ def _cell(line: Line, artifact: ArtifactName, column: str = "method") -> CellNam
 def _runs(line: Line, runs: list[str], config: Config, artifact: ArtifactName, records: Records) -> Iterator[str]:
     """Whether a line names all runs of its cell that have its metric. Lines of single seeds are not looked at."""
     metric, epoch = line["metric"], recompute.number(line.get("epoch"))
-    if metric in (*recompute.FEATURES, *RATIOS, ORACLE) or line.get("seed"):
-        return  # of the last two some runs have no partner, on one device or at every τ
-    metric = metric.removesuffix(DIFFERENCE)
+    if metric in (*recompute.FEATURES, *RATIOS, ORACLE) or not recompute_pairs.of_all_seeds(metric) or line.get("seed"):
+        return  # of all but the first some runs have no partner, on one device, at every τ or on the same examples
+    metric = recompute_pairs.base(metric)
     by_seed = [
         {
             RunName.parse(run).seed: run

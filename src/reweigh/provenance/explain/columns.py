@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from reweigh.analysis.gains import IN_DIFFERENCES, RELATIVE, TIMES
+from reweigh.analysis.margins import METRICS as OF_MARGINS
 from reweigh.analysis.rows import (
     BY_COUNT,
     CLASS_WEIGHT,
@@ -68,6 +70,12 @@ OF_SEARCHES = {
     **dict.fromkeys(RATIOS, Source("mean of the ratios of seconds, seed by seed", RUNS)),
     ORACLE: Source("mean of the error minus the least of the other runs of its seed", RUNS),
 }
+BY_SEED = {
+    RELATIVE: Source("mean of the quotients of two methods less 1, seed by seed", RUNS),
+    IN_DIFFERENCES: Source("mean of the difference of two methods less that of two others, seed by seed", RUNS),
+    TIMES: Source("mean of the ratios of seconds, seed by seed", RUNS),
+    **dict.fromkeys(OF_MARGINS, Source("mean over pairs of runs of what their margins differ by", RUNS)),
+}
 GAIN = ("runs", "baseline")
 STATED = Source("as the paper states it", ("published",))
 SCORED = {
@@ -116,6 +124,8 @@ def source(line: dict[str, str], column: str) -> Source:
         return CLAIMED[column]
     if column == "mean" and metric.endswith(DIFFERENCE):
         return PAIRED
+    if column == "mean" and (ending := next((one for one in BY_SEED if metric.endswith(one)), "")):
+        return BY_SEED[ending]
     if column == "mean" and metric in OF_SEARCHES:
         return OF_SEARCHES[metric]
     if metric in OF_DRAWS and column in DRAWS:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from reweigh.analysis.gains import MEASURED_TIMES, PRINTED, PRINTED_GAIN, PRINTED_TIMES
 from reweigh.analysis.rows import BY_COUNT, CLASS_SIZE, DECISION_LINE, EXAMPLE, LAW_SIZE, OF_DRAWS, WEIGHT, Row
 from reweigh.config.grid import Config
 from reweigh.data.catalogue import Edition, Manifest, Source
@@ -42,7 +43,7 @@ def of_line(config: Config, scale: str, paper: str, name: str, line: dict[str, s
     """How a figure's line that names no runs was computed; None for one that is not computed at all."""
     if line.get("status") != "computed" or paper not in config.papers:
         return None
-    if found := _of_autobalance(config, paper, name, line):
+    if found := _of_autobalance(config, paper, name, line) or _of_molere(config, paper, name, line):
         return found
     if (
         line["metric"] in OF_OPTIONS
@@ -86,6 +87,29 @@ def _of_autobalance(config: Config, paper: str, name: str, line: dict[str, str])
     else:
         return None
     return Formula(how, keys, f"plots/papers/autobalance/{kind}.py", _like(rows, line), raw)
+
+
+def _of_molere(config: Config, paper: str, name: str, line: dict[str, str]) -> Formula | None:
+    """How a line that only MOLERE's figures have was made: of printed numbers, or of the bench's; None for any other."""
+    metric, options = line["metric"], config.artifact(paper, name).options
+    if metric not in (PRINTED, PRINTED_GAIN, PRINTED_TIMES, MEASURED_TIMES):
+        return None
+    from reweigh.plots.papers.molere import cost, gains, variants
+
+    kind, how, keys = "cost", "as the paper states it", ("published", "file")
+    if metric == MEASURED_TIMES:
+        how, keys = "a ratio that reweigh bench measured", ("artifacts", name, "options")
+        rows = cost.bench_rows(config.root, options)
+    elif metric == PRINTED_TIMES:
+        rows = cost.printed_rows(config, paper)
+    elif metric == PRINTED_GAIN:
+        kind, rows = "variants", variants.printed_rows(config, paper, name, line["method"])
+    else:
+        kind, how = "gains", "two numbers of the paper divided, less 1, or what its text says of that"
+        rows = gains.printed_rows(config, paper, options.get("in_text", []), line["against"])
+    cell = ("experiment", "setting", "method", "against")
+    mine = [row for row in rows if all((row.get(key) or "") == (line.get(key) or "") for key in cell)]
+    return Formula(how, keys, f"plots/papers/molere/{kind}.py", _like(mine, line))
 
 
 def _like(rows: Sequence[Mapping[str, Any]], line: dict[str, str]) -> dict[str, Any]:

@@ -198,7 +198,7 @@ def shows(rows: pd.DataFrame) -> str:
         return "Nothing of ours was run"
     return (
         f"Differences in test accuracy after the last epoch, in points, seed by seed; mean over {count_text(known)}, "
-        "bars: 95 % interval (Student t), hollow: one seed, no interval. Each panel has its own scale; arrows: beyond it"
+        "bars: 95 % interval (Student t), hollow: one seed, no interval. Each panel has its own scale; arrow: beyond it"
     )
 
 

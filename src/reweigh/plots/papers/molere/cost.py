@@ -108,8 +108,8 @@ def draw(material: Material, rows: pd.DataFrame, methods: Sequence[str]) -> Figu
     run = rows[(rows["metric"] == TIMES) & (rows["n"] > 0)]
     interval = ", bars: 95 % interval (Student t)" if (run["n"] > 1).any() else ", no interval"
     shows = (
-        f"Runs: mean over {count_text(run)}{interval}; seconds of training of all stages, evaluation left out, over those "
-        "of the ERM of the same seed on the same device"
+        f"Runs: mean over {count_text(run)}{interval}; seconds of training of all stages, evaluation left out, over "
+        "those of the ERM of the same seed on the same device"
         if len(run)
         else "Nothing of ours was run"
     )

@@ -51,7 +51,7 @@ def rows(material: Material, groups: Sequence[Sequence[Any]], baseline: str = "e
             for setting in material.settings(experiment):
                 for method in methods:
                     cell = (experiment, setting, method)
-                    known = [line for line in printed if _cell(line) == cell]
+                    known = [line for line in printed if _cell(line) == cell and (panel == "a" or not _of_text(line))]
                     if known or method in material.methods(experiment):
                         lines += [{"panel": panel, **line} for line in (_ours(material, cell, baseline), *known)]
     numbers = ("mean", "sd", "low", "high", "y")
@@ -61,6 +61,10 @@ def rows(material: Material, groups: Sequence[Sequence[Any]], baseline: str = "e
 
 def _cell(line: Row) -> tuple[str, str, str]:
     return line["experiment"], line["setting"], line["method"]
+
+
+def _of_text(line: Row) -> bool:
+    return line["note"] == "in the text"
 
 
 def _ours(material: Material, cell: tuple[str, str, str], baseline: str) -> Row:
@@ -202,7 +206,14 @@ def _label(material: Material, rows: pd.DataFrame, experiment: str, setting: str
     mine = rows[(rows["experiment"] == experiment) & (rows["setting"] == setting)]
     kinds = (mine["n"] > 0).any(), (mine["metric"] == PRINTED).any()
     words = {(True, True): "ours, printed", (True, False): "ours", (False, True): "printed"}
-    return f"{title.replace(' ', chr(10), 1) if len(title) > 12 else title}{where}\n({words.get(kinds, 'not run')})"
+    return f"{_broken(title)}{where}\n({words.get(kinds, 'not run')})"
+
+
+def _broken(title: str) -> str:
+    """A long title in two lines: broken at a space, or else after a hyphen."""
+    if len(title) < 10:
+        return title
+    return title.replace(" ", "\n", 1) if " " in title else title.replace("-", "-\n", 1)
 
 
 def _closed(material: Material, ours: pd.DataFrame) -> list[str]:

@@ -286,8 +286,8 @@ def _shows(material: Material, rows: pd.DataFrame, histogram: str) -> str:
         return "Nothing of ours was run"
     several = "; intervals and bands: 95 % (Student t) over seeds" if (known["n"] > 1).any() else ", no interval"
     return (
-        f"Above: {material.title(histogram)} − ERM of the same seed on the same test examples, bins of {margins.BIN:g}; "
-        f"lines: mean (full) and median (dashed). Below: mean change in buckets of width {margins.WIDTH:g}. Mean over "
+        f"Above: {material.title(histogram)} − ERM, same seed, same test examples, bins of {margins.BIN:g}. "
+        f"Lines: mean (full) and median (dashed). Below: mean change in buckets of width {margins.WIDTH:g}. Mean over "
         f"{count_text(known)}{several}"
     )
 
@@ -296,7 +296,7 @@ def _spread_notes(spreads: Sequence[str], apart: bool) -> list[str]:
     words = {"sem": "standard error over the test examples of a run", "sd": "their sd, thin (the caption's word)"}
     notes = [f"Bars: {'; '.join(words[spread] for spread in spreads)}"]
     notes += [
-        "Buckets are by ERM's own margin, so that margins regress to their mean: grey is ERM of another seed against ERM"
+        "Buckets are by ERM's own margin, so that margins regress to their mean: grey: ERM of another seed against ERM"
     ]
     if apart:
         said = "Last row: the buckets are by the margin under ERM with the next seed, which is in neither side"

@@ -89,7 +89,7 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
     )
     left_out = list(dict.fromkeys(_place(line) for line in lines if _place(line) not in places))
     notes = [
-        f"{material.title(str(rows['method'].iloc[0]))} minus the variant, in points: above 0 it is the better one. The "
+        f"{material.title(str(rows['method'].iloc[0]))} minus the variant, in points: above 0 it is the better. The "
         "paper does not say whether its gains are points or relative",
         *notes_of(material, left_out),
     ]
@@ -106,7 +106,7 @@ def _stated(line: Mapping[Hashable, Any], rows: pd.DataFrame) -> dict[Hashable, 
     same = (rows["experiment"] == line["experiment"]) & (rows["setting"] == line["setting"])
     printed = rows[same & (rows["against"] == line["against"]) & (rows["metric"] == GAIN)]["y"]
     known = len(printed) > 0
-    stated = {"published": printed.iloc[0] if known else None, "published_sd": None}
+    stated: dict[Hashable, Any] = {"published": printed.iloc[0] if known else None, "published_sd": None}
     return {**line, **stated, "compared": known, "listed": known, "excluded": ""}
 
 
