@@ -15,7 +15,6 @@ from reweigh.plots.figure import Figure, styled
 from reweigh.plots.style import data_title
 from reweigh.plots.tables import Grid, as_figure, by_place, method_title, writer
 
-
 SIDE = 28  # characters beside a line
 
 
@@ -35,7 +34,8 @@ def draw(material: Material, rows: pd.DataFrame, blocks: Sequence[Sequence[str]]
     cells = [_cell(line, run) for line in lines if (line["experiment"], line["setting"]) in places]
     grids = [_grid(material, cells, places, block) for block in blocks if any(one["method"] in block for one in cells)]
     left_out = [place for place in _places(lines) if place not in places]
-    return as_figure(material, pd.DataFrame(cells), grids, writer(percent), notes_of(material, left_out))
+    shown = as_figure(material, pd.DataFrame(cells), grids, writer(percent), notes_of(material, left_out))
+    return Figure(shown.picture, rows)
 
 
 def _places(lines: Sequence[Mapping[Hashable, Any]]) -> list[tuple[str, str]]:

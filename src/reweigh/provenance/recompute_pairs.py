@@ -1,4 +1,4 @@
-"""The lines of a csv that compare runs with others (`analysis.gains`, `analysis.margins`), computed again from records."""
+"""The lines of a csv that compare runs (`analysis.gains`, `analysis.margins`), computed again from their records."""
 
 import math
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ def knows(metric: str) -> bool:
 
 
 def base(metric: str) -> str:
-    """The metric of a single run that such a metric is made of, or that of a paired difference; itself for any other."""
+    """The metric of single runs that such a metric, or that of a paired difference, is made of."""
     for ending in (DIFFERENCE, *ENDINGS):
         metric = metric.removesuffix(ending)
     return metric

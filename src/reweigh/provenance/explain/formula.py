@@ -90,13 +90,14 @@ def _of_autobalance(config: Config, paper: str, name: str, line: dict[str, str])
 
 
 def _of_molere(config: Config, paper: str, name: str, line: dict[str, str]) -> Formula | None:
-    """How a line that only MOLERE's figures have was made: of printed numbers, or of the bench's; None for any other."""
+    """How a line of MOLERE's was made of printed numbers, or of the bench's; None for any other."""
     metric, options = line["metric"], config.artifact(paper, name).options
     if metric not in (PRINTED, PRINTED_GAIN, PRINTED_TIMES, MEASURED_TIMES):
         return None
     from reweigh.plots.papers.molere import cost, gains, variants
 
-    kind, how, keys = "cost", "as the paper states it", ("published", "file")
+    kind, how = "cost", "as the paper states it"
+    keys: tuple[str, ...] = ("published", "file")
     if metric == MEASURED_TIMES:
         how, keys = "a ratio that reweigh bench measured", ("artifacts", name, "options")
         rows = cost.bench_rows(config.root, options)

@@ -1,0 +1,448 @@
+"""MOLERE's figures and tables: they draw what records, formulas and the paper say, and name what is missing."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from support import molere_records, synthetic_records
+from support.drawing import draw_artifact
+from support.pages import layout_faults
+from support.project import ROOT
+
+from reweigh import stats
+from reweigh.analysis import margins, tables
+from reweigh.analysis.rows import CORE, write_csv
+from reweigh.artifacts import receipt
+from reweigh.artifacts.render import MADE
+from reweigh.config.loading import load
+from reweigh.plots.figure import Figure
+from reweigh.plots.papers.molere import gains
+from reweigh.provenance.audit.figures import check_figures
+from reweigh.provenance.explain import formula
+from reweigh.records import record
+
+PAPER = "paper/molere"
+SEEDS = 3
+ARMS = [
+    "erm", "erm_pool", "random_removed", "easy_removed", "hard_removed", "lrw_easy", "lrw_random", "lrw_hard", "lrwopt",
+    "mbr", "lrwopt_hardest", "lrwopt_tied", "mwn",
+]  # fmt: skip
+CELLS = {
+    "mnist-ordering/clean": ARMS,
+    "mnist-ordering/sym0.2": ["erm", "lrw_easy", "lrw_random", "lrw_hard", "lrwopt"],
+    "cifar100-skew/skew200": ["erm", "mwn", "lrwopt"],
+    "cifar100-sensitivity/delta0.05": ["lrwopt"],
+}
+LOST = "mnist-ordering/clean/hard_removed"  # its last run diverges
+TABLES = tuple(f"table{number}" for number in range(1, 8))
+ARTIFACTS = ("fig1", "fig2", "fig3", "fig4", *TABLES, "ordering", "cost", "curves", "sensitivity")
+CLOSED = ("table1", "table3", "table4", "table6")  # of nothing that has a record here
+BENCH = """device,torch,group,contender,baseline,milliseconds,ratio,q1,q3,peak_mebibytes,rounds,threads,precision,model,batch_size,method,note
+a made-up processor,2.0,"whole runs, ResNet-32",LRWOpt,ERM,3.1,1.55,1.5,1.6,,5,1,fp32,,,,
+a made-up processor,2.0,"FLOPs, ResNet-32",LRW-Hard,ERM,5.1,2.55,2.5,2.6,,5,1,fp32,,,,
+a made-up processor,2.0,"whole runs, ResNet-32",something else,ERM,5.1,9.5,9,10,,5,1,fp32,,,,
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with made-up records of CELLS at three seeds, at scale paper; everything else is missing."""
+    root = synthetic_records.project(tmp_path_factory.mktemp("molere"))
+    (root / "results/bench").mkdir(parents=True)
+    (root / "results/bench/reweighting.csv").write_text(BENCH)
+    config = load(root)
+    for place, methods in CELLS.items():
+        for cell in [f"{PAPER}/{place}/{method}" for method in methods]:
+            runs = config.runs_of(cell)[:SEEDS]
+            for run in runs:
+                lost = cell.endswith(LOST) and run == runs[-1]
+                molere_records.make(root, run, "diverged" if lost else "finished")
+    return root
+
+
+@pytest.fixture(scope="module")
+def drawn(root: Path) -> dict[str, Figure]:
+    """Every artifact as its notebook draws it; csv and receipt lie where they belong."""
+    figures = {name: draw_artifact(root, "paper", "molere", name) for name in ARTIFACTS}
+    folder = root / "figures" / PAPER
+    folder.mkdir(parents=True)
+    for name, figure in figures.items():
+        write_csv(figure.rows, folder / f"{name}.csv")
+        for ending in ("pdf", "png", "ipynb"):
+            (folder / f"{name}.{ending}").touch()
+        made = {ending: folder / f"{name}.{ending}" for ending in MADE}
+        basis = receipt.figure_basis(load(root), "paper", "molere", name)
+        receipt.write(folder / f"{name}.json", basis, made, root)
+    return figures
+
+
+def bodies(root: Path, cell: str) -> list[dict]:
+    return [record.read(path) for path in sorted((root / "results" / PAPER / cell).glob("seed*.json"))]
+
+
+def accuracies(root: Path, cell: str) -> np.ndarray:
+    """Test accuracy by seed; NaN where the run diverged."""
+    found = [body["metrics"]["test_accuracy"] for body in bodies(root, cell)]
+    return np.array([np.nan if value is None else value for value in found], float)
+
+
+def kept(root: Path, cell: str) -> list[np.ndarray]:
+    """Margins by seed."""
+    arrays = [np.load(record.trace_path(record.record_path(body["run"], root), body)) for body in bodies(root, cell)]
+    return [one["test_margins"].astype(float) for one in arrays]
+
+
+def texts(figure: Figure) -> str:
+    return " ".join(text.get_text() for text in figure.picture.findobj(lambda artist: hasattr(artist, "get_text")))
+
+
+def summary(line: pd.Series) -> list[float]:
+    return [float(line[name]) for name in ("mean", "low", "high", "n")]
+
+
+def expected(values: np.ndarray) -> list[float]:
+    ours = stats.summarise([float(value) for value in values])
+    return pytest.approx([ours.mean, ours.low, ours.high, ours.n], rel=1e-6)
+
+
+# --- all of them -----------------------------------------------------------------------------------------------------
+
+
+def test_every_artifact_of_the_config_is_here_with_notebook_and_caption(root):
+    artifacts = load(root).paper("molere").artifacts
+    assert set(artifacts) == set(ARTIFACTS)
+    for name, artifact in artifacts.items():
+        assert (root / artifact.notebook).is_file() and artifact.notebook == f"notebooks/molere/{name}.ipynb"
+        assert (root / artifact.caption).read_text().strip()
+
+
+def found(root: Path) -> list:
+    runs = [
+        path.relative_to(root / "results").with_suffix("").as_posix() for path in root.rglob("results/**/seed*.json")
+    ]
+    return list(check_figures(load(root), "paper", root, tables.records_of(sorted(runs), root)))
+
+
+def test_an_audit_finds_every_figure_intact(root, drawn):
+    """Each line is computed again from its records by other code, and none is missing."""
+    links = found(root)
+    assert len(links) == 5 * len(ARTIFACTS)
+    assert [(link.name, link.detail) for link in links if link.state != "intact"] == []
+
+
+@pytest.mark.parametrize(
+    ("artifact", "metric"),
+    [
+        ("fig1", "test_accuracy_relative_gain"),
+        ("fig3", "margin_change"),
+        ("fig3", "margin_change_median"),
+        ("fig3", "margin_change_share"),
+        ("fig4", "margin_change_in_bucket"),
+        ("fig4", "margin_change_sd_in_bucket"),
+        ("fig4", "margin_change_sem_in_bucket"),
+        ("fig4", "examples_in_bucket"),
+        ("table2", "test_accuracy"),
+        ("table7", "test_accuracy_difference"),
+        ("ordering", "test_accuracy_difference"),
+        ("ordering", "test_accuracy_difference_in_differences"),
+        ("cost", "run_times_plain"),
+        ("curves", "train_accuracy"),
+        ("sensitivity", "test_accuracy_difference"),
+    ],
+)
+def test_an_edited_number_of_every_kind_is_found(root, drawn, artifact, metric):
+    path = root / "figures" / PAPER / f"{artifact}.csv"
+    before = path.read_text()
+    lines = pd.read_csv(path, dtype=str, keep_default_na=False)
+    edited = lines[(lines["metric"] == metric) & (lines["mean"] != "")].index[-1]
+    lines.loc[edited, "mean"] = str(float(lines.loc[edited, "mean"]) + 0.003)
+    lines.to_csv(path, index=False)
+    try:
+        (fault,) = (one for one in found(root) if one.state != "intact")
+    finally:
+        path.write_text(before)
+    assert fault.state == "broken" and fault.detail.startswith(f"line {edited + 2}: mean ")
+
+
+@pytest.mark.parametrize("name", ARTIFACTS)
+def test_nothing_is_written_outside_the_page_or_over_something_else(drawn, name):
+    assert layout_faults(drawn[name].picture, table=name.startswith("table")) == []
+
+
+@pytest.mark.parametrize("name", ARTIFACTS)
+def test_each_says_its_scale_and_over_how_many_runs(drawn, name, tmp_path):
+    written = texts(drawn[name])
+    assert "scale: paper" in written
+    counts = ("n = 3 seeds", "n = 2 to 3 seeds")
+    assert any(count in written for count in counts) or name in CLOSED
+    figure = drawn[name].save(tmp_path / name)
+    data = pd.read_csv(tmp_path / f"{name}.csv", keep_default_na=False, dtype=str)
+    assert set(data) >= set(CORE) and len(data) == len(figure.rows)
+    numbers = data[data["mean"] != ""]
+    assert (numbers["runs"] != "").all() and (numbers["records"].str.len() == 12).all()
+
+
+@pytest.mark.parametrize("name", ARTIFACTS)
+def test_without_any_record_it_is_drawn_and_says_so(root, name, monkeypatch):
+    monkeypatch.setattr(tables, "records_of", lambda *_: {})
+    figure = draw_artifact(root, "paper", "molere", name)
+    assert "not run" in texts(figure).replace("\u00a0", " ").replace("\n", " ")
+    assert figure.rows["mean"].isna().all()
+    assert set(figure.rows["status"]) <= {"not run", "computed"}
+    assert layout_faults(figure.picture, table=name.startswith("table")) == []
+
+
+@pytest.mark.parametrize("name", ("fig1", "fig2", "table7", "cost"))
+def test_what_is_made_of_printed_numbers_comes_out_the_same_from_its_formula(root, drawn, name):
+    lines = pd.read_csv(root / "figures" / PAPER / f"{name}.csv", dtype=str, keep_default_na=False).to_dict("records")
+    computed = [line for line in lines if line["status"] == "computed"]
+    assert computed
+    for line in computed:
+        again = formula.of_line(load(root), "paper", "molere", name, line)
+        assert again is not None and float(line["y"]) == pytest.approx(again.again["y"], rel=1e-5)
+
+
+# --- figures 1 and 2 -------------------------------------------------------------------------------------------------
+
+
+def test_fig1_has_relative_gains_of_ours_seed_by_seed(root, drawn):
+    rows = drawn["fig1"].rows
+    line = rows[
+        (rows["setting"] == "clean") & (rows["experiment"] == "mnist-ordering") & (rows["method"] == "lrw_hard")
+    ]
+    line = line[line["panel"] == "a"].iloc[0]
+    gain = accuracies(root, "mnist-ordering/clean/lrw_hard") / accuracies(root, "mnist-ordering/clean/erm") - 1
+    assert summary(line) == expected(gain)
+
+
+@pytest.mark.parametrize(
+    ("name", "experiment", "gains_of"),
+    [
+        # the sheet's derived gains, in per cent: easy, random, hard, LRWOpt
+        ("fig1", "cifar100", (-0.40, 0.72, 2.16, 2.48)),
+        ("fig1", "aircraft", (0.81, 0.59, 1.32, 1.94)),
+        ("fig1", "cars", (-0.12, 1.28, 2.38, 2.68)),
+        ("fig1", "imagenet-100", (-0.10, 0.82, 1.20, 0.87)),
+        ("fig1", "imagenet", (-1.96, -1.02, 0.81, 1.27)),
+        ("fig1", "pets", (-1.28, 0.05, 0.42, 0.82)),
+        ("fig1", "dr", (-0.87, 0.39, 1.25, 1.37)),
+        ("fig2", "camelyon17", (-0.13, 0.00, 1.20, 1.72)),
+        ("fig2", "iwildcam", (1.12, 0.20, 1.74, 1.91)),
+        ("fig2", "imagenet-a", (-7.55, -1.89, 5.66, 3.77)),
+        ("fig2", "dr-ood", (-0.35, 0.00, 0.93, 0.81)),
+    ],
+)
+def test_printed_gains_are_two_printed_numbers_divided(drawn, name, experiment, gains_of):
+    rows = drawn[name].rows
+    printed = rows[(rows["metric"] == gains.PRINTED) & (rows["panel"] == "a") & (rows["experiment"] == experiment)]
+    by_method = printed.set_index("method")["y"]
+    shown = [100 * by_method[method] for method in ("lrw_easy", "lrw_random", "lrw_hard", "lrwopt")]
+    assert shown == pytest.approx(gains_of, abs=0.006)
+
+
+def test_fig1_has_of_clothing_what_the_text_says_and_says_so(drawn):
+    rows, written = drawn["fig1"].rows, texts(drawn["fig1"])
+    printed = rows[(rows["metric"] == gains.PRINTED) & (rows["experiment"] == "clothing1m")].set_index("method")["y"]
+    hard, easy = printed["lrw_hard"], printed["lrw_easy"]
+    assert hard == 0.013 and (1 + hard) / (1 + easy) - 1 == pytest.approx(0.016, abs=1e-4)
+    assert printed["lrwopt"] == pytest.approx(73.97 / (73.97 - 4.2) - 1, abs=1e-4)
+    assert "from the paper's text" in written.replace("\n", " ")
+
+
+def test_a_data_set_without_runs_is_labelled_as_printed_and_its_bars_are_outlined(drawn):
+    panel = drawn["fig1"].picture.axes[0]
+    labels = [label.get_text() for label in panel.get_xticklabels()]
+    assert [label for label in labels if label.startswith("MNIST\nclean")][0].endswith("(ours)")
+    printed = [place for place, label in enumerate(labels) if label.endswith("(printed)")]
+    ours = [place for place, label in enumerate(labels) if label.endswith("(ours)")]
+    assert len(printed) == 8 and len(ours) == 2
+    for bar in panel.patches:
+        if bar.get_y() or bar.get_height():  # a bar, no band
+            place = round(bar.get_x() + bar.get_width() / 2)
+            white = bar.get_facecolor()[:3] == (1.0, 1.0, 1.0)
+            assert white or place in ours or bar.get_width() > 0.99
+
+
+# --- figures 3 and 4 -------------------------------------------------------------------------------------------------
+
+
+def of(rows: pd.DataFrame, metric: str, method: str, note: str = "", setting: str = "clean") -> pd.DataFrame:
+    mine = rows[(rows["experiment"] == "mnist-ordering") & (rows["setting"] == setting) & (rows["method"] == method)]
+    return mine[(mine["metric"] == metric) & (mine["note"] == note)]
+
+
+def test_fig3_draws_changes_of_margins_of_the_same_seed(root, drawn):
+    rows = drawn["fig3"].rows
+    pairs = zip(*(kept(root, f"mnist-ordering/clean/{name}") for name in ("lrwopt", "erm")), strict=True)
+    changes = [one - two for one, two in pairs]
+    assert summary(of(rows, margins.MEAN, "lrwopt").iloc[0]) == expected(np.array([c.mean() for c in changes]))
+    median = of(rows, margins.MEDIAN, "lrwopt").iloc[0]
+    assert summary(median) == expected(np.array([np.median(c) for c in changes]))
+    shares = of(rows, margins.SHARE, "lrwopt").set_index("x")
+    inside = [((c >= 0.1) & (c < 0.15)).mean() for c in changes]
+    assert shares.loc[0.125, "mean"] == pytest.approx(np.mean(inside))
+    assert shares["mean"].sum() == pytest.approx(1)
+
+
+def test_fig3_takes_buckets_by_the_margin_under_erm(root, drawn):
+    rows = drawn["fig3"].rows
+    means, errors = [], []
+    for one, two in zip(*(kept(root, f"mnist-ordering/clean/{name}") for name in ("lrw_hard", "erm")), strict=True):
+        change = (one - two)[(two >= 0.4) & (two < 0.6)]
+        means.append(change.mean())
+        errors.append(change.std(ddof=1) / np.sqrt(len(change)))
+    line = of(rows, margins.BUCKET, "lrw_hard").set_index("x").loc[0.4]
+    assert summary(line) == expected(np.array(means))
+    assert of(rows, margins.SEM_IN, "lrw_hard").set_index("x").loc[0.4, "mean"] == pytest.approx(np.mean(errors))
+    starts = of(rows, margins.BUCKET, "lrw_hard")["x"].tolist()
+    assert starts == pytest.approx(np.arange(-1, 1, 0.2).tolist())
+
+
+def test_fig3_has_a_line_of_erm_against_erm_of_another_seed(root, drawn):
+    rows = drawn["fig3"].rows
+    erm = kept(root, "mnist-ordering/clean/erm")
+    after = [*erm[1:], erm[0]]
+    means = [(new - old)[old < -0.8].mean() for new, old in zip(after, erm, strict=True)]
+    line = of(rows, margins.BUCKET, "erm", margins.ANOTHER).set_index("x").loc[-1.0]
+    assert summary(line) == expected(np.array(means))
+    assert line["mean"] > 0.03  # no method is in it: margins regress to their mean
+
+
+def test_fig4_takes_the_regression_out_by_buckets_of_a_third_run(root, drawn):
+    rows = drawn["fig4"].rows
+    hard, erm = (kept(root, f"mnist-ordering/clean/{name}") for name in ("lrw_hard", "erm"))
+    after = [*erm[1:], erm[0]]
+    inside = [(one - two)[by < -0.8].mean() for one, two, by in zip(hard, erm, after, strict=True)]
+    apart = of(rows, margins.BUCKET, "lrw_hard", margins.APART).set_index("x").loc[-1.0]
+    own = of(rows, margins.BUCKET, "lrw_hard").set_index("x").loc[-1.0]
+    assert apart["mean"] == pytest.approx(np.mean(inside))
+    assert abs(apart["mean"]) < 0.5 * own["mean"]
+
+
+def test_margins_of_different_test_examples_are_not_paired(root):
+    one, other = bodies(root, "mnist-ordering/clean/erm")[:2]
+    assert margins.same_examples(one, other)  # the whole test set, whatever the seed
+    for side in (one, other):
+        side["spec"]["data"]["split"] |= {"test": "balanced", "test_size": 1000}
+    assert not margins.same_examples(one, other)
+    for side in (one, other):
+        side["spec"]["data"]["split"]["test_seed"] = 7
+    assert margins.same_examples(one, other)
+    other["spec"]["data"]["split"]["test_size"] = 2000
+    assert not margins.same_examples(one, other)
+
+
+def test_a_margin_of_one_lies_in_the_last_bucket():
+    rows = margins.bucket_rows(np.array([1.0, 3.0, 5.0]), np.array([1.0, 0.8, -0.2]))
+    assert rows[margins.BUCKET] == [(-0.2, 5.0), (0.8, 2.0)]
+    assert rows[margins.SD_IN] == [(0.8, pytest.approx(np.sqrt(2)))]
+    assert sum(share for _, share in rows[margins.IN_BUCKET]) == pytest.approx(1)
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def test_table2_has_our_means_and_sds_above_the_papers(root, drawn):
+    written = texts(drawn["table2"])
+    ours = 100 * accuracies(root, "cifar100-skew/skew200/lrwopt")
+    assert f"{ours.mean():.2f} ± {ours.std(ddof=1):.2f}" in written
+    for number in ("42.33 ± 0.80", "40.11 ± 0.90", "38.04 ± 0.80", "74.41 ± 0.40"):
+        assert number in written
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("table1", ("83.17", "85.09", "83.87", "84.94", "84.02", "84.11")),
+        ("table3", ("71.87", "65.89", "73.97", "72.07")),
+        ("table5", ("81.42", "79.22", "93.09", "80.12", "75.60")),
+        ("table6", ("5.60", "86.90", "71.43", "72.68", "70.31")),
+    ],
+)
+def test_tables_have_the_papers_numbers_of_what_is_not_run(drawn, name, numbers):
+    written = texts(drawn[name])
+    assert [number for number in numbers if number not in written] == []
+
+
+def test_table7_has_gains_over_the_variants_in_points(root, drawn):
+    gain = accuracies(root, "mnist-ordering/clean/lrwopt") - accuracies(root, "mnist-ordering/clean/lrwopt_hardest")
+    written = texts(drawn["table7"])
+    assert f"{100 * gain.mean():+.2f} ± {100 * gain.std(ddof=1):.2f}".replace("-", "−") in written
+    for number in ("+1.10", "+1.30", "+1.50", "+0.60", "+0.90"):
+        assert number in written
+
+
+# --- ours ------------------------------------------------------------------------------------------------------------
+
+
+def test_ordering_has_each_arm_against_its_reference_without_what_diverged(root, drawn):
+    rows = drawn["ordering"].rows
+    rows = rows[(rows["experiment"] == "mnist-ordering") & (rows["setting"] == "clean")]
+    hard, removed = (accuracies(root, f"mnist-ordering/clean/{name}") for name in ("lrw_hard", "hard_removed"))
+    line = rows[(rows["method"] == "lrw_hard") & (rows["against"] == "hard_removed") & (rows["note"] == "")].iloc[0]
+    both = np.isfinite(hard) & np.isfinite(removed)
+    assert both.sum() == SEEDS - 1 and line["status"] == "1 diverged"
+    assert summary(line) == expected((hard - removed)[both])
+    assert "diverged" in texts(drawn["ordering"])
+
+
+def test_ordering_has_differences_in_differences_of_the_seeds_of_all_four(root, drawn):
+    rows = drawn["ordering"].rows
+    rows = rows[(rows["experiment"] == "mnist-ordering") & (rows["setting"] == "clean")]
+    names = ("lrw_hard", "hard_removed", "lrw_random", "random_removed")
+    a, b, c, d = (accuracies(root, f"mnist-ordering/clean/{name}") for name in names)
+    whole = ((a - b) - (c - d))[np.isfinite(a - b + c - d)]
+    line = rows[rows["metric"].str.endswith("in_differences") & (rows["method"] == "lrw_hard")].iloc[0]
+    assert summary(line) == expected(whole) and line["n"] == SEEDS - 1
+
+
+def test_cost_has_ratios_of_runs_of_the_bench_and_of_the_paper(root, drawn):
+    rows = drawn["cost"].rows
+    ours = rows[(rows["metric"] == "run_times_plain") & (rows["setting"] == "clean") & (rows["method"] == "lrw_hard")]
+    assert ours["mean"].iloc[0] == pytest.approx(molere_records.SLOWER["lrw_hard"])
+    printed = rows[rows["metric"] == "printed_times_plain"].set_index(["method", "panel"])["y"]
+    assert printed.to_dict() == {
+        ("lrwopt", "a"): 1.6, ("lrw_hard", "a"): 2.4, ("mwn", "a"): 1.4, ("l2r", "a"): 1.4,
+        ("lrwopt", "b"): 1.7, ("lrw_hard", "b"): 2.3,
+    }  # fmt: skip
+    measured = rows[rows["metric"] == "measured_times_plain"].set_index(["method", "panel"])["y"]
+    assert measured.to_dict() == {("lrwopt", "a"): 1.55, ("lrw_hard", "b"): 2.55}
+
+
+def test_curves_mark_the_plain_stretch_of_lrwopt(root, drawn):
+    rows = drawn["curves"].rows
+    mine = rows[(rows["experiment"] == "mnist-ordering") & (rows["setting"] == "clean") & (rows["method"] == "lrwopt")]
+    runs = bodies(root, "mnist-ordering/clean/lrwopt")
+    for metric in ("test_accuracy", "train_accuracy"):
+        at = mine[(mine["metric"] == metric)].set_index("epoch")
+        assert at.index.tolist() == runs[0]["curves"]["epoch"]
+        last = [body["curves"][metric][-1] for body in runs]
+        assert summary(at.iloc[-1]) == expected(np.array(last))
+    plain = runs[0]["stages"][0]["epochs"]
+    widths = [patch.get_width() for patch in drawn["curves"].picture.axes[0].patches]
+    assert plain in [round(width, 6) for width in widths]
+
+
+def test_sensitivity_has_variants_minus_lrwopt_and_accuracy_by_setting(root, drawn):
+    rows = drawn["sensitivity"].rows
+    tied = accuracies(root, "mnist-ordering/clean/lrwopt_tied") - accuracies(root, "mnist-ordering/clean/lrwopt")
+    line = rows[(rows["method"] == "lrwopt_tied") & (rows["setting"] == "clean") & (rows["n"] > 0)].iloc[0]
+    assert summary(line) == expected(tied)
+    swept = rows[(rows["setting"] == "delta0.05") & rows["seed"].isna() & (rows["metric"] == "test_accuracy")]
+    assert summary(swept.iloc[0]) == expected(accuracies(root, "cifar100-sensitivity/delta0.05/lrwopt"))
+
+
+def test_margins_that_were_not_kept_are_said_to_be(tmp_path):
+    root = synthetic_records.project(tmp_path)
+    for method in ("erm", "lrwopt"):
+        molere_records.make(root, f"{PAPER}/mnist-ordering/clean/{method}/seed0", margins=False)
+    figure = draw_artifact(root, "paper", "molere", "fig3")
+    assert "margins were not kept" in texts(figure).replace("\n", " ")
+    shutil.rmtree(root / "results")
+
+
+def test_the_notebooks_are_stripped():
+    for path in sorted((ROOT / "notebooks/molere").glob("*.ipynb")):
+        assert '"outputs": []' in path.read_text() and '"execution_count": 1' not in path.read_text()
