@@ -228,7 +228,8 @@ def _cell(axes: Axes, x: float, line: float, cell: Record | None, write: Write, 
     ours = upper or (write(cell["mean"], cell["sd"]) if cell["n"] else cell["status"])
     style: dict[str, Any] = {"color": colour} if cell["n"] else {"color": MUTED, "style": "italic"}
     high = 0.33 if cell["compared"] or below else 0.5
-    axes.text(x, line + high, ours, ha="center", va="center", fontsize=7.5, **style)
+    if ours.strip():
+        axes.text(x, line + high, ours, ha="center", va="center", fontsize=7.5, **style)
     if below:
         axes.text(x, line + 0.71, below, ha="center", va="center", fontsize=6.5, color=colour)
     if not cell["compared"]:  # the paper does not have this method here

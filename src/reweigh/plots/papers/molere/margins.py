@@ -64,7 +64,8 @@ def rows(
             if not note:
                 again = _buckets(material, place, baseline, baseline, margins.ANOTHER)
                 lines += [{"panel": panel, **line} for line in again]
-    return pd.DataFrame(lines)
+    data = pd.DataFrame(lines)
+    return data.reindex(columns=list(dict.fromkeys([*data, "x"])))
 
 
 def _changes(material: Material, place: Place, method: str, baseline: str) -> list[Row]:

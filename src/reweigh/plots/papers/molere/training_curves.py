@@ -45,7 +45,8 @@ def rows(material: Material, places: Sequence[Sequence[str]], methods: Sequence[
         for method in methods:
             for metric in METRICS:
                 lines += [{"panel": panel, **line} for line in _of_method(material, place, method, metric)]
-    return pd.DataFrame(lines)
+    data = pd.DataFrame(lines)
+    return data.reindex(columns=list(dict.fromkeys([*data, "epoch"])))
 
 
 def _of_method(material: Material, place: Place, method: str, metric: str) -> list[Row]:
