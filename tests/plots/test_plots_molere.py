@@ -27,13 +27,14 @@ PAPER = "paper/molere"
 SEEDS = 3
 ARMS = [
     "erm", "erm_pool", "random_removed", "easy_removed", "hard_removed", "lrw_easy", "lrw_random", "lrw_hard", "lrwopt",
-    "mbr", "lrwopt_hardest", "lrwopt_tied", "mwn",
+    "lrw_random_adam", "mbr", "lrwopt_hardest", "lrwopt_tied",
 ]  # fmt: skip
 CELLS = {
     "mnist-ordering/clean": ARMS,
     "mnist-ordering/sym0.2": ["erm", "lrw_easy", "lrw_random", "lrw_hard", "lrwopt"],
     "cifar100-skew/skew200": ["erm", "mwn", "lrwopt"],
     "cifar100-sensitivity/delta0.05": ["lrwopt"],
+    "mnist-choices/clean": ["lrwopt", "lrwopt_q1"],
 }
 LOST = "mnist-ordering/clean/hard_removed"  # its last run diverges
 TABLES = tuple(f"table{number}" for number in range(1, 8))
@@ -416,7 +417,7 @@ def test_curves_mark_the_plain_stretch_of_lrwopt(root, drawn):
     rows = drawn["curves"].rows
     mine = rows[(rows["experiment"] == "mnist-ordering") & (rows["setting"] == "clean") & (rows["method"] == "lrwopt")]
     runs = bodies(root, "mnist-ordering/clean/lrwopt")
-    for metric in ("test_accuracy", "train_accuracy"):
+    for metric in ("test_accuracy", "train_accuracy", "train_loss"):
         at = mine[(mine["metric"] == metric)].set_index("epoch")
         assert at.index.tolist() == runs[0]["curves"]["epoch"]
         last = [body["curves"][metric][-1] for body in runs]
@@ -431,6 +432,8 @@ def test_sensitivity_has_variants_minus_lrwopt_and_accuracy_by_setting(root, dra
     tied = accuracies(root, "mnist-ordering/clean/lrwopt_tied") - accuracies(root, "mnist-ordering/clean/lrwopt")
     line = rows[(rows["method"] == "lrwopt_tied") & (rows["setting"] == "clean") & (rows["n"] > 0)].iloc[0]
     assert summary(line) == expected(tied)
+    often = accuracies(root, "mnist-choices/clean/lrwopt_q1") - accuracies(root, "mnist-choices/clean/lrwopt")
+    assert summary(rows[rows["method"] == "lrwopt_q1"].iloc[0]) == expected(often)
     swept = rows[(rows["setting"] == "delta0.05") & rows["seed"].isna() & (rows["metric"] == "test_accuracy")]
     assert summary(swept.iloc[0]) == expected(accuracies(root, "cifar100-sensitivity/delta0.05/lrwopt"))
 

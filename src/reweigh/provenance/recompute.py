@@ -52,13 +52,10 @@ def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = "
         return _difference(row, bodies)
     if metric in OF_SEARCHES:
         return _summary(recompute_searches.values(row, bodies, root))
-<<<<<<< HEAD
     if _compares(row):
         return _summary(compared.values(metric, compared.pairs(bodies, row["against"])))
-=======
     if recompute_pairs.knows(metric):
         return _summary(recompute_pairs.values(row, bodies, root))
->>>>>>> cef9c1c (Audit and explain compute again what compares runs: relative gains, differences in differences, margins, times)
     if metric == AGREEMENT:
         return _summary([value for body in bodies if (value := _agreement(row, body, root)) is not None])
     if not _has(bodies[0], metric):
@@ -220,17 +217,10 @@ def _unlike_config(row: dict[str, Any], config: Config, paper: str) -> str:
 def _unlike_bodies(row: dict[str, Any], bodies: list[dict[str, Any]], paper: str) -> str:
     """What is not what the runs of a line are."""
     metric, against = row["metric"], row.get("against") or ""
-<<<<<<< HEAD
-    base = metric.removesuffix(DIFFERENCE)
-    paired = metric.endswith(DIFFERENCE) or metric in RATIOS or _compares(row)
-    known = _has(bodies[0], base) or _compares(row)
-    if not known and metric not in (*RIDGES, *SIDES, *FEATURES, *GROUPS, *OF_SEARCHES):
-=======
     of_pairs, base = recompute_pairs.knows(metric), recompute_pairs.base(metric)
-    paired = metric.endswith(DIFFERENCE) or metric in RATIOS or of_pairs
-    known = _has(bodies[0], base)
+    paired = metric.endswith(DIFFERENCE) or metric in RATIOS or of_pairs or _compares(row)
+    known = _has(bodies[0], base) or _compares(row)
     if not known and not of_pairs and metric not in (*RIDGES, *SIDES, *FEATURES, *GROUPS, *OF_SEARCHES):
->>>>>>> cef9c1c (Audit and explain compute again what compares runs: relative gains, differences in differences, margins, times)
         return f"no record has a metric {metric}"
     if metric == MAP_POINT and row.get("mean"):
         return f"mean {row['mean']} of a point of a map, which has none"

@@ -67,6 +67,7 @@ def _line(material: Material, place: tuple[str, str], contrast: Contrast) -> Lin
         "against": contrast.control,
         "label": contrast.label,
         "group": contrast.group,
+        "note": "",
         **row,
     }
     if not row["n"] and row["status"] == "not run":
@@ -95,8 +96,8 @@ def _contrasts(rows: pd.DataFrame) -> list[tuple[str, str]]:
     return list(dict.fromkeys((row["group"], row["label"]) for row in rows.to_dict("records")))
 
 
-def columns(picture: Any, material: Material, rows: pd.DataFrame, unit: str) -> None:
-    """Draw the panels of `rows` into a figure, or a part of one."""
+def columns(picture: Any, material: Material, rows: pd.DataFrame, unit: str, first: int = 0) -> int:
+    """Draw the panels of `rows` into a figure, or a part of one, lettered from `first` on; how many they are."""
     by_panel = {str(name): of.to_dict("records") for name, of in rows.groupby("panel", sort=False)}
     run = [name for name, of in by_panel.items() if any(row["n"] for row in of)]
     shown = run or list(by_panel)[:1]
@@ -104,9 +105,9 @@ def columns(picture: Any, material: Material, rows: pd.DataFrame, unit: str) -> 
     drawn = picture.subplots(1, len(shown), squeeze=False)[0]
     for number, (axes, name) in enumerate(zip(drawn, shown, strict=True)):
         _panel(axes, by_panel[name], places, heads, depth)
-        first = by_panel[name][0]
-        data = data_title(material.experiment(first["experiment"]).dataset)
-        letter(axes, LETTERS[number], f"{data}, {first['value']}")
+        one = by_panel[name][0]
+        data = data_title(material.experiment(one["experiment"]).dataset)
+        letter(axes, LETTERS[first + number], f"{data}, {one['value']}")
         axes.set_yticks(list(places.values()), [label for _, label in places] if number == 0 else [], color=INK)
         axes.set_xlabel(f"difference in {unit}" if number == len(shown) // 2 or len(shown) < 3 else "")
     if not run:
@@ -115,6 +116,7 @@ def columns(picture: Any, material: Material, rows: pd.DataFrame, unit: str) -> 
     for group, place in heads.items():
         style: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "ha": "right", "fontsize": 7}
         drawn[0].annotate(group, (-0.02, place), weight="bold", annotation_clip=False, **style)
+    return len(shown)
 
 
 def _places(

@@ -1,11 +1,12 @@
-"""What the choices of LRWOpt are worth: each variant minus LRWOpt, seed by seed, and its accuracy by δ and Q.
+"""What the choices of LRWOpt are worth: each variant minus LRWOpt, seed by seed, and its accuracy by δ.
 
 The paper says of δ, Q, the rates, nesting and what the weights see that they matter little, and of the splitter's
 regularisers that they add 0.23 points; with no interval (D.1, supplement A).
 """
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import starmap
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -18,40 +19,49 @@ from reweigh.plots.panels import LETTERS
 from reweigh.plots.papers.molere import arms
 from reweigh.plots.style import finish, letter, sheet
 
-HEIGHT = 2.1  # inches: of the panel by setting
+HEIGHT = 1.9  # inches: of the panel by setting
 METRIC = "test_accuracy"
 
 
-def rows(material: Material, contrasts: Sequence[Sequence[Any]], varied: str) -> pd.DataFrame:
-    """The lines of `arms` for all experiments but `varied`, then those of `by_setting` for that one."""
-    experiments = [name for name in material.experiments if name != varied]
-    of_arms = arms.rows(material, contrasts, experiments)
-    methods = material.methods(varied)
-    last = by_setting.rows(material, METRIC, [("", methods)], varied)
-    return pd.concat([of_arms, last.assign(panel=LETTERS[-1])], ignore_index=True)
+class Block(NamedTuple):
+    """Experiments whose settings stand beside one another, and the contrasts that they have (`arms.Contrast`)."""
+
+    experiments: Sequence[str]
+    contrasts: Sequence[Sequence[Any]]
+
+
+def rows(material: Material, blocks: Sequence[Sequence[Any]], varied: str) -> pd.DataFrame:
+    """The lines of `arms` for each of `blocks`, then those of `by_setting` for the experiment `varied`."""
+    frames: list[pd.DataFrame] = []
+    for place, block in enumerate(starmap(Block, blocks)):
+        lines, before = (
+            arms.rows(material, block.contrasts, block.experiments),
+            sum(len(set(f["panel"])) for f in frames),
+        )
+        moved = {letter: LETTERS[before + rank] for rank, letter in enumerate(dict.fromkeys(lines["panel"]))}
+        frames.append(lines.assign(panel=lines["panel"].map(moved), block=place))
+    last = by_setting.rows(material, METRIC, [("", material.methods(varied))], varied)
+    return pd.concat([*frames, last.assign(panel=LETTERS[-1], block=len(frames))], ignore_index=True)
 
 
 @styled
 def draw(material: Material, rows: pd.DataFrame) -> Figure:
-    """Columns of differences above, a panel of accuracies by setting below."""
+    """For each block columns of differences, below them a panel of accuracies by setting."""
     differences, accuracies = rows[rows["panel"] != LETTERS[-1]], rows[rows["panel"] == LETTERS[-1]]
-    depth = arms.height(differences)
+    blocks = [of for _, of in differences.groupby("block")]
+    depths = [arms.height(of) for of in blocks]
     picture = sheet()
-    above, below = picture.subfigures(2, 1, height_ratios=(depth, HEIGHT))  # type: ignore[misc]
-    arms.columns(above, material, differences, "points of accuracy")
-    axes = below.subplots()
+    parts = picture.subfigures(len(blocks) + 1, 1, height_ratios=(*depths, HEIGHT))
+    number = 0
+    for part, of in zip(parts, blocks, strict=False):
+        number += arms.columns(part, material, of, "points of accuracy", number)
+    axes = parts[-1].subplots()
     by_setting.panel(axes, material, accuracies, "test accuracy")
     _limits(axes, accuracies)
-    number = differences[differences["n"] > 0]["panel"].nunique() or 1
     letter(axes, LETTERS[number], f"{material.experiment(accuracies['experiment'].iloc[0]).title}, by setting")
     notes = [*arms.notes(material, differences), f"{LETTERS[number]}: {seeds_text(accuracies, by_setting.SHOWS)}"]
-    finish(
-        picture,
-        material,
-        arms.shows(differences),
-        [*notes, *missing_notes(material, accuracies)],
-        panels=depth + HEIGHT,
-    )
+    notes += missing_notes(material, accuracies)
+    finish(picture, material, arms.shows(differences), notes, panels=sum(depths) + HEIGHT)
     return Figure(picture, rows)
 
 

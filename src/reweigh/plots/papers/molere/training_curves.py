@@ -1,4 +1,4 @@
-"""Accuracy by epoch of LRWOpt and ERM, on the test set and on the training set (MOLERE, supplement C).
+"""Accuracy and training loss by epoch of LRWOpt and ERM (MOLERE, supplement C).
 
 The paper says that the two curves are alike in the early epochs and part later. The stretch in which LRWOpt trains
 plainly, on a random split, is shaded.
@@ -23,9 +23,10 @@ from reweigh.plots.panels import LETTERS
 from reweigh.plots.papers.molere.palette import colours
 from reweigh.plots.style import INK, MUTED, data_title, empty, finish, letter, sheet
 
-METRICS = {"test_accuracy": "test set", "train_accuracy": "training set, as it is given"}
-LINES: dict[str, Any] = {"test_accuracy": "-", "train_accuracy": (0, (1, 1.3))}
-ROW, ACROSS = 2.1, 3  # inches of a row of panels; panels in it
+METRICS = ("test_accuracy", "train_accuracy", "train_loss")
+DOTTED = (0, (1, 1.3))
+UNMEASURED = "not measured"
+ROW = 1.75  # inches: of a row of panels
 
 
 class Place(NamedTuple):
@@ -58,7 +59,7 @@ def _of_method(material: Material, place: Place, method: str, metric: str) -> li
         if metric in (body := material.records[row.run])["curves"]
     ]
     if not singles:
-        why = material.why_not(*place, method) if runs.empty else "not measured"
+        why = material.why_not(*place, method) if runs.empty else UNMEASURED
         empty_runs = runs.iloc[:0].assign(**{metric: pd.Series(dtype=float)})
         return [{**base, **summary_row(empty_runs, metric), "note": why}]
     points = pd.concat(singles, ignore_index=True)
@@ -67,29 +68,32 @@ def _of_method(material: Material, place: Place, method: str, metric: str) -> li
 
 @styled
 def draw(material: Material, rows: pd.DataFrame, methods: Sequence[str], optimised: str = "lrwopt") -> Figure:
-    """A panel a place that has runs: in full on the test set, dotted on the training set; plain stretch shaded."""
+    """A column a place that has runs: accuracy above, training loss below; the plain stretch is shaded."""
     by_panel = [mine for _, mine in rows.groupby("panel", sort=False)]
     shown = [mine for mine in by_panel if (mine["n"] > 0).any()] or by_panel[:1]
-    across = min(ACROSS, len(shown))
-    down = -(-len(shown) // across)
-    picture = sheet(width=7.0 if across > 1 else 4.6)
-    drawn = list(picture.subplots(down, across, squeeze=False).flat)
-    for axes in drawn[len(shown) :]:
-        axes.set_axis_off()
-    for name, axes, mine in zip(LETTERS, drawn, shown, strict=False):
-        _panel(axes, mine, methods, plain_epochs(material, mine, optimised))
+    picture = sheet(width=7.0 if len(shown) > 1 else 4.6)
+    drawn = picture.subplots(2, len(shown), squeeze=False, sharex="col")
+    measured = bool((rows[rows["metric"] == "train_accuracy"]["n"] > 0).any())
+    for column, mine in enumerate(shown):
+        plain = plain_epochs(material, mine, optimised)
+        loss = mine["metric"] == "train_loss"
+        _panel(drawn[0][column], mine[~loss], methods, plain)
+        _panel(drawn[1][column], mine[loss], methods, plain)
         first = mine.iloc[0]
-        letter(axes, name, f"{data_title(material.experiment(first['experiment']).dataset)}, {first['value']}")
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("accuracy" if axes in drawn[::across] else "")
-    shows = f"{seeds_text(rows, 'bands: 95 % interval (Student t), cut at 0 and 1')}. Dotted: on the training set"
+        title = f"{data_title(material.experiment(first['experiment']).dataset)}, {first['value']}"
+        letter(drawn[0][column], LETTERS[column], title)
+        letter(drawn[1][column], LETTERS[len(shown) + column])
+        drawn[1][column].set_xlabel("epoch")
+    drawn[0][0].set_ylabel("accuracy")
+    drawn[1][0].set_ylabel("training loss")
+    dotted = ". Dotted: accuracy on the training set" if measured else ""
+    shows = f"{seeds_text(rows, 'bands: 95 % interval (Student t)')}{dotted}. Loss: of the epoch's images, unweighted"
     of_test = rows[rows["metric"] == "test_accuracy"]
     notes = [
         f"Shaded: {material.title(optimised)} still trains as ERM does, on a random split",
-        *_unmeasured(material, rows),
         *missing_notes(material, of_test),
     ]
-    finish(picture, material, shows, notes, _legend(material, methods), panels=0.3 + ROW * down)
+    finish(picture, material, shows, notes, _legend(material, methods, measured), panels=0.4 + 2 * ROW)
     return Figure(picture, rows)
 
 
@@ -105,33 +109,26 @@ def plain_epochs(material: Material, rows: pd.DataFrame, method: str) -> int:
 def _panel(axes: Axes, rows: pd.DataFrame, methods: Sequence[str], plain: int) -> None:
     known = rows[rows["n"] > 0].astype(dict.fromkeys(("epoch", "mean", "low", "high"), float))
     if known.empty:
-        empty(axes, f"not run: {', '.join(dict.fromkeys(rows['note']))}")
+        reasons = ", ".join(dict.fromkeys(note for note in rows["note"] if note != UNMEASURED))
+        empty(axes, f"not run: {reasons}" if reasons else "not run")
         axes.set(xticks=[], yticks=[])
         return
-    look = colours(methods)
+    look, loss = colours(methods), known["metric"].iloc[0] == "train_loss"
     for (method, metric), mine in known.groupby(["method", "metric"], sort=False):
         colour, mine = look[str(method)], mine.sort_values("epoch")
-        axes.plot(mine["epoch"], mine["mean"], color=colour, linestyle=LINES[str(metric)], linewidth=1.2, zorder=3)
-        low, high = (mine[end].fillna(mine["mean"]).clip(0, 1) for end in ("low", "high"))
+        line = DOTTED if metric == "train_accuracy" else "-"
+        axes.plot(mine["epoch"], mine["mean"], color=colour, linestyle=line, linewidth=1.2, zorder=3)
+        low, high = (mine[end].fillna(mine["mean"]).clip(lower=0) for end in ("low", "high"))
         axes.fill_between(mine["epoch"], low, high, color=colour, alpha=0.15, linewidth=0, zorder=2)
     if plain:
         axes.axvspan(0, plain, color=MUTED, alpha=0.1, linewidth=0, zorder=0)
     late = known[known["epoch"] > 0.05 * known["epoch"].max()]["mean"]
-    axes.set_ylim(*limits(late, 0.03))
+    axes.set_ylim(0, 1.08 * float(late.max())) if loss else axes.set_ylim(*limits(late, 0.03))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlim(0, known["epoch"].max())
 
 
-def _unmeasured(material: Material, rows: pd.DataFrame) -> list[str]:
-    absent = rows[(rows["n"] == 0) & (rows["note"] == "not measured")]
-    names = dict.fromkeys(
-        f"{data_title(material.experiment(row.experiment).dataset)} {row.value}, {row.title}"
-        for row in absent.itertuples()
-    )
-    return [f"Training accuracy not measured: {'; '.join(names)}"] if names else []
-
-
-def _legend(material: Material, methods: Sequence[str]) -> list[tuple[Any, str]]:
+def _legend(material: Material, methods: Sequence[str], measured: bool) -> list[tuple[Any, str]]:
     lines = [(Line2D([], [], color=colour), material.title(method)) for method, colour in colours(methods).items()]
-    kinds = [(Line2D([], [], color=INK, linestyle=LINES[metric]), name) for metric, name in METRICS.items()]
-    return [*lines, *kinds, (Patch(color=MUTED, alpha=0.15), "plain stretch of LRWOpt")]
+    dotted = [(Line2D([], [], color=INK, linestyle=DOTTED), "accuracy on the training set, as it is given")] * measured
+    return [*lines, *dotted, (Patch(color=MUTED, alpha=0.15), "plain stretch of LRWOpt")]
