@@ -1,5 +1,6 @@
 """The lines of a csv that compare runs (`analysis.gains`, `analysis.margins`), computed again from their records."""
 
+import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ from reweigh.records.lineage import value_of
 
 Body = dict[str, Any]
 ENDINGS = (RELATIVE, IN_DIFFERENCES)
+STARTS = np.array([place * WIDTH - 1 - 1e-9 for place in range(round(2 / WIDTH))])  # of buckets; 1 lies in the last one
 
 
 def knows(metric: str) -> bool:
@@ -91,9 +93,9 @@ def _of_margins(row: Mapping[str, Any], bodies: list[Body], root: str | Path) ->
     note, x = row.get("note") or "", row.get("x")
     sides: tuple[dict[int, np.ndarray], dict[int, np.ndarray]] = ({}, {})
     for body in bodies:
-        found = logged(body, ARRAY, root=root)
-        if found is not None:
-            sides[body["spec"]["method"] == row["against"]][body["spec"]["seed"]] = found[0].astype(np.float64)
+        if body["trace"] is not None and ARRAY in body["trace"]["arrays"]:
+            kept = _margins(str(root), body["run"], body["trace"]["file"], body["trace"]["sha256"])
+            sides[body["spec"]["method"] == row["against"]][body["spec"]["seed"]] = kept
     ours, plain = (sides[1], sides[1]) if row["method"] == row["against"] else sides
     ring = sorted(plain)
     values = []
@@ -105,6 +107,13 @@ def _of_margins(row: Mapping[str, Any], bodies: list[Body], root: str | Path) ->
             value = _change(row["metric"], ours[mine] - plain[seed], by, None if x in (None, "") else float(x))
             values += [] if value is None else [value]
     return values
+
+
+@functools.lru_cache(maxsize=512)
+def _margins(root: str, run: str, file: str, sha256: str) -> np.ndarray:
+    found = logged({"run": run, "trace": {"file": file, "sha256": sha256, "arrays": {ARRAY: []}}}, ARRAY, root=root)
+    assert found is not None
+    return found[0].astype(np.float64)
 
 
 def _change(metric: str, change: np.ndarray, by: np.ndarray, x: float | None) -> float | None:
@@ -120,7 +129,7 @@ def _change(metric: str, change: np.ndarray, by: np.ndarray, x: float | None) ->
         inside = (change >= np.float64(low)) & ((change <= 2) if last else (change < np.float64(high)))
         return float(inside.sum()) / len(change)
     number = round((x + 1) / WIDTH)
-    chosen = change[[_bucket(value) == number for value in by.tolist()]].tolist()
+    chosen = change[np.clip(np.digitize(by, STARTS), 1, len(STARTS)) == number + 1].tolist()
     if metric == IN_BUCKET:
         return len(chosen) / len(change)
     if len(chosen) < (1 if metric == BUCKET else 2):
@@ -130,8 +139,3 @@ def _change(metric: str, change: np.ndarray, by: np.ndarray, x: float | None) ->
         return mean
     sd = math.sqrt(math.fsum((value - mean) ** 2 for value in chosen) / (len(chosen) - 1))
     return {SD_IN: sd, SEM_IN: sd / math.sqrt(len(chosen))}[metric]
-
-
-def _bucket(margin: float) -> int:
-    """The number of the bucket of a margin, from 0; 1 lies in the last one."""
-    return min(math.floor((margin + 1) / WIDTH + 1e-9), round(2 / WIDTH) - 1)

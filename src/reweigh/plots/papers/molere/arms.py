@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from reweigh.analysis.gains import in_differences_row
 from reweigh.analysis.rows import Row, cell_names, paired_row
@@ -19,10 +20,12 @@ from reweigh.plots.figure import Figure, styled
 from reweigh.plots.forest import COLOURS
 from reweigh.plots.notes import count_text, stand_ins
 from reweigh.plots.panels import LETTERS
-from reweigh.plots.style import BAND, INK, MUTED, data_title, empty, finish, letter, sheet
+from reweigh.plots.papers.molere.common import titled
+from reweigh.plots.style import BAND, INK, MUTED, data_title, empty, finish, sheet
 
 METRIC = "test_accuracy"
 LINE = 0.172  # inches: of a contrast, and of a group's title
+ACROSS = 4.6  # inches: of all columns
 REACH = 2.2  # an axis goes so many times as far as the farthest mean, where intervals go farther
 
 
@@ -89,7 +92,7 @@ def draw(material: Material, rows: pd.DataFrame, unit: str = "points of accuracy
 
 def height(rows: pd.DataFrame) -> float:
     """The height (inches) that the panels of `rows` need."""
-    return 0.65 + LINE * _places(_contrasts(rows))[2]
+    return 0.85 + LINE * _places(_contrasts(rows))[2]
 
 
 def _contrasts(rows: pd.DataFrame) -> list[tuple[str, str]]:
@@ -107,7 +110,7 @@ def columns(picture: Any, material: Material, rows: pd.DataFrame, unit: str, fir
         _panel(axes, by_panel[name], places, heads, depth)
         one = by_panel[name][0]
         data = data_title(material.experiment(one["experiment"]).dataset)
-        letter(axes, LETTERS[first + number], f"{data}, {one['value']}")
+        titled(axes, LETTERS[first + number], f"{data}, {one['value']}", ACROSS / len(shown))
         axes.set_yticks(list(places.values()), [label for _, label in places] if number == 0 else [], color=INK)
         axes.set_xlabel(f"difference in {unit}" if number == len(shown) // 2 or len(shown) < 3 else "")
     if not run:
@@ -153,14 +156,15 @@ def _panel(
             style: dict[str, Any] = {
                 "xycoords": ("axes fraction", "data"),
                 "va": "center",
-                "ha": "center",
+                "ha": "right",
                 "fontsize": 5.5,
             }
-            axes.annotate(why, (0.84, place), color=MUTED, style="italic", **style)
+            axes.annotate(why, (0.98, place), color=MUTED, style="italic", **style)
             continue
         _dot(axes, line, place, COLOURS[groups.index(line["group"]) % len(COLOURS)], (low, high))
     axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
     axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
     axes.set_ylim(depth - 0.35, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")

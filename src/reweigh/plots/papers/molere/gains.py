@@ -4,6 +4,7 @@ Ours are filled, with their intervals; the paper's, two printed numbers divided,
 that was not run has its printed gains alone, and one of ours that the paper lacks ours alone.
 """
 
+import textwrap
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import starmap
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from reweigh.config.grid import Config
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text, missing_notes
 from reweigh.plots.panels import LETTERS
-from reweigh.plots.papers.molere.palette import colours
+from reweigh.plots.papers.molere.common import colours
 from reweigh.plots.style import BAND, INK, data_title, empty, finish, letter, sheet
 
 METRIC = "test_accuracy"
@@ -202,7 +203,7 @@ def _limits(rows: pd.DataFrame) -> tuple[float, float]:
 def _label(material: Material, rows: pd.DataFrame, experiment: str, setting: str) -> str:
     one = material.experiment(experiment)
     title = data_title(one.dataset) if one.status == "ready" else one.title.partition(",")[0]
-    where = f"\n{material.label(experiment, setting)}" if len(one.settings) > 1 else ""
+    where = f"\n{textwrap.fill(material.label(experiment, setting), 12)}" if len(one.settings) > 1 else ""
     mine = rows[(rows["experiment"] == experiment) & (rows["setting"] == setting)]
     kinds = (mine["n"] > 0).any(), (mine["metric"] == PRINTED).any()
     words = {(True, True): "ours, printed", (True, False): "ours", (False, True): "printed"}
@@ -217,23 +218,19 @@ def _broken(title: str) -> str:
 
 
 def _closed(material: Material, ours: pd.DataFrame) -> list[str]:
-    """The data sets, and settings of others, without a run of ours, by reason."""
-    reasons: dict[str, list[str]] = {}
+    """The data sets of the paper that are not run, and what else has no run of ours yet."""
     run = set(zip(ours[ours["n"] > 0]["experiment"], ours[ours["n"] > 0]["setting"], strict=True))
+    closed, absent = list[str](), list[str]()
     for experiment in material.experiments:
-        one = material.experiment(experiment)
-        absent = [setting for setting in material.settings(experiment) if (experiment, setting) not in run]
-        if not absent:
-            continue
-        why = (
-            material.why_not(experiment, absent[0], one.methods[0])
-            if one.status == "ready"
-            else one.reason or "not run"
-        )
-        some = f" ({', '.join(material.label(experiment, setting) for setting in absent)})"
-        whole = len(absent) == len(material.settings(experiment))
-        reasons.setdefault(why.replace("`", "").rstrip("."), []).append(one.title + ("" if whole else some))
-    return [f"Not run ({why}): {'; '.join(titles)}" for why, titles in reasons.items()]
+        one, settings = material.experiment(experiment), material.settings(experiment)
+        missing = [setting for setting in settings if (experiment, setting) not in run]
+        some = f" ({', '.join(material.label(experiment, setting) for setting in missing)})"
+        if one.status != "ready":
+            closed.append(one.title)
+        elif missing:
+            absent.append(one.title + ("" if len(missing) == len(settings) else some))
+    said = {"Not run, for reasons that the tables give": closed, "Not run yet, or not at this scale": absent}
+    return [f"{text}: {'; '.join(titles)}" for text, titles in said.items() if titles]
 
 
 def _in_text(material: Material, rows: pd.DataFrame) -> list[str]:

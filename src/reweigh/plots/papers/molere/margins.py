@@ -22,8 +22,8 @@ from reweigh.analysis.tables import Material, fingerprint, join_runs
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text
 from reweigh.plots.panels import LETTERS
-from reweigh.plots.papers.molere.palette import colours
-from reweigh.plots.style import INK, MUTED, Legend, data_title, empty, finish, letter, sheet
+from reweigh.plots.papers.molere.common import colours, titled
+from reweigh.plots.style import INK, MUTED, Legend, data_title, empty, finish, sheet
 
 ERM_AGAIN = "ERM, another seed"
 DASHED = (0, (4, 2))
@@ -152,10 +152,10 @@ def draw(
             shown = LETTERS[row * len(kept) + column]
             if row == 0:
                 _histogram(axes, mine, colours([histogram])[histogram])
-                letter(axes, shown, _title(material, asked[number]))
+                titled(axes, shown, _title(material, asked[number]), 6.2 / len(kept))
             else:
                 _curves(axes, mine, methods, spreads if row == 1 else spreads[:1])
-                letter(axes, shown, "buckets of another ERM" if row == 2 else "")
+                titled(axes, shown, "buckets of another ERM" if row == 2 else "", 6.2 / len(kept))
     _labels(drawn, material, histogram, apart)
     for row in range(1, height):
         names = [by_place[number][row] for number in kept]
@@ -183,7 +183,7 @@ def _histogram(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
     axes.set_ylim(shares["mean"].min() / 2, 4)
     reach = min(2.0, max(0.3, float(shares["x"].abs().max()) + margins.BIN))
     axes.set_xlim(-reach, reach)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     words = []
     for metric, line, name in ((margins.MEAN, "-", "mean"), (margins.MEDIAN, DASHED, "median")):
         (one,) = known[known["metric"] == metric].to_dict("records")
@@ -195,6 +195,8 @@ def _histogram(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
         "color": INK,
         "va": "top",
         "linespacing": 1.25,
+        "zorder": 5,
+        "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.9},
     }
     axes.text(0.03, 0.99, "\n".join(words), **style)
 
@@ -272,7 +274,7 @@ def _labels(drawn: np.ndarray, material: Material, histogram: str, apart: bool) 
     drawn[0][0].set_ylabel("share of test examples\n(logarithmic)")
     drawn[1][0].set_ylabel("change of margin")
     for axes in drawn[0]:
-        axes.set_xlabel(f"margin, {material.title(histogram)} − ERM" if len(drawn[0]) < 4 else "change of margin")
+        axes.set_xlabel("change of margin")
     for axes in drawn[1]:
         axes.set_xlabel("margin under ERM")
     if apart:

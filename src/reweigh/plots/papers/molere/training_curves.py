@@ -20,8 +20,8 @@ from reweigh.plots.axes import limits
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
 from reweigh.plots.panels import LETTERS
-from reweigh.plots.papers.molere.palette import colours
-from reweigh.plots.style import INK, MUTED, data_title, empty, finish, letter, sheet
+from reweigh.plots.papers.molere.common import colours, titled
+from reweigh.plots.style import INK, MUTED, data_title, empty, finish, sheet
 
 METRICS = ("test_accuracy", "train_accuracy", "train_loss")
 DOTTED = (0, (1, 1.3))
@@ -81,8 +81,8 @@ def draw(material: Material, rows: pd.DataFrame, methods: Sequence[str], optimis
         _panel(drawn[1][column], mine[loss], methods, plain)
         first = mine.iloc[0]
         title = f"{data_title(material.experiment(first['experiment']).dataset)}, {first['value']}"
-        letter(drawn[0][column], LETTERS[column], title)
-        letter(drawn[1][column], LETTERS[len(shown) + column])
+        titled(drawn[0][column], LETTERS[column], title, 6.2 / len(shown))
+        titled(drawn[1][column], LETTERS[len(shown) + column], "", 6.2 / len(shown))
         drawn[1][column].set_xlabel("epoch")
     drawn[0][0].set_ylabel("accuracy")
     drawn[1][0].set_ylabel("training loss")

@@ -1,6 +1,12 @@
-"""Colours of MOLERE's figures: the four ways to validate keep theirs in all. Okabe and Ito's, or as far apart."""
+"""What MOLERE's figures share: a colour for each method, and titles of narrow panels.
 
+The four ways to validate keep their colours in all figures. Okabe and Ito's, or as far apart.
+"""
+
+import textwrap
 from collections.abc import Sequence
+
+from matplotlib.axes import Axes
 
 from reweigh.plots.style import MUTED
 
@@ -25,3 +31,12 @@ def colours(methods: Sequence[str]) -> dict[str, str]:
         method: OF_METHOD[method] if method in OF_METHOD else OTHERS[others.index(method) % len(OTHERS)]
         for method in methods
     }
+
+
+def titled(axes: Axes, name: str, text: str, inches: float) -> None:
+    """A panel's letter and its title, broken to a width; other than `style.letter` it widens no column."""
+    lines = textwrap.wrap(text, max(8, int(inches * 72 / 4.4)))
+    axes.set_title("\n".join(lines), loc="left", fontsize=7, pad=4, linespacing=1.1)
+    axes.annotate(
+        name, (0, 1), xytext=(-10, 4), xycoords="axes fraction", textcoords="offset points", weight="bold", size=9
+    )
