@@ -91,7 +91,7 @@ def test_every_entry_of_the_bench_is_made_of_valid_options():
     for name, title, cycle in benched():
         options = contenders.spec_of("lenet", name)["method_options"]
         assert cards.check_options(name, options, title) == options
-        assert cycle == {"tdr": 10, "autobalance": 20, "bilaw": 5, "mwn": 5}.get(name, 1)
+        assert cycle == {"tdr": 10, "autobalance": 20, "bilaw": 5, "mwn": 5, "lrw": 5, "lrwopt": 5}.get(name, 1)
 
 
 # Colour, marker and hollow or not of every method that has a look of its own; the others have spare ones.
