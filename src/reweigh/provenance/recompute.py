@@ -26,6 +26,7 @@ from reweigh.analysis.searches import METRICS as OF_SEARCHES
 from reweigh.analysis.searches import ORACLE, RATIOS
 from reweigh.analysis.tables import logged, majority_and_minority_weights
 from reweigh.config.grid import Config
+from reweigh.config.models import Paper
 from reweigh.provenance import recompute_pairs, recompute_searches
 from reweigh.records import record
 from reweigh.records.lineage import value_of
@@ -77,6 +78,11 @@ def _compares(row: dict[str, Any]) -> bool:
     """Whether a line's metric compares its method with another one, by pairs of runs."""
     known = metrics.METRICS.get(row["metric"])
     return bool(known and known.compares and row.get("against"))
+
+
+def title_of(row: dict[str, Any], paper: Paper) -> str:
+    """What a line calls its method: by its title, and over whom where its metric compares the two."""
+    return compared.titled(paper, row["method"], row["against"] if _compares(row) else None)
 
 
 def _has(body: dict[str, Any], metric: str) -> bool:
@@ -206,9 +212,7 @@ def _unlike_config(row: dict[str, Any], config: Config, paper: str) -> str:
         return f"the config has no {row['experiment']}/{row['setting']}/{row['method']}"
     setting = one.settings[row["setting"]]
     value = setting.label or (setting.value if isinstance(setting.value, str) else f"{setting.value:g}")
-    against = row.get("against") if _compares(row) else None
-    title = compared.titled(config.paper(paper), row["method"], against)
-    for name, expected in (("value", value), ("title", title)):
+    for name, expected in (("value", value), ("title", title_of(row, config.paper(paper)))):
         if name in row and row[name] != expected:
             return f"{name} {row[name] or 'empty'}, the config says {expected}"
     return ""

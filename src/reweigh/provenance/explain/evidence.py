@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from reweigh import metrics
-from reweigh.analysis.compared import titled
 from reweigh.analysis.tables import expand_runs, fingerprint
 from reweigh.config import files
 from reweigh.config.grid import Config
@@ -246,7 +245,7 @@ class _Evidence:
         experiment = papers[self.paper].experiments.get(line.get("experiment", ""))
         setting = experiment.settings.get(line.get("setting", "")) if experiment else None
         if method and experiment and "title" in line:
-            self.recomputed["title"] = titled(papers[self.paper], line["method"], line.get("against"))
+            self.recomputed["title"] = recompute.title_of(line, papers[self.paper])
         if method and line.get("kind") == "number" and "value_set" in line:
             self.recomputed["value_set"] = method.values or ""
         if setting and "value" in line:
