@@ -42,5 +42,5 @@ CARD = Card(
     traces=lambda options, steps: {"dictionary_kept"},
     cost=1.6,
     bench=BenchEntry("FSR, through the head", BENCH),
-    look=lambda options: Look("#CC79A7", "D", hollow=options["mode"] == "noise"),
+    look=lambda options: Look("#CC79A7", "D", hollow=bool(options["label_smoothing"])),
 )

@@ -31,5 +31,5 @@ CARD = Card(
     stages=stages,
     prefix=prefix,
     traces=lambda options, steps: {"error_share"},  # the errors are those of the first stage, whatever losses are now
-    look=lambda options: Look("#E69F00", "P"),
+    look=lambda options: Look("#0072B2", "P"),
 )

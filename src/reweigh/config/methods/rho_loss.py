@@ -60,5 +60,5 @@ CARD = Card(
     needs_validation=True,  # the irreducible losses are learned there
     traces=lambda options, steps: {"irreducible_loss"},
     cost=4.3,  # it chooses rows of a large batch by their losses: all rows that it chose weigh the same
-    look=lambda options: Look("#F0E442", "s", hollow=options["optimiser"] == "adamw"),
+    look=lambda options: Look("#882255", "s", hollow=options["optimiser"] == "adamw"),
 )
