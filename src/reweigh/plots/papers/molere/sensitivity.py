@@ -51,7 +51,7 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
     blocks = [of for _, of in differences.groupby("block")]
     depths = [arms.height(of) for of in blocks]
     picture = sheet()
-    parts = picture.subfigures(len(blocks) + 1, 1, height_ratios=(*depths, HEIGHT))
+    parts = picture.subfigures(len(blocks) + 1, 1, squeeze=False, height_ratios=(*depths, HEIGHT))[:, 0]
     number = 0
     for part, of in zip(parts, blocks, strict=False):
         number += arms.columns(part, material, of, "points of accuracy", number)
