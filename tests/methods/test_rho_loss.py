@@ -86,7 +86,8 @@ def test_stages_have_their_own_training_where_it_is_given(problem):
 def test_irreducible_losses_are_the_last_models_on_the_training_examples(problem):
     method = begun(problem)
     method.irreducible, method.best = method.irreducible.double(), method.best.double()
-    method.end(method.stages(4)[0], problem.model)
+    with torch.no_grad():  # as the engine has it
+        method.end(method.stages(4)[0], problem.model)
     expected = losses_of(problem.model, next(iter(problem.train.in_order(100))), training=False)
     torch.testing.assert_close(method.irreducible, expected)
     assert problem.model.training and float(method.logged["irreducible_loss"]) == pytest.approx(float(expected.mean()))
@@ -106,7 +107,8 @@ def test_the_best_epoch_is_that_of_the_lowest_mean_loss_on_the_training_examples
         problem.model.head.weight.mul_(-5)
     late = losses_of(problem.model, train, False)
     assert late.mean() > early.mean()
-    method.end(stage, problem.model)
+    with torch.no_grad():
+        method.end(stage, problem.model)
     torch.testing.assert_close(method.irreducible, early if checkpoint == "best" else late)
     method.begin_epoch(position(method.stages(4)[1], 10), problem.model)  # nothing is checked in the main stage
     torch.testing.assert_close(method.irreducible, early if checkpoint == "best" else late)
