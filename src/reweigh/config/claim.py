@@ -39,34 +39,6 @@ class InPrint(Frozen):
         return list(dict.fromkeys(named))
 
 
-class InPrint(Frozen):
-    """What a paper's own tables say of a claim that no run decides: in which rows an order is strict, or ranks.
-
-    Methods are named as the file of published numbers names them. `order` goes from the worst to the best. `ranks` are
-    those of each row, 1 the best, among all of its methods but those of `without`; `against` is whom they are held to.
-    """
-
-    tables: Annotated[list[str], Field(min_length=1)]
-    order: list[str] = []
-    ranks: list[str] = []
-    without: list[str] = []
-    against: str | None = None
-
-    @model_validator(mode="after")
-    def _asks_one_thing(self) -> "InPrint":
-        if bool(self.order) == bool(self.ranks) or len(self.order) == 1:
-            raise ValueError("in_print has either order, of two methods or more, or ranks")
-        if self.order and (self.without or self.against):
-            raise ValueError("in_print.without and in_print.against go with ranks")
-        return self
-
-    @property
-    def methods(self) -> list[str]:
-        """Every method that it names, once."""
-        named = [*self.order, *self.ranks, *self.without, *([self.against] if self.against else [])]
-        return list(dict.fromkeys(named))
-
-
 class Claim(Frozen):
     """A statement of a paper that records can decide, and the rule for it; config/README.md explains the tests.
 
