@@ -19,8 +19,7 @@ SCORES = st.lists(st.floats(-5, 5, allow_subnormal=False), min_size=2, max_size=
 
 
 @pytest.fixture
-def problem(monkeypatch):
-    monkeypatch.setattr(torch.Tensor, "float", lambda self: self)
+def problem(single_as_double):
     return Problem()
 
 

@@ -21,8 +21,7 @@ OPTIONS = {
 
 
 @pytest.fixture
-def problem(monkeypatch):
-    monkeypatch.setattr(torch.Tensor, "float", lambda self: self)
+def problem(single_as_double):
     return Problem()
 
 

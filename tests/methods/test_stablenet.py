@@ -20,8 +20,7 @@ STAGE = base.Stage("train", 4)
 
 
 @pytest.fixture
-def problem(monkeypatch):
-    monkeypatch.setattr(torch.Tensor, "float", lambda self: self)
+def problem(single_as_double):
     return Problem()
 
 
