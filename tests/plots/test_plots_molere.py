@@ -42,9 +42,10 @@ ARTIFACTS = ("fig1", "fig2", "fig3", "fig4", *TABLES, "ordering", "cost", "curve
 CLOSED = ("table1", "table3", "table4", "table6")  # of nothing that has a record here
 COLUMNS = "device,torch,group,contender,baseline,milliseconds,ratio,q1,q3,peak_mebibytes,rounds,threads,precision"
 BENCH = f"""{COLUMNS},model,batch_size,method,note
-a made-up processor,2.0,"whole runs, ResNet-32",LRWOpt,ERM,3.1,1.55,1.5,1.6,,5,1,fp32,,,,
-a made-up processor,2.0,"FLOPs, ResNet-32",LRW-Hard,ERM,5.1,2.55,2.5,2.6,,5,1,fp32,,,,
-a made-up processor,2.0,"whole runs, ResNet-32",something else,ERM,5.1,9.5,9,10,,5,1,fp32,,,,
+a made-up processor,2.0,"whole run, ResNet-32, B = 64",LRWOpt,ERM,3.1,1.55,1.5,1.6,,5,1,fp32,,,,
+a made-up processor,2.0,"whole run, FLOPs, ResNet-32, B = 64","LRW-Hard, head of φ",ERM,5.1,2.55,2.5,2.6,,5,1,fp32,,,,
+a made-up processor,2.0,"steps, ResNet-32, B = 64",LRWOpt,plain step,1,7.5,7,8,,5,1,fp32,,,,
+a made-up processor,2.0,"whole run, ResNet-32, B = 64",something else,ERM,5.1,9.5,9,10,,5,1,fp32,,,,
 """
 
 

@@ -206,7 +206,8 @@ def _typeset(axes: Axes, grid: Grid, write: Write, colour: str) -> float:
         for place, ((x, _), word) in enumerate(zip(grid.left, shown, strict=True)):
             begins = place == 0 and block is not None  # the block's words may need more than this line
             down, align = (0.18, "top") if begins else (0.5, "center")
-            axes.text(x, line + down, word, va=align, fontsize=7.5, linespacing=1.15)
+            size = 7.5 if word.count("\n") < 2 else 6.2  # three lines are as high as two
+            axes.text(x, line + down, word, va=align, fontsize=size, linespacing=1.15)
         previous = block
         for column, x in enumerate(columns):
             _cell(axes, x, line, grid.cells.get((number, column)), write, colour)

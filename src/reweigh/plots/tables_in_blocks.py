@@ -80,8 +80,10 @@ def _grid(
 def side_of(material: Material, cells: Sequence[Mapping[Hashable, Any]], place: tuple[str, str]) -> str:
     """What stands beside a line: data set and setting, and whether it was not run, or is ours."""
     one = material.experiment(place[0])
+    several = len(one.settings) > 1
     title = data_title(one.dataset) if one.status == "ready" and one.extension else one.title
-    where = f", {material.label(*place)}" if len(one.settings) > 1 else ""
+    title = title.rpartition(", ")[0] or title if several else title  # the net is that of the paper
+    where = f", {material.label(*place)}" if several else ""
     closed = any("words" in cell for cell in cells if (cell["experiment"], cell["setting"]) == place)
     what = " (not run)" if closed else " (ours)" if one.extension else ""
     return textwrap.fill(f"{title}{where}{what}".replace(" (not run)", " (not\u00a0run)"), SIDE)

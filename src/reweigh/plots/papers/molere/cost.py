@@ -1,7 +1,8 @@
 """What reweighting costs over ERM (MOLERE, supplement E): printed ratios, those of the bench, and those of our runs.
 
 Runs: seconds of training of all stages, evaluation left out, over those of the ERM of the same seed on the same device
-with equally many runs beside it. The bench times whole cycles of steps on one machine; of FLOPs it counts them.
+with equally many runs beside it. The bench puts whole runs of the paper's schedule together, from steps that it timed
+and whose FLOPs it counted.
 """
 
 import csv
@@ -24,6 +25,7 @@ from reweigh.plots.style import INK, MUTED, data_title, empty, finish, letter, s
 
 OF_BENCH = ("#0072B2", "#E69F00", "#CC79A7", "#8C510A", "#5E3C99")
 OF_RUNS = ("#009E73", "#D55E00", "#B2182B", "#1B9E9E", "#222222")
+FORMS = {"": "s", "head of φ, stored features": "^", "head of φ": "v", "every step": "P"}  # of a method, by the bench
 KINDS = {"runtime_ratio": "run time", "flops_ratio": "FLOPs"}
 PANELS = dict(zip(KINDS.values(), "ab", strict=True))
 LINE = 0.34  # inches: of a method
@@ -74,7 +76,7 @@ def printed_rows(config: Config, paper: str) -> list[Row]:
 
 
 def bench_rows(root: Path, options: Mapping[str, Any]) -> list[Row]:
-    """The ratios of the bench's lines whose contender is named in the options: in `y`, quartiles in `low`, `high`."""
+    """The ratios of the bench's lines whose contender and baseline are named in the options: in `y`."""
     path = root / options["measured"]
     if not path.is_file():
         return []
@@ -116,8 +118,9 @@ def draw(material: Material, rows: pd.DataFrame, methods: Sequence[str]) -> Figu
     notes = ["Printed: means over the paper's data sets; dotted: as long as ERM"]
     devices = sorted(set(material.runs["device"]))
     notes += [f"Time spent computing on: {', '.join(devices)}"] if devices else []
-    places = sorted({note.partition("; ")[2] for note in rows[rows["metric"] == MEASURED_TIMES]["note"]})
-    notes += [f"Bench: {' | '.join(places)}"] if places else ["Bench: not measured"]
+    machines = sorted({note.rpartition("; ")[2] for note in rows[rows["metric"] == MEASURED_TIMES]["note"]})
+    what = "whole runs of the paper's schedule, put together from steps that were timed or counted"
+    notes += [f"Bench: {what}; {' | '.join(machines)}"] if machines else ["Bench: not measured"]
     notes += _missing(material, rows)
     finish(picture, material, shows, notes, [(handle, text) for text, handle in legend.items()],
            panels=0.75 + LINE * len(methods))  # fmt: skip
@@ -139,9 +142,12 @@ def _panel(
         if line["metric"] == PRINTED_TIMES:
             _point(axes, line["y"], place + shifts["printed"], "D", INK, legend, "printed", hollow=True)
         elif line["metric"] == MEASURED_TIMES:
-            group = _group(line["note"])
+            group, form = _group(line["note"]), _form(line["title"])
             colour = OF_BENCH[groups.index(group) % len(OF_BENCH)]
-            _point(axes, line["y"], place + shifts[group], "s", colour, legend, f"bench: {group}")
+            _point(axes, line["y"], place + shifts[group], FORMS[form], colour, legend, f"bench: {group}")
+            if form:
+                style: dict[str, Any] = {"marker": FORMS[form], "color": MUTED, "linestyle": "none", "markersize": 4}
+                legend.setdefault(f"bench: {form}", Line2D([], [], **style))
         elif line["n"]:
             where = (line["experiment"], line["setting"])
             colour, at = OF_RUNS[places.index(where) % len(OF_RUNS)], place + shifts[where]
@@ -163,8 +169,13 @@ def _panel(
 
 
 def _group(note: str) -> str:
-    """The group of a line of the bench, from its note."""
-    return note.split("; ")[1]
+    """The net and batch of a line of the bench, from its note."""
+    return note.split("; ")[1].removeprefix("whole run, ").removeprefix("FLOPs, ")
+
+
+def _form(title: str) -> str:
+    """Which form of a method a line of the bench is of; empty for the method as it is."""
+    return next((form for form in FORMS if form and title.endswith(f", {form}")), "")
 
 
 def _point(

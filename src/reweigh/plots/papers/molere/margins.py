@@ -5,6 +5,7 @@ ERM with another seed against ERM: it has no method in it, only the regression o
 for, a third row has the buckets of a third run, an ERM with another seed, which takes that out.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import starmap
 from typing import Any, NamedTuple
@@ -23,9 +24,9 @@ from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text
 from reweigh.plots.panels import LETTERS
 from reweigh.plots.papers.molere.common import colours, titled
-from reweigh.plots.style import INK, MUTED, Legend, data_title, empty, finish, sheet
+from reweigh.plots.style import INK, MUTED, Legend, data_title, finish, sheet
 
-ERM_AGAIN = "ERM, another seed"
+ERM_AGAIN, APART = "ERM, another seed", "buckets of another ERM"
 DASHED = (0, (4, 2))
 ROW = 1.95  # inches: of a row of panels
 
@@ -155,7 +156,7 @@ def draw(
                 titled(axes, shown, _title(material, asked[number]), 6.2 / len(kept))
             else:
                 _curves(axes, mine, methods, spreads if row == 1 else spreads[:1])
-                titled(axes, shown, "buckets of another ERM" if row == 2 else "", 6.2 / len(kept))
+                titled(axes, shown, APART if row == 2 else "", 6.2 / len(kept))
     _labels(drawn, material, histogram, apart)
     for row in range(1, height):
         names = [by_place[number][row] for number in kept]
@@ -258,15 +259,16 @@ def _same_limits(panels: Sequence[Axes], rows: pd.DataFrame, spreads: Sequence[s
     means = means[bars.index]
     low, high = float((means - bars).min()), float((means + bars).max())
     margin = 0.08 * (high - low or 0.1)
-    for place, axes in enumerate(panels):
-        if axes.lines:
-            axes.set_ylim(low - margin, high + margin)
-            axes.tick_params(axis="y", labelleft=place == 0)
+    for place, axes in enumerate([one for one in panels if one.lines]):
+        axes.set_ylim(low - margin, high + margin)
+        axes.tick_params(axis="y", labelleft=place == 0)
 
 
 def _nothing(axes: Axes, rows: pd.DataFrame) -> None:
     reasons = ", ".join(dict.fromkeys(note for note in rows["note"] if note))
-    empty(axes, reasons if reasons == "diverged" else f"not run: {reasons}")
+    text = reasons if reasons == "diverged" else f"not run: {reasons}"
+    style: dict[str, Any] = {"color": MUTED, "style": "italic", "fontsize": 6.5, "ha": "center", "va": "center"}
+    axes.text(0.5, 0.5, textwrap.fill(text, 20), transform=axes.transAxes, **style).set_in_layout(False)
     axes.set(xticks=[], yticks=[])
 
 
@@ -308,15 +310,28 @@ def _spread_notes(spreads: Sequence[str], apart: bool) -> list[str]:
 
 
 def _missing(material: Material, rows: pd.DataFrame, places: Sequence[Place], by_place: Sequence[str]) -> list[str]:
-    absent: dict[str, None] = {}
+    absent: list[str] = []
     for place, names in zip(places, by_place, strict=True):
-        mine = rows[rows["panel"].isin(list(names)) & (rows["n"] == 0)]
-        titles = dict.fromkeys(
-            f"{ERM_AGAIN if row.method == row.against else row.title} ({row.note})" for row in mine.itertuples()
-        )
-        if titles:
-            absent[f"{_title(material, place)}: {', '.join(titles)}"] = None
-    return [f"Not drawn: {'; '.join(absent)}"] if absent else []
+        mine = rows[rows["panel"].isin(list(names))]
+        titles: dict[str, dict[str, None]] = {}
+        for row in mine[mine["n"] == 0].itertuples():
+            what = (
+                ERM_AGAIN
+                if row.method == row.against
+                else f"{row.title}, {APART}"
+                if _is_last(row, names)
+                else row.title
+            )
+            titles.setdefault(row.note, {})[what] = None
+        whole = (mine["n"] == 0).all() and len(titles) == 1
+        said = "; ".join(f"{why}" if whole else f"{', '.join(of)} ({why})" for why, of in titles.items())
+        absent += [f"{_title(material, place)}: {said}"] if said else []
+    return [f"Not drawn: {' | '.join(absent)}"] if absent else []
+
+
+def _is_last(row: Any, names: str) -> bool:
+    """Whether a line is of the third row of panels."""
+    return len(names) == 3 and row.panel == names[2]
 
 
 def _legend(material: Material, rows: pd.DataFrame, methods: Sequence[str], spreads: Sequence[str]) -> Legend:

@@ -117,7 +117,8 @@ def _panel(axes: Axes, rows: pd.DataFrame, methods: Sequence[str], plain: int) -
     for (method, metric), mine in known.groupby(["method", "metric"], sort=False):
         colour, mine = look[str(method)], mine.sort_values("epoch")
         line = DOTTED if metric == "train_accuracy" else "-"
-        axes.plot(mine["epoch"], mine["mean"], color=colour, linestyle=line, linewidth=1.2, zorder=3)
+        dots: dict[str, Any] = {"marker": "o", "markersize": 2.6} if len(mine) < 6 else {}
+        axes.plot(mine["epoch"], mine["mean"], color=colour, linestyle=line, linewidth=1.2, zorder=3, **dots)
         low, high = (mine[end].fillna(mine["mean"]).clip(lower=0) for end in ("low", "high"))
         axes.fill_between(mine["epoch"], low, high, color=colour, alpha=0.15, linewidth=0, zorder=2)
     if plain:
