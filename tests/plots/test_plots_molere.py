@@ -1,6 +1,5 @@
 """MOLERE's figures and tables: they draw what records, formulas and the paper say, and name what is missing."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +7,11 @@ import pandas as pd
 import pytest
 from support import molere_records, synthetic_records
 from support.drawing import draw_artifact
+from support.molere_records import PAPER, accuracies, bodies, expected, summary, texts
 from support.pages import layout_faults
 from support.project import ROOT
 
-from reweigh import stats
-from reweigh.analysis import margins, tables
+from reweigh.analysis import tables
 from reweigh.analysis.rows import CORE, write_csv
 from reweigh.artifacts import receipt
 from reweigh.artifacts.render import MADE
@@ -21,9 +20,7 @@ from reweigh.plots.figure import Figure
 from reweigh.plots.papers.molere import gains
 from reweigh.provenance.audit.figures import check_figures
 from reweigh.provenance.explain import formula
-from reweigh.records import record
 
-PAPER = "paper/molere"
 SEEDS = 3
 ARMS = [
     "erm", "erm_pool", "random_removed", "easy_removed", "hard_removed", "lrw_easy", "lrw_random", "lrw_hard", "lrwopt",
@@ -79,35 +76,6 @@ def drawn(root: Path) -> dict[str, Figure]:
         basis = receipt.figure_basis(load(root), "paper", "molere", name)
         receipt.write(folder / f"{name}.json", basis, made, root)
     return figures
-
-
-def bodies(root: Path, cell: str) -> list[dict]:
-    return [record.read(path) for path in sorted((root / "results" / PAPER / cell).glob("seed*.json"))]
-
-
-def accuracies(root: Path, cell: str) -> np.ndarray:
-    """Test accuracy by seed; NaN where the run diverged."""
-    found = [body["metrics"]["test_accuracy"] for body in bodies(root, cell)]
-    return np.array([np.nan if value is None else value for value in found], float)
-
-
-def kept(root: Path, cell: str) -> list[np.ndarray]:
-    """Margins by seed."""
-    arrays = [np.load(record.trace_path(record.record_path(body["run"], root), body)) for body in bodies(root, cell)]
-    return [one["test_margins"].astype(float) for one in arrays]
-
-
-def texts(figure: Figure) -> str:
-    return " ".join(text.get_text() for text in figure.picture.findobj(lambda artist: hasattr(artist, "get_text")))
-
-
-def summary(line: pd.Series) -> list[float]:
-    return [float(line[name]) for name in ("mean", "low", "high", "n")]
-
-
-def expected(values: np.ndarray) -> list[float]:
-    ours = stats.summarise([float(value) for value in values])
-    return pytest.approx([ours.mean, ours.low, ours.high, ours.n], rel=1e-6)
 
 
 # --- all of them -----------------------------------------------------------------------------------------------------
@@ -280,82 +248,6 @@ def test_a_data_set_without_runs_is_labelled_as_printed_and_its_bars_are_outline
             assert white or place in ours or bar.get_width() > 0.99
 
 
-# --- figures 3 and 4 -------------------------------------------------------------------------------------------------
-
-
-def of(rows: pd.DataFrame, metric: str, method: str, note: str = "", setting: str = "clean") -> pd.DataFrame:
-    mine = rows[(rows["experiment"] == "mnist-ordering") & (rows["setting"] == setting) & (rows["method"] == method)]
-    return mine[(mine["metric"] == metric) & (mine["note"] == note)]
-
-
-def test_fig3_draws_changes_of_margins_of_the_same_seed(root, drawn):
-    rows = drawn["fig3"].rows
-    pairs = zip(*(kept(root, f"mnist-ordering/clean/{name}") for name in ("lrwopt", "erm")), strict=True)
-    changes = [one - two for one, two in pairs]
-    assert summary(of(rows, margins.MEAN, "lrwopt").iloc[0]) == expected(np.array([c.mean() for c in changes]))
-    median = of(rows, margins.MEDIAN, "lrwopt").iloc[0]
-    assert summary(median) == expected(np.array([np.median(c) for c in changes]))
-    shares = of(rows, margins.SHARE, "lrwopt").set_index("x")
-    inside = [((c >= 0.1) & (c < 0.15)).mean() for c in changes]
-    assert shares.loc[0.125, "mean"] == pytest.approx(np.mean(inside))
-    assert shares["mean"].sum() == pytest.approx(1)
-
-
-def test_fig3_takes_buckets_by_the_margin_under_erm(root, drawn):
-    rows = drawn["fig3"].rows
-    means, errors = [], []
-    for one, two in zip(*(kept(root, f"mnist-ordering/clean/{name}") for name in ("lrw_hard", "erm")), strict=True):
-        change = (one - two)[(two >= 0.4) & (two < 0.6)]
-        means.append(change.mean())
-        errors.append(change.std(ddof=1) / np.sqrt(len(change)))
-    line = of(rows, margins.BUCKET, "lrw_hard").set_index("x").loc[0.4]
-    assert summary(line) == expected(np.array(means))
-    assert of(rows, margins.SEM_IN, "lrw_hard").set_index("x").loc[0.4, "mean"] == pytest.approx(np.mean(errors))
-    starts = of(rows, margins.BUCKET, "lrw_hard")["x"].tolist()
-    assert starts == pytest.approx(np.arange(-1, 1, 0.2).tolist())
-
-
-def test_fig3_has_a_line_of_erm_against_erm_of_another_seed(root, drawn):
-    rows = drawn["fig3"].rows
-    erm = kept(root, "mnist-ordering/clean/erm")
-    after = [*erm[1:], erm[0]]
-    means = [(new - old)[old < -0.8].mean() for new, old in zip(after, erm, strict=True)]
-    line = of(rows, margins.BUCKET, "erm", margins.ANOTHER).set_index("x").loc[-1.0]
-    assert summary(line) == expected(np.array(means))
-    assert line["mean"] > 0.03  # no method is in it: margins regress to their mean
-
-
-def test_fig4_takes_the_regression_out_by_buckets_of_a_third_run(root, drawn):
-    rows = drawn["fig4"].rows
-    hard, erm = (kept(root, f"mnist-ordering/clean/{name}") for name in ("lrw_hard", "erm"))
-    after = [*erm[1:], erm[0]]
-    inside = [(one - two)[by < -0.8].mean() for one, two, by in zip(hard, erm, after, strict=True)]
-    apart = of(rows, margins.BUCKET, "lrw_hard", margins.APART).set_index("x").loc[-1.0]
-    own = of(rows, margins.BUCKET, "lrw_hard").set_index("x").loc[-1.0]
-    assert apart["mean"] == pytest.approx(np.mean(inside))
-    assert abs(apart["mean"]) < 0.5 * own["mean"]
-
-
-def test_margins_of_different_test_examples_are_not_paired(root):
-    one, other = bodies(root, "mnist-ordering/clean/erm")[:2]
-    assert margins.same_examples(one, other)  # the whole test set, whatever the seed
-    for side in (one, other):
-        side["spec"]["data"]["split"] |= {"test": "balanced", "test_size": 1000}
-    assert not margins.same_examples(one, other)
-    for side in (one, other):
-        side["spec"]["data"]["split"]["test_seed"] = 7
-    assert margins.same_examples(one, other)
-    other["spec"]["data"]["split"]["test_size"] = 2000
-    assert not margins.same_examples(one, other)
-
-
-def test_a_margin_of_one_lies_in_the_last_bucket():
-    rows = margins.bucket_rows(np.array([1.0, 3.0, 5.0]), np.array([1.0, 0.8, -0.2]))
-    assert rows[margins.BUCKET] == [(-0.2, 5.0), (0.8, 2.0)]
-    assert rows[margins.SD_IN] == [(0.8, pytest.approx(np.sqrt(2)))]
-    assert sum(share for _, share in rows[margins.IN_BUCKET]) == pytest.approx(1)
-
-
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
@@ -449,15 +341,6 @@ def test_sensitivity_has_variants_minus_lrwopt_and_accuracy_by_setting(root, dra
     assert summary(rows[rows["method"] == "lrwopt_q1"].iloc[0]) == expected(often)
     swept = rows[(rows["setting"] == "delta0.05") & rows["seed"].isna() & (rows["metric"] == "test_accuracy")]
     assert summary(swept.iloc[0]) == expected(accuracies(root, "cifar100-sensitivity/delta0.05/lrwopt"))
-
-
-def test_margins_that_were_not_kept_are_said_to_be(tmp_path):
-    root = synthetic_records.project(tmp_path)
-    for method in ("erm", "lrwopt"):
-        molere_records.make(root, f"{PAPER}/mnist-ordering/clean/{method}/seed0", margins=False)
-    figure = draw_artifact(root, "paper", "molere", "fig3")
-    assert "margins were not kept" in texts(figure).replace("\n", " ")
-    shutil.rmtree(root / "results")
 
 
 def test_the_notebooks_are_stripped():

@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pytest
 
+from reweigh import stats
+from reweigh.plots.figure import Figure
 from reweigh.records import record
 from reweigh.streams import rng
 from support import synthetic_records
 from support.absgd_figures import with_arrays
 
+PAPER = "paper/molere"
 EXAMPLES = 500  # that have margins
 GAINS = {"lrw_easy": -0.004, "lrw_random": 0.001, "lrw_hard": 0.006, "lrwopt": 0.009, "hard_removed": -0.006}
 PLAIN = 0.25  # share of the epochs that LRWOpt trains plainly
@@ -54,3 +59,35 @@ def margins_of(setting: str, method: str, seed: int) -> np.ndarray:
     own = rng(seed, "made-up margins", setting, method).normal(0, 0.15, EXAMPLES)
     lift = {"lrw_hard": 0.05, "lrwopt": 0.08, "lrw_easy": -0.04}.get(method, 0.0) * (1 - np.abs(true))
     return np.clip(true + own + lift, -1, 1).astype(np.float32)
+
+
+# --- what tests ask of them and of figures ----------------------------------------------------------------------------
+
+
+def bodies(root: Path, cell: str) -> list[dict]:
+    return [record.read(path) for path in sorted((root / "results" / PAPER / cell).glob("seed*.json"))]
+
+
+def accuracies(root: Path, cell: str) -> np.ndarray:
+    """Test accuracy by seed; NaN where the run diverged."""
+    found = [body["metrics"]["test_accuracy"] for body in bodies(root, cell)]
+    return np.array([np.nan if value is None else value for value in found], float)
+
+
+def kept(root: Path, cell: str) -> list[np.ndarray]:
+    """Margins by seed."""
+    arrays = [np.load(record.trace_path(record.record_path(body["run"], root), body)) for body in bodies(root, cell)]
+    return [one["test_margins"].astype(float) for one in arrays]
+
+
+def texts(figure: Figure) -> str:
+    return " ".join(text.get_text() for text in figure.picture.findobj(lambda artist: hasattr(artist, "get_text")))
+
+
+def summary(line: pd.Series) -> list[float]:
+    return [float(line[name]) for name in ("mean", "low", "high", "n")]
+
+
+def expected(values: np.ndarray) -> list[float]:
+    ours = stats.summarise([float(value) for value in values])
+    return pytest.approx([ours.mean, ours.low, ours.high, ours.n], rel=1e-6)

@@ -6,7 +6,7 @@ and whose FLOPs it counted.
 """
 
 import csv
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -193,9 +193,12 @@ def _point(
 
 
 def _missing(material: Material, rows: pd.DataFrame) -> list[str]:
-    reasons: dict[str, dict[str, None]] = {}
-    absent: list[dict[Hashable, Any]] = rows[(rows["metric"] == TIMES) & (rows["n"] == 0)].to_dict("records")
-    for line in absent:
-        data = data_title(material.experiment(line["experiment"]).dataset)
-        reasons.setdefault(line["note"], {})[f"{data} {line['value']}, {line['title']}"] = None
+    """Which runs there are none of, by reason and place; of a place without any, its name alone."""
+    asked = rows[rows["metric"] == TIMES]
+    reasons: dict[str, list[str]] = {}
+    for (experiment, _), of in asked.groupby(["experiment", "setting"], sort=False):
+        place = f"{data_title(material.experiment(str(experiment)).dataset)} {of['value'].iloc[0]}"
+        for why, absent in of[of["n"] == 0].groupby("note", sort=False):
+            titles = "" if len(absent) == len(of) else f": {', '.join(absent['title'])}"
+            reasons.setdefault(str(why), []).append(f"{place}{titles}")
     return [f"Not run ({why}): {'; '.join(names)}" for why, names in reasons.items()]
