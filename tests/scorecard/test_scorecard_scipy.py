@@ -277,11 +277,16 @@ def costs_more(claim: dict[str, Any], settings: list[str], folder: tuple[str, st
                 for pair in pairs
                 if len({(one["device"]["name"], one["device"]["runs_at_once"]) for one in pair}) == 1
             ]
-            logs = [math.log(a["seconds"] / a["steps"] * b["steps"] / b["seconds"]) for a, b in pairs]
+            steps = [1.0 if claim.get("per") == "run" else b["steps"] / a["steps"] for a, b in pairs]
+            logs = [math.log(a["seconds"] / b["seconds"] * of) for (a, b), of in zip(pairs, steps, strict=True)]
             step = max(math.hypot(*(1e-3 / one["seconds"] for one in pair)) for pair in pairs)
             side = t_test(logs, math.log(claim["margin"]), step=step)
             sides.append({**side, **{name: math.exp(side[name]) for name in ("effect", "low", "high")}})
     return sides
+
+
+def costs_at_most(claim: dict[str, Any], settings: list[str], folder: tuple[str, str]) -> list[Side]:
+    return [{**side, "for": side["against"], "against": side["for"]} for side in costs_more(claim, settings, folder)]
 
 
 def weights_not_inverse_frequency(claim: dict[str, Any], settings: list[str], folder: tuple[str, str]) -> list[Side]:
@@ -298,7 +303,9 @@ def weights_not_inverse_frequency(claim: dict[str, Any], settings: list[str], fo
     return sides
 
 
-WRITTEN = (greater, gains_more, greater_on_average, smaller_spread, costs_more, weights_not_inverse_frequency)
+WRITTEN = (
+    greater, gains_more, greater_on_average, smaller_spread, costs_more, costs_at_most, weights_not_inverse_frequency,
+)  # fmt: skip
 POSSIBLE = {"weights_near_equal": (0.0, 0.5)}  # of two classes
 POSSIBLE |= dict.fromkeys(("collapses_less", "dominates", "follows_frequency"), (-1.0, 1.0))
 ARITHMETIC = {one.__name__: one for one in WRITTEN} | CurveArithmetic(RESULTS, cell, t_test).of()
