@@ -286,7 +286,10 @@ def costs_more(claim: dict[str, Any], settings: list[str], folder: tuple[str, st
 
 
 def costs_at_most(claim: dict[str, Any], settings: list[str], folder: tuple[str, str]) -> list[Side]:
-    return [{**side, "for": side["against"], "against": side["for"]} for side in costs_more(claim, settings, folder)]
+    return [
+        {**side, "statistic": -side["statistic"], "for": side["against"], "against": side["for"]}
+        for side in costs_more(claim, settings, folder)
+    ]
 
 
 def weights_not_inverse_frequency(claim: dict[str, Any], settings: list[str], folder: tuple[str, str]) -> list[Side]:
