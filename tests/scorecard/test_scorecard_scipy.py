@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 from support import metric_arithmetic
+from support.cost_arithmetic import CostArithmetic
 from support.curve_arithmetic import CurveArithmetic
 from support.metric_arithmetic import LOWER, TOLERANCES, stated
 from support.order_arithmetic import OrderArithmetic
@@ -266,32 +267,6 @@ def smaller_spread(claim: dict[str, Any], settings: list[str], folder: tuple[str
     return sides
 
 
-def costs_more(claim: dict[str, Any], settings: list[str], folder: tuple[str, str]) -> list[Side]:
-    sides = []
-    for setting in settings:
-        for rival in claim["worse"]:
-            ours, theirs = (cell(*folder, setting, name) for name in (claim["better"], rival))
-            pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours) if seed in theirs]
-            pairs = [
-                pair
-                for pair in pairs
-                if len({(one["device"]["name"], one["device"]["runs_at_once"]) for one in pair}) == 1
-            ]
-            steps = [1.0 if claim.get("per") == "run" else b["steps"] / a["steps"] for a, b in pairs]
-            logs = [math.log(a["seconds"] / b["seconds"] * of) for (a, b), of in zip(pairs, steps, strict=True)]
-            step = max(math.hypot(*(1e-3 / one["seconds"] for one in pair)) for pair in pairs)
-            side = t_test(logs, math.log(claim["margin"]), step=step)
-            sides.append({**side, **{name: math.exp(side[name]) for name in ("effect", "low", "high")}})
-    return sides
-
-
-def costs_at_most(claim: dict[str, Any], settings: list[str], folder: tuple[str, str]) -> list[Side]:
-    return [
-        {**side, "statistic": -side["statistic"], "for": side["against"], "against": side["for"]}
-        for side in costs_more(claim, settings, folder)
-    ]
-
-
 def weights_not_inverse_frequency(claim: dict[str, Any], settings: list[str], folder: tuple[str, str]) -> list[Side]:
     sides = []
     for setting in settings:
@@ -306,12 +281,11 @@ def weights_not_inverse_frequency(claim: dict[str, Any], settings: list[str], fo
     return sides
 
 
-WRITTEN = (
-    greater, gains_more, greater_on_average, smaller_spread, costs_more, costs_at_most, weights_not_inverse_frequency,
-)  # fmt: skip
+WRITTEN = (greater, gains_more, greater_on_average, smaller_spread, weights_not_inverse_frequency)
 POSSIBLE = {"weights_near_equal": (0.0, 0.5)}  # of two classes
 POSSIBLE |= dict.fromkeys(("collapses_less", "dominates", "follows_frequency"), (-1.0, 1.0))
 ARITHMETIC = {one.__name__: one for one in WRITTEN} | CurveArithmetic(RESULTS, cell, t_test).of()
+ARITHMETIC |= CostArithmetic(cell, t_test).of()
 ARITHMETIC |= OrderArithmetic(RESULTS, cell, values, step_of, t_test, degenerate).of()
 
 

@@ -62,6 +62,12 @@ def test_always_is_by_the_least_of_each_run(monkeypatch):
     assert logging(monkeypatch, {"a": mostly}, ABOVE | {"test": "logs_more"})[0] == "holds"
 
 
+def test_what_is_zero_in_every_run_is_below_the_margin(monkeypatch):
+    """All runs agree, and 0 has no size of its own: the margin's is what a difference is held against."""
+    verdict, (place,) = logging(monkeypatch, {"a": [[0.0, 0.4], [0.0, 0.2], [0.3, 0.0]]}, ABOVE)
+    assert (place.effect, place.n, verdict) == (0, 3, "fails")
+
+
 def test_what_logged_nothing_or_diverged_does_not_count(monkeypatch):
     arrays = {"a": [[0.5], None, [0.6], [0.7], []], "b": [[0.1], [0.1], [0.1], [0.1], [0.1]]}
     _, (place,) = logging(monkeypatch, arrays, MORE, diverged=[("s", "b", 3)])

@@ -170,11 +170,7 @@ class OrderArithmetic:
         for setting in settings:
             name = (*folder, setting, claim["better"])
             values = [reduce(rows) for _, rows in self._logged(claim["trace"], *name)]
-            step = SINGLE * max(map(abs, values))
-            if not step:  # all of them are 0, exactly: there is no error to hold them to
-                nothing = dict.fromkeys(("low", "high", "statistic", "for", "against"))
-                sides.append({**nothing, "effect": 0.0, "n": len(values), "untested": True})
-                continue
+            step = SINGLE * max(map(abs, (*values, claim.get("margin", 0.0))))
             sides.append(self.degenerate(self.t_test(values, claim.get("margin", 0.0), step=step), name))
         return sides
 

@@ -40,6 +40,7 @@ from torch.func import functional_call
 from reweigh.data.batches import Batch, InputPart
 from reweigh.hypergrad.lookahead import OuterLoss, Parameters, directional_derivatives, gradient
 from reweigh.methods import base
+from reweigh.models.head_inputs import seen_by_head
 from reweigh.models.layers import without_trace
 from reweigh.optimisers import Adam, MomentumSGD
 from reweigh.streams import stream_seed
@@ -186,16 +187,9 @@ def headless(model: nn.Module, net: Parameters | None = None) -> nn.Module:
 
 def judged(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (B, C) and what the head sees (B, F) of a whole model, in evaluation mode, without a graph; float32."""
-    head = model.head
-    model.head = nn.Identity()
-    try:
-        with torch.no_grad(), without_trace(model, training=False):
-            features = model(batch.inputs).float()
-    finally:
-        model.head = head
-    assert isinstance(head, nn.Module)
-    with torch.no_grad():
-        return head(features).float(), features
+    with torch.no_grad(), without_trace(model, training=False), seen_by_head(model) as seen:
+        logits = model(batch.inputs).float()
+    return logits, seen[0]
 
 
 def features_of(backbone: nn.Module, inputs: Batch | InputPart) -> torch.Tensor:

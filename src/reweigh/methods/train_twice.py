@@ -9,8 +9,9 @@ Jain, Suggala, Shenoy (CVPR 2024), §4.4. The pool is the training set and what 
 `margins` says by which net: that of one training on the training set (`once`, as printed); after each of the first
 `epochs` epochs of it, averaged (`early`); or `folds` nets, each trained on the pool without a fold, which judge the
 fold that they have not seen (`out-of-fold`). A net that has fitted its training set finds what it has not seen harder:
-by `once`, the hardest examples are mostly those that the first split happened to hold out. Images are not augmented,
-and the net is in evaluation mode. Of equal margins the smaller difference of logits is harder, then the first example.
+by `once`, the hard list has more of what the first split happened to hold out than its share; how much more is in the
+trace of `lrw`. Images are not augmented, and the net is in evaluation mode. Of equal margins the smaller difference of
+logits is harder, then the first example.
 (The paper does not say how it breaks ties, and trained on long enough most margins are 1 to the last bit.)
 
 Everything else that a second stage may take over is `net`: parameters and buffers of the last of these nets.
@@ -72,8 +73,8 @@ class Method(base.Method):
         return np.flatnonzero(self._folds() != _number(stage)) if _is_fold(stage) else self.second_members()
 
     def second_members(self) -> np.ndarray:
-        """The rows of the pool that the second stage trains on, if it is one of members."""
-        raise NotImplementedError
+        """The rows of the pool that the second stage trains on, if it is one of members; here all of them."""
+        return np.arange(self.pool)
 
     def begin_epoch(self, at: base.Position, model: nn.Module) -> None:
         super().begin_epoch(at, model)

@@ -40,7 +40,7 @@ def _alone(evidence: Evidence, reduce: Reduce) -> list[Comparison]:
     for setting in evidence.settings:
         rows = evidence.cell(setting, evidence.claim.better or "")
         values = list(_values(evidence, rows, reduce).values())
-        step = FLOAT32 * max(map(abs, values), default=0.0)
+        step = FLOAT32 * max(map(abs, (*values, evidence.claim.margin)), default=0.0)  # of values that are all 0, too
         comparisons.append(evidence.judged(stats.above(values, evidence.claim.margin, setting, step), rows))
     return comparisons
 

@@ -124,7 +124,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, methods: Sequence[str], plain: int) -
     if plain:
         axes.axvspan(0, plain, color=MUTED, alpha=0.1, linewidth=0, zorder=0)
     late = known[known["epoch"] > 0.05 * known["epoch"].max()]["mean"]
-    axes.set_ylim(0, 1.08 * float(late.max())) if loss else axes.set_ylim(*limits(late, 0.03))
+    axes.set_ylim(0, 1.08 * float(late.max())) if loss else axes.set_ylim(limits(late, 0.03)[0], 1.0)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlim(0, known["epoch"].max())
 
