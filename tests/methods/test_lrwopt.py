@@ -12,6 +12,7 @@ from support.lrw_runs import NETWORK, doubled, in_double, objective_of, run_of, 
 from support.mnist_runs import outcome
 from torch.func import functional_call
 
+from reweigh.config.methods.meta_network import STORED
 from reweigh.config.methods.splitter import SPLITTER
 from reweigh.hypergrad.lookahead import gradient
 from reweigh.methods import splitter
@@ -189,7 +190,7 @@ def test_after_training_on_a_frozen_net_it_is_right_more_often_on_the_training_s
     pool = run.course.part
     pool.labels[::3] = 1 - pool.labels[::3]  # a third is wrong, for a net that is nearly always right
     method._look(run.model)
-    wrong = method._look(run.model)[2]
+    wrong = method._look(run.model)[1]
     theta = splitter.start(method.features.shape[1], classes, 32, 0, torch.device("cpu"))
     adam, said = Adam(theta, 0.01), {**SPLITTER, "ratio": 0.0, "balance": 0.0}
     batch = (method.features, pool.labels, torch.from_numpy(~wrong), torch.zeros(len(wrong)))
@@ -340,3 +341,65 @@ def test_a_run_killed_within_an_epoch_of_a_new_split_ends_with_the_same_bits(mni
     again.finish()
     assert outcome(again) == outcome(whole)
     assert not np.array_equal(again.method.validation_rows, lists[1])  # another split came after it
+
+
+# --- features that are kept ------------------------------------------------------------------------------------------
+
+WARM = {**with_splitter(features="warm"), "network": {**STORED, "rate": 0.5, "head_sd": 0.3}}
+
+
+@pytest.mark.parametrize("network", [NETWORK, WARM["network"]])
+def test_kept_features_are_those_of_the_net_that_began_the_joint_stage(mnist, network):
+    options = {**WARM, "network": network}
+    run = taken_to(run_of("lrwopt", options, mnist, epochs=4), "joint")
+    headless = copy.deepcopy(run.model).eval()
+    headless.head = torch.nn.Identity()
+    pool = run.course.part
+    run.finish()
+    batch = pool.take(torch.arange(run.method.pool))
+    with torch.no_grad():
+        torch.testing.assert_close(run.method.features, headless(batch.inputs), rtol=1e-4, atol=1e-5)
+    assert set(run.trace()) >= {"share_hard", "seen_share"} and not {"gap", "validation_error"} & set(run.trace())
+
+
+def test_the_splitter_learns_from_kept_features_and_from_what_the_net_gets_right_now(mnist, monkeypatch):
+    run = taken_to(run_of("lrwopt", WARM, mnist), "joint", 2)
+    method, step = in_double(run, monkeypatch)
+    method.splitter, method.features = doubled(method.splitter), method.features.double()
+    recorder = method.optimiser_of_splitter = type(method.meta.optimiser)()
+    method.some.copy_(torch.arange(len(method.some)))
+    held_out = method.teacher.current()
+    method._move_splitter(step, held_out)
+    with torch.no_grad():
+        right = step.model.eval()(held_out.inputs).argmax(1) == held_out.labels
+    shown = (method.features[held_out.rows], held_out.labels, right, torch.zeros(len(right)))
+    some = (method.features[method.some], method.context.train.labels[method.some])
+    theta = {name: value.detach().clone().requires_grad_() for name, value in method.splitter.items()}
+    total = loss_by_hand(theta, {**SPLITTER, "features": "warm"}, shown, some, 2)
+    slopes = dict(zip(theta, torch.autograd.grad(total, list(theta.values())), strict=True))
+    for name, one in splitter.clipped(slopes, SPLITTER["clip"]).items():
+        torch.testing.assert_close(recorder.gradient[name], one, rtol=1e-7, atol=1e-13)
+
+
+def test_a_new_split_by_kept_features_looks_at_no_example_again(mnist):
+    counts = {}
+    for kept in ("current", "warm"):
+        run = taken_to(run_of("lrwopt", {**WARM, "splitter": {**SPLITTER, "features": kept}}, mnist, epochs=4), "joint")
+        run.advance()
+        shown = []
+        hook = run.model.register_forward_hook(lambda model, inputs, _, shown=shown: shown.append(len(inputs[0])))
+        run._begin_epoch()
+        hook.remove()
+        counts[kept] = sum(shown)
+    assert counts == {"current": run.method.pool, "warm": 0}
+
+
+def test_a_run_with_kept_features_that_is_killed_ends_with_the_same_bits(mnist):
+    whole = run_of("lrwopt", WARM, mnist, epochs=4)
+    whole.finish()
+    first = taken_to(run_of("lrwopt", WARM, mnist, epochs=4), "joint", 5)
+    state = copy.deepcopy(first.state())
+    again = run_of("lrwopt", WARM, mnist, epochs=4)
+    again.load_state(state)
+    again.finish()
+    assert outcome(again) == outcome(whole)

@@ -11,7 +11,14 @@ from support.look_ahead import ADAM, SGD, Problem
 from reweigh.methods import bilaw, mwn
 from reweigh.models.layers import hold_dropout
 
-MWN = {"meta_set": "validation", "meta_every": 1, "hidden": 7, "optimiser": ADAM, "normalise": False}
+MWN = {
+    "meta_set": "validation",
+    "meta_every": 1,
+    "hidden": 7,
+    "optimiser": ADAM,
+    "normalise": False,
+    "virtual_step": "apart",
+}
 METHODS = [mwn.Method, bilaw.Method]
 
 
@@ -54,9 +61,13 @@ def meta_loss(problem, method_class, network, step, meta, rate, normalise):
     "options", [{}, {"normalise": True, "optimiser": SGD}, {"meta_set": "target"}, {"normalise": True, "hidden": 3}]
 )
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_it_trains_as_double_backpropagation_does(single_as_double, method_class, options, dropout):
-    """Seven steps, every second of them with a step of V, against a loop of plain autograd and torch.optim."""
-    options = MWN | {"meta_every": 2} | options
+@pytest.mark.parametrize("virtual_step", ["apart", "shared"])
+def test_it_trains_as_double_backpropagation_does(single_as_double, method_class, options, dropout, virtual_step):
+    """Seven steps, every second of them with a step of V, against a loop of plain autograd and torch.optim.
+
+    With a shared virtual step V moves after the weights of the step are made.
+    """
+    options = MWN | {"meta_every": 2, "virtual_step": virtual_step} | options
     problem, plain = Problem(dropout), Problem(dropout)
     method = method_class(options, problem.context)
     network = look_ahead.network_of(method)
@@ -71,14 +82,16 @@ def test_it_trains_as_double_backpropagation_does(single_as_double, method_class
     for number in range(7):
         rate = 0.05 if number < 4 else 0.02  # of the virtual step, which follows the schedule
         step = problem.step(number, method, rate)
+        logits = own_logits(plain.model, step)
+        before = shares(network, seen_by(method_class, logits, step.batch.labels), options["normalise"]).detach()
         if number % 2 == 0:
             meta = metas.batch(number // 2)
             loss = meta_loss(plain, method_class, network, step, meta, rate, options["normalise"])
             upper.zero_grad()
             loss.backward()
             upper.step()
-        logits = own_logits(plain.model, step)
-        wanted = shares(network, seen_by(method_class, logits, step.batch.labels), options["normalise"]).detach()
+        after = shares(network, seen_by(method_class, logits, step.batch.labels), options["normalise"]).detach()
+        wanted = before if virtual_step == "shared" else after
         found, objective = problem.pass_of(method, step)
         torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-14)
         look_ahead.same_network(method, network)
@@ -157,6 +170,23 @@ def test_a_network_step_costs_three_passes_more_and_the_others_none(problem, met
         problem.pass_of(method, problem.step(number, method))
         counts.append(list(passes))
     assert counts == [[True, True, False], [True], [True]] * 2
+
+
+@pytest.mark.parametrize("method_class", METHODS)
+def test_a_shared_virtual_step_costs_one_backward_pass_less_and_is_the_step_to_the_last_bit(problem, method_class):
+    backward = {}
+    for kind in ("apart", "shared"):
+        method, passes = method_class(MWN | {"virtual_step": kind}, problem.context), []
+        hook = problem.model[-1].register_full_backward_hook(lambda *_, passes=passes: passes.append(1))
+        step = problem.step(0, method)
+        weights, objective = problem.pass_of(method, step)
+        found = torch.autograd.grad(objective, list(problem.model.parameters()))
+        hook.remove()
+        backward[kind] = len(passes)
+        losses = look_ahead.entropies(problem.model(step.batch.inputs), step.batch.labels)
+        plain = torch.autograd.grad(weights @ losses, list(problem.model.parameters()))
+        assert all(torch.equal(one, other) for one, other in zip(found, plain, strict=True))
+    assert backward["shared"] == backward["apart"] - 1
 
 
 def test_the_rate_of_the_network_is_not_that_of_the_model(problem):

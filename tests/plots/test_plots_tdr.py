@@ -41,7 +41,7 @@ TRAINED = ("fig3", "fig4", "fig5", "fig6", "table3", "loss-scale", "er-collapse"
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with made-up records at scale paper of all that these artifacts draw, two seeds each, fewer epochs."""
     root = synthetic_records.project(tmp_path_factory.mktemp("project"))
-    for path in (root / "config").rglob("*.yaml"):
+    for path in (root / "config/papers/tdr").rglob("*.yaml"):
         path.write_text(path.read_text().replace("epochs: { value: 100,", "epochs: { value: 8,"))
     for artifact in TRAINED:
         synthetic_records.fill(root, "paper", "tdr", artifact, optional=True, seeds=2)

@@ -351,7 +351,7 @@ def check_weights(method_class, options, follows):
         if course.stage.epochs:
             seen.update(followed(method_class, options, follows, course.number))
     for what, sign in follows.items():
-        assert sign == 0 or what in seen, f"in no stage do the weights follow {what}, where the card says {sign}"
+        assert sign == 0 or what in seen, f"in no stage do the weights follow {what}, where the card says {sign:+d}"
 
 
 def followed(method_class, options, follows, number):

@@ -19,12 +19,15 @@
 |              | in L_Θ; "lookahead": Θ as soft memberships, w̃_i Θ_i / Σ_j w̃_j Θ_j, and − (d/dΘ) L_V(θ'(Θ))          |
 | outer        | "interleaved"; "grouped": all outer steps of an epoch before its first step (supplement A)          |
 
-Features for Ω1 and Ω2, of `pool_batch` rows at a time, are those that GenerateSplit has found, without augmentation.
-The epochs count on: the schedule of the joint stage is that of the run, less the warm epochs. As the paper does, T
-keeps its size, so no more is trained on than by others, but over the epochs other examples too: `seen_share` is how
+The splitter sees of an example what the classifier's head sees of it: by its option `features` "current", of the
+classifier as it is, for which GenerateSplit looks at the whole pool; or "warm", as it was when the joint stage began,
+found once. Features for Ω1 and Ω2, of `pool_batch` rows at a time, are of images without augmentation, as all that are
+kept. The epochs count on: the schedule of the joint stage is that of the run, less the warm epochs. As the paper does,
+T keeps its size, so no more is trained on than by others, but over the epochs other examples too: `seen_share` is how
 many of the pool. The paper's rule to stop (its line 14) mixes sums and means; here the budget is fixed, and `gap` is
-the mean loss of V less that of T at the split. Traces, one row an epoch: the share of the pool below the threshold,
-the share of V that the net gets wrong, that was not in the last V, and how far its labels are from the pool's.
+the mean loss of V less that of T at the split. Traces, one row an epoch: the share of the pool below the threshold, the
+share of V that was not in the last V, how far its labels are from the pool's; and, where the pool is looked at, `gap`
+and the share of V that the net gets wrong.
 """
 
 from typing import Any
@@ -80,7 +83,7 @@ class Method(base.Method):
         self.optimiser_of_splitter = MomentumSGD(
             self.splitter, self.said["rate"] or self.context.learning_rate, self.said["momentum"]
         )
-        self.features = torch.zeros(self.pool, width, device=device)
+        self.features = self._first_features(backbone, width)
         size, seed = self.options["outer_batch_size"], self.context.seed
         self.teacher = whole.stream(size, seed, "validation-batches", True, members=self.validation_rows)
         self.ahead = whole.stream(self.context.batch_size, seed, "look-ahead-batches", True, members=self.train_rows)
@@ -101,31 +104,34 @@ class Method(base.Method):
     def _generate_split(self, model: nn.Module) -> None:
         """Choose T and V anew by Θ, and log what changes."""
         said, before, classes = self.said, self.validation_rows, self.context.classes
-        labels, losses, wrong = self._look(model)
-        shares = splitter.logits(self.splitter, self.features, self.context.train.labels, classes).sigmoid()
+        part = self.context.train
+        looked = self._look(model) if said["features"] == "current" else None
+        shares = splitter.logits(self.splitter, self.features, part.labels, classes).sigmoid()
         self.train_rows, self.validation_rows, below = splitter.divide(
             shares.cpu().numpy(), said["delta"], said["threshold"], said["fill"], said["fewest"]
         )
         self._follow()
-        held_out = self.validation_rows
+        held_out, labels = self.validation_rows, part.labels.cpu().numpy()
         self.seen[self.train_rows] = True
         counts = [np.bincount(one, minlength=classes) / len(one) for one in (labels, labels[held_out])]
         found = {
             "share_hard": below,
-            "validation_error": wrong[held_out].mean(),
             "validation_new": 1 - np.isin(held_out, before).mean(),
             "split_distance": np.abs(counts[0] - counts[1]).sum() / 2,
-            "gap": losses[held_out].mean() - losses[self.train_rows].mean(),
             "seen_share": self.seen.mean(),
         }
+        if looked:
+            losses, wrong = looked
+            found["validation_error"] = wrong[held_out].mean()
+            found["gap"] = losses[held_out].mean() - losses[self.train_rows].mean()
         self.log(**{name: torch.tensor(value) for name, value in found.items()})
 
     def _follow(self) -> None:
         self.teacher.follow(self.validation_rows)
         self.ahead.follow(self.train_rows)
 
-    def _look(self, model: nn.Module) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What the classifier makes of the whole pool now: labels, losses, and whether it errs, each (N,).
+    def _look(self, model: nn.Module) -> tuple[np.ndarray, np.ndarray]:
+        """What the classifier makes of the whole pool now: losses, and whether it errs, each (N,).
 
         What its head sees is kept in `features`.
         """
@@ -133,10 +139,18 @@ class Method(base.Method):
         for batch in self.context.train.in_order(CHUNK):
             logits, features = meta_network.judged(model, batch)
             self.features[start : start + len(batch)] = features
-            found.append((batch.labels, cross_entropy(logits, batch.labels), logits.argmax(1) != batch.labels))
+            found.append((cross_entropy(logits, batch.labels), logits.argmax(1) != batch.labels))
             start += len(batch)
-        labels, losses, wrong = (torch.cat(values).cpu().numpy() for values in zip(*found, strict=True))
-        return labels, losses, wrong
+        losses, wrong = (torch.cat(values).cpu().numpy() for values in zip(*found, strict=True))
+        return losses, wrong
+
+    def _first_features(self, backbone: nn.Module, width: int) -> torch.Tensor:
+        """What the head sees of the pool (N, F), where it is kept from the beginning; else room for it."""
+        if self.said["features"] == "current":
+            return torch.zeros(self.pool, width, device=self.context.class_counts.device)
+        if self.meta.features is not None:
+            return self.meta.features  # of the same net
+        return meta_network.features_of_all(backbone, self.context.train)
 
     # --- outer steps ----------------------------------------------------------------------------------------------
 
@@ -188,6 +202,8 @@ class Method(base.Method):
     def _move_splitter(self, step: base.Step, batch: Batch) -> None:
         """Θ ← step along ∇_Θ L_Θ."""
         logits, features = meta_network.judged(step.model, batch)
+        if self.said["features"] == "warm":
+            features = self.features[batch.rows]
         right = logits.argmax(1) == batch.labels
         examples = (features, batch.labels, right, cross_entropy(logits, batch.labels))
         some = (self.features[self.some], self.context.train.labels[self.some])
@@ -202,7 +218,8 @@ class Method(base.Method):
 
     def _membership_gradient(self, step: base.Step, batch: Batch) -> Parameters:
         """(d/dΘ) L_V(θ'), the look-ahead being on the step's batch with Θ_i as soft memberships of T."""
-        features = meta_network.judged(step.model, step.batch)[1]
+        kept = self.said["features"] == "warm"
+        features = self.features[step.batch.rows] if kept else meta_network.judged(step.model, step.batch)[1]
         raw = self.meta.weights_now(step.batch)
 
         def weights_of(theta: Parameters) -> torch.Tensor:

@@ -38,7 +38,8 @@ from torch import nn
 from torch.func import functional_call
 
 from reweigh.data.batches import Batch, InputPart
-from reweigh.hypergrad.lookahead import OuterLoss, Parameters, directional_derivatives, gradient
+from reweigh.hypergrad.lookahead import OuterLoss, Parameters
+from reweigh.hypergrad.own_step import own_step, trained_by
 from reweigh.methods import base
 from reweigh.models.head_inputs import seen_by_head
 from reweigh.models.layers import without_trace
@@ -90,8 +91,7 @@ class MetaNetwork:
     def _store(self, pool: InputPart) -> None:
         """Features of the whole pool, where they are always the same: float32 (pool, F)."""
         if self.options["inputs"] == "stored":
-            batches = [features_of(self.backbone, batch) for batch in pool.in_order(500)]
-            self.features = torch.cat(batches)
+            self.features = features_of_all(self.backbone, pool)
 
     # --- weights --------------------------------------------------------------------------------------------------
 
@@ -133,16 +133,13 @@ class MetaNetwork:
 
         `losses` (B,) are those of the step's batch, with their graph, `weights` (B,) those of φ as it is. -> scalar.
         """
-        named = {name: value for name, value in step.model.named_parameters() if value.requires_grad}
-        loss = weights @ losses
-        slopes = dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
-        held = base.parameters_of(step.model)
-        ahead = {name: value - self.rate * slopes[name] if name in slopes else value for name, value in held.items()}
-        towards = gradient(lambda at: outer_loss({**held, **at}), {name: ahead[name] for name in named})
-        derivatives = -self.rate * directional_derivatives(
-            lambda at: method.losses_at(step, step.batch, {**held, **at}, training=True, name="train"),
-            {name: held[name] for name in named},
-            towards,
+        derivatives, objective = own_step(
+            losses,
+            weights,
+            trained_by(step.model),
+            lambda at: method.losses_at(step, step.batch, at, training=True, name="train"),
+            outer_loss,
+            self.rate,
         )
         phi = {name: value.detach().requires_grad_() for name, value in self.parameters.items()}
         with torch.enable_grad():
@@ -150,7 +147,7 @@ class MetaNetwork:
         found = torch.autograd.grad(through, list(phi.values()), derivatives, allow_unused=True, materialize_grads=True)
         self.optimiser.step(dict(zip(phi, found, strict=True)))
         method.log(weight_sd=(len(losses) * weights).std())
-        return with_gradient(loss.detach(), named, slopes)
+        return objective
 
     def state(self) -> dict[str, Any]:
         backbone = self.backbone.state_dict() if hasattr(self, "backbone") else None
@@ -167,12 +164,6 @@ class MetaNetwork:
         for name, value in self.parameters.items():
             value.copy_(state["phi"][name])
         self.optimiser.load_state(state["optimiser"])
-
-
-def with_gradient(value: torch.Tensor, parameters: Mapping[str, torch.Tensor], slopes: Parameters) -> torch.Tensor:
-    """A scalar of a given value whose gradient by the parameters is given, to the last bit."""
-    linear = torch.stack([(one * slopes[name]).sum() for name, one in parameters.items()]).sum()
-    return value + (linear - linear.detach())
 
 
 def headless(model: nn.Module, net: Parameters | None = None) -> nn.Module:
@@ -197,6 +188,11 @@ def features_of(backbone: nn.Module, inputs: Batch | InputPart) -> torch.Tensor:
     shown = inputs if isinstance(inputs, Batch) else next(iter(inputs.in_order(1)))
     with torch.no_grad(), without_trace(backbone, training=False):
         return backbone(shown.inputs).float()
+
+
+def features_of_all(backbone: nn.Module, part: InputPart) -> torch.Tensor:
+    """What a headless model says of every example of a part. -> float32 (N, F)."""
+    return torch.cat([features_of(backbone, batch) for batch in part.in_order(500)])
 
 
 def labels_in_full(labels: torch.Tensor, classes: int) -> torch.Tensor:

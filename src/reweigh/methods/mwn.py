@@ -17,13 +17,16 @@ The authors' code (xjtushujun/meta-weight-net at 3f1800f) has `meta_every` 1, Ad
 and no normalisation; its older script for WRN-28-10 has SGD with Nesterov momentum, weight decay 5e-4, and normalises
 in both steps. It evaluates on the test set after each epoch and reports the best; here the last epoch counts. The
 derivative is theirs without their second graph (`hypergrad/weight_network.py`). `meta_every` above 1 is not in the
-paper: the cost that MOLERE (Jain et al., CVPR 2024) states for this method asks for 5.
+paper: the cost that MOLERE (Jain et al., CVPR 2024) states for this method asks for 5. Nor is `virtual_step` "shared":
+there V learns after the step's weights are made, so that the virtual step is the step (`hypergrad/own_step.py`), and a
+backward pass less is needed; "apart" is as above.
 """
 
 import torch
 
 from reweigh.data.batches import Batch
 from reweigh.hypergrad.lookahead import Parameters
+from reweigh.hypergrad.own_step import own_step, trained_by
 from reweigh.hypergrad.weight_network import loss_weight_hypergradient
 from reweigh.methods import base, weight_net
 
@@ -49,13 +52,33 @@ class Method(weight_net.Method):
         return weights / torch.where(total > 0, total, torch.ones_like(total))
 
     def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
-        seen = self.seen(losses, step.batch)
-        if step.program == "outer":
-            self.upper.step(self.hypergradient(step, seen))
-        weights = self.shares(self.network, seen)
+        self.seen_now = self.seen(losses, step.batch)
+        if step.program == "outer" and self.options["virtual_step"] == "apart":
+            self.upper.step(self.hypergradient(step, self.seen_now))
+        weights = self.shares(self.network, self.seen_now)
         if step.program == "outer":
             self.log_spread(weights)
         return weights
+
+    def objective(
+        self, step: base.Step, logits: torch.Tensor, losses: torch.Tensor, weights: torch.Tensor
+    ) -> torch.Tensor:
+        if step.program != "outer" or self.options["virtual_step"] == "apart":
+            return super().objective(step, logits, losses, weights)
+        derivatives, objective = own_step(
+            losses,
+            weights,
+            trained_by(step.model),
+            lambda at: self.loss_at(step, step.batch, at, "train"),
+            lambda at: self.meta_loss(step, at),
+            self.step_size,
+        )
+        phi = {name: value.detach().requires_grad_() for name, value in self.network.items()}
+        with torch.enable_grad():
+            through = self.shares(phi, self.seen_now)
+        slopes = torch.autograd.grad(through, list(phi.values()), derivatives)
+        self.upper.step(dict(zip(phi, slopes, strict=True)))
+        return objective
 
     def hypergradient(self, step: base.Step, seen: torch.Tensor) -> Parameters:
         """∇_φ L_meta(θ'(φ)), by the losses and the graph of the step's own pass. -> tensors as in φ."""

@@ -37,6 +37,7 @@ PRINTED: dict[str, Any] = {
 }
 SOFT = {**splitter.SPLITTER, "adversary": "soft_val", "ratio_kl": "current_target", "as_ls": True}
 HARDEST = {**splitter.SPLITTER, "threshold": 0.2, "fill": False, "ratio": 0.0, "balance": 0.0, "rate": None}
+WARM = {**splitter.SPLITTER, "features": "warm"}
 CONSTANT = {"name": "constant", "warmup_epochs": 0}
 
 
@@ -51,8 +52,9 @@ def stages(options: Mapping[str, Any], epochs: int) -> list[PlannedStage]:
 
 
 def traces(options: Mapping[str, Any], steps: int) -> set[str]:
-    by_epoch = {"share_hard", "validation_error", "validation_new", "split_distance", "gap", "seen_share"}
-    return by_epoch | ({"weight_sd"} if options["network"]["trains"] != "nothing" else set())
+    by_epoch = {"share_hard", "validation_new", "split_distance", "seen_share"}
+    looked = {"gap", "validation_error"} if options["splitter"]["features"] == "current" else set()
+    return by_epoch | looked | ({"weight_sd"} if options["network"]["trains"] != "nothing" else set())
 
 
 CARD = Card(
@@ -60,6 +62,8 @@ CARD = Card(
     examples=(
         PRINTED,
         {**PRINTED, "splitter": SOFT, "network": meta_network.STORED, "outer_every": 2},
+        {**PRINTED, "splitter": WARM, "network": meta_network.STORED},
+        {**PRINTED, "splitter": {**WARM, "adversary": "lookahead"}},
         {**PRINTED, "splitter": HARDEST, "network": meta_network.ADAM, "joint_schedule": CONSTANT},
         {**PRINTED, "splitter": {**splitter.SPLITTER, "adversary": "lookahead"}, "outer_every": 1},
         {**PRINTED, "outer": "grouped", "network": {**meta_network.NETWORK, "trains": "nothing"}},

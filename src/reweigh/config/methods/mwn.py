@@ -1,6 +1,6 @@
 """The card of Meta-Weight-Net."""
 
-from typing import Any
+from typing import Any, Literal
 
 from reweigh.config.cards import BenchEntry, Card, Look
 from reweigh.config.methods.meta_set import needs_validation
@@ -11,10 +11,12 @@ from reweigh.config.specs import Positive
 class Options(WeightNetOptions):
     meta_every: Positive
     normalise: bool
+    virtual_step: Literal["apart", "shared"]
 
 
 EVERY_FIFTH: dict[str, Any] = {
     "meta_set": "validation", "meta_every": 5, "hidden": 100, "optimiser": ADAM, "normalise": False,
+    "virtual_step": "apart",
 }  # fmt: skip
 
 CARD = Card(
@@ -23,6 +25,7 @@ CARD = Card(
         EVERY_FIFTH,
         {**EVERY_FIFTH, "meta_set": "target", "meta_every": 1},
         {**EVERY_FIFTH, "meta_every": 2, "optimiser": SGD, "normalise": True},
+        {**EVERY_FIFTH, "meta_every": 3, "virtual_step": "shared"},
     ),
     follows=lambda options: learned(options, "loss"),
     traces=traces,

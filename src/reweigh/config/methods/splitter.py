@@ -13,6 +13,7 @@ Share = Annotated[float, Field(gt=0, lt=0.5)]
 class Splitter(Frozen):
     """Θ, what it minimises, and how it divides the pool."""
 
+    features: Literal["current", "warm"]
     width: Positive
     rate: Rate | None
     momentum: Annotated[float, Field(ge=0, lt=1)]
@@ -30,6 +31,7 @@ class Splitter(Frozen):
 
 
 SPLITTER: dict[str, Any] = {
+    "features": "current",
     "width": 16,
     "rate": 0.05,
     "momentum": 0.9,

@@ -25,7 +25,14 @@ from reweigh.plots.style import INK, MUTED, data_title, empty, finish, letter, s
 
 OF_BENCH = ("#0072B2", "#E69F00", "#CC79A7", "#8C510A", "#5E3C99")
 OF_RUNS = ("#009E73", "#D55E00", "#B2182B", "#1B9E9E", "#222222")
-FORMS = {"": "s", "head of φ, stored features": "^", "head of φ": "v", "every step": "P"}  # of a method, by the bench
+FORMS = {  # of a method, by the bench
+    "": "s",
+    "head of φ, all features stored": "<",
+    "head of φ, stored features": "^",
+    "head of φ": "v",
+    "shared virtual step": "X",
+    "every step": "P",
+}
 KINDS = {"runtime_ratio": "run time", "flops_ratio": "FLOPs"}
 PANELS = dict(zip(KINDS.values(), "ab", strict=True))
 LINE = 0.34  # inches: of a method
