@@ -137,11 +137,18 @@ def test_a_signal_saves_what_is_not_finished_and_the_next_call_goes_on(folder, n
 
 
 def test_the_end_of_the_time_saves_too_and_is_no_failure(folder):
-    with_epochs(folder, 400)
-    code, told, said = run(folder, "--for", "1s", "--at-once", "1")
+    with_epochs(folder, 4000)
+    code, told, said = run(folder, "--for", "6s", "--at-once", "1")
     assert code == 0, said
     assert "time is up" in said and f"Next: {FIRST}" in told
     assert project.checkpoints(folder) and not records(folder)
+
+
+def test_a_time_that_ends_before_any_run_begins_is_said(folder, capsys):
+    with fill.alone() as lock:
+        assert fill._train_until(time.monotonic() - 1, "smoke", 1, False, lock) == 0
+    assert "time is up; the same command goes on" in capsys.readouterr().err
+    assert not project.checkpoints(folder) and not records(folder)
 
 
 def test_a_data_set_that_is_not_there_costs_a_line_and_the_others_are_trained(folder, raw_root):

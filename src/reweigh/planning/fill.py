@@ -102,6 +102,8 @@ def _train_until(deadline: float, scale: str, at_once: int | None, gpu: bool, lo
         remember(lock, deadline, tried, failures)
         if outcome.out_of_time:
             break
+    else:  # between two batches, or while the first was still being planned
+        print("reweigh: time is up; the same command goes on from here", file=sys.stderr)
     return failures
 
 

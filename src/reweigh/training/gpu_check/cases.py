@@ -27,7 +27,12 @@ SHAPES = {
     "linear": (512,),
     "mlp_head": (512,),
 }  # of an input; that of the others is CIFAR's
-SMALL_WIDTH = {"convnet": 0.25, "resnet20": 0.25, "resnet32": 0.25}  # on a CPU
+SMALL: dict[str, dict[str, float]] = {  # options of a net on a CPU
+    "convnet": {"width": 0.25},
+    "resnet20": {"width": 0.25},
+    "resnet32": {"width": 0.25},
+    "wrn": {"depth": 10, "width": 0.25},
+}
 SLOW = ("convnet", "resnet20", "resnet_cifar", "sce_cnn")  # on a CPU, where they are left out
 Execute = Callable[[Hashable, Callable[[], dict[str, torch.Tensor]]], dict[str, torch.Tensor]]
 
@@ -51,8 +56,8 @@ def spec_of(context: Context, net: str, method: str, seed: int = 0, **training: 
     case = next(case for case in methods(context) if case["name"] == method)
     spec = copy.deepcopy(load(context.cases)["nets"][net])
     spec.update(method=method, uses=case["uses"], method_options=copy.deepcopy(case["options"]), seed=seed)
-    if context.small and net in SMALL_WIDTH:
-        spec["model"]["options"] = {**spec["model"]["options"], "width": SMALL_WIDTH[net]}
+    if context.small:
+        spec["model"]["options"] = {**spec["model"]["options"], **SMALL.get(net, {})}
     epochs, batch = (FEW_EPOCHS, SMALL_BATCH) if context.small else (EPOCHS, BATCH)
     short = {"epochs": epochs, "evaluate_every": epochs, "batch_size": batch, "target_batch_size": 10}
     # At the rate of a long run some diverge within these few steps, and what diverged compares badly.
