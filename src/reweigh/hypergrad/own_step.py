@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from reweigh.hypergrad.kept_products import Products
 from reweigh.hypergrad.lookahead import ExampleLosses, OuterLoss, Parameters, directional_derivatives, gradient
 
 
@@ -20,18 +21,21 @@ def own_step(
     losses_at: ExampleLosses,
     outer_loss: OuterLoss,
     step_size: float | torch.Tensor,
+    products: Products | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """∂ outer_loss(θ') / ∂ w_i, and what the step minimises. -> (B,), scalar.
 
     `losses` (B,) are those of the step's batch with their graph, which is used up, and `parameters` the tensors there
     that are trained; `losses_at` makes the same losses at other values of these. `weights` (B,) have no graph. The
-    scalar has the value and, to the last bit, the gradient of Σ_i w_i ℓ_i.
+    scalar has the value and, to the last bit, the gradient of Σ_i w_i ℓ_i. `products` are of the pass that made these,
+    if they were kept.
     """
     loss = weights @ losses
     slopes = dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
     held = {name: value.detach() for name, value in parameters.items()}
     towards = gradient(outer_loss, {name: value - step_size * slopes[name] for name, value in held.items()})
-    derivatives = -step_size * directional_derivatives(losses_at, held, towards)
+    with (products or Products()).taken():
+        derivatives = -step_size * directional_derivatives(losses_at, held, towards)
     return derivatives, with_gradient(loss.detach(), parameters, slopes)
 
 

@@ -22,6 +22,7 @@ V is dealt in batches of `outer_batch_size`, augmented as training is, which the
 ("misclassified") is shown as often as it takes; where none is misclassified it is the hardest hundredth.
 """
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -81,11 +82,15 @@ class Method(train_twice.Method):
 
     def prepare(self, at: base.Position) -> str:
         every = self.options["outer_every"]
-        if at.stage.name != "lrw" or not self.meta.learns or (at.stage_step + 1) % every:
+        self.outer = at.stage.name == "lrw" and self.meta.learns and (at.stage_step + 1) % every == 0
+        if not self.outer:
             return "step"
         self.teacher.seek(at.stage_step // every)
         self.meta.prepare(at.learning_rate)
         return "outer"
+
+    def watch(self, model: nn.Module) -> AbstractContextManager[Any]:
+        return self.meta.products.kept() if self.outer else super().watch(model)
 
     def objective(
         self, step: base.Step, logits: torch.Tensor, losses: torch.Tensor, weights: torch.Tensor

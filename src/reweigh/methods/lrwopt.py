@@ -30,6 +30,7 @@ share of V that was not in the last V, how far its labels are from the pool's; a
 and the share of V that the net gets wrong.
 """
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -155,8 +156,9 @@ class Method(base.Method):
     # --- outer steps ----------------------------------------------------------------------------------------------
 
     def prepare(self, at: base.Position) -> str:
-        every = self.options["outer_every"]
-        if not self.joint or self.options["outer"] == "grouped" or (at.stage_step + 1) % every:
+        every, interleaved = self.options["outer_every"], self.options["outer"] == "interleaved"
+        self.outer = self.joint and interleaved and (at.stage_step + 1) % every == 0
+        if not self.outer:
             return "step"
         self._seek(at.stage_step // every, at)
         return "outer"
@@ -168,6 +170,9 @@ class Method(base.Method):
         self.optimiser_of_splitter.prepare(self.said["rate"] or at.learning_rate)
         order = rng(self.context.seed, "splitter", number).permutation(self.pool)
         self.some.copy_(torch.from_numpy(order[: len(self.some)]))
+
+    def watch(self, model: nn.Module) -> AbstractContextManager[Any]:
+        return self.meta.products.kept() if self.outer and self.meta.learns else super().watch(model)
 
     def learn(self, step: base.Step) -> None:
         if step.program == "outer":
@@ -189,7 +194,7 @@ class Method(base.Method):
         step = base.Step(torch.tensor(at.step), "outer", model, self.ahead.batch(number), held)
         self.learn(step)
         hold_dropout(model, held, "train")
-        with torch.enable_grad(), without_trace(model, training=True):
+        with torch.enable_grad(), without_trace(model, training=True), self.meta.products.kept():
             logits = model(step.batch.inputs).float()
             losses = self.example_losses(logits, step.batch)
         with torch.enable_grad():

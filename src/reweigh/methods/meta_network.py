@@ -38,6 +38,7 @@ from torch import nn
 from torch.func import functional_call
 
 from reweigh.data.batches import Batch, InputPart
+from reweigh.hypergrad.kept_products import Products
 from reweigh.hypergrad.lookahead import OuterLoss, Parameters
 from reweigh.hypergrad.own_step import own_step, trained_by
 from reweigh.methods import base
@@ -60,6 +61,7 @@ class MetaNetwork:
         self.options, self.context, self.size = options, context, size
         self.rate = torch.zeros((), device=context.class_counts.device)
         self.features: torch.Tensor | None = None
+        self.products = Products()  # of the classifier's pass in an outer step
         self.parameters: Parameters = {}
 
     @property
@@ -140,6 +142,7 @@ class MetaNetwork:
             lambda at: method.losses_at(step, step.batch, at, training=True, name="train"),
             outer_loss,
             self.rate,
+            self.products,
         )
         phi = {name: value.detach().requires_grad_() for name, value in self.parameters.items()}
         with torch.enable_grad():

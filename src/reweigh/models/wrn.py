@@ -43,7 +43,7 @@ class Block(nn.Module):
         hidden = F.relu(self.norm2(self.conv1(active)), inplace=True)
         if self.drop is not None:
             hidden = self.drop(hidden)
-        return self.conv2(hidden).add_(shortcut)
+        return self.conv2(hidden) + shortcut
 
 
 class WideResNet(nn.Module):
