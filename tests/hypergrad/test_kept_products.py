@@ -13,7 +13,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from reweigh.config.methods import lrwopt, mwn
+from reweigh.config.methods import bilaw, gdw, lrwopt, mwn
 from reweigh.hypergrad.kept_products import Products
 from reweigh.hypergrad.lookahead import directional_derivatives
 from reweigh.hypergrad.own_step import own_step
@@ -157,13 +157,16 @@ def test_an_own_step_by_kept_products_is_the_same_and_leaves_none():
     assert not products.found
 
 
-@pytest.mark.parametrize("uses", ["lrw", "lrwopt", "grouped lrwopt", "mwn"])
+@pytest.mark.parametrize("uses", ["lrw", "lrwopt", "grouped lrwopt", "mwn", "shared mwn", "bilaw", "gdw"])
 def test_a_whole_run_ends_with_the_same_bits_without_them(mnist, monkeypatch, uses):
     options = {
         "lrw": lrw_runs.LRW,
         "lrwopt": lrwopt.PRINTED,
         "grouped lrwopt": {**lrwopt.PRINTED, "outer": "grouped"},
-        "mwn": {**mwn.EVERY_FIFTH, "virtual_step": "shared"},
+        "mwn": mwn.EVERY_FIFTH,
+        "shared mwn": {**mwn.EVERY_FIFTH, "virtual_step": "shared"},
+        "bilaw": bilaw.ON_MARGINS,
+        "gdw": gdw.CARD.examples[0],
     }[uses]
     taken, ends = [], []
     for keeps in (True, False):

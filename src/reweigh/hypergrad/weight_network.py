@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from reweigh.hypergrad.kept_products import Products
 from reweigh.hypergrad.lookahead import (
     ExampleLosses,
     OuterLoss,
@@ -28,11 +29,13 @@ def loss_weight_hypergradient(
     weight_parameters: Parameters,
     step_size: float | torch.Tensor,
     own: tuple[torch.Tensor, Sequence[torch.Tensor]] | None = None,
+    products: Products | None = None,
 ) -> Parameters:
     """d outer_loss(θ'(φ)) / dφ, θ'(φ) = θ − η Σ_i g_φ(ℓ_i) ∇ℓ_i(θ), the ℓ_i that g sees being constants. -> as φ.
 
     `own` are the losses (B,) of a pass that was made anyway, with its graph, which stays, and the tensors there that
-    stand for `parameters`, in their order; without it the pass is made here.
+    stand for `parameters`, in their order; without it the pass is made here. `products` are of that pass, if they were
+    kept.
     """
     phi = {name: value.detach().requires_grad_() for name, value in weight_parameters.items()}
     if own is None:
@@ -46,6 +49,8 @@ def loss_weight_hypergradient(
     ahead = {
         name: value.detach() - step_size * step for (name, value), step in zip(parameters.items(), inner, strict=True)
     }
-    derivatives = -step_size * directional_derivatives(losses, parameters, gradient(outer_loss, ahead))
+    outer_gradient = gradient(outer_loss, ahead)
+    with (products or Products()).taken():
+        derivatives = -step_size * directional_derivatives(losses, parameters, outer_gradient)
     through = torch.autograd.grad(weights, list(phi.values()), derivatives, allow_unused=True, materialize_grads=True)
     return dict(zip(phi, through, strict=True))

@@ -70,9 +70,10 @@ class Method(weight_net.Method):
             name: value - self.step_size * slope for (name, value), slope in zip(parameters.items(), found, strict=True)
         }
         towards = gradient(lambda at: self.meta_loss(step, at), ahead)
-        return -self.step_size * directional_derivatives(
-            lambda at: self.logits_at(step, step.batch, at, True, "train"), parameters, towards
-        )
+        with self.products.taken():
+            return -self.step_size * directional_derivatives(
+                lambda at: self.logits_at(step, step.batch, at, True, "train"), parameters, towards
+            )
 
     def updated(
         self, weights: torch.Tensor, slopes: torch.Tensor, shares: torch.Tensor, of_label: torch.Tensor

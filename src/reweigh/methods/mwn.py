@@ -22,14 +22,9 @@ there V learns after the step's weights are made, so that the virtual step is th
 backward pass less is needed; "apart" is as above.
 """
 
-from contextlib import AbstractContextManager
-from typing import Any
-
 import torch
-from torch import nn
 
 from reweigh.data.batches import Batch
-from reweigh.hypergrad.kept_products import Products
 from reweigh.hypergrad.lookahead import Parameters
 from reweigh.hypergrad.own_step import own_step, trained_by
 from reweigh.hypergrad.weight_network import loss_weight_hypergradient
@@ -37,20 +32,13 @@ from reweigh.methods import base, weight_net
 
 
 class Method(weight_net.Method):
-    def __init__(self, options: dict[str, Any], context: base.RunContext) -> None:
-        super().__init__(options, context)
-        self.products = Products()  # of the step's own pass
-
     def prepare(self, at: base.Position) -> str:
         number, after = divmod(at.step, self.options["meta_every"])
-        self.shares_step = not after and self.options["virtual_step"] == "shared"
         if after:
+            self.learns = False
             return "inner"
         self.seek(number, at)
         return "outer"
-
-    def watch(self, model: nn.Module) -> AbstractContextManager[Any]:
-        return self.products.kept() if self.shares_step else super().watch(model)
 
     def seen(self, losses: torch.Tensor, batch: Batch) -> torch.Tensor:
         """What V sees of the step's batch, given its losses (B,), detached. -> (B, width)."""
@@ -76,7 +64,7 @@ class Method(weight_net.Method):
     def objective(
         self, step: base.Step, logits: torch.Tensor, losses: torch.Tensor, weights: torch.Tensor
     ) -> torch.Tensor:
-        if not self.shares_step:
+        if step.program != "outer" or self.options["virtual_step"] == "apart":
             return super().objective(step, logits, losses, weights)
         derivatives, objective = own_step(
             losses,
@@ -104,4 +92,5 @@ class Method(weight_net.Method):
             weight_parameters=self.network,
             step_size=self.step_size,
             own=(self.losses, list(step.model.parameters())),
+            products=self.products,
         )

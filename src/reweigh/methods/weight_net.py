@@ -5,12 +5,14 @@ It begins as PyTorch's linear layers do. Its optimiser, at a constant rate, is t
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import nn
 
 from reweigh.data.batches import Batch
+from reweigh.hypergrad.kept_products import Products
 from reweigh.hypergrad.lookahead import Parameters
 from reweigh.methods import base, meta_set
 from reweigh.models.layers import default_
@@ -29,6 +31,7 @@ class Method(base.Method):
         # The rate of the virtual step, where a captured step reads it; float64, so as to round it no more than the
         # engine's own step does.
         self.step_size = context.class_counts.new_zeros((), dtype=torch.float64)
+        self.learns, self.products = False, Products()  # of the step's own pass, if the network learns in it
 
     def width(self) -> int:
         """How many numbers the network sees of an example."""
@@ -37,8 +40,12 @@ class Method(base.Method):
     def seek(self, number: int, at: base.Position) -> None:
         """On the host, before the network learns for the time `number`, from 0: its meta batch, the rates."""
         self.meta.seek(number)
+        self.learns = True
         self.step_size.fill_(at.learning_rate)
         self.upper.prepare(self.options["optimiser"]["learning_rate"])
+
+    def watch(self, model: nn.Module) -> AbstractContextManager[Any]:
+        return self.products.kept() if self.learns else super().watch(model)
 
     def example_losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         # Kept with their graph: the virtual step goes back through the step's own pass, which is not made twice.
