@@ -11,6 +11,7 @@ from support.mnist_runs import outcome
 from torch.func import functional_call
 
 from reweigh.config.methods import meta_network, train_twice
+from reweigh.config.methods.lrw import CARD
 from reweigh.errors import ConfigError
 from reweigh.methods import lrw
 from reweigh.methods.train_twice import margins_of
@@ -233,8 +234,9 @@ def test_stored_features_are_those_of_the_first_training(mnist):
 @pytest.mark.parametrize("kind", ["easy", "random", "hard"])
 def test_frozen_equal_weights_are_the_removal_control_to_the_last_bit(mnist, kind):
     frozen = {**LRW, "network": {**NETWORK, "trains": "nothing", "head_sd": 0.0}, "validation": kind}
-    ours = run_of("lrw", frozen, mnist, batch_size=64)
-    control = run_of("remainder", {"margins": train_twice.ONCE, "removed": kind, "share": 0.1}, mnist, batch_size=64)
+    uses, options = CARD.same_as(frozen)  # what the audit takes for the same training
+    assert (uses, options) == ("remainder", {"margins": train_twice.ONCE, "removed": kind, "share": 0.1})
+    ours, control = run_of("lrw", frozen, mnist, batch_size=64), run_of(uses, options, mnist, batch_size=64)
     for run in (ours, control):
         run.finish()
     one, other = outcome(ours), outcome(control)
@@ -243,6 +245,20 @@ def test_frozen_equal_weights_are_the_removal_control_to_the_last_bit(mnist, kin
     assert {k: v for k, v in one[0].items() if k not in skipped} == {
         k: v for k, v in other[0].items() if k not in skipped
     }
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"network": {**NETWORK, "trains": "nothing", "head_sd": 0.3}},
+        {"network": {**NETWORK, "trains": "nothing", "head_sd": 0.0, "normalise": "none"}},
+        {"network": {**NETWORK, "trains": "head", "head_sd": 0.0}},
+        {"network": {**NETWORK, "trains": "nothing", "head_sd": 0.0}, "removed": "random"},
+        {"network": {**NETWORK, "trains": "nothing", "head_sd": 0.0}, "validation": "misclassified"},
+    ],
+)
+def test_other_weights_and_lists_are_not_taken_for_the_removal_control(changed):
+    assert CARD.same_as({**LRW, **changed}) is None
 
 
 def test_a_network_that_learns_is_not_the_removal_control(mnist):

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 
+from reweigh.config.methods import lrw, meta_network, remainder
 from reweigh.provenance.audit.duplicates import duplicate_results
 
 LOSSES = [0.9, 0.5, 0.31, 0.25]
@@ -89,3 +90,24 @@ def test_other_examples_or_another_seed_are_another_training():
     later = body(f"{ROOT}/autobalance/seed1")
     later["spec"]["seed"] = 1
     assert len(found(PLAIN, elsewhere)) == 2 and len(found(PLAIN, later)) == 2
+
+
+@pytest.mark.parametrize(("head_sd", "copies"), [(0.0, 0), (0.1, 2)])
+def test_a_control_that_is_another_method_by_construction(head_sd, copies):
+    """LRW whose weights stay equal trains as its removal control does; with unequal ones that would be a copy."""
+    place, records = "paper/molere/mnist-ordering/clean", []
+    network = {**meta_network.FROZEN, "head_sd": head_sd}
+    said = {"lrw_hard_frozen": ("lrw", {**lrw.HARD, "network": network}, "lrw"),
+            "hard_removed": ("remainder", {**remainder.EASY, "removed": "hard"}, "remainder")}  # fmt: skip
+    for name, (uses, options, second) in said.items():
+        record = body(f"{place}/{name}/seed0", stages=("erm", second))
+        record["spec"].update(uses=uses, method_options=options)
+        records.append(record)
+    assert len(found(*records)) == copies
+
+
+def test_a_record_of_a_method_that_is_gone_is_compared_by_its_spec():
+    first, second = (body(f"{ROOT}/{name}/seed0") for name in ("old", "older"))
+    for record, rate in ((first, 0.1), (second, 0.2)):
+        record["spec"].update(uses="gone", method_options={"rate": rate})
+    assert len(found(first, second)) == 2 and found(first, {**first, "run": f"{ROOT}/older/seed0"}) == {}

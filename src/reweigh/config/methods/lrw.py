@@ -43,6 +43,17 @@ def stages(options: Mapping[str, Any], epochs: int) -> list[PlannedStage]:
     return [*train_twice.first_stages(options, epochs), second]
 
 
+def same_as(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """With weights that stay equal it is plain training without what it validates on."""
+    network, kind = options["network"], options["validation"]
+    equal = network["weights"] == "free" or network["head_sd"] == 0
+    if network["trains"] != "nothing" or not equal or network["normalise"] != "mean":
+        return None
+    if options["removed"] != "validation" or kind == "misclassified":
+        return None
+    return "remainder", {"margins": options["margins"], "removed": kind, "share": options["share"]}
+
+
 LOOKS = {
     "easy": ("#0072B2", "v"),
     "random": ("#E69F00", "s"),
@@ -62,6 +73,7 @@ CARD = Card(
     ),
     stages=stages,
     prefix=train_twice.prefix,
+    same_as=same_as,
     traces=lambda options, steps: (
         {"held_out_share"} | ({"weight_sd"} if options["network"]["trains"] != "nothing" else set()) if steps else set()
     ),

@@ -2,13 +2,15 @@
 
 Results are compared by the curve of the training loss, in full precision, and by what a method logged. Two runs may
 rightly agree if they are the same training under two names: an experiment that stands in two parts of a paper, methods
-that differ in what they measure or predict and not in what they train, or methods that share their first stages and
-train no more after them. What a record says of its prefix is not believed where the specs contradict it.
+that differ in what they measure or predict and not in what they train, a control that is another method by
+construction (`same_as` on its card), or methods that share their first stages and train no more after them. What a
+record says of its prefix is not believed where the specs contradict it.
 """
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
+from reweigh.config.cards import methods
 from reweigh.config.names import RunName
 from reweigh.digest import canonical
 
@@ -94,6 +96,9 @@ def _determinants(body: Body) -> Body:
     another test set trains on the same examples: it is known by its sizes, as its digest is another.
     """
     spec = {key: value for key, value in body["spec"].items() if key not in RunName._fields}
+    card = methods().get(spec["uses"])  # none of a method that is gone
+    if card and (twin := card.same_as(spec["method_options"])):
+        spec["uses"], spec["method_options"] = twin
     for part in ("training", "method_options"):
         options = spec[part].items()
         spec[part] = {
@@ -101,7 +106,7 @@ def _determinants(body: Body) -> Body:
             for key, value in options
             if key not in ONLY_LOGGING and value is not None
         }
-    stages = [(stage.get("name"), stage.get("epochs")) for stage in body.get("stages") or []]
+    stages = [stage.get("epochs") for stage in body.get("stages") or []]
     return {**spec, "stages": stages, "examples": body["split"]["digest"]}
 
 
