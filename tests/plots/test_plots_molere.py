@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure as MatplotlibFigure
 from support import molere_records, synthetic_records
 from support.drawing import draw_artifact
 from support.molere_records import PAPER, accuracies, bodies, expected, summary, texts
@@ -17,7 +18,7 @@ from reweigh.artifacts import receipt
 from reweigh.artifacts.render import MADE
 from reweigh.config.loading import load
 from reweigh.plots.figure import Figure
-from reweigh.plots.papers.molere import gains
+from reweigh.plots.papers.molere import arms, gains
 from reweigh.provenance.audit.figures import check_figures
 from reweigh.provenance.explain import formula
 
@@ -293,6 +294,21 @@ def test_ordering_has_each_arm_against_its_reference_without_what_diverged(root,
     assert both.sum() == SEEDS - 1 and line["status"] == "1 diverged"
     assert summary(line) == expected((hard - removed)[both])
     assert "diverged" in texts(drawn["ordering"])
+
+
+def test_a_difference_far_beyond_the_others_is_an_arrow_with_its_value():
+    lines = [
+        {"mean": one / 100, "low": (one - 0.1) / 100, "high": (one + 0.1) / 100} for one in (-12.6, 1.6, -0.9, 0.1)
+    ]
+    low, high = arms._limits(lines)
+    assert -1.3 < low < -1 and 1.6 < high < 2
+    assert arms._limits(lines[1:]) == (low, high) and arms._limits([]) == (-0.07, 0.07)
+    axes = MatplotlibFigure().subplots()
+    axes.set_xlim(low, high)
+    for place, line in enumerate(lines):
+        arms._dot(axes, line, place, "black", (low, high))
+    assert [text.get_text() for text in axes.texts] == ["−12.6"]
+    assert [line.get_marker() for line in axes.lines].count("<") == 1
 
 
 def test_ordering_has_differences_in_differences_of_the_seeds_of_all_four(root, drawn):

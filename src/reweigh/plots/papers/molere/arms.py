@@ -27,6 +27,7 @@ METRIC = "test_accuracy"
 LINE = 0.172  # inches: of a contrast, and of a group's title
 ACROSS = 4.6  # inches: of all columns
 REACH = 2.2  # an axis goes so many times as far as the farthest mean, where intervals go farther
+FAR = 4.0  # the largest of means is beyond the axis if it is so many times the second
 
 
 class Contrast(NamedTuple):
@@ -175,7 +176,11 @@ def _dot(axes: Axes, line: Mapping[Hashable, Any], place: float, colour: str, en
     """One difference with its interval; an arrow where that leaves the panel."""
     single = pd.isna(line["low"])
     face = "white" if single else colour
-    axes.plot(100 * line["mean"], place, "o", color=colour, markerfacecolor=face, markersize=3.6, zorder=3)
+    mean = 100 * line["mean"]
+    if not ends[0] <= mean <= ends[1]:
+        _beyond(axes, mean, place, colour, ends)
+        return
+    axes.plot(mean, place, "o", color=colour, markerfacecolor=face, markersize=3.6, zorder=3)
     if single:
         return
     low, high = 100 * line["low"], 100 * line["high"]
@@ -186,8 +191,23 @@ def _dot(axes: Axes, line: Mapping[Hashable, Any], place: float, colour: str, en
             axes.plot(end, place, marker, color=colour, markersize=3, clip_on=False, zorder=3)
 
 
+def _beyond(axes: Axes, mean: float, place: float, colour: str, ends: tuple[float, float]) -> None:
+    """An arrow at the end of the panel beyond which a mean lies, and its value in points."""
+    end, marker, side, room = (ends[0], "<", "left", 5) if mean < ends[0] else (ends[1], ">", "right", -5)
+    axes.plot(end, place, marker, color=colour, markersize=4, clip_on=False, zorder=3)
+    value = f"{mean:+.1f}".replace("-", "\N{MINUS SIGN}")
+    style: dict[str, Any] = {"ha": side, "va": "center", "fontsize": 5.5, "color": colour}
+    axes.annotate(value, (end, place), (room, 0), textcoords="offset points", **style)
+
+
 def _limits(lines: Sequence[Mapping[Hashable, Any]]) -> tuple[float, float]:
-    """As far as means go, and intervals as far as REACH times that, with a little room."""
+    """As far as means go, and intervals as far as REACH times that, with a little room.
+
+    Of a mean that is FAR times any other only the arrow is there, or nothing else could be told apart.
+    """
+    sizes = sorted(abs(100 * line["mean"]) for line in lines)
+    if len(sizes) > 3:
+        lines = [line for line in lines if abs(100 * line["mean"]) <= FAR * max(0.05, sizes[-2])]
     means = np.array([100 * line["mean"] for line in lines] or [0.0])
     ends = np.array([100 * line[end] for line in lines for end in ("low", "high") if pd.notna(line[end])] or [0.0])
     far = REACH * max(0.05, float(np.abs(means).max()))
