@@ -75,7 +75,7 @@ def reaches_the_ground(part: str, found: Any) -> bool:
             code = SHA256.fullmatch(found["code"]["digest"])
             return bool(code) and is_file_and_url(found) and (drawn or raw_files(found["raw"]))
         case _:
-            return len(found) > 4
+            return len(found) > 5
 
 
 def walk(path: Path) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
