@@ -77,7 +77,8 @@ def printed_rows(config: Config, paper: str) -> list[Row]:
         kind = KINDS[row["metric"]]
         lines.append(
             {"panel": PANELS[kind], "experiment": "", "method": method, "title": known.methods[method].title,
-             "metric": PRINTED_TIMES, "y": float(row["mean"]), "n": 0, "status": "computed", "note": f"{kind}, as printed"}
+             "metric": PRINTED_TIMES, "y": float(row["mean"]), "n": 0, "status": "computed",
+             "note": f"{kind}, as printed"}
         )  # fmt: skip
     return lines
 
