@@ -339,7 +339,7 @@ def test_scrambled_pixels_stand_beside_pixels_in_their_places() -> None:
 @pytest.mark.parametrize("fault", ["one diverged", "all diverged", "one seed", "one setting"])
 def test_figures_survive(tmp_path: Path, name: str, fault: str) -> None:
     root = synthetic_records.project(tmp_path / "project")
-    for path in (root / "config").rglob("*.yaml"):
+    for path in (root / "config/papers/tdr").rglob("*.yaml"):
         path.write_text(path.read_text().replace("epochs: { value: 100,", "epochs: { value: 4,"))
     runs = synthetic_records.fill(root, "paper", "tdr", name, seeds=1 if fault == "one seed" else 2)
     for place, run in enumerate(runs):
