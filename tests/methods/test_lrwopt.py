@@ -1,16 +1,19 @@
 """LRWOpt: which side of a split is which, the outer steps, kept features, runs that are killed in a split."""
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
 from support.lrw_runs import NETWORK, doubled, in_double, objective_of, run_of, taken_to
 from support.mnist_runs import outcome
 from support.splitter_arithmetic import loss_by_hand
 from torch.func import functional_call
 
+from reweigh.config.methods.lrwopt import CARD
 from reweigh.config.methods.meta_network import STORED
 from reweigh.config.methods.splitter import SPLITTER
 from reweigh.hypergrad.lookahead import gradient
@@ -240,3 +243,45 @@ def test_a_run_with_kept_features_that_is_killed_ends_with_the_same_bits(mnist):
     again.load_state(state)
     again.finish()
     assert outcome(again) == outcome(whole)
+
+
+# --- random splits, the control of the splitter's choice -------------------------------------------------------------
+
+DRAWN = with_splitter(features="none")
+
+
+def test_random_splits_are_drawn_anew_in_each_epoch_and_nothing_learns_to_choose(mnist):
+    run = taken_to(run_of("lrwopt", DRAWN, mnist, epochs=5), "joint")
+    method, at_first = run.method, {name: value.clone() for name, value in run.method.splitter.items()}
+    phi = method.meta.parameters["head.bias"].clone()
+    held_out = []
+    for epoch in range(4):
+        taken_to(run, "joint", epoch * run.course.steps_per_epoch + 1)
+        held_out.append(set(method.validation_rows.tolist()))
+        assert sorted([*method.train_rows, *method.validation_rows]) == list(range(method.pool))
+    run.finish()
+    assert [len(rows) for rows in held_out] == [method.size] * 4 and method.size > 30
+    for one, other in itertools.pairwise(held_out):
+        assert len(one & other) < 0.4 * method.size  # by chance a fifth at the most
+    assert all(torch.equal(value, at_first[name]) for name, value in method.splitter.items())
+    assert not torch.equal(phi, method.meta.parameters["head.bias"])
+    other = taken_to(run_of("lrwopt", DRAWN, mnist, epochs=5, seed=1), "joint")
+    other.advance()
+    assert set(other.method.validation_rows.tolist()) != held_out[0]
+
+
+def test_a_run_with_random_splits_that_is_killed_ends_with_the_same_bits(mnist):
+    whole = run_of("lrwopt", DRAWN, mnist, epochs=4)
+    whole.finish()
+    first = taken_to(run_of("lrwopt", DRAWN, mnist, epochs=4), "joint", 5)
+    again = run_of("lrwopt", DRAWN, mnist, epochs=4)
+    again.load_state(copy.deepcopy(first.state()))
+    again.finish()
+    assert outcome(again) == outcome(whole)
+
+
+def test_options_that_contradict_each_other_are_refused():
+    with pytest.raises(ValidationError, match="soft_val wants a splitter that learns; set features to current or warm"):
+        CARD.options(**with_splitter(features="none", adversary="soft_val"))
+    with pytest.raises(ValidationError, match="LRWOpt has a network; set it to network"):
+        CARD.options(**{**OPTIONS, "network": {**NETWORK, "weights": "free"}})

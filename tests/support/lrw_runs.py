@@ -19,9 +19,10 @@ LRW = {
 }  # fmt: skip
 
 
-def run_of(uses, options, raw, epochs=3, batch_size=16, validation_size=40):
+def run_of(uses, options, raw, epochs=3, batch_size=16, validation_size=40, seed=0):
     """A run on 4 against 9 that has taken no step."""
     spec = spec_of(uses, options)
+    spec["seed"] = seed
     spec["training"].update(epochs=epochs, batch_size=batch_size, drop_last=True)
     spec["data"]["split"].update(target_size=0, target_inside=False, validation_size=validation_size)
     torch.set_num_threads(1)

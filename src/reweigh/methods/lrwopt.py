@@ -22,12 +22,13 @@
 The splitter sees of an example what the classifier's head sees of it: by its option `features` "current", of the
 classifier as it is, for which GenerateSplit looks at the whole pool; or "warm", as it was when the joint stage began,
 found once. Features for Ω1 and Ω2, of `pool_batch` rows at a time, are of images without augmentation, as all that are
-kept. The epochs count on: the schedule of the joint stage is that of the run, less the warm epochs. As the paper does,
-T keeps its size, so no more is trained on than by others, but over the epochs other examples too: `seen_share` is how
-many of the pool. The paper's rule to stop (its line 14) mixes sums and means; here the budget is fixed, and `gap` is
-the mean loss of V less that of T at the split. Traces, one row an epoch: the share of the pool below the threshold, the
-share of V that was not in the last V, how far its labels are from the pool's; and, where the pool is looked at, `gap`
-and the share of V that the net gets wrong.
+kept. With `features` "none" there is no splitter: each Θ is drawn, anew at each split, which is the control of what
+the splitter's choice is worth. The epochs count on: the schedule of the joint stage is that of the run, less the warm
+epochs. As the paper does, T keeps its size, so no more is trained on than by others, but over the epochs other
+examples too: `seen_share` is how many of the pool. The paper's rule to stop (its line 14) mixes sums and means; here
+the budget is fixed, and `gap` is the mean loss of V less that of T at the split. Traces, one row an epoch: the share
+of the pool below the threshold, the share of V that was not in the last V, how far its labels are from the pool's;
+and, where the pool is looked at, `gap` and the share of V that the net gets wrong.
 """
 
 from contextlib import AbstractContextManager
@@ -96,20 +97,19 @@ class Method(base.Method):
         super().begin_epoch(at, model)
         if not self.joint:
             return
-        self._generate_split(model)
+        self._generate_split(model, at.stage_epoch)
         if self.options["outer"] == "grouped":
             first = at.stage_step // self.options["outer_every"]
             for number in range(first, first + -(-at.steps_per_epoch // self.options["outer_every"])):
                 self._grouped_step(number, at, model)
 
-    def _generate_split(self, model: nn.Module) -> None:
-        """Choose T and V anew by Θ, and log what changes."""
+    def _generate_split(self, model: nn.Module, epoch: int) -> None:
+        """Choose T and V anew by Θ, and log what changes. `epoch` counts from 0 in the stage."""
         said, before, classes = self.said, self.validation_rows, self.context.classes
         part = self.context.train
         looked = self._look(model) if said["features"] == "current" else None
-        shares = splitter.logits(self.splitter, self.features, part.labels, classes).sigmoid()
         self.train_rows, self.validation_rows, below = splitter.divide(
-            shares.cpu().numpy(), said["delta"], said["threshold"], said["fill"], said["fewest"]
+            self._shares(epoch), said["delta"], said["threshold"], said["fill"], said["fewest"]
         )
         self._follow()
         held_out, labels = self.validation_rows, part.labels.cpu().numpy()
@@ -126,6 +126,13 @@ class Method(base.Method):
             found["validation_error"] = wrong[held_out].mean()
             found["gap"] = losses[held_out].mean() - losses[self.train_rows].mean()
         self.log(**{name: torch.tensor(value) for name, value in found.items()})
+
+    def _shares(self, epoch: int) -> np.ndarray:
+        """Θ of each row of the pool, (N,)."""
+        if self.said["features"] == "none":
+            return rng(self.context.seed, "drawn-split", epoch).random(self.pool)
+        labels, classes = self.context.train.labels, self.context.classes
+        return splitter.logits(self.splitter, self.features, labels, classes).sigmoid().cpu().numpy()
 
     def _follow(self) -> None:
         self.teacher.follow(self.validation_rows)
@@ -147,7 +154,7 @@ class Method(base.Method):
 
     def _first_features(self, backbone: nn.Module, width: int) -> torch.Tensor:
         """What the head sees of the pool (N, F), where it is kept from the beginning; else room for it."""
-        if self.said["features"] == "current":
+        if self.said["features"] != "warm":
             return torch.zeros(self.pool, width, device=self.context.class_counts.device)
         if self.meta.features is not None:
             return self.meta.features  # of the same net
@@ -175,7 +182,7 @@ class Method(base.Method):
         return self.meta.products.kept() if self.outer and self.meta.learns else super().watch(model)
 
     def learn(self, step: base.Step) -> None:
-        if step.program == "outer":
+        if step.program == "outer" and self.said["features"] != "none":
             self._move_splitter(step, self.teacher.current())
 
     def objective(

@@ -38,6 +38,7 @@ PRINTED: dict[str, Any] = {
 SOFT = {**splitter.SPLITTER, "adversary": "soft_val", "ratio_kl": "current_target", "as_ls": True}
 HARDEST = {**splitter.SPLITTER, "threshold": 0.2, "fill": False, "ratio": 0.0, "balance": 0.0, "rate": None}
 WARM = {**splitter.SPLITTER, "features": "warm"}
+DRAWN = {**splitter.SPLITTER, "features": "none"}
 CONSTANT = {"name": "constant", "warmup_epochs": 0}
 
 
@@ -64,6 +65,7 @@ CARD = Card(
         {**PRINTED, "splitter": SOFT, "network": meta_network.STORED, "outer_every": 2},
         {**PRINTED, "splitter": WARM, "network": meta_network.STORED},
         {**PRINTED, "splitter": {**WARM, "adversary": "lookahead"}},
+        {**PRINTED, "splitter": DRAWN},
         {**PRINTED, "splitter": HARDEST, "network": meta_network.ADAM, "joint_schedule": CONSTANT},
         {**PRINTED, "splitter": {**splitter.SPLITTER, "adversary": "lookahead"}, "outer_every": 1},
         {**PRINTED, "outer": "grouped", "network": {**meta_network.NETWORK, "trains": "nothing"}},

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from reweigh.config.specs import Frozen, Positive, Rate
 
@@ -13,7 +13,7 @@ Share = Annotated[float, Field(gt=0, lt=0.5)]
 class Splitter(Frozen):
     """Θ, what it minimises, and how it divides the pool."""
 
-    features: Literal["current", "warm"]
+    features: Literal["current", "warm", "none"]
     width: Positive
     rate: Rate | None
     momentum: Annotated[float, Field(ge=0, lt=1)]
@@ -28,6 +28,14 @@ class Splitter(Frozen):
     threshold: Annotated[float, Field(gt=0, lt=1)]
     fill: bool
     fewest: Share
+
+    @model_validator(mode="after")
+    def _a_drawn_split_has_no_adversary(self) -> "Splitter":
+        if self.features == "none" and self.adversary != "none":
+            raise ValueError(
+                f"adversary: {self.adversary} wants a splitter that learns; set features to current or warm"
+            )
+        return self
 
 
 SPLITTER: dict[str, Any] = {
