@@ -7,7 +7,7 @@ from scipy import stats as scipy_stats
 from support.made_up_claims import body, decided, evidence
 
 from reweigh.config.claim import Claim
-from reweigh.scorecard import trace_tests
+from reweigh.scorecard import readme, trace_tests
 
 MORE = {"test": "logs_more", "better": "a", "worse": ["b"], "trace": "test_margins"}
 ABOVE = {"test": "stays_above", "better": "a", "trace": "share_hard", "margin": 0.1}
@@ -87,3 +87,9 @@ def test_what_logged_nothing_or_diverged_does_not_count(monkeypatch):
 def test_a_claim_that_asks_for_what_there_is_not_is_refused(claim, says):
     with pytest.raises(ValidationError, match=says):
         Claim(id="a", text="a", source="ours", experiment="e", rule="r", **claim)
+
+
+def test_what_is_logged_is_shown_in_its_own_unit():
+    assert readme._effect("logs_more", 0.243, None, float("nan")) == "0.243"
+    assert readme._effect("logs_more", -2.46e-9, 2.46e-9) == "0 to 0"
+    assert readme._effect("greater", -0.0123, 0.001) == "-1.2 to +0.1 points"

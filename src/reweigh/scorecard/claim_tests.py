@@ -179,7 +179,7 @@ def correlations(evidence: Evidence, setting: str) -> list[tuple[float | None, f
     return correlations
 
 
-# Tests whose effect is a difference; tests of time, for which runs must be comparable.
+# Tests whose effect is a difference of shares, which is shown in points; tests of time, for which runs must be comparable.
 DIFFERENCES = (
     "greater",
     "greater_on_average",
@@ -189,7 +189,6 @@ DIFFERENCES = (
     "explained_by",
     *curve_tests.DIFFERENCES,
     *feature_tests.DIFFERENCES,
-    *trace_tests.DIFFERENCES,
     *trade_off_tests.DIFFERENCES,
 )
 COSTS = ("costs_more", "costs_at_most", "reaches_in_less_time")

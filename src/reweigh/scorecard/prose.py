@@ -109,6 +109,11 @@ class Facts:
         known = not pd.isna(self._claim(claim)["effect"])
         return f"{self.now(claim)}, {self.points(claim, sign)}" if known else self.now(claim)
 
+    def logged(self, claim: str) -> str:
+        """The verdict on what runs logged, with its mean where there is one."""
+        known = not pd.isna(self._claim(claim)["effect"])
+        return f"{self.now(claim)}, {self.value(claim)}" if known else self.now(claim)
+
     def check(self, holds: bool, what: str) -> str:
         """Nothing, if what a sentence assumes is so."""
         if not holds:
@@ -138,6 +143,12 @@ class Facts:
         """The least and the largest of a claim's effects at its places."""
         found = self.effects(claim)
         return f"{_number(min(found), form)} to {_number(max(found), form)}"
+
+    def in_print(self, claim: str) -> str:
+        """What the paper's own tables say of a claim about them."""
+        told = re.search(r"; in print \([^)]*\): (.*)", self._claim(claim)["note"])
+        self.check(told is not None, f"{claim} counts nothing in print")
+        return told[1] if told else ""
 
     def count(self, kind: str, verdict: str | None = None) -> int:
         """How many `number`s or `claim`s the scorecard has, of one verdict if one is named."""
@@ -266,4 +277,5 @@ class Facts:
 
 
 def _number(value: float, form: str) -> str:
-    return f"{value:{form}}".replace("-", "−")
+    shown = f"{value:{form}}"
+    return (f"{0:{form}}" if float(shown) == 0 else shown).replace("-", "−")  # no minus of nothing

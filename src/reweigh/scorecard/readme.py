@@ -169,7 +169,7 @@ def _said(claim: Claim) -> str:
 
 
 def _effect(test: str, *values: float | None) -> str:
-    """A value or an interval: differences in points, ratios and correlations unchanged."""
+    """A value or an interval: differences in points, ratios, correlations and what is logged in their own units."""
     defined = [value for value in values if value is not None and not pd.isna(value)]
-    shown = [f"{100 * value:+.1f}" if test in DIFFERENCES else f"{value:.3g}" for value in defined]
+    shown = [f"{100 * value:+.1f}" if test in DIFFERENCES else f"{round(value, 6) + 0:.3g}" for value in defined]
     return " to ".join(shown) + (" points" if defined and test in DIFFERENCES else "")

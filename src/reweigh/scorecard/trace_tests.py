@@ -58,5 +58,4 @@ def _values(evidence: Evidence, rows: pd.DataFrame, reduce: Reduce) -> dict[int,
     return found
 
 
-DIFFERENCES = ("logs_more",)  # tests whose effect is a difference
 TESTS: dict[str, Callable[[Evidence], list[Comparison]]] = {"logs_more": logs_more, "stays_above": stays_above}
