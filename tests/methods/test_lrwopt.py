@@ -18,6 +18,7 @@ from reweigh.config.methods.meta_network import STORED
 from reweigh.config.methods.splitter import SPLITTER
 from reweigh.hypergrad.lookahead import gradient
 from reweigh.methods import splitter
+from reweigh.methods.base import Position
 from reweigh.optimisers import Adam
 
 OPTIONS = {
@@ -75,8 +76,8 @@ def test_the_rows_of_each_epoch_are_those_of_the_least_probabilities(mnist):
 
 def test_what_an_epoch_logs_by_hand(mnist):
     run = taken_to(run_of("lrwopt", OPTIONS, mnist), "joint")
-    before, model = run.method.validation_rows.copy(), copy.deepcopy(run.model).eval()
-    trained_before = len(run.parts.train)
+    trained_before, model = len(run.parts.train), copy.deepcopy(run.model).eval()
+    before = range(trained_before, run.method.pool)
     run.advance()
     trace, rows = {name: values[0] for name, values in run.trace().items()}, run.method.validation_rows
     batch = run.course.part.take(torch.arange(run.method.pool))
@@ -106,22 +107,28 @@ def test_outer_steps_come_at_the_end_of_each_block_of_steps(mnist):
 
 @pytest.mark.parametrize("outer", ["interleaved", "grouped"])
 def test_outer_steps_of_an_epoch_are_as_many_grouped_or_not(mnist, monkeypatch, outer):
-    run = taken_to(run_of("lrwopt", {**OPTIONS, "outer": outer}, mnist), "joint")
+    run = taken_to(run_of("lrwopt", {**OPTIONS, "outer": outer}, mnist, epochs=4), "joint")
     moves = []
     for name, optimiser in (("phi", run.method.meta.optimiser), ("theta", run.method.optimiser_of_splitter)):
         taken = optimiser.step
         monkeypatch.setattr(optimiser, "step", lambda by, n=name, t=taken: (moves.append((n, run.stage_step)), t(by)))
     steps = run.course.steps_per_epoch
-    for _ in range(steps):
+    for _ in range(2 * steps + 1):
         run.advance()
-    places = [2, 5, 8, 11, 14, 17] if outer == "interleaved" else [0] * 7
+    places = list(range(2, 2 * steps + 1, 3)) if outer == "interleaved" else [steps] * 6 + [2 * steps] * 6
     assert steps == 19 and moves == [(name, place) for place in places for name in ("theta", "phi")]
 
 
-def test_the_hypergradient_of_the_network_is_that_of_double_backpropagation(mnist, monkeypatch):
-    run = taken_to(run_of("lrwopt", OPTIONS, mnist), "joint", 2)
+@pytest.mark.parametrize("outer", ["interleaved", "grouped"])
+def test_the_hypergradient_of_the_network_is_that_of_double_backpropagation(mnist, monkeypatch, outer):
+    run = taken_to(run_of("lrwopt", {**with_splitter(features="none"), "outer": outer}, mnist), "joint", 2)
     method, step = in_double(run, monkeypatch)
-    objective_of(method, step)
+    if outer == "interleaved":
+        objective_of(method, step)
+    else:
+        monkeypatch.setattr(method, "_seek", lambda number, at: None)
+        monkeypatch.setattr(method.ahead, "batch", lambda number: step.batch)
+        method._grouped_step(0, Position(0, 1, run.course.stage, 0, 19, 0.2), step.model)
     phi = {name: value.detach().clone().requires_grad_() for name, value in method.meta.parameters.items()}
     inner = {name: value for name, value in phi.items() if not name.startswith("head")}
     features = functional_call(method.meta.backbone, inner, (step.batch.inputs,))

@@ -17,18 +17,24 @@
 |              | no fewer than `fewest` N                                                                            |
 | adversary    | of line 7's −ℓ, which has no gradient as printed: "none"; "soft_val": − Σ_V (1 − Θ) ℓ / Σ_V (1 − Θ) |
 |              | in L_Θ; "lookahead": Θ as soft memberships, w̃_i Θ_i / Σ_j w̃_j Θ_j, and − (d/dΘ) L_V(θ'(Θ))          |
-| outer        | "interleaved"; "grouped": all outer steps of an epoch before its first step (supplement A)          |
+| outer        | "interleaved"; "grouped": all outer steps of an epoch at its end, but for the last (supplement A)   |
 
 The splitter sees of an example what the classifier's head sees of it: by its option `features` "current", of the
 classifier as it is, for which GenerateSplit looks at the whole pool; or "warm", as it was when the joint stage began,
 found once. Features for Ω1 and Ω2, of `pool_batch` rows at a time, are of images without augmentation, as all that are
 kept. With `features` "none" there is no splitter: each Θ is drawn, anew at each split, which is the control of what
-the splitter's choice is worth. The epochs count on: the schedule of the joint stage is that of the run, less the warm
-epochs. As the paper does, T keeps its size, so no more is trained on than by others, but over the epochs other
-examples too: `seen_share` is how many of the pool. The paper's rule to stop (its line 14) mixes sums and means; here
-the budget is fixed, and `gap` is the mean loss of V less that of T at the split. Traces, one row an epoch: the share
-of the pool below the threshold, the share of V that was not in the last V, how far its labels are from the pool's;
-and, where the pool is looked at, `gap` and the share of V that the net gets wrong.
+the splitter's choice is worth.
+
+The epochs count on: the schedule of the joint stage is that of the run, less the warm epochs; momentum begins anew
+with it. As the paper does, T keeps its size, so no more is trained on than by others, but over the epochs other
+examples too: `seen_share` is how many of the pool. N − M rows are trained on, where the first split may hold out a few
+more, as it rounds up in each class; without `fill`, rows of the smallest M Θ that are not below the threshold are in
+neither list. The paper's rule to stop (its line 14) mixes sums and means; here the budget is fixed, and `gap` is the
+mean loss of V less that of T at the split. Left out: a term for the variance over five passes with dropout, which D.1
+mentions and no formula has.
+
+Traces, one row an epoch: the share of the pool below the threshold, the share of V that was not in the last V, how far
+its labels are from the pool's; and, where the pool is looked at, `gap` and the share of V that the net gets wrong.
 """
 
 from contextlib import AbstractContextManager
@@ -58,9 +64,11 @@ class Method(base.Method):
         self.said = options["splitter"]
         self.pool = len(context.train) + len(context.validation)
         self.size = max(1, round(self.said["delta"] * self.pool))
-        # T, V, and what was in T before, as rows of the pool; they live on the host, where batches are drawn.
-        self.train_rows, self.validation_rows = np.arange(self.size, self.pool), np.arange(self.size)
-        self.seen = np.arange(self.pool) < len(context.train)
+        # T, V, and what was in T before, as rows of the pool; they live on the host, where batches are drawn. The first
+        # split may hold out some more than M, by rounding in each class; both lists have the lengths of those to come.
+        rows, trained = np.arange(self.pool), len(context.train)
+        self.train_rows, self.validation_rows = rows[self.size :], np.resize(rows[trained:], self.size)
+        self.seen = rows < trained
         self.meta = meta_network.MetaNetwork(options["network"], context, self.pool)
         self.splitter: Parameters = {}
 
@@ -97,11 +105,11 @@ class Method(base.Method):
         super().begin_epoch(at, model)
         if not self.joint:
             return
-        self._generate_split(model, at.stage_epoch)
         if self.options["outer"] == "grouped":
-            first = at.stage_step // self.options["outer_every"]
-            for number in range(first, first + -(-at.steps_per_epoch // self.options["outer_every"])):
+            every, before = self.options["outer_every"], max(0, at.stage_step - at.steps_per_epoch)
+            for number in range(before // every, at.stage_step // every):
                 self._grouped_step(number, at, model)
+        self._generate_split(model, at.stage_epoch)
 
     def _generate_split(self, model: nn.Module, epoch: int) -> None:
         """Choose T and V anew by Θ, and log what changes. `epoch` counts from 0 in the stage."""
@@ -194,7 +202,7 @@ class Method(base.Method):
         return self.meta.learn(self, step, losses, weights, lambda at: self._validation_loss(step, batch, at))
 
     def _grouped_step(self, number: int, at: base.Position, model: nn.Module) -> None:
-        """An outer step between two steps of θ, with a training batch of its own. On the host."""
+        """An outer step between two epochs of θ, with a training batch of its own. On the host."""
         self._seek(number, at)
         seed = torch.tensor(stream_seed(self.context.seed, "dropout", "grouped", number))
         held = seed if dropout_layers(model) else None

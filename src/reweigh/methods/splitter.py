@@ -11,8 +11,9 @@ only so is its loss the right one.
     L_Θ = (L_split + a Ω1 + b Ω2 − c L_adv) / (1 + a + b)                    LS: a = b = 1;  clipped to a norm
 
 Ω1 and Ω2 are of a batch of the whole pool; a class that it lacks adds nothing. Deviations from LS, whose net and data
-are small: logs are kept from 0; `as_ls` halves Ω1 and divides Ω2 by the number of classes, as its reductions do. The
-last term of the paper's line 7, −ℓ(y, f_θ(x)), is a constant of Θ on a given batch: it has no gradient.
+are small: logs are kept from 0; `as_ls` halves Ω1 and divides Ω2 by the number of classes, as its reductions do. L_adv
+stands for the paper's last term of line 7, −ℓ(y, f_θ(x)), a constant of Θ on a given batch: it has no gradient, so that
+c is 0 but for the readings of `lrwopt`'s option `adversary`, where it is 1.
 """
 
 from collections.abc import Mapping

@@ -179,7 +179,7 @@ def correlations(evidence: Evidence, setting: str) -> list[tuple[float | None, f
     return correlations
 
 
-# Tests whose effect is a difference of shares, which is shown in points; tests of time, for which runs must be comparable.
+# Tests whose effect is a difference of shares, shown in points; tests of time, for which runs must be comparable.
 DIFFERENCES = (
     "greater",
     "greater_on_average",

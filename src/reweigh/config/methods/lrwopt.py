@@ -68,6 +68,7 @@ CARD = Card(
         {**PRINTED, "splitter": DRAWN},
         {**PRINTED, "splitter": HARDEST, "network": meta_network.ADAM, "joint_schedule": CONSTANT},
         {**PRINTED, "splitter": {**splitter.SPLITTER, "adversary": "lookahead"}, "outer_every": 1},
+        {**PRINTED, "outer": "grouped"},
         {**PRINTED, "outer": "grouped", "network": {**meta_network.NETWORK, "trains": "nothing"}},
     ),
     stages=stages,
