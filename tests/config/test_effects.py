@@ -119,6 +119,28 @@ def test_meta_never_goes_on_after_the_end(config):
 
 
 @pytest.mark.parametrize(
+    ("method", "epochs", "said"),
+    [
+        ("lrwopt", 5, "warm_epochs is 5, but there are 5 epochs, so that nothing comes after them; lower it"),
+        ("lrwopt", 10, "joint_schedule has a milestone at epoch 5, but there are 5 epochs"),
+        ("lrw_hard_early", 4, "margins.epochs is 5, but ERM is trained for 4; lower it"),
+    ],
+)
+def test_first_epochs_leave_some_to_come(config, method, epochs, said):
+    spec = config.resolve(f"paper/molere/mnist-ordering/clean/{method}/seed0")
+    effects.check_ends(spec, "here")
+    with pytest.raises(ConfigError, match=f"^here: {said}"):
+        effects.check_ends({**spec, "training": {**spec["training"], "epochs": epochs}}, "here")
+
+
+def test_every_method_stands_in_an_experiment(config):
+    """A method that no experiment has would be said to be here, and never run."""
+    for paper in config.project.papers:
+        named = set().union(*(one.with_extensions for one in config.papers[paper].experiments.values()))
+        assert set(config.papers[paper].methods) == named, paper
+
+
+@pytest.mark.parametrize(
     ("method", "said"),
     [("meta_ce", "learns from a target set, but target_size is 0"), ("tau_norm", "needs examples held out")],
 )

@@ -52,7 +52,7 @@ def test_weights_are_those_of_algorithm_1(single_as_double, wanted, dropout):
 
 
 def test_where_no_example_helps_all_weights_are_zero(problem):
-    """u / (Σ u + 1[Σ u = 0]): no step, and no division by 0. A meta set of the opposite labels sees to that."""
+    """u / (Σ u + 1[Σ u = 0]): no step, and no division by 0, by a meta set that asks for no direction."""
     method = l2rw.Method({"meta_set": "validation"}, problem.context)
     step = problem.step(0, method)
     method.learn(step)

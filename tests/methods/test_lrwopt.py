@@ -290,5 +290,7 @@ def test_a_run_with_random_splits_that_is_killed_ends_with_the_same_bits(mnist):
 def test_options_that_contradict_each_other_are_refused():
     with pytest.raises(ValidationError, match="soft_val wants a splitter that learns; set features to current or warm"):
         CARD.options(**with_splitter(features="none", adversary="soft_val"))
+    with pytest.raises(ValidationError, match="memberships are divided by their sum; set it to mean"):
+        CARD.options(**with_splitter(adversary="lookahead") | {"network": {**NETWORK, "normalise": "none"}})
     with pytest.raises(ValidationError, match="LRWOpt has a network; set it to network"):
         CARD.options(**{**OPTIONS, "network": {**NETWORK, "weights": "free"}})

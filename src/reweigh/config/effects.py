@@ -20,6 +20,7 @@ def check_ends(spec: Mapping[str, Any], where: str) -> None:
     before. The schedule of the training block may be one for longer runs, of which a run takes the first epochs.
     """
     options, training, card = spec["method_options"], spec["training"], card_of(spec["uses"])
+    _check_first_epochs(options, training["epochs"], where)
     stages = card.stages(options, training["epochs"])
     prefix = card.prefix(options)
     own = stages[prefix.stages :] if prefix else stages
@@ -32,6 +33,9 @@ def check_ends(spec: Mapping[str, Any], where: str) -> None:
     if "search_schedule" in options:  # null: that of the training block, whose later milestones it does not reach
         own_schedule = options["search_schedule"] or {}
         drops.append(("search_schedule", own_schedule.get("milestones"), options["search_epochs"]))
+    if warm := options.get("warm_epochs"):
+        joint = options["joint_schedule"] or {}
+        drops.append(("joint_schedule", joint.get("milestones"), training["epochs"] - warm))
     if second := options.get("second_stage"):
         drops.append(("second_stage.schedule", second["schedule"].get("milestones"), second["epochs"]))
     for path, epoch in _begins(options):
@@ -46,6 +50,17 @@ def check_ends(spec: Mapping[str, Any], where: str) -> None:
                 f"{where}: {name} has a milestone at epoch {max(milestones)}, but there are {epochs} epochs (from 0); "
                 "leave it out"
             )
+
+
+def _check_first_epochs(options: Mapping[str, Any], epochs: int, where: str) -> None:
+    """Refuse more first epochs than there are: a warm start after which nothing comes, margins of epochs to come."""
+    warm, ranked = options.get("warm_epochs"), (options.get("margins") or {}).get("epochs")
+    if warm is not None and warm >= epochs:
+        raise ConfigError(
+            f"{where}: warm_epochs is {warm}, but there are {epochs} epochs, so that nothing comes after them; lower it"
+        )
+    if ranked is not None and ranked > epochs:
+        raise ConfigError(f"{where}: margins.epochs is {ranked}, but ERM is trained for {epochs}; lower it")
 
 
 def _or_null(path: Keys) -> str:

@@ -12,12 +12,13 @@ Before the next epoch the mask's gradient goes straight through the threshold (�
     d_i = −η / Σ_j m_j · ⟨u, ∇ℓ_i(θ)⟩ · ∂σ_i/∂s_i                 the look-ahead of one step at the mask, to first order
     s   ← Adam of rate `outer_learning_rate` along d, clipped to norm 3;   s ← the nearest s with 0 ≤ s ≤ 1, Σ_i s_i = K
 
-MAPLE itself (x-zho14/MAPLE at e428b6e) is for data with environments, and trains to convergence from the start for each
-of 30 outer steps; MOLERE's tables have it on data without, by no stated recipe. Hence "lite": classes stand for
+MAPLE itself (x-zho14/MAPLE at e428b6e) is for data with environments, and trains to convergence from the start for
+each of 30 outer steps; MOLERE's tables have it on data without, by no stated recipe. Hence "lite": classes stand for
 environments, θ goes on from where it is, with one outer step an epoch, and θ is not trained anew in the end. Other
 deviations: the code's projection only lowers scores, so that Σ s ≤ K; its outer loss is the penalty alone, on training
 data; its look-ahead starts one step before θ, with momentum, and u is taken after it. Passes for s are in evaluation
-mode on images as they are. η is the learning rate that training starts with: it matters to the clipping alone.
+mode on images as they are. d_i leaves out the derivative of 1 / Σ_j m_j, by which more kept is a shorter step. η is
+the learning rate that training starts with: it matters to the clipping alone.
 The trace has, for each mask, the share that it keeps, and the share of scores below ½.
 """
 

@@ -44,9 +44,9 @@ def stages(options: Mapping[str, Any], epochs: int) -> list[PlannedStage]:
 
 
 def same_as(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """With weights that stay equal it is plain training without what it validates on."""
+    """With equal weights it is plain training without what it validates on: sums of σ(0) = ½ are exact."""
     network, kind = options["network"], options["validation"]
-    equal = network["weights"] == "free" or network["head_sd"] == 0
+    equal = network["activation"] == "sigmoid" and (network["weights"] == "free" or network["head_sd"] == 0)
     if network["trains"] != "nothing" or not equal or network["normalise"] != "mean":
         return None
     if options["removed"] != "validation" or kind == "misclassified":

@@ -23,6 +23,8 @@ class Options(Frozen):
     def _memberships_are_by_network(self) -> "Options":
         if self.network.weights == "free":
             raise ValueError("network.weights: LRWOpt has a network; set it to network")
+        if self.splitter.adversary == "lookahead" and self.network.normalise == "none":
+            raise ValueError("network.normalise: memberships are divided by their sum; set it to mean")
         return self
 
 
