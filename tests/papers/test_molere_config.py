@@ -259,11 +259,17 @@ def test_the_order_of_the_paper_is_claimed_for_each_of_its_rows(paper, numbers):
 
 
 def test_what_weights_add_is_measured_from_the_same_examples(paper):
-    """Of lrw_hard, lrw_hard_adam and lrw_hard_oof it is measured from hard_removed, and hard_removed_oof."""
+    """Of lrw_hard, lrw_hard_adam and lrw_hard_oof it is measured from hard_removed, and hard_removed_oof.
+
+    LRW-Random without hard examples removes two tenths, and has a control of its own.
+    """
     found = [one for one in paper.claims if one.test == "gains_more"]
     assert len(found) >= 8
     for claim in found:
         for ours, plain in claim.pairs:
+            if ours == "lrw_random_hard_removed":
+                assert plain == "hard_and_random_removed"
+                continue
             arm, *more = ours.removeprefix("lrw_").split("_")
             assert plain == "_".join([arm, "removed", *(one for one in more if one == "oof")])
 
@@ -272,7 +278,7 @@ def test_margins_are_those_that_are_declared(paper):
     accuracies = [one for one in paper.claims if one.metric == "test_accuracy" and one.trace is None]
     for claim in accuracies:
         if claim.test in ("greater", "grows"):
-            assert claim.margin in (0.0, -0.003), claim.id
+            assert claim.margin in ((0.01,) if claim.id.startswith("opt-gains-a-point") else (0.0, -0.003)), claim.id
         if claim.test == "within":
             assert claim.margin in (0.001, 0.003, 0.01), claim.id
 
