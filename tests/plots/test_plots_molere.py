@@ -1,5 +1,7 @@
 """MOLERE's figures and tables: they draw what records, formulas and the paper say, and name what is missing."""
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from reweigh.artifacts import receipt
 from reweigh.artifacts.render import MADE
 from reweigh.config.loading import load
 from reweigh.plots.figure import Figure
+from reweigh.plots.panels import settings_of
 from reweigh.plots.papers.molere import arms, gains
 from reweigh.provenance.audit.figures import check_figures
 from reweigh.provenance.explain import formula
@@ -297,11 +300,14 @@ def test_ordering_has_each_arm_against_its_reference_without_what_diverged(root,
 
 
 def test_a_difference_far_beyond_the_others_is_an_arrow_with_its_value():
+    """Also where it is that far only in one of several panels: what of it is farther than the others is no limit."""
     lines = [
-        {"mean": one / 100, "low": (one - 0.1) / 100, "high": (one + 0.1) / 100} for one in (-12.6, 1.6, -0.9, 0.1)
+        {"group": "", "label": name, "mean": one / 100, "low": (one - 0.1) / 100, "high": (one + 0.1) / 100}
+        for name, one in (("MBR", -12.6), ("a", 1.6), ("b", -0.9), ("c", 0.1))
     ]
     low, high = arms._limits(lines)
     assert -1.3 < low < -1 and 1.6 < high < 2
+    assert arms._limits([*lines, {**lines[0], "mean": -0.05}]) == (low, high)
     assert arms._limits(lines[1:]) == (low, high) and arms._limits([]) == (-0.07, 0.07)
     axes = MatplotlibFigure().subplots()
     axes.set_xlim(low, high)
@@ -309,6 +315,30 @@ def test_a_difference_far_beyond_the_others_is_an_arrow_with_its_value():
         arms._dot(axes, line, place, "black", (low, high))
     assert [text.get_text() for text in axes.texts] == ["−12.6"]
     assert [line.get_marker() for line in axes.lines].count("<") == 1
+
+
+def test_ordering_holds_each_arm_against_a_control_that_trains_on_as_many_images():
+    """LRW-Random without hard examples trains on eight tenths of the pool, the others on nine."""
+    config = load(ROOT).paper("molere")
+    of_pool = {"hard+validation": 0.8, None: 1.0}
+    cells = json.loads((ROOT / "notebooks/molere/ordering.ipynb").read_text())["cells"]
+    names: dict = {}
+    (source,) = ["".join(cell["source"]) for cell in cells if "contrasts = [" in "".join(cell["source"])]
+    exec(source.partition("rows = ")[0], names)
+    added = [one for one in names["contrasts"] if one[0] in ("What reweighting adds", "What it adds, compared")]
+    assert len(added) == 8
+    for _, _, treated, control, *less in added:
+        for pair in ((treated, control), *less):
+            removed = [config.methods[name].options["removed"] for name in pair]
+            assert len({of_pool.get(one, 0.9) for one in removed}) == 1, pair
+    text = (ROOT / "workflow/report/molere/ordering.rst").read_text() + str(names["contrasts"])
+    assert not re.search(r"\b[ABCDHW]\d\b", text)  # codes of the sheet that nobody can look up
+
+
+@pytest.mark.parametrize("name", ["ordering", "fig1", "table5", "table3"])
+def test_clean_data_come_before_noisy_ones(root, name):
+    settings = settings_of(tables.of_artifact("paper", "molere", name, root), "mnist-ordering")
+    assert settings == [one for one in ("clean", "sym0.1", "sym0.2") if name != "table3" or one != "clean"]
 
 
 def test_ordering_has_differences_in_differences_of_the_seeds_of_all_four(root, drawn):
