@@ -40,7 +40,7 @@ CELLS = {
 LOST = "mnist-ordering/clean/hard_removed"  # its last run diverges
 TABLES = tuple(f"table{number}" for number in range(1, 8))
 ARTIFACTS = ("fig1", "fig2", "fig3", "fig4", *TABLES, "ordering", "cost", "curves", "sensitivity")
-CLOSED = ("table1", "table3", "table4", "table6")  # of nothing that has a record here
+CLOSED = ("fig2", "table1", "table3", "table4", "table6")  # of nothing that has a record here
 COLUMNS = "device,torch,group,contender,baseline,milliseconds,ratio,q1,q3,peak_mebibytes,rounds,threads,precision"
 BENCH = f"""{COLUMNS},model,batch_size,method,note
 a made-up processor,2.0,"whole run, ResNet-32, B = 64",LRWOpt,ERM,3.1,1.55,1.5,1.6,,5,1,fp32,,,,
@@ -259,7 +259,7 @@ def test_table2_has_our_means_and_sds_above_the_papers(root, drawn):
     written = texts(drawn["table2"])
     ours = 100 * accuracies(root, "cifar100-skew/skew200/lrwopt")
     assert f"{ours.mean():.2f} ± {ours.std(ddof=1):.2f}" in written
-    for number in ("42.33 ± 0.80", "40.11 ± 0.90", "38.04 ± 0.80", "74.41 ± 0.40"):
+    for number in ("42.33 ± 0.8", "40.11 ± 0.9", "40.36 ± 1.0", "74.41 ± 0.4"):
         assert number in written
 
 
@@ -269,7 +269,7 @@ def test_table2_has_our_means_and_sds_above_the_papers(root, drawn):
         ("table1", ("83.17", "85.09", "83.87", "84.94", "84.02", "84.11")),
         ("table3", ("71.87", "65.89", "73.97", "72.07")),
         ("table5", ("81.42", "79.22", "93.09", "80.12", "75.60")),
-        ("table6", ("5.60", "86.90", "71.43", "72.68", "70.31")),
+        ("table6", ("5.6", "86.9", "71.43", "72.68", "71.40")),
     ],
 )
 def test_tables_have_the_papers_numbers_of_what_is_not_run(drawn, name, numbers):
@@ -281,7 +281,7 @@ def test_table7_has_gains_over_the_variants_in_points(root, drawn):
     gain = accuracies(root, "mnist-ordering/clean/lrwopt") - accuracies(root, "mnist-ordering/clean/lrwopt_hardest")
     written = texts(drawn["table7"])
     assert f"{100 * gain.mean():+.2f} ± {100 * gain.std(ddof=1):.2f}".replace("-", "−") in written
-    for number in ("+1.10", "+1.30", "+1.50", "+0.60", "+0.90"):
+    for number in ("+1.1", "+1.3", "+1.5", "+0.6", "+0.9"):
         assert number in written
 
 
