@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from reweigh.plots.style import MUTED
+from reweigh.plots.style import INK, MUTED
 
 OF_METHOD = {
     "erm": MUTED,
@@ -26,7 +26,7 @@ OF_METHOD = {
     "bilaw": "#B2182B",
     "rho": "#A6A6A6",
 }
-FAR = 4.0  # the means of one name are beyond an axis if the largest is so many times the largest of all others
+FAR = 3.0  # the means of one name are beyond an axis if the largest is so many times the largest of all others
 ROOM = 1.3  # how much farther than those others an axis may then reach
 
 
@@ -70,7 +70,11 @@ def beyond(axes: Axes, value: float, place: float, colour: str, ends: tuple[floa
     marker = ("v" if below else "^") if upright else ("<" if below else ">")
     at = (place, end) if upright else (end, place)
     axes.plot(*at, marker, color=colour, markersize=4, clip_on=False, zorder=6)
-    style: dict[str, Any] = {"textcoords": "offset points", "fontsize": 5.5, "color": colour, "zorder": 6}
-    style |= {"xytext": (5, 5 * inwards), "ha": "left", "va": "center"} if upright else {}
-    style |= {} if upright else {"xytext": (5 * inwards, 0), "ha": "left" if below else "right", "va": "center"}
+    style: dict[str, Any] = {"textcoords": "offset points", "fontsize": 5.5, "zorder": 6}
+    if upright:  # on a bar, which may have any colour
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+        style |= {"xytext": (0, 6 * inwards), "va": "bottom" if below else "top", "rotation": 90, "bbox": box}
+        style |= {"ha": "center", "color": INK}
+    else:
+        style |= {"xytext": (5 * inwards, 0), "ha": "left" if below else "right", "va": "center", "color": colour}
     axes.annotate(f"{value:+.1f}".replace("-", "\N{MINUS SIGN}"), at, **style)
