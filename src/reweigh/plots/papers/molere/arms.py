@@ -156,23 +156,20 @@ def _panel(
     """The lines of one setting; `size`: how many lines the panel is high, and the ends of its axis."""
     groups, (depth, ends) = list(heads), size
     known = [line for line in lines if line["n"]]
+    right = ends[0] + ends[1] < 0  # where the line of no difference is, which no word shall cross
     for rank, place in enumerate(places.values()):
         if rank % 2:
             axes.axhspan(place - 0.5, place + 0.5, color=BAND, linewidth=0, zorder=0)
     for line in lines:
         place = places[line["group"], line["label"]]
         if not line["n"]:
-            why = line["status"] if known else ""
-            style: dict[str, Any] = {
-                "xycoords": ("axes fraction", "data"),
-                "va": "center",
-                "ha": "right",
-                "fontsize": 5.5,
-            }
-            axes.annotate(why, (0.98, place), color=MUTED, style="italic", **style)
+            style: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 5.5}
+            style |= {"ha": "left" if right else "right", "color": MUTED, "style": "italic"}
+            axes.annotate(line["status"] if known else "", (0.02 if right else 0.98, place), **style)
             continue
         _dot(axes, line, place, COLOURS[groups.index(line["group"]) % len(COLOURS)], ends)
-    axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
+    if known:
+        axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
     axes.set_xlim(*ends)
     axes.xaxis.set_major_locator(MaxNLocator(TICKS, steps=[1, 2, 5, 10], min_n_ticks=3))
     axes.set_ylim(depth - 0.35, -0.6)
