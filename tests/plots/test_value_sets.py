@@ -23,8 +23,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def footer(root: Path, scale: str = "paper") -> str:
-    material = tables.of_artifact(scale, "tdr", "fig5", root)
+def footer(root: Path, scale: str = "paper", paper: str = "tdr", name: str = "fig5") -> str:
+    material = tables.of_artifact(scale, paper, name, root)
     return " ".join(text for text, _ in style._footer(20.0, material, []))
 
 
@@ -35,6 +35,16 @@ def test_a_figure_names_whose_values_its_runs_have(root: Path) -> None:
     assert footer(root) == (
         "scale: paper (nothing is cut); printed values: TDR; values of the authors' code: TDR, Example reweighting"
     )
+
+
+def test_a_figure_of_what_the_paper_does_not_have_says_what_is_ours(tmp_path: Path) -> None:
+    """MNIST, LeNet and a fifth of the epochs were shown as `scale: paper (nothing is cut); printed values`."""
+    root = synthetic_records.project(tmp_path)
+    synthetic_records.make(root, "paper/molere/mnist-ordering/clean/lrw_hard/seed0")
+    ours = "data set, net, epochs and learning rate of MNIST are ours"
+    assert footer(root, paper="molere", name="fig3") == f"scale: paper; methods as printed; {ours}"
+    synthetic_records.make(root, "paper/molere/cifar100/clean/lrw_hard/seed0")
+    assert footer(root, paper="molere", name="fig3") == f"scale: paper (nothing is cut); printed values; {ours}"
 
 
 def test_nothing_is_said_where_paper_and_code_do_not_differ(root: Path) -> None:

@@ -11,13 +11,15 @@ from reweigh.plots.style import data_title
 from reweigh.records.lineage import STAND_INS
 
 
-def seeds_text(rows: pd.DataFrame, what: str = "95 % interval", of_paper: str = "") -> str:
-    """`Mean over n = 5 seeds; bars: 95 % interval`, over the lines that are not of a single seed.
+def seeds_text(
+    rows: pd.DataFrame, what: str = "95 % interval", of_paper: str = "", nothing: str = "Nothing of ours was run"
+) -> str:
+    """`Mean over n = 5 seeds; bars: 95 % interval`, over the lines that are not of a single seed; else `nothing`.
 
     `of_paper` says what of the picture is the paper's: it stands there where nothing of ours was run, too.
     """
     cells = of_cells(rows)
-    ours = f"Mean over {count_text(cells)}; {what}" if (cells["n"] > 0).any() else "Nothing of ours was run"
+    ours = f"Mean over {count_text(cells)}; {what}" if (cells["n"] > 0).any() else nothing
     return "; ".join(filter(None, (ours, of_paper)))
 
 

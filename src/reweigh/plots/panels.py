@@ -8,7 +8,7 @@ from reweigh.analysis.tables import Material
 from reweigh.config.cards import Look
 from reweigh.plots.style import look_in, own_look
 
-LETTERS = "abcdefghijklmnop"
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 VALUE_SETS = (" (printed)", " (code)")  # how the titles of methods end, where a panel says it for all of them
 
 
@@ -38,6 +38,17 @@ def chosen(material: Material, experiment: str, panels: Sequence[Sequence[Any]])
     ]
     shown = [one for one in kept if one.methods and one.settings]
     return shown or [one._replace(settings=one.settings or settings) for one in asked]
+
+
+def settings_of(material: Material, experiment: str) -> list[str]:
+    """The settings of an experiment that an artifact shows: by how many labels are wrong, where that is what varies.
+
+    So clean data come first in every figure, whatever the config lists first; other settings keep the paper's order.
+    """
+    settings = material.settings(experiment)
+    if material.experiment(experiment).varies != "label noise":
+        return settings
+    return sorted(settings, key=lambda setting: float(material.value(experiment, setting)))
 
 
 def looks_in(material: Material, methods: Sequence[str]) -> dict[str, Look]:

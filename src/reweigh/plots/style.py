@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from reweigh.analysis.tables import Material
 from reweigh.config.cards import Look, card_of
 from reweigh.config.models import Method
+from reweigh.config.sources import source_of
 
 WIDTH = 7.0  # inches: two columns
 SMALL = 6.5  # points
@@ -145,9 +146,10 @@ def _footer(width: float, material: Material, texts: list[str]) -> list[tuple[st
     lines = [(line, MUTED) for text in texts for line in textwrap.wrap(text, characters)]
     if not material.trains:
         return [*lines, ("nothing is trained for this figure: it is the same at every scale", INK)]
-    scale, cuts, whose = material.scale, "; ".join(material.cuts()), values_text(material)
+    scale, cuts, (whole, whose) = material.scale, "; ".join(material.cuts()), scale_text(material)
     if scale == "paper":
-        badge, colour, share = f"scale: paper (nothing is cut){f'; {whose}' if whose else ''}", INK, 1.0
+        badge = "; ".join(filter(None, (f"scale: paper{f' ({whole})' if whole else ''}", whose)))
+        colour, share = INK, 1.0
     else:
         lines += [(line, MUTED) for line in textwrap.wrap(whose, characters)]
         badge, colour, share = (
@@ -158,14 +160,27 @@ def _footer(width: float, material: Material, texts: list[str]) -> list[tuple[st
     return lines + [(line, colour) for line in textwrap.wrap(badge, int(characters * share))]
 
 
+# Whose choices the runs of a figure have. Methods say it with their `values`; of an experiment that the paper does not
+# have (an `extension`) the sources in the config say whether net, epochs and rate are ours.
 VALUE_SETS = {
     "printed": "printed values",
     "code": "values of the authors' code",
     "ours": "values of ours",
 }
+ON_OURS = {  # where nothing else is drawn than what the paper does not have
+    "printed": "methods as printed",
+    "code": "methods as in the authors' code",
+    "ours": "values of ours",
+}
+PARTS = {
+    "net": ("model", "name"),
+    "epochs": ("training", "epochs"),
+    "learning rate": ("training", "learning_rate"),
+}
+MANY = 4  # titles of the last set, from which on they are just "the others"
 
 
-def values_text(material: Material) -> str:
+def values_text(material: Material, words: Mapping[str, str] = VALUE_SETS) -> str:
     """Whose values the runs of a figure have, where paper and code differ; empty where they do not.
 
     `values of the authors' code`, or with names where there are several sets.
@@ -176,8 +191,55 @@ def values_text(material: Material) -> str:
         if whose := methods[name].values:
             titles.setdefault(whose, []).append(methods[name].title.removesuffix(f" ({whose})"))
     if len(titles) == 1:
-        return "".join(VALUE_SETS[whose] for whose in titles)
-    return "; ".join(f"{text}: {', '.join(titles[whose])}" for whose, text in VALUE_SETS.items() if whose in titles)
+        return "".join(words[whose] for whose in titles)
+    named = {whose: ", ".join(titles[whose]) for whose in words if whose in titles}
+    if words is ON_OURS and len(titles.get("ours", [])) > MANY:
+        named["ours"] = "all others"
+    return "; ".join(f"{words[whose]}: {names}" for whose, names in named.items())
+
+
+def scale_text(material: Material) -> tuple[str, str]:
+    """What is to be said of scale `paper`, `nothing is cut` or nothing, and whose choices the runs have.
+
+    Of an experiment with a shorter training than the paper's it is not said that nothing is cut.
+    """
+    shown = list(dict.fromkeys(material.runs["experiment"]))
+    other = [name for name in shown if ours_of(material, name)]
+    alone = bool(other) and len(other) == len(shown)
+    values = values_text(material, ON_OURS if alone else VALUE_SETS)
+    return "" if alone else "nothing is cut", "; ".join(filter(None, (values, ours_text(material, other))))
+
+
+def ours_of(material: Material, experiment: str) -> list[str]:
+    """What is ours of an experiment of ours; nothing of one on the paper's data, or data like it, with the paper's net.
+
+    Data are ours if no experiment of the paper's own has the data set.
+    """
+    one, known = material.experiment(experiment), material.config.paper(material.paper).experiments
+    if not one.extension:
+        return []
+    sources = material.config.sources[material.paper]
+    found = [
+        part
+        for part, keys in PARTS.items()
+        if source_of(sources, ("experiments", experiment, *keys)).startswith("ours")
+    ]
+    data = one.dataset not in {entry.dataset for entry in known.values() if not entry.extension}
+    return ["data set"] * data + found if data or "net" in found else []
+
+
+def ours_text(material: Material, experiments: Sequence[str]) -> str:
+    """`data set, net, epochs and learning rate of MNIST are ours`, for each data set of some experiments of ours."""
+    by_data: dict[str, dict[str, None]] = {}
+    for name in experiments:
+        data = data_title(material.experiment(name).dataset)
+        by_data.setdefault(data, {}).update(dict.fromkeys(ours_of(material, name)))
+    return "; ".join(f"{_listed(list(parts))} of {data} {'are' if len(parts) > 1 else 'is'} ours"
+                     for data, parts in by_data.items())  # fmt: skip
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _shrink(figure: Figure, title: Any) -> None:

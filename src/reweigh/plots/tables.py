@@ -11,9 +11,11 @@ from reweigh.analysis.rows import NUMBERS, Row, cell_names, summary_row
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
+from reweigh.plots.printed import with_digits
 from reweigh.plots.style import INK, MUTED, WARNING, WIDTH, finish, sheet
 
 HEIGHT = 0.34  # inches: of a line
+METHOD = 28  # characters of a method's title
 DAGGER, NONE = "†", "–"
 FAINT = "#e3e3e3"
 Record = Mapping[Hashable, Any]  # a line of a data frame
@@ -74,12 +76,13 @@ def _listed(material: Material, experiment: str) -> list[str]:
 
 
 @styled
-def draw(material: Material, rows: pd.DataFrame, percent: bool = False) -> Figure:
+def draw(material: Material, rows: pd.DataFrame, percent: bool = False, digits: bool = False) -> Figure:
     """Lines: experiments and their methods; columns: settings. Each cell: ours (mean ± sd), below it the paper's.
 
-    `percent` writes the picture in percent, as a paper may; the rows are fractions.
+    `percent` writes the picture in percent, as a paper may; the rows are fractions. `digits`: the paper's numbers have
+    as many digits as it prints.
     """
-    lines = rows.to_dict("records")
+    lines = with_digits(material, rows.to_dict("records")) if digits else rows.to_dict("records")
     values = dict.fromkeys(rows["value"])
     sides = list(dict.fromkeys(zip(rows["experiment"], rows["method"], strict=True)))
     heads = {line["value"]: _head(material, line["experiment"], line["setting"]) for line in reversed(lines)}
@@ -116,15 +119,19 @@ def as_figure(
     write: Write,
     notes: list[str] | None = None,
     gap: str = "no such cell, here or in the paper",
+    nothing: str = "Nothing of ours was run",
+    unit: str = "all in %",
 ) -> Figure:
     """The grid as a figure, or several below one another, with what must be known of their cells at the foot.
 
-    `gap`: what a dash stands for.
+    `gap`: what a dash stands for; `nothing`: what is said where no cell has a number of ours; `unit`: of numbers
+    that are no fractions.
     """
     grids = [grid] if isinstance(grid, Grid) else list(grid)
     cut = material.scale != "paper"
-    grey = f"grey: the paper's numbers{'' if write is _fraction else ', all in %'}"
-    shows = seeds_text(rows, _legend(rows, f"orange: ours at scale {material.scale}, not to be compared" * cut), grey)
+    grey = f"grey: the paper's numbers{'' if write is _fraction else f', {unit}'}"
+    scale = f"orange: ours at scale {material.scale}, not to be compared" * cut
+    shows = seeds_text(rows, _legend(rows, scale), grey, nothing)
     if rows["n"].gt(1).any():
         shows += ". 95 % intervals are in the csv"
     elif rows["n"].gt(0).any():
@@ -168,7 +175,7 @@ def _title(material: Material, experiment: str) -> str:
 
 def method_title(material: Material, method: str) -> str:
     """A method's title, broken to the width of its column."""
-    return textwrap.fill(material.title(method), 28)
+    return textwrap.fill(material.title(method), METHOD)
 
 
 def _head(material: Material, experiment: str, setting: str) -> str:
@@ -237,7 +244,8 @@ def _cell(axes: Axes, x: float, line: float, cell: Record | None, write: Write, 
         return
     paper = "not reported" if cell["listed"] else "not in the paper"
     if pd.notna(cell["published"]):
-        paper = write(cell["published"], cell["published_sd"]) + (f" {DAGGER}" if cell["excluded"] else "")
+        printed = cell.get("paper") or write(cell["published"], cell["published_sd"])
+        paper = printed + (f" {DAGGER}" if cell["excluded"] else "")
     alone = not ours.strip()  # nothing stands above it
     axes.text(x, line + (0.5 if alone else 0.71), paper, ha="center", va="center", fontsize=6.5, color=MUTED)
 

@@ -1,12 +1,15 @@
 """A table whose columns are data sets: those that can be run beside those that only the paper has."""
 
+import textwrap
+
 import pandas as pd
 
 from reweigh.analysis.tables import Material
 from reweigh.plots import tables
 from reweigh.plots.figure import Figure, styled
+from reweigh.plots.printed import head, with_digits
 from reweigh.plots.style import data_title
-from reweigh.plots.tables import Grid, as_figure, by_place, in_order, method_title, writer
+from reweigh.plots.tables import METHOD, Grid, as_figure, by_place, in_order, writer
 
 
 def rows(material: Material, metric: str = "test_accuracy") -> pd.DataFrame:
@@ -15,16 +18,23 @@ def rows(material: Material, metric: str = "test_accuracy") -> pd.DataFrame:
 
 
 @styled
-def draw(material: Material, rows: pd.DataFrame, percent: bool = False) -> Figure:
-    """Lines: methods; columns: data sets. Cells and `percent` as in `tables`."""
+def draw(material: Material, rows: pd.DataFrame, percent: bool = False, as_printed: bool = False) -> Figure:
+    """Lines: methods; columns: data sets. Cells and `percent` as in `tables`.
+
+    `as_printed`: methods have the paper's names, and its numbers the digits that it prints.
+    """
+    lines = rows.to_dict("records")
+    run = set(rows[rows["n"] > 0]["method"])
     methods = in_order(material, set(rows["method"]))
     places = list(dict.fromkeys(zip(rows["experiment"], rows["setting"], strict=True)))
-    cells = by_place(
-        rows.to_dict("records"), methods, places, lambda line: (line["method"], (line["experiment"], line["setting"]))
-    )
+    titles = {method: material.title(method) for method in methods}
+    if as_printed:
+        lines = with_digits(material, lines)
+        titles = {method: head(material, method, method in run) for method in methods}
+    cells = by_place(lines, methods, places, lambda line: (line["method"], (line["experiment"], line["setting"])))
     grid = Grid(
         left=[(0.0, "method")],
-        sides=[(method_title(material, method),) for method in methods],
+        sides=[(textwrap.fill(titles[method], METHOD),) for method in methods],
         columns=[_head(material, *place) for place in places],
         cells=cells,
     )
@@ -35,8 +45,8 @@ def draw(material: Material, rows: pd.DataFrame, percent: bool = False) -> Figur
         reasons = ["Surrogate: a stand-in of ours, which decides a claim and never one of the paper's numbers"]
     reasons += [f"{one.title}: not run. {(one.reason or '').replace('`', '')}" for one in closed]
     for one in experiments:
-        if titles := [method_title(material, name) for name in one.placeholders]:
-            reasons.append(f"{one.title}: {', '.join(titles)} would not be as in the paper; the scorecard says why.")
+        if named := [titles.get(name, material.title(name)) for name in one.placeholders]:
+            reasons.append(f"{one.title}: {', '.join(named)} would not be as in the paper; the scorecard says why.")
     return as_figure(material, rows, grid, writer(percent), reasons)
 
 

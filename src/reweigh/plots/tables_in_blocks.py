@@ -12,10 +12,13 @@ import pandas as pd
 from reweigh.analysis.tables import Material
 from reweigh.plots import tables
 from reweigh.plots.figure import Figure, styled
+from reweigh.plots.panels import settings_of
+from reweigh.plots.printed import head, with_digits
 from reweigh.plots.style import data_title
-from reweigh.plots.tables import Grid, as_figure, by_place, method_title, writer
+from reweigh.plots.tables import Grid, as_figure, by_place, writer
 
 SIDE = 28  # characters beside a line
+GAP = "not in the paper, and not run here"
 
 
 def rows(material: Material, blocks: Sequence[Sequence[str]], metric: str = "test_accuracy") -> pd.DataFrame:
@@ -28,18 +31,22 @@ def rows(material: Material, blocks: Sequence[Sequence[str]], metric: str = "tes
 @styled
 def draw(material: Material, rows: pd.DataFrame, blocks: Sequence[Sequence[str]], percent: bool = False) -> Figure:
     """Lines: data sets; columns: the methods of a block. A data set that was not run has the paper's numbers alone."""
-    lines = rows.to_dict("records")
+    lines = with_digits(material, rows.to_dict("records"))
     run = {(line["experiment"], line["setting"]) for line in lines if line["n"] or line["status"] != "not run"}
-    places = [place for place in _places(lines) if place in run or _printed(lines, place) or _of_paper(material, place)]
+    known = _places(material, lines)
+    places = [place for place in known if place in run or _printed(lines, place) or _of_paper(material, place)]
     cells = [_cell(line, run) for line in lines if (line["experiment"], line["setting"]) in places]
     grids = [_grid(material, cells, places, block) for block in blocks if any(one["method"] in block for one in cells)]
-    left_out = [place for place in _places(lines) if place not in places]
-    shown = as_figure(material, pd.DataFrame(cells), grids, writer(percent), notes_of(material, left_out))
+    notes = notes_of(material, [place for place in known if place not in places])
+    shown = as_figure(material, pd.DataFrame(cells), grids, writer(percent), notes, GAP)
     return Figure(shown.picture, rows)
 
 
-def _places(lines: Sequence[Mapping[Hashable, Any]]) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((line["experiment"], line["setting"]) for line in lines))
+def _places(material: Material, lines: Sequence[Mapping[Hashable, Any]]) -> list[tuple[str, str]]:
+    """The data sets and settings of some lines, clean ones before noisy ones."""
+    places = {(line["experiment"], line["setting"]) for line in lines}
+    ordered = [(name, setting) for name in material.experiments for setting in settings_of(material, name)]
+    return [place for place in ordered if place in places]
 
 
 def _printed(lines: Sequence[Mapping[Hashable, Any]], place: tuple[str, str]) -> bool:
@@ -70,7 +77,9 @@ def _grid(
     return Grid(
         left=[(0.0, "data set")],
         sides=[(side_of(material, mine, place),) for place in places],
-        columns=[method_title(material, method) for method in columns],
+        columns=[
+            head(material, method, any(cell["n"] for cell in mine if cell["method"] == method)) for method in columns
+        ],
         cells=by_place(
             mine, list(places), columns, lambda cell: ((cell["experiment"], cell["setting"]), cell["method"])
         ),

@@ -19,15 +19,15 @@ from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.forest import COLOURS
 from reweigh.plots.notes import count_text, stand_ins
-from reweigh.plots.panels import LETTERS
-from reweigh.plots.papers.molere.common import titled
+from reweigh.plots.panels import LETTERS, settings_of
+from reweigh.plots.papers.molere.common import beyond, reach, titled
 from reweigh.plots.style import BAND, INK, MUTED, data_title, empty, finish, sheet
 
 METRIC = "test_accuracy"
 LINE = 0.172  # inches: of a contrast, and of a group's title
 ACROSS = 4.6  # inches: of all columns
 REACH = 2.2  # an axis goes so many times as far as the farthest mean, where intervals go farther
-FAR = 4.0  # the largest of means is beyond the axis if it is so many times the second
+TICKS = 5  # of an axis, at most one more; three columns have room for them
 
 
 class Contrast(NamedTuple):
@@ -55,7 +55,7 @@ def rows(material: Material, contrasts: Sequence[Sequence[Any]], experiments: Se
     asked, lines = [Contrast(*one) for one in contrasts], list[Line]()
     letters = iter(LETTERS)
     for experiment in experiments or material.experiments:
-        for setting in material.settings(experiment):
+        for setting in settings_of(material, experiment):
             panel = next(letters)
             for contrast in asked:
                 lines.append({"panel": panel, **_line(material, (experiment, setting), contrast)})
@@ -83,11 +83,16 @@ def _line(material: Material, place: tuple[str, str], contrast: Contrast) -> Lin
 
 
 @styled
-def draw(material: Material, rows: pd.DataFrame, unit: str = "points of accuracy") -> Figure:
-    """Contrasts below one another, a column for each setting that has runs; dots are means, bars their intervals."""
+def draw(
+    material: Material, rows: pd.DataFrame, explained: Sequence[str] = (), unit: str = "points of accuracy"
+) -> Figure:
+    """Contrasts below one another, a column for each setting that has runs; dots are means, bars their intervals.
+
+    `explained`: notes on what the words of the contrasts mean.
+    """
     picture = sheet()
     columns(picture, material, rows, unit)
-    finish(picture, material, shows(rows), notes(material, rows), panels=height(rows))
+    finish(picture, material, shows(rows), [*explained, *notes(material, rows)], panels=height(rows))
     return Figure(picture, rows)
 
 
@@ -101,14 +106,18 @@ def _contrasts(rows: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def columns(picture: Any, material: Material, rows: pd.DataFrame, unit: str, first: int = 0) -> int:
-    """Draw the panels of `rows` into a figure, or a part of one, lettered from `first` on; how many they are."""
+    """Draw the panels of `rows` into a figure, or a part of one, lettered from `first` on; how many they are.
+
+    All have one scale, so that they can be compared.
+    """
     by_panel = {str(name): of.to_dict("records") for name, of in rows.groupby("panel", sort=False)}
     run = [name for name, of in by_panel.items() if any(row["n"] for row in of)]
     shown = run or list(by_panel)[:1]
     places, heads, depth = _places(_contrasts(rows))
+    ends = _limits([line for name in shown for line in by_panel[name] if line["n"]])
     drawn = picture.subplots(1, len(shown), squeeze=False)[0]
     for number, (axes, name) in enumerate(zip(drawn, shown, strict=True)):
-        _panel(axes, by_panel[name], places, heads, depth)
+        _panel(axes, by_panel[name], places, heads, (depth, ends))
         one = by_panel[name][0]
         data = data_title(material.experiment(one["experiment"]).dataset)
         titled(axes, LETTERS[first + number], f"{data}, {one['value']}", ACROSS / len(shown))
@@ -142,30 +151,27 @@ def _panel(
     lines: list[dict[Hashable, Any]],
     places: Mapping[tuple[str, str], float],
     heads: Mapping[str, float],
-    depth: float,
+    size: tuple[float, tuple[float, float]],
 ) -> None:
-    groups = list(heads)
+    """The lines of one setting; `size`: how many lines the panel is high, and the ends of its axis."""
+    groups, (depth, ends) = list(heads), size
     known = [line for line in lines if line["n"]]
-    low, high = _limits(known)
+    right = ends[0] + ends[1] < 0  # where the line of no difference is, which no word shall cross
     for rank, place in enumerate(places.values()):
         if rank % 2:
             axes.axhspan(place - 0.5, place + 0.5, color=BAND, linewidth=0, zorder=0)
     for line in lines:
         place = places[line["group"], line["label"]]
         if not line["n"]:
-            why = line["status"] if known else ""
-            style: dict[str, Any] = {
-                "xycoords": ("axes fraction", "data"),
-                "va": "center",
-                "ha": "right",
-                "fontsize": 5.5,
-            }
-            axes.annotate(why, (0.98, place), color=MUTED, style="italic", **style)
+            style: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 5.5}
+            style |= {"ha": "left" if right else "right", "color": MUTED, "style": "italic"}
+            axes.annotate(line["status"] if known else "", (0.02 if right else 0.98, place), **style)
             continue
-        _dot(axes, line, place, COLOURS[groups.index(line["group"]) % len(COLOURS)], (low, high))
-    axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
-    axes.set_xlim(low, high)
-    axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+        _dot(axes, line, place, COLOURS[groups.index(line["group"]) % len(COLOURS)], ends)
+    if known:
+        axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
+    axes.set_xlim(*ends)
+    axes.xaxis.set_major_locator(MaxNLocator(TICKS, steps=[1, 2, 5, 10], min_n_ticks=3))
     axes.set_ylim(depth - 0.35, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
@@ -178,7 +184,7 @@ def _dot(axes: Axes, line: Mapping[Hashable, Any], place: float, colour: str, en
     face = "white" if single else colour
     mean = 100 * line["mean"]
     if not ends[0] <= mean <= ends[1]:
-        _beyond(axes, mean, place, colour, ends)
+        beyond(axes, mean, place, colour, ends, upright=False)
         return
     axes.plot(mean, place, "o", color=colour, markerfacecolor=face, markersize=3.6, zorder=3)
     if single:
@@ -191,23 +197,17 @@ def _dot(axes: Axes, line: Mapping[Hashable, Any], place: float, colour: str, en
             axes.plot(end, place, marker, color=colour, markersize=3, clip_on=False, zorder=3)
 
 
-def _beyond(axes: Axes, mean: float, place: float, colour: str, ends: tuple[float, float]) -> None:
-    """An arrow at the end of the panel beyond which a mean lies, and its value in points."""
-    end, marker, side, room = (ends[0], "<", "left", 5) if mean < ends[0] else (ends[1], ">", "right", -5)
-    axes.plot(end, place, marker, color=colour, markersize=4, clip_on=False, zorder=3)
-    value = f"{mean:+.1f}".replace("-", "\N{MINUS SIGN}")
-    style: dict[str, Any] = {"ha": side, "va": "center", "fontsize": 5.5, "color": colour}
-    axes.annotate(value, (end, place), (room, 0), textcoords="offset points", **style)
-
-
 def _limits(lines: Sequence[Mapping[Hashable, Any]]) -> tuple[float, float]:
     """As far as means go, and intervals as far as REACH times that, with a little room.
 
-    Of a mean that is FAR times any other only the arrow is there, or nothing else could be told apart.
+    Means that are beyond (`common.reach`) do not count.
     """
-    sizes = sorted(abs(100 * line["mean"]) for line in lines)
-    if len(sizes) > 3:
-        lines = [line for line in lines if abs(100 * line["mean"]) <= FAR * max(0.05, sizes[-2])]
+    largest: dict[Hashable, float] = {}
+    for line in lines:
+        name = (line["group"], line["label"])
+        largest[name] = max(largest.get(name, 0.0), abs(100 * line["mean"]))
+    farthest = reach(largest)
+    lines = [line for line in lines if abs(100 * line["mean"]) <= farthest]
     means = np.array([100 * line["mean"] for line in lines] or [0.0])
     ends = np.array([100 * line[end] for line in lines for end in ("low", "high") if pd.notna(line[end])] or [0.0])
     far = REACH * max(0.05, float(np.abs(means).max()))
@@ -217,6 +217,10 @@ def _limits(lines: Sequence[Mapping[Hashable, Any]]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
+def _data(material: Material, experiment: str) -> str:
+    return data_title(material.experiment(experiment).dataset)
+
+
 def shows(rows: pd.DataFrame) -> str:
     """What the picture shows, in words."""
     known = rows[rows["n"] > 0]
@@ -224,18 +228,21 @@ def shows(rows: pd.DataFrame) -> str:
         return "Nothing of ours was run"
     return (
         f"Differences in test accuracy after the last epoch, in points, seed by seed; mean over {count_text(known)}, "
-        "bars: 95 % interval (Student t), hollow: one seed, no interval. Each panel has its own scale; arrow: beyond it"
+        "bars: 95 % interval (Student t), hollow: one seed, no interval. Arrow: beyond the axis; its number is the mean"
     )
 
 
 def notes(material: Material, rows: pd.DataFrame) -> list[str]:
     """Which settings were not run, and which contrasts of those that were; stand-ins and runs that diverged."""
     run = rows.groupby("panel")["n"].transform("max") > 0
-    said: dict[str, list[str]] = {}
-    for row in rows[~run].drop_duplicates("panel").to_dict("records"):
-        data = data_title(material.experiment(row["experiment"]).dataset)
-        said.setdefault(row["note"].rpartition("; ")[2], []).append(f"{data} {row['value']}")
-    found = [f"Not run ({why}): {', '.join(names)}" for why, names in said.items()]
+    panels = rows.assign(data=[_data(material, one) for one in rows["experiment"]]).drop_duplicates("panel")
+    trained = {(row.data, row.value) for row in panels[run[panels.index]].itertuples()}
+    said: dict[str, dict[str, None]] = {}
+    for row in panels[~run[panels.index]].itertuples():
+        # Where the same data are run in another experiment, its title tells the two apart.
+        name = material.experiment(row.experiment).title if (row.data, row.value) in trained else row.data
+        said.setdefault(row.note.rpartition("; ")[2], {})[f"{name}, {row.value}"] = None
+    found = [f"Not run ({why}): {'; '.join(names)}" for why, names in said.items()]
     lost = rows[rows["status"].str.endswith("diverged")]
     names = dict.fromkeys(f"{row.label} ({row.value}: {row.status})" for row in lost.itertuples())
     found += [f"With runs that diverged, which have no score: {'; '.join(names)}"] if names else []

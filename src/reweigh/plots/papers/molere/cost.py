@@ -17,15 +17,15 @@ from matplotlib.lines import Line2D
 from reweigh.analysis.gains import MEASURED_TIMES, PRINTED_TIMES, TIMES, times_row
 from reweigh.analysis.published import published
 from reweigh.analysis.rows import Row, cell_names
-from reweigh.analysis.tables import Material
+from reweigh.analysis.tables import Material, expand_runs
 from reweigh.config.grid import Config
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text
 from reweigh.plots.style import INK, MUTED, data_title, empty, finish, letter, sheet
 
-OF_BENCH = ("#0072B2", "#E69F00", "#CC79A7", "#8C510A", "#5E3C99")
-OF_RUNS = ("#009E73", "#D55E00", "#B2182B", "#1B9E9E", "#222222")
-FORMS = {  # of a method, by the bench
+OF_NET = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#8C510A", "#56B4E9")  # Okabe and Ito's, and one more
+PRINTED, RUN = "D", "o"  # markers
+FORMS = {  # markers of a method's forms, by the bench
     "": "s",
     "head of φ, all features stored": "<",
     "head of φ, stored features": "^",
@@ -33,6 +33,7 @@ FORMS = {  # of a method, by the bench
     "shared virtual step": "X",
     "every step": "P",
 }
+QUARTILES = ("q1", "q3")  # of the bench's ratios: for the picture alone
 KINDS = {"runtime_ratio": "run time", "flops_ratio": "FLOPs"}
 PANELS = dict(zip(KINDS.values(), "ab", strict=True))
 LINE = 0.34  # inches: of a method
@@ -50,8 +51,9 @@ def rows(material: Material, methods: Sequence[str], plain: str = "erm") -> pd.D
         for setting in material.settings(experiment):
             shown = [method for method in methods if method in material.methods(experiment)]
             lines += [_ours(material, (experiment, setting, method), plain) for method in shown]
-    columns = ["mean", "sd", "low", "high", "y"]
-    return pd.DataFrame(lines).reindex(columns=list(Row.__annotations__)).astype(dict.fromkeys(columns, float))
+    columns = ["mean", "sd", "low", "high", "y", *QUARTILES]
+    names = [*Row.__annotations__, *QUARTILES]
+    return pd.DataFrame(lines).reindex(columns=names).astype(dict.fromkeys(columns, float))
 
 
 def _ours(material: Material, cell: tuple[str, str, str], plain: str) -> Row:
@@ -83,8 +85,15 @@ def printed_rows(config: Config, paper: str) -> list[Row]:
     return lines
 
 
+class Measured(Row, total=False):
+    """A line of the bench."""
+
+    q1: float
+    q3: float
+
+
 def bench_rows(root: Path, options: Mapping[str, Any]) -> list[Row]:
-    """The ratios of the bench's lines whose contender and baseline are named in the options: in `y`."""
+    """The ratios of the bench's lines whose contender and baseline are named in the options: in `y`; quartiles too."""
     path = root / options["measured"]
     if not path.is_file():
         return []
@@ -97,83 +106,97 @@ def bench_rows(root: Path, options: Mapping[str, Any]) -> list[Row]:
             continue
         kind = KINDS["flops_ratio" if "FLOP" in line["group"] else "runtime_ratio"]
         where = f"{kind}; {line['group']}; {line['device']}, {line['precision']}"
-        lines.append(
+        measured: Measured = (
             {"panel": PANELS[kind], "experiment": "", "method": method, "title": line["contender"],
-             "metric": MEASURED_TIMES, "y": float(line["ratio"]), "n": 0, "status": "computed", "note": where}
+             "metric": MEASURED_TIMES, "y": float(line["ratio"]), "n": 0, "status": "computed", "note": where,
+             "q1": float(line["q1"] or "nan"), "q3": float(line["q3"] or "nan")}
         )  # fmt: skip
+        lines.append(measured)
     return lines
 
 
 @styled
 def draw(material: Material, rows: pd.DataFrame, methods: Sequence[str]) -> Figure:
-    """Run time (a) and FLOPs (b) over ERM's: a line a method, hollow what is printed, filled what is measured."""
+    """Run time (a) and FLOPs (b) over ERM's: a line a method that has a number; shapes: sources, colours: nets."""
+    known = rows[rows["y"].notna() | (rows["n"] > 0)]
+    known = known.assign(net=[_net(material, line) for line in known.to_dict("records")])
+    shown = [method for method in methods if method in set(known["method"])]
+    nets = [net for net in dict.fromkeys(known["net"]) if net]
     picture = sheet()
     drawn = picture.subplots(1, 2, width_ratios=(1.6, 1), sharey=True)
-    legend: dict[str, Any] = {}
     for axes, (kind, name) in zip(drawn, PANELS.items(), strict=True):
-        _panel(axes, material, rows[rows["panel"] == name], methods, kind, legend)
+        _panel(axes, known[known["panel"] == name], shown, kind, dict(zip(nets, OF_NET, strict=False)))
         letter(axes, name, f"{kind} over ERM's")
-    drawn[0].set_yticks(range(len(methods)), [material.title(method) for method in methods])
-    drawn[0].set_ylim(len(methods) - 0.45, -0.55)
-    run = rows[(rows["metric"] == TIMES) & (rows["n"] > 0)]
-    interval = ", bars: 95 % interval (Student t)" if (run["n"] > 1).any() else ", no interval"
-    shows = (
-        f"Runs: mean over {count_text(run)}{interval}; seconds of training of all stages, evaluation left out, over "
-        "those of the ERM of the same seed on the same device"
-        if len(run)
-        else "Nothing of ours was run"
-    )
-    notes = ["Printed: means over the paper's data sets; dotted: as long as ERM"]
-    devices = sorted(set(material.runs["device"]))
-    notes += [f"Time spent computing on: {', '.join(devices)}"] if devices else []
-    machines = sorted({note.rpartition("; ")[2] for note in rows[rows["metric"] == MEASURED_TIMES]["note"]})
-    what = "whole runs of the paper's schedule, put together from steps that were timed or counted"
-    notes += [f"Bench: {what}; {' | '.join(machines)}"] if machines else ["Bench: not measured"]
-    notes += _missing(material, rows)
-    finish(picture, material, shows, notes, [(handle, text) for text, handle in legend.items()],
-           panels=0.75 + LINE * len(methods))  # fmt: skip
+    drawn[0].set_yticks(range(len(shown)), [material.title(method) for method in shown])
+    drawn[0].set_ylim(max(1, len(shown)) - 0.45, -0.55)
+    _nets(drawn[0], nets)
+    absent = [method for method in methods if method not in shown]
+    finish(picture, material, _shows(rows), [*_notes(material, rows, absent), *_missing(material, rows)],
+           _sources(known), panels=0.75 + LINE * max(3, len(shown)))  # fmt: skip
     return Figure(picture, rows)
 
 
-def _panel(
-    axes: Axes, material: Material, rows: pd.DataFrame, methods: Sequence[str], kind: str, legend: dict[str, Any]
-) -> None:
-    """All numbers of one kind; what each marker stands for is put into `legend`."""
-    runs = rows[(rows["metric"] == TIMES) & (rows["n"] > 0)]
-    bench = rows[rows["metric"] == MEASURED_TIMES]
-    places = list(dict.fromkeys(zip(runs["experiment"], runs["setting"], strict=True)))
-    groups = list(dict.fromkeys(_group(note) for note in bench["note"]))
-    series = len(places) + len(groups) + 1
-    shifts = {key: 0.62 * (rank / max(1, series - 1) - 0.5) for rank, key in enumerate(["printed", *groups, *places])}
-    for line in rows.to_dict("records"):
-        place = methods.index(line["method"])
-        if line["metric"] == PRINTED_TIMES:
-            _point(axes, line["y"], place + shifts["printed"], "D", INK, legend, "printed", hollow=True)
-        elif line["metric"] == MEASURED_TIMES:
-            group, form = _group(line["note"]), _form(line["title"])
-            colour = OF_BENCH[groups.index(group) % len(OF_BENCH)]
-            _point(axes, line["y"], place + shifts[group], FORMS[form], colour, legend, f"bench: {group}")
-            if form:
-                style: dict[str, Any] = {"marker": FORMS[form], "color": MUTED, "linestyle": "none", "markersize": 4}
-                legend.setdefault(f"bench: {form}", Line2D([], [], **style))
-        elif line["n"]:
-            where = (line["experiment"], line["setting"])
-            colour, at = OF_RUNS[places.index(where) % len(OF_RUNS)], place + shifts[where]
-            if pd.notna(line["low"]):
-                axes.plot([line["low"], line["high"]], [at, at], color=colour, linewidth=1.4, zorder=2)
-            data = data_title(material.experiment(line["experiment"]).dataset)
-            _point(axes, line["mean"], at, "o", colour, legend, f"runs: {data}, {line['value']}")
+def _shows(rows: pd.DataFrame) -> str:
+    run = rows[(rows["metric"] == TIMES) & (rows["n"] > 0)]
+    if run.empty:
+        return "Nothing of ours was run"
+    interval = ", bars: 95 % interval (Student t)" if (run["n"] > 1).any() else ", no interval"
+    return (
+        f"Runs: mean over {count_text(run)}{interval}; seconds of training of all stages, evaluation left out, over "
+        "those of the ERM of the same seed on the same device"
+    )
+
+
+def _notes(material: Material, rows: pd.DataFrame, absent: Sequence[str]) -> list[str]:
+    """What printed numbers and those of the bench are of, and which methods have none."""
+    notes = ["Colours: net and batch size. Printed: means over the paper's data sets; dotted: as long as ERM"]
+    devices = sorted(set(material.runs["device"]))
+    notes += [f"Time spent computing on: {', '.join(devices)}"] if devices else []
+    machines = sorted({note.rpartition("; ")[2] for note in rows[rows["metric"] == MEASURED_TIMES]["note"]})
+    what = "whole runs of the paper's schedule, put together from steps that were timed, bars: quartiles, or counted"
+    notes += [f"Bench: {what}; {' | '.join(machines)}"] if machines else ["Bench: not measured"]
+    return [*notes, f"Neither printed nor timed here: {', '.join(map(material.title, absent))}"] if absent else notes
+
+
+def _net(material: Material, line: Mapping[Any, Any]) -> str:
+    """The net and batch of a number, as the bench writes it; of a printed one, which is a mean over nets, nothing."""
+    if line["metric"] == MEASURED_TIMES:
+        return _group(line["note"])
+    if line["metric"] == PRINTED_TIMES:
+        return ""
+    batch = material.records[expand_runs(line["runs"])[0]]["spec"]["training"]["batch_size"]
+    return f"{material.experiment(line['experiment']).title.rpartition(', ')[2]}, B = {batch}"
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, methods: Sequence[str], kind: str, look: Mapping[str, str]) -> None:
+    """All numbers of one kind: of a method first the printed one, then those of the bench by net, then runs."""
+    keys = [_key(line) for line in rows.to_dict("records")]
+    order = {PRINTED_TIMES: 0, MEASURED_TIMES: 1, TIMES: 2}
+    series = sorted(dict.fromkeys(keys), key=lambda key: order[key[0]])
+    shifts = {key: 0.62 * (rank / max(1, len(series) - 1) - 0.5) for rank, key in enumerate(series)}
+    for key, line in zip(keys, rows.to_dict("records"), strict=True):
+        at, colour = methods.index(line["method"]) + shifts[key], look.get(line["net"], INK)
+        measured = line["metric"] == MEASURED_TIMES
+        ends = [line[end] for end in (QUARTILES if measured else ("low", "high"))]
+        if not any(map(pd.isna, ends)):
+            axes.plot(ends, [at, at], color=colour, linewidth=0.9 if measured else 1.4, zorder=2)
+        axes.plot([line["mean"] if line["n"] else line["y"]], [at], zorder=3, **_marker(line, colour))
     if not axes.lines:
-        empty(axes, "neither printed nor measured")
+        empty(axes, "not run, neither printed nor measured")
     axes.axvline(1, color=MUTED, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
-    ends = pd.concat([rows["y"], rows["mean"]]).dropna()
-    axes.set_xlim(0, 1.12 * max(3.0, float(ends.max()) if len(ends) else 0.0))
+    farthest = rows[["y", "mean", "high", "q3"]].max().max()
+    axes.set_xlim(0, 1.06 * max(3.0, 0.0 if pd.isna(farthest) else float(farthest)))
     for place in range(len(methods) - 1):
         axes.axhline(place + 0.5, color="#e3e3e3", linewidth=0.6, zorder=0)
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(f"{kind}, multiple of ERM's")
+
+
+def _key(line: Mapping[Any, Any]) -> tuple[str, str, str]:
+    """What stands on one height in each method's row."""
+    return line["metric"], line["net"], f"{line['experiment']}/{line['setting']}" if line["n"] else ""
 
 
 def _group(note: str) -> str:
@@ -186,18 +209,31 @@ def _form(title: str) -> str:
     return next((form for form in FORMS if form and title.endswith(f", {form}")), "")
 
 
-def _point(
-    axes: Axes, x: float, y: float, marker: str, colour: str, legend: dict[str, Any], text: str, hollow: bool = False
-) -> None:
-    style: dict[str, Any] = {
-        "marker": marker,
-        "color": colour,
-        "markerfacecolor": "white" if hollow else colour,
-        "linestyle": "none",
-        "markersize": 4,
-    }
-    axes.plot([x], [y], zorder=3, **style)
-    legend.setdefault(text, Line2D([], [], **style))
+def _marker(line: Mapping[Any, Any], colour: str) -> dict[str, Any]:
+    style: dict[str, Any] = {"color": colour, "linestyle": "none", "markersize": 4}
+    if line["metric"] == PRINTED_TIMES:
+        return {**style, "marker": PRINTED, "markerfacecolor": "white"}
+    return {**style, "marker": RUN if line["n"] else FORMS[_form(line["title"])]}
+
+
+def _sources(rows: pd.DataFrame) -> list[tuple[Any, str]]:
+    """The legend of shapes: where a number is from, and of which form of a method; of what is drawn."""
+    entries: dict[str, Any] = {}
+    for line in rows.to_dict("records"):
+        form = _form(line["title"])
+        text = (
+            "runs" if line["n"] else "printed" if line["metric"] == PRINTED_TIMES else f"bench{', ' * bool(form)}{form}"
+        )
+        entries.setdefault(text, Line2D([], [], **_marker(line, MUTED)))
+    order = ["printed", "runs", "bench", *(f"bench, {form}" for form in FORMS)]
+    return [(entries[text], text) for text in order if text in entries]
+
+
+def _nets(axes: Axes, nets: Sequence[str]) -> None:
+    """The legend of colours, where no number can be: left of as long as ERM."""
+    style: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "fontsize": 6}
+    for place, (net, colour) in enumerate(zip(nets, OF_NET, strict=False)):
+        axes.annotate(net, (0, 1), (4, -8 - 10 * place), color=colour, va="top", weight="bold", **style)
 
 
 def _missing(material: Material, rows: pd.DataFrame) -> list[str]:

@@ -22,14 +22,16 @@ from reweigh.analysis.tables import Material
 from reweigh.config.grid import Config
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text, missing_notes
-from reweigh.plots.panels import LETTERS
-from reweigh.plots.papers.molere.common import colours
+from reweigh.plots.panels import LETTERS, settings_of
+from reweigh.plots.papers.molere.common import beyond, colours, reach
+from reweigh.plots.printed import head
 from reweigh.plots.style import BAND, INK, data_title, empty, finish, letter, sheet
 
 METRIC = "test_accuracy"
 FILLED = 0.84  # of a group's place that its bars fill
 ROW = 1.95  # inches: of a panel
 REACH = 2.2  # an axis goes so many times as far as the farthest mean, where intervals go farther
+BESIDE: dict[str, Any] = {"marker": "D", "markersize": 4, "markerfacecolor": "white", "markeredgewidth": 0.9}
 
 
 class Group(NamedTuple):
@@ -49,7 +51,7 @@ def rows(material: Material, groups: Sequence[Sequence[Any]], baseline: str = "e
     lines: list[Row] = []
     for panel, (_, methods) in zip(LETTERS, starmap(Group, groups), strict=False):
         for experiment in material.experiments:
-            for setting in material.settings(experiment):
+            for setting in settings_of(material, experiment):
                 for method in methods:
                     cell = (experiment, setting, method)
                     known = [line for line in printed if _cell(line) == cell and (panel == "a" or not _of_text(line))]
@@ -140,10 +142,12 @@ def draw(material: Material, rows: pd.DataFrame, groups: Sequence[Sequence[Any]]
         else "nothing of ours was run"
     )
     shows = f"{what}. Outlined: printed accuracy over the printed one of ERM, one number each, no interval"
+    if any(_beyond(rows[rows["panel"] == name]) for name in LETTERS[: len(asked)]):
+        shows += ". Arrow: beyond the axis; its number is the mean"
     places = set(zip(run["experiment"], run["setting"], strict=True))
     shown = ours[[place in places for place in zip(ours["experiment"], ours["setting"], strict=True)]]
     notes = [*_in_text(material, rows), *_closed(material, ours), *missing_notes(material, shown)]
-    finish(picture, material, shows, notes, _legend(material, asked), panels=0.5 + ROW * len(asked))
+    finish(picture, material, shows, notes, _legend(material, rows, asked), panels=0.5 + ROW * len(asked))
     return Figure(picture, rows)
 
 
@@ -153,7 +157,7 @@ def _panel(axes: Axes, material: Material, rows: pd.DataFrame, group: Group) -> 
         empty(axes, "not run")
         axes.set(xticks=[], yticks=[])
         return
-    look = colours(group.methods)
+    look, ends = colours(group.methods), _limits(rows)
     for number, (experiment, setting) in enumerate(places):
         mine = rows[(rows["experiment"] == experiment) & (rows["setting"] == setting)]
         if number % 2:
@@ -162,11 +166,11 @@ def _panel(axes: Axes, material: Material, rows: pd.DataFrame, group: Group) -> 
         width = FILLED / max(len(methods), 3)
         for rank, method in enumerate(methods):
             x = number + (rank - (len(methods) - 1) / 2) * width
-            _bars(axes, x, width, mine[mine["method"] == method].to_dict("records"), look[method])
+            _bars(axes, x, width, mine[mine["method"] == method].to_dict("records"), (look[method], ends))
     axes.axhline(0, color=INK, linewidth=0.7, zorder=3)
     axes.set_xticks(range(len(places)), [_label(material, rows, *place) for place in places], fontsize=6)
     axes.set_xlim(-0.5, len(places) - 0.5)
-    axes.set_ylim(*_limits(rows))
+    axes.set_ylim(*ends)
     axes.tick_params(axis="x", length=0)
     axes.set_ylabel("gain over ERM (%)")
 
@@ -175,29 +179,49 @@ def _shown(rows: pd.DataFrame) -> bool:
     return bool((rows["n"] > 0).any() or (rows["metric"] == PRINTED).any())
 
 
-def _bars(axes: Axes, x: float, width: float, lines: list[dict[Hashable, Any]], colour: str) -> None:
-    """Ours as a bar; the paper's as an outlined one, or where both are there as a hollow diamond on ours."""
+def _bars(
+    axes: Axes, x: float, width: float, lines: list[dict[Hashable, Any]], look: tuple[str, tuple[float, float]]
+) -> None:
+    """Ours as a bar; the paper's as an outlined one, or where both are there as a hollow diamond on ours.
+
+    `look`: the colour, and the ends of the axis; of a mean beyond these an arrow says the value.
+    """
+    colour, ends = look
     ours = next((line for line in lines if line["n"]), None)
     printed = next((line for line in lines if line["metric"] == PRINTED), None)
     if ours:
-        axes.bar(x, 100 * ours["mean"], width * 0.9, color=colour, zorder=2)
-        if pd.notna(ours["low"]):
+        mean = 100 * ours["mean"]
+        axes.bar(x, mean, width * 0.9, color=colour, zorder=2)
+        if not ends[0] <= mean <= ends[1]:
+            beyond(axes, mean, x, colour, ends, upright=True)
+        elif pd.notna(ours["low"]):
             axes.plot([x, x], [100 * ours["low"], 100 * ours["high"]], color=INK, linewidth=0.9, zorder=4)
     if printed and ours:
-        style: dict[str, Any] = {"markersize": 4, "markerfacecolor": "white", "markeredgewidth": 0.9}
-        axes.plot(x, 100 * printed["y"], "D", markeredgecolor=colour, zorder=5, **style)
+        axes.plot(x, 100 * printed["y"], markeredgecolor=colour, linestyle="none", zorder=5, **BESIDE)
     elif printed:
         axes.bar(x, 100 * printed["y"], width * 0.82, facecolor="white", edgecolor=colour, linewidth=1.1, zorder=2)
 
 
 def _limits(rows: pd.DataFrame) -> tuple[float, float]:
-    """As far as means and printed numbers go, and intervals as far as REACH times that."""
-    centres = 100 * np.concatenate([rows["mean"].dropna(), rows["y"].dropna(), [0.0]])
-    ends = 100 * np.concatenate([rows["low"].dropna(), rows["high"].dropna(), [0.0]])
+    """As far as means and printed numbers go, and intervals as far as REACH times that.
+
+    Means that are beyond (`common.reach`) do not count.
+    """
+    sizes = 100 * rows[["mean", "y"]].abs().max(axis=1)
+    farthest = reach(sizes.groupby(rows["method"]).max().dropna().to_dict())
+    near = rows[~(sizes > farthest)]
+    centres = 100 * np.concatenate([near["mean"].dropna(), near["y"].dropna(), [0.0]])
+    ends = 100 * np.concatenate([near["low"].dropna(), near["high"].dropna(), [0.0]])
     far = REACH * max(0.3, float(np.abs(centres).max()))
     low, high = max(min(centres.min(), ends.min()), -far), min(max(centres.max(), ends.max()), far)
     margin = 0.06 * (high - low or 1.0)
     return float(low - margin), float(high + margin)
+
+
+def _beyond(rows: pd.DataFrame) -> bool:
+    """Whether a mean of a panel is beyond its axis."""
+    low, high = _limits(rows)
+    return bool((100 * rows["mean"].dropna()).between(low, high).eq(False).any())
 
 
 def _label(material: Material, rows: pd.DataFrame, experiment: str, setting: str) -> str:
@@ -212,7 +236,7 @@ def _label(material: Material, rows: pd.DataFrame, experiment: str, setting: str
 
 def _broken(title: str) -> str:
     """A long title in two lines: broken at a space, or else after a hyphen."""
-    if len(title) < 10:
+    if len(title) < 11:
         return title
     return title.replace(" ", "\n", 1) if " " in title else title.replace("-", "-\n", 1)
 
@@ -240,11 +264,18 @@ def _in_text(material: Material, rows: pd.DataFrame) -> list[str]:
     return [f"Outlined, of {', '.join(titles)}: from the paper's text, where no table prints ERM"] if titles else []
 
 
-def _legend(material: Material, groups: Sequence[Group]) -> list[tuple[Any, str]]:
-    look: dict[str, str] = {}
-    for group in groups:
-        look |= colours(group.methods)
-    patches: list[tuple[Any, str]] = [(Patch(color=colour), material.title(name)) for name, colour in look.items()]
-    diamond: dict[str, Any] = {"marker": "D", "markersize": 4, "markerfacecolor": "white", "markeredgecolor": INK}
-    return [*patches, (Patch(facecolor="white", edgecolor=INK), "printed"),
-            (Line2D([], [], linestyle="none", **diamond), "printed, beside ours")]  # fmt: skip
+def _legend(material: Material, rows: pd.DataFrame, groups: Sequence[Group]) -> list[tuple[Any, str]]:
+    """An entry for each method that is drawn, and for each way in which a number is."""
+    drawn = {str(method): of for method, of in rows.groupby("method") if _shown(of)}
+    named = dict.fromkeys(method for group in groups for method in group.methods if method in drawn)
+    look = colours(list(named))
+    entries: list[tuple[Any, str]] = [
+        (Patch(color=look[name]), head(material, name, bool((drawn[name]["n"] > 0).any()))) for name in named
+    ]
+    cells = [of for _, of in rows.groupby(["panel", "experiment", "setting", "method"])]
+    kinds = {((of["n"] > 0).any(), (of["metric"] == PRINTED).any()) for of in cells}
+    if (False, True) in kinds:
+        entries.append((Patch(facecolor="white", edgecolor=INK), "printed"))
+    if (True, True) in kinds:
+        entries.append((Line2D([], [], linestyle="none", markeredgecolor=INK, **BESIDE), "printed, beside ours"))
+    return entries

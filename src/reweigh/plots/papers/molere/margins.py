@@ -1,8 +1,9 @@
 """MOLERE's Figures 3 and 4: how the margins of test examples change from ERM to a reweighted run of the same seed.
 
 Above, a histogram of the changes; below it, their mean in each bucket of the margin under ERM. The grey line there is
-ERM with another seed against ERM: it has no method in it, only the regression of margins to their mean. Where asked
-for, a third row has the buckets of a third run, an ERM with another seed, which takes that out.
+ERM with another seed against ERM: it has no method in it, but other training images and another initial net, which the
+pairs of one seed share, so that margins regress to their mean at least as far as in those. Where asked for, a third
+row has the buckets of a third run, an ERM with another seed, which takes the regression out.
 """
 
 import textwrap
@@ -28,6 +29,7 @@ from reweigh.plots.style import INK, MUTED, Legend, data_title, finish, sheet
 
 ERM_AGAIN, APART = "ERM, another seed", "buckets of another ERM"
 DASHED = (0, (4, 2))
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 ROW = 1.95  # inches: of a row of panels
 
 
@@ -163,7 +165,7 @@ def draw(
         _same_limits(list(drawn[row]), rows[rows["panel"].isin(names)], spreads if row == 1 else spreads[:1])
     notes = [*_spread_notes(spreads, apart), *_missing(material, rows, asked, by_place)]
     shows = _shows(material, rows, histogram)
-    finish(picture, material, shows, notes, _legend(material, rows, methods, spreads), panels=0.2 + ROW * height)
+    finish(picture, material, shows, notes, _legend(material, rows, methods, histogram), panels=0.2 + ROW * height)
     return Figure(picture, rows)
 
 
@@ -203,7 +205,17 @@ def _histogram(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")
+    """Four decimals; what would be 0 there, in powers of ten.
+
+    >>> _signed(0.0068), _signed(-2.04e-6), _signed(0.0)
+    ('+0.0068', '−2.0·10⁻⁶', '0')
+    """
+    if value == 0:
+        return "0"
+    if abs(value) >= 0.0005:
+        return f"{value:+.4f}".replace("-", "−")
+    digits, power = f"{value:+.1e}".split("e")
+    return f"{digits}·10{str(int(power)).translate(RAISED)}".replace("-", "−")
 
 
 def _interval(row: Mapping[Any, Any]) -> str:
@@ -282,7 +294,7 @@ def _labels(drawn: np.ndarray, material: Material, histogram: str, apart: bool) 
     if apart:
         drawn[2][0].set_ylabel("change of margin")
         for axes in drawn[2]:
-            axes.set_xlabel("margin under another ERM")
+            axes.set_xlabel("margin under\nanother ERM" if len(drawn[2]) > 3 else "margin under another ERM")
 
 
 def _shows(material: Material, rows: pd.DataFrame, histogram: str) -> str:
@@ -300,8 +312,10 @@ def _shows(material: Material, rows: pd.DataFrame, histogram: str) -> str:
 def _spread_notes(spreads: Sequence[str], apart: bool) -> list[str]:
     words = {"sem": "standard error over the test examples of a run", "sd": "their sd, thin (the caption's word)"}
     notes = [f"Bars: {'; '.join(words[spread] for spread in spreads)}"]
+    taken_out = "the last row" if apart else "Fig. 4, last row,"
     notes += [
-        "Buckets are by ERM's own margin, so that margins regress to their mean: grey: ERM of another seed against ERM"
+        "Buckets are by ERM's own margin, so that margins regress to their mean. Grey: ERM of another seed, thus of "
+        f"another pool and initial net, an upper bound on that; {taken_out} takes it out"
     ]
     if apart:
         said = "Last row: the buckets are by the margin under ERM with the next seed, which is in neither side"
@@ -334,12 +348,15 @@ def _is_last(row: Any, names: str) -> bool:
     return len(names) == 3 and row.panel == names[2]
 
 
-def _legend(material: Material, rows: pd.DataFrame, methods: Sequence[str], spreads: Sequence[str]) -> Legend:
-    look = colours(methods)
-    entries: list[tuple[Any, str]] = [
-        (Line2D([], [], color=look[method], marker="o", markersize=3), f"{material.title(method)} − ERM")
-        for method in methods
-    ]
+def _legend(material: Material, rows: pd.DataFrame, methods: Sequence[str], histogram: str) -> Legend:
+    """The histogram's bars, unless its method has a line too, then the lines."""
+    drawn, look = rows[rows["n"] > 0], colours([histogram, *methods])
+    entries: list[tuple[Any, str]] = []
+    if histogram not in methods and (drawn["metric"] == margins.SHARE).any():
+        entries.append((Patch(color=look[histogram], alpha=0.75), f"{material.title(histogram)} − ERM"))
+    for method in methods:
+        handle = Line2D([], [], color=look[method], marker="o", markersize=3)
+        entries.append((handle, f"{material.title(method)} − ERM"))
     grey: dict[str, Any] = {"color": MUTED, "linestyle": DASHED, "marker": "s", "markersize": 3}
     return [
         *entries,

@@ -84,7 +84,7 @@ def draw(material: Material, rows: pd.DataFrame, methods: Sequence[str], optimis
         titled(drawn[0][column], LETTERS[column], title, 6.2 / len(shown))
         titled(drawn[1][column], LETTERS[len(shown) + column], "", 6.2 / len(shown))
         drawn[1][column].set_xlabel("epoch")
-    drawn[0][0].set_ylabel("accuracy")
+    drawn[0][0].set_ylabel("accuracy\n(full: test, dotted: training)" if measured else "test accuracy")
     drawn[1][0].set_ylabel("training loss")
     dotted = ". Dotted: accuracy on the training set" if measured else ""
     shows = f"{seeds_text(rows, 'bands: 95 % interval (Student t)')}{dotted}. Loss: of the epoch's images, unweighted"

@@ -11,8 +11,10 @@ from reweigh.analysis.rows import Row, cell_names, paired_row
 from reweigh.analysis.tables import Material
 from reweigh.config.grid import Config
 from reweigh.plots.figure import Figure, styled
+from reweigh.plots.panels import settings_of
+from reweigh.plots.printed import texts
 from reweigh.plots.tables import Grid, as_figure, by_place, method_title
-from reweigh.plots.tables_in_blocks import notes_of, side_of
+from reweigh.plots.tables_in_blocks import GAP, notes_of, side_of
 
 METRIC = "test_accuracy"
 
@@ -22,13 +24,20 @@ def rows(material: Material, whole: str = "lrwopt") -> pd.DataFrame:
     printed = printed_rows(material.config, material.paper, material.name, whole)
     lines: list[Row] = []
     for experiment in material.experiments:
-        for setting in material.settings(experiment):
-            for method in [name for name in material.methods(experiment) if name != whole]:
+        for setting in settings_of(material, experiment):
+            for method in variants_of(material, experiment, whole):
                 cell = (experiment, setting, method)
                 lines += [_ours(material, cell, whole), *(line for line in printed if _of(line) == cell)]
     numbers = ("mean", "sd", "low", "high", "y")
     data = pd.DataFrame(lines)
     return data.reindex(columns=list(dict.fromkeys([*data, *numbers]))).astype(dict.fromkeys(numbers, float))
+
+
+def variants_of(material: Material, experiment: str, whole: str) -> list[str]:
+    """The variants that are held against `whole` on a data set; where only that was run, all that it may have."""
+    shown = [name for name in material.methods(experiment) if name != whole]
+    optional = [name for one in material.artifact.reads if one.experiment == experiment for name in one.optional]
+    return shown or [name for name in optional if name != whole]
 
 
 def _of(line: Row) -> tuple[str, str, str]:
@@ -76,9 +85,11 @@ def printed_rows(config: Config, paper: str, table: str, whole: str = "lrwopt") 
 @styled
 def draw(material: Material, rows: pd.DataFrame) -> Figure:
     """Lines: data sets, those that were not run with the paper's number alone; columns: the variants."""
-    lines = [_stated(line, rows) for line in rows[rows["metric"] != GAIN].to_dict("records")]
+    whole, digits = str(rows["method"].iloc[0]), _digits(material)
+    lines = [_stated(line, rows, digits) for line in rows[rows["metric"] != GAIN].to_dict("records")]
     run = {_place(line) for line in lines if line["n"] or line["status"] != "not run"}
     shown = [line for line in lines if _place(line) in run or line["listed"]]
+    methods = material.config.paper(material.paper).methods
     places, variants = list(dict.fromkeys(map(_place, shown))), list(dict.fromkeys(line["against"] for line in shown))
     cells = [line if _place(line) in run else {**line, "words": ("\u00a0", "")} for line in shown]
     grid = Grid(
@@ -89,24 +100,47 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
     )
     left_out = list(dict.fromkeys(_place(line) for line in lines if _place(line) not in places))
     notes = [
-        f"{material.title(str(rows['method'].iloc[0]))} minus the variant, in points: above 0 it is the better. The "
-        "paper does not say whether its gains are points or relative",
+        f"{material.title(whole)} minus the variant: above 0 it is the better. The paper does not say whether its "
+        "gains are points or relative",
+        "; ".join(f"{methods[name].title}: {methods[name].about}" for name in variants),
         *notes_of(material, left_out),
     ]
     data = pd.DataFrame(cells).assign(method=lambda frame: frame["against"])
-    return Figure(as_figure(material, data, grid, _write, notes).picture, rows)
+    figure = as_figure(material, data, grid, _write, notes, GAP, _nothing(material, whole), "all in points")
+    return Figure(figure.picture, rows)
+
+
+def _nothing(material: Material, whole: str) -> str:
+    """What is said where there is no difference: nothing was run, or `whole` alone."""
+    runs = material.runs
+    if not (runs["method"] == whole).any():
+        return "Nothing of ours was run"
+    return f"No difference of ours: {material.title(whole)} was run, none of its variants"
+
+
+def _digits(material: Material) -> dict[tuple[str, str, str], str]:
+    """The gains of the paper's table with the digits that it prints, and their signs; by place and variant."""
+    numbers = texts(material.config, material.paper)
+    numbers = numbers[(numbers["table_or_figure"].str.lower() == material.name) & numbers["mean"].notna()]
+    return {
+        (row["experiment"], row["setting_name"], row["against"]): f"+{row['mean_text']}".replace("+-", "−")
+        for row in numbers.to_dict("records")
+    }
 
 
 def _place(line: Mapping[Hashable, Any]) -> tuple[str, str]:
     return line["experiment"], line["setting"]
 
 
-def _stated(line: Mapping[Hashable, Any], rows: pd.DataFrame) -> dict[Hashable, Any]:
+def _stated(
+    line: Mapping[Hashable, Any], rows: pd.DataFrame, digits: Mapping[tuple[str, str, str], str]
+) -> dict[Hashable, Any]:
     """A line of ours, with what the table must know of the paper's number."""
     same = (rows["experiment"] == line["experiment"]) & (rows["setting"] == line["setting"])
     printed = rows[same & (rows["against"] == line["against"]) & (rows["metric"] == GAIN)]["y"]
     known = len(printed) > 0
     stated: dict[Hashable, Any] = {"published": printed.iloc[0] if known else None, "published_sd": None}
+    stated["paper"] = digits.get((line["experiment"], line["setting"], line["against"]), "")
     return {**line, **stated, "compared": known, "listed": known, "excluded": ""}
 
 
