@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from reweigh.analysis.gains import MEASURED_TIMES, PRINTED_TIMES, TIMES, times_row
 from reweigh.analysis.published import published
@@ -129,10 +130,9 @@ def draw(material: Material, rows: pd.DataFrame, methods: Sequence[str]) -> Figu
         letter(axes, name, f"{kind} over ERM's")
     drawn[0].set_yticks(range(len(shown)), [material.title(method) for method in shown])
     drawn[0].set_ylim(max(1, len(shown)) - 0.45, -0.55)
-    _nets(drawn[0], nets)
     absent = [method for method in methods if method not in shown]
     finish(picture, material, _shows(rows), [*_notes(material, rows, absent), *_missing(material, rows)],
-           _sources(known), panels=0.75 + LINE * max(3, len(shown)))  # fmt: skip
+           [*_sources(known), *_nets(nets)], panels=0.75 + LINE * max(3, len(shown)))  # fmt: skip
     return Figure(picture, rows)
 
 
@@ -184,8 +184,10 @@ def _panel(axes: Axes, rows: pd.DataFrame, methods: Sequence[str], kind: str, lo
     if not axes.lines:
         empty(axes, "not run, neither printed nor measured")
     axes.axvline(1, color=MUTED, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
-    farthest = rows[["y", "mean", "high", "q3"]].max().max()
-    axes.set_xlim(0, 1.06 * max(3.0, 0.0 if pd.isna(farthest) else float(farthest)))
+    numbers = rows[["y", "mean", "q3"]].max().max()
+    farthest = max(3.0, 0.0 if pd.isna(numbers) else float(numbers))
+    ends = rows["high"].max()
+    axes.set_xlim(0, 1.06 * farthest if pd.isna(ends) else 1.06 * min(max(farthest, float(ends)), 1.3 * farthest))
     for place in range(len(methods) - 1):
         axes.axhline(place + 0.5, color="#e3e3e3", linewidth=0.6, zorder=0)
     axes.grid(axis="x")
@@ -229,11 +231,9 @@ def _sources(rows: pd.DataFrame) -> list[tuple[Any, str]]:
     return [(entries[text], text) for text in order if text in entries]
 
 
-def _nets(axes: Axes, nets: Sequence[str]) -> None:
-    """The legend of colours, where no number can be: left of as long as ERM."""
-    style: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "fontsize": 6}
-    for place, (net, colour) in enumerate(zip(nets, OF_NET, strict=False)):
-        axes.annotate(net, (0, 1), (4, -8 - 10 * place), color=colour, va="top", weight="bold", **style)
+def _nets(nets: Sequence[str]) -> list[tuple[Any, str]]:
+    """The legend of colours: the net and batch size of what is drawn."""
+    return [(Patch(color=colour), net) for net, colour in zip(nets, OF_NET, strict=False)]
 
 
 def _missing(material: Material, rows: pd.DataFrame) -> list[str]:
