@@ -19,7 +19,8 @@ LINES = pd.DataFrame(
         CLAIM | {"id": "ratio", "effect": 4.352, "effect_low": None, "effect_high": None, "verdict": "fails"},
         CLAIM | {"id": "times", "effect": 17.83, "effect_low": 11.51, "effect_high": 27.61,
                  "note": "rule: a; effects: 1.6 at rho0.1 against a, 2.15 at rho0.05 against a; more"},
-        CLAIM | {"id": "unknown", "effect": None, "effect_low": None, "effect_high": None, "verdict": "not run"},
+        CLAIM | {"id": "unknown", "effect": None, "effect_low": None, "effect_high": None, "verdict": "not run",
+                 "note": "of rows; in print (Table5, Table6): A < B in 3 of 4 rows, not in C"},
         {"kind": "number", "paper": "tdr", "id": "a number", "verdict": "not run"},
     ]
 )  # fmt: skip
@@ -81,6 +82,10 @@ def filled(config: Config, template: str, lines: pd.DataFrame = LINES) -> str:
         ("now('ratio')", "`fails`"),
         ("told('difference')", "`holds`, −20.6 points (−44.7 to +3.5, n = 5)"),
         ("told('unknown')", "`not run`"),
+        ("logged('times')", "`holds`, 17.830 (11.510 to 27.610, n = 5)"),
+        ("logged('unknown')", "`not run`"),
+        ("value('difference', 0)", "0 (0 to 0, n = 5)"),  # no minus of nothing
+        ("in_print('unknown')", "A < B in 3 of 4 rows, not in C"),
         ("run('mnist-4v9', 'rho0.005', 'tdr')", "3"),  # of four, one of which diverged
         ("run('mnist-4v9', 'rho0.005', 'er')", "0"),
     ],
@@ -135,6 +140,7 @@ def test_a_table_has_a_line_for_each_value_and_says_what_was_not_run(project: Co
         ("mean('fig9', '0.1', 'tdr')", "figures/paper/tdr/fig9.csv is not there; draw it: reweigh render"),
         ("ended('mnist-4v9', 'rho0.1', 'tdr')", "no records of mnist-4v9/rho0.1/tdr"),
         ("measured('cost', 'LeNet', 'triple')", "no 'triple' of 'LeNet'"),
+        ("in_print('ratio')", "ratio counts nothing in print"),
         ("places('ratio')", "no effects at several places"),
         ("nothing", "'nothing' is undefined"),
         ("mean(", "unexpected"),
