@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from reweigh import group_rates
+from reweigh import cells, group_rates
 from reweigh.errors import ConfigError
 
 PERCENT = "_pct"  # the ending of a published metric that is given in per cent
@@ -165,6 +165,13 @@ def _neither(name: str, label: str, unit: str, recorded: Place) -> Metric:
     return Metric(name, label, unit, 0, 0.0, recorded=recorded)
 
 
+# What the accuracy of a cell is measured on: the beginning of the metric's name, the part of a record, a label.
+PARTS_OF_CELLS = (
+    ("", "test", "accuracy on"),
+    ("train_", "train", "accuracy on the given labels of"),
+    ("train_clean_", "train_clean", "training accuracy by the true labels of"),
+)
+
 _ALL: Iterable[Metric] = (
     # what a record has
     _share("test_accuracy", "test accuracy", "metrics"),
@@ -199,6 +206,18 @@ _ALL: Iterable[Metric] = (
         group_rates.standard_error_train_shares,
     ),
     _from_counts(_share("tail_recall", "mean recall of the rare half of the classes"), _tail_recall),
+    _from_counts(
+        _share("validation_balanced_accuracy", "balanced accuracy on what is held out of the training part"),
+        cells.held_out_balanced_accuracy,
+    ),
+    *(
+        _from_counts(
+            _share(f"{prefix}accuracy_{cell}", f"{label} {' and '.join(cell.split('_'))} classes"),
+            cells.cell_accuracy(cell, part),
+        )
+        for cell in cells.CELLS
+        for prefix, part, label in PARTS_OF_CELLS
+    ),
     # what papers print besides
     _share("top1_test_accuracy", "top-1 test accuracy"),
     _share("top1_acc", "top-1 accuracy"),

@@ -8,7 +8,7 @@ from reweigh.config.specs import Frozen, Name
 
 Pair = Annotated[list[Name], Field(min_length=2, max_length=2)]
 ON_PARTS = ("reaches", "tracks_test")  # tests of the curves of parts
-OF_TRACES = ("varies_less", "follows_frequency", "logs_more", "stays_above")  # tests of what runs logged
+OF_TRACES = ("varies_less", "follows_frequency", "logs_more", "stays_above", "cell_above")  # tests of what runs logged
 
 
 class InPrint(Frozen):
@@ -77,6 +77,7 @@ class Claim(Frozen):
         "follows_frequency",
         "logs_more",
         "stays_above",
+        "cell_above",
         "not_by_runs",
     ]
     experiment: Name
@@ -92,6 +93,7 @@ class Claim(Frozen):
     order: Literal["methods", "settings"] | None = None
     second_metric: str | None = None
     trace: str | None = None
+    cells: list[Literal["noisy_rare", "noisy_common", "clean_rare", "clean_common"]] = []
     part: Literal["train", "validation", "test"] | None = None
     stage: str | None = None
     per: Literal["run"] | None = None
@@ -129,7 +131,11 @@ class Claim(Frozen):
             raise ValueError("a test of what runs logged, and no other, needs trace: the name that it was logged by")
         if (self.part is not None) != (self.test in ON_PARTS) or (self.stage and not self.part):
             raise ValueError("reaches and tracks_test, and no other test, need part: of a curve; and may have stage")
-        if (self.part or self.test == "stays_above") and (self.worse or self.pairs):
+        if (len(self.cells), len(set(self.cells))) != ((2, 2) if self.test == "cell_above" else (0, 0)):
+            raise ValueError(
+                "cell_above, and no other test, needs cells: the one with the larger values, and the other"
+            )
+        if (self.part or self.test in ("stays_above", "cell_above")) and (self.worse or self.pairs):
             raise ValueError(f"{self.test} speaks of better alone; leave worse and pairs out")
         if self.test == "tracks_test" and (self.part != "validation" or self.margin < 0):
             raise ValueError("tracks_test needs part: validation, and a margin of 0 or more")

@@ -237,7 +237,8 @@ class Use(Frozen):
 class Tuned(Frozen):
     """How options are chosen: from the setting of `experiment` (all of `over`) at which `method` has the best `metric`.
 
-    The mean over seeds at the last epoch, on held-out training data; of equals the first. `takes` names options,
+    The mean over seeds at the last epoch, on held-out training data; of equals the first. An experiment that is tested
+    may choose too, by a metric of what it measures beside: `validation_balanced_accuracy`. `takes` names options,
     `loss.alpha` inside others, `training.learning_rate` in the training block. `reweigh tune` prints the choice beside
     what is in use; nothing is changed by it.
     """
@@ -245,7 +246,7 @@ class Tuned(Frozen):
     experiment: Name
     method: Name
     metric: Literal[
-        "validation_accuracy", "balanced_accuracy", "balanced_error",
+        "validation_accuracy", "validation_balanced_accuracy", "balanced_accuracy", "balanced_error",
         "group_balanced_error", "worst_class_group_error", "deo_error", "standard_error_train_shares",
     ]  # fmt: skip
     over: list[Name] | None = None

@@ -12,6 +12,8 @@ from reweigh.config.models import Experiment, Paper, Tuned
 from reweigh.config.validation import lookup
 from reweigh.errors import ConfigError
 
+HELD_OUT = "validation_balanced_accuracy"  # by which an experiment that is tested may choose options too
+
 
 def check(config: Config, paper: str) -> None:
     """Raise ConfigError at the first claim, published row or rule that names what is not there."""
@@ -105,8 +107,12 @@ def _evaluates_on(experiment: Experiment) -> str | None:
 def _check_tuned(where: str, paper: Paper, rule: Tuned) -> None:
     experiment = lookup("experiment", rule.experiment, paper.experiments, where)
     lookup("method", rule.method, experiment.methods, where)
-    if not (experiment.measures_official_validation or _evaluates_on(experiment) == "validation"):
-        raise ConfigError(f"{where}: {rule.experiment} measures on the test set; set training.evaluate_on: validation")
+    beside = rule.metric == HELD_OUT and "validation" in (getattr(experiment.training, "also_measure", None) or ())
+    if not (beside or experiment.measures_official_validation or _evaluates_on(experiment) == "validation"):
+        raise ConfigError(
+            f"{where}: {rule.experiment} measures on the test set; set training.evaluate_on: validation, or "
+            f"also_measure: [validation] and metric {HELD_OUT}"
+        )
     for setting in rule.over or ():
         lookup("setting", setting, experiment.settings, where)
     for use in rule.used_by:

@@ -62,6 +62,7 @@ TEST_NAMES = {
     "follows_frequency": "one-sample t tests of correlations, either way",
     "logs_more": "t test of what is logged, of paired differences where rivals are named",
     "stays_above": "one-sample t test of what is logged at the least",
+    "cell_above": "one-sample t test of differences of two cells",
     "not_by_runs": "none: no run decides it",
 }
 

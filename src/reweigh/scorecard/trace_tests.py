@@ -8,6 +8,7 @@ import pandas as pd
 from reweigh import stats
 from reweigh.analysis.resolution import FLOAT32
 from reweigh.analysis.tables import logged
+from reweigh.cells import cells
 from reweigh.scorecard.evidence import Evidence
 from reweigh.stats import Comparison
 
@@ -58,4 +59,31 @@ def _values(evidence: Evidence, rows: pd.DataFrame, reduce: Reduce) -> dict[int,
     return found
 
 
-TESTS: dict[str, Callable[[Evidence], list[Comparison]]] = {"logs_more": logs_more, "stays_above": stays_above}
+def cell_above(evidence: Evidence) -> list[Comparison]:
+    """What `better` logged last as `trace`, one value a class, is larger in the first of `cells` than in the second.
+
+    By the means of the two cells, and by more than the margin: at each setting that has both cells.
+    """
+    claim, comparisons = evidence.claim, []
+    for setting in evidence.settings:
+        differences, largest = [], 0.0
+        for body in evidence.finished(setting):
+            arrays = logged(body, claim.trace or "", root=evidence.config.root)
+            if not arrays or not arrays[0].size:
+                continue
+            last = arrays[0][-1].astype(float)
+            found = cells(body["spec"]["data"]["split"], len(last))
+            if all(cell in found for cell in claim.cells):
+                first, second = (float(last[found[cell]].mean()) for cell in claim.cells)
+                differences.append(first - second)
+                largest = max(largest, abs(first), abs(second))
+        place = stats.above(differences, claim.margin, setting, FLOAT32 * largest)
+        comparisons.append(evidence.judged(place, evidence.cell(setting, claim.better or "")))
+    return comparisons
+
+
+TESTS: dict[str, Callable[[Evidence], list[Comparison]]] = {
+    "logs_more": logs_more,
+    "stays_above": stays_above,
+    "cell_above": cell_above,
+}
