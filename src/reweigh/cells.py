@@ -36,7 +36,7 @@ def cell_accuracy(cell: str, part: str) -> Callable[[Mapping[str, Any]], float |
     """
 
     def derived(body: Mapping[str, Any]) -> float | None:
-        measured = body["metrics"] if part == "test" else _part(body, part)
+        measured = part_of(body, part)
         recalls = measured.get("per_class_accuracy") or []
         labels = cells(body.get("spec", {}).get("data", {}).get("split", {}), len(recalls)).get(cell, [])
         found = [recalls[label] for label in labels]
@@ -47,12 +47,18 @@ def cell_accuracy(cell: str, part: str) -> Callable[[Mapping[str, Any]], float |
 
 def held_out_balanced_accuracy(body: Mapping[str, Any]) -> float | None:
     """The balanced accuracy on the held-out training examples of a run that measures its test set beside them."""
-    value = _part(body, "validation").get("balanced_accuracy")
+    value = part_of(body, "validation").get("balanced_accuracy")
     return None if value is None else float(value)
 
 
-def _part(body: Mapping[str, Any], part: str) -> Mapping[str, Any]:
-    """What a run measured beside; of labels without noise the given ones are the true ones."""
+def part_of(body: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+    """What a run measured on a part: `test`, or one of `also_measured`; empty if it has not.
+
+    Where no label was changed, the given ones are the true ones: `train_clean` is then `train`.
+    """
+    if part == "test":
+        metrics: Mapping[str, Any] = body["metrics"]
+        return metrics
     parts = body.get("also_measured") or {}
     found: Mapping[str, Any] = parts.get(part) or parts.get(part.removesuffix("_clean")) or {}
     return found

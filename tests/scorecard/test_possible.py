@@ -45,6 +45,7 @@ RANGES = {
     "tracks_test": WHOLE,
     "logs_more": ANY,
     "stays_above": ANY,
+    "cell_above": ANY,
 }
 SETTINGS = ("rho0.1", "rho0.05", "rho0.02", "rho0.005")
 
@@ -65,6 +66,7 @@ def evidence(config: Any, test: str, rows: list[dict[str, Any]], classes: int = 
         "tracks_test": {"part": "validation", "worse": []},
         "logs_more": {"trace": "class_weights"},
         "stays_above": {"trace": "class_weights", "worse": []},
+        "cell_above": {"trace": "strengths", "worse": [], "cells": ["noisy_rare", "clean_common"]},
     }
     stated = {"id": "made-up", "text": "", "source": "ours", "experiment": "mnist-4v9", "rule": "", "test": test,
               "better": "tdr", "worse": ["er"]}  # fmt: skip

@@ -76,6 +76,34 @@ def test_what_logged_nothing_or_diverged_does_not_count(monkeypatch):
     assert (place.n, place.p_for) == (0, None)
 
 
+CELLS = {"test": "cell_above", "better": "a", "worse": [], "trace": "strengths", "cells": ["noisy_rare", "clean_common"]}
+SPLIT = {"noise": {"groups": [[0, 1]]}, "rare": [0]}
+
+
+def of_cells(monkeypatch, split, strengths, margin=0.0):
+    """A claim on the last row of `strengths` of each seed, in runs on `split`."""
+    monkeypatch.setattr(trace_tests, "logged", lambda of, *names, root: [np.array(strengths[of["seed"]])])
+    bodies = {("s", "a", seed): body(seed=seed, spec={"data": {"split": split}}) for seed in range(len(strengths))}
+    claim = CELLS | {"margin": margin}
+    return decided(evidence(claim, bodies, test_accuracy=dict.fromkeys(bodies, 0.5)))
+
+
+def test_cells_are_compared_by_the_means_of_what_was_logged_last(monkeypatch):
+    """Classes 0 noisy and rare, 1 noisy, 2 and 3 neither."""
+    strengths = [[[0.0] * 4, [1.0, 0.9, 0.2, 0.4]], [[0.0] * 4, [1.0, 0.9, 0.1, 0.2]], [[9.0] * 4, [0.8, 0.1, 0.2, 0.4]]]
+    verdict, (place,) = of_cells(monkeypatch, SPLIT, strengths)
+    assert place.effect == pytest.approx(np.mean([1.0 - 0.3, 1.0 - 0.15, 0.8 - 0.3])) and place.n == 3
+    assert verdict == "holds"
+    assert of_cells(monkeypatch, SPLIT, strengths, margin=0.8)[0] != "holds"
+    down = [[[0.1, 0.9, 0.5, 0.5]], [[0.2, 0.9, 0.5, 0.6]], [[0.0, 0.9, 0.5, 0.4]]]
+    assert of_cells(monkeypatch, SPLIT, down)[0] == "fails"
+
+
+def test_a_split_without_one_of_the_cells_compares_nothing(monkeypatch):
+    _, (place,) = of_cells(monkeypatch, {"noise": {"groups": [[0, 1]]}, "rare": [2]}, [[[1.0, 0.9, 0.2, 0.4]]] * 3)
+    assert place.n == 0
+
+
 @pytest.mark.parametrize(
     ("claim", "says"),
     [

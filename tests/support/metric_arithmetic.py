@@ -26,6 +26,9 @@ def stated(body: Body, metric: str) -> float | None:
         return 1 - found["balanced_accuracy"]
     if metric == "tail_recall":
         return float(np.mean([found["per_class_accuracy"][label] for label in rare(body)]))
+    if found_by := of_classes(body, metric):
+        table, chosen = found_by
+        return float(np.mean([table[label, label] / table[label].sum() for label in chosen]))
     if metric in ("equal_opportunity_gap", "worst_group_tpr"):
         tables = np.array(found["group_confusion"])
         rates = tables[:, 1, 1] / tables[:, 1].sum(1)
@@ -53,6 +56,23 @@ def cells(body: Body) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return 1 - right / sizes, sizes, trained / trained.sum()
 
 
+def of_classes(body: Body, metric: str) -> tuple[np.ndarray, list[int]] | None:
+    """The confusion that a metric of HAR's cells is made from, and the classes of its cell; None for any other."""
+    beside = body.get("also_measured") or {}
+    if metric == "validation_balanced_accuracy":
+        table = np.array(beside["validation"]["confusion"])[:, : len(body["split"]["sizes"]["train"])]
+        return table, list(range(len(table)))
+    name, _, cell = metric.partition("accuracy_")
+    if name not in ("", "train_", "train_clean_") or cell.count("_") != 1:
+        return None
+    split = body["spec"]["data"]["split"]
+    paired = {label for group in split["noise"]["groups"] for label in group}
+    small, (how, often) = set(split.get("rare") or ()), cell.split("_")
+    measured = body["metrics"] if not name else beside.get(name[:-1], beside["train"])
+    table = np.array(measured["confusion"])
+    return table, [k for k in range(len(table)) if (k in paired) == (how == "noisy") and (k in small) == (often == "rare")]
+
+
 def rare(body: Body) -> list[int]:
     sizes = body["split"]["sizes"]["train"]
     return np.argsort(sizes, kind="stable")[: len(sizes) // 2].tolist()
@@ -65,6 +85,8 @@ def step(body: Body, metric: str) -> float:
         return math.hypot(*(1 / table.sum(1))) / len(table)
     if metric == "tail_recall":
         return math.hypot(*(1 / table.sum(1)[rare(body)])) / len(rare(body))
+    if found := of_classes(body, metric):
+        return math.hypot(*(1 / found[0].sum(1)[found[1]])) / len(found[1])
     if metric in ("equal_opportunity_gap", "worst_group_tpr"):
         each = [1 / sum(group[1]) for group in body["metrics"]["group_confusion"]]
         return max(each) if metric == "worst_group_tpr" else math.hypot(*each)

@@ -31,7 +31,7 @@ class OrderArithmetic:
 
     def of(self) -> dict[str, Callable[[Claim, list[str], Folder], list[Side]]]:
         names = ("ordered", "follows_frequency", "dominates", "varies_less", "reaches", "tracks_test", "logs_more")
-        return {name: getattr(self, name) for name in (*names, "stays_above", "within", "explained_by")}
+        return {name: getattr(self, name) for name in (*names, "stays_above", "cell_above", "within", "explained_by")}
 
     # --- orders ---
 
@@ -164,6 +164,23 @@ class OrderArithmetic:
 
     def stays_above(self, claim: Claim, settings: list[str], folder: Folder) -> list[Side]:
         return self._alone(claim, settings, folder, np.min)
+
+    def cell_above(self, claim: Claim, settings: list[str], folder: Folder) -> list[Side]:
+        sides = []
+        for setting in settings:
+            name, gaps, largest = (*folder, setting, claim["better"]), [], 0.0
+            for body, rows in self._logged(claim["trace"], *name):
+                split = body["spec"]["data"]["split"]
+                paired = np.isin(np.arange(rows.shape[1]), [label for pair in split["noise"]["groups"] for label in pair])
+                small = np.isin(np.arange(rows.shape[1]), split.get("rare") or [])
+                means = []
+                for cell in claim["cells"]:
+                    how, often = cell.split("_")
+                    means.append(rows[-1][(paired == (how == "noisy")) & (small == (often == "rare"))].mean())
+                gaps.append(means[0] - means[1])
+                largest = max(largest, *map(abs, means))
+            sides.append(self.degenerate(self.t_test(gaps, claim.get("margin", 0.0), step=SINGLE * largest), name))
+        return sides
 
     def _alone(self, claim: Claim, settings: list[str], folder: Folder, reduce: Callable[..., float]) -> list[Side]:
         sides = []

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from reweigh import cells as of_classes
 from reweigh.group_rates import POSITIVE, cells
-from reweigh.metrics import rare_half
+from reweigh.metrics import PARTS_OF_CELLS, rare_half
 
 CLOCK = 1e-3  # seconds: what starting and stopping a clock beside asynchronous work is worth
 OF_CELLS = ("group_balanced_error", "worst_class_group_error", "deo_error", "standard_error_train_shares")
@@ -37,8 +38,9 @@ def resolution(body: dict[str, Any], metric: str) -> float:
     if metric in ("equal_opportunity_gap", "worst_group_tpr") and (tables := found.get("group_confusion")):
         positives = [_step(sum(table[POSITIVE])) for table in tables]
         return math.hypot(*positives) if metric == "equal_opportunity_gap" else max(positives)
-    if (step := _of_cells(body, metric)) is not None:
-        return step
+    for step in (_of_cells(body, metric), _of_classes(body, metric)):
+        if step is not None:
+            return step
     measured = [count for name, count in found.items() if name.endswith("_size") and count]
     return _step(measured[0] if measured else table.sum())
 
@@ -54,6 +56,26 @@ def _of_cells(body: dict[str, Any], metric: str) -> float | None:
     if metric == "standard_error_train_shares":
         return math.hypot(*(step * (cell.train_share or 0.0) for step, cell in zip(steps, found, strict=True)))
     return math.hypot(*steps) / (len(steps) if metric == "group_balanced_error" else 1)
+
+
+def _of_classes(body: dict[str, Any], metric: str) -> float | None:
+    """The step of a mean of recalls of some classes, on the part that it is measured on; None for any other metric."""
+    if metric == "validation_balanced_accuracy":
+        table, chosen = of_classes.part_of(body, "validation").get("confusion"), None
+    else:
+        known = {
+            f"{prefix}accuracy_{cell}": (part, cell) for prefix, part, _ in PARTS_OF_CELLS for cell in of_classes.CELLS
+        }
+        if metric not in known:
+            return None
+        part, cell = known[metric]
+        table = of_classes.part_of(body, part).get("confusion")
+        chosen = of_classes.cells(body["spec"]["data"]["split"], len(table or ())).get(cell)
+    if not table:
+        return None
+    sizes = np.asarray(table, float).sum(1)
+    kept = sizes if chosen is None else sizes[chosen]
+    return math.hypot(*map(_step, kept)) / max(1, int((kept > 0).sum()))
 
 
 def _step(examples: float) -> float:
