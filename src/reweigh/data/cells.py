@@ -13,7 +13,8 @@ def cells(split: Mapping[str, Any], classes: int, human_labels: bool = False) ->
     """The classes in each cell that has any, in the order of `CELLS`; together they are 0 to `classes` - 1.
 
     Noisy are the classes in the groups of heteroskedastic noise, and all under other noise, or where people gave the
-    labels (`human_labels`: the data set's own labels are wrong). Rare are those of `reweigh.data.imbalance.rare_classes`.
+    labels (`human_labels`: the data set's own labels are wrong). Rare are those of
+    `reweigh.data.imbalance.rare_classes`.
 
     >>> cells({"kind": "step", "imbalance_ratio": 10, "rare": [1], "noise": {"rate": 0.4, "groups": [[1, 2]]}}, 4)
     {'noisy_rare': [1], 'noisy_common': [2], 'clean_common': [0, 3]}

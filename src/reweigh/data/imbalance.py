@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from reweigh.data.noise_recipe import comes_first
 from reweigh.errors import ConfigError
 
 LARGEST_DENOMINATOR = 10_000  # of fractions that a ratio is taken for; a share rho of four digits is one over it
@@ -100,10 +101,10 @@ def check_held_out(split: Mapping[str, Any]) -> None:
 def check_whole(split: Mapping[str, Any]) -> None:
     """Raise ConfigError for a recipe whose noise is drawn for all training examples, but which does not keep them all.
 
-    That is noise of kind "instance" (see `reweigh.data.instance_noise`). What `validation_share` holds out is no
-    obstacle: it goes after the noise is drawn.
+    That is noise of kind "instance" (see `reweigh.data.instance_noise`) unless it comes first, before anything is taken
+    out. What `validation_share` holds out is no obstacle: it goes after the noise is drawn.
     """
-    if (split.get("noise") or {}).get("kind") != "instance":
+    if (split.get("noise") or {}).get("kind") != "instance" or comes_first(split):
         return
     whole = "noise of kind instance is drawn for the whole training part"
     if split["kind"] != "all":
@@ -171,7 +172,8 @@ def rare_classes(split: Mapping[str, Any], classes: int) -> list[int]:
 
 
 def heads(split: Mapping[str, Any], classes: int) -> list[int]:
-    """The classes of a long tail or a step that have `largest_class` examples."""
+    """The classes of a long tail or a step that have `largest_class` examples. Raises ConfigError as `check_rare`."""
+    check_rare(split.get("rare"), classes)
     if split["kind"] == "long-tail":
         return [0]
     if split.get("rare"):

@@ -40,10 +40,8 @@ def check_noise(noise: Mapping[str, Any], classes: int | None = None) -> None:
     if twice := [k for k in named if named.count(k) > 1]:
         raise ConfigError(f"noise groups {groups}: class {twice[0]} is named twice; name it once")
     for k in named:
-        if k < 0 or classes is not None and k >= classes:
-            raise ConfigError(
-                f"noise groups {groups}: no class {k}" + (f"; known: 0 to {classes - 1}" if classes else "")
-            )
+        if classes is not None and k not in range(classes):
+            raise ConfigError(f"noise groups {groups}: no class {k}; known: 0 to {classes - 1}")
 
 
 def check_order(split: Mapping[str, Any]) -> None:
@@ -57,5 +55,6 @@ def check_order(split: Mapping[str, Any]) -> None:
         raise ConfigError(f"noise that comes first does not go with kind {kind}; leave 'first' out")
     if split.get("target_size"):
         raise ConfigError(
-            "noise that comes first leaves no clean examples for a target set; set target_size to 0, or leave 'first' out"
+            "noise that comes first leaves no clean examples for a target set; set target_size to 0, "
+            "or leave 'first' out"
         )
