@@ -10,9 +10,10 @@ from support.project import ROOT
 
 from reweigh.config.inputs import IMAGES
 from reweigh.config.loading import load
-from reweigh.config.sizes import ASYMMETRIC, INSTANCE, TRAINING_ROWS, check, training_size
+from reweigh.config.known_sizes import ASYMMETRIC, INSTANCE, TRAINING_ROWS
+from reweigh.config.sizes import check, training_size
 from reweigh.data import load as readers
-from reweigh.data.noise import KINDS
+from reweigh.data.noise import KINDS, KNOWN
 from reweigh.data.split import draw
 from reweigh.errors import ConfigError
 
@@ -178,7 +179,7 @@ def test_data_sets_without_known_classes_are_planned_whole():
 def test_asymmetric_noise_is_allowed_where_it_is_defined(raw_root):
     for dataset in ("mnist", "cifar10-slice", "cifar10-slice-large", "cifar100-slice"):
         raw = readers.read(dataset, {}, raw_root)
-        for kind in set(KINDS) - {"symmetric"}:
+        for kind in set(KINDS) - {"symmetric", "agnostic"}:
             split = data_of(dataset, noise={"kind": kind, "rate": 0.2})["split"]
             if kind in ASYMMETRIC.get(dataset, ()):
                 draw(raw, split, 0)
@@ -228,4 +229,4 @@ def test_rows_of_the_lists_are_counted(tmp_path):
 def test_kinds_of_noise_are_the_same_everywhere():
     schema = json.loads((ROOT / "config/schema.json").read_text())
     kinds = json.dumps(schema["$defs"]["Noise"])
-    assert all(f'"{kind}"' in kinds for kind in (*KINDS, "instance"))
+    assert all(f'"{kind}"' in kinds for kind in KNOWN)

@@ -1,5 +1,8 @@
 """Sizes of the data sets, which the config knows before anything is read; see `reweigh.config.sizes`."""
 
+from collections.abc import Mapping
+from typing import Any
+
 # Images a class in the official training part.
 CLASS_SIZES = {
     "mnist": [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
@@ -10,6 +13,27 @@ CLASS_SIZES = {
     "cifar100-slice": [*[100] * 10, *[30] * 10],
 }
 
+# Images of each given label in the training part where people gave the labels: data set -> option `labels` -> sizes.
+# The first of each is the reader's own choice.
+GIVEN_SIZES = {
+    "cifar10n": {
+        "worse": [5309, 6053, 5342, 4673, 4040, 5668, 4203, 5273, 4629, 4810],
+        "aggregate": [5314, 5509, 5407, 4621, 4349, 4963, 4616, 5003, 5347, 4871],
+        "random1": [5021, 5558, 5146, 4694, 4445, 5383, 4675, 5255, 4921, 4902],
+        "random2": [5074, 5497, 5199, 4694, 4479, 5355, 4699, 5183, 4915, 4905],
+        "random3": [5087, 5518, 5223, 4698, 4389, 5426, 4722, 5225, 4876, 4836],
+    },
+    "cifar100n": {
+        "noisy": [
+            572, 611, 484, 681, 299, 472, 441, 599, 440, 564, 408, 514, 308, 544, 458, 413, 392, 515, 413, 508,
+            659, 572, 445, 744, 473, 391, 458, 386, 463, 335, 623, 489, 566, 732, 637, 451, 811, 670, 347, 475,
+            496, 559, 349, 554, 501, 220, 865, 275, 509, 579, 732, 464, 658, 534, 469, 678, 485, 438, 662, 341,
+            564, 569, 603, 199, 471, 455, 549, 361, 500, 673, 540, 601, 366, 501, 378, 312, 442, 443, 563, 391,
+            451, 250, 581, 452, 476, 723, 508, 400, 470, 650, 432, 424, 433, 496, 459, 508, 483, 508, 619, 465,
+        ],
+    },
+}  # fmt: skip
+
 # The same for the official test part.
 TEST_SIZES = {
     "mnist": [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
@@ -18,6 +42,8 @@ TEST_SIZES = {
     "cifar10-slice-large": [100] * 10,
     "cifar100": [100] * 100,
     "cifar100-slice": [15] * 20,
+    "cifar10n": [1000] * 10,
+    "cifar100n": [100] * 100,
 }
 
 # Examples in the official training part, without incomplete rows, of data sets whose classes are not drawn.
@@ -74,8 +100,17 @@ GROUP_SIZES = {
 # Data sets whose images, in memory, can decide what noise makes of their labels.
 INSTANCE = ("mnist", "cifar10", "cifar10-slice", "cifar10-slice-large", "cifar100", "cifar100-slice")
 
-# Asymmetric noise that is defined for a data set's classes, see data/noise.py; symmetric noise is for all.
+# Asymmetric noise that is defined for a data set's classes, see data/noise.py; symmetric, agnostic and heteroskedastic
+# noise is for all.
 ASYMMETRIC = {
     **dict.fromkeys(("cifar10", "cifar10-slice", "cifar10-slice-large"), ("asymmetric", "asymmetric-ported")),
     **dict.fromkeys(("cifar100", "cifar100-slice"), ("asymmetric", "asymmetric-pairs")),
 }
+
+
+def labelled(data: Mapping[str, Any]) -> list[int] | None:
+    """Examples of each label in the official training part of a spec's `data` block; None if they are not known."""
+    given = GIVEN_SIZES.get(data["dataset"])
+    if given is None:
+        return CLASS_SIZES.get(data["dataset"])
+    return given.get((data.get("options") or {}).get("labels", next(iter(given))))

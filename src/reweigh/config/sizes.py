@@ -4,25 +4,20 @@ import math
 from fractions import Fraction
 from typing import Any
 
+from reweigh.config import noisy_sizes
 from reweigh.config.cards import PlannedStage, card_of
-from reweigh.config.known_sizes import (
-    ASYMMETRIC,
-    CLASS_SIZES,
-    CLASSES,
-    GROUP_SIZES,
-    INSTANCE,
-    TEST_SIZES,
-    TRAINING_ROWS,
-)
+from reweigh.config.known_sizes import CLASS_SIZES, CLASSES, GROUP_SIZES, TEST_SIZES, TRAINING_ROWS, labelled
+from reweigh.config.noisy_sizes import unsettled
 from reweigh.data import imbalance
 from reweigh.data.groups import even_share, part_of
+from reweigh.data.noise_recipe import comes_first
 from reweigh.errors import ConfigError
 
 
 def check(data: dict[str, Any], where: str) -> None:
     """Raise ConfigError if the data set has not what the split asks for, or cannot be given its noise."""
     _check_words(data, where)
-    _check_noise(data, where)
+    noisy_sizes.check(data, where)
     split = data["split"]
     try:
         imbalance.check_held_out(split)
@@ -36,6 +31,7 @@ def check(data: dict[str, Any], where: str) -> None:
     _check_share(data, where)
     tail = _validation_tail(split, wanted, where)
     train_pools, test_pools = _pools(data)
+    open_sizes = comes_first(split) and split["kind"] == "all"  # those of its noisy labels, whatever they are
     if width is None or not train_pools:
         return
     for label in wanted or range(len(train_pools)):
@@ -43,15 +39,28 @@ def check(data: dict[str, Any], where: str) -> None:
             raise ConfigError(f"{where}: class {label} is not among the {len(train_pools)} of {data['dataset']}")
         what = f"{'group' if split['kind'] == 'groups' else 'class'} {label}"
         held_out = tail.get(label, 0) if tail else validation
-        if trouble := _short(split, max(wanted.get(label, 1), 1), target, held_out, train_pools[label]):
+        asked = 1 if open_sizes else max(wanted.get(label, 1), 1)
+        if trouble := _short(split, asked, target, held_out, train_pools[label]):
             needed, size = trouble
-            have = f"{data['dataset']} has {train_pools[label]}"
-            raise ConfigError(f"{where}: {what} needs {needed} images ({size} to train on), {have}; ask for fewer")
+            have = f"{data['dataset']} has {train_pools[label]}{' under its noise' if comes_first(split) else ''}"
+            raise ConfigError(
+                f"{where}: {what} needs {needed} images ({size} to train on), {have}; ask for fewer"
+                f"{_at_most(split, target, validation, train_pools)}"
+            )
         if test > test_pools[label]:
             raise ConfigError(
                 f"{where}: test_size asks for {test} images of {what}, {data['dataset']} has {test_pools[label]}; "
                 "ask for fewer"
             )
+
+
+def _at_most(split: dict[str, Any], target: int, validation: int, pools: list[int]) -> str:
+    """What `largest_class` can be, where a long tail or a step asks for more than there is, for the message."""
+    if "largest_class" not in split or split.get("validation_largest_class"):
+        return ""
+    taken = validation + (0 if split["target_inside"] else target)
+    most = imbalance.largest_that_fits(split, [max(pool - taken, 0) for pool in pools])
+    return f": largest_class can be at most {most}" if most else ""
 
 
 def _validation_tail(split: dict[str, Any], wanted: dict[int, int], where: str) -> dict[int, int]:
@@ -120,7 +129,7 @@ def epoch_size(data: dict[str, Any], stage: PlannedStage) -> int | None:
     split, by_class = data["split"], stage.sampling == "class-aware"
     if stage.lists:
         return _members(data, stage)
-    if split.get("noise") and (split.get("validation_share") or by_class):
+    if unsettled(split) and (split.get("validation_share") or by_class):
         return None  # both follow the noisy labels
     if len(sizes := stage_sizes(data, stage)) == 1:  # the classes are not known here
         rounded = split.get("validation_share") and stage.part == "train"  # in each class
@@ -131,7 +140,7 @@ def epoch_size(data: dict[str, Any], stage: PlannedStage) -> int | None:
 def epoch_at_most(data: dict[str, Any], stage: PlannedStage) -> tuple[int, bool]:
     """Examples of an epoch of a stage, and whether they may be fewer: of members that only the method can count.
 
-    With noise and `validation_share` it may be a few off, as `training_sizes`.
+    With noise and `validation_share` it may be a few off, as `training_sizes` says.
     """
     if not stage.lists:
         return drawn_by(stage.sampling, stage_sizes(data, stage)), False
@@ -139,14 +148,14 @@ def epoch_at_most(data: dict[str, Any], stage: PlannedStage) -> tuple[int, bool]
         return known, False
     sizes, share = stage_sizes(data, stage), Fraction(str(stage.share))
     total = sum(sizes)
-    if data["split"].get("noise") or len(sizes) == 1:  # of any sizes, with the share rounded up in each class
+    if unsettled(data["split"]) or len(sizes) == 1:  # of any sizes, with the share rounded up in each class
         classes = len(sizes) if len(sizes) > 1 else CLASSES.get(data["dataset"], 1)
         most = min(math.ceil(share * total) + classes - 1, total)
     else:
         classes = sum(size > 0 for size in sizes)
         most = sum(math.ceil(share * size) for size in sizes)
     if stage.sampling == "class-aware":  # they may be of one class but for one of each other
-        return min(most, total if len(sizes) == 1 or data["split"].get("noise") else max(sizes)) * classes, True
+        return min(most, total if len(sizes) == 1 or unsettled(data["split"]) else max(sizes)) * classes, True
     return most, True
 
 
@@ -158,7 +167,7 @@ def _members(data: dict[str, Any], stage: PlannedStage) -> int | None:
     sizes = stage_sizes(data, stage)
     if stage.listed is not None and stage.sampling != "class-aware" and _total_is_known(data, stage):
         return stage.listed(sum(sizes))
-    if data["split"].get("noise") or len(sizes) == 1:
+    if unsettled(data["split"]) or len(sizes) == 1:
         return None  # the sizes of the classes are not known here
     if stage.members is not None:
         return drawn_by(stage.sampling, list(stage.members(sizes)))
@@ -172,7 +181,7 @@ def _total_is_known(data: dict[str, Any], stage: PlannedStage) -> bool:
     """Whether `stage_sizes` sums to what is drawn: noise and groups leave a held-out share a few examples off."""
     split = data["split"]
     known = data["dataset"] in CLASS_SIZES or data["dataset"] in TRAINING_ROWS
-    blurred = split.get("validation_share") and (split.get("noise") or split["kind"] == "groups")
+    blurred = split.get("validation_share") and (unsettled(split) or split["kind"] == "groups")
     return known and (stage.whole == "train+validation" or not blurred)
 
 
@@ -193,7 +202,8 @@ def training_size(data: dict[str, Any]) -> int:
 def training_sizes(data: dict[str, Any]) -> list[int]:
     """Examples of each class that a spec's `data` block trains on; one entry where the classes are not known here.
 
-    With noise and `validation_share` it may be a few off: the share is taken of each class of noisy labels.
+    With noise and `validation_share` it may be a few off: the share is taken of each class of noisy labels. It is not
+    where noise comes first and a long tail or a step says how many of each noisy label there are.
     """
     split, sizes = data["split"], _undivided(data)
     if split.get("validation_share") is None and not split.get("validation_inside"):
@@ -246,7 +256,7 @@ def _drawn(data: dict[str, Any]) -> dict[int, int]:
 
     Raises ConfigError for a ratio that leaves a class without an image.
     """
-    split, available = data["split"], CLASS_SIZES.get(data["dataset"])
+    split, available = data["split"], labelled(data)
     if split["kind"] == "two-class":
         sizes = imbalance.two_class_sizes(split["total"], split["imbalance_ratio"])
         return dict(zip(split["classes"], sizes, strict=True))
@@ -255,25 +265,24 @@ def _drawn(data: dict[str, Any]) -> dict[int, int]:
     if split["kind"] == "all":
         reserved = math.ceil(_reserved(split) / len(available))
         return {label: size - reserved for label, size in enumerate(available)}
-    asked = (_largest(split, available), split["imbalance_ratio"], len(available))
-    if split["kind"] == "step":
-        return dict(enumerate(imbalance.step_sizes(*asked)))
-    return dict(enumerate(imbalance.long_tail_sizes(*asked, imbalance.tail_rounding(split))))
+    return dict(enumerate(imbalance.class_sizes(split, _largest(split, available), len(available))))
 
 
 def _largest(split: dict[str, Any], pools: list[int]) -> int:
     """Training images of the largest class of a long tail or a step: as many as asked, or what its other parts leave.
 
-    Only classes of at least `largest_class` images give way so, as `reweigh.data.split` draws them.
+    Only classes of at least `largest_class` images give way so, and none where noise comes first, as
+    `reweigh.data.split` draws them.
     """
     largest: int = split["largest_class"]
-    heads = 1 if split["kind"] == "long-tail" else max(len(pools) // 2, 1)
+    if comes_first(split):
+        return largest
     reserved = sum(
         even_share(split[name], len(pools), name)
         for name in ("target_size", "validation_size")
         if name != "target_size" or not split["target_inside"]
     )
-    smallest = min(pools[:heads])
+    smallest = min(pools[k] for k in imbalance.heads(split, len(pools)))
     return min(largest, smallest - reserved) if largest <= smallest and reserved < smallest else largest
 
 
@@ -284,15 +293,20 @@ def _width(data: dict[str, Any]) -> int | None:
         return 2
     if split["kind"] == "groups":
         return len(GROUP_SIZES[dataset][0]) if dataset in GROUP_SIZES else None
-    return len(CLASS_SIZES[dataset]) if dataset in CLASS_SIZES else CLASSES.get(dataset)
+    sizes = labelled(data)
+    return CLASSES.get(dataset) if sizes is None else len(sizes)
 
 
 def _pools(data: dict[str, Any]) -> tuple[list[int], list[int]]:
-    """Examples of each class or group in the official training and test parts; empty if they are not known."""
+    """Examples of each class or group in the official training and test parts; empty if they are not known.
+
+    Where noise comes first, those of the training part that a split can count on.
+    """
     dataset = data["dataset"]
     if data["split"]["kind"] == "groups":
         return GROUP_SIZES.get(dataset, ([], []))
-    return CLASS_SIZES.get(dataset, []), TEST_SIZES.get(dataset, [])
+    sizes = labelled(data)
+    return noisy_sizes.left(data, sizes) if sizes else [], TEST_SIZES.get(dataset, [])
 
 
 def _reserved(split: dict[str, Any]) -> int:
@@ -325,21 +339,3 @@ def _check_share(data: dict[str, Any], where: str) -> None:
             f"{where}: validation_share {share:g} holds nothing out of {sum(sizes)} examples (it is taken {each}, "
             "rounded down); raise it"
         )
-
-
-def _check_noise(data: dict[str, Any], where: str) -> None:
-    split = data["split"]
-    if (noise := split.get("noise")) is None:
-        return
-    if split["kind"] == "groups":
-        raise ConfigError(f"{where}: noise does not go with kind groups, whose groups are not the labels; use all")
-    try:
-        imbalance.check_whole(split)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    known = ("symmetric", *(ASYMMETRIC.get(data["dataset"], ()) if split["kind"] != "two-class" else ()))
-    if data["dataset"] in INSTANCE:
-        known = (*known, "instance")
-    if noise["kind"] not in known:
-        which = f"two classes of {data['dataset']}" if split["kind"] == "two-class" else data["dataset"]
-        raise ConfigError(f"{where}: noise kind {noise['kind']} is not defined for {which}; use {' or '.join(known)}")

@@ -15,7 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from reweigh.data.imbalance import check_held_out, check_whole, holds_out
+from reweigh.data.imbalance import check_held_out, check_rare, check_whole, holds_out
+from reweigh.data.noise_recipe import check_noise, check_order
 from reweigh.errors import ConfigError
 
 SPEC_VERSION = 1
@@ -69,10 +70,29 @@ class Frozen(BaseModel):
 
 
 class Noise(Frozen):
-    """Noise on the labels of the training part: its kind (see data/noise.py) and the share of labels it changes."""
+    """Noise on the labels of the training part: its kind (see data/noise.py) and the share of labels it changes.
 
-    kind: Literal["symmetric", "asymmetric", "asymmetric-ported", "asymmetric-pairs", "instance"]
+    Kind "heteroskedastic" takes the classes of each of `groups` for one another. `seed`: all runs have the same noise.
+    `first`: it is drawn before the imbalance, so that classes have their sizes by noisy labels.
+    """
+
+    kind: Literal[
+        "symmetric", "asymmetric", "asymmetric-ported", "asymmetric-pairs", "instance", "heteroskedastic", "agnostic"
+    ]
     rate: Annotated[float, Field(ge=0, lt=1)]
+    groups: Annotated[list[list[Count]], Field(min_length=1)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=LEGACY_SEEDS)] | None = None
+    first: Literal[True] | None = None
+
+    newer: ClassVar[frozenset[str]] = frozenset({"groups", "seed", "first"})
+
+    @model_validator(mode="after")
+    def _keys_go_together(self) -> "Noise":
+        try:
+            check_noise(self.model_dump())
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
 
 
 class SplitBase(Frozen):
@@ -99,6 +119,8 @@ class SplitBase(Frozen):
         try:
             check_held_out(self.model_dump())
             check_whole(self.model_dump())
+            check_order(self.model_dump())
+            check_rare(self.model_dump().get("rare"))
         except ConfigError as error:
             raise ValueError(str(error)) from None
         return self
@@ -131,17 +153,19 @@ class LongTailSplit(SplitBase):
 
 
 class StepSplit(SplitBase):
-    """All classes, the first half with `largest_class` examples, the other with `largest_class` / `imbalance_ratio`.
+    """All classes, the rare ones with `largest_class` / `imbalance_ratio` examples, the others with `largest_class`.
 
-    `rounding` changes nothing here; a block may thus state it once for its long tails and its steps.
+    `rare` names them; without it the second half are rare. `rounding` changes nothing here; a block may thus state it
+    once for its long tails and its steps.
     """
 
     kind: Literal["step"]
     largest_class: Positive
     imbalance_ratio: Ratio
     rounding: Literal["exact"] | None = None
+    rare: list[Count] | None = None
 
-    newer: ClassVar[frozenset[str]] = SplitBase.newer | {"rounding"}
+    newer: ClassVar[frozenset[str]] = SplitBase.newer | {"rounding", "rare"}
 
 
 class AllSplit(SplitBase):

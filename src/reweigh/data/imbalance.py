@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from reweigh.data.noise_recipe import comes_first
 from reweigh.errors import ConfigError
 
 LARGEST_DENOMINATOR = 10_000  # of fractions that a ratio is taken for; a share rho of four digits is one over it
@@ -100,10 +101,10 @@ def check_held_out(split: Mapping[str, Any]) -> None:
 def check_whole(split: Mapping[str, Any]) -> None:
     """Raise ConfigError for a recipe whose noise is drawn for all training examples, but which does not keep them all.
 
-    That is noise of kind "instance" (see `reweigh.data.instance_noise`). What `validation_share` holds out is no
-    obstacle: it goes after the noise is drawn.
+    That is noise of kind "instance" (see `reweigh.data.instance_noise`) unless it comes first, before anything is taken
+    out. What `validation_share` holds out is no obstacle: it goes after the noise is drawn.
     """
-    if (split.get("noise") or {}).get("kind") != "instance":
+    if (split.get("noise") or {}).get("kind") != "instance" or comes_first(split):
         return
     whole = "noise of kind instance is drawn for the whole training part"
     if split["kind"] != "all":
@@ -123,22 +124,94 @@ def held_out_all(split: Mapping[str, Any], sizes: Sequence[int | None], held_out
     return next((k for k, (size, held) in enumerate(zip(sizes, held_out, strict=True)) if (size or 0) <= held), None)
 
 
-def step_sizes(largest: int, imbalance_ratio: float, classes: int) -> list[int]:
-    """Sizes of a step: `largest` in the first `classes // 2`, `largest / imbalance_ratio`, rounded down, in the others.
+def step_sizes(largest: int, imbalance_ratio: float, classes: int, rare: Sequence[int] | None = None) -> list[int]:
+    """Sizes of a step: `largest / imbalance_ratio`, rounded down, in the rare classes, `largest` in the others.
 
-    The step imbalance of Buda et al. (2018) as Cao et al. (2019) build it, with half of the classes in the minority.
-    Raises ConfigError for an impossible ratio, fewer than two classes, or a class left without an example.
+    The step imbalance of Buda et al. (2018). Without `rare` as Cao et al. (2019) build it, all but the first
+    `classes // 2` are rare. Raises ConfigError for an impossible ratio, fewer than two classes, rare classes that
+    cannot be, or a class left without an example.
 
     >>> step_sizes(5000, 100, 4)
     [5000, 5000, 50, 50]
     >>> step_sizes(4900, 49, 2)
     [4900, 100]
+    >>> step_sizes(5000, 10, 4, [1, 3])
+    [5000, 500, 5000, 500]
     """
     if classes < 2:
         raise ConfigError(f"a step needs at least 2 classes, not {classes}")
+    check_rare(rare, classes)
     smallest = math.floor(_counted(largest, "largest_class") / fraction(imbalance_ratio))
-    majority = classes // 2
-    return _all_there([largest] * majority + [smallest] * (classes - majority), imbalance_ratio)
+    few = range(classes // 2, classes) if rare is None else rare
+    return _all_there([smallest if k in few else largest for k in range(classes)], imbalance_ratio)
+
+
+def check_rare(rare: Sequence[int] | None, classes: int | None = None) -> None:
+    """Raise ConfigError for `rare` classes of a step that are not there, named twice, none, or all of `classes`."""
+    if rare is None:
+        return
+    if not rare or len(set(rare)) < len(rare):
+        raise ConfigError(f"rare {list(rare)}: name at least one class, and each once")
+    if classes is not None and (unknown := [k for k in rare if k not in range(classes)]):
+        raise ConfigError(f"rare {list(rare)}: no class {unknown[0]}; known: 0 to {classes - 1}")
+    if classes is not None and len(rare) == classes:
+        raise ConfigError(f"rare names all {classes} classes, and none is left to be common; leave some out")
+
+
+def rare_classes(split: Mapping[str, Any], classes: int) -> list[int]:
+    """The rare classes of a recipe: those that a step names, else its smaller half; of a long tail, the last half.
+
+    The half is rounded up, as that of a step is. Of two classes, [minority, majority], it is the first. Equal sizes
+    (`imbalance_ratio` 1), and splits that keep the data set's own sizes, have none.
+    """
+    if split.get("imbalance_ratio", 1) == 1:
+        return []
+    if split["kind"] == "two-class":
+        return [0]
+    return sorted(split["rare"]) if split.get("rare") else list(range(classes // 2, classes))
+
+
+def heads(split: Mapping[str, Any], classes: int) -> list[int]:
+    """The classes of a long tail or a step that have `largest_class` examples. Raises ConfigError as `check_rare`."""
+    check_rare(split.get("rare"), classes)
+    if split["kind"] == "long-tail":
+        return [0]
+    if split.get("rare"):
+        return [k for k in range(classes) if k not in split["rare"]]
+    return list(range(max(classes // 2, 1)))
+
+
+def class_sizes(split: Mapping[str, Any], largest: int, classes: int) -> list[int]:
+    """The sizes of a recipe's long tail or step that starts at `largest`; errors as those of either."""
+    asked = largest, split["imbalance_ratio"], classes
+    if split["kind"] == "step":
+        return step_sizes(*asked, split.get("rare"))
+    return long_tail_sizes(*asked, tail_rounding(split))
+
+
+def largest_that_fits(split: Mapping[str, Any], available: Sequence[int]) -> int:
+    """The largest `largest_class` of a recipe's long tail or step that classes with so many examples allow; 0 if none.
+
+    >>> largest_that_fits({"kind": "step", "imbalance_ratio": 10, "rare": [0]}, [30, 500])
+    309
+    """
+    low, high = 0, max(available)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _fits(split, middle, available, if_empty=True):
+            low = middle
+        else:
+            high = middle - 1
+    return low if _fits(split, low, available, if_empty=False) else 0
+
+
+def _fits(split: Mapping[str, Any], largest: int, available: Sequence[int], if_empty: bool) -> bool:
+    """Whether classes with so many examples allow a `largest_class`; `if_empty`: what to say if one would have none."""
+    try:
+        sizes = class_sizes(split, largest, len(available))
+    except ConfigError:
+        return if_empty
+    return all(size <= most for size, most in zip(sizes, available, strict=True))
 
 
 def fraction(imbalance_ratio: float) -> Fraction:
@@ -185,8 +258,8 @@ def _tail(largest: int, imbalance_ratio: float, classes: int, rounding: str | No
 
 
 def _all_there(sizes: list[int], imbalance_ratio: float) -> list[int]:
-    if min(sizes) < 1:
-        raise ConfigError(f"imbalance_ratio {imbalance_ratio:g} leaves no example of class {len(sizes) - 1}; lower it")
+    if empty := [k for k, size in enumerate(sizes) if size < 1]:
+        raise ConfigError(f"imbalance_ratio {imbalance_ratio:g} leaves no example of class {empty[-1]}; lower it")
     return sizes
 
 

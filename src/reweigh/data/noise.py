@@ -11,6 +11,9 @@ asymmetric-ported   CIFAR-10: the same, but step by step on labels that the step
 asymmetric-pairs    CIFAR-100: two labels of each block, drawn at random, are swapped with probability `rate`; the noise
                     of the original code of Wang et al. (2019), which draws the pairs from numpy's global generator and
                     the swaps from another one, whose seed is 0 whatever the first one's
+heteroskedastic     classes of a group are taken for one another, all others stay clean: see
+                    `reweigh.data.heteroskedastic_noise`, as for the next
+agnostic            each label, with probability `rate`, is one of the other classes
 instance            an image decides which class it is taken for, and how readily: see `reweigh.data.instance_noise`
 """
 
@@ -20,7 +23,9 @@ from typing import Any
 import numpy as np
 
 from reweigh.data.groups import members, part_of
+from reweigh.data.heteroskedastic_noise import agnostic, heteroskedastic, redrawn
 from reweigh.data.instance_noise import Generator, instance
+from reweigh.data.noise_recipe import HETEROSKEDASTIC, check_noise
 from reweigh.errors import ConfigError
 
 # What asymmetric noise takes each class of CIFAR-10 for, in the order in which it is done (Patrini et al., 2017).
@@ -81,13 +86,15 @@ def asymmetric_pairs(labels: np.ndarray, classes: Sequence[str], rate: float, ge
     return _moved(labels, swapped, len(classes), rate, flipper)
 
 
-# Kinds that look at labels alone; `instance` looks at the images too.
+# Kinds that look at labels alone; `instance` looks at the images too, `heteroskedastic` at the groups of the recipe.
 KINDS: dict[str, Callable[[np.ndarray, Sequence[str], float, Generator], np.ndarray]] = {
     "symmetric": symmetric,
     "asymmetric": asymmetric,
     "asymmetric-ported": asymmetric_ported,
     "asymmetric-pairs": asymmetric_pairs,
+    "agnostic": agnostic,
 }
+KNOWN = (*KINDS, HETEROSKEDASTIC, "instance")
 
 
 def noisy(
@@ -95,13 +102,19 @@ def noisy(
 ) -> np.ndarray:
     """Labels with the noise `{kind, rate}` of a split's recipe; kind "instance" needs the `inputs` of these examples.
 
+    Its `seed` takes the place of `generator`, by the old one; `groups` are those of kind "heteroskedastic".
     Raises ConfigError for noise that cannot be.
     """
     kind, rate = said["kind"], said["rate"]
-    if kind not in (*KINDS, "instance"):
-        raise ConfigError(f"noise kind {kind!r} is unknown; known: {', '.join((*KINDS, 'instance'))}")
+    if kind not in KNOWN:
+        raise ConfigError(f"noise kind {kind!r} is unknown; known: {', '.join(KNOWN)}")
     if not 0 <= rate < 1:
         raise ConfigError(f"noise rate {rate} is impossible: it is a share of the labels, from 0 to below 1")
+    check_noise(said, len(classes))
+    if said.get("seed") is not None:
+        generator = np.random.RandomState(said["seed"])
+    if kind == HETEROSKEDASTIC:
+        return heteroskedastic(labels, len(classes), rate, said["groups"], generator)
     if kind == "instance":
         return instance(inputs, labels, len(classes), rate, generator)
     return KINDS[kind](labels, classes, rate, generator)
@@ -133,7 +146,7 @@ def _moved(
     chances = np.eye(classes)
     for k, other in target.items():
         chances[k, k], chances[k, other] = 1 - rate, rate
-    return np.array([generator.multinomial(1, chances[k]).argmax() for k in labels.tolist()], np.int64)
+    return redrawn(labels, chances, generator)
 
 
 def _pairs(classes: Sequence[str]) -> Iterable[tuple[int, int]]:

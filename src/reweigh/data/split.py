@@ -4,8 +4,8 @@ Target and validation examples come from the official training part, test exampl
 draw has its own named stream per class or group, so that the target set is the same at every imbalance ratio, and a
 smaller training set of a class is part of a larger one.
 
-Optional keys of a recipe, absent in older records: `rounding`, `fixed_seed`, `test_seed`, `noise`, `validation_share`,
-`validation_rounding`, `validation_largest_class`, `validation_inside`.
+Optional keys of a recipe, absent in older records: `rounding`, `rare`, `fixed_seed`, `test_seed`, `noise`,
+`validation_share`, `validation_rounding`, `validation_largest_class`, `validation_inside`.
 """
 
 from collections.abc import Callable
@@ -17,15 +17,17 @@ from reweigh.data.arrays import Part, RawData, Split
 from reweigh.data.groups import even_share, members, part_of
 from reweigh.data.imbalance import (
     check_held_out,
+    check_rare,
     check_whole,
+    class_sizes,
+    heads,
     held_out_all,
-    long_tail_sizes,
-    step_sizes,
-    tail_rounding,
+    largest_that_fits,
     two_class_sizes,
     validation_tail,
 )
 from reweigh.data.noise import noisy
+from reweigh.data.noise_recipe import check_order, comes_first
 from reweigh.errors import ConfigError, DataError
 from reweigh.streams import rng
 
@@ -40,9 +42,10 @@ def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
     """Draw the split that `recipe` describes (the `split` block of a spec) from `raw`.
 
     kind "two-class": `classes` = [minority, majority] become labels 0 and 1; "long-tail" and "step": all classes, the
-    largest first; "all": every example of all classes; "groups": every example, with the data set's own groups. Draws
-    are even over classes ("groups": over groups). Target examples are kept out of training unless `target_inside`;
-    validation examples always are, and are no targets. Indices come out in ascending order.
+    largest first, or where a step does not name as `rare`; "all": every example of all classes; "groups": every
+    example, with the data set's own groups. A class is what the data set's labels say, though people gave them and
+    some are wrong. Draws are even over classes ("groups": over groups). Target examples are kept out of training
+    unless `target_inside`; validation examples always are, and are no targets. Indices come out in ascending order.
 
     order             "first" takes training and test examples from the front of the file, target and validation from
                       its back; "legacy" does so after shuffling each class as Cao et al. (2019) do (see `_shuffled`),
@@ -52,7 +55,10 @@ def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
     test_seed         the test examples are drawn with this seed, so that all runs are tested on the same ones
     noise             {kind, rate}: labels of the training part get noise (see `reweigh.data.noise`); a class has its
                       size by its true labels. Target, validation and test examples that never were in it stay clean.
-                      Kind "instance" is drawn for the whole official training part, which the split must keep
+                      Kind "instance" is drawn for the whole official training part, which the split must keep. `seed`:
+                      it is drawn with this seed, by numpy's old generator, whatever the run's own is. `first`: all of
+                      the official training part gets it before anything else is drawn, and a class is what noisy labels
+                      say, as in HAR's code: held-out examples are as noisy as those trained on
     validation_share  this share of the training part moves to validation, noise and all (see `_held_out`)
     validation_largest_class   the validation part has a long tail of its own (see `_with_tail`)
 
@@ -61,9 +67,14 @@ def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
     kept, names = _kept(raw, recipe)
     seed = seed if recipe.get("fixed_seed") is None else recipe["fixed_seed"]
     order = recipe.get("order", "random")
-    pools = members(raw.train_groups if recipe["kind"] == "groups" else raw.train_labels, kept)  # type: ignore[arg-type]
-    if order == "legacy":
-        pools = _shuffled(pools, seed)
+    old = np.random.RandomState(seed) if order == "legacy" else None  # noise that comes first draws from it first
+    given = raw.train_labels
+    if comes_first(recipe):
+        generator = old or rng(seed, "noise", recipe["noise"]["kind"])
+        given = noisy(given, names, recipe["noise"], generator, raw.train_inputs)
+    pools = members(raw.train_groups if recipe["kind"] == "groups" else given, kept)  # type: ignore[arg-type]
+    if old is not None:
+        pools = _shuffled(pools, old)
     target_size = even_share(recipe["target_size"], len(kept), "target_size")
     validation_size = even_share(recipe.get("validation_size", 0), len(kept), "validation_size")
     nothing = np.empty(0, np.int64)
@@ -80,7 +91,7 @@ def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
         validations[k] if recipe.get("target_inside", False) else np.concatenate((targets[k], validations[k]))
         for k in range(len(kept))
     ]
-    sizes = _train_sizes(recipe, [len(pool) for pool in pools], [len(part) for part in reserved])
+    sizes = _train_sizes(recipe, names, [len(pool) for pool in pools], [len(part) for part in reserved])
     trains = [pick("subsample", sizes[k], k, reserved[k], pool) for k, pool in enumerate(pools)]
     if recipe.get("validation_largest_class"):
         trains, validations = _with_tail(recipe, trains, pools, targets, names, pick)
@@ -92,9 +103,9 @@ def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
 
     grouped = recipe["kind"] == "groups"
     train, target, validation = (
-        _part(picked, raw.train_labels, raw.train_groups, kept, grouped) for picked in (trains, targets, validations)
+        _part(picked, given, raw.train_groups, kept, grouped) for picked in (trains, targets, validations)
     )
-    if recipe.get("noise"):
+    if recipe.get("noise") and not comes_first(recipe):
         train = _with_noise(train, raw.train_inputs, names, recipe, seed)
     if recipe.get("validation_share"):
         train, validation = _held_out(train, target, recipe, seed, kept)
@@ -137,25 +148,37 @@ def _check_words(recipe: dict[str, Any]) -> None:
         raise ConfigError(f"validation_share {share} is impossible: it is above 0 and below 1")
     check_held_out(recipe)
     check_whole(recipe)
+    check_order(recipe)
+    check_rare(recipe.get("rare"))
 
 
-def _train_sizes(recipe: dict[str, Any], pools: list[int], reserved: list[int]) -> list[int | None]:
+def _train_sizes(
+    recipe: dict[str, Any], names: tuple[str, ...], pools: list[int], reserved: list[int]
+) -> list[int | None]:
     """Training examples of each class (`None`: all that are left), from the recipe, class sizes and reserved examples.
 
     A long tail, or a step, whose largest classes would need reserved examples starts from what is left of them:
-    CIFAR-10 with 5,000 and 5 target examples a class starts at 4,995.
+    CIFAR-10 with 5,000 and 5 target examples a class starts at 4,995. Not where noise comes first: its sizes would
+    vary with the draw. Raises DataError for a long tail or a step that a class has too few examples for.
     """
     if recipe["kind"] in ("groups", "all"):
         return [None] * len(pools)
     if recipe["kind"] == "two-class":
         return list(two_class_sizes(recipe["total"], recipe["imbalance_ratio"]))
-    heads = 1 if recipe["kind"] == "long-tail" else max(len(pools) // 2, 1)
-    largest, ratio = recipe["largest_class"], recipe["imbalance_ratio"]
-    if largest <= min(pools[:heads]):
-        largest = min(largest, *(pools[k] - reserved[k] for k in range(heads)))
-    if recipe["kind"] == "step":
-        return list(step_sizes(largest, ratio, len(pools)))
-    return list(long_tail_sizes(largest, ratio, len(pools), tail_rounding(recipe)))
+    largest, width = recipe["largest_class"], len(pools)
+    left = [pool - taken for pool, taken in zip(pools, reserved, strict=True)]
+    full = heads(recipe, width)
+    if largest <= min(pools[k] for k in full) and not comes_first(recipe):
+        largest = min(largest, *(left[k] for k in full))
+    sizes = class_sizes(recipe, largest, width)
+    for name, size, most in zip(names, sizes, left, strict=True):
+        if size > most:
+            what = f"{name!r}, counted by noisy labels" if comes_first(recipe) else repr(name)
+            raise DataError(
+                f"split: {size} examples wanted as subsample of {what}, but only {most} can be had; ask for fewer: "
+                f"largest_class can be at most {largest_that_fits(recipe, left)}"
+            )
+    return list(sizes)
 
 
 def _with_tail(
@@ -201,13 +224,12 @@ def _test_size(recipe: dict[str, Any], pools: dict[str, int]) -> int | None:
     return min(pools.values())
 
 
-def _shuffled(pools: list[np.ndarray], seed: int) -> list[np.ndarray]:
+def _shuffled(pools: list[np.ndarray], generator: np.random.RandomState) -> list[np.ndarray]:
     """Each class shuffled, one after the other, by numpy's old generator with the bare seed.
 
     The first examples of each are then those that the public code of Cao et al. (2019) selects with `rand_number` =
-    seed, and most code for long-tailed CIFAR after it.
+    seed, and most code for long-tailed CIFAR after it. That of HAR (Cao et al., 2021) shuffles noisy classes so.
     """
-    generator = np.random.RandomState(seed)
     shuffled = [pool.copy() for pool in pools]
     for pool in shuffled:
         generator.shuffle(pool)

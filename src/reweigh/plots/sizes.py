@@ -18,9 +18,9 @@ from scipy.optimize import brentq
 from reweigh.analysis.rows import CLASS_SIZE, LAW_SIZE, Row
 from reweigh.analysis.tables import Material
 from reweigh.config.grid import Config
-from reweigh.config.sizes import CLASS_SIZES
+from reweigh.config.known_sizes import labelled
 from reweigh.data.catalogue import Manifest
-from reweigh.data.imbalance import long_tail_sizes, step_sizes, tail_rounding
+from reweigh.data.imbalance import class_sizes
 from reweigh.data.readers.lists import labelled_paths
 from reweigh.digest import file_digest
 from reweigh.plots.figure import Figure, styled
@@ -82,10 +82,7 @@ def follows_formula(data: Mapping[str, Any]) -> bool:
 def sizes_by_formula(data: Mapping[str, Any]) -> np.ndarray:
     """Class sizes (C,) of a split whose imbalance is given by a formula."""
     split = data["split"]
-    asked = split["largest_class"], split["imbalance_ratio"], len(CLASS_SIZES[data["dataset"]])
-    if split["kind"] == "step":
-        return np.array(step_sizes(*asked), np.int64)
-    return np.array(long_tail_sizes(*asked, tail_rounding(split)), np.int64)
+    return np.array(class_sizes(split, split["largest_class"], len(labelled(data) or [])), np.int64)
 
 
 def sizes_by_law(law: Mapping[str, Any]) -> np.ndarray:
