@@ -9,8 +9,8 @@ from support.needs import MIRROR_FOLDER
 from support.project import ROOT
 
 from reweigh.config.inputs import IMAGES
-from reweigh.config.loading import load
 from reweigh.config.known_sizes import ASYMMETRIC, INSTANCE, TRAINING_ROWS
+from reweigh.config.loading import load
 from reweigh.config.sizes import check, training_size
 from reweigh.data import load as readers
 from reweigh.data.noise import KINDS, KNOWN
@@ -72,6 +72,32 @@ REFUSED = {
         "validation_largest_class: { value: 9, source: x }",
         "validation_largest_class",
     ),
+    "noise without groups": (
+        LONG_TAIL,
+        f"noise: {NOISE.replace('symmetric', 'heteroskedastic')}",
+        "noise: noise of kind heteroskedastic needs groups, lists of classes taken for one another",
+    ),
+    "groups of other noise": (
+        LONG_TAIL,
+        f"noise: {NOISE.replace('rate', 'groups: [[4, 9]], rate')}",
+        "noise groups go with kind heteroskedastic only, not symmetric; leave them out",
+    ),
+    "a group of nobody": (
+        LONG_TAIL,
+        f"noise: {NOISE.replace('symmetric', 'heteroskedastic, groups: [[4, 10]]')}",
+        "noise groups [[4, 10]]: no class 10; known: 0 to 9",
+    ),
+    "noise first and a target": (
+        LONG_TAIL,
+        f"noise: {NOISE.replace('rate', 'first: true, rate')}",
+        "leaves no clean examples for a target set; set target_size to 0",
+    ),
+    "noise first of a pair": (
+        TWO_CLASS,
+        f"noise: {NOISE.replace('rate', 'first: true, rate')}",
+        "noise that comes first does not go with kind two-class; leave 'first' out",
+    ),
+    "rare in a tail": (LONG_TAIL, "rare: { value: [1], source: x }", "unknown key"),
     "seed too large": (LONG_TAIL, "fixed_seed: { value: 4294967296, source: x }", "less than 4294967296"),
 }
 
@@ -85,6 +111,18 @@ def test_refused_in_one_line_that_helps(tdr_project, what):
     assert said in str(refused.value)
     assert "config/papers/tdr/experiments/mnist.yaml:" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("rare", "said"),
+    [("[10]", "rare [10]: no class 10; known: 0 to 9"), ("[1, 1]", "name at least one class, and each once")],
+)
+def test_rare_classes_that_cannot_be_are_refused(tdr_project, rare, said):
+    step = LONG_TAIL.replace("long-tail", "step")
+    replace(tdr_project, LONG_TAIL, with_keys(step, f"rare: {{ value: {rare}, source: x }}"))
+    with pytest.raises(ConfigError) as refused:
+        load(tdr_project)
+    assert said in str(refused.value) and "\n" not in str(refused.value)
 
 
 def test_an_impossible_step_is_refused(tdr_project):

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from support import small_sets
+from support import needs, small_sets
 from support.needs import MIRROR_FOLDER, WANTS_MIRROR
 
 from reweigh.config import inputs, sizes
+from reweigh.config.known_sizes import GIVEN_SIZES
 from reweigh.data import load
 from reweigh.data.files import ImageFiles
-from reweigh.data.readers import nexrad
+from reweigh.data.readers import cifar10n, cifar100n, nexrad
 from reweigh.digest import PACKAGE
 
 EMBEDDED = ("mnist", "cifar10-slice", "cifar10-slice-large", "cifar100-slice", "adult")
@@ -49,8 +50,8 @@ def test_the_tables_are_those_of_the_whole_data_set(raw):
     channels_and_side(name, data)
     train, test = (np.bincount(labels).tolist() for labels in (data.train_labels, data.test_labels))
     assert (name in sizes.CLASS_SIZES) != (name in sizes.TRAINING_ROWS)
-    if name in sizes.CLASS_SIZES:
-        assert (train, test) == (sizes.CLASS_SIZES[name], sizes.TEST_SIZES[name])
+    if known := sizes.labelled({"dataset": name, "options": {}}):
+        assert (train, test) == (known, sizes.TEST_SIZES[name])
     else:
         assert (sum(train), len(train)) == (sizes.TRAINING_ROWS[name], sizes.CLASSES[name]) and len(test) == len(train)
     assert (name in sizes.GROUP_SIZES) == (data.train_groups is not None)
@@ -68,6 +69,18 @@ def channels_and_side(name, data, side=None):
             channels, shorter = inputs.IMAGES[name]
             assert given.dtype == np.uint8 and given.ndim == 4
             assert (given.shape[1], min(given.shape[2:])) == (channels, side or shorter)
+
+
+@needs.MIRROR
+@pytest.mark.parametrize(("name", "reader"), [("cifar10n", cifar10n), ("cifar100n", cifar100n)])
+def test_given_labels_are_counted(name, reader, tmp_path):
+    for needed in (name.removesuffix("n"), name):
+        (tmp_path / needed).symlink_to((MIRROR_FOLDER / MIRRORED[needed]).resolve())
+    assert list(GIVEN_SIZES[name]) == list(reader.LABELS)
+    for labels, known in GIVEN_SIZES[name].items():
+        raw = load.read(name, {"labels": labels}, tmp_path)
+        assert np.bincount(raw.train_labels).tolist() == known
+        assert sizes.labelled({"dataset": name, "options": {"labels": labels}}) == known
 
 
 @pytest.fixture(scope="module")
