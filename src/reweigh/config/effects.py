@@ -33,9 +33,9 @@ def check_ends(spec: Mapping[str, Any], where: str) -> None:
     if "search_schedule" in options:  # null: that of the training block, whose later milestones it does not reach
         own_schedule = options["search_schedule"] or {}
         drops.append(("search_schedule", own_schedule.get("milestones"), options["search_epochs"]))
-    if warm := options.get("warm_epochs"):
-        joint = options["joint_schedule"] or {}
-        drops.append(("joint_schedule", joint.get("milestones"), training["epochs"] - warm))
+    for key in ("joint_schedule", "second_schedule"):  # of what comes after the warm epochs
+        if after := options.get(key):
+            drops.append((key, after.get("milestones"), training["epochs"] - options["warm_epochs"]))
     if second := options.get("second_stage"):
         drops.append(("second_stage.schedule", second["schedule"].get("milestones"), second["epochs"]))
     for path, epoch in _begins(options):
