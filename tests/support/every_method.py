@@ -26,6 +26,7 @@ from reweigh.errors import ConfigError
 from reweigh.losses import Loss
 from reweigh.methods import base
 from reweigh.models import build
+from reweigh.streams import stream_seed
 from reweigh.training.engine import Run
 from reweigh.training.stages import context_of, courses, members_of
 from support import capture
@@ -264,6 +265,7 @@ def course_of(method_class, options, counts, target):
         fresh=BatchStream(train, SIZE, 0, "fresh-batches", augmented=False),
         train=train,
         validation=held_out,
+        new_model=lambda stream: build("lenet", PICTURE, 2, stream_seed(0, stream), "channels-last"),
     )
     method = method_class(copy.deepcopy(dict(options)), context)
     more = part(labels, 1, PICTURE)

@@ -13,7 +13,7 @@ and what they remember from step to step lies in tensors that are written in pla
 the step, the epoch or the stage is decided before it, on the host, by `prepare`, `begin_epoch` and `begin`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -106,6 +106,10 @@ class Prefix:
     options: Mapping[str, Any]
 
 
+def _no_model(stream: str) -> nn.Module:
+    raise NotImplementedError(f"a context that makes no models was asked for {stream}")
+
+
 @dataclass(frozen=True)
 class RunContext:
     """What a method may know of its run.
@@ -127,6 +131,7 @@ class RunContext:
     fresh: Stream  # batches of the training set, apart from those that the model trains on
     train: InputPart  # what the stage trains on; of members, the whole training set
     validation: InputPart | None  # examples held out of the official training part
+    new_model: Callable[[str], nn.Module] = _no_model  # like the run's; its first weights are from a stream so named
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,12 @@ from torch import nn
 from reweigh.data.arrays import RawData, Split
 from reweigh.errors import ConfigError
 from reweigh.methods.base import Step
-from reweigh.models import build, parameter_count
+from reweigh.models import parameter_count
 from reweigh.models.layers import dropout_layers, hold_dropout
 from reweigh.optimisers import MomentumSGD, Optimiser
 from reweigh.streams import stream_seed
 from reweigh.training.evaluation import Evaluation, exact_head
-from reweigh.training.stages import Course, Parts, check, context_of, courses, members_of, method_of
+from reweigh.training.stages import Course, Parts, check, context_of, courses, members_of, method_of, new_model
 from reweigh.training.tally import FAULTS, UNPREDICTED, Tally
 
 CURVES = ("epoch", "stage", "train_loss", "effective_weight", "train_seconds")
@@ -57,7 +57,7 @@ class Run:
         self.spec, self.device, self.execute, self.seed = spec, device, execute, spec["seed"]
         self.parts = Parts(spec, data, split, device)
         self.evaluation = Evaluation(self.parts, len(split.class_counts), len(split.group_counts))
-        self.model = self._new_model()
+        self.model = new_model(self.parts, self.evaluation.classes)
         self.method = method_of(spec, self.parts, self.evaluation.classes)
         self.courses = courses(self.method, self.parts, spec["training"], self.seed)
         check(self.courses, self.model)
@@ -84,16 +84,6 @@ class Run:
         self._enter()
 
     # --- what a run is made of ------------------------------------------------------------------------------------
-
-    def _new_model(self) -> nn.Module:
-        """The model with the weights that a run of this seed starts from."""
-        known, shape = self.spec["model"], self.parts.train.input_shape
-        layout = self.spec["training"].get("layout") or "channels-last"
-        model = build(known["name"], shape, self.evaluation.classes, self.seed, layout, **known["options"])
-        model.to(self.device)
-        if self.spec["training"]["precision"] == "bf16":  # the model alone: losses and weights stay fp32
-            model.forward = torch.autocast(self.device.type, torch.bfloat16)(model.forward)
-        return model
 
     @property
     def course(self) -> Course:
@@ -263,7 +253,7 @@ class Run:
         for course in self.courses[self.begun : last + 1]:
             started, self.method.logged = self._resume(), {}
             if course.stage.fresh and course.number:
-                self.model = self._new_model()
+                self.model = new_model(self.parts, self.evaluation.classes)
             if course.stage.lists:
                 course.follow(members_of(self.method, course))
             if course.number or course.stage.lists:

@@ -1,5 +1,6 @@
 """The stages of a run: what each trains on, how long, and the streams of its batches."""
 
+import functools
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from reweigh.data.batches import InputPart, Stream, make_part
 from reweigh.data.standardise import STANDARDISED, standardised
 from reweigh.errors import ConfigError
 from reweigh.methods.base import PARTS, Method, Position, RunContext, Stage
+from reweigh.models import build
+from reweigh.streams import stream_seed
 from reweigh.training.schedule import learning_rate
 
 # What a stage may replace of the spec's training block; the rest is the run's.
@@ -218,6 +221,18 @@ def _members_of(method: Method, stage: Stage, examples: int) -> np.ndarray:
     return rows.astype(np.int64)  # a copy: the method may change its own in place
 
 
+def new_model(parts: Parts, classes: int, stream: str | None = None) -> nn.Module:
+    """The model of a run with the weights that its seed starts from, or with others: from the stream of this name."""
+    known, training, seed = parts.spec["model"], parts.spec["training"], parts.spec["seed"]
+    layout = training.get("layout") or "channels-last"
+    drawn_by = seed if stream is None else stream_seed(seed, stream)
+    model = build(known["name"], parts.train.input_shape, classes, drawn_by, layout, **known["options"])
+    model.to(parts.device)
+    if training["precision"] == "bf16":  # the model alone: losses and weights stay fp32
+        model.forward = torch.autocast(parts.device.type, torch.bfloat16)(model.forward)
+    return model
+
+
 def method_of(spec: Mapping[str, Any], parts: Parts, classes: int) -> Method:
     """The method of a run. What it is told when it is made is about the part that its first stage trains on."""
     module = importlib.import_module(f"reweigh.methods.{spec['uses']}")
@@ -246,6 +261,7 @@ def first_context(parts: Parts, part: InputPart, classes: int) -> RunContext:
         fresh=part.stream(training["batch_size"], seed, "fresh-batches", True),
         train=part,
         validation=parts.validation,
+        new_model=functools.partial(new_model, parts, classes),
     )
 
 
