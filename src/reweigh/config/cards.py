@@ -98,6 +98,7 @@ class Card:
     signed_weights: bool = False  # whether the weights of a batch may sum to less than 0
     plain: bool = False  # whether it is plain training, which costs are measured against; of one method alone
     layout: Callable[[Options], Layout] = lambda options: "channels-last"  # of images in memory, which its step wants
+    precisions: tuple[str, ...] = ("fp32", "tf32", "bf16")  # of the training block, in which its step is right
     cycle: Callable[[Options], int] = lambda options: 1  # it learns every so many steps, which decides their mean cost
     cost: float = 1.0  # assumed time of its step, in plain steps, where nothing was measured
     bench: BenchEntry | None = None

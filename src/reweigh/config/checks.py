@@ -174,6 +174,9 @@ def _check_specs(config: Config, paper: str) -> None:
 def _check_run(spec: dict[str, Any], batch_norm: bool, where: str) -> None:
     """What a run would come upon as it begins, or would never come to."""
     inputs.check_learned(spec["data"], spec["method_options"], where)
+    precision, right = spec["training"]["precision"], card_of(spec["uses"]).precisions
+    if precision not in right:
+        raise ConfigError(f"{where}: {spec['uses']} is not for precision {precision}; use {' or '.join(right)}")
     _check_parts(spec, where)
     effects.check_ends(spec, where)
     sizes.check_batches(spec, batch_norm, where)

@@ -53,14 +53,17 @@ def check_ends(spec: Mapping[str, Any], where: str) -> None:
 
 
 def _check_first_epochs(options: Mapping[str, Any], epochs: int, where: str) -> None:
-    """Refuse more first epochs than there are: a warm start after which nothing comes, margins of epochs to come."""
+    """Refuse more first epochs than there are: a warm start after which nothing comes, what is to come of others."""
     warm, ranked = options.get("warm_epochs"), (options.get("margins") or {}).get("epochs")
+    judged = options.get("errors_after")
     if warm is not None and warm >= epochs:
         raise ConfigError(
             f"{where}: warm_epochs is {warm}, but there are {epochs} epochs, so that nothing comes after them; lower it"
         )
     if ranked is not None and ranked > epochs:
         raise ConfigError(f"{where}: margins.epochs is {ranked}, but ERM is trained for {epochs}; lower it")
+    if judged is not None and judged > epochs:
+        raise ConfigError(f"{where}: errors_after is {judged}, but the first stage has {epochs} epochs; lower it")
 
 
 def _or_null(path: Keys) -> str:

@@ -63,6 +63,11 @@ def gradient_norms(loss: torch.Tensor, hidden: Sequence[Hidden], aggregate: str 
     """
     gradients = torch.autograd.grad(loss, [layer.output for layer in hidden], create_graph=True)
     norms = torch.stack([_norms(gradient, layer.scale) for gradient, layer in zip(gradients, hidden, strict=True)])
+    return over_layers(norms, aggregate)
+
+
+def over_layers(norms: torch.Tensor, aggregate: str) -> torch.Tensor:
+    """J_i from the norms of each layer: their "sum", or "rss", the root of the sum of their squares. (L, B) -> (B,)."""
     if aggregate == "sum":
         return norms.sum(0)
     if aggregate == "rss":
@@ -79,6 +84,10 @@ def gradient_norm_penalty(
 
 def _norms(gradient: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
     """‖γ ∂L/∂y_i‖₂ of each example. gradient (B, C, ...), scale (C,) -> (B,)."""
-    by_channel = gradient.flatten(2) if gradient.dim() > 2 else gradient.unsqueeze(-1)
-    scaled = by_channel if scale is None else by_channel * scale.unsqueeze(-1)
-    return torch.linalg.vector_norm(scaled, dim=(1, 2))
+    values = by_channel(gradient)
+    return torch.linalg.vector_norm(values if scale is None else values * scale.unsqueeze(-1), dim=(1, 2))
+
+
+def by_channel(values: torch.Tensor) -> torch.Tensor:
+    """Outputs or gradients (B, C, ...) with the places of a channel in one dimension. -> (B, C, places)."""
+    return values.flatten(2) if values.dim() > 2 else values.unsqueeze(-1)
