@@ -63,12 +63,13 @@ class Method(base.Method):
     def begin_epoch(self, at: base.Position, model: nn.Module) -> None:
         super().begin_epoch(at, model)
         if at.stage_step:
-            self._log_common()
+            self.log_common()
 
     def end(self, stage: base.Stage, model: nn.Module) -> None:
-        self._log_common()
+        self.log_common()
 
-    def _log_common(self) -> None:
+    def log_common(self) -> None:
+        """Log what both nets chose in the epoch, and begin to count anew."""
         self.log(chosen_by_both=self.common[0] / self.common[1])
         self.common.zero_()
 
