@@ -76,7 +76,13 @@ def test_what_logged_nothing_or_diverged_does_not_count(monkeypatch):
     assert (place.n, place.p_for) == (0, None)
 
 
-CELLS = {"test": "cell_above", "better": "a", "worse": [], "trace": "strengths", "cells": ["noisy_rare", "clean_common"]}
+CELLS = {
+    "test": "cell_above",
+    "better": "a",
+    "worse": [],
+    "trace": "strengths",
+    "cells": ["noisy_rare", "clean_common"],
+}
 SPLIT = {"noise": {"groups": [[0, 1]]}, "rare": [0]}
 
 
@@ -90,7 +96,11 @@ def of_cells(monkeypatch, split, strengths, margin=0.0):
 
 def test_cells_are_compared_by_the_means_of_what_was_logged_last(monkeypatch):
     """Classes 0 noisy and rare, 1 noisy, 2 and 3 neither."""
-    strengths = [[[0.0] * 4, [1.0, 0.9, 0.2, 0.4]], [[0.0] * 4, [1.0, 0.9, 0.1, 0.2]], [[9.0] * 4, [0.8, 0.1, 0.2, 0.4]]]
+    strengths = [
+        [[0.0] * 4, [1.0, 0.9, 0.2, 0.4]],
+        [[0.0] * 4, [1.0, 0.9, 0.1, 0.2]],
+        [[9.0] * 4, [0.8, 0.1, 0.2, 0.4]],
+    ]
     verdict, (place,) = of_cells(monkeypatch, SPLIT, strengths)
     assert place.effect == pytest.approx(np.mean([1.0 - 0.3, 1.0 - 0.15, 0.8 - 0.3])) and place.n == 3
     assert verdict == "holds"

@@ -70,7 +70,9 @@ def of_classes(body: Body, metric: str) -> tuple[np.ndarray, list[int]] | None:
     small, (how, often) = set(split.get("rare") or ()), cell.split("_")
     measured = body["metrics"] if not name else beside.get(name[:-1], beside["train"])
     table = np.array(measured["confusion"])
-    return table, [k for k in range(len(table)) if (k in paired) == (how == "noisy") and (k in small) == (often == "rare")]
+    return table, [
+        k for k in range(len(table)) if (k in paired) == (how == "noisy") and (k in small) == (often == "rare")
+    ]
 
 
 def rare(body: Body) -> list[int]:

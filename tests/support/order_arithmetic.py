@@ -171,7 +171,9 @@ class OrderArithmetic:
             name, gaps, largest = (*folder, setting, claim["better"]), [], 0.0
             for body, rows in self._logged(claim["trace"], *name):
                 split = body["spec"]["data"]["split"]
-                paired = np.isin(np.arange(rows.shape[1]), [label for pair in split["noise"]["groups"] for label in pair])
+                paired = np.isin(
+                    np.arange(rows.shape[1]), [label for pair in split["noise"]["groups"] for label in pair]
+                )
                 small = np.isin(np.arange(rows.shape[1]), split.get("rare") or [])
                 means = []
                 for cell in claim["cells"]:
