@@ -177,7 +177,9 @@ def test_the_config_plans_what_is_drawn_and_refuses_the_rest_in_one_line(case):
     dataset, split = case
     try:
         drawn = draw(TOYS[dataset], split, 0)
-    except ReweighError:
+    except ReweighError as error:
+        if split["target_inside"] and "validation_share of class" in str(error):
+            return  # how many targets are among the few of a class that are trained on is known once they are drawn
         with pytest.raises(ConfigError, match=r"^here: [^\n]+$"):
             planned(dataset, split)
         return

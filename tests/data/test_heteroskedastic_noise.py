@@ -12,6 +12,7 @@ from support import needs
 from support.needs import MIRROR_FOLDER
 
 from reweigh.config import sizes
+from reweigh.config.cards import PlannedStage
 from reweigh.data.arrays import RawData
 from reweigh.data.cells import cells
 from reweigh.data.heteroskedastic_noise import agnostic, heteroskedastic
@@ -166,6 +167,10 @@ def test_mnist_has_its_sizes_by_noisy_labels_before_and_after_a_share_is_held_ou
     data = {"dataset": "mnist", "options": {}, "split": MNIST}
     sizes.check(data, "here")
     assert sizes.training_sizes(data) == np.where(rare, 90, 900).tolist()
+    stage = PlannedStage(1)
+    assert sizes.epoch_size(data, stage) == sizes.training_size(data) == 5760
+    later = MNIST | {"noise": {key: MNIST["noise"][key] for key in MNIST["noise"] if key != "first"}}
+    assert sizes.epoch_size(data | {"split": later}, stage) is None  # the share follows labels that are yet to be drawn
 
 
 def test_cells_of_the_papers_designs():
