@@ -43,7 +43,7 @@ def of_line(config: Config, scale: str, paper: str, name: str, line: dict[str, s
     """How a figure's line that names no runs was computed; None for one that is not computed at all."""
     if line.get("status") != "computed" or paper not in config.papers:
         return None
-    if found := _of_autobalance(config, paper, name, line) or _of_molere(config, paper, name, line):
+    if found := _of_own_options(config, paper, name, line) or _of_molere(config, paper, name, line):
         return found
     if (
         line["metric"] in OF_OPTIONS
@@ -62,31 +62,37 @@ def of_line(config: Config, scale: str, paper: str, name: str, line: dict[str, s
 
 
 # Kinds of figures whose `toy_rows` make lines of an artifact's options, by an option that only they have.
-BY_OPTION = {"cells": "cells", "multipliers": "margins", "summands": "sign"}
+BY_OPTION = {
+    "cells": "autobalance.cells",
+    "multipliers": "autobalance.margins",
+    "summands": "autobalance.sign",
+    "gammas": "har.toy_rows",
+}
 
 
-def _of_autobalance(config: Config, paper: str, name: str, line: dict[str, str]) -> Formula | None:
-    """How a line that only AutoBalance's figures have was computed; None for any other."""
+def _of_own_options(config: Config, paper: str, name: str, line: dict[str, str]) -> Formula | None:
+    """How a line that only AutoBalance's and HAR's figures have was computed; None for any other."""
     options = config.artifact(paper, name).options
     how, keys = "computed from the config's options alone", ("artifacts", name, "options")
     kind = next((BY_OPTION[option] for option in BY_OPTION if option in options), "")
     raw: list[dict[str, Any]] = []
     if kind:
-        rows = _rows(f"autobalance.{kind}", "toy_rows", options)
+        rows = _rows(kind, "toy_rows", options)
     elif line["metric"] == "examples_of_rank":
         from reweigh.plots.papers.autobalance.clusters import size_rows
 
-        kind, how, keys = "clusters", "the formula of the split", ("experiments", line["experiment"], "settings")
+        kind, how = "autobalance.clusters", "the formula of the split"
+        keys = ("experiments", line["experiment"], "settings")
         rows = size_rows(config, paper, line["experiment"], line["setting"])
         raw = _drawn_from(config, config.experiment(paper, line["experiment"]).dataset or "")
     elif line["metric"] == "product_in_plain_steps":
         from reweigh.plots.papers.autobalance.cost import product_rows
 
-        kind, how = "cost", "a ratio that reweigh bench measured"
+        kind, how = "autobalance.cost", "a ratio that reweigh bench measured"
         rows = product_rows(config.root, options)
     else:
         return None
-    return Formula(how, keys, f"plots/papers/autobalance/{kind}.py", _like(rows, line), raw)
+    return Formula(how, keys, f"plots/papers/{kind.replace('.', '/')}.py", _like(rows, line), raw)
 
 
 def _of_molere(config: Config, paper: str, name: str, line: dict[str, str]) -> Formula | None:
@@ -126,7 +132,7 @@ def _like(rows: Sequence[Mapping[str, Any]], line: dict[str, str]) -> dict[str, 
     if not shown:
         raise ValueError(f"no line of metric {line['metric']} is like it")
     nearest = min(shown, key=lambda row: [_apart(row, line, axis) for axis in "xy"])
-    return {key: nearest[key] for key in ("x", "y") if key in nearest}
+    return {key: nearest[key] for key in ("x", "y", "low", "high") if nearest.get(key) is not None}
 
 
 def _apart(row: Mapping[str, Any], line: dict[str, str], axis: str) -> float:

@@ -1,0 +1,1 @@
+"""HAR: a one-dimensional toy that tests the exponents of its strengths."""
