@@ -14,7 +14,6 @@ from support.needs import MIRROR_FOLDER
 from reweigh.config import sizes
 from reweigh.config.cards import PlannedStage
 from reweigh.data.arrays import RawData
-from reweigh.data.cells import cells
 from reweigh.data.heteroskedastic_noise import agnostic, heteroskedastic
 from reweigh.data.split import draw
 from reweigh.errors import ConfigError, DataError, ReweighError
@@ -171,21 +170,6 @@ def test_mnist_has_its_sizes_by_noisy_labels_before_and_after_a_share_is_held_ou
     assert sizes.epoch_size(data, stage) == sizes.training_size(data) == 5760
     later = MNIST | {"noise": {key: MNIST["noise"][key] for key in MNIST["noise"] if key != "first"}}
     assert sizes.epoch_size(data | {"split": later}, stage) is None  # the share follows labels that are yet to be drawn
-
-
-def test_cells_of_the_papers_designs():
-    assert cells(STEP, 10) == {"noisy_rare": [1, 3, 5, 9], "clean_common": [0, 2, 4, 6, 7, 8]}
-    assert cells(MNIST, 10) == {
-        "noisy_rare": [3, 4], "noisy_common": [5, 9], "clean_rare": [0, 2], "clean_common": [1, 6, 7, 8]
-    }  # fmt: skip
-    assert cells(BASE | {"kind": "all"}, 3) == {"clean_common": [0, 1, 2]}
-    assert cells(BASE | {"kind": "all"}, 3, human_labels=True) == {"noisy_common": [0, 1, 2]}
-    assert cells(BASE | {"kind": "all", "noise": {"kind": "agnostic", "rate": 0.5}}, 2) == {"noisy_common": [0, 1]}
-    assert cells(BASE | {"kind": "all", "noise": NOISE | {"rate": 0.0}}, 2) == {"clean_common": [0, 1]}
-    tail = BASE | {"kind": "long-tail", "largest_class": 50, "imbalance_ratio": 10.0}
-    assert cells(tail, 5) == {"clean_rare": [2, 3, 4], "clean_common": [0, 1]}
-    assert cells(tail | {"imbalance_ratio": 1.0}, 5) == {"clean_common": [0, 1, 2, 3, 4]}
-    assert cells(STEP | {"rare": None, "noise": None}, 4) == {"clean_rare": [2, 3], "clean_common": [0, 1]}
 
 
 # any labels -----------------------------------------------------------------------------------------------------------
