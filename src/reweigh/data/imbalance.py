@@ -158,19 +158,6 @@ def check_rare(rare: Sequence[int] | None, classes: int | None = None) -> None:
         raise ConfigError(f"rare names all {classes} classes, and none is left to be common; leave some out")
 
 
-def rare_classes(split: Mapping[str, Any], classes: int) -> list[int]:
-    """The rare classes of a recipe: those that a step names, else its smaller half; of a long tail, the last half.
-
-    The half is rounded up, as that of a step is. Of two classes, [minority, majority], it is the first. Equal sizes
-    (`imbalance_ratio` 1), and splits that keep the data set's own sizes, have none.
-    """
-    if split.get("imbalance_ratio", 1) == 1:
-        return []
-    if split["kind"] == "two-class":
-        return [0]
-    return sorted(split["rare"]) if split.get("rare") else list(range(classes // 2, classes))
-
-
 def heads(split: Mapping[str, Any], classes: int) -> list[int]:
     """The classes of a long tail or a step that have `largest_class` examples. Raises ConfigError as `check_rare`."""
     check_rare(split.get("rare"), classes)

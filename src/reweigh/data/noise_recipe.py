@@ -13,15 +13,6 @@ def comes_first(split: Mapping[str, Any]) -> bool:
     return bool((split.get("noise") or {}).get("first"))
 
 
-def noisy_classes(split: Mapping[str, Any], classes: int) -> list[int]:
-    """The classes whose labels noise may change: those in its groups, or all where it has none; empty without noise."""
-    noise = split.get("noise")
-    if not noise or not noise["rate"]:
-        return []
-    groups = noise.get("groups")
-    return list(range(classes)) if groups is None else sorted(k for group in groups for k in group)
-
-
 def check_noise(noise: Mapping[str, Any], classes: int | None = None) -> None:
     """Raise ConfigError for a noise block whose keys do not go together, or one that names a class that is not there.
 
