@@ -51,7 +51,7 @@ def raw_root(tmp_path_factory):
     """A data/raw with the embedded data sets, real bytes, fetched once a run: MNIST, Adult, slices, Waterbirds."""
 
     def fetch(root):
-        slices = ("cifar10-slice", "cifar10-slice-large", "cifar100-slice")
+        slices = ("cifar10-slice", "cifar10-slice-large", "cifar10n-slice", "cifar100-slice")
         for dataset in ("mnist", "adult", *slices, "waterbirds-small"):
             manifest.ensure(dataset, root, mirror="", manifest=ROOT / "data" / "manifest.yaml")
 

@@ -7,6 +7,7 @@ Run once, by hand, when an embedded data set changes; nothing calls it. Needs th
 - `cifar10-slice/`, `cifar10-slice-large/`, `cifar100-slice/`: the first images of each class in the official order,
   bit-exact (none of those that the mirror has as JPEG copies only), as lossless WebP mosaics, with a table of where
   each image is in the official order. The large slice has those of the small one from its mosaic.
+- `cifar10n-slice/`: CIFAR-10N's labels for the training images of the large slice, in its order, and the true labels.
 - `waterbirds-small/`: `waterbirds-small.npz.xz` and `.json` as they were published beside the features of the mirror's
   `waterbirds`; nothing here makes them. Features only, no image: for research and education only.
 """
@@ -21,7 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from reweigh.data.mosaic import encode
-from reweigh.data.readers import cifar100
+from reweigh.data.readers import cifar100, pickled
+from reweigh.data.readers.cifar10n import LABELS
 
 HERE = Path(__file__).parent
 MNIST = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
@@ -102,6 +104,14 @@ def build_large(mirror: Path, goal: Path) -> None:
     pack(table("part,index,label,row", lines).encode(), goal / "examples.csv.xz")
 
 
+def build_human(mirror: Path, goal: Path) -> None:
+    _, labels, inexact = cifar10(mirror)
+    rows = [index for part, index, _ in choose(labels, inexact, LARGE) if part == "train"]
+    arrays, names = pickled.load_saved(mirror / "cifar-n" / "CIFAR-10_human.pt"), ("clean_label", *LABELS.values())
+    lines = np.stack([arrays[name][rows] for name in names], axis=1).tolist()
+    pack(table(",".join(names), lines).encode(), goal / "labels.csv.xz")
+
+
 def build_hundred(mirror: Path, goal: Path) -> None:
     raw = cifar100.read(mirror / "cifar-100" / "cifar-100-python")
     labels = np.concatenate((raw.train_labels, raw.test_labels))
@@ -117,6 +127,7 @@ BUILDERS: dict[str, Callable[[Path, Path], None]] = {
     "adult": build_adult,
     "cifar10-slice": build_small,
     "cifar10-slice-large": build_large,
+    "cifar10n-slice": build_human,
     "cifar100-slice": build_hundred,
 }
 

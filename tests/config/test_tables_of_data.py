@@ -9,10 +9,10 @@ from reweigh.config import inputs, sizes
 from reweigh.config.known_sizes import GIVEN_SIZES
 from reweigh.data import load
 from reweigh.data.files import ImageFiles
-from reweigh.data.readers import cifar10n, cifar100n, nexrad
+from reweigh.data.readers import cifar10n, cifar10n_slice, cifar100n, nexrad
 from reweigh.digest import PACKAGE
 
-EMBEDDED = ("mnist", "cifar10-slice", "cifar10-slice-large", "cifar100-slice", "adult")
+EMBEDDED = ("mnist", "cifar10-slice", "cifar10-slice-large", "cifar10n-slice", "cifar100-slice", "adult")
 # Folders of the mirror, by data set.
 MIRRORED = {
     "cifar10": "cifar-10",
@@ -76,9 +76,18 @@ def channels_and_side(name, data, side=None):
 def test_given_labels_are_counted(name, reader, tmp_path):
     for needed in (name.removesuffix("n"), name):
         (tmp_path / needed).symlink_to((MIRROR_FOLDER / MIRRORED[needed]).resolve())
+    counted(name, reader, tmp_path)
+
+
+def test_given_labels_of_the_slice_are_counted(raw_root):
+    counted("cifar10n-slice", cifar10n_slice, raw_root)
+
+
+def counted(name, reader, root):
+    """The table has each kind of label that the reader knows, as often as each is given."""
     assert list(GIVEN_SIZES[name]) == list(reader.LABELS)
     for labels, known in GIVEN_SIZES[name].items():
-        raw = load.read(name, {"labels": labels}, tmp_path)
+        raw = load.read(name, {"labels": labels}, root)
         assert np.bincount(raw.train_labels).tolist() == known
         assert sizes.labelled({"dataset": name, "options": {"labels": labels}}) == known
 

@@ -24,10 +24,11 @@ from reweigh.errors import DataError
 
 DATASETS = (
     *("mnist", "adult", "cifar10", "cifar10-arrays", "cifar100", "cifar10n", "cifar100n", "cifar100-slice"),
-    *("cifar10-slice-large", "imagenet", "imagenet-100", "imagenet-lt", "places-lt", "inaturalist2018", "clothing1m"),
-    *("webvision", "camelyon17", "iwildcam", "nexrad"),
+    *("cifar10-slice-large", "cifar10n-slice", "imagenet", "imagenet-100", "imagenet-lt", "places-lt"),
+    *("inaturalist2018", "clothing1m", "webvision", "camelyon17", "iwildcam", "nexrad"),
     *("waterbirds", "waterbirds-official", "waterbirds-images", "waterbirds-small", *molere_layouts.DATASETS),
 )
+IMAGES_OF = {"cifar10n": "cifar10", "cifar10n-slice": "cifar10-slice-large", "cifar100n": "cifar100"}
 PICTURES = {".png", ".jpg", ".jpeg", ".JPEG"}
 
 
@@ -40,7 +41,7 @@ class Sets:
 
     def _files(self, name):
         """What the reader of a data set reads, with what it needs beside it; no pictures, but those that it opens."""
-        below = {"cifar10n": ("cifar10n", "cifar10"), "cifar100n": ("cifar100n", "cifar100")}.get(name, (name,))
+        below = (name, IMAGES_OF[name]) if name in IMAGES_OF else (name,)
         found = (path for folder in below for path in sorted((self.root / folder).rglob("*")) if path.is_file())
         pictures = PICTURES if name not in ("nexrad", "imagenet", *molere_layouts.FOLDERS) else set()
         unread = image_layouts.UNREAD | molere_layouts.UNREAD

@@ -10,8 +10,9 @@ from support.project import ROOT
 
 from reweigh.data import load, manifest
 from reweigh.data.noise import realised
+from reweigh.data.readers import cifar10n, pickled
 from reweigh.data.split import draw
-from reweigh.errors import DataError
+from reweigh.errors import ConfigError, DataError
 
 ALL = {"kind": "all", "target_size": 0, "target_inside": False, "validation_size": 0, "order": "random", "test": "all"}
 SIZED = ALL | {"largest_class": 500, "imbalance_ratio": 100.0}
@@ -66,6 +67,52 @@ def test_the_slices_are_pixel_by_pixel_the_official_images(raw_root, slices):
                 mine = [row for row in np.flatnonzero(labels[begin:end] == k) + begin if row not in avoid]
                 assert [row for row in rows if labels[row] == k] == mine[:size]
     assert hundred.class_names[:20] == slices["cifar100-slice"].class_names
+
+
+@needs.MIRROR
+def test_people_gave_the_images_of_the_slice_these_labels(raw_root, slices):
+    arrays = pickled.load_saved(MIRROR_FOLDER / "cifar-n" / "CIFAR-10_human.pt")
+    lines = [line.split(",") for line in (raw_root / "cifar10-slice-large" / "examples.csv").read_text().splitlines()]
+    rows = [int(line[1]) for line in lines if line[0] == "train"]
+    plain = slices["cifar10-slice-large"]
+    assert np.array_equal(plain.train_labels, arrays["clean_label"][rows])
+    for labels, name in cifar10n.LABELS.items():
+        raw = load.read("cifar10n-slice", {"labels": labels}, raw_root)
+        assert np.array_equal(raw.train_labels, arrays[name][rows])
+
+
+def test_the_slice_with_people_s_labels_has_the_images_of_the_larger_slice(raw_root, slices):
+    plain, raw = slices["cifar10-slice-large"], load.read("cifar10n-slice", {}, raw_root)
+    for part in ("train_inputs", "test_inputs", "test_labels"):
+        assert np.array_equal(getattr(raw, part), getattr(plain, part))
+    assert np.array_equal(raw.train_clean_labels, plain.train_labels) and raw.edition == "slice"
+    drawn = draw(raw, ALL, 0)
+    assert drawn.class_counts.tolist() == np.bincount(raw.train_labels).tolist()
+    assert np.array_equal(load.read("cifar10n-slice", {"labels": "worse"}, raw_root).train_labels, raw.train_labels)
+    with pytest.raises(ConfigError, match="labels 'worst' is unknown; known: worse, aggregate, random1"):
+        load.read("cifar10n-slice", {"labels": "worst"}, raw_root)
+
+
+def test_people_s_labels_of_other_images_are_refused(tmp_path, raw_root):
+    (tmp_path / "cifar10-slice-large").symlink_to(raw_root / "cifar10-slice-large")
+    (tmp_path / "cifar10n-slice").mkdir()
+    with pytest.raises(DataError, match="get it with: reweigh fetch cifar10n-slice"):
+        load.read("cifar10n-slice", {}, tmp_path)
+    header, *lines = (raw_root / "cifar10n-slice" / "labels.csv").read_text().splitlines()
+    for wrong in (lines[:-1], lines[1:] + lines[:1]):
+        (tmp_path / "cifar10n-slice" / "labels.csv").write_text("\n".join([header, *wrong, ""]))
+        with pytest.raises(DataError, match="its true labels are not those of the images; delete it and fetch it"):
+            load.read("cifar10n-slice", {}, tmp_path)
+    for wrong, reason in (
+        ([header.replace("worse", "worst"), *lines], "not a table with the columns clean_label, worse_label"),
+        ([header, *lines[:-1], lines[-1][:1]], "not a table with the columns clean_label, worse_label"),
+        ([header, *lines[:-1], "9,10,9,9,9,9"], "has 10, which is not one of the 10 that are counted from 0"),
+        ([header, *lines[:-1], "9,-1,9,9,9,9"], "has -1, which is not one of the 10"),
+        ([header, *lines[:-1], "9,truck,9,9,9,9"], "not a file of whole numbers"),
+    ):
+        (tmp_path / "cifar10n-slice" / "labels.csv").write_text("\n".join([*wrong, ""]))
+        with pytest.raises(DataError, match=f"{reason}.*; delete it and fetch it again"):
+            load.read("cifar10n-slice", {}, tmp_path)
 
 
 def _linked(root, name, place):

@@ -130,6 +130,9 @@ def _slices(root, generator, patch):
             write_lines(root / name / "examples.csv", ["part,index,label,row", *lines])
             np.save(root / name / "images.npy", images[:4])
             np.save(root / name / "more.npy", images[4:])
+            (root / "cifar10n-slice").mkdir()
+            given = ["clean_label,worse_label", *(f"{k},{k + 1}" for k in range(train))]
+            write_lines(root / "cifar10n-slice" / "labels.csv", given)
 
 
 def _waterbirds(root, generator, patch):

@@ -9,7 +9,10 @@ IMAGES = {
     "mnist": (1, 28),
     "nexrad": (1, 52),
     **dict.fromkeys(
-        ("cifar10", "cifar10-slice", "cifar10-slice-large", "cifar10n", "cifar100", "cifar100-slice", "cifar100n"),
+        (
+            *("cifar10", "cifar10-slice", "cifar10-slice-large", "cifar10n", "cifar10n-slice"),
+            *("cifar100", "cifar100-slice", "cifar100n"),
+        ),
         (3, 32),
     ),
 }
