@@ -15,16 +15,12 @@ from scipy.special import expit
 from support.pages import layout_faults
 from support.project import ROOT
 
+from reweigh.config.loading import load
 from reweigh.plots.papers.har import toy, toy_best, toy_draws, toy_rows, toy_spline, toy_theory
 from reweigh.plots.papers.har.toy_draws import PROBLEMS, Problem
 from reweigh.provenance.explain import formula
 
-OPTIONS: dict[str, Any] = {
-    "points": 400, "n": 50_000, "draws": 40, "seed": 0, "rare": 0.1, "flips": {"clean": 0.05, "noisy": 0.4},
-    "amplitudes": {"same": 0.5, "flipped": 3.0}, "offset": 3.0, "resamples": 500,
-    "gammas": [-0.6, -0.45, -0.3, -0.15, 0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.05, 1.2, 1.35, 1.5],
-    "lambdas": {"range": [3.0e-7, 1.0e-2], "count": 18}, "sizes": [2_000, 10_000, 50_000, 250_000],
-}  # fmt: skip
+OPTIONS: dict[str, Any] = load(ROOT).artifact("har", "toy").options
 SMALL = {**OPTIONS, "points": 120, "draws": 3, "resamples": 20, "sizes": [10_000, 50_000]}
 
 

@@ -9,11 +9,13 @@ hidden output h_l. Here it is
 from one backward pass that gives ∇_θ L and every g, and one more pass there and back; no graph of a graph. Where batch
 norm is y = γ h + β, ε γ u is added to y, through which the gradient by γ goes too.
 
-In the second pass units that are on stay on, and pooling takes what it took: both are held to the first pass. The
-derivative of a step is 0 in a double backward pass; a difference would count each unit that crosses it, and not
-approach the gradient as ε falls. What is left are the curvature of batch norm and of the loss, an error of order ε, and
-rounding, one of order 1/ε. ε is chosen by `epsilon` δ so that the root mean square of ε u over all layers is δ times
-that of h; h of batch norm is taken to have mean square 1. tests/hypergrad/test_penalty_difference.py has the errors.
+In the second pass units that are on stay on, and pooling takes what it took: both are held to the first pass. A double
+backward pass has it so too; a difference that counted each unit which crosses 0 would not approach it as ε falls. What
+is left are the curvature of batch norm and of the loss, an error of order ε, and rounding, one of order 1/ε.
+
+ε is such that L is to grow by a share δ (`epsilon`) of itself: ε ⟨u, g⟩ = δ |L|. So the error is about δ at any time of
+training, where a share of the size of h would be too little at first and too much once examples are fitted. In float32
+rounding reaches it at about 0.001; tests/hypergrad/test_penalty_difference.py has the errors.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,11 +35,10 @@ from reweigh.hypergrad.penalty import by_channel, over_layers
 
 @dataclass
 class Observed:
-    """What a first pass leaves: where the gradient by each output y comes by, γ, ‖h‖² (scalars), and its kinks."""
+    """What a first pass leaves: where the gradient by each output y comes by, the layer's γ (C,), and its kinks."""
 
     edges: list[GradientEdge] = field(default_factory=list)
     scales: list[torch.Tensor | None] = field(default_factory=list)
-    squares: list[torch.Tensor | float] = field(default_factory=list)
     kinks: list[torch.Tensor] = field(default_factory=list)  # results of ReLUs and places of maxima, in order
 
 
@@ -56,10 +57,8 @@ def observed(model: nn.Module, layers: Iterable[str]) -> Iterator[Observed]:
     found = Observed()
 
     def keep(layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
-        norm = isinstance(layer, _BatchNorm)
         found.edges.append(get_gradient_edge(output))
         found.scales.append(layer.weight if isinstance(layer, _BatchNorm) else None)
-        found.squares.append(float(output.numel()) if norm else output.detach().square().sum())
 
     with _hooked(model, layers, keep), _Kinks(found.kinks):
         yield found
@@ -113,14 +112,12 @@ def objective(
         total_norms = over_layers(norms, aggregate)
         divisors = norms if aggregate == "sum" else total_norms.expand_as(norms)
         shares = torch.where(divisors > 0, strengths / divisors, 0.0)  # u = share · g
-        length = (shares * norms).square().sum()
-        size = sum(seen.squares, torch.zeros_like(length))
-        step = epsilon * (size / torch.where(length > 0, length, 1.0)).sqrt()
+        penalty, size = strengths @ total_norms, loss.detach().abs()
+        step = torch.where((penalty > 0) & (size > 0), epsilon * size / penalty, 1.0)
         factors = [
             (step * share)[:, None] if scale is None else (step * share)[:, None] * scale
             for share, scale in zip(shares, seen.scales, strict=True)
         ]
-        penalty = strengths @ total_norms
     second = again(Moved(factors, list(directions), seen.kinks)) / step
     for gradient, parameter in zip(gradients, parameters, strict=True):
         if gradient is not None:

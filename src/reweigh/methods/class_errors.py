@@ -36,7 +36,7 @@ class Method(base.Method):
         # In the held-out half of each: the examples of a class, and how many of them are wrong after each epoch.
         shape, device = (len(halves), context.epochs, context.classes), context.class_counts.device
         self.wrong = torch.zeros(shape, device=device)
-        self.seen = torch.zeros(len(halves), 1, context.classes, device=device)
+        self.held_out = torch.zeros(len(halves), 1, context.classes, device=device)
 
     def stages(self, epochs: int) -> list[base.Stage]:
         return [
@@ -66,13 +66,13 @@ class Method(base.Method):
         number = self.estimates.index(stage.name)
         wrong, seen = wrong_by_class(model, batches, self.context.classes)
         self.wrong[number, epoch].copy_(wrong)
-        self.seen[number, 0].copy_(seen)
+        self.held_out[number, 0].copy_(seen)
         self.log(held_out_errors=torch.where(seen > 0, wrong / seen, 1.0))
 
     def class_errors(self, after: int | None = None) -> torch.Tensor:
         """e_c after so many epochs, at most all; None: after the last. float64 (K,)."""
         epochs = self.wrong.shape[1]
-        wrong, seen = self.wrong[:, min(after or epochs, epochs) - 1].double(), self.seen[:, 0].double()
+        wrong, seen = self.wrong[:, min(after or epochs, epochs) - 1].double(), self.held_out[:, 0].double()
         there = seen > 0
         shares = torch.where(there, wrong / seen, 0.0).sum(0) / there.sum(0)
         return torch.where(there.any(0), shares, 1.0)
@@ -81,12 +81,12 @@ class Method(base.Method):
         return torch.full_like(losses, 1 / len(losses))
 
     def state(self) -> dict[str, Any]:
-        return {**super().state(), "wrong": self.wrong, "seen": self.seen}
+        return {**super().state(), "wrong": self.wrong, "held_out": self.held_out}
 
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)
         self.wrong.copy_(state["wrong"])
-        self.seen.copy_(state["seen"])
+        self.held_out.copy_(state["held_out"])
 
 
 def halves_of(size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

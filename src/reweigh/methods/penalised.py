@@ -12,8 +12,8 @@ last batch are larger; it has the class weights, so that those act on the penalt
 |---------|----------------------------------------------------------------------------------------------------------|
 | layers  | names of layers, or patterns as in the shell; HAR's of ResNet-32: blocks.*.norm1, blocks.*.norm2, the 30 |
 |         | norms in its blocks                                                                                      |
-| route   | "double-backward": exact (`hypergrad.penalty`); "difference": of two gradients, the second with hidden   |
-|         | outputs moved by a share `epsilon` of their size (`hypergrad.penalty_difference`)                        |
+| route   | "double-backward": exact (`hypergrad.penalty`); "difference": of two gradients, the second where hidden  |
+|         | outputs are moved until L grows by a share `epsilon` of itself (`hypergrad.penalty_difference`)          |
 
 The trace has, of each epoch of the stage that is penalised, the means over its steps of L (`batch_loss`) and of
 (1/B) Σ_i r_{y_i} J_i, without λ (`penalty`), and the mean J_i of each class (`class_norms`; 0 if none was shown).
@@ -44,6 +44,8 @@ class Method(base.Method):
         self.sums = torch.zeros(3, device=device)  # over the steps of the epoch so far: L, penalty, 1
         self.norm_sums = torch.zeros(2, context.classes, device=device)  # over its examples, by class: J, 1
 
+        self.watched: Any = None  # what `watch` saw of a pass, by route
+
     def begin(self, stage: base.Stage, model: nn.Module) -> None:
         super().begin(stage, model)
         self.layers = layers_named(self.options["layers"], model)
@@ -54,12 +56,11 @@ class Method(base.Method):
     def watch(self, model: nn.Module) -> Iterator[None]:
         if not self.penalises:
             yield
-        elif self.options["route"] == "difference":
-            with penalty_difference.observed(model, self.layers) as self.observed:
-                yield
-        else:
-            with penalty.hidden_outputs(model, self.layers) as self.hidden:
-                yield
+            return
+        exact = self.options["route"] == "double-backward"
+        watching = penalty.hidden_outputs if exact else penalty_difference.observed
+        with watching(model, self.layers) as self.watched:
+            yield
 
     def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
         if self.class_weights is None or self.loss.average == "mean":
@@ -73,14 +74,15 @@ class Method(base.Method):
         if not self.penalises:
             return loss
         strengths, aggregate = self.strengths[step.batch.labels], self.options["aggregate"]
+        seen, self.watched = self.watched, None  # whoever keeps it keeps the graph of the pass
         if self.options["route"] == "double-backward":
-            norms = penalty.gradient_norms(loss, self.hidden, aggregate)
+            norms = penalty.gradient_norms(loss, seen, aggregate)
             total = loss + self.options["lambda_"] * (strengths * norms).mean()
         else:
             total, norms = penalty_difference.objective(
                 loss,
                 [value for value in step.model.parameters() if value.requires_grad],
-                self.observed,
+                seen,
                 self.options["lambda_"] * strengths / len(strengths),
                 aggregate,
                 self.options["epsilon"],

@@ -58,5 +58,6 @@ CARD = Card(
     ),
     stages=stages,
     traces=lambda options, steps: {"radius_share"},
+    cost=2.0,  # of an epoch: half the steps, and a pass over all examples; greedy search takes more on a fast device
     look=lambda options: Look("#882255", "^"),
 )

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from reweigh.config.cards import BenchEntry, Card, Look, PlannedPrefix, PlannedStage
+from reweigh.config.cards import Card, Look, PlannedPrefix, PlannedStage
 from reweigh.config.methods import class_errors, uniform_penalty
-from reweigh.config.methods.penalised import DIFFERENCE, PENALTY, RESNET32, PenaltyOptions, follows
+from reweigh.config.methods.penalised import DIFFERENCE, PENALTY, PenaltyOptions, follows
 from reweigh.config.specs import Positive
 
 Exponent = Annotated[float, Field(ge=0, le=10)]
@@ -91,6 +91,5 @@ CARD = Card(
     traces=traces,
     precisions=("fp32",),
     cost=4.0,
-    bench=BenchEntry("HAR", {**CODE, "layers": RESNET32}),
     look=look,
 )

@@ -26,5 +26,6 @@ CARD = Card(
         {**CODE, "loss": {"name": "focal", "gamma": 1.0, "weight_leaks": False}, "class_balance": DEFERRED},
     ),
     follows=lambda options: {"rarity": int(bool(options["class_balance"]))},
+    cost=1.1,
     look=lambda options: Look("#56B4E9", "s", hollow=bool(options["class_balance"])),
 )

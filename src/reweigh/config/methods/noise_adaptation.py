@@ -53,5 +53,6 @@ CARD = Card(
     ),
     stages=stages,
     traces=lambda options, steps: {"noise_matrix"},
+    cost=1.1,
     look=lambda options: Look("#CC79A7", "P", hollow=options["initial"] == "diagonal"),
 )

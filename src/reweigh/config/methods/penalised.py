@@ -16,7 +16,7 @@ class PenaltyOptions(Frozen):
     layers: Annotated[list[Pattern], Field(min_length=1)]
     aggregate: Literal["sum", "rss"]
     route: Literal["double-backward", "difference"]
-    epsilon: Annotated[float, Field(ge=1e-6, le=0.1)] | None
+    epsilon: Annotated[float, Field(ge=1e-4, le=0.1)] | None
     loss: Loss
     class_balance: ClassBalance | None
 
@@ -37,7 +37,7 @@ PENALTY: dict[str, Any] = {
     "loss": None,
     "class_balance": None,
 }
-DIFFERENCE: dict[str, Any] = {"route": "difference", "epsilon": 0.0001}
+DIFFERENCE: dict[str, Any] = {"route": "difference", "epsilon": 0.003}
 RESNET32 = ["blocks.*.norm1", "blocks.*.norm2"]
 
 

@@ -1,7 +1,7 @@
 """The card of the uniform gradient-norm penalty."""
 
-from reweigh.config.cards import BenchEntry, Card, Look
-from reweigh.config.methods.penalised import DIFFERENCE, PENALTY, RESNET32, PenaltyOptions, follows
+from reweigh.config.cards import Card, Look
+from reweigh.config.methods.penalised import DIFFERENCE, PENALTY, PenaltyOptions, follows
 
 BALANCE = {"beta": 0.9999, "from_epoch": 1}
 
@@ -17,6 +17,5 @@ CARD = Card(
     traces=lambda options, steps: {"penalty", "batch_loss", "class_norms"} if steps else set(),
     precisions=("fp32",),
     cost=4.0,
-    bench=BenchEntry("uniform penalty", {**PENALTY, "layers": RESNET32}),
     look=lambda options: Look("#009E73", "s", hollow=options["route"] == "difference"),
 )
