@@ -8,6 +8,7 @@ from reweigh.analysis import tuning
 from reweigh.analysis.published import published as numbers_of
 from reweigh.cells import CELLS, cells
 from reweigh.config.cards import card_of
+from reweigh.config.known_sizes import GIVEN_SIZES
 from reweigh.config.loading import load
 from reweigh.config.sizes import training_sizes
 from reweigh.errors import ConfigError
@@ -81,6 +82,12 @@ def test_the_shares_of_wrong_labels_that_co_teaching_is_told_are_those_of_the_de
         assert found["method_options"]["noise_rate"] == pytest.approx(wrong / sum(sizes))
     assert spec(config, "cifar10-hetero/varied/co_teaching")["method_options"]["noise_rate"] == 0.16
     assert spec(config, "cifar10-hetero/varied/co_teaching_pairs")["method_options"]["noise_rate"] == 0.4
+
+
+def test_the_quick_labels_that_people_gave_are_all_of_the_slice(config):
+    sizes = training_sizes(spec(config, "human-noise/all/har", "quick")["data"])
+    assert sizes == GIVEN_SIZES["cifar10n-slice"]["worse"]
+    assert f"{sum(sizes):,} of 50,000 images" in config.cut("quick", "har", "human-noise")
 
 
 # --- training and methods ---
