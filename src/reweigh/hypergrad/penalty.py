@@ -10,12 +10,15 @@ HAR penalises what batch norm gives before its affine part. From y = γ h + β f
 ordinary batch norm need not expose h.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from reweigh.hypergrad.second_order import SecondOrder
@@ -23,9 +26,12 @@ from reweigh.hypergrad.second_order import SecondOrder
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """The output y (B, C, ...) of a layer in one pass, and γ (C,) where ∂L/∂h = γ ∂L/∂y is penalised, not ∂L/∂y."""
+    """A layer's output y (B, C, ...) in one pass, and γ (C,) where ∂L/∂h = γ ∂L/∂y is penalised, not ∂L/∂y.
 
-    output: torch.Tensor
+    Of y it is enough to know where the gradient by it comes by: the pass may go on in place.
+    """
+
+    output: torch.Tensor | GradientEdge
     scale: torch.Tensor | None = None
 
 
@@ -34,36 +40,48 @@ def hidden_outputs(model: nn.Module, layers: Iterable[str | nn.Module]) -> Itera
     """The outputs of `layers` (modules of `model`, or their names), in the order in which a pass reaches them.
 
     The list fills while the model runs inside the context, once for each call of a layer. A batch norm comes with its
-    γ, if it has one; of any other layer the output itself is penalised. The pass goes on with a copy of each output, so
-    that it may work in place. Its convolutions and batch norms are those of `SecondOrder`, as the penalty's gradient
-    differentiates it twice. Raises AttributeError on a name that the model does not have.
+    γ, if it has one; of any other layer the output itself is penalised. Convolutions and batch norms of the pass are
+    those of `SecondOrder`, as the penalty's gradient differentiates it twice. Raises AttributeError on a name that the
+    model does not have.
     """
     hidden: list[Hidden] = []
+    with hooked(model, layers, lambda layer, _, output: hidden.append(seen(layer, output))), SecondOrder():
+        yield hidden
 
-    def keep(layer: nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor:
-        hidden.append(Hidden(output, layer.weight if isinstance(layer, _BatchNorm) else None))
-        return output.clone()
 
+@contextmanager
+def hooked(model: nn.Module, layers: Iterable[str | nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
+    """Call a forward hook of the layers, modules of `model` or their names, inside the context."""
     modules = [model.get_submodule(layer) if isinstance(layer, str) else layer for layer in layers]
-    handles = [module.register_forward_hook(keep) for module in modules]
+    handles = [module.register_forward_hook(hook) for module in modules]
     try:
-        with SecondOrder():
-            yield hidden
+        yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def seen(layer: nn.Module, output: torch.Tensor) -> Hidden:
+    """The output that a layer has just given; of a pass without a graph, itself."""
+    output_or_edge = get_gradient_edge(output) if output.requires_grad else output
+    return Hidden(output_or_edge, layer.weight if isinstance(layer, _BatchNorm) else None)
 
 
 def gradient_norms(loss: torch.Tensor, hidden: Sequence[Hidden], aggregate: str = "sum") -> torch.Tensor:
     """J_i of each example, with a graph for a second backward pass. loss scalar -> (B,).
 
     `aggregate` over the layers: "sum" of the norms (the authors' code) or "rss", the root of the sum of their squares.
-    Where a norm is exactly zero its subgradient is taken as zero (torch's `vector_norm` does), so that an example that
-    is fitted perfectly gives no NaN and no epsilon bends the norms of the others.
+    Where a norm is exactly zero its subgradient is taken as zero, so that an example that is fitted perfectly gives no
+    NaN and no epsilon bends the norms of the others.
     """
-    gradients = torch.autograd.grad(loss, [layer.output for layer in hidden], create_graph=True)
-    norms = torch.stack([_norms(gradient, layer.scale) for gradient, layer in zip(gradients, hidden, strict=True)])
-    return over_layers(norms, aggregate)
+    outputs: list[Any] = [layer.output for layer in hidden]
+    gradients = torch.autograd.grad(loss, outputs, create_graph=True)
+    return over_layers(norms_of(gradients, [layer.scale for layer in hidden]), aggregate)
+
+
+def norms_of(gradients: Iterable[torch.Tensor], scales: Iterable[torch.Tensor | None]) -> torch.Tensor:
+    """‖γ ∂L/∂y_i‖₂ of each layer and example, to be differentiated once. gradients (B, C, ...), γ (C,) -> (L, B)."""
+    return torch.stack([_Norms.apply(*known) for known in zip(gradients, scales, strict=True)])
 
 
 def over_layers(norms: torch.Tensor, aggregate: str) -> torch.Tensor:
@@ -82,12 +100,30 @@ def gradient_norm_penalty(
     return (strengths * gradient_norms(loss, hidden, aggregate)).mean()
 
 
-def _norms(gradient: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
-    """‖γ ∂L/∂y_i‖₂ of each example. gradient (B, C, ...), scale (C,) -> (B,)."""
-    values = by_channel(gradient)
-    return torch.linalg.vector_norm(values if scale is None else values * scale.unsqueeze(-1), dim=(1, 2))
+class _Norms(torch.autograd.Function):
+    """‖γ g_i‖₂ of each example, from the sums s_ic of g² over the places of a channel: (B, C, ...), (C,) -> (B,).
+
+    Along v (B,) the derivative by g is (v/n)_i γ_c² g_ic and that by γ is γ_c Σ_i (v/n)_i s_ic: one pass over the data.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gradient: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
+        squares = gradient.square()
+        sums = squares.sum(tuple(range(2, squares.dim()))) if squares.dim() > 2 else squares
+        norms = (sums.sum(1) if scale is None else sums @ scale.square()).sqrt()
+        ctx.save_for_backward(gradient, scale, sums, norms)
+        return norms
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, along: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        gradient, scale, sums, norms = ctx.saved_tensors
+        share = torch.where(norms > 0, along / norms, 0.0)[:, None]
+        factor = share if scale is None else share * scale.square()
+        by_gradient = gradient * wide(factor, gradient)
+        return by_gradient, None if scale is None else scale * (share.T @ sums)[0]
 
 
-def by_channel(values: torch.Tensor) -> torch.Tensor:
-    """Outputs or gradients (B, C, ...) with the places of a channel in one dimension. -> (B, C, places)."""
-    return values.flatten(2) if values.dim() > 2 else values.unsqueeze(-1)
+def wide(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """(B, 1) or (B, C) as factors of outputs (B, C, ...)."""
+    return values.reshape(*values.shape, *[1] * (like.dim() - 2))

@@ -26,25 +26,23 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
-from reweigh.hypergrad.penalty import by_channel, over_layers
+from reweigh.hypergrad.penalty import Hidden, hooked, norms_of, over_layers, seen, wide
 
 
 @dataclass
 class Observed:
-    """What a first pass leaves: where the gradient by each output y comes by, the layer's γ (C,), and its kinks."""
+    """What a first pass leaves: the hidden outputs, and its kinks."""
 
-    edges: list[GradientEdge] = field(default_factory=list)
-    scales: list[torch.Tensor | None] = field(default_factory=list)
+    hidden: list[Hidden] = field(default_factory=list)
     kinks: list[torch.Tensor] = field(default_factory=list)  # results of ReLUs and places of maxima, in order
 
 
 @dataclass(frozen=True)
 class Moved:
-    """By what a second pass moves each output y: by γ · factor · direction. (B, C) without γ, and as y."""
+    """By what a second pass moves each output y: γ · factor · direction. Factors (B, C) or (B, 1), directions as y."""
 
     factors: list[torch.Tensor]
     directions: list[torch.Tensor]
@@ -55,12 +53,7 @@ class Moved:
 def observed(model: nn.Module, layers: Iterable[str]) -> Iterator[Observed]:
     """The first pass of `model` inside the context. A layer that is called more than once counts each time."""
     found = Observed()
-
-    def keep(layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
-        found.edges.append(get_gradient_edge(output))
-        found.scales.append(layer.weight if isinstance(layer, _BatchNorm) else None)
-
-    with _hooked(model, layers, keep), _Kinks(found.kinks):
+    with hooked(model, layers, lambda layer, _, output: found.hidden.append(seen(layer, output))), _Kinks(found.kinks):
         yield found
 
 
@@ -74,26 +67,16 @@ def moving(model: nn.Module, layers: Iterable[str], moved: Moved) -> Iterator[No
         factor, direction = moved.factors[number], moved.directions[number]
         if isinstance(layer, _BatchNorm) and layer.weight is not None:
             factor = factor * layer.weight
-        return torch.addcmul(output, factor.reshape(*factor.shape, *[1] * (output.dim() - factor.dim())), direction)
+        return torch.addcmul(output, wide(factor, output), direction)
 
-    with _hooked(model, layers, move), _HeldKinks(moved.kinks):
+    with hooked(model, layers, move), _HeldKinks(moved.kinks):
         yield
-
-
-@contextmanager
-def _hooked(model: nn.Module, layers: Iterable[str], hook: Callable[..., Any]) -> Iterator[None]:
-    handles = [model.get_submodule(layer).register_forward_hook(hook) for layer in layers]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def objective(
     loss: torch.Tensor,
     parameters: Sequence[torch.Tensor],
-    seen: Observed,
+    first: Observed,
     strengths: torch.Tensor,
     aggregate: str,
     epsilon: float,
@@ -101,14 +84,15 @@ def objective(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """A scalar with the value of L + Σ_i s_i J_i and the gradient ∇L + (∇L(h + ε u) − ∇L)/ε, and the norms J_i.
 
-    `loss` L is of the pass that was `seen`, `again(moved)` that of the second pass; `strengths` s (B,) have every
+    `loss` L is of the `first` pass, `again(moved)` that of the second pass; `strengths` s (B,) have every
     factor in them: λ r_i / B. -> scalar, (B,). The scalar's graph is that of the second pass; L's own is spent.
     """
-    sources: list[Any] = [*parameters, *seen.edges]
+    scales = [layer.scale for layer in first.hidden]
+    sources: list[Any] = [*parameters, *(layer.output for layer in first.hidden)]
     found = torch.autograd.grad(loss, sources, allow_unused=True)
     gradients, directions = found[: len(parameters)], found[len(parameters) :]
     with torch.no_grad():
-        norms = torch.stack([_norms(one, scale) for one, scale in zip(directions, seen.scales, strict=True)])
+        norms = norms_of(directions, scales)
         total_norms = over_layers(norms, aggregate)
         divisors = norms if aggregate == "sum" else total_norms.expand_as(norms)
         shares = torch.where(divisors > 0, strengths / divisors, 0.0)  # u = share · g
@@ -116,20 +100,14 @@ def objective(
         step = torch.where((penalty > 0) & (size > 0), epsilon * size / penalty, 1.0)
         factors = [
             (step * share)[:, None] if scale is None else (step * share)[:, None] * scale
-            for share, scale in zip(shares, seen.scales, strict=True)
+            for share, scale in zip(shares, scales, strict=True)
         ]
-    second = again(Moved(factors, list(directions), seen.kinks)) / step
+    second = again(Moved(factors, list(directions), first.kinks)) / step
     for gradient, parameter in zip(gradients, parameters, strict=True):
         if gradient is not None:
             second = second + (1 - 1 / step) * (gradient * parameter).sum()
     value = loss.detach() + penalty
     return second + (value - second).detach(), total_norms
-
-
-def _norms(gradient: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
-    """‖γ ∂L/∂y_i‖₂ of each example, from ‖∂L/∂y_ic‖₂ of each of its channels: one pass over the data. -> (B,)."""
-    by_channels = torch.linalg.vector_norm(by_channel(gradient), dim=2)
-    return torch.linalg.vector_norm(by_channels if scale is None else by_channels * scale, dim=1)
 
 
 # --- kinks -----------------------------------------------------------------------------------------------------------
