@@ -20,7 +20,7 @@ from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
 from reweigh.plots.panels import LETTERS
-from reweigh.plots.style import INK, MUTED, empty, entry, finish, letter, look_in, marker_style, sheet
+from reweigh.plots.style import INK, MUTED, empty, entry, finish, look_in, marker_style, sheet
 
 CHOOSES = "validation_balanced_accuracy"
 ROW = 1.62  # inches: of a row of panels
@@ -28,24 +28,32 @@ DODGE = 0.035  # of a decade: between two methods at one λ
 
 
 class Sweep(NamedTuple):
-    """An experiment whose settings are values of λ, its methods, and a cell without penalty to hold them against."""
+    """Experiments whose settings are values of λ, each with its methods, and a cell without penalty beside them."""
 
-    experiment: str
-    methods: Sequence[str]
+    parts: Sequence[tuple[str, Sequence[str]]]
     plain: tuple[str, str, str] | None = None  # experiment, setting, method
+
+    @property
+    def experiments(self) -> list[str]:
+        return [experiment for experiment, _ in self.parts]
 
 
 def rows(material: Material, sweeps: Sequence[Sequence[Any]], columns: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """For each of `sweeps`, metric of `columns` (metric, head) and method a line a λ; then one of the plain cell.
 
-    `sweeps` are (experiment, methods[, (experiment, setting, method) of the plain cell]). Metrics that no run of an
-    experiment has have no line.
+    `sweeps` are ([(experiment, methods)][, (experiment, setting, method) of the plain cell]). Metrics that no run of a
+    sweep has have no line.
     """
     lines: list[dict[str, Any]] = []
     for number, sweep in enumerate(starmap(Sweep, sweeps)):
-        runs = material.runs[material.runs["experiment"] == sweep.experiment]
-        shown = [name for name in sweep.methods if name in material.methods(sweep.experiment)]
-        cells = [(sweep.experiment, setting, name) for name in shown for setting in material.settings(sweep.experiment)]
+        runs = material.runs[material.runs["experiment"].isin(sweep.experiments)]
+        cells = [
+            (experiment, setting, name)
+            for experiment, methods in sweep.parts
+            for name in methods
+            if name in material.methods(experiment)
+            for setting in material.settings(experiment)
+        ]
         cells += [sweep.plain] if sweep.plain else []
         for metric, _ in columns:
             if runs.empty or runs[metric].notna().any():
@@ -65,7 +73,7 @@ def draw(
 ) -> Figure:
     """A block of panels for each sweep that has runs, a panel a metric; bands: the plain cell."""
     asked = list(starmap(Sweep, sweeps))
-    swept = pd.Series([line.experiment == asked[line.place].experiment for line in rows.itertuples()], rows.index)
+    swept = pd.Series([line.experiment in asked[line.place].experiments for line in rows.itertuples()], rows.index)
     run = swept & (rows["n"] > 0)
     places = sorted(set(rows[run]["place"])) or [0]
     heads, grids = dict(columns), [_metrics(rows, place, columns) for place in places]
@@ -82,15 +90,16 @@ def draw(
             axes.set_axis_off()
         for number, (axes, metric) in enumerate(zip(drawn, metrics, strict=False)):
             _panel(axes, material, mine[mine["metric"] == metric], sweep, chosen)
-            letter(axes, next(letters), heads[metric])
+            _titled(axes, next(letters), heads[metric])
             below = number + width >= len(metrics)
             axes.tick_params(labelbottom=below)
             axes.set_xlabel("λ (logarithmic)" if below else "")
             axes.set_ylabel("" if number % width else "balanced accuracy (%)")
-        title = material.experiment(sweep.experiment).title
+        title = material.experiment(sweep.experiments[0]).title
         part.suptitle(title, x=0.008, ha="left", fontsize=8, weight="bold")
     shown = rows[rows["place"].isin(places)]
-    absent = [material.experiment(one.experiment).title for number, one in enumerate(asked) if number not in places]
+    others = [sweep for number, sweep in enumerate(asked) if number not in places]
+    absent = [material.experiment(name).title for sweep in others for name in sweep.experiments]
     notes = [
         "Held-out examples have their given labels, some of them wrong. Larger, ringed: the λ that they choose, the "
         "mean over seeds being the best; of a run that diverged, none",
@@ -103,6 +112,13 @@ def draw(
     return Figure(picture, rows)
 
 
+def _titled(axes: Axes, name: str, text: str) -> None:
+    """A panel's letter and title, beside each other; other than `style.letter` it widens no column."""
+    axes.set_title(text, loc="left", fontsize=7, pad=4)
+    place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    axes.annotate(name, (0, 1), xytext=(-10, 4), weight="bold", size=9, **place)
+
+
 def _metrics(rows: pd.DataFrame, place: int, columns: Sequence[tuple[str, str]]) -> list[str]:
     known = set(rows[rows["place"] == place]["metric"])
     return [metric for metric, _ in columns if metric in known]
@@ -110,31 +126,33 @@ def _metrics(rows: pd.DataFrame, place: int, columns: Sequence[tuple[str, str]])
 
 def _chosen(material: Material, rows: pd.DataFrame, sweep: Sweep) -> dict[str, str]:
     """The setting that held-out examples choose for each method, as `reweigh tune` does; of equals the first."""
-    of_scale = material.config.settings_of(material.scale, material.paper, sweep.experiment)
-    kept = rows[(rows["metric"] == CHOOSES) & rows["setting"].isin(of_scale)]
     found = {}
-    for method in sweep.methods:
-        mine = kept[(kept["method"] == method) & (kept["experiment"] == sweep.experiment)]
-        scored = mine[mine["status"] == "run"]
-        if len(scored) and (mine["status"] != "not run").all():
-            found[method] = str(scored["setting"].iloc[int(np.argmax(scored["mean"]))])
+    for experiment, methods in sweep.parts:
+        of_scale = material.config.settings_of(material.scale, material.paper, experiment)
+        kept = rows[(rows["metric"] == CHOOSES) & (rows["experiment"] == experiment) & rows["setting"].isin(of_scale)]
+        for method in methods:
+            mine = kept[kept["method"] == method]
+            scored = mine[mine["status"] == "run"]
+            if len(scored) and (mine["status"] != "not run").all():
+                found[method] = str(scored["setting"].iloc[int(np.argmax(scored["mean"]))])
     return found
 
 
 def _panel(axes: Axes, material: Material, rows: pd.DataFrame, sweep: Sweep, chosen: dict[str, str]) -> None:
     """One metric: a line a method over λ, and the plain cell as a band across."""
-    mine = rows[(rows["experiment"] == sweep.experiment) & (rows["n"] > 0)]
+    mine = rows[rows["experiment"].isin(sweep.experiments) & (rows["n"] > 0)]
     axes.grid(axis="x")
     if mine.empty:
         empty(axes, "not run")
         axes.set(xticks=[], yticks=[])
         return
-    plain = rows[(rows["experiment"] != sweep.experiment) & (rows["n"] > 0)]
+    plain = rows[~rows["experiment"].isin(sweep.experiments) & (rows["n"] > 0)]
     for line in plain.to_dict("records"):
         axes.axhline(100 * line["mean"], color=MUTED, linewidth=1.0, zorder=1)
         if pd.notna(line["low"]):
             axes.axhspan(100 * line["low"], 100 * line["high"], color=MUTED, alpha=0.16, linewidth=0, zorder=0)
-    values = sorted({float(material.value(sweep.experiment, setting)) for setting in mine["setting"]})
+    places = dict.fromkeys(zip(mine["experiment"], mine["setting"], strict=True))
+    values = sorted({float(material.value(*place)) for place in places})
     methods = list(dict.fromkeys(mine["method"]))
     for rank, (method, of) in enumerate(mine.groupby("method", sort=False)):
         shift = 10 ** (DODGE * (rank - (len(methods) - 1) / 2))
@@ -164,7 +182,7 @@ def _series(axes: Axes, material: Material, rows: pd.DataFrame, method: str, shi
 
 def _legend(material: Material, rows: pd.DataFrame, sweeps: Sequence[Sweep]) -> list[tuple[Any, str]]:
     run = rows[rows["n"] > 0]
-    experiments = {sweep.experiment for sweep in sweeps}
+    experiments = {name for sweep in sweeps for name in sweep.experiments}
     methods = dict.fromkeys(run[run["experiment"].isin(experiments)]["method"])
     entries: list[tuple[Any, str]] = [entry(material, method) for method in methods]
     plain = dict.fromkeys(run[~run["experiment"].isin(experiments)]["method"])

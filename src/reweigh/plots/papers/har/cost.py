@@ -92,8 +92,8 @@ def _panel(
     end = rows["high"].max()
     axes.set_xlim(0, 1.09 * (farthest if pd.isna(end) else min(max(farthest, float(end)), 1.3 * farthest)))
     axes.axvline(1, color=MUTED, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
-    for place in range(len(methods) - 1):
-        axes.axhline(place + 0.5, color="#e3e3e3", linewidth=0.6, zorder=0)
+    for number in range(len(methods) - 1):
+        axes.axhline(number + 0.5, color="#e3e3e3", linewidth=0.6, zorder=0)
     axes.set_ylim(len(methods) - 0.45, -0.55)
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")

@@ -4,6 +4,7 @@ Where the noisy classes are the rare ones, nothing can tell what a strength, or 
 is there: noisy and rare, noisy, rare, neither.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,7 +64,7 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
     picture = sheet()
     parts = picture.subfigures(len(blocks), 1, squeeze=False)[:, 0]
     for part, of in zip(parts, blocks, strict=True):
-        left, right = part.subfigures(1, 2, width_ratios=(1, 1.62))
+        left, right = part.subfigures(1, 2, width_ratios=(1, 1.85))
         classes = of["metric"].isin(OF_CLASSES)
         _strengths(left.subplots(), material, of[classes])
         _gains(right, material, of[~classes])
@@ -156,10 +157,11 @@ def _gains(part: Any, material: Material, rows: pd.DataFrame) -> None:
                 style: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 6}
                 axes.annotate(text, place, color=MUTED, **style)
             names = ", ".join(class_name(material, experiment, label) for label in found.get(cell, ()))
-            axes.set_title(f"    {WORDS[cell]}: {names}" if names else WORDS[cell], fontsize=6.5, pad=3, loc="left")
+            title = textwrap.indent(f"{WORDS[cell]}:\n{names}" if names else WORDS[cell], "    ")
+            axes.set_title(title, fontsize=6.5, pad=3, loc="left", linespacing=1.1)
             if names:
                 marker: dict[str, Any] = {"color": COLOURS[cell], "markersize": 5, "clip_on": False}
-                high = axes.transAxes + ScaledTranslation(3.5 / 72, 6 / 72, axes.figure.dpi_scale_trans)
+                high = axes.transAxes + ScaledTranslation(4 / 72, 9 / 72, axes.figure.dpi_scale_trans)
                 axes.plot(0, 1, MARKERS[cell.partition("_")[2]], transform=high, **marker)
             axes.tick_params(labelbottom=cells is SQUARE[1])
     part.supxlabel("points of accuracy, each class counting alike", fontsize=8)

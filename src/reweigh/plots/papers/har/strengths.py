@@ -86,8 +86,8 @@ def _panel(axes: Axes, material: Material, rows: pd.DataFrame, method: str, plac
             axes.plot([x, x], ends, color=INK, linewidth=0.9, zorder=3)
     for name, mine in rows[rows["method"] != method].groupby("method", sort=False):
         style: dict[str, Any] = {**marker_style(look_in(material, str(name))), "markersize": 3.6, "linestyle": "none"}
-        x = [at[int(label)] for label in mine["class"]]
-        axes.plot(x, mine["mean"], **{**style, "markeredgecolor": INK, "markeredgewidth": 0.6}, zorder=4)
+        across = [at[int(label)] for label in mine["class"]]
+        axes.plot(across, mine["mean"], **{**style, "markeredgecolor": INK, "markeredgewidth": 0.6}, zorder=4)
     names = [class_name(material, place[0], label) for label in at]
     long = max(map(len, names)) > 3
     axes.set_xticks(list(at.values()), names)
