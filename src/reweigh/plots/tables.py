@@ -15,7 +15,7 @@ from reweigh.plots.printed import with_digits
 from reweigh.plots.style import INK, MUTED, WARNING, WIDTH, finish, sheet
 
 HEIGHT, SINGLE = 0.34, 0.205  # inches: of a line, and of one that has no number of the paper's below ours
-TITLE = 96  # characters of a line above one of several tables
+TITLE = 112  # characters of a line above one of several tables
 METHOD = 28  # characters of a method's title
 DAGGER, NONE = "†", "–"
 FAINT = "#e3e3e3"

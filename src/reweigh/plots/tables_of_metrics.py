@@ -69,6 +69,7 @@ def _grid(material: Material, rows: pd.DataFrame, place: tuple[str, str], column
         method: method_title(material, method) + (f" (n = {counts[method]})" if 0 < counts[method] < seeds else "")
         for method in methods
     }
+    count = f"(n = {seeds} seed{'s' if seeds > 1 else ''})".replace(" ", "\u00a0") if seeds else ""
     lines = mine.to_dict("records")
     metrics = [metric for metric, _ in columns]
     return Grid(
@@ -76,7 +77,7 @@ def _grid(material: Material, rows: pd.DataFrame, place: tuple[str, str], column
         sides=[(titles[method],) for method in methods],
         columns=[head for _, head in columns],
         cells=by_place(lines, methods, metrics, lambda line: (line["method"], line["metric"])),
-        title=_title(material, place) + (f" (n = {seeds} seed{'s' if seeds > 1 else ''})" if seeds else ""),
+        title=f"{_title(material, place)} {count}".strip(),
     )
 
 

@@ -116,7 +116,7 @@ def _titled(axes: Axes, name: str, text: str) -> None:
     """A panel's letter and title, beside each other; other than `style.letter` it widens no column."""
     axes.set_title(text, loc="left", fontsize=7, pad=4)
     place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
-    axes.annotate(name, (0, 1), xytext=(-10, 4), weight="bold", size=9, **place)
+    axes.annotate(name, (0, 1), xytext=(-3, 4), ha="right", weight="bold", size=9, **place)
 
 
 def _metrics(rows: pd.DataFrame, place: int, columns: Sequence[tuple[str, str]]) -> list[str]:

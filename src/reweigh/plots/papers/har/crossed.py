@@ -26,7 +26,7 @@ from reweigh.plots.panels import LETTERS
 from reweigh.plots.papers.har.common import COLOURS, WORDS, cells_of, class_name, place_title
 from reweigh.plots.style import MUTED, empty, finish, sheet
 
-ROW = 3.0  # inches: of a setting
+ROW = 2.75  # inches: of a setting
 MARKERS = {"rare": "^", "common": "o"}
 SQUARE = (("clean_common", "clean_rare"), ("noisy_common", "noisy_rare"))  # panels, from the top left
 EXPONENT = 0.6  # of the error in the strengths
