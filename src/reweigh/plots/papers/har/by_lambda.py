@@ -25,6 +25,8 @@ from reweigh.plots.style import INK, MUTED, empty, entry, finish, look_in, marke
 CHOOSES = "validation_balanced_accuracy"
 ROW = 1.62  # inches: of a row of panels
 DODGE = 0.035  # of a decade: between two methods at one λ
+FAR = 3.0  # a mean is beyond an axis if it is so many times as far below the median as the best is above it
+LEAST = 1.0  # points: from the median to the best mean, at the least
 
 
 class Sweep(NamedTuple):
@@ -102,7 +104,7 @@ def draw(
     absent = [material.experiment(name).title for sweep in others for name in sweep.experiments]
     notes = [
         "Held-out examples have their given labels, some of them wrong. Larger, ringed: the λ that they choose, the "
-        "mean over seeds being the best; of a run that diverged, none",
+        "mean over seeds being the best. Arrow: far below the axis; its number is the mean",
         *([f"Not run: {'; '.join(absent)}"] if absent else []),
         *missing_notes(material, shown[shown["metric"] == shown["metric"].iloc[0]]),
     ]
@@ -154,28 +156,54 @@ def _panel(axes: Axes, material: Material, rows: pd.DataFrame, sweep: Sweep, cho
     places = dict.fromkeys(zip(mine["experiment"], mine["setting"], strict=True))
     values = sorted({float(material.value(*place)) for place in places})
     methods = list(dict.fromkeys(mine["method"]))
+    low, high = limits(mine, plain["mean"].tolist())
     for rank, (method, of) in enumerate(mine.groupby("method", sort=False)):
         shift = 10 ** (DODGE * (rank - (len(methods) - 1) / 2))
-        _series(axes, material, of, str(method), shift, chosen.get(str(method), ""))
+        _series(axes, material, of, (shift, chosen.get(str(method), ""), low))
     axes.set_xscale("log")
     axes.set_xlim(values[0] / 1.7, values[-1] * 1.7)
     axes.xaxis.set_major_locator(FixedLocator(values))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.set_ylim(low, high)
 
 
-def _series(axes: Axes, material: Material, rows: pd.DataFrame, method: str, shift: float, chosen: str) -> None:
-    look = look_in(material, method)
-    experiment = rows["experiment"].iloc[0]
-    x = np.array([float(material.value(experiment, setting)) for setting in rows["setting"]]) * shift
+def limits(rows: pd.DataFrame, others: Sequence[float]) -> tuple[float, float]:
+    """The ends of the axis of a metric, in per cent: as far as means go, and intervals at most as far again.
+
+    Means that are beyond do not count: λ that keep a net from learning anything would hide all else.
+    """
+    means = 100 * np.concatenate([rows["mean"].to_numpy(), others])
+    middle, best = float(np.median(means)), float(means.max())
+    near = means[means >= middle - FAR * max(LEAST, best - middle)]
+    span = max(LEAST, best - float(near.min()))
+    inside = rows[100 * rows["mean"] >= near.min() - 1e-9]
+    ends = 100 * inside[["low", "high"]].to_numpy().ravel()
+    ends = ends[np.isfinite(ends)].clip(near.min() - span, best + span)
+    low, high = min([near.min(), *ends]), max([best, *ends])
+    margin = 0.08 * max(LEAST, high - low)
+    return max(-2.0, float(low - margin)), min(102.0, float(high + margin))
+
+
+def _series(axes: Axes, material: Material, rows: pd.DataFrame, drawn: tuple[float, str, float]) -> None:
+    """One method; `drawn`: what its places are multiplied by, the setting that is chosen, and the end of the axis."""
+    shift, chosen, low = drawn
+    look = look_in(material, rows["method"].iloc[0])
+    x = np.array([float(material.value(*place)) for place in zip(rows["experiment"], rows["setting"], strict=True)])
     order = np.argsort(x)
-    axes.plot(x[order], 100 * rows["mean"].to_numpy()[order], color=look.colour, linewidth=1.1, alpha=0.75, zorder=3)
-    for at, line in zip(x, rows.to_dict("records"), strict=True):
-        is_chosen = line["setting"] == chosen
+    means = 100 * rows["mean"].to_numpy()
+    axes.plot(shift * x[order], means[order], color=look.colour, linewidth=1.1, alpha=0.75, zorder=3)
+    for at, line in zip(shift * x, rows.to_dict("records"), strict=True):
+        mean, is_chosen = 100 * line["mean"], line["setting"] == chosen
+        if mean < low:
+            axes.plot(at, low, "v", color=look.colour, markersize=4, clip_on=False, zorder=6)
+            beside: dict[str, Any] = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "fontsize": 5.5}
+            axes.annotate(f"{mean:.0f}", (at, low), color=look.colour, rotation=90, va="bottom", **beside)
+            continue
         style: dict[str, Any] = {**marker_style(look), "markersize": 6.5 if is_chosen else 4}
         style |= {"markeredgecolor": INK, "markeredgewidth": 1.1} if is_chosen else {}
-        axes.plot(at, 100 * line["mean"], linestyle="none", zorder=6 if is_chosen else 5, **style)
+        axes.plot(at, mean, linestyle="none", zorder=6 if is_chosen else 5, **style)
         if pd.notna(line["low"]):
             axes.plot([at, at], [100 * line["low"], 100 * line["high"]], color=look.colour, linewidth=1.2, zorder=4)
 

@@ -153,7 +153,7 @@ def _gains(part: Any, material: Material, rows: pd.DataFrame) -> None:
             gains_by_metric.panel(axes, material, mine, labels, cell == cells[0], ends)
             for line in mine[mine["n"] > 0].to_dict("records"):
                 text = f"{100 * line['mean']:+.2f}".replace("-", "−")
-                place = (1.02, labels.index(("", line["method"])))
+                place = (1.05, labels.index(("", line["method"])))
                 style: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 6}
                 axes.annotate(text, place, color=MUTED, **style)
             names = ", ".join(class_name(material, experiment, label) for label in found.get(cell, ()))
