@@ -198,8 +198,8 @@ def _series(axes: Axes, material: Material, rows: pd.DataFrame, drawn: tuple[flo
         mean, is_chosen = 100 * line["mean"], line["setting"] == chosen
         if mean < low:
             axes.plot(at, low, "v", color=look.colour, markersize=4, clip_on=False, zorder=6)
-            beside: dict[str, Any] = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "fontsize": 5.5}
-            axes.annotate(f"{mean:.0f}", (at, low), color=look.colour, rotation=90, va="bottom", **beside)
+            beside: dict[str, Any] = {"xytext": (-5, 2), "textcoords": "offset points", "ha": "right", "fontsize": 5.5}
+            axes.annotate(f"{mean:.0f}", (at, low), color=look.colour, va="bottom", **beside)
             continue
         style: dict[str, Any] = {**marker_style(look), "markersize": 6.5 if is_chosen else 4}
         style |= {"markeredgecolor": INK, "markeredgewidth": 1.1} if is_chosen else {}
