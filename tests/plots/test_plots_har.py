@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from support import har_records, synthetic_records
 from support.drawing import draw_artifact
-from support.har_records import PAPER
+from support.har_records import PAPER, bodies, line_of, recalls, traced
 from support.molere_records import expected, summary, texts
 from support.pages import layout_faults
 from support.project import ROOT
@@ -24,7 +24,6 @@ from reweigh.plots.papers.har import by_lambda, common, cost
 from reweigh.provenance.audit.figures import check_figures
 from reweigh.provenance.explain import read
 from reweigh.provenance.explain.evidence import cell as evidence_of
-from reweigh.records import record
 
 SEEDS = 3
 PARTS = ["erm", "uniform", "uniform_mean", "density_only", "noise_only", "har"]
@@ -44,10 +43,12 @@ ARTIFACTS = (*TABLES, "crossed", "ablation", "lambda", "strengths", "cost")
 CLOSED = ("table3",)  # of nothing that has a record here
 NAMES = {"noisy_rare": [4, 9], "noisy_common": [3, 5], "clean_rare": [0, 2], "clean_common": [1, 6, 7, 8]}
 COLUMNS = "device,torch,group,contender,baseline,milliseconds,ratio,q1,q3,peak_mebibytes,rounds,threads,precision"
-STEP, PLAIN = "ResNet-32, B = 128: gradient-norm penalty", "ResNet-32, B = 128: the loss alone"
+GROUP = '"penalised steps, ResNet-32, B = 128, {} threads"'
 BENCH = f"""{COLUMNS},model,batch_size,method,note
-a made-up processor,2.0,hypergradients,"{STEP}","{PLAIN}",3,2.55,2.5,2.6,,5,1,fp32,,,,
-a made-up processor,2.0,hypergradients,"{STEP}, something else","{PLAIN}",9,9.5,9,10,,5,1,fp32,,,,
+a processor,2.0,{GROUP.format(1)},"HAR, double backward",plain step,3,2.55,2.5,2.6,,5,1,fp32,,,,
+a processor,2.0,{GROUP.format(2)},"HAR, double backward",plain step,3,2.35,2.3,2.4,,5,2,fp32,,,,
+a processor,2.0,{GROUP.format(2)},"HAR, difference",plain step,3,2.05,2.0,2.1,,5,2,fp32,,,,
+a processor,2.0,{GROUP.format(2)},"something else",plain step,9,9.5,9,10,,5,2,fp32,,,,
 """
 
 
@@ -56,7 +57,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with made-up records of CELLS at three seeds, at scale paper; everything else is missing."""
     root = synthetic_records.project(tmp_path_factory.mktemp("har"))
     (root / "results/bench").mkdir(parents=True)
-    (root / "results/bench/bench.csv").write_text(BENCH)
+    (root / "results/bench/penalty.csv").write_text(BENCH)
     config = load(root)
     for place, methods in CELLS.items():
         for method in methods:
@@ -81,24 +82,6 @@ def drawn(root: Path) -> dict[str, Figure]:
         basis = receipt.figure_basis(load(root), "paper", "har", name)
         receipt.write(folder / f"{name}.json", basis, made, root)
     return figures
-
-
-def bodies(root: Path, cell: str) -> list[dict[str, Any]]:
-    return [record.read(path) for path in sorted((root / "results" / PAPER / cell).glob("seed*.json"))]
-
-
-def recalls(root: Path, cell: str, labels: list[int]) -> np.ndarray:
-    """The mean recall of some classes, by seed; NaN where the run diverged."""
-    found = [body["metrics"]["per_class_accuracy"] for body in bodies(root, cell)]
-    return np.array([np.nan if of is None else sum(of[label] for label in labels) / len(labels) for of in found])
-
-
-def line_of(rows: pd.DataFrame, **names: Any) -> pd.Series:
-    """The one line that has these values."""
-    for name, value in names.items():
-        rows = rows[rows[name] == value]
-    assert len(rows) == 1, rows
-    return rows.iloc[0]
 
 
 # --- all of them -----------------------------------------------------------------------------------------------------
@@ -228,10 +211,12 @@ def test_explain_walks_a_line_of_each_kind_down_to_raw_files(root, drawn, name):
 
 def test_explain_says_where_the_bench_s_number_is_from(root, drawn):
     table, _ = read(Path("figures") / PAPER / "cost.csv", root)
-    ((number, line),) = [one for one in table.lines if one[1]["metric"] == "measured_times_plain"]
-    one = evidence_of(number, line, table)
-    assert not one["fault"] and one["columns"]["y"]["check"] == "computed again: the same"
-    assert "reweigh bench" in one["formula"]["how"] and one["formula"]["code"]["file"] == "src/reweigh/plots/costs.py"
+    found = [evidence_of(*one, table) for one in table.lines if one[1]["metric"] == "measured_times_plain"]
+    assert len(found) == 3
+    for one in found:
+        assert not one["fault"] and one["columns"]["y"]["check"] == "computed again: the same"
+        assert "reweigh bench" in one["formula"]["how"]
+        assert one["formula"]["code"]["file"] == "src/reweigh/plots/costs.py"
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -327,19 +312,13 @@ def test_strengths_are_those_that_runs_logged_by_class(root, drawn):
         rows = drawn[name].rows
         for label in range(10):
             mine = {"experiment": "mnist-hetero", "setting": "crossed", "method": "har", "class": label}
-            found = logged(root, "mnist-hetero/crossed/har", "strengths")[:, label]
+            found = traced(root, "mnist-hetero/crossed/har", "strengths")[:, label]
             assert summary(line_of(rows, metric="class_strength", **mine)) == expected(found)
             if name == "crossed":
-                errors = logged(root, "mnist-hetero/crossed/har", "class_errors")[:, label]
+                errors = traced(root, "mnist-hetero/crossed/har", "class_errors")[:, label]
                 assert summary(line_of(rows, metric="class_error", **mine)) == expected(errors)
     bars = {round(bar.get_height(), 6) for bar in drawn["strengths"].picture.axes[0].patches}
-    assert bars == {round(value, 6) for value in logged(root, "mnist-hetero/crossed/har", "strengths").mean(0)}
-
-
-def logged(root: Path, cell: str, name: str) -> np.ndarray:
-    """What each run logged of each class, (seeds, K)."""
-    paths = [record.trace_path(record.record_path(body["run"], root), body) for body in bodies(root, cell)]
-    return np.stack([np.load(path)[name][-1].astype(float) for path in paths])
+    assert bars == {round(value, 6) for value in traced(root, "mnist-hetero/crossed/har", "strengths").mean(0)}
 
 
 def test_strengths_name_classes_and_settings_by_what_is_rare(root, drawn):
@@ -389,8 +368,11 @@ def test_cost_has_ratios_of_whole_runs_and_of_the_bench(root, drawn):
         epochs = [bodies(root, f"mnist-hetero/crossed/{name}")[0]["curves"]["epoch"][-1] for name in (method, "erm")]
         line = line_of(mine, method=method)
         assert line["n"] == SEEDS and line["mean"] == pytest.approx(ratio * epochs[0] / epochs[1])
-    assert rows[rows["metric"] == "measured_times_plain"]["y"].tolist() == [2.55]
-    assert "bench: a step" in texts(drawn["cost"])
+    measured = rows[rows["metric"] == "measured_times_plain"]
+    assert list(zip(measured["method"], measured["y"], strict=True)) == [
+        ("har", 2.55), ("har", 2.35), ("har_difference", 2.05)
+    ]  # fmt: skip
+    assert "a step: ours" in texts(drawn["cost"]) and "grey: penalised steps, ResNet-32" in texts(drawn["cost"])
 
 
 def test_the_bench_is_optional(root):

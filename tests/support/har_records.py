@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from reweigh.cells import cells
 from reweigh.records import record
@@ -91,3 +92,30 @@ def logged(spec: dict[str, Any], found: dict[str, list[int]]) -> tuple[np.ndarra
     options = spec["method_options"]
     raw = errors ** options["noise_exponent"] / sizes ** options["density_exponent"]
     return errors[None].astype(np.float32), (raw / raw.max())[None].astype(np.float32)
+
+
+# --- what tests ask of them and of figures ----------------------------------------------------------------------------
+
+
+def bodies(root: Path, cell: str) -> list[dict[str, Any]]:
+    return [record.read(path) for path in sorted((root / "results" / PAPER / cell).glob("seed*.json"))]
+
+
+def recalls(root: Path, cell: str, labels: list[int]) -> np.ndarray:
+    """The mean recall of some classes, by seed; NaN where the run diverged."""
+    found = [body["metrics"]["per_class_accuracy"] for body in bodies(root, cell)]
+    return np.array([np.nan if of is None else sum(of[label] for label in labels) / len(labels) for of in found])
+
+
+def line_of(rows: pd.DataFrame, **names: Any) -> pd.Series:
+    """The one line that has these values."""
+    for name, value in names.items():
+        rows = rows[rows[name] == value]
+    assert len(rows) == 1, rows
+    return rows.iloc[0]
+
+
+def traced(root: Path, cell: str, name: str) -> np.ndarray:
+    """What each run logged of each class, (seeds, K)."""
+    paths = [record.trace_path(record.record_path(body["run"], root), body) for body in bodies(root, cell)]
+    return np.stack([np.load(path)[name][-1].astype(float) for path in paths])

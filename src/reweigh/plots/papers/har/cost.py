@@ -17,7 +17,7 @@ from reweigh.plots.papers.har.common import place_title, places_of
 from reweigh.plots.style import MUTED, SMALL, empty, finish, sheet
 
 OF_PLACE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito's
-BENCH = "#000000"
+OF_THREADS = ("#000000", "#8a8a8a")  # of the bench's groups
 LINE = 0.4  # inches: of a method
 FROM = 3.0  # times: an axis goes so far at least
 
@@ -44,7 +44,7 @@ def draw(
 ) -> Figure:
     """A line a method: runs by data set, filled, with intervals; the bench's step, hollow.
 
-    `forms`: (how a contender of the bench ends, marker, words) of the forms that it measured; the last that fits.
+    `forms`: (contender of the bench, marker, words). Its groups differ in threads, the first black, the second grey.
     """
     runs, bench = rows[rows["metric"] == TIMES], rows[rows["metric"] == MEASURED_TIMES]
     known = set(runs[runs["n"] > 0]["method"]) | set(bench["method"])
@@ -59,8 +59,8 @@ def draw(
         (Line2D([], [], color=colour, marker=marker, linewidth=1.4), f"runs: {place_title(material, *place)}")
         for place, (colour, marker) in looks.items()
     ]
-    drawn = dict.fromkeys(_form(title, forms)[1:] for title in bench["title"])
-    entries += [(Line2D([], [], **_hollow(marker)), f"bench: {words}") for marker, words in drawn]
+    drawn = dict.fromkeys(_form(title, forms) for title in bench["title"])
+    entries += [(Line2D([], [], **_hollow(marker, OF_THREADS[0])), f"a step: {words}") for marker, words in drawn]
     plain = material.title(runs["against"].iloc[0]) if len(runs) else "ERM"
     axes.set_xlabel(f"time, multiple of {plain}'s")
     finish(picture, material, _shows(runs), _notes(material, rows, plain), entries,
@@ -75,15 +75,20 @@ def _panel(
     looks: Mapping[tuple[str, str], tuple[str, str]],
     forms: Sequence[tuple[str, str, str]],
 ) -> None:
-    series = [*looks, *([None] if (rows["metric"] == MEASURED_TIMES).any() else [])]
+    groups = _groups(rows)
+    series: list[Any] = [*looks, *groups]
     for line in rows.to_dict("records"):
         measured = line["metric"] == MEASURED_TIMES
         if not measured and not line["n"]:
             continue
-        place = None if measured else (line["experiment"], line["setting"])
+        place: Any = _group(line["note"]) if measured else (line["experiment"], line["setting"])
         at = methods.index(line["method"]) + 0.72 * ((series.index(place) + 0.5) / len(series) - 0.5)
-        colour, marker = (BENCH, _form(line["title"], forms)[1]) if place is None else looks[place]
-        _point(axes, line, at, colour, {**_hollow(marker)} if measured else {"marker": marker, "color": colour})
+        if measured:
+            colour = OF_THREADS[groups.index(place) % len(OF_THREADS)]
+            _point(axes, line, at, colour, _hollow(_form(line["title"], forms)[0], colour))
+        else:
+            colour, marker = looks[place]
+            _point(axes, line, at, colour, {"marker": marker, "color": colour})
     if not len(rows):
         empty(axes, "not run, and not measured")
         axes.set_xticks([])
@@ -113,14 +118,22 @@ def _point(axes: Axes, line: Mapping[Hashable, Any], at: float, colour: str, sty
     axes.annotate(f"{value:.2f}", (right, at), color=colour, **beside)
 
 
-def _hollow(marker: str) -> dict[str, Any]:
-    return {"color": BENCH, "marker": marker, "markerfacecolor": "white", "markersize": 4, "linestyle": "none"}
+def _hollow(marker: str, colour: str) -> dict[str, Any]:
+    return {"color": colour, "marker": marker, "markerfacecolor": "white", "markersize": 4, "linestyle": "none"}
 
 
-def _form(title: str, forms: Sequence[tuple[str, str, str]]) -> tuple[str, str, str]:
-    """The form of a method that a contender of the bench is."""
-    fitting = [form for form in forms if title.endswith(form[0])]
-    return fitting[-1] if fitting else ("", "D", "a step")
+def _form(title: str, forms: Sequence[tuple[str, str, str]]) -> tuple[str, str]:
+    """Marker and words of a contender of the bench."""
+    return next(((marker, words) for name, marker, words in forms if name == title), ("D", title))
+
+
+def _groups(rows: pd.DataFrame) -> list[str]:
+    """The groups of the bench's lines, which say net, batch size and threads."""
+    return list(dict.fromkeys(_group(note) for note in rows[rows["metric"] == MEASURED_TIMES]["note"]))
+
+
+def _group(note: str) -> str:
+    return note.split("; ")[1]
 
 
 def _shows(runs: pd.DataFrame) -> str:
@@ -139,9 +152,10 @@ def _notes(material: Material, rows: pd.DataFrame, plain: str) -> list[str]:
     devices = sorted(set(material.runs["device"]))
     notes += [f"Time spent computing on: {', '.join(devices)}"] if devices else []
     bench = rows[rows["metric"] == MEASURED_TIMES]
-    machines = sorted({note.split("; ", 1)[1] for note in bench["note"]})
-    what = "a step of the last stage over a plain one, bars: quartiles"
-    notes += [f"Bench: {what}; {' | '.join(machines)}"] if machines else ["Bench: not measured"]
+    machines = sorted({note.rpartition("; ")[2] for note in bench["note"]})
+    groups = "; ".join(f"{colour}: {group}" for colour, group in zip(("black", "grey"), _groups(rows), strict=False))
+    what = "Hollow: the bench, a step of the last stage over a plain one, bars: quartiles"
+    notes += [f"{what}; {groups}; {', '.join(machines)}"] if machines else ["Bench: not measured"]
     absent: dict[str, list[str]] = {}
     runs = rows[rows["metric"] == TIMES]
     for place in places_of(runs):
