@@ -14,7 +14,8 @@ from reweigh.plots.notes import missing_notes, seeds_text
 from reweigh.plots.printed import with_digits
 from reweigh.plots.style import INK, MUTED, WARNING, WIDTH, finish, sheet
 
-HEIGHT = 0.34  # inches: of a line
+HEIGHT, SINGLE = 0.34, 0.205  # inches: of a line, and of one that has no number of the paper's below ours
+TITLE = 112  # characters of a line above one of several tables
 METHOD = 28  # characters of a method's title
 DAGGER, NONE = "†", "–"
 FAINT = "#e3e3e3"
@@ -102,6 +103,7 @@ class Grid(NamedTuple):
     sides: list[tuple[str, ...]]
     columns: list[str]
     cells: dict[tuple[int, int], Record]  # by line and column, both from 0
+    title: str = ""  # what stands above it, where there are several
 
 
 def by_place(
@@ -121,32 +123,37 @@ def as_figure(
     gap: str = "no such cell, here or in the paper",
     nothing: str = "Nothing of ours was run",
     unit: str = "all in %",
+    printed: bool = True,
 ) -> Figure:
     """The grid as a figure, or several below one another, with what must be known of their cells at the foot.
 
     `gap`: what a dash stands for; `nothing`: what is said where no cell has a number of ours; `unit`: of numbers
-    that are no fractions.
+    that are no fractions; `printed`: whether the paper has such a table, so that its numbers are spoken of and have
+    room below ours.
     """
     grids = [grid] if isinstance(grid, Grid) else list(grid)
     cut = material.scale != "paper"
-    grey = f"grey: the paper's numbers{'' if write is _fraction else f', {unit}'}"
+    grey = ("grey: the paper's numbers, " if printed else "") + ("" if write is _fraction else unit)
+    grey = grey.removesuffix(", ")
     scale = f"orange: ours at scale {material.scale}, not to be compared" * cut
     shows = seeds_text(rows, _legend(rows, scale), grey, nothing)
     if rows["n"].gt(1).any():
         shows += ". 95 % intervals are in the csv"
     elif rows["n"].gt(0).any():
         shows += ". One seed has no interval"
-    if not rows["compared"].all():
+    if printed and not rows["compared"].all():
         shows += ". Without grey: not in the paper"
     dashes = any(cell.get("words") == (NONE, "") for one in grids for cell in one.cells.values())
     if dashes or any(len(one.cells) < len(one.sides) * len(one.columns) for one in grids):
         shows += f". {NONE}: {gap}"
     notes = [*missing_notes(material, rows, gaps=False), *(notes or []), *_excluded(material, rows, write)]
     picture = sheet()
-    drawn = picture.subplots(len(grids), 1, squeeze=False, height_ratios=[len(one.sides) + 1.4 for one in grids])[:, 0]
-    heads = [_typeset(axes, one, write, WARNING if cut else INK) for axes, one in zip(drawn, grids, strict=True)]
-    height = sum(len(one.sides) for one in grids) + sum(heads)
-    finish(picture, material, shows, notes, panels=0.1 * len(grids) + HEIGHT * height)
+    inches = HEIGHT if printed else SINGLE
+    heights = [len(one.sides) + _head_height(one, inches) for one in grids]
+    drawn = picture.subplots(len(grids), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, one in zip(drawn, grids, strict=True):
+        _typeset(axes, one, write, WARNING if cut else INK, inches)
+    finish(picture, material, shows, notes, panels=0.1 * len(grids) + inches * sum(heights))
     return Figure(picture, rows)
 
 
@@ -186,22 +193,41 @@ def _head(material: Material, experiment: str, setting: str) -> str:
     return f"ρ = {value}" if "ρ" in one.varies else f"{one.varies}: {value}"
 
 
-def _typeset(axes: Axes, grid: Grid, write: Write, colour: str) -> float:
-    """Set the table; how many lines its head is high. `colour`: of our numbers."""
+def _places(grid: Grid) -> tuple[list[float], list[str]]:
+    """Where the columns of cells stand, from 0 to 1, and their heads, broken to what fits."""
     first = grid.left[-1][0] + (0.225 if len(grid.left) > 1 else 0.24)
     columns = [first + (place + 0.5) * (1 - first) / len(grid.columns) for place in range(len(grid.columns))]
     characters = int((1 - first) / len(columns) * WIDTH * 72 / (7.5 * 0.68))
-    heads = [_wrapped(head, characters) for head in grid.columns]
-    top = max(1.0, 0.3 + 0.36 * max(text.count("\n") + 1 for text in heads))
+    return columns, [_wrapped(head, characters) for head in grid.columns]
+
+
+def _head_height(grid: Grid, inches: float) -> float:
+    """How many lines, each so many inches, the head of a table is high, with its title."""
+    heads = max(0.34, 0.1 + 0.122 * max(text.count("\n") + 1 for text in _places(grid)[1]))
+    return heads / inches + _title_height(grid, inches)
+
+
+def _title_height(grid: Grid, inches: float) -> float:
+    lines = len(textwrap.wrap(grid.title, TITLE))
+    return (0.17 + 0.122 * lines) / inches if lines else 0.0
+
+
+def _typeset(axes: Axes, grid: Grid, write: Write, colour: str, inches: float) -> None:
+    """Set the table. `colour`: of our numbers; `inches`: how high a line is."""
+    columns, heads = _places(grid)
+    begin, top = _title_height(grid, inches), _head_height(grid, inches)
     height = len(grid.sides) + top
     axes.set_axis_off()
     axes.set_xlim(0, 1)
     axes.set_ylim(height, 0)
+    title = textwrap.fill(grid.title, TITLE)
+    axes.text(0, begin - 0.06 / inches, title, weight="bold", va="bottom", fontsize=7.5, linespacing=1.15)
     for x, head in grid.left:
-        axes.text(x, top - 0.45, head, weight="bold", va="center")
+        axes.text(x, top - 0.153 / inches, head, weight="bold", va="center")
     for x, text in zip(columns, heads, strict=True):
-        axes.text(x, top / 2 + 0.05, text, weight="bold", ha="center", va="center", fontsize=7.5, linespacing=1.15)
-    for edge, width in ((0, 1.0), (top, 0.6), (height, 1.0)):
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7.5, "linespacing": 1.15}
+        axes.text(x, (begin + top) / 2 + 0.05, text, weight="bold", **style)
+    for edge, width in ((begin, 1.0), (top, 0.6), (height, 1.0)):
         axes.axhline(edge, color=INK, linewidth=width)
     previous = None
     for number, words in enumerate(grid.sides):
@@ -218,7 +244,6 @@ def _typeset(axes: Axes, grid: Grid, write: Write, colour: str) -> float:
         previous = block
         for column, x in enumerate(columns):
             _cell(axes, x, line, grid.cells.get((number, column)), write, colour)
-    return top
 
 
 def _wrapped(head: str, characters: int) -> str:

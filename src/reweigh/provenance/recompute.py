@@ -24,6 +24,7 @@ from reweigh.analysis.rows import (
 )
 from reweigh.analysis.searches import METRICS as OF_SEARCHES
 from reweigh.analysis.searches import ORACLE, RATIOS
+from reweigh.analysis.strengths import ARRAYS, OF_CLASSES
 from reweigh.analysis.tables import logged, majority_and_minority_weights
 from reweigh.config.grid import Config
 from reweigh.config.models import Paper
@@ -49,6 +50,8 @@ def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = "
         return _side_weights(row, bodies, root)
     if metric in GROUPS:
         return _of_group(row, bodies)
+    if metric in OF_CLASSES:
+        return _of_class(row, bodies, root)
     if metric.endswith(DIFFERENCE):
         return _difference(row, bodies)
     if metric in OF_SEARCHES:
@@ -127,6 +130,26 @@ def _share_of_group(body: dict[str, Any], metric: str, group: float | None) -> f
         return float(stated[int(group)])
     row = stated[int(group)][POSITIVE]
     return row[POSITIVE] / sum(row) if sum(row) else None
+
+
+def _of_class(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path) -> dict[str, Any]:
+    """The mean over runs of what they logged last of one class, whose number is the line's `class`."""
+    label, values = number(row.get("class")), list[float]()
+    for body in bodies:
+        path = record.trace_path(record.record_path(body["run"], root), body)
+        if path is None or not _logs_classes(body, row["metric"]):
+            continue
+        with np.load(path, allow_pickle=False) as arrays:
+            last = arrays[ARRAYS[row["metric"]]][-1]
+        if label is None or int(label) not in range(len(last)):
+            return {"class": None}  # there is no such class
+        values.append(float(last[int(label)]))
+    return _summary(values)
+
+
+def _logs_classes(body: dict[str, Any], metric: str) -> bool:
+    shape = (body["trace"] or {"arrays": {}})["arrays"].get(ARRAYS[metric], [0])
+    return body["status"] == "finished" and shape[0] > 0
 
 
 def _side_weights(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path) -> dict[str, Any]:
@@ -224,7 +247,7 @@ def _unlike_bodies(row: dict[str, Any], bodies: list[dict[str, Any]], paper: str
     of_pairs, base = recompute_pairs.knows(metric), recompute_pairs.base(metric)
     paired = metric.endswith(DIFFERENCE) or metric in RATIOS or of_pairs or _compares(row)
     known = _has(bodies[0], base) or _compares(row)
-    if not known and not of_pairs and metric not in (*RIDGES, *SIDES, *FEATURES, *GROUPS, *OF_SEARCHES):
+    if not known and not of_pairs and metric not in (*RIDGES, *SIDES, *FEATURES, *GROUPS, *OF_CLASSES, *OF_SEARCHES):
         return f"no record has a metric {metric}"
     if metric == MAP_POINT and row.get("mean"):
         return f"mean {row['mean']} of a point of a map, which has none"
@@ -244,7 +267,7 @@ def _unlike_bodies(row: dict[str, Any], bodies: list[dict[str, Any]], paper: str
     seed = row.get("seed") or ""
     if seed and [float(spec["seed"]) for spec in specs] != [number(seed)]:
         return f"seed {seed}, but its runs are of seed {', '.join(str(spec['seed']) for spec in specs)}"
-    expected = _status(bodies, bool(seed)) if known or metric in (*FEATURES, *GROUPS) else "run"
+    expected = _status(bodies, bool(seed)) if known or metric in (*FEATURES, *GROUPS, *OF_CLASSES) else "run"
     return "" if row.get("status", expected) == expected else f"status {row['status']}, its runs say {expected}"
 
 
@@ -261,6 +284,8 @@ def feeds(body: dict[str, Any], metric: str, epoch: float | None = None, root: s
     if metric in SIDES:
         arrays = (body["trace"] or {"arrays": {}})["arrays"]
         return "weighted_examples" in arrays and arrays.get("mean_weights", [0])[0] > 0
+    if metric in OF_CLASSES:
+        return body["status"] == "diverged" or _logs_classes(body, metric)
     if metric in OF_SEARCHES:
         return recompute_searches.feeds(body, metric, epoch, root)
     if metric in GROUPS:

@@ -65,9 +65,13 @@ def traces(options: Mapping[str, Any], steps: int) -> set[str]:
 
 
 def look(options: Mapping[str, Any]) -> Look:
-    only = [not options["noise_exponent"], not options["density_exponent"], options["strengths"] == "mean"]
-    marker = next((marker for one, marker in zip(only, "v^D", strict=True) if one), "o")
-    return Look("#D55E00", marker, hollow=options["route"] == "difference")
+    parts = {
+        ("#0072B2", "v"): not options["noise_exponent"],
+        ("#CC79A7", "^"): not options["density_exponent"],
+        ("#56B4E9", "D"): options["strengths"] == "mean",
+    }
+    colour, marker = next((look for look, is_it in parts.items() if is_it), ("#D55E00", "o"))
+    return Look(colour, marker, hollow=options["route"] == "difference")
 
 
 CARD = Card(

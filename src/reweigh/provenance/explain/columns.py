@@ -14,6 +14,7 @@ from reweigh.analysis.rows import (
     OF_DRAWS,
 )
 from reweigh.analysis.searches import ORACLE, RATIOS
+from reweigh.analysis.strengths import ERROR, STRENGTH
 from reweigh.provenance import recompute
 
 
@@ -76,6 +77,10 @@ BY_SEED = {
     TIMES: Source("mean of the ratios of seconds, seed by seed", RUNS),
     **dict.fromkeys(OF_MARGINS, Source("mean over pairs of runs of what their margins differ by", RUNS)),
 }
+OF_CLASSES = {
+    STRENGTH: Source("mean over the runs of the strength of the class's penalty, as logged", RUNS),
+    ERROR: Source("mean over the runs of the class's error on held-out training examples, as logged", RUNS),
+}
 GAIN = ("runs", "baseline")
 STATED = Source("as the paper states it", ("published",))
 SCORED = {
@@ -126,8 +131,8 @@ def source(line: dict[str, str], column: str) -> Source:
         return PAIRED
     if column == "mean" and (ending := next((one for one in BY_SEED if metric.endswith(one)), "")):
         return BY_SEED[ending]
-    if column == "mean" and metric in OF_SEARCHES:
-        return OF_SEARCHES[metric]
+    if column == "mean" and (of_kind := OF_SEARCHES.get(metric) or OF_CLASSES.get(metric)):
+        return of_kind
     if metric in OF_DRAWS and column in DRAWS:
         return OTHER_X.get(metric, DRAWS["x"]) if column == "x" else DRAWS[column]
     return RIDGES.get(metric, {}).get(column) or OF_RUNS.get(column) or SCORED.get(column) or NAME

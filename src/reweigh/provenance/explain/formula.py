@@ -45,6 +45,8 @@ def of_line(config: Config, scale: str, paper: str, name: str, line: dict[str, s
         return None
     if found := _of_own_options(config, paper, name, line) or _of_molere(config, paper, name, line):
         return found
+    if line["metric"] == MEASURED_TIMES:
+        return _of_bench(config, paper, name, line)
     if (
         line["metric"] in OF_OPTIONS
         or line["metric"] in OF_DRAWS
@@ -96,27 +98,36 @@ def _of_own_options(config: Config, paper: str, name: str, line: dict[str, str])
 
 
 def _of_molere(config: Config, paper: str, name: str, line: dict[str, str]) -> Formula | None:
-    """How a line of MOLERE's was made of printed numbers, or of the bench's; None for any other."""
+    """How a line of MOLERE's was made of printed numbers; None for any other."""
     metric, options = line["metric"], config.artifact(paper, name).options
-    if metric not in (PRINTED, PRINTED_GAIN, PRINTED_TIMES, MEASURED_TIMES):
+    if metric not in (PRINTED, PRINTED_GAIN, PRINTED_TIMES):
         return None
     from reweigh.plots.papers.molere import cost, gains, variants
 
     kind, how = "cost", "as the paper states it"
-    keys: tuple[str, ...] = ("published", "file")
-    if metric == MEASURED_TIMES:
-        how, keys = "a ratio that reweigh bench measured", ("artifacts", name, "options")
-        rows = cost.bench_rows(config.root, options)
-    elif metric == PRINTED_TIMES:
+    if metric == PRINTED_TIMES:
         rows = cost.printed_rows(config, paper)
     elif metric == PRINTED_GAIN:
         kind, rows = "variants", variants.printed_rows(config, paper, name, line["method"])
     else:
         kind, how = "gains", "two numbers of the paper divided, less 1, or what its text says of that"
         rows = gains.printed_rows(config, paper, options.get("in_text", []), line["against"])
+    return Formula(how, ("published", "file"), f"plots/papers/molere/{kind}.py", _like(_of_cell(rows, line), line))
+
+
+def _of_bench(config: Config, paper: str, name: str, line: dict[str, str]) -> Formula:
+    """How a line of the bench's ratios was made."""
+    from reweigh.plots.costs import bench_rows
+
+    rows = bench_rows(config.root, config.artifact(paper, name).options)
+    how, keys = "a ratio that reweigh bench measured", ("artifacts", name, "options")
+    return Formula(how, keys, "plots/costs.py", _like(_of_cell(rows, line), line))
+
+
+def _of_cell(rows: Sequence[Row], line: dict[str, str]) -> list[Row]:
+    """The rows of the cell of a line."""
     cell = ("experiment", "setting", "method", "against")
-    mine = [row for row in rows if all((row.get(key) or "") == (line.get(key) or "") for key in cell)]
-    return Formula(how, keys, f"plots/papers/molere/{kind}.py", _like(mine, line))
+    return [row for row in rows if all((row.get(key) or "") == (line.get(key) or "") for key in cell)]
 
 
 def _like(rows: Sequence[Mapping[str, Any]], line: dict[str, str]) -> dict[str, Any]:

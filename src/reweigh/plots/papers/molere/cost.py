@@ -5,9 +5,7 @@ with equally many runs beside it. The bench puts whole runs of the paper's sched
 and whose FLOPs it counted.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,11 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from reweigh.analysis.gains import MEASURED_TIMES, PRINTED_TIMES, TIMES, times_row
+from reweigh.analysis.gains import MEASURED_TIMES, PRINTED_TIMES, TIMES
 from reweigh.analysis.published import published
-from reweigh.analysis.rows import Row, cell_names
+from reweigh.analysis.rows import Row
 from reweigh.analysis.tables import Material, expand_runs
 from reweigh.config.grid import Config
+from reweigh.plots.costs import KINDS, PANELS, QUARTILES, bench_rows, run_row
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text
 from reweigh.plots.style import INK, MUTED, data_title, empty, finish, letter, sheet
@@ -34,9 +33,6 @@ FORMS = {  # markers of a method's forms, by the bench
     "shared virtual step": "X",
     "every step": "P",
 }
-QUARTILES = ("q1", "q3")  # of the bench's ratios: for the picture alone
-KINDS = {"runtime_ratio": "run time", "flops_ratio": "FLOPs"}
-PANELS = dict(zip(KINDS.values(), "ab", strict=True))
 LINE = 0.34  # inches: of a method
 
 
@@ -51,20 +47,10 @@ def rows(material: Material, methods: Sequence[str], plain: str = "erm") -> pd.D
     for experiment in material.experiments:
         for setting in material.settings(experiment):
             shown = [method for method in methods if method in material.methods(experiment)]
-            lines += [_ours(material, (experiment, setting, method), plain) for method in shown]
+            lines += [run_row(material, (experiment, setting, method), plain) for method in shown]
     columns = ["mean", "sd", "low", "high", "y", *QUARTILES]
     names = [*Row.__annotations__, *QUARTILES]
     return pd.DataFrame(lines).reindex(columns=names).astype(dict.fromkeys(columns, float))
-
-
-def _ours(material: Material, cell: tuple[str, str, str], plain: str) -> Row:
-    sides = material.of(*cell), material.of(cell[0], cell[1], plain)
-    together = sides[0].merge(sides[1], on=["seed", "device", "runs_at_once"], suffixes=("", "_plain"))
-    row = times_row(together, material.records)
-    missing = [name for name, runs in zip((cell[2], plain), sides, strict=True) if runs.empty]
-    reasons = dict.fromkeys(material.why_not(cell[0], cell[1], name) for name in missing)
-    why = ", ".join(reasons) if missing else "" if row["n"] else "no pair on one device that finished"
-    return {"panel": "a", **cell_names(material, *cell), "against": plain, **row, "note": why}
 
 
 def printed_rows(config: Config, paper: str) -> list[Row]:
@@ -83,36 +69,6 @@ def printed_rows(config: Config, paper: str) -> list[Row]:
              "metric": PRINTED_TIMES, "y": float(row["mean"]), "n": 0, "status": "computed",
              "note": f"{kind}, as printed"}
         )  # fmt: skip
-    return lines
-
-
-class Measured(Row, total=False):
-    """A line of the bench."""
-
-    q1: float
-    q3: float
-
-
-def bench_rows(root: Path, options: Mapping[str, Any]) -> list[Row]:
-    """The ratios of the bench's lines whose contender and baseline are named in the options: in `y`; quartiles too."""
-    path = root / options["measured"]
-    if not path.is_file():
-        return []
-    with open(path, newline="") as file:
-        found = list(csv.DictReader(file))
-    lines: list[Row] = []
-    for line in found:
-        method = options["contenders"].get(line["contender"])
-        if method is None or not line["ratio"] or line["baseline"] not in options["baselines"]:
-            continue
-        kind = KINDS["flops_ratio" if "FLOP" in line["group"] else "runtime_ratio"]
-        where = f"{kind}; {line['group']}; {line['device']}, {line['precision']}"
-        measured: Measured = (
-            {"panel": PANELS[kind], "experiment": "", "method": method, "title": line["contender"],
-             "metric": MEASURED_TIMES, "y": float(line["ratio"]), "n": 0, "status": "computed", "note": where,
-             "q1": float(line["q1"] or "nan"), "q3": float(line["q3"] or "nan")}
-        )  # fmt: skip
-        lines.append(measured)
     return lines
 
 
