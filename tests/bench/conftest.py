@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from reweigh.bench import appendix_a, groups, pairs, second_order
+from reweigh.bench import appendix_a, groups, pairs, penalised_steps, second_order
 from reweigh.bench import contenders as make
 from reweigh.bench.measure import Bench
 from reweigh.data import load
@@ -25,7 +25,7 @@ def small(monkeypatch, raw_root):
     monkeypatch.setattr(make, "cifar", lambda: "cifar10-slice")
     monkeypatch.setattr(make, "spec_of", spec_of)
     monkeypatch.setattr(make, "MODELS", {"resnet32": ("ResNet-32", 8), "lenet": ("LeNet", 10)})
-    for module in (appendix_a, groups, pairs, second_order):
+    for module in (appendix_a, groups, pairs, penalised_steps, second_order):
         monkeypatch.setattr(module, "all_cores", lambda: 1)
     monkeypatch.setattr(pairs, "SMALL", 4)
     yield Bench(torch.device("cpu"), 2, lambda text: None)

@@ -170,25 +170,10 @@ def test_a_difference_of_gradients_is_near_where_the_loss_is_smooth_and_far_on_a
     assert second_order.relative_error(problem.difference(), problem.ours()()) > 0.5
 
 
-def test_the_penalised_gradient_is_that_of_the_public_codes_loop_and_leaves_no_trace(small):
-    problem, other_order = second_order.Penalised(CPU, 4), second_order.Penalised(CPU, 4, "nchw")
-    buffers = {name: value.clone() for name, value in problem.problem.model.named_buffers()}
-    for one in (problem, other_order):
-        one.strengths.fill_(1.0)
-    penalised, plain = problem.ours(), problem.plain()
-    assert any((penalised[name] - plain[name]).abs().max() > 1e-6 for name in plain)
-    assert all(torch.equal(value, buffers[name]) for name, value in problem.problem.model.named_buffers())
-    for loop, most in ((problem.loop(), 1e-4), (other_order.loop(), 0.05)):  # float32, and ReLUs that change sides
-        assert second_order.relative_error(tuple(loop()), tuple(penalised.values())) < most
-
-
 def test_routes_are_measured_against_a_plain_gradient(small):
     lines = second_order.routes(replace(small, rounds=3))
-    assert {one.baseline for one in lines} == {
-        "ResNet-32, B = 4: a plain gradient",
-        "ResNet-32, B = 8: the loss alone",
-    }
-    assert len(lines) == 15 and all(one.ratio > 0 and one.rounds == 3 for one in lines)
+    assert {one.baseline for one in lines} == {"ResNet-32, B = 4: a plain gradient"}
+    assert len(lines) == 11 and all(one.ratio > 0 and one.rounds == 3 for one in lines)
     (note,) = [one.note for one in lines if "difference" in one.contender]
     assert note.startswith("relative error")
 

@@ -24,13 +24,14 @@ GROUPS = {
     "app-a": "TDR against example reweighting by two routes to a hypergradient; new weights over classes and batch",
     "hessian": "AutoBalance: a Hessian-vector product by route and layout in plain steps; search and retraining",
     "reweighting": "LRWOpt, LRW-Hard, Meta-Weight-Net, L2RW: whole runs over one of ERM, in time and in FLOPs",
+    "penalty": "HAR: a penalised step by each route over a plain step, and public code's; time and memory",
     "bookkeeping": "the share of a step that computes nothing: batches, records, checkpoints",
     "graphs": "on a GPU: captured steps against eager ones, eight runs against one, the memory's bandwidth",
     "grid": "Snakemake's dry runs of a grid of five thousand runs: of everything, and of one figure",
 }
 
 
-APART = ("app-a", "hessian", "reweighting")  # groups that run only when they are named
+APART = ("app-a", "hessian", "reweighting", "penalty")  # groups that run only when they are named
 WHOLE = tuple(name for name in GROUPS if name not in APART)
 
 

@@ -25,6 +25,7 @@ from reweigh.bench.gpu import graphs
 from reweigh.bench.hessian import hessian
 from reweigh.bench.measure import Bench, Contender, Stopwatch, advance, all_cores
 from reweigh.bench.pairs import hypergradients
+from reweigh.bench.penalised_steps import penalised_steps
 from reweigh.bench.reweighting import reweighting
 from reweigh.bench.second_order import routes
 from reweigh.bench.table import Line, method_key
@@ -310,6 +311,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], list[Line]]] = {
     "app-a": appendix_a,
     "hessian": hessian,
     "reweighting": reweighting,
+    "penalty": penalised_steps,
     "bookkeeping": bookkeeping,
     "graphs": graphs,
     "grid": dry_runs,

@@ -10,11 +10,16 @@ from torch import nn
 
 
 class PenalisedLoop:
-    """The gradient of the mean loss plus (1/B) Σ_i r_i Σ_l ‖∂L/∂h_{l,i}‖, h being what each batch norm normalises."""
+    """Steps along the mean loss plus (1/B) Σ_i r_i Σ_l ‖∂L/∂h_{l,i}‖, h being what each batch norm normalises.
 
-    def __init__(self, model: nn.Module) -> None:
+    `within` begins the names of the norms that count: "" for all.
+    """
+
+    def __init__(self, model: nn.Module, within: str = "") -> None:
         self.model = model
-        self.norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+        named = model.named_modules()
+        self.norms = [layer for name, layer in named if name.startswith(within) and isinstance(layer, nn.BatchNorm2d)]
+        self.optimiser = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
         self.outputs: list[torch.Tensor] = []
         for norm in self.norms:
             norm.register_forward_hook(self._keep)
@@ -38,3 +43,8 @@ class PenalisedLoop:
         total.backward()
         self.outputs.clear()
         return [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+
+    def step(self, images: torch.Tensor, labels: torch.Tensor, strengths: torch.Tensor) -> None:
+        """One step of momentum SGD."""
+        self.gradients(images, labels, strengths)
+        self.optimiser.step()

@@ -1,4 +1,4 @@
-"""Second derivatives by every route there is: a Hessian-vector product, and the gradient of a gradient-norm penalty.
+"""Second derivatives by every route there is: a Hessian-vector product. HAR's penalty is in `penalised_steps.py`.
 
 | route                     | exact | what it does                                                                    |
 |---------------------------|-------|---------------------------------------------------------------------------------|
@@ -6,7 +6,6 @@
 | PyTorch's double backward | yes   | the same pass as PyTorch makes it, in either layout                             |
 | forward over reverse      | yes   | the gradient at dual numbers θ + ε v, PyTorch's formulas for both               |
 | difference of gradients   | no    | (∇L(θ + ε v) − ∇L(θ − ε v)) / 2ε; its relative error is in the note of its line |
-| the public code's loop    | yes   | of the penalty: `penalised_loop.py`, NCHW                                       |
 
 A product is measured in two ways, each beside its like alone. Where many products of one graph are wanted, as of an
 implicit hypergradient, the graph is made once: `KEPT` lines are the product alone, of the routes that keep a graph.
@@ -16,7 +15,6 @@ The difference of gradients counts every ReLU that changes sides between its two
 on a net with ReLUs it does not approach the product as ε falls, until ε is too small for any to change.
 """
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -26,9 +24,8 @@ from torch.autograd import forward_ad
 import reweigh.bench.contenders as make
 from reweigh.bench.measure import Bench, Contender, all_cores
 from reweigh.bench.pairs import Problem
-from reweigh.bench.penalised_loop import PenalisedLoop
 from reweigh.bench.table import Line
-from reweigh.hypergrad import implicit, lookahead, penalty
+from reweigh.hypergrad import implicit, lookahead
 from reweigh.hypergrad.lookahead import OuterLoss, Parameters
 
 Work = Callable[[], Any]
@@ -131,53 +128,13 @@ def hessian_products(device: torch.device, size: int) -> dict[str, tuple[Work, s
     }
 
 
-class Penalised:
-    """The gradient of a loss with the gradient-norm penalty over all batch norms, of one batch, in one layout."""
-
-    def __init__(self, device: torch.device, size: int, layout: str = "channels-last") -> None:
-        self.problem = Problem(make.run_of(make.spec_of("resnet32", layout=layout), device), size)
-        self.norms = [layer for layer in self.problem.model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
-        self.strengths = torch.full((size,), 0.01, device=device)
-
-    def loss(self, at: Parameters) -> torch.Tensor:
-        with penalty.hidden_outputs(self.problem.model, self.norms) as hidden:
-            loss = self.problem.losses(at).mean()
-        return loss + penalty.gradient_norm_penalty(loss, hidden, self.strengths)
-
-    def ours(self) -> Parameters:
-        return lookahead.gradient(self.loss, self.problem.parameters)
-
-    def plain(self) -> Parameters:
-        return lookahead.gradient(lambda at: self.problem.losses(at).mean(), self.problem.parameters)
-
-    def loop(self) -> Work:
-        """The public code's way, on a copy of the model."""
-        batch = self.problem.batch
-        loop = PenalisedLoop(copy.deepcopy(self.problem.model))
-        return lambda: loop.gradients(batch.inputs, batch.labels, self.strengths)
-
-
-def penalised_steps(device: torch.device, size: int) -> dict[str, tuple[Work, str]]:
-    """The plain gradient, then that with the penalty by each route, with the note of its line."""
-    problem, plain_order = Penalised(device, size), Penalised(device, size, "nchw")
-    return {
-        "the loss alone": (problem.plain, ""),
-        "gradient-norm penalty": (problem.ours, ""),
-        f"gradient-norm penalty, {PYTORCH}": (problem.loop(), ""),
-        "gradient-norm penalty, the public code's loop, NCHW": (plain_order.loop(), ""),
-    }
-
-
 def routes(bench: Bench) -> list[Line]:
     """Each route against a plain gradient of the same batch: time and memory."""
     torch.set_num_threads(all_cores())
     title, size = make.MODELS["resnet32"]
-    lines: list[Line] = []
-    for routes_of, count in ((hessian_products, size // 2), (penalised_steps, size)):
-        contenders = {}
-        for name, (work, note) in routes_of(bench.device, count).items():
-            bench.progress(f"second derivatives: {name}")
-            peak = bench.peak_of(work)
-            contenders[f"{title}, B = {count}: {name}"] = Contender(bench.timed(work), note=note, peak_mebibytes=peak)
-        lines += bench.compare("hypergradients", contenders)
-    return lines
+    contenders, count = {}, size // 2
+    for name, (work, note) in hessian_products(bench.device, count).items():
+        bench.progress(f"second derivatives: {name}")
+        peak = bench.peak_of(work)
+        contenders[f"{title}, B = {count}: {name}"] = Contender(bench.timed(work), note=note, peak_mebibytes=peak)
+    return bench.compare("hypergradients", contenders)

@@ -94,6 +94,6 @@ CARD = Card(
     same_as=same_as,
     traces=traces,
     precisions=("fp32",),
-    cost=4.0,
+    cost=2.5,
     look=look,
 )

@@ -16,6 +16,6 @@ CARD = Card(
     follows=follows,
     traces=lambda options, steps: {"penalty", "batch_loss", "class_norms"} if steps else set(),
     precisions=("fp32",),
-    cost=4.0,
+    cost=2.5,
     look=lambda options: Look("#009E73", "s", hollow=options["route"] == "difference"),
 )
