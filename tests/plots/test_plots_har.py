@@ -33,7 +33,7 @@ CELLS = {
     "mnist-hetero/balanced": ["erm", "har"],
     "cifar10-hetero/varied": ["erm", "uniform", "har"],
     "cifar10-step/varied": ["erm", "uniform", "har"],
-    **{f"mnist-lambda/lambda{strength}": ["uniform", "har"] for strength in ("0.1", "1", "10", "100", "1000")},
+    **{f"mnist-lambda/lambda{strength}": ["uniform", "har"] for strength in ("10", "30", "100", "300")},
     "stage-one/varied": ["har", "har_halves"],
     "human-noise/lt10": ["erm", "har"],
 }
@@ -335,19 +335,19 @@ def test_strengths_name_classes_and_settings_by_what_is_rare(root, drawn):
 def test_lambda_marks_what_held_out_examples_choose_and_draws_erm_as_a_band(root, drawn):
     rows = drawn["lambda"].rows
     held_out = [
-        body["also_measured"]["validation"]["balanced_accuracy"] for body in bodies(root, "mnist-lambda/lambda1/har")
+        body["also_measured"]["validation"]["balanced_accuracy"] for body in bodies(root, "mnist-lambda/lambda30/har")
     ]
-    names = {"setting": "lambda1", "method": "har", "experiment": "mnist-lambda"}
+    names = {"setting": "lambda30", "method": "har", "experiment": "mnist-lambda"}
     line = line_of(rows, metric="validation_balanced_accuracy", **names)
     assert summary(line) == expected(np.array(held_out))
     plain = line_of(rows, method="erm", metric="accuracy_noisy_rare")
     assert summary(plain) == expected(recalls(root, "mnist-hetero/crossed/erm", NAMES["noisy_rare"]))
     material = tables.of_artifact("paper", "har", "lambda", root)
     sweep = by_lambda.Sweep([("mnist-lambda", ["uniform", "har"])])
-    assert by_lambda._chosen(material, rows, sweep) == {"uniform": "lambda1", "har": "lambda1"}
+    assert by_lambda._chosen(material, rows, sweep) == {"uniform": "lambda30", "har": "lambda30"}
     partial = rows.copy()
     partial.loc[(rows["setting"] == "lambda10") & (rows["method"] == "har"), "status"] = "not run"
-    assert by_lambda._chosen(material, partial, sweep) == {"uniform": "lambda1"}
+    assert by_lambda._chosen(material, partial, sweep) == {"uniform": "lambda30"}
     titles = [axes.get_title(loc="left") for axes in drawn["lambda"].picture.axes]
     assert titles == ["held-out, given labels", "test, all classes", "test, noisy and rare", "test, noisy and common",
                       "test, clean and rare", "test, clean and common"]  # fmt: skip

@@ -18,6 +18,7 @@ from support.absgd_figures import with_arrays
 
 PAPER = "paper/har"
 CLASSES = 10
+BEST = 30.0  # λ
 LEVELS = {"noisy_rare": 0.62, "noisy_common": 0.78, "clean_rare": 0.9, "clean_common": 0.97}
 ERRORS = {"noisy_rare": 0.58, "noisy_common": 0.44, "clean_rare": 0.11, "clean_common": 0.03}
 GAINS = {  # over ERM, by cell as in LEVELS
@@ -69,12 +70,16 @@ def _measure(body: dict[str, Any], found: dict[str, list[int]]) -> None:
 def recalls_of(spec: dict[str, Any], found: dict[str, list[int]]) -> list[float]:
     """The recall of each class: of its cell, with the method's gain there, and noise that the seed and the class have.
 
-    Of a method with a λ the gain is the largest at λ = 1.
+    Where λ is varied, the gain is the largest at BEST.
     """
     noise = rng(spec["seed"], "made-up recalls").normal(0, 0.006, CLASSES)
     own = rng(spec["seed"], "made-up gains", spec["setting"], spec["method"]).normal(0, 0.003, CLASSES)
     strength = spec["method_options"].get("lambda_")
-    share = 1.0 if strength is None or "lambda" not in spec["setting"] else math.exp(-(math.log10(strength) ** 2) / 2)
+    share = (
+        1.0
+        if strength is None or "lambda" not in spec["setting"]
+        else math.exp(-(math.log10(strength / BEST) ** 2) / 2)
+    )
     gains = dict(zip(LEVELS, GAINS.get(spec["method"], (0.004, -0.004, 0.002, 0.0)), strict=True))
     gains = gains if spec["method"] != "erm" else dict.fromkeys(LEVELS, 0.0)
     cell_of = {label: cell for cell, labels in found.items() for label in labels}
