@@ -88,6 +88,7 @@ def _title(material: Material, place: tuple[str, str]) -> str:
 
 
 def _write(mean: float, sd: float) -> str:
-    """In per cent, with thin spaces and as few digits as an sd needs: seven of them stand side by side."""
+    """In per cent, with thin spaces and no more digits than there is room for: seven of them stand side by side."""
+    centre = f"{100 * mean:.2f}"[:5]  # 99.12, 100.0
     digits = 2 if pd.isna(sd) or 100 * sd < 9.995 else 1
-    return f"{100 * mean:.2f}" if pd.isna(sd) else f"{100 * mean:.2f}\u2009±\u2009{100 * sd:.{digits}f}"
+    return centre if pd.isna(sd) else f"{centre}\u2009±\u2009{100 * sd:.{digits}f}"

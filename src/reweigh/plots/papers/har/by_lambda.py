@@ -108,7 +108,7 @@ def draw(
         *([f"Not run: {'; '.join(absent)}"] if absent else []),
         *missing_notes(material, shown[shown["metric"] == shown["metric"].iloc[0]]),
     ]
-    shows = seeds_text(shown, "bars and band: 95 % interval (Student t)")
+    shows = seeds_text(shown, "bars and band: 95 % interval (Student t), some beyond the axis")
     finish(picture, material, shows, notes, _legend(material, shown, asked),
            panels=0.25 + sum(ROW * (one + 0.18) for one in heights))  # fmt: skip
     return Figure(picture, rows)
