@@ -19,6 +19,7 @@ FIGURES_OF_A_PAPER = ("plots/papers/",)
 ABOUT_TWO_METHODS = (
     "bench/appendix_a.py",
     "bench/hessian.py",
+    "bench/penalised_steps.py",
     "bench/reweighting.py",
     "analysis/total_weight.py",
 )  # what a paper says of both or of several; a search over a plain training; what weights sum to

@@ -199,7 +199,7 @@ def panel(
 def _dot(axes: Axes, line: Mapping[Hashable, Any], place: float, look: Look, ends: tuple[float, float]) -> None:
     """A mean with its interval; an arrow where that leaves the panel, and a hollow dot where there is none."""
     single = pd.isna(line["low"])
-    style: dict[str, Any] = {**marker_style(look), "markersize": 4, "linestyle": "none", "zorder": 3}
+    style: dict[str, Any] = {**marker_style(look), "markersize": 4, "linestyle": "", "zorder": 3}
     axes.plot(100 * line["mean"], place, **style)
     if single:
         return
