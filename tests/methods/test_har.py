@@ -141,7 +141,10 @@ def errors_of(model, part, rows):
 
 @pytest.mark.parametrize("half", [0, 1, "both"])
 def test_errors_are_those_of_a_plain_evaluation_on_the_other_half(mnist, half):
-    run = run_with(mnist, half=half)
+    spec = spec_with(half=half)
+    spec["data"]["augment"] = {"crop_padding": 2, "padding": "zero", "flip": True, "rotation_degrees": 0.0}
+    spec["data"]["split"]["total"] = 1101  # more than a batch in a half
+    run = run_of(spec, mnist)
     halves = class_errors.halves_of(len(run.parts.train), run.seed)
     estimates = len(run.courses) - 1
     expected = []
@@ -172,10 +175,10 @@ def test_errors_may_be_those_after_an_earlier_epoch(mnist):
 
 
 class Constant(nn.Module):
-    """Gives every example class 0."""
+    """Gives every example class 0; in training mode, class 1."""
 
     def forward(self, inputs):
-        return torch.eye(3)[torch.zeros(len(inputs), dtype=torch.long)]
+        return torch.eye(3)[torch.full((len(inputs),), int(self.training))]
 
 
 class Fake:
@@ -238,6 +241,7 @@ def test_the_first_stage_is_not_penalised_and_the_last_one_is(mnist):
     for run in (weak, strong):
         run.finish()
     assert strong.trace()["penalty"][-1] < weak.trace()["penalty"][-1]
+    assert strong.trace()["penalty"].shape == (4,)
 
 
 def test_without_a_first_stage_density_decides(mnist):

@@ -207,6 +207,17 @@ def test_the_difference_has_the_same_value_and_nearly_the_same_gradient(problem,
     assert state_bytes(problem.model) == before
 
 
+def test_the_second_pass_of_a_difference_drops_the_units_that_the_first_one_did(mnist):
+    found = []
+    for changed in ({}, DIFFERENCE):
+        spec = spec_of("uniform_penalty", {**PENALTY, **changed, "lambda_": 100.0})
+        spec["model"] = {"name": "lenet_dropout", "options": {"dropout": 0.5}}
+        run = run_of(spec, mnist)
+        run.advance()
+        found.append(torch.cat([value.grad.flatten() for value in run.model.parameters()]))
+    assert 0 < (found[1] - found[0]).norm() < 0.02 * found[0].norm()
+
+
 # --- layers ----------------------------------------------------------------------------------------------------------
 
 
