@@ -22,7 +22,7 @@ ABOUT_TWO_METHODS = (
     "bench/penalised_steps.py",
     "bench/reweighting.py",
     "analysis/total_weight.py",
-)  # what a paper says of both or of several; a search over a plain training; what weights sum to
+)  # what a paper says of both or of several; a search or a step over a plain one; what weights sum to
 CHECKS_OF_A_GPU = ("training/gpu_check/",)  # plain steps, and steps with a hypergradient, on a machine without cards
 
 # Words that mean something else there, or a default.
