@@ -7,15 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from support import autobalance_records, synthetic_records
-from support.drawing import draw_artifact
+from support.drawing import draw_all, draw_artifact
 from support.pages import layout_faults
 from support.project import ROOT
 
 from reweigh import metrics, stats
 from reweigh.analysis import tables
-from reweigh.analysis.rows import CORE, write_csv
-from reweigh.artifacts import receipt
-from reweigh.artifacts.render import MADE
+from reweigh.analysis.rows import CORE
 from reweigh.config.loading import load
 from reweigh.plots.figure import Figure
 from reweigh.plots.papers.autobalance import cells, clusters
@@ -59,18 +57,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def drawn(root: Path) -> dict[str, Figure]:
     """Every artifact as its notebook draws it; csv and receipt lie where they belong."""
-    figures = {name: draw_artifact(root, "paper", "autobalance", name) for name in ARTIFACTS}
-    folder = root / "figures" / PAPER
-    folder.mkdir(parents=True)
-    for name, figure in figures.items():
-        write_csv(figure.rows, folder / f"{name}.csv")
-        for ending in ("pdf", "png", "ipynb"):
-            (folder / f"{name}.{ending}").touch()
-        made = {ending: folder / f"{name}.{ending}" for ending in MADE}
-        receipt.write(
-            folder / f"{name}.json", receipt.figure_basis(load(root), "paper", "autobalance", name), made, root
-        )
-    return figures
+    return draw_all(root, "autobalance", ARTIFACTS)
 
 
 def bodies(root: Path, cell: str) -> list[dict]:

@@ -7,16 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from support import har_records, synthetic_records
-from support.drawing import draw_artifact
+from support.drawing import draw_all, draw_artifact
 from support.har_records import PAPER, bodies, line_of, recalls, traced
 from support.molere_records import expected, summary, texts
 from support.pages import layout_faults
 from support.project import ROOT
 
 from reweigh.analysis import tables
-from reweigh.analysis.rows import CORE, write_csv
-from reweigh.artifacts import receipt
-from reweigh.artifacts.render import MADE
+from reweigh.analysis.rows import CORE
 from reweigh.config.loading import load
 from reweigh.plots import gains_by_metric, tables_of_metrics
 from reweigh.plots.figure import Figure
@@ -71,17 +69,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def drawn(root: Path) -> dict[str, Figure]:
     """Every artifact as its notebook draws it; csv and receipt lie where they belong."""
-    figures = {name: draw_artifact(root, "paper", "har", name) for name in ARTIFACTS}
-    folder = root / "figures" / PAPER
-    folder.mkdir(parents=True)
-    for name, figure in figures.items():
-        write_csv(figure.rows, folder / f"{name}.csv")
-        for ending in ("pdf", "png", "ipynb"):
-            (folder / f"{name}.{ending}").touch()
-        made = {ending: folder / f"{name}.{ending}" for ending in MADE}
-        basis = receipt.figure_basis(load(root), "paper", "har", name)
-        receipt.write(folder / f"{name}.json", basis, made, root)
-    return figures
+    return draw_all(root, "har", ARTIFACTS)
 
 
 # --- all of them -----------------------------------------------------------------------------------------------------

@@ -9,15 +9,13 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure as MatplotlibFigure
 from support import molere_records, synthetic_records
-from support.drawing import draw_artifact
+from support.drawing import draw_all, draw_artifact
 from support.molere_records import PAPER, accuracies, bodies, expected, summary, texts
 from support.pages import layout_faults
 from support.project import ROOT
 
 from reweigh.analysis import tables
-from reweigh.analysis.rows import CORE, write_csv
-from reweigh.artifacts import receipt
-from reweigh.artifacts.render import MADE
+from reweigh.analysis.rows import CORE
 from reweigh.config.loading import load
 from reweigh.plots.figure import Figure
 from reweigh.plots.panels import settings_of
@@ -69,17 +67,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def drawn(root: Path) -> dict[str, Figure]:
     """Every artifact as its notebook draws it; csv and receipt lie where they belong."""
-    figures = {name: draw_artifact(root, "paper", "molere", name) for name in ARTIFACTS}
-    folder = root / "figures" / PAPER
-    folder.mkdir(parents=True)
-    for name, figure in figures.items():
-        write_csv(figure.rows, folder / f"{name}.csv")
-        for ending in ("pdf", "png", "ipynb"):
-            (folder / f"{name}.{ending}").touch()
-        made = {ending: folder / f"{name}.{ending}" for ending in MADE}
-        basis = receipt.figure_basis(load(root), "paper", "molere", name)
-        receipt.write(folder / f"{name}.json", basis, made, root)
-    return figures
+    return draw_all(root, "molere", ARTIFACTS)
 
 
 # --- all of them -----------------------------------------------------------------------------------------------------

@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reweigh.analysis.gains import MEASURED_TIMES, times_row
+import pandas as pd
+
+from reweigh.analysis.gains import MEASURED_TIMES, TIMES, times_row
 from reweigh.analysis.rows import Row, cell_names
 from reweigh.analysis.tables import Material
+from reweigh.plots.notes import means_text
 
 QUARTILES = ("q1", "q3")  # of the bench's ratios: for the picture alone
 KINDS = {"runtime_ratio": "run time", "flops_ratio": "FLOPs"}
@@ -34,6 +37,25 @@ def run_row(material: Material, cell: tuple[str, str, str], plain: str) -> Row:
     reasons = dict.fromkeys(material.why_not(cell[0], cell[1], name) for name in missing)
     why = ", ".join(reasons) if missing else "" if row["n"] else "no pair on one device that finished"
     return {"panel": "a", **cell_names(material, *cell), "against": plain, **row, "note": why}
+
+
+def runs_text(rows: pd.DataFrame, stages: str = "all stages") -> str:
+    """What the points of our runs are: over how many seeds, and of which seconds."""
+    run = rows[(rows["metric"] == TIMES) & (rows["n"] > 0)]
+    if run.empty:
+        return "Nothing of ours was run"
+    return (
+        f"Runs: {means_text(run)}; seconds of training of {stages}, evaluation left out, over those of the ERM of the "
+        "same seed on the same device"
+    )
+
+
+def machine_notes(material: Material, rows: pd.DataFrame, bench: str) -> list[str]:
+    """On which devices runs took their time, and what of the `bench` was measured on which machines."""
+    devices = sorted(set(material.runs["device"]))
+    notes = [f"Time spent computing on: {', '.join(devices)}"] if devices else []
+    machines = sorted({note.rpartition("; ")[2] for note in rows[rows["metric"] == MEASURED_TIMES]["note"]})
+    return [*notes, f"{bench}; {' | '.join(machines)}" if machines else "Bench: not measured"]
 
 
 def bench_rows(root: Path, options: Mapping[str, Any]) -> list[Row]:

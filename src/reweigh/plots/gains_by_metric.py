@@ -16,7 +16,7 @@ from reweigh.analysis.rows import Row, cell_names, paired_row
 from reweigh.analysis.tables import Material
 from reweigh.config.cards import Look
 from reweigh.plots.figure import Figure, styled
-from reweigh.plots.notes import count_text, stand_ins
+from reweigh.plots.notes import count_text, means_text, stand_ins
 from reweigh.plots.panels import LETTERS
 from reweigh.plots.style import BAND, INK, MUTED, empty, finish, look_in, marker_style, sheet
 
@@ -227,10 +227,9 @@ def shows(rows: pd.DataFrame) -> str:
     known = rows[rows["n"] > 0]
     if known.empty:
         return "Nothing of ours was run"
-    interval = "bars: 95 % interval (Student t)" if (known["n"] > 1).any() else "one seed has no interval"
     return (
-        f"Differences after the last epoch, in points, seed by seed; mean over {count_text(known)}, {interval}. "
-        "Each panel has an axis of its own; arrows: an interval goes on"
+        f"Differences after the last epoch, in points, seed by seed; {means_text(known)}. Each panel has an axis of "
+        "its own; arrows: an interval goes on"
     )
 
 

@@ -32,6 +32,11 @@ def count_text(rows: pd.DataFrame) -> str:
     return f"n = {least if least == most else f'{least} to {most}'} seed{'s' if most > 1 else ''}"
 
 
+def means_text(rows: pd.DataFrame, interval: str = "bars: 95 % interval (Student t)") -> str:
+    """`mean over n = 3 seeds, bars: ...`, of the lines that any run feeds; where all have one seed, `no interval`."""
+    return f"mean over {count_text(rows)}, {interval if (rows['n'] > 1).any() else 'no interval'}"
+
+
 def missing_notes(material: Material, rows: pd.DataFrame, gaps: bool = True) -> list[str]:
     """Which cells of a figure have no record, where runs diverged or ended on one class, and what data stand in.
 

@@ -10,12 +10,12 @@ from matplotlib.lines import Line2D
 from reweigh.analysis.gains import MEASURED_TIMES, TIMES
 from reweigh.analysis.rows import Row
 from reweigh.analysis.tables import Material
-from reweigh.plots.costs import QUARTILES, bench_rows, run_row
+from reweigh.plots.costs import QUARTILES, bench_rows, machine_notes, run_row, runs_text
 from reweigh.plots.figure import Figure, styled
-from reweigh.plots.notes import count_text
 from reweigh.plots.papers.har.common import place_title, places_of
 from reweigh.plots.style import MUTED, SMALL, empty, finish, sheet
 
+STAGES = "all stages, the estimate among them"
 OF_PLACE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito's
 OF_THREADS = ("#000000", "#8a8a8a")  # of the bench's groups
 LINE = 0.4  # inches: of a method
@@ -63,7 +63,7 @@ def draw(
     entries += [(Line2D([], [], **_hollow(marker, OF_THREADS[0])), f"a step: {words}") for marker, words in drawn]
     plain = material.title(runs["against"].iloc[0]) if len(runs) else "ERM"
     axes.set_xlabel(f"time, multiple of {plain}'s")
-    finish(picture, material, _shows(runs), _notes(material, rows, plain), entries,
+    finish(picture, material, runs_text(runs, STAGES), _notes(material, rows, plain), entries,
            panels=0.6 + LINE * max(2, len(shown)))  # fmt: skip
     return Figure(picture, rows)
 
@@ -136,26 +136,11 @@ def _group(note: str) -> str:
     return note.split("; ")[1]
 
 
-def _shows(runs: pd.DataFrame) -> str:
-    run = runs[runs["n"] > 0]
-    if run.empty:
-        return "Nothing of ours was run"
-    interval = ", bars: 95 % interval (Student t)" if (run["n"] > 1).any() else ", no interval"
-    return (
-        f"Runs: mean over {count_text(run)}{interval}; seconds of training of all stages, the estimate among them, "
-        "evaluation left out, over those of the ERM of the same seed on the same device"
-    )
-
-
 def _notes(material: Material, rows: pd.DataFrame, plain: str) -> list[str]:
     notes = [f"Dotted: as long as {plain}"]
-    devices = sorted(set(material.runs["device"]))
-    notes += [f"Time spent computing on: {', '.join(devices)}"] if devices else []
-    bench = rows[rows["metric"] == MEASURED_TIMES]
-    machines = sorted({note.rpartition("; ")[2] for note in bench["note"]})
     groups = "; ".join(f"{colour}: {group}" for colour, group in zip(("black", "grey"), _groups(rows), strict=False))
-    what = "Hollow: the bench, a step of the last stage over a plain one, bars: quartiles"
-    notes += [f"{what}; {groups}; {', '.join(machines)}"] if machines else ["Bench: not measured"]
+    bench = f"Hollow: the bench, a step of the last stage over a plain one, bars: quartiles; {groups}"
+    notes += machine_notes(material, rows, bench)
     absent: dict[str, list[str]] = {}
     runs = rows[rows["metric"] == TIMES]
     for place in places_of(runs):

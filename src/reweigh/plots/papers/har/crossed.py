@@ -21,7 +21,7 @@ from reweigh.analysis.tables import Material
 from reweigh.cells import CELLS
 from reweigh.plots import gains_by_metric
 from reweigh.plots.figure import Figure, styled
-from reweigh.plots.notes import count_text
+from reweigh.plots.notes import means_text
 from reweigh.plots.panels import LETTERS
 from reweigh.plots.papers.har.common import COLOURS, WORDS, cells_of, class_name, place_title
 from reweigh.plots.style import MUTED, empty, finish, sheet
@@ -174,11 +174,9 @@ def _shows(rows: pd.DataFrame) -> str:
     known = rows[rows["n"] > 0]
     if known.empty:
         return "Nothing of ours was run"
-    several = "bars: 95 % interval (Student t)" if (known["n"] > 1).any() else "one seed has no interval"
     return (
-        f"Mean over {count_text(known)}, {several}. Left: a point a class, logarithmic where no error is 0; dashed: "
-        "r ∝ e^0.6, through rare and through common classes. Right: differences of test accuracy after the last "
-        "epoch, seed by seed"
+        f"M{means_text(known)[1:]}. Left: a point a class, logarithmic where no error is 0; dashed: r ∝ e^0.6, through "
+        "rare and through common classes. Right: differences of test accuracy after the last epoch, seed by seed"
     )
 
 

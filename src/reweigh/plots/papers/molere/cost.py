@@ -18,9 +18,8 @@ from reweigh.analysis.published import published
 from reweigh.analysis.rows import Row
 from reweigh.analysis.tables import Material, expand_runs
 from reweigh.config.grid import Config
-from reweigh.plots.costs import KINDS, PANELS, QUARTILES, bench_rows, run_row
+from reweigh.plots.costs import KINDS, PANELS, QUARTILES, bench_rows, machine_notes, run_row, runs_text
 from reweigh.plots.figure import Figure, styled
-from reweigh.plots.notes import count_text
 from reweigh.plots.style import INK, MUTED, data_title, empty, finish, letter, sheet
 
 OF_NET = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#8C510A", "#56B4E9")  # Okabe and Ito's, and one more
@@ -87,30 +86,16 @@ def draw(material: Material, rows: pd.DataFrame, methods: Sequence[str]) -> Figu
     drawn[0].set_yticks(range(len(shown)), [material.title(method) for method in shown])
     drawn[0].set_ylim(max(1, len(shown)) - 0.45, -0.55)
     absent = [method for method in methods if method not in shown]
-    finish(picture, material, _shows(rows), [*_notes(material, rows, absent), *_missing(material, rows)],
+    finish(picture, material, runs_text(rows), [*_notes(material, rows, absent), *_missing(material, rows)],
            [*_sources(known), *_nets(nets)], panels=0.75 + LINE * max(3, len(shown)))  # fmt: skip
     return Figure(picture, rows)
-
-
-def _shows(rows: pd.DataFrame) -> str:
-    run = rows[(rows["metric"] == TIMES) & (rows["n"] > 0)]
-    if run.empty:
-        return "Nothing of ours was run"
-    interval = ", bars: 95 % interval (Student t)" if (run["n"] > 1).any() else ", no interval"
-    return (
-        f"Runs: mean over {count_text(run)}{interval}; seconds of training of all stages, evaluation left out, over "
-        "those of the ERM of the same seed on the same device"
-    )
 
 
 def _notes(material: Material, rows: pd.DataFrame, absent: Sequence[str]) -> list[str]:
     """What printed numbers and those of the bench are of, and which methods have none."""
     notes = ["Colours: net and batch size. Printed: means over the paper's data sets; dotted: as long as ERM"]
-    devices = sorted(set(material.runs["device"]))
-    notes += [f"Time spent computing on: {', '.join(devices)}"] if devices else []
-    machines = sorted({note.rpartition("; ")[2] for note in rows[rows["metric"] == MEASURED_TIMES]["note"]})
-    what = "whole runs of the paper's schedule, put together from steps that were timed, bars: quartiles, or counted"
-    notes += [f"Bench: {what}; {' | '.join(machines)}"] if machines else ["Bench: not measured"]
+    bench = "whole runs of the paper's schedule, put together from steps that were timed, bars: quartiles, or counted"
+    notes += machine_notes(material, rows, f"Bench: {bench}")
     return [*notes, f"Neither printed nor timed here: {', '.join(map(material.title, absent))}"] if absent else notes
 
 
