@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 
 from reweigh.analysis.gains import MEASURED_TIMES, TIMES, times_row
 from reweigh.analysis.rows import Row, cell_names
 from reweigh.analysis.tables import Material
 from reweigh.plots.notes import means_text
+from reweigh.plots.style import MUTED
 
 QUARTILES = ("q1", "q3")  # of the bench's ratios: for the picture alone
 KINDS = {"runtime_ratio": "run time", "flops_ratio": "FLOPs"}
+LEAST = 3.0  # times: an axis goes so far at least
 PANELS = dict(zip(KINDS.values(), "ab", strict=True))
 
 
@@ -58,6 +61,25 @@ def machine_notes(material: Material, rows: pd.DataFrame, bench: str) -> list[st
     return [*notes, f"{bench}; {' | '.join(machines)}" if machines else "Bench: not measured"]
 
 
+def frame(axes: Axes, rows: pd.DataFrame, methods: int, room: float) -> None:
+    """Axis, line at 1 and separators of a panel of ratios with a line a method; `room` beyond the farthest, times."""
+    numbers = rows[["y", "mean", "q3"]].max().max()
+    farthest = max(LEAST, 0.0 if pd.isna(numbers) else float(numbers))
+    end = rows["high"].max()
+    axes.set_xlim(0, room * (farthest if pd.isna(end) else min(max(farthest, float(end)), 1.3 * farthest)))
+    axes.axvline(1, color=MUTED, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
+    for place in range(methods - 1):
+        axes.axhline(place + 0.5, color="#e3e3e3", linewidth=0.6, zorder=0)
+    axes.grid(axis="x")
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+
+
+def group_of(note: str) -> str:
+    """The group of a line of the bench, which says net, batch size and threads, from its note."""
+    return note.split("; ")[1]
+
+
 def bench_rows(root: Path, options: Mapping[str, Any]) -> list[Row]:
     """The ratios of the bench's lines whose contender and baseline are named in the options: in `y`; quartiles too."""
     path = root / options["measured"]
@@ -71,7 +93,8 @@ def bench_rows(root: Path, options: Mapping[str, Any]) -> list[Row]:
         if method is None or not line["ratio"] or line["baseline"] not in options["baselines"]:
             continue
         kind = KINDS["flops_ratio" if "FLOP" in line["group"] else "runtime_ratio"]
-        where = f"{kind}; {line['group']}; {line['device']}, {line['precision']}"
+        rounds = f", {line['rounds']} rounds" if line["rounds"] else ""
+        where = f"{kind}; {line['group']}; {line['device']}, {line['precision']}{rounds}"
         measured: Measured = (
             {"panel": PANELS[kind], "experiment": "", "method": method, "title": line["contender"],
              "metric": MEASURED_TIMES, "y": float(line["ratio"]), "n": 0, "status": "computed", "note": where,

@@ -90,7 +90,6 @@ def draw(
     rows: pd.DataFrame,
     columns: Sequence[Column],
     explained: Sequence[str] = (),
-    unit: str = "points",
 ) -> Figure:
     """A row of panels for each block that has runs, a panel a metric, each with an axis of its own.
 
@@ -109,7 +108,7 @@ def draw(
             panel(axes, material, mine[_metrics(mine) == metric], _labels(shown, place), words=number == 0)
             axes.set_title(head, fontsize=7, pad=3, linespacing=1.1)
         against = material.title(mine["against"].iloc[0])
-        drawn[len(heads) // 2].set_xlabel(f"{unit} over {against}")
+        drawn[len(heads) // 2].set_xlabel(f"points over {against}")
         part.suptitle(f"{LETTERS[place]}  {_title(material, mine)}", x=0.008, ha="left", fontsize=8, weight="bold")
     height = sum(LINE * (length + 4) + 0.2 for length in lengths.values())
     finish(picture, material, shows(shown), [*explained, *notes(material, rows)], panels=height)
@@ -164,10 +163,12 @@ def panel(
     labels: Sequence[tuple[str, str]],
     words: bool = True,
     ends: tuple[float, float] | None = None,
+    colour: str | None = None,
 ) -> None:
     """One metric: a dot a method with its interval.
 
-    `labels`: (group, method) from the top; `words`: whether they stand beside it; `ends`: of its axis, in points.
+    `labels`: (group, method) from the top; `words`: whether they stand beside it; `ends`: of its axis, in points;
+    `colour`: of all dots, where colours mean something else in the figure.
     """
     methods, groups = _places(labels)
     lines = [line for line in rows.to_dict("records") if line["n"]]
@@ -176,7 +177,8 @@ def panel(
             axes.axhspan(place - 0.5, place + 0.5, color=BAND, linewidth=0, zorder=0)
     ends = ends or limits(lines)
     for line in lines:
-        _dot(axes, line, methods[line["method"]], look_in(material, line["method"]), ends)
+        look = look_in(material, line["method"])
+        _dot(axes, line, methods[line["method"]], Look(colour or look.colour, "o" if colour else look.marker), ends)
     axes.set_xlim(*ends)
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], min_n_ticks=2))
     titles = [material.title(method) for method in methods]
@@ -227,10 +229,18 @@ def shows(rows: pd.DataFrame) -> str:
     known = rows[rows["n"] > 0]
     if known.empty:
         return "Nothing of ours was run"
-    return (
-        f"Differences after the last epoch, in points, seed by seed; {means_text(known)}. Each panel has an axis of "
-        "its own; arrows: an interval goes on"
-    )
+    arrows = "; arrows: an interval goes on" if _leaves(known) else ""
+    axes = f"Each panel has an axis of its own{arrows}"
+    return f"Differences after the last epoch, in points, seed by seed; {means_text(known)}. {axes}"
+
+
+def _leaves(rows: pd.DataFrame) -> bool:
+    """Whether an interval leaves the axis of its panel."""
+    for _, mine in rows.groupby(["place", "metric"]):
+        low, high = limits(mine.to_dict("records"))
+        if (100 * mine["low"] < low).any() or (100 * mine["high"] > high).any():
+            return True
+    return False
 
 
 def notes(material: Material, rows: pd.DataFrame) -> list[str]:

@@ -187,13 +187,15 @@ def values_text(material: Material, words: Mapping[str, str] = VALUE_SETS) -> st
     """
     methods = material.config.paper(material.paper).methods
     titles: dict[str, list[str]] = {}
-    for name in dict.fromkeys(material.runs["method"]):
+    shown = list(dict.fromkeys(material.runs["method"]))
+    for name in shown:
         if whose := methods[name].values:
             titles.setdefault(whose, []).append(methods[name].title.removesuffix(f" ({whose})"))
     if len(titles) == 1:
         return "".join(words[whose] for whose in titles)
     named = {whose: ", ".join(titles[whose]) for whose in words if whose in titles}
-    if words is ON_OURS and len(titles.get("ours", [])) > MANY:
+    all_said = all(methods[name].values for name in shown)
+    if words is ON_OURS and all_said and len(titles.get("ours", [])) > MANY:
         named["ours"] = "all others"
     return "; ".join(f"{words[whose]}: {names}" for whose, names in named.items())
 

@@ -56,8 +56,27 @@ def draw(material: Material, rows: pd.DataFrame, columns: Sequence[Column], expl
     grids = [_grid(material, rows, place, columns) for place in places]
     every = [(name, setting) for name in material.experiments for setting in material.settings(name)]
     absent = [_title(material, place) for place in every if place not in places]
-    notes = [*explained, *([f"Not run: {'; '.join(absent)}"] if absent else [])]
+    absent += [f"{_title(material, place)}: {names}" for place in places if (names := _left_out(material, rows, place))]
+    notes = [*explained, *_classes_lost(material, rows), *([f"Not run: {'; '.join(absent)}"] if absent else [])]
     return as_figure(material, rows.assign(compared=False), grids, _write, notes, GAP, printed=False)
+
+
+def _left_out(material: Material, rows: pd.DataFrame, place: tuple[str, str]) -> str:
+    """The titles of methods that a setting has and its table leaves out, as no run of them is there."""
+    there = set(rows[(rows["experiment"] == place[0]) & (rows["setting"] == place[1])]["method"])
+    return ", ".join(material.title(name) for name in material.methods(*place) if name not in there)
+
+
+def _classes_lost(material: Material, rows: pd.DataFrame) -> list[str]:
+    """Methods whose runs get no example of some class right, though others, so that they are no constant."""
+    shown = set(zip(rows["experiment"], rows["setting"], rows["method"], strict=True))
+    counts: dict[str, int] = {}
+    for run in material.runs.itertuples():
+        recalls = material.records[run.run]["metrics"].get("per_class_accuracy") or []
+        if (run.experiment, run.setting, run.method) in shown and 0 in recalls:
+            counts[run.method] = counts.get(run.method, 0) + 1
+    names = [f"{material.title(method)} ({count} runs)" for method, count in counts.items()]
+    return [f"With a class of which nothing is right: {', '.join(names)}"] if names else []
 
 
 def _grid(material: Material, rows: pd.DataFrame, place: tuple[str, str], columns: Sequence[Column]) -> Grid:

@@ -198,7 +198,7 @@ def _series(axes: Axes, material: Material, rows: pd.DataFrame, drawn: tuple[flo
         mean, is_chosen = 100 * line["mean"], line["setting"] == chosen
         if mean < low:
             axes.plot(at, low, "v", color=look.colour, markersize=4, clip_on=False, zorder=6)
-            beside: dict[str, Any] = {"xytext": (-5, 2), "textcoords": "offset points", "ha": "right", "fontsize": 5.5}
+            beside: dict[str, Any] = {"xytext": (4, 2), "textcoords": "offset points", "ha": "left", "fontsize": 5.5}
             axes.annotate(f"{mean:.0f}", (at, low), color=look.colour, va="bottom", **beside)
             continue
         style: dict[str, Any] = {**marker_style(look), "markersize": 6.5 if is_chosen else 4}

@@ -10,16 +10,16 @@ from matplotlib.lines import Line2D
 from reweigh.analysis.gains import MEASURED_TIMES, TIMES
 from reweigh.analysis.rows import Row
 from reweigh.analysis.tables import Material
-from reweigh.plots.costs import QUARTILES, bench_rows, machine_notes, run_row, runs_text
+from reweigh.plots.costs import QUARTILES, bench_rows, frame, group_of, machine_notes, run_row, runs_text
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.papers.har.common import place_title, places_of
-from reweigh.plots.style import MUTED, SMALL, empty, finish, sheet
+from reweigh.plots.style import SMALL, empty, finish, sheet
 
 STAGES = "all stages, the estimate among them"
 OF_PLACE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito's
+SHAPES = "os^v"
 OF_THREADS = ("#000000", "#8a8a8a")  # of the bench's groups
 LINE = 0.4  # inches: of a method
-FROM = 3.0  # times: an axis goes so far at least
 
 
 def rows(material: Material, methods: Sequence[str], plain: str = "erm") -> pd.DataFrame:
@@ -50,13 +50,16 @@ def draw(
     known = set(runs[runs["n"] > 0]["method"]) | set(bench["method"])
     shown = [method for method in methods if method in known]
     places = places_of(runs[runs["n"] > 0])
-    looks = {place: (OF_PLACE[rank % len(OF_PLACE)], "os^v"[rank % 4]) for rank, place in enumerate(places)}
+    looks = {place: (OF_PLACE[rank % len(OF_PLACE)], SHAPES[rank % len(SHAPES)]) for rank, place in enumerate(places)}
     picture = sheet()
     axes = picture.subplots()
     _panel(axes, rows[rows["method"].isin(shown)], shown, looks, forms)
     axes.set_yticks(range(len(shown)), [material.title(method) for method in shown])
     entries: list[tuple[Any, str]] = [
-        (Line2D([], [], color=colour, marker=marker, linewidth=1.4), f"runs: {place_title(material, *place)}")
+        (
+            Line2D([], [], color=colour, marker=marker, linewidth=1.4),
+            f"runs: {place_title(material, *place)}, {_net(material, place)}",
+        )
         for place, (colour, marker) in looks.items()
     ]
     drawn = dict.fromkeys(_form(title, forms) for title in bench["title"])
@@ -81,7 +84,7 @@ def _panel(
         measured = line["metric"] == MEASURED_TIMES
         if not measured and not line["n"]:
             continue
-        place: Any = _group(line["note"]) if measured else (line["experiment"], line["setting"])
+        place: Any = group_of(line["note"]) if measured else (line["experiment"], line["setting"])
         at = methods.index(line["method"]) + 0.72 * ((series.index(place) + 0.5) / len(series) - 0.5)
         if measured:
             colour = OF_THREADS[groups.index(place) % len(OF_THREADS)]
@@ -93,16 +96,8 @@ def _panel(
         empty(axes, "not run, and not measured")
         axes.set_xticks([])
         return
-    farthest = max(FROM, float(rows[["mean", "y"]].max().max()))
-    end = rows["high"].max()
-    axes.set_xlim(0, 1.09 * (farthest if pd.isna(end) else min(max(farthest, float(end)), 1.3 * farthest)))
-    axes.axvline(1, color=MUTED, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
-    for number in range(len(methods) - 1):
-        axes.axhline(number + 0.5, color="#e3e3e3", linewidth=0.6, zorder=0)
+    frame(axes, rows, len(methods), room=1.09)
     axes.set_ylim(len(methods) - 0.45, -0.55)
-    axes.grid(axis="x")
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
 
 
 def _point(axes: Axes, line: Mapping[Hashable, Any], at: float, colour: str, style: Mapping[str, Any]) -> None:
@@ -122,6 +117,11 @@ def _hollow(marker: str, colour: str) -> dict[str, Any]:
     return {"color": colour, "marker": marker, "markerfacecolor": "white", "markersize": 4, "linestyle": "none"}
 
 
+def _net(material: Material, place: tuple[str, str]) -> str:
+    """The net of a setting's runs, as the title of its experiment ends."""
+    return material.experiment(place[0]).title.rpartition(", ")[2]
+
+
 def _form(title: str, forms: Sequence[tuple[str, str, str]]) -> tuple[str, str]:
     """Marker and words of a contender of the bench."""
     return next(((marker, words) for name, marker, words in forms if name == title), ("D", title))
@@ -129,11 +129,7 @@ def _form(title: str, forms: Sequence[tuple[str, str, str]]) -> tuple[str, str]:
 
 def _groups(rows: pd.DataFrame) -> list[str]:
     """The groups of the bench's lines, which say net, batch size and threads."""
-    return list(dict.fromkeys(_group(note) for note in rows[rows["metric"] == MEASURED_TIMES]["note"]))
-
-
-def _group(note: str) -> str:
-    return note.split("; ")[1]
+    return list(dict.fromkeys(group_of(note) for note in rows[rows["metric"] == MEASURED_TIMES]["note"]))
 
 
 def _notes(material: Material, rows: pd.DataFrame, plain: str) -> list[str]:

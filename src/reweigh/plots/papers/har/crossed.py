@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 
-from reweigh.analysis.rows import Row, cell_names, summary_row
+from reweigh.analysis.rows import NUMBERS, Row, cell_names, summary_row
 from reweigh.analysis.strengths import ERROR, OF_CLASSES, STRENGTH, class_rows
 from reweigh.analysis.tables import Material
 from reweigh.cells import CELLS
@@ -24,7 +24,7 @@ from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import means_text
 from reweigh.plots.panels import LETTERS
 from reweigh.plots.papers.har.common import COLOURS, WORDS, cells_of, class_name, place_title
-from reweigh.plots.style import MUTED, empty, finish, sheet
+from reweigh.plots.style import INK, MUTED, empty, finish, sheet
 
 ROW = 2.75  # inches: of a setting
 MARKERS = {"rare": "^", "common": "o"}
@@ -52,7 +52,8 @@ def rows(
         gains = gains_by_metric.rows(material, [block], [(f"accuracy_{name}", "") for name in CELLS])
         frames.append(gains.assign(panel=LETTERS[2 * number + 1], place=number))
     data = pd.concat(frames, ignore_index=True)
-    return data.reindex(columns=list(dict.fromkeys([*data, "class"])))
+    data = data.reindex(columns=list(dict.fromkeys([*data, "class"])))
+    return data.astype({name: float for name in NUMBERS if name in data})
 
 
 @styled
@@ -99,7 +100,7 @@ def _strengths(axes: Axes, material: Material, rows: pd.DataFrame) -> None:
             _class(axes, errors.loc[label], strengths.loc[label], cell, logarithmic)
     _lines(axes, errors, strengths, cells_of(material, experiment, setting))
     if logarithmic:
-        _logarithmic(axes, errors["mean"], strengths["mean"])
+        _logarithmic(axes, errors, strengths)
     else:
         axes.set(xlim=(0, None), ylim=(0, 1.1))
     axes.grid(axis="x")
@@ -127,12 +128,14 @@ def _lines(axes: Axes, errors: pd.DataFrame, strengths: pd.DataFrame, found: Map
             axes.plot(x, np.mean(factors) * x**EXPONENT, color=MUTED, linewidth=0.7, linestyle=(0, (3, 2)), zorder=1)
 
 
-def _logarithmic(axes: Axes, errors: pd.Series, strengths: pd.Series) -> None:
+def _logarithmic(axes: Axes, errors: pd.DataFrame, strengths: pd.DataFrame) -> None:
+    """Both axes as far as means and intervals go, down to a third of the least mean."""
     axes.set(xscale="log", yscale="log")
-    for axis, values, set_ends in ((axes.xaxis, errors, axes.set_xlim), (axes.yaxis, strengths, axes.set_ylim)):
-        set_ends(float(values.min()) / 1.45, float(values.max()) * 1.5)
-        wide = float(values.max() / values.min()) > 30
-        axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+    for axis, known, set_ends in ((axes.xaxis, errors, axes.set_xlim), (axes.yaxis, strengths, axes.set_ylim)):
+        least, lowest = float(known["mean"].min()), float(known[["mean", "low"]].min().min())
+        highest = float(known[["mean", "high"]].max().max())
+        set_ends(max(lowest, least / 3) / 1.2, highest * 1.25)
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
 
@@ -150,7 +153,7 @@ def _gains(part: Any, material: Material, rows: pd.DataFrame) -> None:
     for across, cells in zip(drawn, SQUARE, strict=True):
         for axes, cell in zip(across, cells, strict=True):
             mine = rows[rows["metric"].str.startswith(f"accuracy_{cell}_")]
-            gains_by_metric.panel(axes, material, mine, labels, cell == cells[0], ends)
+            gains_by_metric.panel(axes, material, mine, labels, cell == cells[0], ends, INK)
             for line in mine[mine["n"] > 0].to_dict("records"):
                 text = f"{100 * line['mean']:+.2f}".replace("-", "−")
                 place = (1.05, labels.index(("", line["method"])))

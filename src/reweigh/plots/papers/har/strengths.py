@@ -24,6 +24,7 @@ from reweigh.plots.style import INK, empty, entry, finish, letter, look_in, mark
 COLUMNS = 2
 ROW = 1.75  # inches: of a row of panels
 APART = 0.6  # of a bar's place: between two cells
+BESIDE: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": INK, "markeredgewidth": 0.8}  # colours: cells
 
 
 def rows(material: Material, method: str = "har") -> pd.DataFrame:
@@ -76,7 +77,7 @@ def _panel(axes: Axes, material: Material, rows: pd.DataFrame, method: str, plac
         empty(axes, "not run")
         axes.set(xticks=[], yticks=[])
         return
-    at, found = positions(material, rows, place)
+    at, found = _positions(material, rows, place)
     colour_of = {label: COLOURS.get(cell, INK) for cell, labels in found.items() for label in labels}
     for line in rows[rows["method"] == method].to_dict("records"):
         x = at[int(line["class"])]
@@ -87,7 +88,7 @@ def _panel(axes: Axes, material: Material, rows: pd.DataFrame, method: str, plac
     for name, mine in rows[rows["method"] != method].groupby("method", sort=False):
         style: dict[str, Any] = {**marker_style(look_in(material, str(name))), "markersize": 3.6, "linestyle": "none"}
         across = [at[int(label)] for label in mine["class"]]
-        axes.plot(across, mine["mean"], **{**style, "markeredgecolor": INK, "markeredgewidth": 0.6}, zorder=4)
+        axes.plot(across, mine["mean"], **style, **BESIDE, zorder=4)
     names = [class_name(material, place[0], label) for label in at]
     long = max(map(len, names)) > 3
     axes.set_xticks(list(at.values()), names)
@@ -97,7 +98,7 @@ def _panel(axes: Axes, material: Material, rows: pd.DataFrame, method: str, plac
     axes.set_xlim(min(at.values()) - 0.7, max(at.values()) + 0.7)
 
 
-def positions(
+def _positions(
     material: Material, rows: pd.DataFrame, place: tuple[str, str]
 ) -> tuple[dict[int, float], dict[str, list[int]]]:
     """Where each class stands, cells apart from one another; and the classes of each cell."""
@@ -121,5 +122,5 @@ def _legend(material: Material, rows: pd.DataFrame, method: str) -> list[tuple[A
 
 def _marker(material: Material, method: str) -> tuple[Any, str]:
     handle, text = entry(material, method)
-    handle.set(linestyle="none", markeredgecolor=INK)
+    handle.set(linestyle="none", **BESIDE)
     return handle, text

@@ -197,18 +197,19 @@ def _legend() -> list[tuple[Any, str]]:
     entries: list[tuple[Any, str]] = []
     for method, title in ARMS.items():
         colour, marker = LOOKS[method]
+        words = title.replace("q^−.4", "$q^{-0.4}$").replace("I^.6", "$I^{0.6}$")
         line: Any = DASHED if method == PAIR else "-"
         mark: dict[str, Any] = {"marker": "" if method == PAIR else marker, "markersize": 4}
-        entries.append((Line2D([], [], color=colour, linestyle=line, linewidth=1.2, **mark), title))
-    words = ("rare half uncertain or noisy", "rare half sure or clean")
-    entries += [(Line2D([], [], color=colour, linewidth=3), text) for colour, text in zip(OF_RARE, words, strict=True)]
-    for note, text in ((DATA, "halves weighted as in the data"), (BALANCED, "halves weighted equally")):
+        entries.append((Line2D([], [], color=colour, linestyle=line, linewidth=1.2, **mark), words))
+    halves = ("c, d, e: rare half uncertain or noisy", "c, d, e: rare half sure or clean")
+    entries += [(Line2D([], [], color=colour, linewidth=3), text) for colour, text in zip(OF_RARE, halves, strict=True)]
+    for note, text in ((DATA, "c, d, e: weighted as in the data"), (BALANCED, "c, d, e: weighted equally")):
         style: dict[str, Any] = {
-            "color": MUTED,
+            "color": INK,
             "linestyle": STYLES[note],
             "linewidth": 1.2,
             "marker": "o",
             "markersize": 4,
         }
-        entries.append((Line2D([], [], **style, **_dot(note, MUTED)), text))
+        entries.append((Line2D([], [], **style, **_dot(note, INK)), text))
     return entries

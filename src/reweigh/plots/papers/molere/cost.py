@@ -18,7 +18,7 @@ from reweigh.analysis.published import published
 from reweigh.analysis.rows import Row
 from reweigh.analysis.tables import Material, expand_runs
 from reweigh.config.grid import Config
-from reweigh.plots.costs import KINDS, PANELS, QUARTILES, bench_rows, machine_notes, run_row, runs_text
+from reweigh.plots.costs import KINDS, PANELS, QUARTILES, bench_rows, frame, group_of, machine_notes, run_row, runs_text
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.style import INK, MUTED, data_title, empty, finish, letter, sheet
 
@@ -124,16 +124,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, methods: Sequence[str], kind: str, lo
         axes.plot([line["mean"] if line["n"] else line["y"]], [at], zorder=3, **_marker(line, colour))
     if not axes.lines:
         empty(axes, "not run, neither printed nor measured")
-    axes.axvline(1, color=MUTED, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
-    numbers = rows[["y", "mean", "q3"]].max().max()
-    farthest = max(3.0, 0.0 if pd.isna(numbers) else float(numbers))
-    ends = rows["high"].max()
-    axes.set_xlim(0, 1.06 * farthest if pd.isna(ends) else 1.06 * min(max(farthest, float(ends)), 1.3 * farthest))
-    for place in range(len(methods) - 1):
-        axes.axhline(place + 0.5, color="#e3e3e3", linewidth=0.6, zorder=0)
-    axes.grid(axis="x")
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
+    frame(axes, rows, len(methods), room=1.06)
     axes.set_xlabel(f"{kind}, multiple of ERM's")
 
 
@@ -144,7 +135,7 @@ def _key(line: Mapping[Any, Any]) -> tuple[str, str, str]:
 
 def _group(note: str) -> str:
     """The net and batch of a line of the bench, from its note."""
-    return note.split("; ")[1].removeprefix("whole run, ").removeprefix("FLOPs, ")
+    return group_of(note).removeprefix("whole run, ").removeprefix("FLOPs, ")
 
 
 def _form(title: str) -> str:

@@ -102,7 +102,7 @@ def draw(material: Material, rows: pd.DataFrame, groups: Sequence[str]) -> Figur
     sides: list[tuple[str, ...]] = [(method_title(material, method),) for method in methods]
     grid = Grid([(0.0, "method")], sides, heads, cells)
     overall = rows[rows["metric"] == "test_accuracy"]
-    figure = as_figure(material, overall, grid, _write, notes, GAP)
+    figure = as_figure(material, overall, grid, _write, notes, GAP, unit="")
     return Figure(figure.picture, rows)
 
 
