@@ -1,8 +1,8 @@
 """Accuracy by cell, where the labels of some classes are noisy and some classes are rare (HAR, ICLR 2021).
 
 A cell is a set of classes: those that are noisy and rare, noisy and common, clean and rare, clean and common. Noisy are
-the classes that `noise.groups` of the split takes for one another, rare those of its `rare`. The accuracy of a cell is
-the mean recall of its classes, so that each counts alike.
+the classes that `noise.groups` of the split takes for one another. Rare are those of a step, which its `rare` names or
+else are the second half. The accuracy of a cell is the mean recall of its classes, so that each counts alike.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,15 +12,16 @@ CELLS = ("noisy_rare", "noisy_common", "clean_rare", "clean_common")
 
 
 def cells(split: Mapping[str, Any], classes: int) -> dict[str, list[int]]:
-    """The classes of each cell that has any; nothing for a split whose noise names no classes.
+    """The classes of each cell that has any; nothing for a split whose noise names no classes, or of a long tail.
 
-    >>> cells({"noise": {"groups": [[1, 3]]}, "rare": [0, 1]}, 4)
+    >>> cells({"kind": "step", "imbalance_ratio": 10, "noise": {"groups": [[1, 3]]}, "rare": [0, 1]}, 4)
     {'noisy_rare': [1], 'noisy_common': [3], 'clean_rare': [0], 'clean_common': [2]}
     """
-    groups = (split.get("noise") or {}).get("groups")
-    if not groups:
+    groups, uneven = (split.get("noise") or {}).get("groups"), split.get("imbalance_ratio", 1) > 1
+    if not groups or (uneven and split["kind"] != "step"):
         return {}
-    noisy, rare = {label for group in groups for label in group}, set(split.get("rare") or ())
+    noisy = {label for group in groups for label in group}
+    rare = set(split.get("rare") or range(classes // 2, classes)) if uneven else set()
     found: dict[str, list[int]] = {cell: [] for cell in CELLS}
     for label in range(classes):
         is_noisy, is_rare = ("noisy" if label in noisy else "clean"), ("rare" if label in rare else "common")

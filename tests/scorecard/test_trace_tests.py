@@ -83,7 +83,7 @@ CELLS = {
     "trace": "strengths",
     "cells": ["noisy_rare", "clean_common"],
 }
-SPLIT = {"noise": {"groups": [[0, 1]]}, "rare": [0]}
+SPLIT = {"kind": "step", "imbalance_ratio": 10, "noise": {"groups": [[0, 1]]}, "rare": [0]}
 
 
 def of_cells(monkeypatch, split, strengths, margin=0.0):
@@ -110,7 +110,7 @@ def test_cells_are_compared_by_the_means_of_what_was_logged_last(monkeypatch):
 
 
 def test_a_split_without_one_of_the_cells_compares_nothing(monkeypatch):
-    _, (place,) = of_cells(monkeypatch, {"noise": {"groups": [[0, 1]]}, "rare": [2]}, [[[1.0, 0.9, 0.2, 0.4]]] * 3)
+    _, (place,) = of_cells(monkeypatch, {**SPLIT, "rare": [2]}, [[[1.0, 0.9, 0.2, 0.4]]] * 3)
     assert place.n == 0
 
 
