@@ -297,7 +297,6 @@ def test_the_rate_goes_on_by_the_second_schedule(mnist):
     spec = spec_with(second_schedule={"name": "step", "milestones": [1], "factor": 0.1, "warmup_epochs": 0})
     run, rates = run_of(spec, mnist), {}
     rate = spec["training"]["learning_rate"]
-    spec["training"]["schedule"] = {"name": "constant", "warmup_epochs": 0}
 
     def tick(run):
         if not run.over:

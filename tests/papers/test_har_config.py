@@ -7,12 +7,13 @@ from support.config_files import replace
 from reweigh.analysis import tuning
 from reweigh.analysis.published import published as numbers_of
 from reweigh.cells import CELLS, cells
-from reweigh.config.cards import card_of
 from reweigh.config.known_sizes import GIVEN_SIZES
 from reweigh.config.loading import load
 from reweigh.config.sizes import training_sizes
 from reweigh.errors import ConfigError
+from reweigh.planning.once import prefix_part
 from reweigh.records import record
+from reweigh.scorecard import score
 
 CODE = ("cifar10-hetero", "cifar10-step", "cifar100-hetero", "stage-one", "agnostic", "human-noise")  # its training
 PAIRS, BLOCKS = [[1, 9], [3, 5]], [[8, 13, 48, 58, 90], [41, 69, 81, 85, 89]]
@@ -81,6 +82,9 @@ def test_the_shares_of_wrong_labels_that_co_teaching_is_told_are_those_of_the_de
         wrong = 0.4 * sum(sizes[label] for group in split["noise"]["groups"] for label in group)
         assert found["method_options"]["noise_rate"] == pytest.approx(wrong / sum(sizes))
     assert spec(config, "cifar10-hetero/varied/co_teaching")["method_options"]["noise_rate"] == 0.16
+    sizes = training_sizes(spec(config, "cifar10-step/varied/co_teaching")["data"])
+    told = spec(config, "cifar10-step/varied/co_teaching")["method_options"]["noise_rate"]
+    assert told == pytest.approx(0.4 * sum(sizes[label] for pair in PAIRS for label in pair) / sum(sizes))
     assert spec(config, "cifar10-hetero/varied/co_teaching_pairs")["method_options"]["noise_rate"] == 0.4
 
 
@@ -141,13 +145,57 @@ def test_an_arm_differs_in_what_it_is_named_for(config, arm):
 
 def test_arms_of_har_share_the_estimate(config):
     def prefix(cell):
-        found = spec(config, cell)
-        return card_of(found["uses"]).prefix(found["method_options"])
+        return prefix_part(spec(config, cell))  # of data, net, schedule and options
 
     own = prefix("mnist-hetero/crossed/har")
+    assert own and own != prefix("mnist-hetero/confounded/har")
     for arm in ("noise_only", "uniform_mean", "har_floor", "har_rss", "har_difference", "har_at50", "har_drw"):
         assert prefix(f"mnist-hetero/crossed/{arm}") == own, arm
+    assert prefix("mnist-hetero/crossed/har_other_half") != own
     assert prefix("mnist-lambda/lambda100/har") == own and prefix("mnist-hetero/crossed/density_only") is None
+
+
+OWN = {  # of each baseline, from the sheet's table: options, and what it replaces of the training block
+    "mixup": ({"alpha": 1.0}, {}),
+    "co_teaching": (
+        {"rises_over": 10, "optimiser": {"name": "adam", "decay_from": 80, "late_beta1": 0.1}},
+        {"epochs": 200, "learning_rate": 0.001},
+    ),
+    "incv": (
+        {"iterations": 4, "search_epochs": 50, "search_rate": 0.001, "warm_up": 80},
+        {"epochs": 200, "learning_rate": 0.001},
+    ),
+    "mentornet": ({"percentile": 0.75, "decay": 0.95, "burn_in": 0.2}, {}),
+    "crust": ({"warm_epochs": 5, "share": 0.5, "radius": 2.0, "alpha": 1.0, "beta": 0.1}, {"weight_decay": 5e-4}),
+    "ldam": ({"loss": {"name": "ldam", "max_margin": 0.5, "scale": 30.0}}, {}),
+    "ldam_drw": ({"class_balance": {"beta": 0.9999, "from_epoch": 80}}, {}),
+    "drw": ({"class_balance": {"beta": 0.9999, "from_epoch": 80}}, {}),
+    "reweight": ({"class_balance": {"beta": 0.9999, "from_epoch": 0}}, {}),
+}
+SHARED = {"epochs": 120, "learning_rate": 0.1, "weight_decay": 1e-4}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_baseline_has_its_own_settings(config, name):
+    found = spec(config, f"cifar10-step/varied/{name}")
+    options, training = OWN[name]
+    assert {key: found["method_options"][key] for key in options} == options
+    known = {key: found["training"][key] for key in SHARED}
+    plain = ("co_teaching", "incv")  # Adam without decay
+    assert known == SHARED | ({"weight_decay": 0.0} if name in plain else {}) | training
+
+
+def test_second_stages_drop_their_rate_where_the_run_does(config):
+    for cell, warm in (("cifar10-step/varied", 5), ("mnist-hetero/crossed", 5)):
+        found = spec(config, f"{cell}/crust")
+        drops = found["method_options"]["second_schedule"]["milestones"]
+        assert [warm + one for one in drops] == found["training"]["schedule"]["milestones"]
+
+
+@pytest.mark.parametrize("name", ["co_teaching", "incv"])
+def test_on_digits_they_have_a_quarter_of_their_epochs(config, name):
+    digits, photographs = (spec(config, f"{place}/{name}") for place in ("mnist-hetero/crossed", "cifar10-step/varied"))
+    assert 4 * digits["training"]["epochs"] == photographs["training"]["epochs"]
 
 
 def test_longer_training_has_the_same_shape(config):
@@ -170,9 +218,11 @@ def test_the_grids_of_lambda_train_on_what_its_users_train_on(config):
 
 
 def test_lambda_is_the_one_that_held_out_noisy_labels_choose(config):
-    for choice in tuning.choices(config, "har"):
+    choices = {choice.rule: choice for choice in tuning.choices(config, "har")}
+    for choice in choices.values():
         assert choice.metric == "validation_balanced_accuracy"
         assert not choice.taken or choice.followed, f"{choice.rule}: chosen {choice.taken}, in use {choice.in_use}"
+    assert all(choices[f"lambda-{name}"].taken for name in ("har", "uniform", "density", "noise"))  # on digits
 
 
 def test_a_rule_must_choose_by_what_is_held_out(tmp_path):
@@ -214,10 +264,39 @@ def test_each_claim_of_the_abstract_is_asked_where_rare_and_noisy_are_apart(pape
     assert {f"{name}-{place}" for name in names for place in ("mnist", "cifar10-crossed")} <= ids
 
 
+ASKED = {  # of each claim on digits: its test, metric or cells, rivals and margin
+    "noisy-rare-beats-erm": ("greater", "accuracy_noisy_rare", ["erm"], 0.0),
+    "noisy-rare-beats-uniform": ("greater", "accuracy_noisy_rare", ["uniform"], 0.0),
+    "noisy-common-beats-erm": ("greater", "accuracy_noisy_common", ["erm"], 0.0),
+    "clean-rare-beats-erm": ("greater", "accuracy_clean_rare", ["erm"], 0.0),
+    "others-as-erm-test": ("within", "accuracy_clean_common", ["erm"], 0.005),
+    "others-as-erm-training": ("within", "train_clean_accuracy_clean_common", ["erm"], 0.005),
+    "others-not-hurt": ("greater", "accuracy_clean_common", ["erm"], -0.005),
+    "har-beats-uniform": ("greater", "balanced_accuracy", ["uniform"], 0.0),
+    "har-beats-mean": ("greater", "balanced_accuracy", ["uniform_mean"], 0.0),
+    "har-beats-longer": ("greater", "balanced_accuracy", ["erm_3x"], 0.0),
+    "har-beats-density-only": ("greater", "balanced_accuracy", ["density_only"], 0.0),
+    "har-beats-noise-only": ("greater", "balanced_accuracy", ["noise_only"], 0.0),
+    "strength-follows-noise-among-common": ("cell_above", ["noisy_common", "clean_common"], [], 0.0),
+    "strength-follows-rarity-among-clean": ("cell_above", ["clean_rare", "clean_common"], [], 0.0),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_claim_asks_what_its_text_says(paper, name):
+    (claim,) = [one for one in paper.claims if one.id == f"{name}-mnist"]
+    asked = claim.cells if claim.test == "cell_above" else claim.metric
+    assert (claim.test, asked, claim.worse, claim.margin) == ASKED[name]
+    assert (claim.better, claim.experiment, claim.settings) == ("har", "mnist-hetero", ["crossed"])
+
+
 def test_the_six_second_hand_numbers_are_not_run_and_say_so(config):
     rows = numbers_of(config, "har")
     assert len(rows) == 6 and set(rows["experiment"]) == {"webvision"}
-    assert set(rows["method_name"]) == {"har"}
+    lines = score(config, "paper")
+    mine = lines[(lines["paper"] == "har") & (lines["kind"] == "number")]
+    assert len(mine) == 6 and set(mine["verdict"]) == {"not run"}
+    assert mine["note"].str.contains("second-hand").all()
 
 
 def test_what_is_not_run_says_why(paper):

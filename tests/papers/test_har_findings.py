@@ -1,8 +1,14 @@
 """The numbers of HAR's findings, computed again from the sizes and values of the authors' code."""
 
+import re
+
 import pytest
+import torch
+from support.project import ROOT
 
 from reweigh.cells import cells
+from reweigh.config.sizes import training_sizes
+from reweigh.methods import class_errors, har
 
 
 @pytest.fixture(scope="module")
@@ -26,23 +32,48 @@ def test_the_noise_of_the_code_does_not_follow_the_seed(config, said):
     assert "RandomState(0)" in said["noise-ignores-the-seed"]
 
 
-def test_lambdas_are_a_factor_of_100_apart(said):
-    assert round(10 / 0.1) == 100 and "default 0.1, README 10" in said["two-lambdas"]
+def test_lambda_has_no_rule(config, said):
+    used = config.resolve("paper/har/cifar10-hetero/released/har/seed0")["method_options"]["lambda_"]
+    default, readme = (
+        float(one) for one in re.search(r"default ([\d.]+), README ([\d.]+)", said["two-lambdas"]).groups()
+    )
+    assert used == readme and readme / default == pytest.approx(100)
 
 
-def test_what_the_mean_inside_the_norm_comes_to(said):
-    batches, last = -(-50_000 // 128), 50_000 % 128
-    assert (batches, last, f"{10 / 128:.3f}", 128 / last) == (391, 80, "0.078", 1.6)
+def test_what_the_mean_inside_the_norm_comes_to(config, said):
+    spec = config.resolve("paper/har/cifar10-hetero/released/har/seed0")
+    size, images = spec["training"]["batch_size"], sum(training_sizes(spec["data"]))
+    batches, last = -(-images // size), images % size
     text = said["mean-loss-inside-the-norm"]
-    assert "10 / 128 = 0.078" in text and "391 batches has 80 images, and norms 1.6 times" in text
-    assert "1/128" in text
+    assert f"{spec['method_options']['lambda_']:g} / {size} = {spec['method_options']['lambda_'] / size:.3f}" in text
+    assert f"{batches} batches has {last} images, and norms {size / last:g} times" in text
 
 
-def test_what_a_half_has(said):
+def test_what_a_half_has(config, said):
+    sizes = training_sizes(config.resolve("paper/har/cifar10-step/released/har/seed0")["data"])
+    seen, unseen = class_errors.halves_of(sum(sizes), 0)
+    assert len(seen) == len(unseen)
     text = said["half-the-data-estimates"]
-    assert 32_000 // 2 == 16_000 and 500 // 2 == 250
-    assert "16,000 of 32,000" in text and "250 images" in text and "best accuracy on labels kept at .6 is .6" in text
+    assert f"{len(seen):,} of {sum(sizes):,}" in text and f"{min(sizes) // 2} images" in text
 
 
 def test_a_class_without_error_has_no_strength(said):
-    assert 0.0**0.6 / 500**0.4 == 0 and "strength 0" in said["no-error-no-strength"]
+    found = har.strengths(torch.tensor([0.0, 0.5]), torch.tensor([500, 5000]), 0.6, 0.4)
+    assert found.tolist() == [0.0, 1.0] and "strength 0" in said["no-error-no-strength"]
+
+
+def test_counts_of_the_balanced_set_take_the_density_out_of_the_strengths(config, said):
+    errors, step, balanced = (torch.tensor(one) for one in ([0.5, 0.5], [5000, 500], [5000, 5000]))
+    assert har.strengths(errors, step, 0.6, 0.4)[0] == pytest.approx(10**-0.4)
+    assert har.strengths(errors, balanced, 0.6, 0.4).tolist() == [1.0, 1.0]
+    sizes = training_sizes(config.resolve("paper/har/cifar10-hetero/released/har/seed0")["data"])
+    assert set(sizes) == {5000} and "about 5,000 for each class" in said["weights-of-the-balanced-set"]
+
+
+def test_the_best_epoch_by_the_test_set_is_a_column_and_no_claim(config):
+    paper = config.paper("har")
+    assert all("best_epoch" not in claim.metric for claim in paper.claims)
+    tables = [name for name in paper.artifacts if paper.artifacts[name].kind == "table"]
+    for name in tables:
+        text = (ROOT / paper.artifacts[name].notebook).read_text()
+        assert "best_epoch_test_accuracy" in text and "as the authors' code reports it" in text, name
