@@ -114,6 +114,15 @@ def test_every_path_that_is_named_exists(name):
             assert (ROOT / path).exists() or (ROOT / "src/reweigh" / path).exists(), path
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_every_row_of_a_table_follows_its_head(name):
+    """A blank line inside ends a table in Markdown, and shows the rows after it as text."""
+    text = re.sub(r"```.*?```", "", page(name), flags=re.DOTALL)
+    for block in re.split(r"\n\s*\n", text):
+        rows = [line for line in block.splitlines() if line.startswith("|")]
+        assert not rows or (len(rows) > 2 and re.fullmatch(r"[|\s:-]+", rows[1])), rows[0]
+
+
 def test_nothing_is_left_to_fill_in():
     for name in PAGES:
         assert not re.search(r"@[A-Z]+@|TODO|TBD|FIXME", page(name)), name

@@ -88,7 +88,7 @@ def _panel(axes: Axes, material: Material, rows: pd.DataFrame, method: str, plac
     for name, mine in rows[rows["method"] != method].groupby("method", sort=False):
         style: dict[str, Any] = {**marker_style(look_in(material, str(name))), "markersize": 3.6, "linestyle": "none"}
         across = [at[int(label)] for label in mine["class"]]
-        axes.plot(across, mine["mean"], **style, **BESIDE, zorder=4)
+        axes.plot(across, mine["mean"], **(style | BESIDE), zorder=4)
     names = [class_name(material, place[0], label) for label in at]
     long = max(map(len, names)) > 3
     axes.set_xticks(list(at.values()), names)
