@@ -49,7 +49,7 @@ def test_every_contender_is_measured_against_a_plain_step(small):
 
 
 def test_what_was_measured_bears_out_the_page():
-    """docs/speed.md: below a plain step's multiples that were the goal, faster than public code, 8 to 25 % less memory."""
+    """docs/speed.md: below the goal's multiples of a plain step, faster than public code, and how much less memory."""
     lines = table.read(ROOT / table.CSV.with_name("penalty.csv"))
     by_threads = {}
     for line in lines:
