@@ -44,7 +44,7 @@ def test_an_unbroken_chain_passes_down_to_the_raw_bytes(sound_project: Path) -> 
     assert report.counts["trace"] == {"intact": 2}
     assert report.counts["split"] == {"intact": 2}  # methods share their splits
     assert report.counts["raw"] == {"intact": 5}  # four files and their receipt
-    assert report.counts["embedded"] == {"intact": 15}
+    assert report.counts["embedded"] == {"intact": 16}
     assert report.counts["attestation"] == {"intact": 1}
     assert report.counts["figure"] == {"intact": 1}
     assert report.counts["rendering"] == {"intact": 3}
@@ -86,7 +86,7 @@ def test_raw_files_that_cannot_be_had_are_unverifiable_and_no_fault(
     assert "reweigh fetch mnist" in next(link.detail for link in report.faults if link.kind == "split")
     assert report.exit_code == 0
     with_embedded = check(root, redraw=True)
-    assert with_embedded.counts["embedded"] == {"unverifiable": 15}  # none of them came along
+    assert with_embedded.counts["embedded"] == {"unverifiable": 16}  # none of them came along
     assert with_embedded.exit_code == 0
 
 

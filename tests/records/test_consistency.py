@@ -127,7 +127,7 @@ def test_every_method_trains_records_that_hold_together(tmp_path, raw_root, monk
         if kind not in seen and (raw_root / spec["data"]["dataset"]).is_dir():
             seen.add(kind)
             assert problems(Job(spec, CPU).finish()) == [], run
-    assert len({uses for uses, _, _ in seen}) == 21
+    assert len({uses for uses, _, _ in seen}) == 23
 
 
 def test_a_run_on_a_gpu_costs_gpu_seconds_and_perhaps_energy(trained):

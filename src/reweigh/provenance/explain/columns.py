@@ -55,12 +55,16 @@ RIDGES = {
     },
 }
 FORMULA = ("formula",)
-DRAWS = {
-    "x": Source("the share that is right, mean over draws", FORMULA),
-    "y": Source("the share of the draws", FORMULA),
+OVER_DRAWS = {
     "n": Source("how many draws", FORMULA),
     "low": Source("lower end of the 95 % interval over draws", FORMULA),
     "high": Source("upper end of the 95 % interval over draws", FORMULA),
+}
+NO_RUN = Source("no run of ours: printed, or measured by the bench", FORMULA)
+DRAWS = {
+    "x": Source("the share that is right, mean over draws", FORMULA),
+    "y": Source("the share of the draws", FORMULA),
+    **OVER_DRAWS,
 }
 OTHER_X = {
     BY_COUNT: Source("how many positives are right", FORMULA),
@@ -135,4 +139,6 @@ def source(line: dict[str, str], column: str) -> Source:
         return of_kind
     if metric in OF_DRAWS and column in DRAWS:
         return OTHER_X.get(metric, DRAWS["x"]) if column == "x" else DRAWS[column]
+    if line.get("status") == "computed" and not line.get("runs") and column in OVER_DRAWS:
+        return NO_RUN if (column, line["n"]) == ("n", "0") else OVER_DRAWS[column]
     return RIDGES.get(metric, {}).get(column) or OF_RUNS.get(column) or SCORED.get(column) or NAME

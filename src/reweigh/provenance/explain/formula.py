@@ -143,7 +143,7 @@ def _like(rows: Sequence[Mapping[str, Any]], line: dict[str, str]) -> dict[str, 
     if not shown:
         raise ValueError(f"no line of metric {line['metric']} is like it")
     nearest = min(shown, key=lambda row: [_apart(row, line, axis) for axis in "xy"])
-    return {key: nearest[key] for key in ("x", "y", "low", "high") if nearest.get(key) is not None}
+    return {key: nearest[key] for key in ("x", "y", "n", "low", "high") if nearest.get(key) is not None}
 
 
 def _apart(row: Mapping[str, Any], line: dict[str, str], axis: str) -> float:
