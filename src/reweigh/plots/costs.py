@@ -93,7 +93,7 @@ def bench_rows(root: Path, options: Mapping[str, Any]) -> list[Row]:
         if method is None or not line["ratio"] or line["baseline"] not in options["baselines"]:
             continue
         kind = KINDS["flops_ratio" if "FLOP" in line["group"] else "runtime_ratio"]
-        rounds = f", {line['rounds']} rounds" if line["rounds"] else ""
+        rounds = f", {line['rounds']} round{'s' * (line['rounds'] != '1')}" if line["rounds"] else ""
         where = f"{kind}; {line['group']}; {line['device']}, {line['precision']}{rounds}"
         measured: Measured = (
             {"panel": PANELS[kind], "experiment": "", "method": method, "title": line["contender"],
