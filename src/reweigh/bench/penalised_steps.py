@@ -97,10 +97,10 @@ def penalised_steps(bench: Bench) -> list[Line]:
     lines: list[Line] = []
     for threads in sorted({1, all_cores()}):
         torch.set_num_threads(threads)
-        contenders = {}
+        contenders, cores = {}, f"{threads} thread{'s' * (threads > 1)}"
         for name, (work, note) in steps(bench.device).items():
-            bench.progress(f"penalised steps, {threads} threads: {name}")
+            bench.progress(f"penalised steps, {cores}: {name}")
             peak = bench.peak_of(work)
             contenders[name] = Contender(bench.timed(work), note=note, peak_mebibytes=peak)
-        lines += bench.compare(f"penalised steps, {title}, B = {size}, {threads} threads", contenders)
+        lines += bench.compare(f"penalised steps, {title}, B = {size}, {cores}", contenders)
     return lines
