@@ -322,6 +322,17 @@ def test_strengths_name_classes_and_settings_by_what_is_rare(root, drawn):
     assert common.class_name(material, "mnist-hetero", 9) == "9"
 
 
+def test_crossed_draws_a_class_in_the_colour_of_its_cell_and_lines_with_the_rule_s_slope(drawn):
+    lines = drawn["crossed"].picture.axes[0].lines
+    marked = {one.get_ydata()[0]: (one.get_color(), one.get_marker()) for one in lines if one.get_marker() in [*"^o"]}
+    for label, cell in ((label, cell) for cell, labels in NAMES.items() for label in labels):
+        mine = {"experiment": "mnist-hetero", "setting": "crossed", "class": label, "metric": "class_strength"}
+        look = common.COLOURS[cell], "^" if cell.endswith("rare") else "o"
+        assert marked[line_of(drawn["crossed"].rows, **mine)["mean"]] == look
+    ends = [np.log(one.get_xydata()[[0, -1]]) for one in lines if one.is_dashed()]
+    assert [float(rise / run) for run, rise in (last - first for first, last in ends)] == pytest.approx([0.6, 0.6])
+
+
 def test_lambda_marks_what_held_out_examples_choose_and_draws_erm_as_a_band(root, drawn):
     rows = drawn["lambda"].rows
     held_out = [
