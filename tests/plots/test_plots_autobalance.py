@@ -7,13 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from support import autobalance_records, synthetic_records
-from support.drawing import draw_all, draw_artifact
+from support.drawing import check_csv, check_without_records, draw_all, draw_artifact
 from support.pages import layout_faults
 from support.project import ROOT
 
 from reweigh import metrics, stats
 from reweigh.analysis import tables
-from reweigh.analysis.rows import CORE
 from reweigh.config.loading import load
 from reweigh.plots.figure import Figure
 from reweigh.plots.papers.autobalance import cells, clusters
@@ -136,21 +135,13 @@ def test_each_says_its_scale_and_over_how_many_runs(drawn, name, tmp_path):
     written = texts(drawn[name])
     assert "the same at every scale" in written if name in COMPUTED else "scale: paper" in written
     assert name in COMPUTED or name == "table2" or f"n = {SEEDS} seeds" in written
-    figure = drawn[name].save(tmp_path / name)
-    data = pd.read_csv(tmp_path / f"{name}.csv", keep_default_na=False, dtype=str)
-    assert set(data) >= set(CORE) and len(data) == len(figure.rows)
-    numbers = data[data["mean"] != ""]
-    assert (numbers["runs"] != "").all() and (numbers["records"].str.len() == 12).all()
+    check_csv(drawn[name], tmp_path / name)
 
 
 @pytest.mark.parametrize("name", [name for name in ARTIFACTS if name not in COMPUTED])
 def test_without_any_record_it_is_drawn_and_says_so(root, name, monkeypatch):
     monkeypatch.setattr(tables, "records_of", lambda *_: {})
-    figure = draw_artifact(root, "paper", "autobalance", name)
-    assert "not run" in texts(figure)
-    assert figure.rows["mean"].isna().all()
-    assert set(figure.rows["status"]) <= {"not run", "computed"}
-    assert layout_faults(figure.picture, table=name.startswith("table")) == []
+    check_without_records(draw_artifact(root, "paper", "autobalance", name), table=name.startswith("table"))
 
 
 @pytest.mark.parametrize("name", ARTIFACTS)

@@ -9,14 +9,13 @@ import pandas as pd
 import pytest
 from matplotlib.patches import Rectangle
 from support import har_records, synthetic_records
-from support.drawing import draw_all, draw_artifact
+from support.drawing import check_csv, check_without_records, draw_all, draw_artifact
 from support.har_records import PAPER, bodies, line_of, recalls, traced
 from support.molere_records import expected, summary, texts
 from support.pages import layout_faults
 from support.project import ROOT
 
 from reweigh.analysis import tables
-from reweigh.analysis.rows import CORE
 from reweigh.config.loading import load
 from reweigh.plots import gains_by_metric, tables_of_metrics
 from reweigh.plots.figure import Figure
@@ -163,21 +162,13 @@ def test_each_says_its_scale_and_over_how_many_runs(drawn, name, tmp_path):
     written = texts(drawn[name])
     assert "scale: paper" in written
     assert "n = 3 seeds" in written or "n = 2 to 3 seeds" in written or name in CLOSED
-    figure = drawn[name].save(tmp_path / name)
-    data = pd.read_csv(tmp_path / f"{name}.csv", keep_default_na=False, dtype=str)
-    assert set(data) >= set(CORE) and len(data) == len(figure.rows)
-    numbers = data[data["mean"] != ""]
-    assert (numbers["runs"] != "").all() and (numbers["records"].str.len() == 12).all()
+    check_csv(drawn[name], tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ARTIFACTS)
 def test_without_any_record_it_is_drawn_and_says_so(root, name, monkeypatch):
     monkeypatch.setattr(tables, "records_of", lambda *_: {})
-    figure = draw_artifact(root, "paper", "har", name)
-    assert "not run" in texts(figure).replace("\u00a0", " ").replace("\n", " ").lower()
-    assert figure.rows["mean"].isna().all()
-    assert set(figure.rows["status"]) <= {"not run", "computed"}
-    assert layout_faults(figure.picture, table=name in TABLES) == []
+    check_without_records(draw_artifact(root, "paper", "har", name), table=name in TABLES)
 
 
 @pytest.mark.parametrize("name", ["table1", "crossed", "ablation", "lambda", "strengths", "cost"])
