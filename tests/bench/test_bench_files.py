@@ -54,11 +54,13 @@ def test_the_whole_table_has_memory_and_note_in_its_last_column():
         line(group="products, LeNet, B = 128", peak_mebibytes=12.34, note="exact"),
         line(group="app, LeNet", note="why"),
         line(group="app, LeNet", peak_mebibytes=0.5),
+        line(group="app, LeNet", peak_mebibytes=1012.6),
     ]
     assert [row.split(" | ", 4)[2:] for row in table.whole_table(rows).splitlines()[2:]] == [
         ["LeNet, B = 128", "1.5 × (1.25 to 1.75)", "12.3 MiB; exact |"],
         ["LeNet", "1.5 × (1.25 to 1.75)", "why |"],
         ["LeNet", "1.5 × (1.25 to 1.75)", "0.5 MiB |"],
+        ["LeNet", "1.5 × (1.25 to 1.75)", "1,013 MiB |"],
     ]
 
 

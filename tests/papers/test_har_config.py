@@ -238,8 +238,7 @@ def test_the_held_out_examples_choose_though_runs_are_tested(tmp_path):
     settings = load(root).settings_of("paper", "har", "mnist-lambda-parts")
     for place, setting in enumerate(settings):
         held_out = {"validation": {"balanced_accuracy": 0.6 - place / 100}}
-        for seed in range(3):
-            run = f"paper/har/mnist-lambda-parts/{setting}/noise_only/seed{seed}"
+        for run in load(root).runs_of(f"paper/har/mnist-lambda-parts/{setting}/noise_only"):
             body = synthetic_records.make(root, run, test_accuracy=0.5 + place / 10)
             record.write(record.record_path(run, root), {**body, "also_measured": held_out})
     assert tuning.choose(load(root), "har", "lambda-noise").setting == settings[0]

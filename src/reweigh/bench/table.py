@@ -133,7 +133,8 @@ def whole_table(lines: Iterable[Line]) -> str:
     rows = ["| what | of | in | time |  |", "| --- | --- | --- | --- | --- |"]
     for line in (line for line in lines if line.contender != line.baseline):
         where = re.split(r"[,:] ", line.group, maxsplit=1)[-1]
-        memory = [] if line.peak_mebibytes is None else [f"{line.peak_mebibytes:,.0f} MiB"]
+        peak = line.peak_mebibytes
+        memory = [] if peak is None else [f"{peak:.3g} MiB" if peak < 100 else f"{peak:,.0f} MiB"]
         notes = "; ".join([*memory, *([line.note] if line.note else [])])
         rows.append(f"| {line.contender} | {line.baseline} | {where} | {ratio_text(line)} | {notes} |")
     return "\n".join(rows)
