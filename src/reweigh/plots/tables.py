@@ -221,11 +221,11 @@ def _typeset(axes: Axes, grid: Grid, write: Write, colour: str, inches: float) -
     axes.set_xlim(0, 1)
     axes.set_ylim(height, 0)
     title = textwrap.fill(grid.title, TITLE)
-    axes.text(0, begin - 0.06 / inches, title, weight="bold", va="bottom", fontsize=7.5, linespacing=1.15)
+    axes.text(0, begin - 0.06 / inches, title, weight="bold", va="bottom", fontsize=7.5)
     for x, head in grid.left:
-        axes.text(x, top - 0.153 / inches, head, weight="bold", va="center")
+        axes.text(x, top - 0.153 / inches, head, weight="bold", va="center", fontsize=7.5)
     for x, text in zip(columns, heads, strict=True):
-        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7.5, "linespacing": 1.15}
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7.5}
         axes.text(x, (begin + top) / 2 + 0.05, text, weight="bold", **style)
     for edge, width in ((begin, 1.0), (top, 0.6), (height, 1.0)):
         axes.axhline(edge, color=INK, linewidth=width)
@@ -240,7 +240,7 @@ def _typeset(axes: Axes, grid: Grid, write: Write, colour: str, inches: float) -
             begins = place == 0 and block is not None  # the block's words may need more than this line
             down, align = (0.18, "top") if begins else (0.5, "center")
             size = 7.5 if word.count("\n") < 2 else 6.2  # three lines are as high as two
-            axes.text(x, line + down, word, va=align, fontsize=size, linespacing=1.15)
+            axes.text(x, line + down, word, va=align, fontsize=size)
         previous = block
         for column, x in enumerate(columns):
             _cell(axes, x, line, grid.cells.get((number, column)), write, colour)
