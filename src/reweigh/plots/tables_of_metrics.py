@@ -75,7 +75,7 @@ def _classes_lost(material: Material, rows: pd.DataFrame) -> list[str]:
         recalls = material.records[run.run]["metrics"].get("per_class_accuracy") or []
         if (run.experiment, run.setting, run.method) in shown and 0 in recalls:
             counts[run.method] = counts.get(run.method, 0) + 1
-    names = [f"{material.title(method)} ({count} runs)" for method, count in counts.items()]
+    names = [f"{material.title(method)} ({count} run{'s' * (count > 1)})" for method, count in counts.items()]
     return [f"With a class of which nothing is right: {', '.join(names)}"] if names else []
 
 
