@@ -244,6 +244,29 @@ def test_the_first_stage_is_not_penalised_and_the_last_one_is(mnist):
     assert strong.trace()["penalty"].shape == (4,)
 
 
+SIZES, ERRORS = [500, 500, 5000, 5000], [0.60, 0.25, 0.45, 0.10]
+STRENGTHS = [1.0, (25 / 60) ** 0.6, 0.75**0.6 * 0.1**0.4, (1 / 6) ** 0.6 * 0.1**0.4]
+
+
+@pytest.mark.parametrize(
+    ("options", "errors", "expected"),
+    [
+        ({}, ERRORS, STRENGTHS),
+        ({"floor": "1/n"}, ERRORS, STRENGTHS),
+        ({}, [0.60, 0.0, 0.45, 0.10], [1.0, 0.0, *STRENGTHS[2:]]),
+        ({"floor": "1/n"}, [0.60, 0.0, 0.45, 0.10], [1.0, (1 / 500 / 0.6) ** 0.6, *STRENGTHS[2:]]),
+        ({"density_exponent": 0.0}, ERRORS, [1.0, (25 / 60) ** 0.6, 0.75**0.6, (1 / 6) ** 0.6]),
+        (NO_ERRORS, None, [1.0, 1.0, 0.1**0.4, 0.1**0.4]),
+        ({"strengths": "mean"}, ERRORS, [(500 * sum(STRENGTHS[:2]) + 5000 * sum(STRENGTHS[2:])) / 11000] * 4),
+    ],
+)
+def test_the_audit_knows_the_strengths_by_errors_and_sizes(options, errors, expected):
+    logged = {"strengths": [expected], **({} if errors is None else {"class_errors": [errors]})}
+    assert CARD.contradicts({**CODE, **options}, SIZES, logged) == ""
+    logged["strengths"] = [[*expected[:3], 1.001 * expected[3]]]
+    assert "not those of its errors" in CARD.contradicts({**CODE, **options}, SIZES, logged)
+
+
 def test_without_a_first_stage_density_decides(mnist):
     run = run_with(mnist, **NO_ERRORS)
     assert [course.stage.name for course in run.courses] == ["regularise"] and run.method.prefix() is None
@@ -253,9 +276,11 @@ def test_without_a_first_stage_density_decides(mnist):
 
 def test_with_both_exponents_zero_it_is_the_uniform_penalty_to_the_last_bit(mnist):
     options = {**DENSITY_ONLY, "density_exponent": 0.0}
-    uses, known = CARD.same_as(options)
-    assert (uses, known) == ("uniform_penalty", PENALTY) and CARD.same_as(DENSITY_ONLY) is None
-    assert CARD.same_as({**CODE, "density_exponent": 0.0}) is None
+    uses, known = CARD.same_as(options, [9, 4])
+    assert (uses, known) == ("uniform_penalty", PENALTY) == CARD.same_as(DENSITY_ONLY, [9, 9])
+    assert CARD.same_as(DENSITY_ONLY, [9, 4]) == ("har", DENSITY_ONLY)
+    noise_only = {**CODE, "density_exponent": 0.0}
+    assert CARD.same_as(noise_only, [9, 4]) == ("har", noise_only) == CARD.same_as({**CODE, "floor": "1/n"}, [9, 9])
     ours, uniform = run_with(mnist, **options), run_with(mnist, uses, **known)
     for run in (ours, uniform):
         run.finish()

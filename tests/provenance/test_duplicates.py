@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from reweigh.config.methods import lrw, meta_network, remainder
+from reweigh.config.methods import har, lrw, meta_network, remainder
 from reweigh.provenance.audit.duplicates import duplicate_results
 
 LOSSES = [0.9, 0.5, 0.31, 0.25]
@@ -102,6 +102,25 @@ def test_a_control_that_is_another_method_by_construction(head_sd, copies):
     for name, (uses, options, second) in said.items():
         record = body(f"{place}/{name}/seed0", stages=("erm", second))
         record["spec"].update(uses=uses, method_options=options)
+        records.append(record)
+    assert len(found(*records)) == copies
+
+
+@pytest.mark.parametrize(
+    ("sizes", "other", "copies"),
+    [
+        ([54, 540], {"floor": "1/n"}, 0),  # where it acts, the strengths that were logged are others
+        ([54, 540], {"density_exponent": 0.0}, 2),
+        ([540, 540], {"density_exponent": 0.0}, 0),
+        ([540, 540], {"noise_exponent": 0.5}, 2),
+    ],
+)
+def test_strengths_that_come_to_the_same(sizes, other, copies):
+    records = []
+    for name, options in {"har": har.CODE, "other": {**har.CODE, **other}}.items():
+        record = body(f"paper/har/mnist-hetero/balanced/{name}/seed0", stages=("estimate-0", "regularise"))
+        record["spec"].update(uses="har", method_options=options)
+        record["split"]["sizes"]["train"] = sizes
         records.append(record)
     assert len(found(*records)) == copies
 

@@ -92,7 +92,9 @@ class Card:
     follows: Callable[[Options], Mapping[str, Sign]] = lambda options: {}
     stages: Callable[[Options, int], list[PlannedStage]] = one_stage  # of a run of so many `training.epochs`
     prefix: Callable[[Options], PlannedPrefix | None] = lambda options: None  # stages that other runs may have too
-    same_as: Callable[[Options], tuple[str, Options] | None] = lambda options: None  # what trains the same, bit for bit
+    # What trains the same, bit for bit, on classes of these sizes; and what is wrong with the arrays of a run on them.
+    same_as: Callable[[Options, Sequence[int]], tuple[str, Options] | None] = lambda options, sizes: None
+    contradicts: Callable[[Options, Sequence[int], Mapping[str, Any]], str] = lambda options, sizes, logged: ""
     traces: Callable[[Options, int], set[str]] = lambda options, steps: set()  # arrays that a finished run has logged
     needs_validation: bool | Callable[[Options], bool] = False  # whether examples must be held out of the training set
     signed_weights: bool = False  # whether the weights of a batch may sum to less than 0

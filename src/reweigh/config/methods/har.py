@@ -1,6 +1,7 @@
 """The card of HAR."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -52,11 +53,35 @@ def prefix(options: Mapping[str, Any]) -> PlannedPrefix | None:
     return None if options["half"] is None else class_errors.prefix(options["half"])
 
 
-def same_as(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """With both exponents 0 every strength is 1, and there is one stage."""
-    if options["noise_exponent"] or options["density_exponent"]:
-        return None
+def same_as(options: Mapping[str, Any], sizes: Sequence[int]) -> tuple[str, dict[str, Any]] | None:
+    """Where classes have the same size, the density decides nothing; with both exponents 0 every strength is 1.
+
+    The floor shows in the strengths alone, which `contradicts` looks at: it acts where a class has no error.
+    """
+    density = options["density_exponent"] if len(set(sizes)) > 1 else 0.0
+    if options["noise_exponent"] or density:
+        return "har", {**options, "floor": None, "density_exponent": density}
     return "uniform_penalty", {name: options[name] for name in PENALTY}
+
+
+def contradicts(options: Mapping[str, Any], sizes: Sequence[int], logged: Mapping[str, Any]) -> str:
+    """What is wrong with the strengths that a run logged, by the errors that it logged and the sizes of its classes."""
+    if "strengths" not in logged or (options["noise_exponent"] and "class_errors" not in logged):
+        return ""
+    errors = logged["class_errors"][-1] if options["noise_exponent"] else [1.0] * len(sizes)
+    if options["floor"] is not None:
+        errors = [max(error, 1 / size) if size else error for error, size in zip(errors, sizes, strict=True)]
+    raw = [
+        float(error) ** options["noise_exponent"] / size ** options["density_exponent"] if size else 0.0
+        for error, size in zip(errors, sizes, strict=True)
+    ]
+    expected = [one / (max(raw) or 1.0) for one in raw]
+    if options["strengths"] == "mean":
+        mean = sum(one * size for one, size in zip(expected, sizes, strict=True)) / sum(sizes)
+        expected = [mean] * len(sizes)
+    pairs = zip(logged["strengths"][-1], expected, strict=True)
+    right = all(math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-7) for one, other in pairs)
+    return "" if right else "its strengths are not those of its errors and class sizes"
 
 
 def traces(options: Mapping[str, Any], steps: int) -> set[str]:
@@ -92,6 +117,7 @@ CARD = Card(
     stages=stages,
     prefix=prefix,
     same_as=same_as,
+    contradicts=contradicts,
     traces=traces,
     precisions=("fp32",),
     cost=2.5,

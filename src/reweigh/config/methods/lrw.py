@@ -1,6 +1,6 @@
 """The card of learned reweighting with a chosen validation set."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -43,7 +43,7 @@ def stages(options: Mapping[str, Any], epochs: int) -> list[PlannedStage]:
     return [*train_twice.first_stages(options, epochs), second]
 
 
-def same_as(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+def same_as(options: Mapping[str, Any], sizes: Sequence[int]) -> tuple[str, dict[str, Any]] | None:
     """With equal weights it is plain training without what it validates on: sums of σ(0) = ½ are exact."""
     network, kind = options["network"], options["validation"]
     equal = network["activation"] == "sigmoid" and (network["weights"] == "free" or network["head_sd"] == 0)

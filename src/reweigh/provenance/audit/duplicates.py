@@ -97,7 +97,7 @@ def _determinants(body: Body) -> Body:
     """
     spec = {key: value for key, value in body["spec"].items() if key not in RunName._fields}
     card = methods().get(spec["uses"])  # none of a method that is gone
-    if card and (twin := card.same_as(spec["method_options"])):
+    if card and (twin := card.same_as(spec["method_options"], body["split"]["sizes"]["train"])):
         spec["uses"], spec["method_options"] = twin
     for part in ("training", "method_options"):
         options = spec[part].items()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from reweigh.config.cards import card_of
+from reweigh.config.cards import card_of, methods
 from reweigh.errors import RecordError
 from reweigh.provenance.audit.duplicates import duplicates
 from reweigh.provenance.audit.links import Link
@@ -70,7 +70,8 @@ def _fault(body: Body, path: Path) -> str:
         return str(error) or type(error).__name__
     if infinite and body["status"] == "finished":
         return f"{', '.join(infinite)}: not finite, although its run finished"
-    return ""
+    card = methods().get(body["spec"]["uses"])  # none of a method that is gone
+    return card.contradicts(body["spec"]["method_options"], body["split"]["sizes"]["train"], arrays) if card else ""
 
 
 def without_record(scale: str, root: Path) -> Iterator[Link]:
