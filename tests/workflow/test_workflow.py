@@ -1,6 +1,5 @@
 """The workflow: real Snakemake, in a copy of the project; what it plans, what it makes, what makes it run again."""
 
-import functools
 import json
 import re
 import shutil
@@ -302,16 +301,17 @@ def test_each_record_is_made_by_one_rule(clone, jobs, seeds_per_job, together):
     workflow = flow({"jobs": jobs, "seeds_per_job": seeds_per_job}, clone)
     batches = workflow.training_batches()
     assert len({batch.name for batch in batches}) == len(batches)
-    makes = [(batch, regex) for batch in batches for regex in map(functools.partial(as_regex, batch), batch.records)]
+    # Compiled here: there are more of them than the cache of `re` holds, which then compiles each anew for each run.
+    makes = [(batch, re.compile(as_regex(batch, pattern))) for batch in batches for pattern in batch.records]
     config = workflow.config
     for scale in SCALES:
         for paper in config.project.papers:
             for run in config.runs(scale, paper):
-                (batch,) = {batch for batch, regex in makes if re.fullmatch(regex, f"results/{run}.json")}
+                (batch,) = {batch for batch, regex in makes if regex.fullmatch(f"results/{run}.json")}
                 several = scale in together and len(config.methods_of(*RunName.parse(run)[:3])) > 1
                 assert bool(batch.methods) == several and len(batch.seeds) <= seeds_per_job
     extension = "results/quick/tdr/mnist-4v9/rho0.1/er_ren/seed0.json"
-    (batch,) = {batch for batch, regex in makes if re.fullmatch(regex, extension)}
+    (batch,) = {batch for batch, regex in makes if regex.fullmatch(extension)}
     assert not batch.methods
 
 
