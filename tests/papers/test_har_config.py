@@ -3,6 +3,8 @@
 import pytest
 from support import synthetic_records
 from support.config_files import replace
+from support.har_records import bodies
+from support.project import ROOT
 
 from reweigh.analysis import tuning
 from reweigh.analysis.published import published as numbers_of
@@ -223,6 +225,26 @@ def test_lambda_is_the_one_that_held_out_noisy_labels_choose(config):
         assert choice.metric == "validation_balanced_accuracy"
         assert not choice.taken or choice.followed, f"{choice.rule}: chosen {choice.taken}, in use {choice.in_use}"
     assert all(choices[f"lambda-{name}"].taken for name in ("har", "uniform", "density", "noise"))  # on digits
+    strengths = {name: choices[f"lambda-{name}"].in_use["lambda_"][0] for name in ("har", "uniform", "noise")}
+    text = " ".join((ROOT / "docs/found.md").read_text().split())
+    assert f"It chooses {strengths['uniform']:g} for uniform strength" in text
+    assert f"HAR at {strengths['har']:g} " in text and f"at their λ, {strengths['noise']:g}, they have" in text
+
+
+def runs_without(method, setting, part):
+    """Runs of an arm on digits in which `part` of the classes is never predicted right."""
+    recalls = [body["metrics"]["per_class_accuracy"] for body in bodies(ROOT, f"mnist-hetero/{setting}/{method}")]
+    return sum(recall.count(0) >= part for recall in recalls), len(recalls)
+
+
+def test_the_page_counts_the_runs_that_lose_classes():
+    text = " ".join((ROOT / "docs/found.md").read_text().split())
+    lost, runs = runs_without("co_teaching", "crossed", 1)
+    assert f"In {lost} of {runs} runs of co-teaching and in all of MentorNet-PD" in text
+    assert runs_without("mentornet", "crossed", 1) == (10, 10)
+    assert runs_without("uniform", "balanced", 9) == (1, 10) and "with one run of ten that ends in one class" in text
+    for setting, arms in (("crossed", ("erm", "har", "uniform")), ("confounded", ("erm", "har", "uniform"))):
+        assert all(runs_without(arm, setting, 1)[0] == 0 for arm in arms)
 
 
 def test_a_rule_must_choose_by_what_is_held_out(tmp_path):

@@ -2,9 +2,12 @@
 
 import copy
 
+import numpy as np
 import pytest
 
 from reweigh.config.methods import har, lrw, meta_network, remainder
+from reweigh.digest import file_digest
+from reweigh.provenance.audit import traces
 from reweigh.provenance.audit.duplicates import duplicate_results
 
 LOSSES = [0.9, 0.5, 0.31, 0.25]
@@ -123,6 +126,28 @@ def test_strengths_that_come_to_the_same(sizes, other, copies):
         record["split"]["sizes"]["train"] = sizes
         records.append(record)
     assert len(found(*records)) == copies
+
+
+@pytest.mark.parametrize(
+    ("errors", "fault"),
+    [
+        ([0.5, 0.1], ""),
+        ([0.5, 0.2], "its strengths are not those of its errors and class sizes"),
+        ([0.5, -0.1], "complex"),  # no crash of the audit, whatever a file holds
+        ([0.5], "argument 2 is longer than argument 1"),
+    ],
+)
+def test_logged_strengths_must_follow_from_logged_errors(tmp_path, errors, fault):
+    arrays = {"class_errors": np.array([errors]), "strengths": np.array([[1.0, 0.2**0.6 * 0.1**0.4]])}
+    path = tmp_path / "seed0.json"
+    np.savez(path.with_suffix(".npz"), **arrays)
+    record = body("paper/har/mnist-hetero/crossed/har/seed0")
+    record["spec"].update(uses="har", method_options=har.CODE)
+    record["split"]["sizes"]["train"] = [54, 540]
+    shapes = {name: list(array.shape) for name, array in arrays.items()}
+    record["trace"] = {"file": "seed0.npz", "sha256": file_digest(path.with_suffix(".npz")), "arrays": shapes}
+    said = traces._fault(record, path)
+    assert fault in said and bool(fault) == bool(said)
 
 
 def test_a_record_of_a_method_that_is_gone_is_compared_by_its_spec():

@@ -66,12 +66,13 @@ def _fault(body: Body, path: Path) -> str:
         if shapes != body["trace"]["arrays"]:
             return f"its arrays are {shapes}, the record says {body['trace']['arrays']}"
         infinite = [name for name, array in arrays.items() if not np.isfinite(array).all()]
-    except (*UNREADABLE, TypeError) as error:
+        if infinite and body["status"] == "finished":
+            return f"{', '.join(infinite)}: not finite, although its run finished"
+        card = methods().get(body["spec"]["uses"])  # none of a method that is gone
+        sizes = body["split"]["sizes"]["train"]
+        return card.contradicts(body["spec"]["method_options"], sizes, arrays) if card else ""
+    except (*UNREADABLE, TypeError, ArithmeticError) as error:
         return str(error) or type(error).__name__
-    if infinite and body["status"] == "finished":
-        return f"{', '.join(infinite)}: not finite, although its run finished"
-    card = methods().get(body["spec"]["uses"])  # none of a method that is gone
-    return card.contradicts(body["spec"]["method_options"], body["split"]["sizes"]["train"], arrays) if card else ""
 
 
 def without_record(scale: str, root: Path) -> Iterator[Link]:
