@@ -10,12 +10,15 @@ from reweigh.errors import DataError
 
 SIZES = {"train": 60_000, "t10k": 10_000}
 SIDE, CLASSES = 28, 10
+VALIDATION = 10_000  # the last training images, which are held out where options are chosen
 
 
-def read(raw: Path) -> RawData:
+def read(raw: Path, official_validation: bool = False) -> RawData:
     """MNIST from its four idx files (not compressed) in `raw`; inputs uint8 `(N, 1, 28, 28)`.
 
-    Raises DataError if a file is missing or is not idx data of that kind.
+    `official_validation` measures on the last 10,000 training images instead of the test images, and trains on the
+    50,000 before them: by them options are chosen. Raises DataError if a file is missing or is not idx data of that
+    kind.
     """
     parts = {}
     for part, prefix in (("train", "train"), ("test", "t10k")):
@@ -25,6 +28,10 @@ def read(raw: Path) -> RawData:
         parts[f"{part}_labels"] = _idx(labels, (size,)).astype(np.int64)
         if parts[f"{part}_labels"].max() >= CLASSES:
             raise DataError(f"{labels}: has a label that is no digit; delete it and fetch it again")
+    if official_validation:
+        for what in ("inputs", "labels"):
+            known = parts[f"train_{what}"]
+            parts[f"train_{what}"], parts[f"test_{what}"] = known[:-VALIDATION], known[-VALIDATION:]
     return RawData(**parts, class_names=tuple(str(digit) for digit in range(CLASSES)))  # type: ignore[arg-type]
 
 
