@@ -5,7 +5,7 @@ import pytest
 from support import needs, small_sets
 from support.needs import MIRROR_FOLDER, WANTS_MIRROR
 
-from reweigh.config import inputs, sizes
+from reweigh.config import inputs, known_sizes, sizes
 from reweigh.config.known_sizes import GIVEN_SIZES
 from reweigh.data import load
 from reweigh.data.files import ImageFiles
@@ -49,15 +49,42 @@ def test_the_tables_are_those_of_the_whole_data_set(raw):
     name, data = raw
     channels_and_side(name, data)
     train, test = (np.bincount(labels).tolist() for labels in (data.train_labels, data.test_labels))
-    assert (name in sizes.CLASS_SIZES) != (name in sizes.TRAINING_ROWS)
+    assert (name in sizes.CLASS_SIZES) != (name in known_sizes.TRAINING_ROWS)
     if known := sizes.labelled({"dataset": name, "options": {}}):
         assert (train, test) == (known, sizes.TEST_SIZES[name])
     else:
-        assert (sum(train), len(train)) == (sizes.TRAINING_ROWS[name], sizes.CLASSES[name]) and len(test) == len(train)
-    assert (name in sizes.GROUP_SIZES) == (data.train_groups is not None)
-    if name in sizes.GROUP_SIZES:
+        assert (sum(train), len(train)) == (known_sizes.TRAINING_ROWS[name], known_sizes.CLASSES[name])
+        assert len(test) == len(train)
+    assert (name in known_sizes.GROUP_SIZES) == (data.train_groups is not None)
+    if name in known_sizes.GROUP_SIZES:
         groups = (data.train_groups, data.test_groups)
-        assert tuple(np.bincount(group).tolist() for group in groups) == sizes.GROUP_SIZES[name]
+        assert tuple(np.bincount(group).tolist() for group in groups) == known_sizes.GROUP_SIZES[name]
+
+
+@pytest.mark.parametrize("cells", [False, True])
+@pytest.mark.parametrize("held_out", [False, True])
+def test_adult_by_what_its_groups_are_and_what_is_measured(cells, held_out, raw_root):
+    options = {"cells": cells, "official_validation": held_out}
+    data, plain = load.read("adult", options, raw_root), load.read("adult", {}, raw_root)
+    groups = tuple(np.bincount(group).tolist() for group in (data.train_groups, data.test_groups))
+    assert groups == known_sizes.grouped({"dataset": "adult", "options": options})
+    assert (
+        known_sizes.rows({"dataset": "adult", "options": options}) == len(data.train_labels) == 30162 - 6032 * held_out
+    )
+    if held_out:  # the last fifth of the training rows, and no test row
+        assert np.array_equal(data.test_inputs, plain.train_inputs[-6032:])
+        assert np.array_equal(data.train_inputs, plain.train_inputs[:-6032])
+    if cells:
+        assert data.group_names == ("female, <=50K", "male, <=50K", "female, >50K", "male, >50K")
+        assert np.array_equal(data.train_groups // 2, data.train_labels)
+
+
+def test_mnist_holds_its_last_ten_thousand_training_images_out(raw_root):
+    held_out, plain = load.read("mnist", {"official_validation": True}, raw_root), load.read("mnist", {}, raw_root)
+    assert np.array_equal(held_out.test_inputs, plain.train_inputs[50_000:])
+    assert np.array_equal(held_out.test_labels, plain.train_labels[50_000:])
+    assert np.array_equal(held_out.train_inputs, plain.train_inputs[:50_000])
+    assert len(held_out.train_labels) == 50_000
 
 
 def channels_and_side(name, data, side=None):

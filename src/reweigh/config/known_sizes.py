@@ -107,6 +107,14 @@ GROUP_SIZES = {
     ),
 }
 
+# Adult's by whether its groups are cells of income and sex, and whether its last training rows are measured on.
+ADULT = {
+    (False, False): GROUP_SIZES["adult"],
+    (False, True): ([7833, 16297], [1949, 4083]),
+    (True, False): ([8670, 13984, 1112, 6396], [4356, 7004, 557, 3143]),
+    (True, True): ([6951, 11203, 882, 5094], [1719, 2781, 230, 1302]),
+}
+
 # Data sets whose images, in memory, can decide what noise makes of their labels.
 INSTANCE = ("mnist", "cifar10", "cifar10-slice", "cifar10-slice-large", "cifar100", "cifar100-slice")
 
@@ -124,3 +132,17 @@ def labelled(data: Mapping[str, Any]) -> list[int] | None:
     if given is None:
         return CLASS_SIZES.get(data["dataset"])
     return given.get((data.get("options") or {}).get("labels", next(iter(given))))
+
+
+def grouped(data: Mapping[str, Any]) -> tuple[list[int], list[int]] | None:
+    """Examples of each group in the training and test parts of a spec's `data` block; None if they are not known."""
+    options = data.get("options") or {}
+    if data["dataset"] == "adult":
+        return ADULT[bool(options.get("cells")), bool(options.get("official_validation"))]
+    return GROUP_SIZES.get(data["dataset"])
+
+
+def rows(data: Mapping[str, Any]) -> int:
+    """Examples in the training part of a spec's `data` block whose classes are not drawn; 0 if they are not known."""
+    groups = grouped(data)
+    return sum(groups[0]) if groups else TRAINING_ROWS.get(data["dataset"], 0)

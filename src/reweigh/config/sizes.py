@@ -6,7 +6,7 @@ from typing import Any
 
 from reweigh.config import noisy_sizes
 from reweigh.config.cards import PlannedStage, card_of
-from reweigh.config.known_sizes import CLASS_SIZES, CLASSES, GROUP_SIZES, TEST_SIZES, TRAINING_ROWS, labelled
+from reweigh.config.known_sizes import CLASS_SIZES, CLASSES, TEST_SIZES, TRAINING_ROWS, grouped, labelled, rows
 from reweigh.config.noisy_sizes import unsettled
 from reweigh.data import imbalance
 from reweigh.data.groups import even_share, part_of
@@ -227,8 +227,8 @@ def _shares(data: dict[str, Any]) -> list[int]:
     """Examples that `validation_share` holds out, of each class or, in one entry, of all groups together."""
     split, sizes = data["split"], _undivided(data)
     share, rounding = split["validation_share"], split.get("validation_rounding")
-    if split["kind"] == "groups" and data["dataset"] in GROUP_SIZES:
-        pools, _ = GROUP_SIZES[data["dataset"]]
+    if split["kind"] == "groups" and (groups := grouped(data)):
+        pools, _ = groups
         sizes = [pool - math.ceil(_reserved(split) / len(pools)) for pool in pools]
         return [sum(part_of(size, share, rounding) for size in sizes)]
     return [part_of(size, share, rounding) for size in sizes]
@@ -247,8 +247,7 @@ def _validation_sizes(data: dict[str, Any], classes: int) -> list[int]:
 
 def _undivided(data: dict[str, Any]) -> list[int]:
     """Examples of each class that are drawn for training, those included that are then held out of them."""
-    rows = TRAINING_ROWS.get(data["dataset"], 0)
-    return list(_drawn(data).values()) or [max(rows - _reserved(data["split"]), 1)]
+    return list(_drawn(data).values()) or [max(rows(data) - _reserved(data["split"]), 1)]
 
 
 def _drawn(data: dict[str, Any]) -> dict[int, int]:
@@ -292,7 +291,8 @@ def _width(data: dict[str, Any]) -> int | None:
     if split["kind"] == "two-class":
         return 2
     if split["kind"] == "groups":
-        return len(GROUP_SIZES[dataset][0]) if dataset in GROUP_SIZES else None
+        groups = grouped(data)
+        return len(groups[0]) if groups else None
     sizes = labelled(data)
     return CLASSES.get(dataset) if sizes is None else len(sizes)
 
@@ -304,7 +304,7 @@ def _pools(data: dict[str, Any]) -> tuple[list[int], list[int]]:
     """
     dataset = data["dataset"]
     if data["split"]["kind"] == "groups":
-        return GROUP_SIZES.get(dataset, ([], []))
+        return grouped(data) or ([], [])
     sizes = labelled(data)
     return noisy_sizes.left(data, sizes) if sizes else [], TEST_SIZES.get(dataset, [])
 

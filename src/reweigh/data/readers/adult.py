@@ -41,16 +41,20 @@ CATEGORICAL = (
 )
 SEXES = ("Female", "Male")
 INCOMES = ("<=50K", ">50K")
+CELLS = tuple(f"{sex.lower()}, {income}" for income in INCOMES for sex in SEXES)
 CATEGORIES = (7, 16, 7, 14, 6, 5, 2, 41)  # of each categorical column in the complete training rows
 ROWS = {"adult.data": 30_162, "adult.test": 15_060}  # complete ones
+VALIDATION = 6_032  # the last training rows, a fifth, which are held out where options are chosen
 
 
-def read(raw: Path, drop_sex: bool = False) -> RawData:
+def read(raw: Path, drop_sex: bool = False, cells: bool = False, official_validation: bool = False) -> RawData:
     """Adult from `adult.data` and `adult.test` in `raw`; inputs float32 `(N, 104)`, `(N, 102)` with `drop_sex`.
 
     Columns: six continuous ones, standardised by the training rows, then eight categorical ones as one-hot (98), whose
     categories are those of the training rows in alphabetical order. Row i is row i of the cleaned file.
-    Labels: 0 = at most 50K, 1 = more. Groups: 0 = female, 1 = male. Raises DataError for a missing or malformed file.
+    Labels: 0 = at most 50K, 1 = more. Groups: 0 = female, 1 = male; with `cells` the four of income and sex, cell =
+    2 · income + sex. `official_validation` measures on the last 6,032 training rows instead of the test rows: by them
+    options are chosen. Raises DataError for a missing or malformed file.
     """
     train, test = (_rows(raw_file(raw, name)) for name in ("adult.data", "adult.test"))
     used = [name for name in CATEGORICAL if not (drop_sex and name == "sex")]
@@ -67,7 +71,13 @@ def read(raw: Path, drop_sex: bool = False) -> RawData:
         parts[f"{part}_inputs"] = np.stack(scaled + hot, axis=1).astype(np.float32)
         parts[f"{part}_labels"] = np.array([INCOMES.index(value.rstrip(".")) for value in rows["income"]], np.int64)
         parts[f"{part}_groups"] = np.array([SEXES.index(value) for value in rows["sex"]], np.int64)
-    return RawData(**parts, class_names=INCOMES, group_names=tuple(sex.lower() for sex in SEXES))  # type: ignore[arg-type]
+        if cells:
+            parts[f"{part}_groups"] += len(SEXES) * parts[f"{part}_labels"]
+    if official_validation:
+        for what in ("inputs", "labels", "groups"):
+            known = parts[f"train_{what}"]
+            parts[f"train_{what}"], parts[f"test_{what}"] = known[:-VALIDATION], known[-VALIDATION:]
+    return RawData(**parts, class_names=INCOMES, group_names=CELLS if cells else tuple(sex.lower() for sex in SEXES))  # type: ignore[arg-type]
 
 
 def _rows(path: Path) -> dict[str, np.ndarray]:
