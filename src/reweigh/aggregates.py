@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import trim_mean
 
-from reweigh.stats import LEVEL, BySeed
+from reweigh.stats import LEVEL, BySeed, Summary, per_seed, summarise
 from reweigh.streams import rng
 
 Settings = Mapping[str, BySeed]  # what each seed has, by setting
@@ -79,13 +79,20 @@ def aggregate_gain(gains: Settings, replicates: int = REPLICATES, together: bool
     A setting in which any seed has no finite gain does not count: give the ones that are to. `together`: see
     `resamples`.
     """
-    known = {
-        setting: dict(of)
-        for setting, of in gains.items()
-        if of and all(value is not None and math.isfinite(value) for value in of.values())
-    }
+    known = {setting: dict(of) for setting, of in gains.items() if of and all(map(_finite, of.values()))}
     blocks, draws = _blocks(known), resamples(known, replicates, together)
     return _aggregate(lambda of: interquartile_mean(np.concatenate(of, -1)), [blocks], draws)
+
+
+def gain_by_seed(gains: Settings) -> Summary:
+    """A second reading: each seed's interquartile mean of gains over the settings, and Student's interval over seeds.
+
+    It holds whatever the runs of a seed share at different settings, and for few seeds, where a bootstrap is too sure
+    (docs/verdicts.md has how much). A seed counts if it has a gain at each setting of `gains`.
+    """
+    known = [{seed: value for seed, value in of.items() if _finite(value)} for of in gains.values()]
+    rows = ([place[seed] for place in known] for seed in per_seed(known))
+    return summarise([float(interquartile_mean(np.array(row, float))) for row in rows])
 
 
 def improvement(ours: Settings, theirs: Settings, replicates: int = REPLICATES, together: bool = False) -> Aggregate:
@@ -144,6 +151,11 @@ def _aggregate(statistic: Callable[..., np.ndarray], sides: list[Blocks], draws:
 def _blocks(settings: Settings) -> Blocks:
     """The values of each setting by ascending seed; settings by name, as `resamples` has them."""
     return [np.array([settings[name][seed] for seed in sorted(settings[name])], float) for name in sorted(settings)]
+
+
+def _finite(value: float | None) -> bool:
+    """Whether there is a number."""
+    return value is not None and math.isfinite(value)
 
 
 def _scored(value: float | None) -> bool:
