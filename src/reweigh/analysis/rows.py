@@ -41,6 +41,11 @@ Row = TypedDict(
         "published_sd": float | None,
         "scale": str,
         "status": str,  # run, not run, diverged, `2 diverged`, computed (without any run)
+        "p": float | None,  # two-sided, of no difference, by the paired t test
+        "p_holm": float | None,  # by Holm's correction over the methods at the setting
+        "p_holm_all": float | None,  # by Holm's correction over all methods and settings of the figure
+        "settings": int,  # how many a line over several settings is made of
+        "bars": str,  # letters of the bars of a critical-difference diagram that the method is on
         "note": str,  # why there is no number, or what it is
         "runs": str,  # those that feed the line (see `tables.join_runs`)
         "records": str,  # fingerprint of their records
@@ -65,6 +70,11 @@ GROUPS = (GROUP_ACCURACY, GROUP_RECALL)
 POSITIVE = 1  # the label whose recall in a group is its true positive rate
 POSITIVES_RIGHT, NEGATIVES_RIGHT = "positives_right", "negatives_right"
 BY_COUNT, MORE_RIGHT = "draws_by_positives_right", "draws_with_more_positives_right"
+# Of lines over all settings of a figure: how such a metric ends.
+MIDDLE_GAIN, MIDDLE_GAIN_BY_SEED = "_interquartile_mean_gain", "_interquartile_mean_gain_by_seed"
+IMPROVEMENT = "_probability_of_improvement"
+RANK, RANK_BY_SEED = "_average_rank", "_average_rank_by_seed"
+OVER_SETTINGS = (MIDDLE_GAIN, MIDDLE_GAIN_BY_SEED, IMPROVEMENT, RANK, RANK_BY_SEED)
 OF_DRAWS = (POSITIVES_RIGHT, NEGATIVES_RIGHT, BY_COUNT, MORE_RIGHT)  # over many draws of random points, without runs
 CLASS_SIZE, LAW_SIZE = "training_examples", "training_examples_by_law"
 

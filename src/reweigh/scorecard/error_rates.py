@@ -17,7 +17,7 @@ from reweigh import stats
 from reweigh.analysis import tables
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
-from reweigh.scorecard import scored_records
+from reweigh.scorecard import compare_tables, scored_records
 from reweigh.scorecard.order_rates import (
     decided,
     simulate_frequencies,
@@ -35,7 +35,7 @@ from reweigh.scorecard.simulations import (
     simulate_spreads,
     simulate_ties,
 )
-from reweigh.scorecard.text import table
+from reweigh.scorecard.text import percent, table
 from reweigh.streams import rng
 
 SEEDS = (3, 5, 10)
@@ -50,6 +50,7 @@ CAPTIONS = {
     "spreads": "Standard deviations over seeds that occur in practice, in points",
     "claims": "How often a claim of a gain is decided, in %: without a gain either way, else `holds`",
     "others": "Other claims, and runs that are not normal, in %",
+    **compare_tables.CAPTIONS,
 }
 
 
@@ -151,6 +152,7 @@ def markdown_tables(config: Config) -> dict[str, str]:
         "spreads": _spreads(config),
         "claims": _claims(),
         "others": _others(),
+        **compare_tables.markdown_tables(config),
     }
 
 
@@ -194,7 +196,7 @@ def _gaps() -> str:
             fields = [_triple(rate["replicated"], rate["worse"], rate["inconclusive"]) for rate in rates]
             rows.append([str(gap), f"{sd:g}", *fields])
         worst = [max(exact(Case(-gap * POINT, sd, n))["replicated"] for sd in ANY_SD) for n in SEEDS]
-        rows.append([str(gap), "any", *(f"at most {_percent(rate)}" for rate in worst)])
+        rows.append([str(gap), "any", *(f"at most {percent(rate)}" for rate in worst)])
     return table(["true gap", "sd of a run", *HEADS], rows)
 
 
@@ -214,7 +216,7 @@ def _claims() -> str:
         for sd in (0.5, 1, 2):
             rates = [claim_rates(gain * POINT, sd * POINT, n, tests) for n in SEEDS for tests in (1, 10)]
             if gain or sd == 1:  # without a gain the sd does not matter
-                fields = [_percent(rate["holds"] + (0 if gain else rate["fails"])) for rate in rates]
+                fields = [percent(rate["holds"] + (0 if gain else rate["fails"])) for rate in rates]
                 rows.append([str(gain), f"{sd:g}" if gain else "any", *fields])
     return table(head, rows)
 
@@ -266,7 +268,7 @@ def _others() -> str:
     rows["n rounds of the bench: the true median is between their quartiles (simulated)"] = [
         simulate_quartiles(n) for n in SEEDS
     ]
-    body = [[text, *map(_percent, rates)] for text, rates in (rows | _excesses() | _orders()).items()]
+    body = [[text, *map(percent, rates)] for text, rates in (rows | _excesses() | _orders()).items()]
     return table(["what is true, and what is said", *HEADS], body)
 
 
@@ -336,14 +338,4 @@ def _wrong_side(case: Case) -> str:
 
 
 def _triple(*rates: float) -> str:
-    return " / ".join(map(_percent, rates))
-
-
-def _percent(rate: float) -> str:
-    """Per cent: whole from 10 on, else one decimal; never 0 or 100, which a rate only comes close to."""
-    percent = 100 * rate
-    if percent < 0.05:
-        return "< 0.1"
-    if percent > 99.5:
-        return "> 99"
-    return f"{percent:.1f}" if percent < 9.95 else f"{percent:.0f}"
+    return " / ".join(map(percent, rates))

@@ -181,6 +181,16 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
+def percent(rate: float) -> str:
+    """Per cent: whole from 10 on, else one decimal; never 0 or 100, which a rate only comes close to."""
+    found = 100 * rate
+    if found < 0.05:
+        return "< 0.1"
+    if found > 99.5:
+        return "> 99"
+    return f"{found:.1f}" if found < 9.95 else f"{found:.0f}"
+
+
 def _spaced(source: str) -> str:
     """`Table1` -> `Table 1`."""
     letters = source.rstrip("0123456789")
