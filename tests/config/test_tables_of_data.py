@@ -87,6 +87,16 @@ def test_mnist_holds_its_last_ten_thousand_training_images_out(raw_root):
     assert len(held_out.train_labels) == 50_000
 
 
+@needs.MIRROR
+def test_cifar10_holds_its_last_five_thousand_training_images_out(tmp_path):
+    (tmp_path / "cifar10").symlink_to((MIRROR_FOLDER / MIRRORED["cifar10"]).resolve())
+    held_out, plain = (load.read("cifar10", {"official_validation": value}, tmp_path) for value in (True, False))
+    assert np.array_equal(held_out.test_inputs, plain.train_inputs[45_000:])
+    assert np.array_equal(held_out.test_labels, plain.train_labels[45_000:])
+    assert np.array_equal(held_out.train_inputs, plain.train_inputs[:45_000])
+    assert len(plain.train_labels) == 50_000 and len(plain.test_labels) == 10_000
+
+
 def channels_and_side(name, data, side=None):
     """Inputs of the training and the test part against the table; `side` where a small set has another."""
     for given in (data.train_inputs, data.test_inputs):

@@ -15,13 +15,15 @@ from reweigh.errors import DataError
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 TRAIN_SIZE, TEST_SIZE = 50_000, 10_000
+VALIDATION = 5_000  # the last training images, which are held out where options are chosen
 WHOLE = ("|u1", "<i2", "<i4", "<i8")  # types that labels may have
 
 
-def read(raw: Path, scrambled: bool = False) -> RawData:
+def read(raw: Path, scrambled: bool = False, official_validation: bool = False) -> RawData:
     """CIFAR-10 from `raw`, the official edition if its batches are there; inputs uint8 `(N, 3, 32, 32)`.
 
-    `scrambled` permutes the pixels of every image as TDR's public code does (see `scramble`).
+    `scrambled` permutes the pixels of every image as TDR's public code does (see `scramble`). `official_validation`
+    measures on the last 5,000 training images instead of the test images, and trains on the 45,000 before them.
     Raises DataError if neither edition is whole.
     """
     whole = all((Path(raw) / name).is_file() for name in BATCHES)
@@ -33,11 +35,13 @@ def read(raw: Path, scrambled: bool = False) -> RawData:
         raise DataError(f"{raw}: not the 60,000 images of CIFAR-10; delete it and run: reweigh fetch cifar10")
     if scrambled:
         images = scramble(images)
+    end = TRAIN_SIZE - VALIDATION if official_validation else TRAIN_SIZE
+    tested = slice(end, TRAIN_SIZE if official_validation else None)
     return RawData(
-        train_inputs=images[:TRAIN_SIZE],
-        train_labels=labels[:TRAIN_SIZE],
-        test_inputs=images[TRAIN_SIZE:],
-        test_labels=labels[TRAIN_SIZE:],
+        train_inputs=images[:end],
+        train_labels=labels[:end],
+        test_inputs=images[tested],
+        test_labels=labels[tested],
         class_names=CLASSES,
         edition=edition,
     )
