@@ -151,3 +151,30 @@ def test_it_is_refused_as_a_config_is_loaded_with_file_and_line(project):
     assert re.match(r"config/papers/absgd/experiments/\w+\.yaml:\d+: experiments\.\S+, \S+, scale paper, method ", said)
     assert "ldam: loss ldam needs a cosine head (logits from -1 to 1), model resnet32 has a linear one" in said
     assert "\n" not in said
+
+
+KIND = 'kind: { value: groups, source: "paper §4.3" }'
+
+
+def test_what_weights_are_by_is_a_key_of_the_split(project):
+    path = "config/papers/tdr/experiments/adult.yaml"
+    plain = load(project).resolve("paper/tdr/adult/sex/tdr/seed0")["data"]["split"]
+    replace(project, KIND, f"{KIND}\n      weights_by: {{ value: class, source: ours }}", path)
+    split = load(project).resolve("paper/tdr/adult/sex/tdr/seed0")["data"]["split"]
+    assert split == {**plain, "weights_by": "class"} and "weights_by" not in plain
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        ("group", r": weights_by group needs a data set that has groups, mnist has none; use class$"),
+        ("sex", r"weights_by"),
+    ],
+)
+def test_weights_by_groups_that_there_are_not_are_refused(project, said, says):
+    kind = "kind: { value: two-class"
+    path = "config/papers/tdr/experiments/mnist.yaml"
+    replace(project, kind, f"weights_by: {{ value: {said}, source: ours }}\n      {kind}", path)
+    with pytest.raises(ConfigError, match=says) as error:
+        load(project)
+    assert str(error.value).startswith("config/papers/tdr/experiments/mnist.yaml:") and "\n" not in str(error.value)

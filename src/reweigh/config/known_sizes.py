@@ -118,7 +118,7 @@ ASYMMETRIC = {
 }
 
 
-def has_none(dataset: str) -> bool:
+def has_no_groups(dataset: str) -> bool:
     """Whether a data set is known to have no groups of its own."""
     return dataset in CLASS_SIZES or dataset in GIVEN_SIZES
 

@@ -12,7 +12,7 @@ from reweigh.config.known_sizes import (
     GROUP_SIZES,
     TEST_SIZES,
     TRAINING_ROWS,
-    has_none,
+    has_no_groups,
     labelled,
 )
 from reweigh.config.noisy_sizes import unsettled
@@ -333,7 +333,7 @@ def _check_words(data: dict[str, Any], where: str) -> None:
         raise ConfigError(f"{where}: test group-balanced does not go with kind {kind}; use balanced or all")
     if kind == "groups" and data["dataset"] in CLASS_SIZES:
         raise ConfigError(f"{where}: kind groups needs a data set that has groups, {data['dataset']} has none; use all")
-    if by_attribute(split) and has_none(data["dataset"]):
+    if by_attribute(split) and has_no_groups(data["dataset"]):
         raise ConfigError(
             f"{where}: weights_by group needs a data set that has groups, {data['dataset']} has none; use class"
         )
