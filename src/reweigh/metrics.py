@@ -191,6 +191,7 @@ _ALL: Iterable[Metric] = (
     _neither("mean_weights", "mean weights of examples", "weight", "trace"),
     _share("nearest_neighbour_agreement", "nearest neighbours of one class", "trace"),
     # what follows from it
+    _from_counts(_share("worst_group_accuracy", "lowest accuracy of a group"), group_rates.worst_group_accuracy),
     _from_counts(_share("worst_group_tpr", "lowest true positive rate of a group"), group_rates.worst_group_tpr),
     _from_counts(
         _gap("equal_opportunity_gap", "difference of equal opportunity", shares=2), group_rates.equal_opportunity_gap

@@ -126,6 +126,11 @@ ASYMMETRIC = {
 }
 
 
+def has_no_groups(dataset: str) -> bool:
+    """Whether a data set is known to have no groups of its own."""
+    return dataset in CLASS_SIZES or dataset in GIVEN_SIZES
+
+
 def labelled(data: Mapping[str, Any]) -> list[int] | None:
     """Examples of each label in the official training part of a spec's `data` block; None if they are not known."""
     given = GIVEN_SIZES.get(data["dataset"])

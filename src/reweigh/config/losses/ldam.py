@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from reweigh.config.cards import LossCard
+from reweigh.config.cards import LossCard, Needs
 from reweigh.config.losses.base import LossOptions
 
 
@@ -13,4 +13,9 @@ class Options(LossOptions):
     scale: Annotated[float, Field(gt=0)]
 
 
-CARD = LossCard(options=Options, examples=({"max_margin": 0.5, "scale": 30.0},))
+CARD = LossCard(
+    options=Options,
+    examples=({"max_margin": 0.5, "scale": 30.0},),
+    # Times `scale`, logits of any size end on the common classes, and so do normalised ones (tests of cosine heads).
+    needs=lambda options: Needs(head="cosine"),
+)
