@@ -134,7 +134,7 @@ def _written(card: dict[str, Any], found: Found) -> Imported:
     if other := [file for file in there if file.read_bytes() != files[file]]:
         raise ConfigError(
             f"{other[-1]} is there already, and says something else; nothing was written: import these data under "
-            f"another name, {local_cards.again(card).partition('... ')[2]}"
+            f"another name, --name {local_cards.next_name(card['name'])}"
         )
     if there == list(files):
         return Imported(card, path, True, found.notes)

@@ -27,7 +27,7 @@ def read(raw: Path, card: str, digest: str) -> RawData:
     if described["kind"] != "folder":
         raise DataError(f"{local_cards.card_path(card, data)} describes a table; its data set is table, not folder")
     listed = local_cards.checked_file(described, data)
-    again = f"import the folder again: {local_cards.again(described)}"
+    again = f"import the folder again: {local_cards.again(described, data)}"
     rows = damage.table(listed, LIST, again)
     place, side, classes = local_cards.place_of(described, data), described["side"], described["label"]["classes"]
     parts: dict[str, Any] = {}
