@@ -22,6 +22,7 @@ READERS = ("table", "folder")
 CARD_VERSION = 1
 EDITION = "local"  # of the raw files that a split of such data states
 MISSING = "(missing)"  # the category, or the group, of rows that have none
+LIST = ("path", "sha256", "label", "part")  # columns of the list of a folder's images
 KEYS = (
     *("card_version", "name", "title", "kind", "path", "sha256", "bytes", "label", "group", "columns", "dropped"),
     *("read", "side", "files", "split", "inputs", "sizes", "digest"),
