@@ -23,8 +23,8 @@ from reweigh.models import build
 def toy(dataset):
     """A data set with the class sizes, or group sizes, of a real one, and no inputs."""
     grouped = dataset in known_sizes.GROUP_SIZES
-    drawn = (sizes.CLASS_SIZES, sizes.TEST_SIZES)
-    train, test = known_sizes.GROUP_SIZES[dataset] if grouped else (of[dataset] for of in drawn)
+    by_class = known_sizes.CLASS_SIZES.get(dataset), known_sizes.TEST_SIZES.get(dataset)
+    train, test = known_sizes.GROUP_SIZES[dataset] if grouped else by_class
     values = [np.repeat(np.arange(len(part)), part) for part in (train, test)]
     names = tuple(f"class {k}" for k in range(len(train)))
     inputs = [np.zeros((len(part), 1), np.float32) for part in values]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from reweigh.config.cards import Needs, card_of, loss_card_of
-from reweigh.config.known_sizes import CLASSES, grouped
+from reweigh.config.known_sizes import sizes_of
 from reweigh.data.groups import by_attribute
 from reweigh.data.imbalance import holds_out
 from reweigh.errors import ConfigError
@@ -62,7 +62,8 @@ def _check_groups(data: dict[str, Any], who: str, needs: Needs, where: str) -> N
             f"{where}: {who} needs groups that are cells of class and attribute, and here they are the classes; use "
             "kind groups or weights_by: group"
         )
-    groups, classes = len((grouped(data) or ([], []))[0]), CLASSES.get(dataset, 1)
+    known = sizes_of(data)
+    groups, classes = len(known.groups[0]) if known.groups else 0, known.classes or 1
     if groups and (groups <= classes or groups % classes):
         raise ConfigError(
             f"{where}: {who} needs groups that are cells of class and attribute, and {dataset} has {groups} groups of "
