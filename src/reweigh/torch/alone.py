@@ -87,3 +87,10 @@ def above(name: str, value: float, least: float) -> float:
     if not least < value < float("inf"):
         raise ArgumentError(f"{name}: a finite number above {least:g}, not {value!r}")
     return value
+
+
+def above_zero(name: str, value: int) -> int:
+    """`value`, which must be a whole number from 1 on; an ArgumentError if it is not."""
+    if value != int(value) or value < 1:
+        raise ArgumentError(f"{name}: a whole number from 1 on, not {value!r}")
+    return int(value)

@@ -12,7 +12,7 @@ from reweigh.data.batches import Batch
 from reweigh.hypergrad.lookahead import Parameters
 from reweigh.methods import absgd, base, tdr
 from reweigh.streams import stream_seed
-from reweigh.torch.alone import ArgumentError, Counts, Examples, Given, above, batch_of, context, counts_of
+from reweigh.torch.alone import ArgumentError, Counts, Examples, Given, above, above_zero, batch_of, context, counts_of
 from reweigh.weights import equal
 
 ExampleLosses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (B, C), labels (B,) -> (B,)
@@ -160,10 +160,3 @@ class _Given(tdr.Method):
         with torch.random.fork_rng(devices=[batch.inputs.device] if batch.inputs.is_cuda else []):
             torch.manual_seed(stream_seed(int(step.number), name))
             return super().logits_at(step, batch, parameters, training, name)
-
-
-def above_zero(name: str, value: int) -> int:
-    """`value`, which must be a whole number from 1 on; an ArgumentError if it is not."""
-    if value != int(value) or value < 1:
-        raise ArgumentError(f"{name}: a whole number from 1 on, not {value!r}")
-    return int(value)
