@@ -39,8 +39,7 @@ def recall(model, X, y, label=1):
 def test_what_is_for_rare_classes_finds_more_of_them(method):
     X, y = table()
     plain = ReweighClassifier("none", random_state=0).fit(X, y)
-    options = {"outer_learning_rate": 5.0} if method == "tdr" else None
-    model = ReweighClassifier(method, options=options, random_state=0).fit(X, y)
+    model = ReweighClassifier(method, random_state=0).fit(X, y)
     assert recall(model, X, y) > recall(plain, X, y) + 0.1
 
 
@@ -77,8 +76,7 @@ def test_it_is_the_loop_of_the_library():
 def test_tdr_learns_a_weight_for_each_group_and_holds_its_target_set_out():
     X, y = table()
     groups = np.where(np.arange(len(y)) % 3, "common", "rare")
-    options = {"outer_learning_rate": 2.0}
-    model = ReweighClassifier("tdr", options=options, random_state=0)
+    model = ReweighClassifier("tdr", random_state=0)
     by_group = clone(model).fit(X, y, groups).weights_
     assert by_group.shape == (2,) and by_group.sum() == pytest.approx(1)
     assert not np.array_equal(by_group, clone(model).fit(X, y).weights_)

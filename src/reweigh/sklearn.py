@@ -48,8 +48,8 @@ except ModuleNotFoundError as missing:
 
 __all__ = ["OPTIONS", "ReweighClassifier"]
 
-# The methods that apply to tables, with their options. Those of `tdr` without a word in TDRWeights: `target_share`, the
-# share of the training examples that is held out as a balanced target set.
+# The methods that apply to tables, with their options. A table has few steps, so that `tdr` learns in each of them;
+# `target_share` is the share of the training examples that is held out as its balanced target set.
 OPTIONS: dict[str, dict[str, Any]] = {
     "none": {},
     "class-balanced": {"beta": 0.999},
@@ -57,7 +57,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ldam": {"max_margin": 0.5, "scale": 30.0},
     "focal": {"gamma": 2.0},
     "la": {"tau": 1.0},
-    "tdr": {"every": 10, "outer_learning_rate": 0.1, "clip_max": 100.0, "normalisation": "class", "target_share": 0.2},
+    "tdr": {"every": 1, "outer_learning_rate": 1.0, "clip_max": 100.0, "normalisation": "class", "target_share": 0.2},
 }
 
 
