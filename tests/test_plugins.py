@@ -5,11 +5,13 @@ import subprocess
 import sys
 
 import pytest
-from support import project
+from support import needs, project
 
 from reweigh import plugins
 from reweigh.config import cards
 from reweigh.errors import ConfigError
+from reweigh.provenance.audit import commits
+from reweigh.provenance.crate import runs
 
 METHOD = '''"""Weights inverse to the square root of the class size (compare Mahajan et al., ECCV 2018)."""
 
@@ -127,9 +129,16 @@ def on_the_path(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def in_project(folder, site, *arguments):
+CONSISTENT = """
+import json, sys
+from reweigh.provenance.consistency import contradictions
+print(contradictions(json.load(open(sys.argv[1]))))
+"""
+
+
+def in_project(folder, site, *arguments, program=("-m", "reweigh.cli")):
     return subprocess.run(
-        [sys.executable, "-m", "reweigh.cli", *arguments],
+        [sys.executable, *program, *arguments],
         cwd=folder,
         env=project.environment(PYTHONPATH=f"{project.ROOT / 'src'}:{site}"),
         capture_output=True,
@@ -138,6 +147,7 @@ def in_project(folder, site, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_they_are_planned_and_trained_and_an_edit_of_their_package_makes_their_runs_stale(tmp_path, raw_root):
     folder, site = project.make(tmp_path, raw_root), installed(tmp_path / "site", POINTS, **FILES)
     (folder / "config/papers/tdr/methods").mkdir()
@@ -153,6 +163,8 @@ def test_they_are_planned_and_trained_and_an_edit_of_their_package_makes_their_r
     theirs = {name for name in record["code"]["files"] if ":" in name}
     assert theirs == {f"their_package:{name}.py" for name in ("__init__", "sqrtw", "roots", "poly9")}
     assert {"methods/base.py", "losses/base.py", "training/engine.py"} <= set(record["code"]["files"])
+    checked = in_project(folder, site, f"results/{RUN}.json", program=("-c", CONSISTENT))
+    assert checked.stdout == "[]\n", checked.stderr
 
     assert "1 current" in (said := in_project(folder, site, "plan", RUN).stdout), said
     roots = site / "their_package/roots.py"
@@ -188,7 +200,7 @@ def test_their_cards_are_among_ours_and_import_no_torch(on_the_path):
     on_the_path(POINTS, **FILES)
     assert set(cards.methods()) == ours | {"sqrtw"} and list(cards.methods()) == sorted(cards.methods())
     assert cards.check_options("sqrtw", {"loss": {"name": "poly9", "epsilon": 1.0}}, "here")
-    with pytest.raises(ConfigError, match="here.loss: unknown key 'epsilom'; did you mean 'epsilon'"):
+    with pytest.raises(ConfigError, match=r"here\.loss: unknown key 'epsilom'; did you mean 'epsilon'"):
         cards.check_options("sqrtw", {"loss": {"name": "poly9", "epsilom": 1.0}}, "here")
     assert plugins.module_of("methods", "sqrtw") == "their_package.sqrtw"
     assert plugins.module_of("methods", "tdr") == "reweigh.methods.tdr"
@@ -247,7 +259,31 @@ def test_a_broken_module_is_said_before_the_run_begins(on_the_path, method, says
         plugins.place({"uses": "sqrtw", "method_options": {}})
 
 
-def test_without_any_nothing_is_placed():
+def test_without_any_nothing_is_placed_and_what_is_missing_is_said():
     before = set(sys.modules)
     plugins.place({"uses": "tdr", "method_options": {"loss": {"name": "focal"}}})
+    with pytest.raises(ConfigError, match="no method 'sqrtw' here; install the distribution that has it"):
+        plugins.place({"uses": "sqrtw", "method_options": {}})
+    with pytest.raises(ConfigError, match="no loss 'poly9' here; install the distribution that has it"):
+        plugins.place({"uses": "tdr", "method_options": {"loss": {"name": "poly9"}}})
     assert set(sys.modules) == before
+
+
+# --- the chain -------------------------------------------------------------------------------------------------------
+
+THEIRS = "their_package:sqrtw.py"
+
+
+@needs.CLONE
+def test_an_audit_leaves_their_files_to_their_own_history():
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project.ROOT, capture_output=True, text=True).stdout.strip()
+    body = {"git": {"commit": head, "dirty": False}, "code": {"files": {THEIRS: "0" * 64}}}
+    assert [link.state for link in commits.check_commits({"a run": body}, project.ROOT)] == ["intact"]
+
+
+def test_a_crate_says_that_their_files_are_not_packed():
+    said = runs._program_description({"files": 30}, [], [THEIRS])
+    assert said.endswith(
+        f"30 source files, of which those of other packages are not packed: {THEIRS}; the others are unchanged."
+    )
+    assert runs._program_description({"files": 30}, [], []).endswith("30 source files, all packed and unchanged.")

@@ -59,13 +59,18 @@ def card(kind: str, name: str) -> Any:
 def place(spec: Mapping[str, Any]) -> None:
     """Have the engine find what a spec names in another distribution, under the name that ours would have.
 
-    Raises ConfigError if its module cannot be imported, or has no `Method` or `Loss`.
+    Raises ConfigError if there is none of the name, or its module cannot be imported or has no `Method` or `Loss`.
     """
     loss = spec["method_options"].get("loss")
     for kind, name in (("methods", spec["uses"]), ("losses", loss["name"] if loss else None)):
-        if name is None or _is_ours(kind, name) or name not in named(kind):
+        ours, wanted = f"reweigh.{kind}.{name}", KINDS[kind]
+        if name is None or _is_ours(kind, name):
             continue
-        module, wanted = named(kind)[name], KINDS[kind]
+        if name not in named(kind):
+            if ours in sys.modules:  # somebody has placed it before
+                continue
+            raise ConfigError(f"no {wanted.lower()} {name!r} here; install the distribution that has it, or add {ours}")
+        module = named(kind)[name]
         try:
             found = importlib.import_module(module)
         except Exception as error:  # whatever it does when it is imported
@@ -73,7 +78,7 @@ def place(spec: Mapping[str, Any]) -> None:
             raise ConfigError(f"reweigh.{kind}: {name!r}, {module}, cannot be imported: {text}") from error
         if not hasattr(found, wanted):
             raise ConfigError(f"reweigh.{kind}: {name!r}, {module}, has no {wanted}")
-        sys.modules[f"reweigh.{kind}.{name}"] = found
+        sys.modules[ours] = found
 
 
 def _is_ours(kind: str, name: str) -> bool:
