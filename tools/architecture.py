@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("planning", "provenance"),
     ("bench", "scorecard"),
-    ("plots", "artifacts"),
+    ("torch", "sklearn", "plots", "artifacts"),
     ("training", "analysis"),
     ("methods", "records"),
     ("losses", "config"),
@@ -40,8 +40,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("hypergrad", "ground"),
 )
 # Modules of the root that are small tools for everybody. `evaluate` measures a model on a data set: one floor up.
-GROUND = ("aggregates", "canonical_json", "cells", "digest", "errors", "group_rates", "layouts", "metrics",
-          "optimisers", "ranks", "stats", "streams", "terminal", "thresholds", "verdicts", "weights")  # fmt: skip
+GROUND = ("aggregates", "canonical_json", "cells", "digest", "errors", "group_rates", "layouts", "metrics", "optimisers",
+          "plugins", "ranks", "stats", "streams", "terminal", "thresholds", "verdicts", "weights")  # fmt: skip
 
 # What is in a package, for its box.
 TEXTS = {
@@ -52,6 +52,8 @@ TEXTS = {
     "scorecard": "a verdict on each number and claim",
     "plots": "one kind of figure a file",
     "artifacts": "records to figures, with receipts",
+    "torch": "formulas for your loop",
+    "sklearn": "a classifier of tables",
     "training": "the one loop, checkpoints, devices",
     "analysis": "records as tables; tuning",
     "methods": "one algorithm a file",
@@ -69,17 +71,23 @@ PLACES = {
     "cli": (50, 44),
     "planning": (25, 36), "provenance": (75, 36),
     "bench": (25, 36), "scorecard": (75, 36),
-    "plots": (42, 30), "artifacts": (81, 30),
-    "training": (25, 43), "analysis": (66, 30),
+    "torch": (11.5, 19), "sklearn": (34, 18), "plots": (56.5, 21), "artifacts": (83.5, 27),
+    "training": (28, 39), "analysis": (66, 30),
     "methods": (22, 37), "records": (77, 36),
     "losses": (33.5, 18), "config": (77, 36),
     "models": (12, 19), "evaluate": (52, 14), "data": (80, 34),
     "hypergrad": (25, 43), "ground": (77, 40),
 }  # fmt: skip
 # Arrows that would run behind a box: where they leave and where they end.
-LANES = {("training", "evaluate"): (44.5, 50), ("methods", "hypergrad"): (23, 23), ("methods", "models"): (12, 12)}
+LANES = {
+    ("torch", "methods"): (5.5, 5.5),
+    ("bench", "training"): (23, 23),
+    ("training", "evaluate"): (44.5, 50),
+    ("methods", "hypergrad"): (23, 23),
+    ("methods", "models"): (12, 12),
+}
 # The two halves of the house: one trains, the other plans, keeps and asks what came out. Both stand on the same ground.
-TRAINS = ("bench", "training", "methods", "losses", "models", "evaluate", "hypergrad")
+TRAINS = ("bench", "torch", "sklearn", "training", "methods", "losses", "models", "evaluate", "hypergrad")
 SHARED = ("cli", "data", "ground")
 
 INK, MUTED, BAND = "#1f2933", "#5f6b76", "#f4f6f8"

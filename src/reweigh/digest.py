@@ -7,6 +7,7 @@ so that a better explanation makes no result stale; every other character counts
 import ast
 import functools
 import hashlib
+import importlib.util
 import io
 import json
 import tokenize
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parent
+OURS = "reweigh"
 
 
 def canonical(value: Any) -> bytes:
@@ -63,31 +65,69 @@ def source_digest(text: str) -> str:
 
 
 def module_file(module: str) -> Path | None:
-    """The file of a module of this package, `None` for a name that is no module here (a function, another library)."""
-    relative = Path(*module.split(".")[1:]) if "." in module else Path()
-    for candidate in ((PACKAGE / relative).with_suffix(".py"), PACKAGE / relative / "__init__.py"):
-        if candidate.is_file():
-            return candidate
+    """The file of a module, `None` for a name that is no module (a function, a library that is not installed).
+
+    Modules of this package are sought in it; those of another package where that is installed, without importing it.
+    """
+    top, *below = module.split(".")
+    for folder in [PACKAGE] if top == OURS else _folders(top):
+        place = folder.joinpath(*below)
+        for candidate in (place.with_suffix(".py"), place / "__init__.py"):
+            if candidate.is_file():
+                return candidate
     return None
 
 
 @functools.cache
-def _imports(path: Path) -> tuple[str, ...]:
-    """The modules of this package that a source file imports anywhere, by absolute name; not the root, see below."""
+def _folders(top: str) -> tuple[Path, ...]:
+    """The folders of a package that is installed; of a module that is one file, its path without the ending."""
+    spec = importlib.util.find_spec(top)
+    if spec is None:
+        return ()
+    if spec.submodule_search_locations is not None:
+        return tuple(map(Path, spec.submodule_search_locations))
+    return (Path(spec.origin).with_suffix(""),) if spec.origin and spec.origin.endswith(".py") else ()
+
+
+@functools.cache
+def _imports(path: Path, module: str) -> tuple[str, ...]:
+    """The modules of this package, and of the module's own, that its file imports anywhere, by absolute name.
+
+    Not the root of this package, see below.
+    """
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found.add(node.module)
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return tuple(sorted(name for name in found if name.startswith("reweigh.") and module_file(name)))
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            found.add(base)
+            found.update(f"{base}.{alias.name}" for alias in node.names)
+    own = module.partition(".")[0]
+    return tuple(sorted(name for name in found if name.startswith((f"{OURS}.", f"{own}.")) and module_file(name)))
+
+
+def is_foreign(key: str) -> bool:
+    """Whether a key of a closure is a file of another package: `their_package:sqrtw.py`."""
+    return ":" in key
+
+
+def _key(module: str, path: Path) -> str:
+    """What a closure calls the file of a module."""
+    top = module.partition(".")[0]
+    if top == OURS:
+        return path.relative_to(PACKAGE).as_posix()
+    inside = next((folder for folder in _folders(top) if path.is_relative_to(folder)), path.parent)
+    return f"{top}:{path.relative_to(inside).as_posix()}"
 
 
 def closure(modules: Iterable[str]) -> dict[str, str]:
     """What the given modules run: every file of this package that they import, directly or not -> its source digest.
 
-    Keys are paths relative to the package, e.g. `methods/tdr.py`. Modules chosen by name at run time (a method, a
+    Keys are paths relative to the package, e.g. `methods/tdr.py`. Of a module of another package (`reweigh.plugins`)
+    its files of that package count too, as `their_package:sqrtw.py`. Modules chosen by name at run time (a method, a
     model, a reader) are not seen from their caller; name them in `modules`.
     """
     waiting, files = list(modules), {}
@@ -96,10 +136,10 @@ def closure(modules: Iterable[str]) -> dict[str, str]:
         path = module_file(module)
         if path is None:
             raise ModuleNotFoundError(f"no module {module!r} in this package")
-        key = path.relative_to(PACKAGE).as_posix()
+        key = _key(module, path)
         if key not in files:
             files[key] = _digest_of(path)
-            waiting.extend(_imports(path))
+            waiting.extend(_imports(path, module))
             waiting.extend(_packages_of(module))
     return dict(sorted(files.items()))
 
@@ -110,6 +150,7 @@ def _digest_of(path: Path) -> str:
 
 
 def _packages_of(module: str) -> list[str]:
-    """The packages whose `__init__` runs when `module` is imported, but for the root package, which holds a version."""
+    """The packages whose `__init__` runs when `module` is imported, but for our root package, which holds a version."""
     parts = module.split(".")
-    return [".".join(parts[:end]) for end in range(2, len(parts))]
+    names = [".".join(parts[:end]) for end in range(2 if parts[0] == OURS else 1, len(parts))]
+    return [name for name in names if parts[0] == OURS or module_file(name)]  # a namespace has no file

@@ -23,6 +23,7 @@ ABOUT_TWO_METHODS = (
     "bench/reweighting.py",
     "analysis/total_weight.py",
 )  # what a paper says of both or of several; a search or a step over a plain one; what weights sum to
+LIBRARY = ("torch/", "sklearn.py")  # the methods and losses that it offers, by their own names
 CHECKS_OF_A_GPU = ("training/gpu_check/",)  # plain steps, and steps with a hypergradient, on a machine without cards
 
 # Words that mean something else there, or a default.
@@ -59,7 +60,7 @@ def test_no_other_module_names_a_method_or_a_loss():
     found = {}
     for path in sorted(SOURCE.rglob("*.py")):
         place = path.relative_to(SOURCE).as_posix()
-        if not place.startswith((*OWN, *FIGURES_OF_A_PAPER, *ABOUT_TWO_METHODS, *CHECKS_OF_A_GPU)):
+        if not place.startswith((*OWN, *FIGURES_OF_A_PAPER, *ABOUT_TWO_METHODS, *LIBRARY, *CHECKS_OF_A_GPU)):
             wrong = {name for name in named(path.read_text(), names) if place not in OTHER_MEANINGS.get(name, ())}
             found |= {place: wrong} if wrong else {}
     assert not found

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from reweigh import plugins
 from reweigh.bench.entries import entries, plain
 from reweigh.data import load, manifest
 from reweigh.data.arrays import Part, RawData, Split
@@ -109,6 +110,7 @@ def run_of(spec: dict[str, Any], device: torch.device, execute: Any = eagerly, s
         size = spec["training"]["batch_size"]
         train, held_out = _repeated(split.train, steps * size), _repeated(split.validation, HELD_OUT * size)
         split = replace(split, train=train, validation=held_out)
+    plugins.place(spec)
     return Run(spec, raw_data(dataset), split, device, execute)
 
 

@@ -6,14 +6,17 @@
 
 The card of `reweigh/methods/NAME.py` is `CARD` in `reweigh/config/methods/NAME.py`; losses alike. No other module names
 a method or a loss. Cards import no torch: planning reads them. A module here without a `CARD` holds what several share.
+Those of other distributions are found by their entry points (`reweigh.plugins`).
 """
 
+import contextlib
 import functools
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from reweigh import plugins
 from reweigh.config.specs import Frozen, Layout
 from reweigh.config.validation import lookup, validated
 from reweigh.digest import PACKAGE
@@ -165,6 +168,8 @@ def _card(what: str, name: str, cards: Mapping[str, Any], where: str) -> Any:
     if name in cards:
         return cards[name]
     package = {"method": "methods", "loss": "losses"}[what]
+    if name in plugins.named(package):
+        plugins.card(package, name)  # says what is wrong with it
     code, card = PACKAGE / package / f"{name}.py", PACKAGE / "config" / package / f"{name}.py"
     if name.isidentifier() and code.is_file() and not card.is_file():
         raise ConfigError(
@@ -182,7 +187,10 @@ def _cards(package: str) -> dict[str, Any]:
         module = importlib.import_module(f"reweigh.config.{package}.{path.stem}")
         if hasattr(module, "CARD") and (PACKAGE / package / path.name).is_file():
             cards[path.stem] = module.CARD
-    return cards
+    for name in plugins.named(package):
+        with contextlib.suppress(ConfigError):  # it is said where its name is asked for, and breaks no other
+            cards[name] = plugins.card(package, name)
+    return dict(sorted(cards.items()))
 
 
 # --- checking --------------------------------------------------------------------------------------------------------

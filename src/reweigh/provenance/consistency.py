@@ -21,7 +21,7 @@ from reweigh.config.known_sizes import has_no_groups
 from reweigh.config.names import RunName
 from reweigh.data.groups import by_attribute
 from reweigh.data.imbalance import validation_tail
-from reweigh.digest import digest
+from reweigh.digest import digest, is_foreign
 from reweigh.errors import ConfigError
 from reweigh.provenance.stage_consistency import (
     curves_agree,
@@ -80,7 +80,8 @@ def _names(body: Body) -> Iterator[str]:
     readers = "data/readers" if body["record_version"] > 2 else "data"
     reader = f"{readers}/{spec['data']['dataset'].replace('-', '_')}.py"
     for name in ("training/engine.py", f"methods/{spec['uses']}.py", f"models/{spec['model']['name']}.py", reader):
-        if name not in body["code"]["files"]:
+        foreign = name.startswith("methods/") and any(map(is_foreign, body["code"]["files"]))
+        if name not in body["code"]["files"] and not foreign:
             yield f"code.files lacks {name}, which its spec names"
     if body["split"]["path"] != f"data/splits/{RunName.of_spec(spec).split}.npz":
         yield f"split.path is {body['split']['path']}, which is not that of its spec"

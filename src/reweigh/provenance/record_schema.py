@@ -43,7 +43,9 @@ def on_request(meaning: str) -> Any:
 
 class Code(Part):
     digest: Digest = key("sha256 of the canonical JSON of `files`")
-    files: dict[str, Digest] = key("each source file that the run imports, below the package -> digest of its code")
+    files: dict[str, Digest] = key(
+        "each source file that the run imports, below the package (of another package NAME:FILE) -> digest of its code"
+    )
 
 
 class Git(Part):

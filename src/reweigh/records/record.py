@@ -10,7 +10,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from reweigh import canonical_json
+from reweigh import canonical_json, plugins
 from reweigh.digest import closure, digest, file_digest
 from reweigh.errors import RecordError
 from reweigh.records.attestations import Attestations
@@ -61,8 +61,8 @@ def code_files(spec: dict[str, Any]) -> dict[str, str]:
     loss = spec["method_options"].get("loss")
     return _closure(
         ENGINE,
-        f"reweigh.methods.{spec['uses']}",
-        f"reweigh.losses.{loss['name'] if loss else 'cross_entropy'}",
+        plugins.module_of("methods", spec["uses"]),
+        plugins.module_of("losses", loss["name"] if loss else "cross_entropy"),
         f"reweigh.models.{spec['model']['name']}",
         reader_module(spec["data"]["dataset"]),
     )

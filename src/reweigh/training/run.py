@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from reweigh import canonical_json
+from reweigh import canonical_json, plugins
 from reweigh.config.names import RunName
 from reweigh.data import load, manifest, packed
 from reweigh.data.arrays import PARTS, RawData, npz_bytes
@@ -151,6 +151,7 @@ class Job:
         if device.type == "cpu":
             torch.set_num_threads(spec["training"]["threads"])
             keep_freed_memory()
+        plugins.place(spec)
         packed.place_split(split_path(spec))
         self.split = obtain(spec)
         self.data = _raw(spec["data"]["dataset"], canonical(spec["data"]["options"]).decode())

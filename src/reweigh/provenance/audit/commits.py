@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reweigh.digest import source_digest
+from reweigh.digest import is_foreign, source_digest
 from reweigh.provenance.audit.links import Link
 
 PACKAGE = "src/reweigh"
@@ -30,7 +30,8 @@ def check_commits(records: dict[str, dict[str, Any]], root: Path) -> Iterator[Li
         if body["git"]["commit"] and body["git"]["dirty"] is False:
             pairs = stated.setdefault(body["git"]["commit"], {})
             for pair in body["code"]["files"].items():
-                pairs.setdefault(pair, run)
+                if not is_foreign(pair[0]):  # another package has a history of its own
+                    pairs.setdefault(pair, run)
     for commit, pairs in sorted(stated.items()):
         yield Link("commit", commit, *_compared(commit, pairs, root, inside.decode().strip()))
 

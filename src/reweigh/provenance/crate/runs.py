@@ -11,7 +11,7 @@ from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.config.names import RunName
 from reweigh.data.catalogue import Source
-from reweigh.digest import canonical, digest, source_digest
+from reweigh.digest import canonical, digest, is_foreign, source_digest
 from reweigh.errors import ConfigError, DataError
 from reweigh.provenance.crate.graph import Graph, media_type, moment
 from reweigh.records import lineage
@@ -70,7 +70,7 @@ class Runs:
             f"#program/train/{uses}/{code[:12]}/{digest(versions)[:8]}",
             "SoftwareApplication",
             name=f"reweigh train, method {uses}",
-            description=_program_description(run["code"], changed),
+            description=_program_description(run["code"], changed, list(filter(is_foreign, body["code"]["files"]))),
             softwareVersion=f"code {code[:12]}",
             identifier=code,
             url=self.graph.files([f"src/reweigh/methods/{uses}.py"]),
@@ -82,7 +82,7 @@ class Runs:
 
     def _sources(self, files: dict[str, str]) -> tuple[list[Entity], list[str]]:
         """The source files of a run that are packed and unchanged, and the names of those that have changed."""
-        same = {name: self._digest_now(name) == then for name, then in files.items()}
+        same = {name: self._digest_now(name) == then for name, then in files.items() if not is_foreign(name)}
         unchanged = self.graph.files(f"src/reweigh/{name}" for name, is_same in same.items() if is_same)
         return unchanged, [name for name, is_same in same.items() if not is_same]
 
@@ -223,10 +223,12 @@ def _description(body: dict[str, Any], attested: str) -> str:
     return f"{end} The code has changed since; {attested}." if attested else end
 
 
-def _program_description(code: dict[str, Any], changed: list[str]) -> str:
-    """How many source files, and which of them have changed since."""
+def _program_description(code: dict[str, Any], changed: list[str], foreign: list[str]) -> str:
+    """How many source files, which of them have changed since, and which are of other packages and not packed."""
     files = f"Engine, method, loss, model and reader: {code['files']} source files"
+    if foreign:
+        files += f", of which those of other packages are not packed: {', '.join(foreign)}"
     if not changed:
-        return f"{files}, all packed and unchanged."
+        return f"{files}, all packed and unchanged." if not foreign else f"{files}; the others are unchanged."
     more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
     return f"{files}. Changed since, apart from comments: {', '.join(changed[:SHOWN])}{more}."
