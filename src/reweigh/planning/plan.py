@@ -89,7 +89,7 @@ def _left(spec: dict[str, Any], once: TrainedOnce) -> float:
 
 def everything(config: Config, scale: str) -> list[str]:
     """All runs of the configured papers at a scale."""
-    return [run for paper in config.project.papers for run in _of_paper(config, scale, paper)]
+    return [run for paper in config.papers_at(scale) for run in _of_paper(config, scale, paper)]
 
 
 def _of_paper(config: Config, scale: str, paper: str) -> list[str]:
