@@ -8,6 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
+from reweigh.config.checks import modules
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, DataError
 from reweigh.models import build, parameter_count
@@ -240,6 +241,55 @@ def test_a_cosine_head_sees_directions_only():
     features = torch.randn(4, 64)
     torch.testing.assert_close(model.head(features), model.head(7 * features))
     assert model.head(features).abs().max() <= 1
+
+
+# Every model with a cosine head: no bias, so as many parameters fewer as there are classes.
+EVERY = {
+    "convnet": (COLOUR, {"width": 0.25}),
+    "lenet": (GREY, {}),
+    "lenet_dropout": (GREY, {}),
+    "linear": ((32,), {}),
+    "mlp": ((104,), {}),
+    "mlp_head": ((32,), {"width": 16}),
+    "resnet20": (COLOUR, {"width": 0.5}),
+    "resnet32": (COLOUR, {"blocks": 1}),
+    "resnet_cifar": (COLOUR, {"depth": 18, "width": 0.125}),
+    "sce_cnn": (COLOUR, {"width": 0.25}),
+    "torchvision_resnet": (COLOUR, {"depth": 18}),
+    "wrn": (COLOUR, {"depth": 10, "width": 1}),
+}
+
+
+def test_the_list_has_every_model():
+    assert sorted(EVERY) == sorted(modules("models", "build"))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_model_has_a_cosine_head(name):
+    """Its logits are cosines, computed here in plain Python; all other weights are those of the linear net."""
+    shape, options = EVERY[name]
+    plain, ours = build(name, shape, 5, 3, **options), build(name, shape, 5, 3, head="cosine", **options)
+    assert parameter_count(ours) == parameter_count(plain) - 5
+    assert list(ours.state_dict()) == [key for key in plain.state_dict() if key != "head.bias"]
+    for key, value in ours.state_dict().items():
+        assert torch.equal(value, plain.state_dict()[key]) or key == "head.weight"
+    rows = ours.head.weight.detach()
+    torch.testing.assert_close(rows.norm(dim=1), torch.ones(5))
+    assert ours.eval()(torch.randn(4, *shape)).shape == (4, 5)
+    features = torch.randn(4, rows.shape[1])
+    products = [[sum(a * b for a, b in zip(x, w, strict=True)) for w in rows.tolist()] for x in features.tolist()]
+    lengths = [[math.hypot(*x) * math.hypot(*w) for w in rows.tolist()] for x in features.tolist()]
+    torch.testing.assert_close(ours.head(features), torch.tensor(products) / torch.tensor(lengths))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_linear_head_is_the_default_and_no_other_word_is_known(name):
+    shape, options = EVERY[name]
+    plain, said = build(name, shape, 2, 1, **options), build(name, shape, 2, 1, head="linear", **options)
+    assert list(plain.state_dict()) == list(said.state_dict())
+    assert all(torch.equal(value, said.state_dict()[key]) for key, value in plain.state_dict().items())
+    with pytest.raises(ConfigError, match=f"^{name}: no head 'cosin'; use linear or cosine$"):
+        build(name, shape, 2, 1, head="cosin", **options)
 
 
 @pytest.mark.parametrize("shortcut", ["A", "B"])

@@ -2,7 +2,7 @@
 
 After stage one:
 
-    W, b ← drawn anew, uniform in ±1/√F              from the run's stream "head"
+    W, b ← drawn anew, uniform in ±1/√F              from the run's stream "head"; a cosine head as at first
     W, b ← SGD on the mean cross-entropy of batches that show every class equally often ("class-aware")
 
 Everything but the head stays as it is, running batch-norm statistics included. `second_stage` says epochs, sampling,
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from reweigh.methods import base, two_stage
-from reweigh.models.layers import default_
+from reweigh.models.layers import CosineHead, default_, unit_rows_
 from reweigh.streams import stream_seed
 
 
@@ -25,5 +25,6 @@ class Method(two_stage.Method):
 
     def begin_second(self, model: nn.Module) -> None:
         fresh = copy.deepcopy(model.head).cpu()  # drawn on the CPU: on every device the same
-        default_(fresh, torch.Generator().manual_seed(stream_seed(self.context.seed, "init", "head")))  # type: ignore[arg-type]
+        generator = torch.Generator().manual_seed(stream_seed(self.context.seed, "init", "head"))
+        (unit_rows_ if isinstance(fresh, CosineHead) else default_)(fresh, generator)  # type: ignore[arg-type]
         model.head.load_state_dict(fresh.state_dict())  # type: ignore[union-attr]

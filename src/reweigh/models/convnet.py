@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reweigh.models.layers import Dropout, glorot_
+from reweigh.models.layers import Dropout, glorot_, with_head
 
 
 class ConvNet(nn.Module):
@@ -34,9 +34,11 @@ class ConvNet(nn.Module):
         return self.head(self.drop3(hidden))
 
 
-def build(input_shape: tuple[int, ...], classes: int, generator: torch.Generator, width: float = 1.0) -> ConvNet:
+def build(
+    input_shape: tuple[int, ...], classes: int, generator: torch.Generator, width: float = 1.0, head: str = "linear"
+) -> ConvNet:
     """ConvNet with Glorot-uniform kernels and zero biases. input_shape is (C, 32, 32)."""
     model = ConvNet(input_shape[0], classes, width)
     for layer in (model.conv1, model.conv2, model.conv3, model.conv4, model.fc1, model.head):
         glorot_(layer, generator)
-    return model
+    return with_head(model, head, generator)

@@ -3,12 +3,17 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from reweigh.errors import ConfigError
 from reweigh.streams import stream_seed
+
+HEADS = ("linear", "cosine")
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def glorot_(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> None:
@@ -53,6 +58,28 @@ class CosineHead(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         return nn.functional.linear(nn.functional.normalize(inputs), nn.functional.normalize(self.weight))
+
+
+def unit_rows_(layer: CosineHead, generator: torch.Generator) -> None:
+    """Rows uniform in a cube around 0, divided by their length (LDAM-DRW's `NormedLinear`)."""
+    with torch.no_grad():
+        layer.weight.copy_(nn.functional.normalize(layer.weight.uniform_(-1, 1, generator=generator)))
+
+
+def with_head(model: Model, head: str, generator: torch.Generator) -> Model:
+    """A model whose linear `head` was just drawn, as it is (`head` "linear"), or with a cosine head in its place.
+
+    The rows of a cosine head are drawn after all else, so that the other weights are those of the linear net. Raises
+    ConfigError for a head that does not exist.
+    """
+    if head not in HEADS:
+        raise ConfigError(f"{type(model).__module__.rpartition('.')[2]}: no head {head!r}; use {' or '.join(HEADS)}")
+    if head == "cosine":
+        drawn = model.head
+        assert isinstance(drawn, nn.Linear)
+        model.head = CosineHead(drawn.in_features, drawn.out_features)
+        unit_rows_(model.head, generator)
+    return model
 
 
 class Dropout(nn.Module):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reweigh.models.layers import glorot_
+from reweigh.models.layers import glorot_, with_head
 
 
 class LeNet(nn.Module):
@@ -25,9 +25,9 @@ class LeNet(nn.Module):
         return self.head(F.relu(self.fc2(F.relu(self.fc1(features)))))
 
 
-def build(input_shape: tuple[int, ...], classes: int, generator: torch.Generator) -> LeNet:
+def build(input_shape: tuple[int, ...], classes: int, generator: torch.Generator, head: str = "linear") -> LeNet:
     """LeNet with Glorot-uniform kernels and zero biases. input_shape is (C, 28, 28)."""
     model = LeNet(input_shape[0], classes)
     for layer in (model.conv1, model.conv2, model.fc1, model.fc2, model.head):
         glorot_(layer, generator)
-    return model
+    return with_head(model, head, generator)

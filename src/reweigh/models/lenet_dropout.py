@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from reweigh.errors import ConfigError
 from reweigh.models import lenet
-from reweigh.models.layers import Dropout, glorot_
+from reweigh.models.layers import Dropout, glorot_, with_head
 
 
 class LeNet(lenet.LeNet):
@@ -28,7 +28,9 @@ class LeNet(lenet.LeNet):
         return self.head(self.drop(self.features(images)))
 
 
-def build(input_shape: tuple[int, ...], classes: int, generator: torch.Generator, dropout: float = 0.25) -> LeNet:
+def build(
+    input_shape: tuple[int, ...], classes: int, generator: torch.Generator, dropout: float = 0.25, head: str = "linear"
+) -> LeNet:
     """LeNet as `reweigh.models.lenet` begins it, with dropout; input_shape is (C, 28, 28).
 
     Raises ConfigError for a `dropout` outside [0, 1).
@@ -38,4 +40,4 @@ def build(input_shape: tuple[int, ...], classes: int, generator: torch.Generator
     model = LeNet(input_shape[0], classes, dropout)
     for layer in (model.conv1, model.conv2, model.fc1, model.fc2, model.head):
         glorot_(layer, generator)
-    return model
+    return with_head(model, head, generator)

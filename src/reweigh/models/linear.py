@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from reweigh.models.layers import default_
+from reweigh.models.layers import default_, with_head
 
 
 class Linear(nn.Module):
@@ -21,8 +21,8 @@ class Linear(nn.Module):
         return self.head(inputs)
 
 
-def build(input_shape: tuple[int, ...], classes: int, generator: torch.Generator) -> Linear:
+def build(input_shape: tuple[int, ...], classes: int, generator: torch.Generator, head: str = "linear") -> Linear:
     """A linear layer with PyTorch's default initial weights. input_shape is (F,)."""
     model = Linear(input_shape[0], classes)
     default_(model.head, generator)
-    return model
+    return with_head(model, head, generator)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reweigh.models.layers import glorot_
+from reweigh.models.layers import glorot_, with_head
 
 
 class MLP(nn.Module):
@@ -20,9 +20,9 @@ class MLP(nn.Module):
         return self.head(F.relu(self.fc2(F.relu(self.fc1(inputs)))))
 
 
-def build(input_shape: tuple[int, ...], classes: int, generator: torch.Generator) -> MLP:
+def build(input_shape: tuple[int, ...], classes: int, generator: torch.Generator, head: str = "linear") -> MLP:
     """MLP with Glorot-uniform kernels and zero biases. input_shape is (F,)."""
     model = MLP(input_shape[0], classes)
     for layer in (model.fc1, model.fc2, model.head):
         glorot_(layer, generator)
-    return model
+    return with_head(model, head, generator)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reweigh.models.layers import default_
+from reweigh.models.layers import default_, with_head
 
 
 class MLPHead(nn.Module):
@@ -23,9 +23,11 @@ class MLPHead(nn.Module):
         return self.head(self.features(inputs))
 
 
-def build(input_shape: tuple[int, ...], classes: int, generator: torch.Generator, width: int = 512) -> MLPHead:
+def build(
+    input_shape: tuple[int, ...], classes: int, generator: torch.Generator, width: int = 512, head: str = "linear"
+) -> MLPHead:
     """A head of `width` hidden units with PyTorch's default initial weights. input_shape is (F,)."""
     model = MLPHead(input_shape[0], classes, width)
     for layer in (model.fc1, model.head):
         default_(layer, generator)
-    return model
+    return with_head(model, head, generator)

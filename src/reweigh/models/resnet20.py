@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from reweigh.errors import ConfigError
-from reweigh.models.layers import glorot_, truncated_fan_in_
+from reweigh.models.layers import glorot_, truncated_fan_in_, with_head
 from reweigh.models.norms import BatchNorm2d
 from reweigh.models.projection import Projection
 
@@ -71,6 +71,7 @@ def build(
     generator: torch.Generator,
     width: float = 1.0,
     shortcut: str = "projection",
+    head: str = "linear",
 ) -> ResNet20:
     """ResNet-20 with truncated-normal fan-in convolutions, a Glorot-uniform last layer. input_shape is (C, 32, 32)."""
     if shortcut not in ("projection", "A"):
@@ -80,4 +81,4 @@ def build(
         if isinstance(module, nn.Conv2d):
             truncated_fan_in_(module, generator)
     glorot_(model.head, generator)
-    return model
+    return with_head(model, head, generator)

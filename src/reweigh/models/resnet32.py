@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from reweigh.errors import ConfigError
-from reweigh.models.layers import CosineHead, Dropout, default_, kaiming_
+from reweigh.models.layers import CosineHead, Dropout, default_, kaiming_, unit_rows_
 from reweigh.models.norms import BatchNorm2d
 from reweigh.models.projection import Projection
 
@@ -104,9 +104,3 @@ def build(
         elif isinstance(layer, CosineHead):
             unit_rows_(layer, generator)
     return model
-
-
-def unit_rows_(layer: CosineHead, generator: torch.Generator) -> None:
-    """Rows uniform in a cube around 0, divided by their length (LDAM-DRW's `NormedLinear`)."""
-    with torch.no_grad():
-        layer.weight.copy_(F.normalize(layer.weight.uniform_(-1, 1, generator=generator)))

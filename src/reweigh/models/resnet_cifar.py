@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from reweigh.errors import ConfigError
-from reweigh.models.layers import default_
+from reweigh.models.layers import default_, with_head
 from reweigh.models.norms import BatchNorm2d
 from reweigh.models.projection import Projection
 
@@ -62,7 +62,12 @@ class ResNet(nn.Module):
 
 
 def build(
-    input_shape: tuple[int, ...], classes: int, generator: torch.Generator, depth: int, width: float = 1.0
+    input_shape: tuple[int, ...],
+    classes: int,
+    generator: torch.Generator,
+    depth: int,
+    width: float = 1.0,
+    head: str = "linear",
 ) -> ResNet:
     """ResNet of depth 18 or 34 with PyTorch's default weights; input_shape is (C, 32, 32)."""
     if depth not in BLOCKS:
@@ -71,4 +76,4 @@ def build(
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             default_(layer, generator)
-    return model
+    return with_head(model, head, generator)

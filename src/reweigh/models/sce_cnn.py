@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reweigh.models.layers import default_
+from reweigh.models.layers import default_, with_head
 from reweigh.models.norms import BatchNorm1d, BatchNorm2d
 
 
@@ -46,9 +46,11 @@ class SceCnn(nn.Module):
         return self.head(self.features(images))
 
 
-def build(input_shape: tuple[int, ...], classes: int, generator: torch.Generator, width: float = 1.0) -> SceCnn:
+def build(
+    input_shape: tuple[int, ...], classes: int, generator: torch.Generator, width: float = 1.0, head: str = "linear"
+) -> SceCnn:
     """SCE's CNN with PyTorch's default weights. input_shape is (C, 32, 32), or other sides that eight divides."""
     model = SceCnn(input_shape[0], classes, input_shape[1], width)
     for layer in (*model.convs, model.fc1, model.head):
         default_(layer, generator)
-    return model
+    return with_head(model, head, generator)

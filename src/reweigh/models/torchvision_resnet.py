@@ -8,7 +8,7 @@
 
 `weights` is the path of a state dict to start from, as torchvision publishes them: all but a head of another shape is
 taken over. A path says nothing of what lies there, so that a spec names its `weights_sha256` too, or the beginning of
-it: torchvision's file names end in its first eight digits.
+it: torchvision's file names end in its first eight digits. A cosine head keeps the weights that it was drawn with.
 
 `trained_from` names the first block that is trained, "layer4.2" the last one: that, what follows it and the head. What
 lies before keeps its weights, in every stage; its batch norms normalise by the batch in training and go on with their
@@ -26,7 +26,7 @@ from torch import nn
 
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, DataError
-from reweigh.models.layers import Dropout, default_
+from reweigh.models.layers import Dropout, default_, with_head
 from reweigh.models.norms import BatchNorm2d
 
 DEPTHS = (18, 34, 50, 101, 152)
@@ -62,6 +62,7 @@ def build(
     weights_sha256: str | None = None,
     trained_from: str | None = None,
     dropout: float = 0.0,
+    head: str = "linear",
 ) -> ResNet:
     """ResNet of this depth, its weights drawn as torchvision draws them, or read from `weights`. input (3, H, W).
 
@@ -87,6 +88,7 @@ def build(
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu", generator=generator)
     default_(model.head, generator)  # type: ignore[arg-type]
+    model = with_head(model, head, generator)
     if weights is not None:
         _load(model, Path(weights), str(weights_sha256))
     if trained_from is not None:
@@ -117,8 +119,9 @@ def _load(model: ResNet, path: Path, sha256: str) -> None:
         raise DataError(f"{path}: sha256 {found[:12]}, expected {sha256[:12]}; download {PUBLISHED}/{path.name} again")
     said = {name.replace("fc.", "head.", 1): value for name, value in torch.load(path, weights_only=True).items()}
     own = model.state_dict()
-    if said["head.weight"].shape != own["head.weight"].shape:
-        said.update({name: own[name] for name in ("head.weight", "head.bias")})
+    mine = {name: value for name, value in own.items() if name.startswith("head.")}
+    if said["head.weight"].shape != mine["head.weight"].shape or "head.bias" not in mine:
+        said = {name: value for name, value in said.items() if not name.startswith("head.")} | mine
     try:
         model.load_state_dict(said)
     except RuntimeError as error:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from reweigh.errors import ConfigError
-from reweigh.models.layers import Dropout, default_
+from reweigh.models.layers import Dropout, default_, with_head
 from reweigh.models.norms import BatchNorm2d
 from reweigh.models.projection import Projection
 
@@ -77,6 +77,7 @@ def build(
     depth: int,
     width: float,
     dropout: float = 0.0,
+    head: str = "linear",
 ) -> WideResNet:
     """WRN-`depth`-`width` whose blocks drop a share `dropout` of their hidden units; input_shape is (C, 32, 32).
 
@@ -94,4 +95,4 @@ def build(
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", generator=generator)
     default_(model.head, generator)
     nn.init.zeros_(model.head.bias)
-    return model
+    return with_head(model, head, generator)
