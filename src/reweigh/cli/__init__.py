@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from reweigh import __version__
+from reweigh.cli import compare as comparing
 from reweigh.cli import gpu, planning
 from reweigh.cli.planning import ScaleOption, scale_named
 from reweigh.errors import ConfigError, ReweighError
@@ -277,6 +278,7 @@ def crate(
     typer.echo(f"{place}: {what}")
 
 
+app.command()(comparing.compare)
 app.command()(planning.plan)
 app.command()(planning.fill)
 

@@ -24,7 +24,7 @@ from reweigh.errors import ConfigError
 
 SCALE = "local"
 EXPERIMENT, BY_GROUP = "compare", "by-group"
-OWN = ("lengths", "seeds", "by_group")  # keys of the template that no other paper has
+OWN = ("lengths", "seeds", "by_class", "by_group")  # keys of the template that no other paper has
 
 
 class Rule(Frozen):
@@ -51,6 +51,7 @@ class Template(Frozen):
 
     lengths: dict[str, Rule]
     seeds: Seeds
+    by_class: Annotated[list[Name], Field(min_length=1)]
     by_group: list[Name]
 
 
@@ -114,7 +115,7 @@ def paper(root: Path, name: str, written: Node, template: Template) -> Node:
     label = f"{CARDS}/{name}.yaml"
     card = card_content(root, name)
     kind, place = card["kind"], Place(label, 1)
-    rule = template.lengths[lookup("kind", kind, template.lengths, label)]
+    rule = lookup("kind", kind, template.lengths, label)
     choice = choice_of(root, name)
     whole = length(card["sizes"]["train"]["rows"], rule, choice.epochs)
     experiments = _experiments(written, kind, card, place, template, choice, whole, rule)
@@ -153,17 +154,17 @@ def _experiments(
 ) -> dict[str, Node]:  # fmt: skip
     """The experiment whose weights follow classes, and, where the card has groups, one whose weights follow these."""
     block = written.value["experiments"].value[kind]
-    offered = files.plain(block.value["methods"])
-    of_groups = template.by_group if card.get("group") else []
-    known = list(dict.fromkeys([*offered, *of_groups]))
+    known = offered(template, card)
     asked = choice.methods or known
     for method in asked:
         lookup("method", method, known, f"{CHOICES}/{place.file.rpartition('/')[2]}")
     against = baseline(written.value["methods"])
     parts = {
-        EXPERIMENT: _experiment(block, [against, *(one for one in offered if one in asked and one != against)], card, place),
+        EXPERIMENT: _experiment(
+            block, [against, *(one for one in template.by_class if one in asked and one != against)], card, place
+        ),
     }
-    if by_group := [one for one in of_groups if one in asked and one != against]:
+    if card.get("group") and (by_group := [one for one in template.by_group if one in asked and one != against]):
         parts[BY_GROUP] = _experiment(block, [against, *by_group], card, place)
     laid: dict[str, Node] = {}
     for key, node in parts.items():
@@ -182,6 +183,11 @@ def _experiments(
     return laid
 
 
+def offered(template: Template, card: Mapping[str, Any]) -> list[str]:
+    """The methods that can be asked for on the data of a card: those by group only where it has groups."""
+    return list(dict.fromkeys([*template.by_class, *(template.by_group if card.get("group") else [])]))
+
+
 def _why(choice: Choice, rule: Rule, card: Mapping[str, Any]) -> str:
     rows = card["sizes"]["train"]["rows"]
     if choice.epochs:
@@ -195,7 +201,10 @@ def baseline(methods: Node) -> str:
 
 
 def _experiment(block: Node, methods: list[str], card: Mapping[str, Any], place: Place) -> Node:
-    options = {"card": Node(place.file.rpartition("/")[2].removesuffix(".yaml"), place), "digest": Node(card["digest"], place)}
+    options = {
+        "card": Node(place.file.rpartition("/")[2].removesuffix(".yaml"), place),
+        "digest": Node(card["digest"], place),
+    }
     return Node(
         {
             **block.value,
@@ -233,5 +242,7 @@ def _deferred(node: Node, epoch: Node) -> Node:
     """The methods, with what begins later than at once beginning at `epoch`."""
     if not isinstance(node.value, dict):
         return node
-    changed = {key: epoch if key in DEFERRALS and one.value else _deferred(one, epoch) for key, one in node.value.items()}
+    changed = {
+        key: epoch if key in DEFERRALS and one.value else _deferred(one, epoch) for key, one in node.value.items()
+    }
     return node.with_value(changed)

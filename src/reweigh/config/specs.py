@@ -20,7 +20,8 @@ from reweigh.data.noise_recipe import check_noise, check_order
 from reweigh.errors import ConfigError
 
 SPEC_VERSION = 1
-SCALES = ("smoke", "quick", "paper", "local")  # local: the only one of a user's own data, see `config.local`
+OF_PAPERS = ("smoke", "quick", "paper")
+SCALES = (*OF_PAPERS, "local")  # the last is the only one of a user's own data, see `config.local`
 
 Scale = Literal["smoke", "quick", "paper", "local"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
