@@ -1,6 +1,6 @@
 """The command line. Each command calls a function elsewhere, and imports what is heavy only when it needs it.
 
-Those that plan are in `planning`, those for a GPU machine in `gpu`.
+Those that plan are in `planning`, those for a GPU machine in `gpu`, `reweigh import` in `local`.
 
 Exit codes: 0 if all is well, 2 for a mistake in the config or on the command line, 75 if time ran out, else 1.
 """
@@ -12,8 +12,7 @@ from typing import Annotated
 import typer
 
 from reweigh import __version__
-from reweigh.cli import compare as comparing
-from reweigh.cli import gpu, planning
+from reweigh.cli import compare, gpu, local, planning
 from reweigh.cli.planning import ScaleOption, scale_named
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.terminal import dataset_rows, print_table
@@ -70,6 +69,9 @@ def fetch(
     for name in names:
         source = manifest.ensure(name)
         typer.echo(f"{name}: {len(source['files'])} files, {source['edition']} edition, in data/raw/{name}")
+
+
+app.command("import")(local.import_)
 
 
 @app.command()
@@ -278,7 +280,7 @@ def crate(
     typer.echo(f"{place}: {what}")
 
 
-app.command()(comparing.compare)
+app.command()(compare.compare)
 app.command()(planning.plan)
 app.command()(planning.fill)
 

@@ -3,7 +3,8 @@
     paper(root, "claims", *template)    # one of them as a block, like the files of config/papers/NAME taken together
 
 Such a paper exists at scale `local` alone, and its name is the card's. How long its runs are follows from the rows of
-the card (`length`). Which methods and how many seeds it has, `reweigh compare` was asked for: data/local/compare/NAME.yaml.
+the card (`length`). Which methods and how many seeds it has, `reweigh compare` was asked for, and keeps in
+data/local/compare/NAME.yaml.
 """
 
 import math
@@ -20,7 +21,8 @@ from reweigh.config.files import CARDS, CHOICES, TEMPLATE, Node, Place
 from reweigh.config.models import DEFERRALS
 from reweigh.config.specs import Frozen, Name, Positive
 from reweigh.config.validation import lookup, validated
-from reweigh.errors import ConfigError
+from reweigh.data import local_cards
+from reweigh.errors import ConfigError, DataError
 
 SCALE = "local"
 EXPERIMENT, BY_GROUP = "compare", "by-group"
@@ -56,7 +58,7 @@ class Template(Frozen):
 
 
 class Choice(Frozen):
-    """What `reweigh compare` was asked for: methods (all of the template), seeds (as many as usual), epochs (the rule)."""
+    """What `reweigh compare` was asked for. None: all methods of the template, the usual seeds, epochs by the rule."""
 
     methods: Annotated[list[Name], Field(min_length=1)] | None = None
     seeds: Positive | None = None
@@ -115,7 +117,7 @@ def paper(root: Path, name: str, written: Node, template: Template) -> Node:
     label = f"{CARDS}/{name}.yaml"
     card = card_content(root, name)
     kind, place = card["kind"], Place(label, 1)
-    rule = lookup("kind", kind, template.lengths, label)
+    rule: Rule = lookup("kind", kind, template.lengths, label)
     choice = choice_of(root, name)
     whole = length(card["sizes"]["train"]["rows"], rule, choice.epochs)
     experiments = _experiments(written, kind, card, place, template, choice, whole, rule)
@@ -133,19 +135,11 @@ def paper(root: Path, name: str, written: Node, template: Template) -> Node:
 
 
 def card_content(root: Path, name: str) -> dict[str, Any]:
-    """A card as plain values. Raises ConfigError, in one line, for one that lacks what a paper is made of."""
-    label = f"{CARDS}/{name}.yaml"
-    path = root / label
-    if not path.is_file():
-        raise ConfigError(f"no {label}; make it with: reweigh import FILE --label COLUMN --name {name}")
-    card: dict[str, Any] = files.plain(files.read(path, label))
+    """The card of a data set. Raises ConfigError, in one line, if there is none, or if it was edited."""
     try:
-        [card["kind"], card["title"], card["digest"], card["label"]["classes"], card["sizes"]["test"]["rows"]]
-        if not all(type(card["sizes"]["train"][key]) is kind for key, kind in (("rows", int), ("classes", list))):
-            raise TypeError
-    except (KeyError, TypeError):
-        raise ConfigError(f"{label} is no card, or was edited; make it again with: reweigh import") from None
-    return card
+        return local_cards.load(name, root / "data")
+    except DataError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _experiments(
@@ -166,21 +160,27 @@ def _experiments(
     }
     if card.get("group") and (by_group := [one for one in template.by_group if one in asked and one != against]):
         parts[BY_GROUP] = _experiment(block, [against, *by_group], card, place)
-    laid: dict[str, Node] = {}
-    for key, node in parts.items():
-        grouped, classes = key == BY_GROUP, len(card["label"]["classes"])
-        target = 0 if grouped else classes * min(rule.target_per_class, min(card["sizes"]["train"]["classes"]))
-        laid[key] = _laid(node, place, {
-            ("split", "kind"): ("groups" if grouped else "all", "ours: weights follow the groups of the card, or its classes"),
-            ("split", "target_size"): (target, f"ours: {rule.target_per_class} of each class, or as many as the rarest has"),
-            ("training", "epochs"): (whole.epochs, _why(choice, rule, card)),
-            ("training", "batch_size"): (whole.batch_size, f"ours: {rule.batch_size}, halved until an epoch has "
-                                                           f"{rule.batches} steps"),
-            ("training", "target_batch_size"): (max(min(target, whole.batch_size), 1), "ours: as large, if there are so many"),
-            ("training", "evaluate_every"): (max(whole.epochs // 5, 1), "ours: five points of a curve"),
-            ("seeds",): (choice.seeds or template.seeds.usual, "ours: as many as reweigh compare was asked for"),
-        })  # fmt: skip
-    return laid
+    return {key: _laid(one, place, _values(key, card, choice, template, whole, rule)) for key, one in parts.items()}
+
+
+def _values(
+    key: str, card: Mapping[str, Any], choice: Choice, template: Template, whole: Length, rule: Rule
+) -> dict[tuple[str, ...], tuple[Any, str]]:
+    """What the card and the rule decide of an experiment, by its path, with sources."""
+    sizes = card["sizes"]["train"]["classes"]
+    target = 0 if key == BY_GROUP else len(sizes) * min(rule.target_per_class, *sizes)
+    batch = max(min(target, whole.batch_size), 1)
+    by = ("groups", "ours: weights follow groups") if key == BY_GROUP else ("all", "ours: weights follow classes")
+    halved = f"ours: {rule.batch_size}, halved until an epoch has {rule.batches} steps"
+    return {
+        ("split", "kind"): by,
+        ("split", "target_size"): (target, f"ours: {rule.target_per_class} of each class, or all of the rarest"),
+        ("training", "epochs"): (whole.epochs, _why(choice, rule, sum(sizes))),
+        ("training", "batch_size"): (whole.batch_size, halved),
+        ("training", "target_batch_size"): (batch, "ours: as many as a batch, if there are so many"),
+        ("training", "evaluate_every"): (max(whole.epochs // 5, 1), "ours: some five points of a curve"),
+        ("seeds",): (choice.seeds or template.seeds.usual, "ours: as many as reweigh compare was asked for"),
+    }
 
 
 def offered(template: Template, card: Mapping[str, Any]) -> list[str]:
@@ -188,11 +188,10 @@ def offered(template: Template, card: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys([*template.by_class, *(template.by_group if card.get("group") else [])]))
 
 
-def _why(choice: Choice, rule: Rule, card: Mapping[str, Any]) -> str:
-    rows = card["sizes"]["train"]["rows"]
+def _why(choice: Choice, rule: Rule, rows: int) -> str:
     if choice.epochs:
         return "ours: as reweigh compare --epochs was asked for"
-    return f"ours: {rule.steps} steps on {rows} rows, {rule.fewest_epochs} to {rule.most_epochs} epochs"
+    return f"ours: {rule.steps:,} steps on {rows:,} rows, {rule.fewest_epochs} to {rule.most_epochs} epochs"
 
 
 def baseline(methods: Node) -> str:

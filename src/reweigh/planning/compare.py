@@ -59,7 +59,7 @@ def named(text: str, root: str | Path = ".") -> str:
 
 
 def listed(root: str | Path = ".") -> list[dict[str, str]]:
-    """The imported data sets, one row each: name, title, rows, classes, what was asked for, how many runs have ended."""
+    """The imported data sets, one row each: name, title, rows, classes, and how many of their runs have ended."""
     root, config = Path(root).resolve(), load(root)
     rows = []
     for name in files.local_names(root):
@@ -84,7 +84,7 @@ def listed(root: str | Path = ".") -> list[dict[str, str]]:
 def ask(
     name: str, methods: str | None, seeds: int | None, epochs: int | None, root: str | Path = "."
 ) -> tuple[Choice, bool]:
-    """Keep what is asked of a data set; what is not said stays as it was asked before. The choice, and whether it is new.
+    """Keep what is asked of a data set; what is not said stays as it was. The choice, and whether it is another.
 
     `methods` are names of config/local.yaml between commas, or `all`. Raises ConfigError for others, and for more seeds
     than there can be.
@@ -118,9 +118,9 @@ def ask(
 
 
 def compare(name: str, seconds: float | None = None, at_once: int | None = None, root: str | Path = ".") -> Done:
-    """Train what is missing, render the figure, write the page and its csv. Raises ConfigError or DataError, in one line.
+    """Train what is missing, render the figure, write the page and its csv; in the project's folder.
 
-    `seconds`: training stops at a checkpoint by then. It runs in the project's folder.
+    `seconds`: training stops at a checkpoint by then. Raises ConfigError or DataError, in one line.
     """
     from reweigh.training.__main__ import train
 
@@ -137,7 +137,7 @@ def compare(name: str, seconds: float | None = None, at_once: int | None = None,
 
 
 def in_order(config: Config, name: str) -> list[str]:
-    """The runs of a comparison: all methods with the first seed, then with the next, so that any end of time is fair."""
+    """The runs of a comparison: all methods with the first seed, then with the next, so that an end of time is fair."""
     return sorted(config.runs(SCALE, name), key=lambda run: RunName.parse(run).seed)
 
 

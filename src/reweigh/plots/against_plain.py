@@ -20,7 +20,7 @@ PANELS = "abcdefgh"
 
 
 def rows(material: Material) -> pd.DataFrame:
-    """For each experiment and method the means of what is measured and of its seconds, its gain and its relative cost."""
+    """For each experiment and method: means of what is measured and of its seconds, its gain, its relative cost."""
     found: list[Row] = []
     for experiment, letter_ in zip(material.experiments, PANELS, strict=False):
         setting, *_ = material.settings(experiment)
@@ -44,7 +44,7 @@ def rows(material: Material) -> pd.DataFrame:
 
 @styled
 def draw(material: Material, rows: pd.DataFrame) -> Figure:
-    """For each experiment two panels: gains in points with their intervals, and costs as multiples of plain training."""
+    """For each experiment two panels: gains in points with their intervals, costs as multiples of plain training."""
     shown = [name for name in material.experiments if (rows["experiment"] == name).any()]
     methods = {name: _methods(material, name) for name in shown}
     heights = [len(methods[name]) + 0.6 for name in shown]

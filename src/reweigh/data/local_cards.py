@@ -1,0 +1,146 @@
+"""Cards of the user's own data, `data/local/NAME.yaml`: what `reweigh import` found in a table or a folder of images.
+
+A card holds no rows: where the data lie and their sha256, columns and classes, how the test part is drawn, and the
+sizes that planning goes by. Two readers read by it, `table` and `folder`, whose options are the name of a card and its
+digest, so that other data are another spec. Nothing here needs more than a YAML parser; planning and training ask too.
+"""
+
+import functools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reweigh.canonical_json import digest_of
+from reweigh.digest import file_digest
+from reweigh.errors import DataError
+
+READERS = ("table", "folder")
+CARD_VERSION = 1
+EDITION = "local"  # of the raw files that a split of such data states
+MISSING = "(missing)"  # the category, or the group, of rows that have none
+KEYS = (
+    *("card_version", "name", "title", "kind", "path", "sha256", "bytes", "label", "group", "columns", "dropped"),
+    *("read", "side", "files", "split", "inputs", "sizes", "digest"),
+)
+
+
+def is_local(dataset: str) -> bool:
+    """Whether a spec's data set is read by a card."""
+    return dataset in READERS
+
+
+def card_path(name: str, data: str | Path = "data") -> Path:
+    """Where the card of that name lies; `data` is the project's folder of data."""
+    return Path(data, "local", f"{name}.yaml")
+
+
+def text_of(card: Mapping[str, Any]) -> str:
+    """A card as YAML, its keys in their order, short collections on one line."""
+    return yaml.safe_dump(dict(card), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+
+
+def load(name: str, data: str | Path = "data") -> dict[str, Any]:
+    """The card of that name. Raises DataError if there is none, or if it is not as it was written."""
+    path = card_path(name, data)
+    try:
+        found = path.stat()
+    except OSError:
+        raise DataError(
+            f"no card {path}; make it: reweigh import FILE --label COLUMN --name {name} (or a folder of images)"
+        ) from None
+    return _read(path, found.st_mtime_ns, found.st_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _read(path: Path, changed: int, size: int) -> dict[str, Any]:
+    again = "put it back as it was, or import the data under another name: reweigh import ... --name NAME"
+    try:
+        card = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, yaml.YAMLError, ValueError) as error:
+        raise DataError(f"{path}: not a card ({' '.join(str(error).split())}); {again}") from None
+    if not isinstance(card, dict) or type(card.get("card_version")) is not int:
+        raise DataError(f"{path}: not a card; {again}")
+    if card["card_version"] != CARD_VERSION:
+        raise DataError(f"{path}: a card of version {card['card_version']}, this Reweigh reads {CARD_VERSION}; {again}")
+    try:
+        actual = digest_of(card)
+    except (TypeError, ValueError):  # a date, a NaN: nothing that was written
+        actual = ""
+    if actual != card.get("digest") or set(card) != set(KEYS):
+        raise DataError(f"{path}: changed since it was written (its digest says so); {again}")
+    return card
+
+
+def of(options: Mapping[str, Any], data: str | Path = "data") -> dict[str, Any]:
+    """The card that a reader's options name, `{card, digest}`. Raises DataError if it is another one by now."""
+    for key in ("card", "digest"):
+        if not isinstance(options.get(key), str):
+            raise DataError(
+                f"local data are read by a card: the options card and digest are needed, {key} is not given"
+            )
+    card = load(options["card"], data)
+    if card["digest"] != options["digest"]:
+        raise DataError(
+            f"{card_path(options['card'], data)}: its digest is {card['digest'][:12]}, the run's is "
+            f"{options['digest'][:12]}: the data were imported otherwise by then; give the run the card's digest"
+        )
+    return card
+
+
+def options_of(card: Mapping[str, Any]) -> dict[str, str]:
+    """The options by which a reader finds a card: `dataset_options` of an experiment."""
+    return {"card": card["name"], "digest": card["digest"]}
+
+
+def place_of(card: Mapping[str, Any], data: str | Path = "data") -> Path:
+    """Where the user's file or folder is; a relative path counts from the project."""
+    return Path(data).parent / card["path"]
+
+
+def list_of(card: Mapping[str, Any], data: str | Path = "data") -> Path:
+    """The list of the images of a folder, beside its card."""
+    return Path(data, "local", card["files"])
+
+
+def digested_file(card: Mapping[str, Any], data: str | Path = "data") -> Path:
+    """The file whose sha256 a card states: the table, or the list of a folder's images."""
+    return place_of(card, data) if card["kind"] == "table" else list_of(card, data)
+
+
+def checked_file(card: Mapping[str, Any], data: str | Path = "data") -> Path:
+    """The file whose sha256 a card states, if it is still that. Raises DataError if it is not, or not there."""
+    path = digested_file(card, data)
+    if not path.is_file():
+        raise DataError(
+            f"{said(path)} is missing, and {card_path(card['name'], data)} was made from it; put it back, or import it "
+            f"from where it is now: {again(card)}"
+        )
+    if (actual := file_digest(path)) != card["sha256"]:
+        raise DataError(
+            f"{said(path)} has changed since it was imported (sha256 {card['sha256'][:12]} then, {actual[:12]} now); "
+            f"import it again under another name: {again(card)}, or put the old file back"
+        )
+    return path
+
+
+def again(card: Mapping[str, Any]) -> str:
+    """The command that imports the data of a card as they are now, under the next name."""
+    name, _, number = card["name"].rpartition("-")
+    following = f"{name}-{int(number) + 1}" if name and number.isdecimal() else f"{card['name']}-2"
+    return f"reweigh import ... --name {following}"
+
+
+def source_file(dataset: str, options: Mapping[str, Any], data: str | Path = "data") -> dict[str, Any]:
+    """What a split of local data was drawn from, as `SOURCE.json` says it of others; its file is checked."""
+    card = of(options, data)
+    path = checked_file(card, data)
+    file = {"name": path.name, "bytes": path.stat().st_size, "sha256": card["sha256"], "source": "present", "url": None}
+    return {"dataset": dataset, "edition": EDITION, "files": [file]}
+
+
+def said(name: str | os.PathLike[str]) -> str:
+    """A name or a path in one line: what cannot be printed is written as Python would."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in os.fspath(name))

@@ -1,0 +1,268 @@
+"""What `reweigh import` finds in a table: the type of each column, classes, groups, and a test part drawn by them.
+
+What is filled in, and which categories there are, is found in the training part alone: the test part has no say.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reweigh.config.lookup import lookup
+from reweigh.data import local_split, tables
+from reweigh.data.local_cards import MISSING, said
+from reweigh.data.tables import INFINITE, Column, Table, is_missing
+from reweigh.digest import file_digest
+from reweigh.errors import ConfigError, DataError
+from reweigh.planning.import_parts import MOST_CLASSES, TEST, Asked, Found, check_classes, in_order, sizes
+
+MOST_CATEGORIES = 100  # of a column that nobody called one of categories
+MOST_ASKED = 1000  # of one that somebody did
+ID_ROWS = 100  # so many whole numbers without one twice are names of rows
+MANY_NUMBERS = 20  # of a column with texts in it: if it has more, and not as many texts, the texts are a mistake
+FRACTIONS = 20  # so many classes that are numbers with a fraction are something measured
+
+Described = dict[str, Any] | str  # of a column: its entry on the card, or why it is left out
+
+
+class Import:
+    """One table and what was asked of it."""
+
+    def __init__(self, place: Path, asked: Asked) -> None:
+        self.place, self.asked = place, asked
+        size, left = place.stat().st_size, tables.memory_left()
+        if 10 * size > left:
+            raise DataError(
+                f"{said(place)} has {size / 2**20:,.0f} MiB, and reading it takes ten times that; {left / 2**20:,.0f} "
+                "MiB of memory are free: import a part of its rows, or use a larger machine"
+            )
+        self.how = tables.how_to_read(place, asked.encoding, asked.separator)
+        self.table: Table = tables.read(place, **self.how)
+        self.words = tuple(sorted(set(asked.missing)))
+        self.notes: list[str] = []
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Every column that was named is there, and has one part to play."""
+        asked, where = self.asked, said(self.place)
+        named: dict[str, Sequence[str | None]] = {"--label": [asked.label], "--group": [asked.group] if asked.group else [], "--drop": asked.drop,
+                 "--category": asked.category, "--number": asked.number}  # fmt: skip
+        for names in named.values():
+            for name in names:
+                lookup("column", str(name), list(self.table.columns), where)
+        if asked.use_group and not asked.group:
+            raise ConfigError(f"{where}: --use-group makes the group an input, but there is none; say --group COLUMN")
+        if asked.group == asked.label:
+            raise ConfigError(f"{where}: {asked.label!r} is label and group; name another column as --group")
+        pairs = [("--label", "--drop"), ("--group", "--drop"), ("--category", "--drop"), ("--number", "--drop"),
+                 ("--category", "--number"), ("--label", "--number"), ("--group", "--number")]  # fmt: skip
+        for one, other in pairs:
+            if both := set(named[one]) & set(named[other]):
+                raise ConfigError(f"{where}: {both.pop()!r} is named by {one} and by {other}; leave one of them out")
+
+    def said_by(self, column: Column) -> list[str]:
+        """What each text of a column says, missing ones by one word."""
+        return [MISSING if is_missing(text, self.words) else text for text in column.texts]
+
+    def rows_without(self, column: Column) -> np.ndarray:
+        """Which rows a column says nothing in, bool (N,)."""
+        return ~column.present(self.words)[column.codes]
+
+    def classes(self) -> list[str]:
+        """The classes, in order. Raises DataError for labels that are missing, too many, or of too few rows."""
+        name, column = str(self.asked.label), self.table.columns[str(self.asked.label)]
+        if (missing := self.rows_without(column)).any():
+            count = int(missing.sum())
+            raise DataError(
+                f"{said(self.place)}: label {name!r} is missing in {count:,} {'row' if count == 1 else 'rows'}, "
+                f"{self.table.named_lines(missing)}; fill it in, or import a copy without these rows"
+            )
+        known, numbers = in_order(column.texts), column.numbers()
+        fractions = np.isfinite(numbers).all() and bool((numbers != np.round(numbers)).any())
+        if len(known) > (FRACTIONS if fractions else MOST_CLASSES):
+            kind = "numbers with fractions" if fractions else "values"
+            raise DataError(
+                f"{said(self.place)}: label {name!r} has {len(known):,} different {kind}, no classes but something "
+                "measured or a name of each row; name another column, or put its values into classes first"
+            )
+        check_classes(self.place, "class", self._counts(column))
+        return known
+
+    def values(self) -> list[str] | None:
+        """The groups, in order; None without a group column."""
+        if self.asked.group is None:
+            return None
+        column = self.table.columns[self.asked.group]
+        counts = self._counts(column)
+        if len(counts) > MOST_CATEGORIES:
+            raise DataError(
+                f"{said(self.place)}: group {self.asked.group!r} has {len(counts):,} different values, at most "
+                f"{MOST_CATEGORIES} can be compared; name another column, or put its values into groups first"
+            )
+        check_classes(self.place, "group", counts)
+        if MISSING in counts:
+            self.notes.append(
+                f"group {self.asked.group!r} is missing in {counts[MISSING]:,} rows: they are a group of their own"
+            )
+        return [*in_order(set(counts) - {MISSING}), *([MISSING] if MISSING in counts else [])]
+
+    def _counts(self, column: Column) -> dict[str, int]:
+        """How many rows say each thing."""
+        counts: dict[str, int] = {}
+        of_code = np.bincount(column.codes, minlength=len(column.texts)).tolist()
+        for text, count in zip(self.said_by(column), of_code, strict=True):
+            counts[text] = counts.get(text, 0) + count
+        return counts
+
+    # --- inputs ---
+
+    def describe(self, name: str, trained: np.ndarray) -> Described:
+        """A column's entry on the card, or why it is left out; `trained` bool (N,) are the rows of the training part.
+
+        Raises DataError for a number that is not finite, or texts among numbers.
+        """
+        column, asked = self.table.columns[name], self.asked
+        if name in asked.drop:
+            return "as asked"
+        present = column.present(self.words)
+        numbers, infinite = column.numbers(self.words), [bool(INFINITE.fullmatch(text)) for text in column.texts]
+        is_number = np.isfinite(numbers) | np.isinf(numbers) | np.array(infinite, bool)
+        if not (of_training := present[column.codes] & trained).any():
+            return "no value in the training part"
+        stray = present & ~is_number
+        many = int((present & is_number).sum())
+        numeric = name in asked.number or not stray.any() or many > max(MANY_NUMBERS, stray.sum())
+        if name in asked.category or not numeric:
+            return self._category(name, column, of_training, trained)
+        self._check_numbers(name, column, np.isinf(numbers) | (np.array(infinite, bool) & present), stray)
+        return self._number(name, column, numbers, of_training)
+
+    def _check_numbers(self, name: str, column: Column, infinite: np.ndarray, stray: np.ndarray) -> None:
+        for wrong, what in ((infinite, "not finite (or too large for float32)"), (stray, "no number")):
+            if wrong.any():
+                rows = wrong[column.codes]
+                text = column.texts[int(wrong.argmax())]
+                count = int(rows.sum())
+                raise DataError(
+                    f"{said(self.place)}: {name!r} is a column of numbers, but {text!r} is {what} ({count:,} "
+                    f"{'row' if count == 1 else 'rows'}, {self.table.named_lines(rows)}); correct it, or say that it "
+                    f"is missing: --missing={said(text)}; or --category, if it is none of numbers; or --drop"
+                )
+
+    def _number(self, name: str, column: Column, numbers: np.ndarray, of_training: np.ndarray) -> Described:
+        """Missing numbers become the median of the training part."""
+        of_row = numbers[column.codes]
+        known = of_row[of_training]
+        if len(np.unique(known.astype(np.float32))) == 1:
+            return f"always {known[0]:g} in the training part"
+        missing, asked = np.isnan(of_row), name in self.asked.number
+        distinct = len(np.unique(of_row)) == len(of_row) and not missing.any()
+        if not asked and distinct and len(of_row) >= ID_ROWS and (of_row == np.round(of_row)).all():
+            return "whole numbers, no two the same: it names the rows (--number keeps it)"
+        impute = float(np.median(known)) if missing.any() else None
+        return {"name": name, "type": "number", "missing": int(missing.sum()), "impute": impute}
+
+    def _category(self, name: str, column: Column, of_training: np.ndarray, trained: np.ndarray) -> Described:
+        """Missing ones are a category of their own, if the training part has any."""
+        missing = self.rows_without(column)
+        codes = np.unique(column.codes[of_training]).tolist()
+        kept = in_order(column.texts[code] for code in codes)
+        own = bool((missing & trained).any())
+        if len(kept) + own == 1:
+            return f"always {kept[0]!r} in the training part"
+        most = MOST_ASKED if name in self.asked.category else MOST_CATEGORIES
+        if len(kept) > most:
+            every = len(column.texts) == len(self.table)
+            what = "texts, no two the same" if every else f"{len(kept):,} different texts, more than {most}"
+            return f"{what} (such as {kept[0]!r})"
+        unseen = int((~trained & ~missing & ~np.isin(column.codes, codes)).sum())
+        if unseen:
+            self.notes.append(
+                f"{name!r}: {unseen:,} rows of the test part have a category that the training part has not; it is 0 "
+                "in all"
+            )
+        return {"name": name, "type": "category", "missing": int(missing.sum()),
+                "impute": "category" if own else None, "categories": kept}  # fmt: skip
+
+    def tell_if_it_tells_all(self, name: str, labels: np.ndarray) -> None:
+        """A note for a column of which each value goes with one class only: it may say the label in other words."""
+        column = self.table.columns[name]
+        pairs = np.unique(column.codes.astype(np.int64) * (labels.max() + 1) + labels)
+        if len(pairs) == len(column.texts) <= len(labels) // 10:
+            self.notes.append(f"{name!r} tells the label of every row; if it is the label in other words, --drop it")
+
+
+def found(place: Path, asked: Asked) -> Found:
+    """The card of a table. Raises ConfigError for what was asked and cannot be, DataError for data that cannot be."""
+    one = Import(place, asked)
+    table, share = one.table, TEST if asked.test is None else asked.test
+    classes, values = one.classes(), one.values()
+    labels = tables.places(table.columns[str(asked.label)], classes, one.words)
+    groups = None if values is None else tables.places(table.columns[str(asked.group)], values, one.words)
+    tested = local_split.drawn_for_test(labels, groups, share, asked.seed)
+    columns, dropped = [], []
+    for name in table.columns:
+        if name == asked.label or (name == asked.group and not asked.use_group):
+            continue
+        described = one.describe(name, ~tested)
+        if isinstance(described, str):
+            dropped.append({"name": name, "why": described})
+        else:
+            columns.append(described)
+            one.tell_if_it_tells_all(name, labels)
+    if not columns:
+        raise DataError(f"{said(place)} has no column to learn from: {_whys(dropped)}; see --category and --number")
+    inputs = tables.width(columns)
+    if (needed := 8 * inputs * len(table)) > (left := tables.memory_left()):
+        raise DataError(
+            f"{said(place)} makes {inputs:,} inputs of {len(table):,} rows, {needed / 2**20:,.0f} MiB; only "
+            f"{left / 2**20:,.0f} MiB are free: --drop a column of many categories, or import a part of its rows"
+        )
+    parts = {
+        part: sizes(labels[rows], None if groups is None else groups[rows], len(classes), len(values or ()))
+        for part, rows in (("train", ~tested), ("test", tested))
+    }
+    _check_tested(place, classes, values, parts["test"])
+    card = {
+        "kind": "table", "sha256": file_digest(place), "bytes": place.stat().st_size,
+        "label": {"column": asked.label, "classes": classes},
+        "group": None if values is None else {"column": asked.group, "values": values},
+        "columns": columns, "dropped": dropped, "read": {**one.how, "missing": list(one.words)}, "side": None,
+        "split": {"test": share, "seed": asked.seed,
+                  "stratified": "label" if values is None else "label and group"},
+        "inputs": inputs, "sizes": parts,
+    }  # fmt: skip
+    return Found(card, None, [*one.notes, *_of_cells(parts, classes, values)])
+
+
+def _check_tested(place: Path, classes: list[str], values: list[str] | None, test: dict[str, Any]) -> None:
+    """Raise DataError for a class or a group that nobody tests: its rows are one each in many cells."""
+    for what, names, counts in (("class", classes, test["classes"]), ("group", values, test["groups"])):
+        if names and 0 in counts:
+            raise DataError(
+                f"{said(place)}: {what} {names[counts.index(0)]!r} has one row only in each "
+                f"{'group' if what == 'class' else 'class'}, and so none to test on; join it with another"
+            )
+
+
+def _whys(dropped: list[dict[str, str]]) -> str:
+    """Why each column is left out, the first few of them."""
+    some = "; ".join(f"{one['name']!r}: {one['why']}" for one in dropped[:3])
+    return (some + ("; ..." if len(dropped) > 3 else "")) or "there is no column but the label and the group"
+
+
+def _of_cells(parts: dict[str, Any], classes: list[str], values: list[str] | None) -> list[str]:
+    """A note for each part with a class that nobody of a group is in: nothing can be said of that cell."""
+    notes = []
+    for part, of in parts.items():
+        empty = [
+            f"class {classes[label]!r} in group {values[group]!r}"
+            for label, counts in enumerate(of["class_by_group"] or ())
+            for group, count in enumerate(counts)
+            if values and not count
+        ]
+        if empty:
+            more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
+            name = "training" if part == "train" else part
+            notes.append(f"the {name} part has nobody of {empty[0]}{more}: what is worst there cannot be known")
+    return notes
