@@ -12,7 +12,7 @@ import functools
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from reweigh.config.specs import Frozen, Layout
 from reweigh.config.validation import lookup, validated
@@ -70,6 +70,19 @@ class BenchEntry(NamedTuple):
     options: Options
 
 
+class Needs(NamedTuple):
+    """What a method or a loss needs of a run beside its options; a config without it is refused (`config/needs.py`).
+
+    `groups` "any": weights are by a group attribute, or the split says on purpose that they are by class
+    (`weights_by`); "cells": the groups are cells of class and attribute.
+    """
+
+    head: Literal["cosine", "linear"] | None = None  # of the model; None: either
+    target: bool = False  # a target set
+    groups: Literal["any", "cells"] | None = None
+    validation: bool = False  # examples held out of the training set
+
+
 def one_stage(options: Options, epochs: int) -> list[PlannedStage]:
     """The stages of a method that trains the whole model once."""
     return [PlannedStage(epochs)]
@@ -96,7 +109,7 @@ class Card:
     same_as: Callable[[Options, Sequence[int]], tuple[str, Options] | None] = lambda options, sizes: None
     contradicts: Callable[[Options, Sequence[int], Mapping[str, Any]], str] = lambda options, sizes, logged: ""
     traces: Callable[[Options, int], set[str]] = lambda options, steps: set()  # arrays that a finished run has logged
-    needs_validation: bool | Callable[[Options], bool] = False  # whether examples must be held out of the training set
+    needs: Callable[[Options], Needs] = lambda options: Needs()
     signed_weights: bool = False  # whether the weights of a batch may sum to less than 0
     plain: bool = False  # whether it is plain training, which costs are measured against; of one method alone
     layout: Callable[[Options], Layout] = lambda options: "channels-last"  # of images in memory, which its step wants
@@ -109,10 +122,14 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class LossCard:
-    """What the rest must know of a loss: its options, examples of them to test it with, whether it may be below 0."""
+    """What the rest must know of a loss: its options, examples of them to test it with, whether it may be below 0.
+
+    `needs` takes its options as a spec states them, where `normalise_logits` may be left out.
+    """
 
     options: type[Frozen]
     examples: tuple[Options, ...]
+    needs: Callable[[Options], Needs] = lambda options: Needs()
     signed: bool = False
 
 

@@ -5,13 +5,12 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from reweigh.config import effects, inputs, references, sizes
+from reweigh.config import effects, inputs, needs, references, sizes
 from reweigh.config.cards import card_of, check_options
 from reweigh.config.grid import Config
 from reweigh.config.models import Artifact, Experiment, Paper
 from reweigh.config.sources import leaves, source_of
 from reweigh.config.validation import lookup
-from reweigh.data.imbalance import holds_out
 from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
 
@@ -178,34 +177,6 @@ def _check_run(spec: dict[str, Any], batch_norm: bool, where: str) -> None:
     precision, right = spec["training"]["precision"], card_of(spec["uses"]).precisions
     if precision not in right:
         raise ConfigError(f"{where}: {spec['uses']} is not for precision {precision}; use {' or '.join(right)}")
-    _check_parts(spec, where)
+    needs.check(spec, where)
     effects.check_ends(spec, where)
     sizes.check_batches(spec, batch_norm, where)
-
-
-def _check_parts(spec: dict[str, Any], where: str) -> None:
-    """The split must have the parts that a method learns from: a target set, examples held out."""
-    split, options, card = spec["data"]["split"], spec["method_options"], card_of(spec["uses"])
-    if card.follows(options).get("target", 0) != 0 and not split["target_size"]:
-        raise ConfigError(f"{where}: {spec['uses']} learns from a target set, but target_size is 0; ask for some")
-    training = spec["training"]
-    parts = {stage.part for stage in card.stages(options, training["epochs"])}
-    if "train+target" in parts and (not split["target_size"] or split["target_inside"]):
-        trouble = "it is in the training set already (target_inside)" if split["target_size"] else "target_size is 0"
-        raise ConfigError(f"{where}: {spec['uses']} adds the target set to the training set, but {trouble}")
-    trained_on = "train+validation" in parts
-    always = parts == {"train+validation"}  # what is held out of one stage says something there, beside the test set
-    for key, says, refused in (
-        ("evaluate_on", [training.get("evaluate_on")], trained_on),
-        ("also_measure", training.get("also_measure"), always),
-    ):
-        if refused and "validation" in (says or ()):
-            raise ConfigError(
-                f"{where}: {key} names validation, but {spec['uses']} trains on it; measure the test set alone"
-            )
-    needed = card.needs_validation(options) if callable(card.needs_validation) else card.needs_validation
-    if (needed or trained_on) and not holds_out(split):
-        raise ConfigError(
-            f"{where}: {spec['uses']} needs examples held out of the training set; set validation_size or "
-            "validation_share"
-        )

@@ -6,10 +6,18 @@ from typing import Any
 
 from reweigh.config import noisy_sizes
 from reweigh.config.cards import PlannedStage, card_of
-from reweigh.config.known_sizes import CLASS_SIZES, CLASSES, GROUP_SIZES, TEST_SIZES, TRAINING_ROWS, labelled
+from reweigh.config.known_sizes import (
+    CLASS_SIZES,
+    CLASSES,
+    GIVEN_SIZES,
+    GROUP_SIZES,
+    TEST_SIZES,
+    TRAINING_ROWS,
+    labelled,
+)
 from reweigh.config.noisy_sizes import unsettled
 from reweigh.data import imbalance
-from reweigh.data.groups import even_share, part_of
+from reweigh.data.groups import by_attribute, even_share, part_of
 from reweigh.data.noise_recipe import comes_first
 from reweigh.errors import ConfigError
 
@@ -325,6 +333,10 @@ def _check_words(data: dict[str, Any], where: str) -> None:
         raise ConfigError(f"{where}: test group-balanced does not go with kind {kind}; use balanced or all")
     if kind == "groups" and data["dataset"] in CLASS_SIZES:
         raise ConfigError(f"{where}: kind groups needs a data set that has groups, {data['dataset']} has none; use all")
+    if by_attribute(split) and data["dataset"] in CLASS_SIZES.keys() | GIVEN_SIZES.keys():
+        raise ConfigError(
+            f"{where}: weights_by group needs a data set that has groups, {data['dataset']} has none; use class"
+        )
 
 
 def _check_share(data: dict[str, Any], where: str) -> None:

@@ -110,9 +110,10 @@ class SplitBase(Frozen):
     test: Literal["balanced", "all", "group-balanced"]
     test_size: Positive | None = None
     test_seed: Annotated[int, Field(ge=0, lt=LEGACY_SEEDS)] | None = None
+    weights_by: Literal["class", "group"] | None = None  # None: as examples are drawn, which `kind` says
 
     newer: ClassVar[frozenset[str]] = frozenset(
-        {"validation_share", "validation_rounding", "fixed_seed", "noise", "test_seed"}
+        {"validation_share", "validation_rounding", "fixed_seed", "noise", "test_seed", "weights_by"}
     )
 
     @model_validator(mode="after")
@@ -176,7 +177,7 @@ class AllSplit(SplitBase):
 
 
 class GroupSplit(SplitBase):
-    """All rows as they are; weights and balance follow a group attribute."""
+    """All rows as they are; weights and balance follow a group attribute (weights not with `weights_by` class)."""
 
     kind: Literal["groups"]
 

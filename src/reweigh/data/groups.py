@@ -1,14 +1,23 @@
 """Groups of examples: who belongs to which class or group, and shares of them. It needs no numpy: planning asks too."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reweigh.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+def by_attribute(split: Mapping[str, Any]) -> bool:
+    """Whether the weights of a split (the `split` block of a spec) are by the data set's own groups, and not by class.
+
+    >>> by_attribute({"kind": "groups"}), by_attribute({"kind": "groups", "weights_by": "class"})
+    (True, False)
+    """
+    return bool((split.get("weights_by") or ("group" if split["kind"] == "groups" else "class")) == "group")
 
 
 def members(values: "np.ndarray", kept: Sequence[int]) -> "list[np.ndarray]":

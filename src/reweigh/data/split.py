@@ -5,16 +5,17 @@ draw has its own named stream per class or group, so that the target set is the 
 smaller training set of a class is part of a larger one.
 
 Optional keys of a recipe, absent in older records: `rounding`, `rare`, `fixed_seed`, `test_seed`, `noise`,
-`validation_share`, `validation_rounding`, `validation_largest_class`, `validation_inside`.
+`validation_share`, `validation_rounding`, `validation_largest_class`, `validation_inside`, `weights_by`.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from reweigh.data.arrays import Part, RawData, Split
-from reweigh.data.groups import even_share, members, part_of
+from reweigh.data.arrays import PARTS, Part, RawData, Split
+from reweigh.data.groups import by_attribute, even_share, members, part_of
 from reweigh.data.imbalance import (
     check_held_out,
     check_rare,
@@ -35,6 +36,7 @@ WORDS = {
     "kind": ("two-class", "long-tail", "step", "all", "groups"),
     "order": ("random", "first", "legacy"),
     "test": ("balanced", "all", "group-balanced"),
+    "weights_by": (None, "class", "group"),
 }
 
 
@@ -61,6 +63,7 @@ def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
                       say, as in HAR's code: held-out examples are as noisy as those trained on
     validation_share  this share of the training part moves to validation, noise and all (see `_held_out`)
     validation_largest_class   the validation part has a long tail of its own (see `_with_tail`)
+    weights_by        "class" or "group": what weights are by, however the examples were drawn (see `_weighed`)
 
     Raises ConfigError for a recipe that cannot be, DataError if examples run out.
     """
@@ -110,16 +113,18 @@ def draw(raw: RawData, recipe: dict[str, Any], seed: int) -> Split:
     if recipe.get("validation_share"):
         train, validation = _held_out(train, target, recipe, seed, kept)
     test = _part(tests, raw.test_labels, raw.test_groups, kept, grouped)
-    return Split(train, target, validation, test, class_names=raw.class_names if grouped else names, group_names=names)
+    drawn = Split(train, target, validation, test, class_names=raw.class_names if grouped else names, group_names=names)
+    return drawn if by_attribute(recipe) == grouped else _weighed(drawn, raw, recipe["weights_by"])
 
 
 def _kept(raw: RawData, recipe: dict[str, Any]) -> tuple[list[int], tuple[str, ...]]:
     """The classes (or groups) that the split keeps, and their names. Raises ConfigError for words that do not exist."""
     _check_words(recipe)
     kind = recipe["kind"]
+    if (kind == "groups" or by_attribute(recipe)) and (raw.train_groups is None or raw.test_groups is None):
+        said = "kind 'groups'" if kind == "groups" else "weights_by 'group'"
+        raise ConfigError(f"split {said} needs a data set that has groups, and this one has none")
     if kind == "groups":
-        if raw.train_groups is None or raw.test_groups is None:
-            raise ConfigError("split kind 'groups' needs a data set that has groups, and this one has none")
         return list(range(len(raw.group_names))), raw.group_names
     kept = list(recipe["classes"]) if kind == "two-class" else list(range(len(raw.class_names)))
     if kind == "two-class" and (len(kept) != 2 or kept[0] == kept[1]):
@@ -134,7 +139,8 @@ def _check_words(recipe: dict[str, Any]) -> None:
     """Raise ConfigError for a word of a recipe that does not exist, or does not go with the others."""
     for key, known in WORDS.items():
         if recipe.get(key, known[0]) not in known:
-            raise ConfigError(f"split {key} {recipe[key]!r} is unknown; known: {', '.join(known)}")
+            words = ", ".join(word for word in known if word is not None)
+            raise ConfigError(f"split {key} {recipe[key]!r} is unknown; known: {words}")
     kind, test = recipe["kind"], recipe.get("test", "balanced")
     if (kind == "groups") != (test == "group-balanced") and test != "all":
         raise ConfigError(
@@ -260,6 +266,17 @@ def _part(
     place = {value: k for k, value in enumerate(kept)}
     label = np.array([place[value] for value in labels[index].tolist()], np.int64)
     return Part(index.astype(np.int32), label, label)
+
+
+def _weighed(split: Split, raw: RawData, by: str) -> Split:
+    """The split with other groups than those it was drawn by: the classes that a model is shown, or the data set's."""
+    if by == "class":
+        named, groups = split.class_names, {name: getattr(split, name).label for name in PARTS}
+    else:
+        named, known = raw.group_names, dict.fromkeys(PARTS, raw.train_groups) | {"test": raw.test_groups}
+        groups = {name: known[name][getattr(split, name).index] for name in PARTS}  # type: ignore[index]
+    parts = {name: replace(getattr(split, name), group=group) for name, group in groups.items()}
+    return replace(split, **parts, group_names=named)
 
 
 def _with_noise(part: Part, inputs: Any, names: tuple[str, ...], recipe: dict[str, Any], seed: int) -> Part:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from reweigh.config.augmentation import AugmentationOptions
-from reweigh.config.cards import BenchEntry, Card, Look, PlannedPrefix, PlannedStage
+from reweigh.config.cards import BenchEntry, Card, Look, Needs, PlannedPrefix, PlannedStage
 from reweigh.config.losses.objectives import Objective
 from reweigh.config.methods import thresholded
 from reweigh.config.methods.thresholded import BY_LOSSES, Threshold
@@ -145,6 +145,12 @@ def traces(options: Mapping[str, Any], steps: int) -> set[str]:
     return logged | set(options["design"]) | thresholded.traces(options, steps)
 
 
+def needs(options: Mapping[str, Any]) -> Needs:
+    """Examples held out, by which it searches; cells, where design or objectives are by them."""
+    cells = "cells" if options["by"] == "cell" else thresholded.cells_of(options, options["upper"])
+    return Needs(validation=True, groups=cells)
+
+
 CARD = Card(
     options=Options,
     examples=(
@@ -159,7 +165,7 @@ CARD = Card(
     stages=stages,
     prefix=prefix,
     traces=traces,
-    needs_validation=True,
+    needs=needs,
     cycle=lambda options: int(options["outer_every"]),
     cost=4.0,
     bench=BenchEntry("AutoBalance's search, every 20 steps", BENCH),

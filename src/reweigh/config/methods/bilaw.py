@@ -3,7 +3,7 @@
 from typing import Any
 
 from reweigh.config.cards import BenchEntry, Card, Look
-from reweigh.config.methods.meta_set import needs_validation
+from reweigh.config.methods.meta_set import needs
 from reweigh.config.methods.mwn import EVERY_FIFTH, Options
 from reweigh.config.methods.weight_net import learned, traces
 
@@ -14,7 +14,7 @@ CARD = Card(
     examples=(ON_MARGINS, {**ON_MARGINS, "meta_set": "target", "meta_every": 1, "normalise": True}),
     follows=learned,
     traces=traces,
-    needs_validation=needs_validation,
+    needs=needs,
     cycle=lambda options: int(options["meta_every"]),
     cost=1.6,  # of every fifth step
     bench=BenchEntry("BiLAW, every 5 steps", ON_MARGINS),

@@ -5,10 +5,10 @@ from typing import Any
 from pydantic import model_validator
 
 from reweigh.config import cards
-from reweigh.config.cards import Card, Look
+from reweigh.config.cards import Card, Look, Needs
 from reweigh.config.losses.objectives import Objective
 from reweigh.config.methods.base import ClassBalance, Loss, loss_name
-from reweigh.config.methods.thresholded import BY_ERRORS, BY_LOSSES, ThresholdedOptions, stages, traces
+from reweigh.config.methods.thresholded import BY_ERRORS, BY_LOSSES, ThresholdedOptions, cells_of, stages, traces
 
 
 class Options(ThresholdedOptions):
@@ -72,6 +72,7 @@ CARD = Card(
         {**ALL, "objective": {"ce": 0.4, "ce_bal": 0.6}, "loss": ADJUSTED, "threshold": BY_LOSSES},
     ),
     follows=follows,
+    needs=lambda options: Needs(groups=cells_of(options, options["objective"])),
     stages=stages,
     traces=traces,
     look=look,

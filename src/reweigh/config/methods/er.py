@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from reweigh.config.cards import BenchEntry, Card, Look
+from reweigh.config.cards import BenchEntry, Card, Look, Needs
 from reweigh.config.specs import Frozen
 
 
@@ -14,6 +14,7 @@ CARD = Card(
     options=Options,
     examples=({"scale": "sum"}, {"scale": "mean"}),
     follows=lambda options: {"target": 1},
+    needs=lambda options: Needs(target=True),
     cost=2.8,
     bench=BenchEntry("example reweighting", {"scale": "sum"}),
     look=lambda options: Look("#D55E00", "s", hollow=options["scale"] == "mean"),

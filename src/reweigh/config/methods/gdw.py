@@ -3,7 +3,7 @@
 from typing import Any
 
 from reweigh.config.cards import BenchEntry, Card, Look
-from reweigh.config.methods.meta_set import needs_validation
+from reweigh.config.methods.meta_set import needs
 from reweigh.config.methods.weight_net import ADAM, SGD, WeightNetOptions, traces
 from reweigh.config.specs import Rate
 
@@ -22,7 +22,7 @@ CARD = Card(
     examples=(CODE, {**CODE, "meta_set": "target"}, {**CODE, "optimiser": SGD, "class_rate": 1.0, "clip": 0.02}),
     follows=lambda options: {"loss": None, **({"target": 1} if options["meta_set"] == "target" else {})},
     traces=traces,
-    needs_validation=needs_validation,
+    needs=needs,
     cost=3.7,
     bench=BenchEntry("GDW", CODE),
     look=lambda options: Look("#CC79A7", "^", hollow=options["meta_set"] == "target"),

@@ -3,8 +3,8 @@
 from typing import Any
 
 from reweigh.config import cards
-from reweigh.config.cards import Card, Look
-from reweigh.config.methods.thresholded import BY_LOSSES, ThresholdedOptions, stages, traces
+from reweigh.config.cards import Card, Look, Needs
+from reweigh.config.methods.thresholded import BY_LOSSES, ThresholdedOptions, cells_of, stages, traces
 from reweigh.config.specs import Rate
 
 
@@ -23,6 +23,7 @@ CARD = Card(
     options=Options,
     examples=(EXAMPLE, {"rate": 0.5, "part": "train+validation", "threshold": BY_LOSSES}),
     follows=lambda options: {"loss": 1},
+    needs=lambda options: Needs(groups=cells_of(options) or "any"),
     stages=stages,
     traces=all_traces,
     look=lambda options: Look("#56B4E9", "D", hollow=bool(options["threshold"])),

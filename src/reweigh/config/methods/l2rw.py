@@ -1,7 +1,7 @@
 """The card of learning to reweight examples."""
 
 from reweigh.config.cards import BenchEntry, Card, Look
-from reweigh.config.methods.meta_set import MetaSet, needs_validation
+from reweigh.config.methods.meta_set import MetaSet, needs
 from reweigh.config.specs import Frozen
 
 
@@ -13,7 +13,7 @@ CARD = Card(
     options=Options,
     examples=({"meta_set": "validation"}, {"meta_set": "target"}),
     follows=lambda options: {"target": 1} if options["meta_set"] == "target" else {},
-    needs_validation=needs_validation,
+    needs=needs,
     cost=2.8,
     bench=BenchEntry("L2RW", {"meta_set": "validation"}),
     look=lambda options: Look("#D55E00", "v", hollow=options["meta_set"] == "target"),

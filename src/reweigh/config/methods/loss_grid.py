@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from reweigh.config import cards
-from reweigh.config.cards import Card, Look, PlannedPrefix, PlannedStage
+from reweigh.config.cards import Card, Look, Needs, PlannedPrefix, PlannedStage
+from reweigh.config.losses.objectives import by_cell
 from reweigh.config.methods.thresholded import Wanted
 from reweigh.config.specs import Frozen
 
@@ -55,7 +56,7 @@ CARD = Card(
     ),
     stages=stages,
     prefix=prefix,
-    needs_validation=True,
+    needs=lambda options: Needs(validation=True, groups="cells" if by_cell(options["objective"]) else None),
     traces=lambda options, steps: {"scores", "tau", "gamma"},
     look=lambda options: Look("#0072B2", "v", hollow=bool(options["post_hoc"])),
 )

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from reweigh.config.cards import BenchEntry, Card, Look, PlannedStage
+from reweigh.config.cards import BenchEntry, Card, Look, Needs, PlannedStage
 from reweigh.config.methods import meta_network, train_twice
 from reweigh.config.specs import Positive
 
@@ -77,7 +77,7 @@ CARD = Card(
     traces=lambda options, steps: (
         {"held_out_share"} | ({"weight_sd"} if options["network"]["trains"] != "nothing" else set()) if steps else set()
     ),
-    needs_validation=True,
+    needs=lambda options: Needs(validation=True),
     cycle=lambda options: int(options["outer_every"]),
     cost=2.0,
     bench=BenchEntry("LRW, every 5 steps", {**HARD, "outer_batch_size": 64}),

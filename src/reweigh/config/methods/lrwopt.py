@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from reweigh.config.cards import BenchEntry, Card, Look, PlannedStage
+from reweigh.config.cards import BenchEntry, Card, Look, Needs, PlannedStage
 from reweigh.config.methods import meta_network, splitter
 from reweigh.config.specs import Frozen, Positive, Schedule
 
@@ -75,7 +75,7 @@ CARD = Card(
     ),
     stages=stages,
     traces=traces,
-    needs_validation=True,
+    needs=lambda options: Needs(validation=True),
     cycle=lambda options: int(options["outer_every"]),
     cost=1.8,
     bench=BenchEntry("LRWOpt, every 5 steps", {**PRINTED, "outer_batch_size": 64}),

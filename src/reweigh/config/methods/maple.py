@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from reweigh.config.cards import Card, Look
+from reweigh.config.cards import Card, Look, Needs
 from reweigh.config.specs import Count, Frozen, Rate
 
 
@@ -21,7 +21,7 @@ CARD = Card(
     options=Options,
     examples=(EXAMPLE, {**EXAMPLE, "keep": 0.6, "from_epoch": 0, "outer_learning_rate": 0.1, "rex": 0.0}),
     traces=lambda options, steps: {"kept_share", "low_scores"},
-    needs_validation=True,  # it says which examples to keep
+    needs=lambda options: Needs(validation=True),  # it says which examples to keep
     cost=1.8,
     look=lambda options: Look("#009E73", "X"),
 )

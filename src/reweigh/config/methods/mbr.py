@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from reweigh.config.cards import Card, Look, PlannedStage
+from reweigh.config.cards import Card, Look, Needs, PlannedStage
 from reweigh.config.methods import train_twice
 
 
@@ -26,6 +26,6 @@ CARD = Card(
     examples=(OPTIONS, {"margins": train_twice.OUT_OF_FOLD, "slope": 10.0, "offset": -0.5}),
     stages=stages,
     prefix=train_twice.prefix,
-    needs_validation=True,
+    needs=lambda options: Needs(validation=True),
     look=lambda options: Look("#009E73", "P"),
 )

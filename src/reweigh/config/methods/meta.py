@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from reweigh.config.cards import BenchEntry, Card
+from reweigh.config.cards import BenchEntry, Card, Needs
 from reweigh.config.methods.base import Loss
 from reweigh.config.specs import Count, Frozen, Rate
 
@@ -41,6 +41,7 @@ CARD = Card(
         {**TESTED, "loss": {"name": "focal", "gamma": 1.0, "weight_leaks": True}, "meta_loss": "own"},
     ),
     follows=lambda options: {"rarity": 1, "target": 1},
+    needs=lambda options: Needs(target=True),
     signed_weights=True,  # what a gradient step leaves is not clipped
     cost=1.5,  # it looks ahead in a fifth of its epochs; this is the mean over all
     bench=BenchEntry("META, from its first epoch on", BENCH),

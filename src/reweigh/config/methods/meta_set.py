@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from reweigh.config.cards import Options
+from reweigh.config.cards import Needs, Options
 
 MetaSet = Literal["validation", "target"]
 
 
-def needs_validation(options: Options) -> bool:
-    """Whether the meta set is what the split holds out of the training set."""
-    return bool(options["meta_set"] == "validation")
+def needs(options: Options) -> Needs:
+    """The meta set: what the split holds out of the training set, or its target set."""
+    return Needs(validation=options["meta_set"] == "validation", target=options["meta_set"] == "target")

@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from reweigh.config.cards import BenchEntry, Card, Look
-from reweigh.config.methods.meta_set import needs_validation
+from reweigh.config.methods.meta_set import needs
 from reweigh.config.methods.weight_net import ADAM, SGD, WeightNetOptions, learned, traces
 from reweigh.config.specs import Positive
 
@@ -29,7 +29,7 @@ CARD = Card(
     ),
     follows=lambda options: learned(options, "loss"),
     traces=traces,
-    needs_validation=needs_validation,
+    needs=needs,
     cycle=lambda options: int(options["meta_every"]),
     cost=1.6,  # of every fifth step
     bench=BenchEntry("Meta-Weight-Net, every 5 steps", EVERY_FIFTH),

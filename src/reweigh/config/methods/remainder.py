@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from reweigh.config.cards import Card, Look, PlannedPrefix, PlannedStage
+from reweigh.config.cards import Card, Look, Needs, PlannedPrefix, PlannedStage
 from reweigh.config.methods import train_twice
 from reweigh.config.methods.lrw import Share
 
@@ -39,7 +39,7 @@ CARD = Card(
     ),
     stages=stages,
     prefix=prefix,
-    needs_validation=True,
+    needs=lambda options: Needs(validation=True),
     look=lambda options: Look(
         "#000000", {None: "o", "easy": "v", "random": "s", "hard": "^"}[options["removed"]], True
     ),

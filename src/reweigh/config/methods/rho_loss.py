@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from reweigh.config import cards
-from reweigh.config.cards import Card, Look, PlannedStage
+from reweigh.config.cards import Card, Look, Needs, PlannedStage
 from reweigh.config.specs import Frozen, Positive, Schedule
 
 
@@ -57,7 +57,7 @@ CARD = Card(
         },
     ),
     stages=stages,
-    needs_validation=True,  # the irreducible losses are learned there
+    needs=lambda options: Needs(validation=True),  # the irreducible losses are learned there
     traces=lambda options, steps: {"irreducible_loss"},
     cost=4.3,  # it chooses rows of a large batch by their losses: all rows that it chose weigh the same
     look=lambda options: Look("#882255", "s", hollow=options["optimiser"] == "adamw"),

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from reweigh.config.cards import Card
+from reweigh.config.cards import Card, Needs
 from reweigh.config.methods.two_stage import STAGE_ONE, StageOneOptions, prefix, stages
 
 
@@ -18,6 +18,6 @@ CARD = Card(
     examples=({"stage_one": STAGE_ONE, "tau_max": 2.0, "tau_step": 0.5},),
     stages=stages,
     prefix=prefix,
-    needs_validation=True,  # it chooses τ there
+    needs=lambda options: Needs(validation=True, head="linear"),  # it chooses τ there; a cosine has τ = 1 already
     traces=lambda options, steps: {"tau"},
 )

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from reweigh.config.cards import BenchEntry, Card, Look
+from reweigh.config.cards import BenchEntry, Card, Look, Needs
 from reweigh.config.specs import Frozen, Positive, Rate
 
 
@@ -44,6 +44,7 @@ CARD = Card(
     options=Options,
     examples=({**CODE, "outer_every": 4}, PRINTED),
     follows=lambda options: {"target": 1},
+    needs=lambda options: Needs(target=True),
     traces=lambda options, steps: {"class_weights"} if steps >= options["outer_every"] else set(),
     cycle=lambda options: int(options["outer_every"]),
     cost=1.3,

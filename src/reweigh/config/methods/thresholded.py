@@ -1,11 +1,12 @@
 """Options of methods whose predictions may have a class threshold; see `reweigh.methods.thresholded`."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from reweigh.config.cards import Options, PlannedStage
-from reweigh.config.losses.objectives import Blend, Objective
+from reweigh.config.losses.objectives import Blend, Objective, by_cell
 from reweigh.config.specs import Frozen
 
 Part = Literal["train", "train+validation"]
@@ -49,6 +50,12 @@ def stages(options: Options, epochs: int) -> list[PlannedStage]:
     """One stage; before it, with a threshold, the fit on the training set alone."""
     fit = [PlannedStage(epochs)] if options["threshold"] else []
     return [*fit, PlannedStage(epochs, part=options["part"])]
+
+
+def cells_of(options: Options, *blends: Mapping[str, float]) -> Literal["cells"] | None:
+    """The groups that these blends, and the threshold's, need: cells, or none."""
+    chosen = [options["threshold"]["objective"]] if options["threshold"] else []
+    return "cells" if by_cell(*blends, *chosen) else None
 
 
 def traces(options: Options, steps: int) -> set[str]:
