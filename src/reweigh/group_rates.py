@@ -52,12 +52,6 @@ def worst_group_tpr(body: Mapping[str, Any]) -> float | None:
     return min(rates) if rates else None
 
 
-def worst_group_accuracy(body: Mapping[str, Any]) -> float | None:
-    """The smallest accuracy within a group that is tested; None where a record has no groups beside its labels."""
-    known = [share for share in body["metrics"].get("per_group_accuracy") or [] if share is not None]
-    return min(known) if known else None
-
-
 def cells(body: Mapping[str, Any]) -> list[Cell] | None:
     """The cells of a record, by class and then by group; None if it has no counts by group or lacks a cell.
 

@@ -14,7 +14,7 @@ from reweigh.config.models import Paper
 from reweigh.config.project import ProjectConfig
 from reweigh.config.validation import lookup, validated
 from reweigh.digest import digest
-from reweigh.errors import ConfigError
+from reweigh.errors import ConfigError, ReweighError
 
 CHECKED = "REWEIGH_CONFIG_CHECKED"  # for processes that Snakemake starts: which files it has checked already
 
@@ -66,7 +66,7 @@ def _load(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> Config:
             _add(config, name, _written_out(root, name, stamp))
             if not checked:
                 checks.check(config, name)
-        except ConfigError as error:
+        except ReweighError as error:
             config.refused[name] = str(error)
             config.papers.pop(name, None)
     return config

@@ -168,12 +168,12 @@ def _values(
 ) -> dict[tuple[str, ...], tuple[Any, str]]:
     """What the card and the rule decide of an experiment, by its path, with sources."""
     sizes = card["sizes"]["train"]["classes"]
-    target = 0 if key == BY_GROUP else len(sizes) * min(rule.target_per_class, *sizes)
+    target = len(sizes) * min(rule.target_per_class, *sizes)
     batch = max(min(target, whole.batch_size), 1)
-    by = ("groups", "ours: weights follow groups") if key == BY_GROUP else ("all", "ours: weights follow classes")
+    by = "group" if key == BY_GROUP else "class"
     halved = f"ours: {rule.batch_size}, halved until an epoch has {rule.batches} steps"
     return {
-        ("split", "kind"): by,
+        ("split", "weights_by"): (by, f"ours: weights follow each {by}"),
         ("split", "target_size"): (target, f"ours: {rule.target_per_class} of each class, or all of the rarest"),
         ("training", "epochs"): (whole.epochs, _why(choice, rule, sum(sizes))),
         ("training", "batch_size"): (whole.batch_size, halved),

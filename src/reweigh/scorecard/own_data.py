@@ -144,7 +144,8 @@ def _facts(card: dict[str, Any]) -> list[str]:
     facts = [
         f"{train['rows']:,} rows to train on, {test['rows']:,} to test on, {len(classes)} classes",
         f"rarest class: {local_cards.said(classes[counts.index(rarest)])}, {rarest:,} rows "
-        f"({100 * rarest / sum(counts):.1f} %); largest: {local_cards.said(classes[counts.index(largest)])}, {largest:,}",
+        f"({100 * rarest / sum(counts):.1f} %); largest: "
+        f"{local_cards.said(classes[counts.index(largest)])}, {largest:,}",
     ]
     if group := card["group"]:
         values = ", ".join(
