@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.config_files import replace
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from reweigh.config import checks, sizes
+from reweigh.config import checks, known_sizes, sizes
 from reweigh.config.cards import PlannedStage, card_of
 from reweigh.config.loading import load
 from reweigh.config.methods.two_stage import SECOND
@@ -22,8 +22,9 @@ from reweigh.models import build
 
 def toy(dataset):
     """A data set with the class sizes, or group sizes, of a real one, and no inputs."""
-    grouped = dataset in sizes.GROUP_SIZES
-    train, test = sizes.GROUP_SIZES[dataset] if grouped else (sizes.CLASS_SIZES[dataset], sizes.TEST_SIZES[dataset])
+    grouped = dataset in known_sizes.GROUP_SIZES
+    by_class = known_sizes.CLASS_SIZES.get(dataset), known_sizes.TEST_SIZES.get(dataset)
+    train, test = known_sizes.GROUP_SIZES[dataset] if grouped else by_class
     values = [np.repeat(np.arange(len(part)), part) for part in (train, test)]
     names = tuple(f"class {k}" for k in range(len(train)))
     inputs = [np.zeros((len(part), 1), np.float32) for part in values]

@@ -5,10 +5,11 @@ import pytest
 from support import needs, small_sets
 from support.needs import MIRROR_FOLDER, WANTS_MIRROR
 
-from reweigh.config import inputs, sizes
+from reweigh.config import inputs, known_sizes
 from reweigh.config.known_sizes import GIVEN_SIZES
 from reweigh.data import load
 from reweigh.data.files import ImageFiles
+from reweigh.data.local_cards import READERS as READERS_BY_CARD
 from reweigh.data.readers import cifar10n, cifar10n_slice, cifar100n, nexrad
 from reweigh.digest import PACKAGE
 
@@ -20,8 +21,8 @@ MIRRORED = {
     "cifar10n": "cifar-n",
     "cifar100n": "cifar-n",
 }
-# No data sets: what several readers share.
-HELPERS = {"--init--", "damage", "human-labels", "lists", "pickled", "slices"}
+# No data sets: what several readers share, and what reads local data.
+HELPERS = {"--init--", *READERS_BY_CARD, "damage", "human-labels", "lists", "pickled", "slices"}
 RADAR_SIDE = min(nexrad.SIZE)  # of whole pictures; the small ones of the tests are smaller
 READERS = sorted({path.stem.replace("_", "-") for path in (PACKAGE / "data/readers").glob("*.py")} - HELPERS)
 
@@ -49,15 +50,16 @@ def test_the_tables_are_those_of_the_whole_data_set(raw):
     name, data = raw
     channels_and_side(name, data)
     train, test = (np.bincount(labels).tolist() for labels in (data.train_labels, data.test_labels))
-    assert (name in sizes.CLASS_SIZES) != (name in sizes.TRAINING_ROWS)
-    if known := sizes.labelled({"dataset": name, "options": {}}):
-        assert (train, test) == (known, sizes.TEST_SIZES[name])
+    assert (name in known_sizes.CLASS_SIZES) != (name in known_sizes.TRAINING_ROWS)
+    if known := known_sizes.labelled({"dataset": name, "options": {}}):
+        assert (train, test) == (known, known_sizes.TEST_SIZES[name])
     else:
-        assert (sum(train), len(train)) == (sizes.TRAINING_ROWS[name], sizes.CLASSES[name]) and len(test) == len(train)
-    assert (name in sizes.GROUP_SIZES) == (data.train_groups is not None)
-    if name in sizes.GROUP_SIZES:
+        assert (sum(train), len(train)) == (known_sizes.TRAINING_ROWS[name], known_sizes.CLASSES[name])
+        assert len(test) == len(train)
+    assert (name in known_sizes.GROUP_SIZES) == (data.train_groups is not None)
+    if name in known_sizes.GROUP_SIZES:
         groups = (data.train_groups, data.test_groups)
-        assert tuple(np.bincount(group).tolist() for group in groups) == sizes.GROUP_SIZES[name]
+        assert tuple(np.bincount(group).tolist() for group in groups) == known_sizes.GROUP_SIZES[name]
 
 
 def channels_and_side(name, data, side=None):
@@ -89,7 +91,7 @@ def counted(name, reader, root):
     for labels, known in GIVEN_SIZES[name].items():
         raw = load.read(name, {"labels": labels}, root)
         assert np.bincount(raw.train_labels).tolist() == known
-        assert sizes.labelled({"dataset": name, "options": {"labels": labels}}) == known
+        assert known_sizes.labelled({"dataset": name, "options": {"labels": labels}}) == known
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import project
 
+from reweigh.config import known_sizes, sizes
 from reweigh.config import loading as config
-from reweigh.config import sizes
 from reweigh.config.specs import Spec
 from reweigh.data.arrays import RawData
 from reweigh.data.groups import part_of
@@ -26,10 +26,10 @@ def toy(dataset):
     generator = np.random.default_rng(0)
     labels = [
         generator.permutation(np.repeat(np.arange(len(part)), part))
-        for part in (sizes.CLASS_SIZES[dataset], sizes.TEST_SIZES[dataset])
+        for part in (known_sizes.CLASS_SIZES[dataset], known_sizes.TEST_SIZES[dataset])
     ]
     inputs = [np.zeros((len(part), 1), np.float32) for part in labels]
-    names = tuple(f"class {k}" for k in range(len(sizes.CLASS_SIZES[dataset])))
+    names = tuple(f"class {k}" for k in range(len(known_sizes.CLASS_SIZES[dataset])))
     return RawData(inputs[0], labels[0], inputs[1], labels[1], class_names=names)
 
 

@@ -12,7 +12,7 @@ from support import needs
 from support.needs import MIRROR_FOLDER
 from support.project import ROOT
 
-from reweigh.config import sizes
+from reweigh.config import known_sizes, sizes
 from reweigh.config.cards import PlannedStage
 from reweigh.config.loading import load
 from reweigh.data.arrays import RawData
@@ -48,7 +48,8 @@ def toy(train, test, seed=0):
 
 
 TOYS = {
-    name: toy(sizes.CLASS_SIZES[name], [5] * len(sizes.CLASS_SIZES[name])) for name in ("mnist", "cifar10", "cifar100")
+    name: toy(known_sizes.CLASS_SIZES[name], [5] * len(known_sizes.CLASS_SIZES[name]))
+    for name in ("mnist", "cifar10", "cifar100")
 }
 
 
@@ -241,7 +242,7 @@ def test_sizes_by_noisy_labels_are_those_of_the_config(rare, largest, ratio, hel
     except ReweighError:
         reject()  # of which hypothesis allows few: most are drawn
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sizes.labelled.__globals__["CLASS_SIZES"], "small", [60] * 6)
+        patch.setitem(known_sizes.labelled.__globals__["CLASS_SIZES"], "small", [60] * 6)
         planned = sizes.training_sizes({"dataset": "small", "options": {}, "split": split})
     assert drawn.sizes()["train"] == planned
     if rare and kind == "step" and not held_out:

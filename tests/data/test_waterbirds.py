@@ -17,7 +17,7 @@ from support.needs import MIRROR_FOLDER
 from support.project import ROOT
 
 from reweigh import group_rates
-from reweigh.config import sizes
+from reweigh.config import known_sizes, sizes
 from reweigh.data import load, manifest, obtain
 from reweigh.data.arrays import RawData
 from reweigh.data.readers import damage, waterbirds, waterbirds_small
@@ -46,7 +46,7 @@ def test_the_cells_are_those_of_the_sheet(small, raw_root):
     other = load.read("waterbirds-small", {"official_validation": True}, raw_root)
     assert np.bincount(other.test_groups).tolist() == VALIDATION
     assert np.array_equal(other.train_inputs, small.train_inputs)
-    known = sizes.GROUP_SIZES
+    known = known_sizes.GROUP_SIZES
     assert known["waterbirds"] == known["waterbirds-small"] == (TRAIN, TEST)
 
 

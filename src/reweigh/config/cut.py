@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from reweigh.config.grid import Config
+from reweigh.config.known_sizes import CLASS_SIZES, labelled, sizes_of
 from reweigh.config.models import DEFERRALS, Experiment, ScaleBlock
-from reweigh.config.sizes import CLASS_SIZES, TEST_SIZES
+from reweigh.data.local_cards import is_local
 
 WIDTHS = {0.5: "half", 0.25: "a quarter of", 0.125: "an eighth of", 0.0625: "a sixteenth of"}
 
@@ -75,8 +76,13 @@ def _of(some: int | None, all_of_them: int | None, what: str) -> Part | None:
     return Part(numbers, f"{numbers} {what}")
 
 
+def _sizes(data: dict[str, Any]) -> list[int] | None:
+    """Training images of each class where classes are drawn by their size; not where people gave the labels."""
+    return labelled(data) if is_local(data["dataset"]) else CLASS_SIZES.get(data["dataset"])
+
+
 def _classes(spec: dict[str, Any]) -> int | None:
-    sizes = CLASS_SIZES.get(spec["data"]["dataset"])
+    sizes = _sizes(spec["data"])
     return len(sizes) if sizes else None
 
 
@@ -94,7 +100,7 @@ def _images(here: dict[str, Any], full: dict[str, Any], fewer_classes: bool) -> 
 
 def _largest(data: dict[str, Any]) -> int | None:
     known: int | None = data["split"].get("largest_class")
-    return known or max(CLASS_SIZES.get(data["dataset"], [0])) or None
+    return known or max(_sizes(data) or [0]) or None
 
 
 def _layers(here: dict[str, Any], full: dict[str, Any]) -> Part | None:
@@ -140,10 +146,10 @@ def _deferrals(options: dict[str, Any]) -> Iterable[int]:
 
 def _tested(spec: dict[str, Any]) -> int | None:
     """Images that a run is tested on; `None` where it is measured on training data, or they are not counted."""
-    split, sizes = spec["data"]["split"], TEST_SIZES.get(spec["data"]["dataset"])
+    split, sizes = spec["data"]["split"], sizes_of(spec["data"]).test
     if spec["training"].get("evaluate_on") == "validation":
         return None
-    if split["test_size"] or sizes is None:
+    if split["test_size"] or not sizes:
         known: int | None = split["test_size"]
         return known
     chosen = [sizes[label] for label in split["classes"]] if split["kind"] == "two-class" else sizes

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from reweigh.config.known_sizes import called
+from reweigh.data import local_cards
 from reweigh.errors import ConfigError
 
 # Channels of images in memory, and pixels of their shorter side.
@@ -28,11 +30,24 @@ ON_DISK = (
 FEATURES = ("adult", "waterbirds", "waterbirds-small")
 
 
+def has_features(data: dict[str, Any]) -> bool:
+    """Whether the inputs of a spec's `data` block are numbers, no pixels: a table of the user's own, too."""
+    return data["dataset"] in FEATURES or data["dataset"] == "table"
+
+
+def _images(data: dict[str, Any]) -> tuple[int | None, int | None]:
+    """Channels and shorter side of a data set's images in memory; None where they are not known."""
+    if data["dataset"] == "folder":
+        channels, side, _ = local_cards.of(data["options"])["inputs"]
+        return channels, side
+    return IMAGES.get(data["dataset"], (None, None))
+
+
 def check_learned(data: dict[str, Any], options: dict[str, Any], where: str) -> None:
     """Raise ConfigError for a method that learns to augment inputs that are no images."""
-    if options.get("augmentation") and data["dataset"] in FEATURES:
+    if options.get("augmentation") and has_features(data):
         raise ConfigError(
-            f"{where}: augmentation is learned for images, and {data['dataset']} has features; set it to null"
+            f"{where}: augmentation is learned for images, and {called(data)} has features; set it to null"
         )
 
 
@@ -41,8 +56,8 @@ def check(data: dict[str, Any], where: str) -> None:
 
     What is not known of a data set (see the tables above) is not checked.
     """
-    dataset, scaling, augment = data["dataset"], data["scale_inputs"], data["augment"]
-    if dataset in FEATURES:
+    dataset, scaling, augment = called(data), data["scale_inputs"], data["augment"]
+    if has_features(data):
         scalings = ("none", "raw", "standardised")
         for key, says, fits in (("scale_inputs", scaling, scalings), ("augment", augment, ("none",))):
             if says not in fits:
@@ -50,16 +65,15 @@ def check(data: dict[str, Any], where: str) -> None:
         return
     if scaling == "standardised":
         raise ConfigError(f"{where}: scale_inputs standardised is for features, and {dataset} has images; use moments")
-    channels = 3 if dataset in ON_DISK else IMAGES.get(dataset, (None,))[0]
+    channels, side = (3, None) if data["dataset"] in ON_DISK else _images(data)
     if isinstance(scaling, dict) and channels is not None and len(scaling["mean"]) != channels:
         raise ConfigError(
             f"{where}: scale_inputs has moments of {len(scaling['mean'])} channels, images of {dataset} have {channels}"
         )
     if not isinstance(augment, dict):
         return
-    if dataset in ON_DISK:
+    if data["dataset"] in ON_DISK:
         raise ConfigError(f"{where}: images of {dataset} stay on disk, where augment is none or crop-flip")
-    side = IMAGES[dataset][1] if dataset in IMAGES else None
     if side is not None and augment["crop_padding"] >= side:
         raise ConfigError(
             f"{where}: crop_padding is {augment['crop_padding']}, images of {dataset} are {side} pixels wide; lower it"

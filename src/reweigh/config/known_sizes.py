@@ -1,7 +1,9 @@
 """Sizes of the data sets, which the config knows before anything is read; see `reweigh.config.sizes`."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+from reweigh.data import local_cards
 
 # Images a class in the official training part.
 CLASS_SIZES = {
@@ -118,9 +120,47 @@ ASYMMETRIC = {
 }
 
 
+class Sizes(NamedTuple):
+    """What is known of a data set before it is read; None where that is not known.
+
+    `labels`: examples of each label in the official training part; `test`: of each class in the test part, empty if not
+    known; `rows`: all training examples, where their classes are not drawn; `classes`: how many there are; `groups`:
+    examples of each group in the training and the test part.
+    """
+
+    labels: list[int] | None
+    test: list[int]
+    rows: int | None
+    classes: int | None
+    groups: tuple[list[int], list[int]] | None
+
+
+def sizes_of(data: Mapping[str, Any]) -> Sizes:
+    """What is known of the data set of a spec's `data` block: from the tables above, or of local data from their card.
+
+    Raises DataError if local data have no card, or another than the block says.
+    """
+    name, options = data["dataset"], data.get("options") or {}
+    if local_cards.is_local(name):
+        return _of_card(local_cards.of(options))
+    given = GIVEN_SIZES.get(name)
+    labels = CLASS_SIZES.get(name) if given is None else given.get(options.get("labels", next(iter(given))))
+    classes = CLASSES.get(name) if labels is None else len(labels)
+    return Sizes(labels, TEST_SIZES.get(name, []), TRAINING_ROWS.get(name), classes, GROUP_SIZES.get(name))
+
+
+def _of_card(card: Mapping[str, Any]) -> Sizes:
+    train, test = card["sizes"]["train"], card["sizes"]["test"]
+    groups = None if card["group"] is None else (train["groups"], test["groups"])
+    return Sizes(train["classes"], test["classes"], train["rows"], len(train["classes"]), groups)
+
+
 def labelled(data: Mapping[str, Any]) -> list[int] | None:
     """Examples of each label in the official training part of a spec's `data` block; None if they are not known."""
-    given = GIVEN_SIZES.get(data["dataset"])
-    if given is None:
-        return CLASS_SIZES.get(data["dataset"])
-    return given.get((data.get("options") or {}).get("labels", next(iter(given))))
+    return sizes_of(data).labels
+
+
+def called(data: Mapping[str, Any]) -> str:
+    """What a message calls the data set of a spec's `data` block: its name, or of local data that of their card."""
+    local = local_cards.is_local(data["dataset"])
+    return str((data.get("options") or {}).get("card", data["dataset"]) if local else data["dataset"])

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from reweigh.config.known_sizes import ASYMMETRIC, CLASSES, INSTANCE, labelled
+from reweigh.config.known_sizes import ASYMMETRIC, INSTANCE, called, sizes_of
 from reweigh.data import imbalance
 from reweigh.data.noise_recipe import HETEROSKEDASTIC, check_noise, check_order, comes_first
 from reweigh.errors import ConfigError
@@ -18,18 +18,17 @@ def check(data: dict[str, Any], where: str) -> None:
         return
     if split["kind"] == "groups":
         raise ConfigError(f"{where}: noise does not go with kind groups, whose groups are not the labels; use all")
-    sizes = labelled(data)
     try:
         imbalance.check_whole(split)
         check_order(split)
-        check_noise(noise, CLASSES.get(data["dataset"]) if sizes is None else len(sizes))
+        check_noise(noise, sizes_of(data).classes)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     known = ("symmetric", *(ASYMMETRIC.get(data["dataset"], ()) if split["kind"] != "two-class" else ()))
     if data["dataset"] in INSTANCE:
         known = (*known, "instance")
     if noise["kind"] not in (*known, HETEROSKEDASTIC, "agnostic"):
-        which = f"two classes of {data['dataset']}" if split["kind"] == "two-class" else data["dataset"]
+        which = f"two classes of {called(data)}" if split["kind"] == "two-class" else called(data)
         raise ConfigError(f"{where}: noise kind {noise['kind']} is not defined for {which}; use {' or '.join(known)}")
 
 

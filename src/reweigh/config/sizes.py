@@ -6,15 +6,7 @@ from typing import Any
 
 from reweigh.config import noisy_sizes
 from reweigh.config.cards import PlannedStage, card_of
-from reweigh.config.known_sizes import (
-    CLASS_SIZES,
-    CLASSES,
-    GIVEN_SIZES,
-    GROUP_SIZES,
-    TEST_SIZES,
-    TRAINING_ROWS,
-    labelled,
-)
+from reweigh.config.known_sizes import called, labelled, sizes_of
 from reweigh.config.noisy_sizes import unsettled
 from reweigh.data import imbalance
 from reweigh.data.groups import by_attribute, even_share, part_of
@@ -44,20 +36,20 @@ def check(data: dict[str, Any], where: str) -> None:
         return
     for label in wanted or range(len(train_pools)):
         if label >= len(train_pools):
-            raise ConfigError(f"{where}: class {label} is not among the {len(train_pools)} of {data['dataset']}")
+            raise ConfigError(f"{where}: class {label} is not among the {len(train_pools)} of {called(data)}")
         what = f"{'group' if split['kind'] == 'groups' else 'class'} {label}"
         held_out = tail.get(label, 0) if tail else validation
         asked = 1 if open_sizes else max(wanted.get(label, 1), 1)
         if trouble := _short(split, asked, target, held_out, train_pools[label]):
             needed, size = trouble
-            have = f"{data['dataset']} has {train_pools[label]}{' under its noise' if comes_first(split) else ''}"
+            have = f"{called(data)} has {train_pools[label]}{' under its noise' if comes_first(split) else ''}"
             raise ConfigError(
                 f"{where}: {what} needs {needed} images ({size} to train on), {have}; ask for fewer"
                 f"{_at_most(split, target, validation, train_pools)}"
             )
         if test > test_pools[label]:
             raise ConfigError(
-                f"{where}: test_size asks for {test} images of {what}, {data['dataset']} has {test_pools[label]}; "
+                f"{where}: test_size asks for {test} images of {what}, {called(data)} has {test_pools[label]}; "
                 "ask for fewer"
             )
 
@@ -141,7 +133,7 @@ def epoch_size(data: dict[str, Any], stage: PlannedStage) -> int | None:
         return None  # both follow the noisy labels
     if len(sizes := stage_sizes(data, stage)) == 1:  # the classes are not known here
         rounded = split.get("validation_share") and stage.part == "train"  # in each class
-        return sizes[0] if data["dataset"] in TRAINING_ROWS and not (by_class or rounded) else None
+        return sizes[0] if sizes_of(data).rows is not None and not (by_class or rounded) else None
     return drawn_by(stage.sampling, sizes)
 
 
@@ -157,7 +149,7 @@ def epoch_at_most(data: dict[str, Any], stage: PlannedStage) -> tuple[int, bool]
     sizes, share = stage_sizes(data, stage), Fraction(str(stage.share))
     total = sum(sizes)
     if unsettled(data["split"]) or len(sizes) == 1:  # of any sizes, with the share rounded up in each class
-        classes = len(sizes) if len(sizes) > 1 else CLASSES.get(data["dataset"], 1)
+        classes = len(sizes) if len(sizes) > 1 else sizes_of(data).classes or 1
         most = min(math.ceil(share * total) + classes - 1, total)
     else:
         classes = sum(size > 0 for size in sizes)
@@ -188,9 +180,14 @@ def _members(data: dict[str, Any], stage: PlannedStage) -> int | None:
 def _total_is_known(data: dict[str, Any], stage: PlannedStage) -> bool:
     """Whether `stage_sizes` sums to what is drawn: noise and groups leave a held-out share a few examples off."""
     split = data["split"]
-    known = data["dataset"] in CLASS_SIZES or data["dataset"] in TRAINING_ROWS
     blurred = split.get("validation_share") and (unsettled(split) or split["kind"] == "groups")
-    return known and (stage.whole == "train+validation" or not blurred)
+    return _is_counted(data) and (stage.whole == "train+validation" or not blurred)
+
+
+def _is_counted(data: dict[str, Any]) -> bool:
+    """Whether it is known how many training examples the data set of a `data` block has."""
+    known = sizes_of(data)
+    return known.labels is not None or known.rows is not None
 
 
 def drawn_by(sampling: str, sizes: list[int]) -> int:
@@ -233,10 +230,10 @@ def stage_sizes(data: dict[str, Any], stage: PlannedStage) -> list[int]:
 
 def _shares(data: dict[str, Any]) -> list[int]:
     """Examples that `validation_share` holds out, of each class or, in one entry, of all groups together."""
-    split, sizes = data["split"], _undivided(data)
+    split, sizes, groups = data["split"], _undivided(data), sizes_of(data).groups
     share, rounding = split["validation_share"], split.get("validation_rounding")
-    if split["kind"] == "groups" and data["dataset"] in GROUP_SIZES:
-        pools, _ = GROUP_SIZES[data["dataset"]]
+    if split["kind"] == "groups" and groups is not None:
+        pools, _ = groups
         sizes = [pool - math.ceil(_reserved(split) / len(pools)) for pool in pools]
         return [sum(part_of(size, share, rounding) for size in sizes)]
     return [part_of(size, share, rounding) for size in sizes]
@@ -255,7 +252,7 @@ def _validation_sizes(data: dict[str, Any], classes: int) -> list[int]:
 
 def _undivided(data: dict[str, Any]) -> list[int]:
     """Examples of each class that are drawn for training, those included that are then held out of them."""
-    rows = TRAINING_ROWS.get(data["dataset"], 0)
+    rows = sizes_of(data).rows or 0
     return list(_drawn(data).values()) or [max(rows - _reserved(data["split"]), 1)]
 
 
@@ -296,13 +293,12 @@ def _largest(split: dict[str, Any], pools: list[int]) -> int:
 
 def _width(data: dict[str, Any]) -> int | None:
     """How many classes or groups a split shares its parts over; None if that is not known."""
-    split, dataset = data["split"], data["dataset"]
-    if split["kind"] == "two-class":
+    kind, known = data["split"]["kind"], sizes_of(data)
+    if kind == "two-class":
         return 2
-    if split["kind"] == "groups":
-        return len(GROUP_SIZES[dataset][0]) if dataset in GROUP_SIZES else None
-    sizes = labelled(data)
-    return CLASSES.get(dataset) if sizes is None else len(sizes)
+    if kind == "groups":
+        return None if known.groups is None else len(known.groups[0])
+    return known.classes
 
 
 def _pools(data: dict[str, Any]) -> tuple[list[int], list[int]]:
@@ -310,11 +306,10 @@ def _pools(data: dict[str, Any]) -> tuple[list[int], list[int]]:
 
     Where noise comes first, those of the training part that a split can count on.
     """
-    dataset = data["dataset"]
+    known = sizes_of(data)
     if data["split"]["kind"] == "groups":
-        return GROUP_SIZES.get(dataset, ([], []))
-    sizes = labelled(data)
-    return noisy_sizes.left(data, sizes) if sizes else [], TEST_SIZES.get(dataset, [])
+        return known.groups or ([], [])
+    return noisy_sizes.left(data, known.labels) if known.labels else [], known.test
 
 
 def _reserved(split: dict[str, Any]) -> int:
@@ -331,17 +326,15 @@ def _check_words(data: dict[str, Any], where: str) -> None:
         raise ConfigError(f"{where}: test balanced does not go with kind groups; use group-balanced or all")
     if kind != "groups" and split["test"] == "group-balanced":
         raise ConfigError(f"{where}: test group-balanced does not go with kind {kind}; use balanced or all")
-    if kind == "groups" and data["dataset"] in CLASS_SIZES:
-        raise ConfigError(f"{where}: kind groups needs a data set that has groups, {data['dataset']} has none; use all")
-    if by_attribute(split) and data["dataset"] in CLASS_SIZES.keys() | GIVEN_SIZES.keys():
-        raise ConfigError(
-            f"{where}: weights_by group needs a data set that has groups, {data['dataset']} has none; use class"
-        )
+    known = sizes_of(data)
+    if (kind == "groups" or by_attribute(split)) and known.labels is not None and known.groups is None:
+        what, instead = ("kind groups", "all") if kind == "groups" else ("weights_by group", "class")
+        raise ConfigError(f"{where}: {what} needs a data set that has groups, {called(data)} has none; use {instead}")
 
 
 def _check_share(data: dict[str, Any], where: str) -> None:
     """A share that is held out must be an example at least; with noise, of classes as large as the true ones."""
-    known = data["split"]["kind"] == "two-class" or data["dataset"] in CLASS_SIZES.keys() | TRAINING_ROWS.keys()
+    known = data["split"]["kind"] == "two-class" or _is_counted(data)
     if (share := data["split"].get("validation_share")) is None or not known:
         return
     sizes, rounding = _undivided(data), data["split"].get("validation_rounding")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from reweigh import canonical_json
-from reweigh.data import load, manifest
+from reweigh.data import load, local_cards, manifest
 from reweigh.data.arrays import RawData, Split
 from reweigh.data.noise import realised
 from reweigh.data.split import draw
@@ -36,8 +36,10 @@ def recipe(spec: dict[str, Any]) -> dict[str, Any]:
 
 def recipe_digest(spec: dict[str, Any], root: str | Path = "data") -> str:
     """Digest of what a split depends on: its recipe, the raw content by the manifest, the code that reads and draws."""
-    dataset = spec["data"]["dataset"]
-    content, code = _content(dataset, str(Path(root, "manifest.yaml"))), _code(dataset)
+    dataset, options = spec["data"]["dataset"], spec["data"]["options"]
+    local = local_cards.is_local(dataset)
+    content = local_cards.of(options, root)["digest"] if local else _content(dataset, str(Path(root, "manifest.yaml")))
+    code = _code(dataset)
     return digest({"version": SPLIT_VERSION, "recipe": recipe(spec), "content": content, "code": code})
 
 
@@ -94,9 +96,7 @@ def summary(described: dict[str, Any]) -> str:
 
 def _draw_and_write(spec: dict[str, Any], root: str | Path) -> dict[str, Any]:
     dataset, options = spec["data"]["dataset"], spec["data"]["options"]
-    path_of_manifest = Path(root, "manifest.yaml")
-    names = (dataset, *manifest.Manifest.load(path_of_manifest)[dataset].needs)
-    sources = [manifest.ensure(name, Path(root, "raw"), manifest=path_of_manifest) for name in names]
+    sources = _sources(dataset, options, root)
     raw = load.read(dataset, options, Path(root, "raw"))
     split = draw(raw, spec["data"]["split"], spec["seed"])
     described = {
@@ -122,6 +122,15 @@ def _draw_and_write(spec: dict[str, Any], root: str | Path) -> dict[str, Any]:
     canonical_json.write(path, split.to_bytes())
     canonical_json.write(path.with_suffix(".json"), _one_key_per_line(described))
     return described
+
+
+def _sources(dataset: str, options: dict[str, Any], root: str | Path) -> list[dict[str, Any]]:
+    """The source files of a data set and of those that it needs, once their raw files are there."""
+    if local_cards.is_local(dataset):
+        return [local_cards.source_file(dataset, options, root)]
+    path = Path(root, "manifest.yaml")
+    names = (dataset, *manifest.Manifest.load(path)[dataset].needs)
+    return [manifest.ensure(name, Path(root, "raw"), manifest=path) for name in names]
 
 
 def _realised(raw: RawData, split: Split) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from reweigh import canonical_json
-from reweigh.data import image_codec, load, manifest
+from reweigh.data import image_codec, load, local_cards, manifest
 from reweigh.data.arrays import RawData, Split, npz_bytes
 from reweigh.data.obtain import obtain, split_path
 from reweigh.data.packed import INDEX, PARTS, VERSION
@@ -51,6 +51,8 @@ def rows_of(split: Split) -> dict[str, set[int]]:
 
 def travels(dataset: str, path: str | Path = manifest.PATH) -> bool:
     """Whether a data set has to be packed to travel: it does not come with the project, or takes Pillow to read."""
+    if local_cards.is_local(dataset):
+        raise DataError("runs on data of your own cannot be packed; take data/local and the data to where they run")
     entry = manifest.Manifest.load(path)[dataset]
     own = any(edition.files and all(_readable(file.embedded) for file in edition.files) for edition in entry.editions)
     return not own or any(travels(needed, path) for needed in entry.needs)

@@ -154,10 +154,13 @@ def next_of(pending: list[Planned], seconds: float) -> list[Planned]:
 
 def unavailable(specs: Iterable[dict[str, Any]]) -> set[str]:
     """The data sets of some specs that are neither there nor can be fetched; prints why, a line each."""
+    from reweigh.data.local_cards import is_local
     from reweigh.data.manifest import ensure
 
     missing = set()
     for dataset in dict.fromkeys(spec["data"]["dataset"] for spec in specs):
+        if is_local(dataset):  # whether the user's file is there is said when it is read
+            continue
         try:
             ensure(dataset)
         except DataError as error:

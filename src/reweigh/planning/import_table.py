@@ -3,6 +3,7 @@
 What is filled in, and which categories there are, is found in the training part alone: the test part has no say.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,13 @@ class Import:
     def _check_names(self) -> None:
         """Every column that was named is there, and has one part to play."""
         asked, where = self.asked, said(self.place)
-        named: dict[str, Sequence[str | None]] = {"--label": [asked.label], "--group": [asked.group] if asked.group else [], "--drop": asked.drop,
-                 "--category": asked.category, "--number": asked.number}  # fmt: skip
+        named: dict[str, Sequence[str | None]] = {
+            "--label": [asked.label],
+            "--group": [asked.group] if asked.group else [],
+            "--drop": asked.drop,
+            "--category": asked.category,
+            "--number": asked.number,
+        }
         for names in named.values():
             for name in names:
                 lookup("column", str(name), list(self.table.columns), where)
