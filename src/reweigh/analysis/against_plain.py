@@ -35,7 +35,7 @@ class Line:
 
     experiment: str
     method: str
-    title: str
+    title: str  # with what its weights are by, where methods of several experiments are compared
     is_plain: bool
     n: int  # runs with a score
     runs: int  # that have ended
@@ -89,10 +89,13 @@ def _line(
     material: Material, experiment: str, runs: pd.DataFrame, method: str, others: pd.DataFrame, against: str
 ) -> Line:
     gain = stats.untested("", 0) if method == against else _gain(material, runs, others)
+    several = len(material.experiments) > 1
     return Line(
         experiment=experiment,
         method=method,
-        title=material.title(method),
+        title=f"{material.title(method)} ({material.experiment(experiment).varies})"
+        if several
+        else material.title(method),
         is_plain=method == against,
         n=int(runs[METRIC].notna().sum()),
         runs=len(runs),

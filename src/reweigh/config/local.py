@@ -173,6 +173,7 @@ def _values(
     by = "group" if key == BY_GROUP else "class"
     halved = f"ours: {rule.batch_size}, halved until an epoch has {rule.batches} steps"
     return {
+        ("varies",): (f"weights by {by}", "ours"),
         ("split", "weights_by"): (by, f"ours: weights follow each {by}"),
         ("split", "target_size"): (target, f"ours: {rule.target_per_class} of each class, or all of the rarest"),
         ("training", "epochs"): (whole.epochs, _why(choice, rule, sum(sizes))),

@@ -29,7 +29,7 @@ def rows(material: Material) -> pd.DataFrame:
         others = material.of(experiment, setting, against)
         for method in methods:
             cell = (experiment, setting, method)
-            named = {"panel": letter_, **cell_names(material, *cell)}
+            named: Row = {"panel": letter_, **cell_names(material, *cell)}
             runs = material.of(*cell)
             why = "" if len(runs) else material.why_not(*cell)
             for metric in (*SHOWN, SECONDS):
@@ -49,11 +49,11 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
     methods = {name: _methods(material, name) for name in shown}
     heights = [len(methods[name]) + 0.6 for name in shown]
     picture = sheet()
-    grid = picture.subplots(len(shown), 2, squeeze=False, height_ratios=heights, width_ratios=[1.7, 1])
+    grid = picture.subplots(len(shown), 2, squeeze=False, sharex="col", height_ratios=heights, width_ratios=[1.7, 1])
     for (gains, costs), name in zip(grid, shown, strict=True):
         _gains(gains, material, rows[rows["experiment"] == name], methods[name])
         _costs(costs, rows[rows["experiment"] == name], methods[name])
-        letter(gains, PANELS[shown.index(name)], material.experiment(name).varies if len(shown) > 1 else "")
+        letter(gains, PANELS[shown.index(name)], material.experiment(name).varies)
     grid[-1][0].set_xlabel("points of balanced accuracy over plain training")
     grid[-1][1].set_xlabel("times the seconds of plain training")
     found, gained = lines(material), rows[rows["metric"] == f"{METRIC}{DIFFERENCE}"]

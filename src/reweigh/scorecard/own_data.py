@@ -72,6 +72,7 @@ def page(material: Material, found: list[Line]) -> str:
     config, name = material.config, material.paper
     spec = config.resolve(config.runs(material.scale, name)[0])
     card = local_cards.of(spec["data"]["options"], config.root / "data")
+    methods = dict.fromkeys(line.method for line in found)
     tables = [
         _table(material, name_, [line for line in found if line.experiment == name_]) for name_ in material.experiments
     ]
@@ -87,16 +88,11 @@ def page(material: Material, found: list[Line]) -> str:
         several=len(tables) > 1,
         picture=Markup(base64.b64encode(picture.read_bytes()).decode()) if picture.is_file() else None,
         training=_training(material, spec),
-        methods=[(one.title, config.paper(name).methods[one.method].about or "") for one in _once(found)],
+        methods=[(material.title(method), config.paper(name).methods[method].about or "") for method in methods],
         csv=f"{material.name}.csv",
         stem=ArtifactName(material.scale, name, material.name).stem,
         example=next((line.method for line in found if not line.is_plain), ""),
     )
-
-
-def _once(found: list[Line]) -> list[Line]:
-    """A line of each method."""
-    return list({line.method: line for line in found}.values())
 
 
 def _table(material: Material, experiment: str, found: list[Line]) -> dict[str, Any]:
@@ -105,7 +101,7 @@ def _table(material: Material, experiment: str, found: list[Line]) -> dict[str, 
     heads = ["n", *(HEADS[metric] for metric in shown), "seconds", "× plain", "gain in points", "p (Holm)"]
     rows = [
         {
-            "title": line.title,
+            "title": material.title(line.method),
             "better": line.better,
             "worse": line.worse,
             "cells": [
@@ -119,7 +115,8 @@ def _table(material: Material, experiment: str, found: list[Line]) -> dict[str, 
         }
         for line in found
     ]
-    return {"title": material.experiment(experiment).varies, "heads": heads, "rows": rows}
+    by = material.experiment(experiment).varies
+    return {"title": f"{by[:1].upper()}{by[1:]}", "heads": heads, "rows": rows}
 
 
 def _gain(line: Line) -> str:
