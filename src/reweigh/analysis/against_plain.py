@@ -121,7 +121,9 @@ def _gain(material: Material, runs: pd.DataFrame, others: pd.DataFrame) -> stats
     """The test of a method's gain over plain training, on the seeds that both have."""
     pairs = runs.merge(others, on="seed", suffixes=("", "_other")).dropna(subset=[METRIC, f"{METRIC}_other"])
     steps = [resolution(material.records[run], METRIC) for run in (*pairs["run"], *pairs["run_other"])]
-    found = stats.above(list(pairs[METRIC] - pairs[f"{METRIC}_other"]), 0.0, resolution=max(steps, default=0.0))
+    differences = list(pairs[METRIC] - pairs[f"{METRIC}_other"])
+    known = stats.summarise(differences)  # its interval is that of figures and their csv, which know of no resolution
+    found = replace(stats.above(differences, 0.0, resolution=max(steps, default=0.0)), low=known.low, high=known.high)
     why = next((why for side in (runs, others) if (why := degenerate(side))), "")
     return stats.undecided(found, why)
 

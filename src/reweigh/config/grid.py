@@ -201,7 +201,7 @@ class Config:
             split = SplitName.parse(name)
         except NotAName:
             return _named(name, "a split or a run", SPLIT_OR_RUN)
-        method = self.experiment(split.paper, split.experiment).methods[0]
+        method = self.experiment(split.paper, split.experiment).with_extensions[0]
         return str(RunName(split.scale, split.paper, split.experiment, split.setting, method, split.seed))
 
     def resolve(self, run: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from reweigh.errors import ConfigError, DataError
 
 SCALE = "local"
 EXPERIMENT, BY_GROUP = "compare", "by-group"
+BY = {EXPERIMENT: "class", BY_GROUP: "group"}  # what weights follow in each
 OWN = ("lengths", "seeds", "by_class", "by_group")  # keys of the template that no other paper has
 
 
@@ -114,24 +115,17 @@ def paper(root: Path, name: str, written: Node, template: Template) -> Node:
 
     Raises ConfigError for a card or a choice that is none.
     """
-    label = f"{CARDS}/{name}.yaml"
-    card = card_content(root, name)
-    kind, place = card["kind"], Place(label, 1)
-    rule: Rule = lookup("kind", kind, template.lengths, label)
-    choice = choice_of(root, name)
-    whole = length(card["sizes"]["train"]["rows"], rule, choice.epochs)
-    experiments = _experiments(written, kind, card, place, template, choice, whole, rule)
-    artifacts = {key: _artifact(one, experiments, place) for key, one in written.value["artifacts"].value.items()}
-    begins = Node(whole.deferred, place, f"ours: the share {rule.deferred:g} of the epochs, as in the methods' papers")
-    methods = _deferred(written.value["methods"], begins)
+    made = _Made(name, written, template, card_content(root, name), choice_of(root, name))
+    methods, experiments, artifacts = (written.value[key] for key in ("methods", "experiments", "artifacts"))
+    parts = made.experiments()
     added = {
-        "title": Node(str(card["title"]), place),
-        "methods": methods,
-        "experiments": Node(experiments, written.value["experiments"].place),
-        "artifacts": Node(artifacts, written.value["artifacts"].place),
-        "only_at": Node(SCALE, place),
+        "title": made.here(str(made.card["title"])),
+        "methods": _deferred(methods, made.begins),
+        "experiments": experiments.with_value(parts),
+        "artifacts": artifacts.with_value({key: made.artifact(one, parts) for key, one in artifacts.value.items()}),
+        "only_at": made.here(SCALE),
     }
-    return Node({**written.value, **added}, Place(label, 1))
+    return Node({**written.value, **added}, made.place)
 
 
 def card_content(root: Path, name: str) -> dict[str, Any]:
@@ -142,57 +136,9 @@ def card_content(root: Path, name: str) -> dict[str, Any]:
         raise ConfigError(str(error)) from None
 
 
-def _experiments(
-    written: Node, kind: str, card: Mapping[str, Any], place: Place, template: Template, choice: Choice, whole: Length,
-    rule: Rule,
-) -> dict[str, Node]:  # fmt: skip
-    """The experiment whose weights follow classes, and, where the card has groups, one whose weights follow these."""
-    block = written.value["experiments"].value[kind]
-    known = offered(template, card)
-    asked = choice.methods or known
-    for method in asked:
-        lookup("method", method, known, f"{CHOICES}/{place.file.rpartition('/')[2]}")
-    against = baseline(written.value["methods"])
-    parts = {
-        EXPERIMENT: _experiment(
-            block, [against, *(one for one in template.by_class if one in asked and one != against)], card, place
-        ),
-    }
-    if card.get("group") and (by_group := [one for one in template.by_group if one in asked and one != against]):
-        parts[BY_GROUP] = _experiment(block, [against, *by_group], card, place)
-    return {key: _laid(one, place, _values(key, card, choice, template, whole, rule)) for key, one in parts.items()}
-
-
-def _values(
-    key: str, card: Mapping[str, Any], choice: Choice, template: Template, whole: Length, rule: Rule
-) -> dict[tuple[str, ...], tuple[Any, str]]:
-    """What the card and the rule decide of an experiment, by its path, with sources."""
-    sizes = card["sizes"]["train"]["classes"]
-    target = len(sizes) * min(rule.target_per_class, *sizes)
-    batch = max(min(target, whole.batch_size), 1)
-    by = "group" if key == BY_GROUP else "class"
-    halved = f"ours: {rule.batch_size}, halved until an epoch has {rule.batches} steps"
-    return {
-        ("varies",): (f"weights by {by}", "ours"),
-        ("split", "weights_by"): (by, f"ours: weights follow each {by}"),
-        ("split", "target_size"): (target, f"ours: {rule.target_per_class} of each class, or all of the rarest"),
-        ("training", "epochs"): (whole.epochs, _why(choice, rule, sum(sizes))),
-        ("training", "batch_size"): (whole.batch_size, halved),
-        ("training", "target_batch_size"): (batch, "ours: as many as a batch, if there are so many"),
-        ("training", "evaluate_every"): (max(whole.epochs // 5, 1), "ours: some five points of a curve"),
-        ("seeds",): (choice.seeds or template.seeds.usual, "ours: as many as reweigh compare was asked for"),
-    }
-
-
 def offered(template: Template, card: Mapping[str, Any]) -> list[str]:
     """The methods that can be asked for on the data of a card: those by group only where it has groups."""
-    return list(dict.fromkeys([*template.by_class, *(template.by_group if card.get("group") else [])]))
-
-
-def _why(choice: Choice, rule: Rule, rows: int) -> str:
-    if choice.epochs:
-        return "ours: as reweigh compare --epochs was asked for"
-    return f"ours: {rule.steps:,} steps on {rows:,} rows, {rule.fewest_epochs} to {rule.most_epochs} epochs"
+    return list(dict.fromkeys([*template.by_class, *(template.by_group if card["group"] else [])]))
 
 
 def baseline(methods: Node) -> str:
@@ -200,42 +146,121 @@ def baseline(methods: Node) -> str:
     return next(name for name, one in methods.value.items() if one.value["uses"].value == plain())
 
 
-def _experiment(block: Node, methods: list[str], card: Mapping[str, Any], place: Place) -> Node:
-    options = {
-        "card": Node(place.file.rpartition("/")[2].removesuffix(".yaml"), place),
-        "digest": Node(card["digest"], place),
-    }
-    return Node(
-        {
-            **block.value,
-            "title": Node(str(card["title"]), place),
-            "dataset": Node(card["kind"], place),
-            "dataset_options": Node(options, place, "ours: the card of the data set"),
-            "methods": Node([Node(one, place) for one in methods], place),
-        },
-        block.place,
-    )
+@dataclass(frozen=True)
+class _Made:
+    """What the paper of a data set is made of."""
 
+    name: str
+    written: Node
+    template: Template
+    card: Mapping[str, Any]
+    choice: Choice
 
-def _laid(node: Node, place: Place, values: Mapping[tuple[str, ...], tuple[Any, str]]) -> Node:
-    """The block with values at some paths, each with its source."""
-    for keys, (value, source) in values.items():
-        node = _with(node, keys, Node(value, place, source))
-    return node
+    @property
+    def place(self) -> Place:
+        """Where the values stand that the card decides."""
+        return Place(f"{CARDS}/{self.name}.yaml", 1)
+
+    def here(self, value: Any, source: str | None = None) -> Node:
+        return Node(value, self.place, source)
+
+    @property
+    def rule(self) -> Rule:
+        rule: Rule = lookup("kind", self.card["kind"], self.template.lengths, self.place.file)
+        return rule
+
+    @property
+    def length(self) -> Length:
+        return length(self.card["sizes"]["train"]["rows"], self.rule, self.choice.epochs)
+
+    @property
+    def begins(self) -> Node:
+        """The epoch from which methods begin with what they put off."""
+        share = f"ours: the share {self.rule.deferred:g} of the epochs, as in the methods' papers"
+        return self.here(self.length.deferred, share)
+
+    def experiments(self) -> dict[str, Node]:
+        """The experiment whose weights follow classes, and, where the card has groups, one whose weights follow these.
+
+        Methods that were not asked for are extensions: their runs have names, and nothing trains or shows them.
+        """
+        known = offered(self.template, self.card)
+        asked = self.choice.methods or known
+        for method in asked:
+            lookup("method", method, known, f"{CHOICES}/{self.name}.yaml")
+        against = baseline(self.written.value["methods"])
+        parts = {EXPERIMENT: self.template.by_class}
+        if self.card["group"]:
+            parts[BY_GROUP] = self.template.by_group
+        found = {}
+        for key, of_template in parts.items():
+            others = [one for one in of_template if one != against]
+            chosen = [one for one in others if one in asked]
+            methods = [against, *chosen] if chosen or key == EXPERIMENT else []
+            found[key] = self._experiment(key, methods, [one for one in (against, *others) if one not in methods])
+        return found
+
+    def _experiment(self, key: str, methods: list[str], others: list[str]) -> Node:
+        block, names = self.written.value["experiments"].value[self.card["kind"]], [self.here(one) for one in methods]
+        options = {name: self.here(value) for name, value in local_cards.options_of(self.card).items()}
+        extra = {
+            "id": self.here("others"),
+            "why": self.here("reweigh compare did not ask for them"),
+            "methods": self.here([*map(self.here, others)]),
+        }
+        added = {
+            "title": self.here(str(self.card["title"])),
+            "varies": self.here(f"weights by {BY[key]}"),
+            "dataset": self.here(self.card["kind"]),
+            "dataset_options": self.here(options, "ours: the card of the data set"),
+            "methods": self.here(names),
+            "extensions": self.here([self.here(extra)] if others else []),
+        }
+        node = Node({**block.value, **added}, block.place)
+        for path, (value, source) in self._values(key).items():
+            node = _with(node, path, self.here(value, source))
+        return node
+
+    def _values(self, key: str) -> dict[tuple[str, ...], tuple[Any, str]]:
+        """What card and rule decide of an experiment, by its path, with sources."""
+        sizes, rule, whole = self.card["sizes"]["train"]["classes"], self.rule, self.length
+        target = len(sizes) * min(rule.target_per_class, *sizes)
+        epochs = f"ours: {rule.steps:,} steps on {sum(sizes):,} rows, {rule.fewest_epochs} to {rule.most_epochs} epochs"
+        if self.choice.epochs:
+            epochs = "ours: as reweigh compare --epochs was asked for"
+        return {
+            ("split", "weights_by"): (BY[key], f"ours: weights follow each {BY[key]}"),
+            ("split", "target_size"): (target, f"ours: {rule.target_per_class} of each class, or all of the rarest"),
+            ("training", "epochs"): (whole.epochs, epochs),
+            ("training", "batch_size"): (
+                whole.batch_size,
+                f"ours: {rule.batch_size}, halved until an epoch has {rule.batches} steps",
+            ),
+            ("training", "target_batch_size"): (
+                max(min(target, whole.batch_size), 1),
+                "ours: as many as a batch, if there are so many",
+            ),
+            ("training", "evaluate_every"): (max(whole.epochs // 5, 1), "ours: some five points of a curve"),
+            ("seeds",): (
+                self.choice.seeds or self.template.seeds.usual,
+                "ours: as many as reweigh compare was asked for",
+            ),
+        }
+
+    def artifact(self, node: Node, experiments: Mapping[str, Node]) -> Node:
+        """An artifact that reads what was asked for of each experiment."""
+        reads = [
+            self.here({"experiment": self.here(name), "methods": one.value["methods"]})
+            for name, one in experiments.items()
+            if one.value["methods"].value
+        ]
+        return node.with_value({**node.value, "reads": self.here(reads)})
 
 
 def _with(node: Node, keys: tuple[str, ...], leaf: Node) -> Node:
     inside = node.value.get(keys[0], Node({}, leaf.place))
     child = leaf if len(keys) == 1 else _with(inside, keys[1:], leaf)
     return node.with_value({**node.value, keys[0]: child})
-
-
-def _artifact(node: Node, experiments: Mapping[str, Node], place: Place) -> Node:
-    reads = [
-        Node({"experiment": Node(name, place), "methods": one.value["methods"]}, place)
-        for name, one in experiments.items()
-    ]
-    return node.with_value({**node.value, "reads": Node(reads, place)})
 
 
 def _deferred(node: Node, epoch: Node) -> Node:
