@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 SHOWN = 3  # categories of a column, classes in a line
-MOST_GROUPS = 8  # columns of the table of sizes
+MOST_GROUPS, MOST_CLASSES = 8, 40  # columns and lines of the table of sizes
 
 
 def import_(
@@ -53,11 +53,9 @@ def import_(
 
     [dim]reweigh import images/ --side 64 --test 0.25[/dim]
     """
-    from reweigh.config.loading import load
     from reweigh.planning.import_parts import Asked
     from reweigh.planning.importing import imported
 
-    load().project.apply()
     several = {"drop": drop, "category": category, "number": number, "missing": missing}
     asked = Asked(
         label=label, group=group, use_group=use_group, test=test, seed=seed, name=name, encoding=encoding,
@@ -89,6 +87,10 @@ def _show(card: dict[str, Any]) -> None:
         typer.echo(f"left out: {_one_line(one['name'])}: {_one_line(one['why'])}")
     typer.echo()
     _table(_sizes(card))
+    if len(card["label"]["classes"]) > MOST_CLASSES:
+        typer.echo(f"... and {len(card['label']['classes']) - MOST_CLASSES:,} more classes")
+    if card["group"] is not None and len(card["group"]["values"]) > MOST_GROUPS:
+        typer.echo(f"... and {len(card['group']['values']) - MOST_GROUPS:,} more groups")
     rows = {part: of["rows"] for part, of in card["sizes"].items()}
     inputs = card["inputs"] if isinstance(card["inputs"], int) else " x ".join(map(str, card["inputs"]))
     typer.echo(f"\n{rows['train']:,} rows to train on, {rows['test']:,} to test on; {inputs} inputs")
@@ -120,7 +122,7 @@ def _sizes(card: dict[str, Any]) -> list[dict[str, str]]:
     train, test, group = card["sizes"]["train"], card["sizes"]["test"], card["group"]
     values = [] if group is None else group["values"][:MOST_GROUPS]
     lines = []
-    for label, name in enumerate(card["label"]["classes"]):
+    for label, name in enumerate(card["label"]["classes"][:MOST_CLASSES]):
         line = {"class": name, "train": f"{train['classes'][label]:,}", "test": f"{test['classes'][label]:,}"}
         for place, value in enumerate(values):
             counts = (of["class_by_group"][label][place] for of in (train, test))

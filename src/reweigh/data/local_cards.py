@@ -78,9 +78,7 @@ def of(options: Mapping[str, Any], data: str | Path = "data") -> dict[str, Any]:
     """The card that a reader's options name, `{card, digest}`. Raises DataError if it is another one by now."""
     for key in ("card", "digest"):
         if not isinstance(options.get(key), str):
-            raise DataError(
-                f"local data are read by a card: the options card and digest are needed, {key} is not given"
-            )
+            raise DataError(f"local data are read by the options card and digest, and {key} is not given; add it")
     card = load(options["card"], data)
     if card["digest"] != options["digest"]:
         raise DataError(

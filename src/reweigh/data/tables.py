@@ -20,7 +20,7 @@ import numpy as np
 from reweigh.data.local_cards import MISSING, said
 from reweigh.errors import DataError
 
-SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+SEPARATORS = (",", ";", "\t", "|")
 WORDS_FOR_MISSING = frozenset({"", "?", "na", "n/a", "nan", "-nan", "null", "#n/a", "<na>"})  # in small letters
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
@@ -122,7 +122,7 @@ def _separator(path: Path, text: str, cut: bool) -> str:
             best = max(best, (widths.count(widths[0]) / len(widths), widths[0], separator))
     if best[0] <= 0.5:
         raise DataError(
-            f"{said(path)} is no CSV file: no {', '.join(SEPARATORS.values())} divides its lines into as many fields "
+            f"{said(path)} is no CSV file: neither comma, semicolon, tab nor | divides its lines into as many fields "
             f"as its first; {TO_SAVE}, or name what does: --separator"
         )
     return best[2]
@@ -200,7 +200,7 @@ def _names(path: Path, header: Sequence[str]) -> list[str]:
     for place, name in enumerate(names, 1):
         first = names.index(name) + 1
         if first < place:
-            raise DataError(f"{said(path)} has two columns {name!r}, {first} and {place}; give one another name")
+            raise DataError(f"{said(path)} has two columns {name[:40]!r}, {first} and {place}; give one another name")
     return names
 
 
@@ -272,7 +272,7 @@ def places(column: Column, names: Sequence[str], words: Collection[str] = ()) ->
     place = {name: number for number, name in enumerate(names)}
     said_by = [MISSING if is_missing(text, words) else text for text in column.texts]
     if unknown := [text for text in said_by if text not in place]:
-        raise DataError(f"{unknown[0]!r} is none of the {len(names)} values on the card; import the data again")
+        raise DataError(f"{unknown[0][:40]!r} is none of the {len(names)} values on the card; import the data again")
     return np.array([place[text] for text in said_by], np.int64)[column.codes]
 
 

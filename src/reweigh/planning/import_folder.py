@@ -26,6 +26,7 @@ from reweigh.planning.import_parts import (
     Found,
     Progress,
     check_classes,
+    counted,
     in_order,
     sizes,
 )
@@ -241,10 +242,15 @@ def _notes(tree: Tree, images: list[Listed], tested: np.ndarray) -> list[str]:
     """What a user should know: files that are no images, and pictures that are in both parts."""
     notes = []
     if tree.others:
-        notes.append(f"{tree.others:,} files are no images by their names and were passed over")
+        notes.append(f"passed over, as no images by their names: {counted(tree.others, 'file')}")
     trained_on = {image.sha256 for image, is_tested in zip(images, tested, strict=True) if not is_tested}
     tested_on = [image for image, is_tested in zip(images, tested, strict=True) if is_tested]
     both = sum(image.sha256 in trained_on for image in tested_on)
     if both:
-        notes.append(f"{both:,} images of the test part are in the training part too, byte for byte")
+        notes.append(f"in the training part and in the test part, byte for byte: {counted(both, 'image')}")
+    labels: dict[str, set[str]] = {}
+    for image in images:
+        labels.setdefault(image.sha256, set()).add(image.label)
+    if several := sum(len(names) > 1 for names in labels.values()):
+        notes.append(f"in more than one class, byte for byte: {counted(several, 'image')}")
     return notes

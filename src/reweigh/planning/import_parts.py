@@ -14,6 +14,7 @@ from reweigh.errors import DataError
 TEST = 0.2  # of the rows, where nothing else is said
 FEWEST = 10  # rows of a class or a group, of which training and test part get some
 MOST_CLASSES = 1000
+LONGEST = 40  # letters of a text in a message
 NUMBERED = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)", re.ASCII)
 
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -60,19 +61,32 @@ def in_order(texts: Iterable[str]) -> list[str]:
     return sorted(known)
 
 
+def counted(count: int, what: str) -> str:
+    """
+    >>> counted(1, "row"), counted(1200, "row")
+    ('1 row', '1,200 rows')
+    """
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def quoted(text: str) -> str:
+    """A text of the user's in quotes, in one line, its first letters if it is long."""
+    return repr(text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
+
+
 def check_classes(place: Path, what: str, counts: dict[str, int]) -> None:
     """Raise DataError unless classes (`what` is "class") or groups are two at least, none with fewer than `FEWEST`."""
     if len(counts) < 2:
         raise DataError(
-            f"{said(place)} has one {what} only, {next(iter(counts), '')!r}; two are needed at least: name another "
-            + ("column" if place.is_file() else "folder")
+            f"{said(place)} has one {what} only, {quoted(next(iter(counts), ''))}; two are needed at least: name "
+            f"another {'column' if place.is_file() else 'folder'}"
         )
     small = {name: count for name, count in counts.items() if count < FEWEST}
     if small:
         name, count = min(small.items(), key=lambda one: one[1])
         more = f" (and {len(small) - 1} more have fewer than {FEWEST})" if len(small) > 1 else ""
         raise DataError(
-            f"{said(place)}: {what} {name!r} has {count} {'row' if count == 1 else 'rows'}{more}, too few to train and "
+            f"{said(place)}: {what} {quoted(name)} has {counted(count, 'row')}{more}, too few to train and "
             f"test on; join it with another, or import a copy without it: at least {FEWEST} are needed"
         )
 

@@ -4,19 +4,31 @@ What is filled in, and which categories there are, is found in the training part
 """
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from reweigh.config.lookup import lookup
 from reweigh.data import local_split, tables
 from reweigh.data.local_cards import MISSING, said
-from reweigh.data.tables import INFINITE, Column, Table, is_missing
+from reweigh.data.tables import INFINITE, NUMBER, Column, Table, is_missing
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, DataError
-from reweigh.planning.import_parts import MOST_CLASSES, TEST, Asked, Found, check_classes, in_order, sizes
+from reweigh.planning.import_parts import (
+    LONGEST,
+    MOST_CLASSES,
+    TEST,
+    Asked,
+    Found,
+    check_classes,
+    counted,
+    in_order,
+    quoted,
+    sizes,
+)
 
+SHOWN = 12  # names of columns in a message
 MOST_CATEGORIES = 100  # of a column that nobody called one of categories
 MOST_ASKED = 1000  # of one that somebody did
 ID_ROWS = 100  # so many whole numbers without one twice are names of rows
@@ -55,16 +67,29 @@ class Import:
         }
         for names in named.values():
             for name in names:
-                lookup("column", str(name), list(self.table.columns), where)
+                self._check_column(str(name))
         if asked.use_group and not asked.group:
             raise ConfigError(f"{where}: --use-group makes the group an input, but there is none; say --group COLUMN")
         if asked.group == asked.label:
-            raise ConfigError(f"{where}: {asked.label!r} is label and group; name another column as --group")
+            raise ConfigError(f"{where}: {quoted(str(asked.label))} is label and group; name another column as --group")
         pairs = [("--label", "--drop"), ("--group", "--drop"), ("--category", "--drop"), ("--number", "--drop"),
                  ("--category", "--number"), ("--label", "--number"), ("--group", "--number")]  # fmt: skip
         for one, other in pairs:
             if both := set(named[one]) & set(named[other]):
-                raise ConfigError(f"{where}: {both.pop()!r} is named by {one} and by {other}; leave one of them out")
+                raise ConfigError(
+                    f"{where}: {quoted(str(both.pop()))} is named by {one} and by {other}; leave one of them out"
+                )
+
+    def _check_column(self, name: str) -> None:
+        known = list(self.table.columns)
+        if name in known:
+            return
+        if all(NUMBER.fullmatch(column) for column in known):
+            raise DataError(f"{said(self.place)}: its first line has numbers, no names of columns; add those")
+        near = get_close_matches(name, known, 1, 0.5)
+        some = ", ".join(known[:SHOWN]) + (", ..." if len(known) > SHOWN else "")
+        hint = f"did you mean {quoted(near[0])}?" if near else f"known: {said(some)}"
+        raise ConfigError(f"{said(self.place)} has no column {quoted(name)}; {hint}")
 
     def said_by(self, column: Column) -> list[str]:
         """What each text of a column says, missing ones by one word."""
@@ -80,7 +105,7 @@ class Import:
         if (missing := self.rows_without(column)).any():
             count = int(missing.sum())
             raise DataError(
-                f"{said(self.place)}: label {name!r} is missing in {count:,} {'row' if count == 1 else 'rows'}, "
+                f"{said(self.place)}: label {quoted(name)} is missing in {counted(count, 'row')}, "
                 f"{self.table.named_lines(missing)}; fill it in, or import a copy without these rows"
             )
         known, numbers = in_order(column.texts), column.numbers()
@@ -88,8 +113,8 @@ class Import:
         if len(known) > (FRACTIONS if fractions else MOST_CLASSES):
             kind = "numbers with fractions" if fractions else "values"
             raise DataError(
-                f"{said(self.place)}: label {name!r} has {len(known):,} different {kind}, no classes but something "
-                "measured or a name of each row; name another column, or put its values into classes first"
+                f"{said(self.place)}: label {quoted(name)} has {len(known):,} different {kind}, no classes but "
+                "something measured or a name of each row; name another column, or put its values into classes first"
             )
         check_classes(self.place, "class", self._counts(column))
         return known
@@ -102,13 +127,13 @@ class Import:
         counts = self._counts(column)
         if len(counts) > MOST_CATEGORIES:
             raise DataError(
-                f"{said(self.place)}: group {self.asked.group!r} has {len(counts):,} different values, at most "
+                f"{said(self.place)}: group {quoted(self.asked.group)} has {len(counts):,} different values, at most "
                 f"{MOST_CATEGORIES} can be compared; name another column, or put its values into groups first"
             )
         check_classes(self.place, "group", counts)
         if MISSING in counts:
             self.notes.append(
-                f"group {self.asked.group!r} is missing in {counts[MISSING]:,} rows: they are a group of their own"
+                f"group {quoted(self.asked.group)}: missing in {counted(counts[MISSING], 'row')}, a group of their own"
             )
         return [*in_order(set(counts) - {MISSING}), *([MISSING] if MISSING in counts else [])]
 
@@ -150,9 +175,9 @@ class Import:
                 text = column.texts[int(wrong.argmax())]
                 count = int(rows.sum())
                 raise DataError(
-                    f"{said(self.place)}: {name!r} is a column of numbers, but {text!r} is {what} ({count:,} "
-                    f"{'row' if count == 1 else 'rows'}, {self.table.named_lines(rows)}); correct it, or say that it "
-                    f"is missing: --missing={said(text)}; or --category, if it is none of numbers; or --drop"
+                    f"{said(self.place)}: {quoted(name)} is a column of numbers, but {quoted(text)} is {what} "
+                    f"({counted(count, 'row')}, {self.table.named_lines(rows)}); correct it, or say that it "
+                    f"is missing: --missing={said(text[:LONGEST])}; or --category, if it is none of numbers; or --drop"
                 )
 
     def _number(self, name: str, column: Column, numbers: np.ndarray, of_training: np.ndarray) -> Described:
@@ -175,17 +200,20 @@ class Import:
         kept = in_order(column.texts[code] for code in codes)
         own = bool((missing & trained).any())
         if len(kept) + own == 1:
-            return f"always {kept[0]!r} in the training part"
-        most = MOST_ASKED if name in self.asked.category else MOST_CATEGORIES
+            return f"always {quoted(kept[0])} in the training part"
+        named = name in self.asked.category
+        most = MOST_ASKED if named else MOST_CATEGORIES
+        if len(column.texts) == len(self.table) and not named:
+            return f"texts, no two the same (such as {quoted(kept[0])})"
+        if 2 * len(kept) > trained.sum() and not named:
+            return f"{len(kept):,} different texts in {trained.sum():,} rows (such as {quoted(kept[0])})"
         if len(kept) > most:
-            every = len(column.texts) == len(self.table)
-            what = "texts, no two the same" if every else f"{len(kept):,} different texts, more than {most}"
-            return f"{what} (such as {kept[0]!r})"
+            return f"{len(kept):,} different texts, more than {most} (such as {quoted(kept[0])})"
         unseen = int((~trained & ~missing & ~np.isin(column.codes, codes)).sum())
         if unseen:
             self.notes.append(
-                f"{name!r}: {unseen:,} rows of the test part have a category that the training part has not; it is 0 "
-                "in all"
+                f"{quoted(name)}: a category that the training part has not is 0 in all, in the test part in "
+                f"{counted(unseen, 'row')}"
             )
         return {"name": name, "type": "category", "missing": int(missing.sum()),
                 "impute": "category" if own else None, "categories": kept}  # fmt: skip
@@ -195,7 +223,9 @@ class Import:
         column = self.table.columns[name]
         pairs = np.unique(column.codes.astype(np.int64) * (labels.max() + 1) + labels)
         if len(pairs) == len(column.texts) <= len(labels) // 10:
-            self.notes.append(f"{name!r} tells the label of every row; if it is the label in other words, --drop it")
+            self.notes.append(
+                f"{quoted(name)} tells the label of every row; if it is the label in other words, --drop it"
+            )
 
 
 def found(place: Path, asked: Asked) -> Found:
@@ -246,29 +276,34 @@ def _check_tested(place: Path, classes: list[str], values: list[str] | None, tes
     for what, names, counts in (("class", classes, test["classes"]), ("group", values, test["groups"])):
         if names and 0 in counts:
             raise DataError(
-                f"{said(place)}: {what} {names[counts.index(0)]!r} has one row only in each "
+                f"{said(place)}: {what} {quoted(names[counts.index(0)])} has one row only in each "
                 f"{'group' if what == 'class' else 'class'}, and so none to test on; join it with another"
             )
 
 
 def _whys(dropped: list[dict[str, str]]) -> str:
     """Why each column is left out, the first few of them."""
-    some = "; ".join(f"{one['name']!r}: {one['why']}" for one in dropped[:3])
+    some = "; ".join(f"{quoted(one['name'])}: {one['why']}" for one in dropped[:3])
     return (some + ("; ..." if len(dropped) > 3 else "")) or "there is no column but the label and the group"
 
 
 def _of_cells(parts: dict[str, Any], classes: list[str], values: list[str] | None) -> list[str]:
-    """A note for each part with a class that nobody of a group is in: nothing can be said of that cell."""
+    """A note for classes that nobody of a group is in, in either part: nothing can be said of them."""
+    if values is None:
+        return []
     notes = []
-    for part, of in parts.items():
-        empty = [
-            f"class {classes[label]!r} in group {values[group]!r}"
-            for label, counts in enumerate(of["class_by_group"] or ())
-            for group, count in enumerate(counts)
-            if values and not count
-        ]
+    cells = [(label, group) for label in range(len(classes)) for group in range(len(values))]
+    of_part = {
+        part: {cell for cell in cells if not of["class_by_group"][cell[0]][cell[1]]} for part, of in parts.items()
+    }
+    for what, empty in (
+        ("there is nobody", of_part["train"] & of_part["test"]),
+        ("the training part has nobody", of_part["train"] - of_part["test"]),
+        ("the test part has nobody", of_part["test"] - of_part["train"]),
+    ):
         if empty:
-            more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
-            name = "training" if part == "train" else part
-            notes.append(f"the {name} part has nobody of {empty[0]}{more}: what is worst there cannot be known")
+            label, group = min(empty)
+            more = f" (and {len(empty) - 1} more such pairs)" if len(empty) > 1 else ""
+            cell = f"class {quoted(classes[label])} in group {quoted(values[group])}"
+            notes.append(f"{what} of {cell}{more}: no error is known there")
     return notes

@@ -126,18 +126,17 @@ def _ordered(card: dict[str, Any], name: str, title: str, path: str, listed: byt
 
 
 def _written(card: dict[str, Any], found: Found) -> Imported:
-    """The card, written unless the same is there. Raises ConfigError if another is, or other files of its name."""
+    """The card, written unless the same is there. Raises ConfigError if another is."""
     path = local_cards.card_path(card["name"])
     text = local_cards.text_of(card).encode()
     files = {path: text} if found.listed is None else {local_cards.list_of(card): found.listed, path: text}
     there = [file for file in files if file.exists()]
-    same = [file for file in there if file.read_bytes() == files[file]]
-    if path in there or len(same) < len(there):
-        if same != list(files):
-            raise ConfigError(
-                f"{there[-1]} is there already, and says something else; nothing was written: import these data under "
-                f"another name, {local_cards.again(card).partition('... ')[2]}"
-            )
+    if other := [file for file in there if file.read_bytes() != files[file]]:
+        raise ConfigError(
+            f"{other[-1]} is there already, and says something else; nothing was written: import these data under "
+            f"another name, {local_cards.again(card).partition('... ')[2]}"
+        )
+    if there == list(files):
         return Imported(card, path, True, found.notes)
     for file, content in files.items():  # the card last: what it names is there
         canonical_json.write(file, content)

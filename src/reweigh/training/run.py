@@ -20,6 +20,7 @@ from reweigh import canonical_json
 from reweigh.config.names import RunName
 from reweigh.data import load, manifest, packed
 from reweigh.data.arrays import RawData, npz_bytes
+from reweigh.data.local_cards import is_local
 from reweigh.data.obtain import describe, obtain, recipe_digest, split_path
 from reweigh.digest import canonical, digest, file_digest
 from reweigh.records import record
@@ -50,7 +51,8 @@ def now() -> str:
 def _raw(dataset: str, options: str) -> RawData:
     if (travelled := packed.read(dataset, json.loads(options))) is not None:
         return travelled
-    manifest.ensure(dataset)  # checks the raw bytes, which an existing split does not
+    if not is_local(dataset):  # whose reader checks its file
+        manifest.ensure(dataset)  # checks the raw bytes, which an existing split does not
     return load.read(dataset, json.loads(options))
 
 

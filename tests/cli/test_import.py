@@ -1,0 +1,96 @@
+"""`reweigh import` as a user calls it: what it prints, and mistakes as one line with a code."""
+
+import pytest
+from support import own_data
+from support.own_data import ROWS, images, table
+from typer.testing import CliRunner
+
+from reweigh import cli
+from reweigh.data import local_cards
+from reweigh.errors import ReweighError
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    return own_data.project(tmp_path / "project", monkeypatch)
+
+
+def called(*arguments):
+    return CliRunner().invoke(cli.app, ["import", *map(str, arguments)])
+
+
+def test_columns_classes_and_groups_are_shown(project):
+    path = table(project / "my data" / "claims.csv", [*(f"{row},x" for row in ROWS), ",a,3,m,x"],
+                 "age,label,[amount],gender,same")  # fmt: skip
+    done = called(path, "--label", "label", "--group", "gender", "--test", "0.25")
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert [line.split() for line in lines[:3]] == [
+        ["column", "type", "missing", "filled", "with", "categories"],
+        ["age", "number", "1", "the", "median,", str(int(age(project)))],
+        ["[amount]", "number"],
+    ]
+    assert "left out: same: always 'x' in the training part" in lines
+    assert any(line.split() == ["class", "train", "test", "gender", "f", "gender", "m"] for line in lines)
+    assert lines[-2:] == ["wrote data/local/claims.yaml", "next: reweigh compare claims"]
+    again = called(path, "--label", "label", "--group", "gender", "--test", "0.25")
+    assert "data/local/claims.yaml was there already, and says the same" in again.output
+
+
+def age(project):
+    return local_cards.load("claims")["columns"][0]["impute"]
+
+
+def test_many_classes_and_groups_are_cut_short(project):
+    rows = [f"{k},{k % 50},{k},g{k // 50 % 10}" for k in range(2000)]
+    done = called(table(project / "a.csv", rows), "--label", "label", "--group", "gender", "--number", "amount")
+    assert "... and 10 more classes" in done.output and "... and 2 more groups" in done.output
+
+
+def test_images(project):
+    done = called(images(project / "pets", ["cat", "dog"]), "--side", "16")
+    assert done.exit_code == 0 and "images: 16 x 16 pixels, in colour" in done.output
+    assert "20 rows to train on, 4 to test on; 3 x 16 x 16 inputs" in done.output
+
+
+def test_options_reach_the_card(project):
+    path = table(project / "a.csv", [row.replace(",", "\t") for row in ROWS], "age\tlabel\tamount\tgender", "utf-16-le")
+    done = called(path, "--label", "label", "--drop", "amount", "--category", "age", "--name", "b", "--seed", "3",
+                  "--encoding", "utf-16-le", "--separator", "\\t", "--missing", "18", "--missing", "25")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    card = local_cards.load("b")
+    assert card["read"] == {"encoding": "utf-16-le", "separator": "\t", "missing": ["18", "25"]}
+    assert (card["split"]["seed"], card["dropped"]) == (3, [{"name": "amount", "why": "as asked"}])
+    assert card["columns"][0]["impute"] == "category" and "18" not in card["columns"][0]["categories"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("nowhere.csv", "--label", "label"), 2, "no file or folder nowhere.csv"),
+        (("a.csv",), 2, "say --label COLUMN"),
+        (("a.csv", "--label", "labe"), 2, "did you mean 'label'?"),
+        (("a.csv", "--label", "label", "--side", "64"), 2, "--side does not go with a file"),
+        (("empty.csv", "--label", "label"), 1, "is empty"),
+        (("pets", "--label", "x"), 2, "--label does not go with a folder"),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_code(project, capsys, monkeypatch, arguments, code, said):
+    table(project / "a.csv")
+    (project / "empty.csv").touch()
+    images(project / "pets", ["cat", "dog"])
+    monkeypatch.setattr("sys.argv", ["reweigh", "import", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    printed = capsys.readouterr()
+    assert ended.value.code == code and printed.out == ""
+    assert printed.err.startswith("reweigh: ") and printed.err.count("\n") == 1 and said in printed.err
+
+
+def test_outside_of_a_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ReweighError, match="run this in the project's own folder"):
+        CliRunner().invoke(
+            cli.app, ["import", str(table(tmp_path / "a.csv")), "--label", "label"], catch_exceptions=False
+        )
+    assert not (tmp_path / "data").exists()
