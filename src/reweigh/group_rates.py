@@ -1,8 +1,8 @@
 """What counts by group say: true positive rates, errors of cells, and how far those of the groups lie apart.
 
-A run whose groups are not its labels states `group_confusion`, counts (groups, labels, predictions). A cell is a class
-within a group: on Adult (groups: sexes) each group has two cells; on Waterbirds the groups are the four cells of class
-and place themselves, so that each has one. Both are read in the same way.
+A run on data that have groups of their own states `per_group_accuracy`, and `group_confusion`, counts (groups, labels,
+predictions). A cell is a class within a group: on Adult (groups: sexes) each group has two cells; on Waterbirds the
+groups are the four cells of class and place themselves, so that each has one. Both are read in the same way.
 
 Of two labels the second is the positive one: on Adult an income above 50K.
 """
@@ -24,6 +24,16 @@ class Cell(NamedTuple):
     examples: int
     error: float
     train_share: float | None
+
+
+def worst_group_accuracy(body: Mapping[str, Any]) -> float | None:
+    """The smallest accuracy within a group that is tested; None where a record has none by group.
+
+    >>> worst_group_accuracy({"metrics": {"per_group_accuracy": [0.9, None, 0.7]}})
+    0.7
+    """
+    tested = [share for share in body["metrics"].get("per_group_accuracy") or () if share is not None]
+    return min(tested, default=None)
 
 
 def true_positive_rates(metrics: Mapping[str, Any]) -> list[float] | None:

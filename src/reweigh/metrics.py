@@ -193,6 +193,7 @@ _ALL: Iterable[Metric] = (
     # what follows from it
     _from_counts(_share("macro_f1", "mean F1 of the classes"), class_rates.macro_f1),
     _from_counts(_share("rarest_recall", "recall of the rarest class"), class_rates.rarest_recall),
+    _from_counts(_share("worst_group_accuracy", "lowest accuracy of a group"), group_rates.worst_group_accuracy),
     _from_counts(_share("worst_group_tpr", "lowest true positive rate of a group"), group_rates.worst_group_tpr),
     _from_counts(
         _gap("equal_opportunity_gap", "difference of equal opportunity", shares=2), group_rates.equal_opportunity_gap

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.config_files import replace
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from reweigh.config import checks, known_sizes, sizes
+from reweigh.config import checks, known_sizes, needs, sizes
 from reweigh.config.cards import PlannedStage, card_of
 from reweigh.config.loading import load
 from reweigh.config.methods.two_stage import SECOND
@@ -253,9 +253,10 @@ def test_what_a_method_learns_from_must_be_there(uses, split, says):
         "uses": uses,
         "method_options": options,
         "training": {"epochs": 2},
-        "data": {"split": {"validation_size": 0, **split}},
+        "model": {"name": "lenet", "options": {}},
+        "data": {"dataset": "mnist", "split": {"kind": "all", "validation_size": 0, **split}},
     }
-    said = refused(checks._check_parts, spec, "here")
+    said = refused(needs.check, spec, "here")
     assert said is None if says is None else str(said).startswith(f"here: {says}")
 
 
@@ -274,11 +275,12 @@ BOTH_PARTS = [PlannedStage(1), PlannedStage(1, part="train+validation")]  # a se
 )
 def test_what_is_trained_on_is_not_measured_as_validation(monkeypatch, training, stages, refuses):
     options = card_of("none").examples[0]
-    data = {"split": {"target_size": 0, "validation_size": 10}}
+    data = {"dataset": "mnist", "split": {"kind": "all", "target_size": 0, "validation_size": 10}}
     spec = {"uses": "none", "method_options": options, "training": {"epochs": 2, **training}, "data": data}
+    spec["model"] = {"name": "lenet", "options": {}}
     card = dataclasses.replace(card_of("none"), stages=lambda options, epochs: stages)
-    monkeypatch.setattr(checks, "card_of", lambda method: card)
-    said = refused(checks._check_parts, spec, "here")
+    monkeypatch.setattr(needs, "card_of", lambda method: card)
+    said = refused(needs.check, spec, "here")
     name = next(iter(training))
     assert said == (
         f"here: {name} names validation, but none trains on it; measure the test set alone" if refuses else None

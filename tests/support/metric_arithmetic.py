@@ -29,6 +29,9 @@ def stated(body: Body, metric: str) -> float | None:
     if found_by := of_classes(body, metric):
         table, chosen = found_by
         return float(np.mean([table[label, label] / table[label].sum() for label in chosen]))
+    if metric == "worst_group_accuracy":
+        tables = np.array(found["group_confusion"])
+        return float((np.trace(tables, axis1=1, axis2=2) / tables.sum((1, 2))).min())
     if metric in ("equal_opportunity_gap", "worst_group_tpr"):
         tables = np.array(found["group_confusion"])
         rates = tables[:, 1, 1] / tables[:, 1].sum(1)
@@ -89,6 +92,8 @@ def step(body: Body, metric: str) -> float:
         return math.hypot(*(1 / table.sum(1)[rare(body)])) / len(rare(body))
     if found := of_classes(body, metric):
         return math.hypot(*(1 / found[0].sum(1)[found[1]])) / len(found[1])
+    if metric == "worst_group_accuracy":
+        return 1 / min(np.sum(group) for group in body["metrics"]["group_confusion"])
     if metric in ("equal_opportunity_gap", "worst_group_tpr"):
         each = [1 / sum(group[1]) for group in body["metrics"]["group_confusion"]]
         return max(each) if metric == "worst_group_tpr" else math.hypot(*each)

@@ -117,7 +117,7 @@ def make(
         },
         "status": status,
         "diverged_at_step": None if status == "finished" else steps - 1,
-        "diverged_because": None if status == "finished" else "a loss or weight was not finite",
+        "diverged_because": None if status == "finished" else "a loss was not finite",
         "started": "2024-01-01T00:00:00Z",
         "ended": "2024-01-01T00:10:00Z",
         "resumed": 0,

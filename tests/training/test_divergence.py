@@ -12,7 +12,9 @@ from reweigh.methods.base import Stage
 from reweigh.training.__main__ import summary
 from reweigh.training.engine import Run
 
-FINITE, ZERO, PREDICTED = "a loss or weight was not finite", "all weights were 0", "predictions were not finite"
+ZERO, PREDICTED = "all weights were 0", "predictions were not finite"
+WEIGHT = "a weight was not finite; the step before it had a mean loss of "
+FIRST = "a loss was not finite; it was the first step"
 
 
 @pytest.fixture
@@ -66,7 +68,9 @@ def test_weights_that_are_not_finite(mnist, at_step, value):
         return torch.cat([torch.full_like(weights[:1], value), weights[1:]])
 
     at_step(3, 3, one_of_them)
-    results = without_score(finished(spec_of("none"), mnist).results(), 3, FINITE)
+    results = finished(spec_of("none"), mnist).results()
+    assert results["diverged_because"].startswith(WEIGHT) and 0 < float(results["diverged_because"][len(WEIGHT) :]) < 9
+    without_score(results, 3, results["diverged_because"])
     assert results["steps"] == 5
 
 
@@ -104,7 +108,7 @@ def test_a_loss_that_is_not_finite_shows_through_any_objective(mnist, monkeypatc
 
     monkeypatch.setattr(none.Method, "example_losses", example_losses)
     monkeypatch.setattr(none.Method, "objective", lambda self, step, logits, losses, weights: weights[1:] @ losses[1:])
-    without_score(finished(spec_of("none"), mnist).results(), 0, FINITE)
+    without_score(finished(spec_of("none"), mnist).results(), 0, FIRST)
 
 
 def test_a_last_step_that_leaves_nothing_finite_is_seen_by_its_predictions(mnist, monkeypatch):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from reweigh.training.tally import ALL_ZERO, NOT_FINITE, Tally
+from reweigh.training.tally import ALL_ZERO, LOSS, OBJECTIVE, WEIGHT, Tally
 
 CPU = torch.device("cpu")
 
@@ -41,13 +41,27 @@ def test_means_are_sums_in_float64_in_the_order_of_the_steps(seed):
 
 
 @pytest.mark.parametrize(
-    "broken", [([math.inf, 0.0], [1.0, 0.0], 0.0), (*SOUND[:2], math.nan), ([0.0], [-math.inf], 0.0)]
+    ("broken", "kind"),
+    [
+        (([math.inf, 0.0], [1.0, 0.0], 0.0), LOSS),
+        (([math.nan, 0.0], [math.nan, 0.0], math.nan), LOSS),  # what is computed from it is no cause
+        ((*SOUND[:2], math.nan), OBJECTIVE),
+        (([0.0], [-math.inf], 0.0), WEIGHT),
+        (([0.0], [math.nan], math.nan), WEIGHT),
+    ],
 )
-def test_the_first_fault_counts(broken):
+def test_the_first_fault_counts(broken, kind):
     zero = ([1.0, 1.0], [0.0, 0.0], 0.0)
-    assert epoch_of([SOUND, broken, zero])[2] == (1, NOT_FINITE)
+    assert epoch_of([SOUND, broken, zero])[2] == (1, kind)
     assert epoch_of([SOUND, zero, broken])[2] == (1, ALL_ZERO)
-    assert epoch_of([SOUND, zero, broken], may_rest=True)[2] == (2, NOT_FINITE)
+    assert epoch_of([SOUND, zero, broken], may_rest=True)[2] == (2, kind)
+
+
+def test_what_is_known_of_the_step_before():
+    tally = Tally(2, CPU)
+    tally.prepare(0)
+    tally.add(torch.tensor([1e5, 3e5]), torch.ones(2), torch.tensor(2.0), torch.tensor(1.0))
+    assert tally.before(1) == "; the step before it had a mean loss of 2e+05" and tally.before(0) == ""
 
 
 def test_weights_that_cancel_out_are_not_zero():

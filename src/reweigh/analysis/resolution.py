@@ -38,6 +38,8 @@ def resolution(body: dict[str, Any], metric: str) -> float:
     if metric in ("equal_opportunity_gap", "worst_group_tpr") and (tables := found.get("group_confusion")):
         positives = [_step(sum(table[POSITIVE])) for table in tables]
         return math.hypot(*positives) if metric == "equal_opportunity_gap" else max(positives)
+    if metric == "worst_group_accuracy" and (tables := found.get("group_confusion")):
+        return max(_step(sum(map(sum, table))) for table in tables)
     for step in (_of_cells(body, metric), _of_classes(body, metric)):
         if step is not None:
             return step

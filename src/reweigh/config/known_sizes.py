@@ -155,6 +155,11 @@ def _of_card(card: Mapping[str, Any]) -> Sizes:
     return Sizes(train["classes"], test["classes"], train["rows"], len(train["classes"]), groups)
 
 
+def has_none(dataset: str) -> bool:
+    """Whether a data set is known to have no groups of its own."""
+    return dataset in CLASS_SIZES or dataset in GIVEN_SIZES
+
+
 def labelled(data: Mapping[str, Any]) -> list[int] | None:
     """Examples of each label in the official training part of a spec's `data` block; None if they are not known."""
     return sizes_of(data).labels

@@ -7,6 +7,7 @@ from reweigh import metrics
 from reweigh.config import published
 from reweigh.config.claim import Claim
 from reweigh.config.grid import Config
+from reweigh.config.known_sizes import GROUP_SIZES
 from reweigh.config.mapping import Published
 from reweigh.config.models import Experiment, Paper, Tuned
 from reweigh.config.validation import lookup
@@ -43,12 +44,18 @@ def _check_claim(where: str, paper: Paper, claim: Claim) -> None:
         lookup("metric of a curve", claim.metric, metrics.OF_CURVES, where)
     elif claim.level is not None:
         lookup("metric of every curve", claim.metric, metrics.ON_EVERY_CURVE, where)
-    if claim.groups and (experiment.split is None or experiment.split.kind != "groups"):
+    if claim.groups and not _has_groups(experiment):
         raise ConfigError(f"{where}: test group_ahead compares groups, and {claim.experiment} is not split by groups")
     if claim.test == "grows" and len(claim.settings or experiment.settings) != 2:
         raise ConfigError(f"{where}: test grows compares two settings; name two, the one with the smaller gain first")
     if len(claim.settings or experiment.settings) < claim.fewest_settings:
         raise ConfigError(f"{where}: test {claim.test} needs {claim.fewest_settings} settings at least; name them")
+
+
+def _has_groups(experiment: Experiment) -> bool:
+    """Whether runs are measured by group: they are drawn by groups, or their data set is known to have some."""
+    split: Any = experiment.split
+    return experiment.dataset in GROUP_SIZES or (split is not None and split.kind == "groups")
 
 
 def _check_in_print(where: str, config: Config, paper: Paper, claim: Claim) -> None:

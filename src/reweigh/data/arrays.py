@@ -44,6 +44,11 @@ class RawData:
     edition: str = "official"
     train_clean_labels: np.ndarray | None = None  # where `train_labels` are wrong by themselves and the true are known
 
+    @property
+    def has_groups(self) -> bool:
+        """Whether every example belongs to a group of the data set's own, such as a sex."""
+        return self.train_groups is not None and self.test_groups is not None
+
 
 @dataclass(frozen=True)
 class Part:

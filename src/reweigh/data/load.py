@@ -5,6 +5,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from reweigh.data import finite
 from reweigh.data.arrays import RawData
 from reweigh.errors import ConfigError
 
@@ -12,7 +13,8 @@ from reweigh.errors import ConfigError
 def read(dataset: str, options: dict[str, Any] | None = None, root: str | Path = "data/raw") -> RawData:
     """Read a fetched data set from `root/dataset` with its reader's `options`, e.g. `{"drop_sex": True}`.
 
-    Raises ConfigError for a data set without a reader or an option it does not have, DataError for missing files.
+    Raises ConfigError for a data set without a reader or an option it does not have, DataError for missing files and
+    for features that are not finite.
     """
     name = f"reweigh.data.readers.{dataset.replace('-', '_')}"
     try:
@@ -23,4 +25,4 @@ def read(dataset: str, options: dict[str, Any] | None = None, root: str | Path =
     known = list(inspect.signature(reader).parameters)[1:]
     if unknown := sorted(set(options) - set(known)):
         raise ConfigError(f"{dataset}: unknown reader option {unknown[0]!r}; known: {', '.join(known) or 'none'}")
-    return reader(Path(root) / dataset, **options)
+    return finite.check(reader(Path(root) / dataset, **options), dataset)

@@ -121,7 +121,7 @@ def _kept(raw: RawData, recipe: dict[str, Any]) -> tuple[list[int], tuple[str, .
     """The classes (or groups) that the split keeps, and their names. Raises ConfigError for words that do not exist."""
     _check_words(recipe)
     kind = recipe["kind"]
-    if (kind == "groups" or by_attribute(recipe)) and (raw.train_groups is None or raw.test_groups is None):
+    if (kind == "groups" or by_attribute(recipe)) and not raw.has_groups:
         said = "kind 'groups'" if kind == "groups" else "weights_by 'group'"
         raise ConfigError(f"split {said} needs a data set that has groups, and this one has none")
     if kind == "groups":

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from reweigh.data import finite
 from reweigh.data.arrays import RawData
 
 STANDARDISED = "standardised"
@@ -13,14 +14,15 @@ def standardised(raw: RawData, rows: np.ndarray) -> RawData:
     """`raw` with features (N, F) float32 that have mean 0 and deviation 1 over the training examples `rows`, int (B,).
 
     Both parts are scaled by the same numbers: what validates or tests has no say in them. A column that is constant
-    over `rows` is 0 everywhere.
+    over `rows` is 0 everywhere. Raises DataError where a value is too far from the others for float32.
     """
     mean, factor = moments(raw.train_inputs[rows])  # type: ignore[index]
-    train, test = (
-        ((inputs.astype(np.float64) - mean) * factor).astype(np.float32)  # type: ignore[union-attr]
-        for inputs in (raw.train_inputs, raw.test_inputs)
-    )
-    return dataclasses.replace(raw, train_inputs=train, test_inputs=test)
+    with np.errstate(over="ignore"):  # the check says in which column
+        train, test = (
+            ((inputs.astype(np.float64) - mean) * factor).astype(np.float32)  # type: ignore[union-attr]
+            for inputs in (raw.train_inputs, raw.test_inputs)
+        )
+    return finite.check(dataclasses.replace(raw, train_inputs=train, test_inputs=test), "standardised features")
 
 
 def moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

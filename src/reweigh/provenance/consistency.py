@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from reweigh.config.known_sizes import has_none
 from reweigh.config.names import RunName
+from reweigh.data.groups import by_attribute
 from reweigh.data.imbalance import validation_tail
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
@@ -227,8 +229,10 @@ def _sizes(body: Body) -> Iterator[str]:
     if recipe.get("test") == "balanced" and len(set(sizes["test"])) > 1:
         yield "split.sizes.test has classes of several sizes, but its spec asks for a balanced test set"
     groups = body.get("group_sizes")
-    if body["record_version"] > 1 and (groups is None) != (recipe["kind"] != "groups"):
-        yield f"group_sizes does not go with a split of kind {recipe['kind']}"
+    if body["record_version"] > 1 and groups is None and by_attribute(recipe):
+        yield "group_sizes is null, but weights are by group"
+    if groups is not None and not by_attribute(recipe) and has_none(body["spec"]["data"]["dataset"]):
+        yield f"group_sizes is there, but {body['spec']['data']['dataset']} has no groups"
     for part, counts in (groups or {}).items():
         if sum(counts) != total[part]:
             yield f"group_sizes.{part} sums to {sum(counts)}, but split.sizes.{part} to {total[part]}"
@@ -274,12 +278,13 @@ def _metrics(body: Body) -> Iterator[str]:
 
 def _groups(body: Body, right: int, size: int) -> Iterator[str]:
     """Accuracies of groups must be shares of whole numbers of examples, and add up to all right answers."""
-    shares, grouped = body["metrics"]["per_group_accuracy"], body["spec"]["data"]["split"]["kind"] == "groups"
+    shares, sizes = body["metrics"]["per_group_accuracy"], body.get("group_sizes")
+    grouped = sizes is not None if body["record_version"] > 1 else by_attribute(body["spec"]["data"]["split"])
     if (shares is not None) != grouped:
-        yield f"metrics.per_group_accuracy is {shares}, which does not go with the kind of its split"
+        yield f"metrics.per_group_accuracy is {shares}, but group_sizes {sizes}: only both or neither can be null"
     if not grouped or shares is None:
         return
-    counts = (body.get("group_sizes") or {}).get(measured_part(body)) or _two_groups(shares, right, size)
+    counts = (sizes or {}).get(measured_part(body)) or _two_groups(shares, right, size)
     if counts is None:
         return
     answers = [(share or 0) * count for share, count in zip(shares, counts, strict=True)]

@@ -27,7 +27,7 @@ from reweigh.optimisers import MomentumSGD, Optimiser
 from reweigh.streams import stream_seed
 from reweigh.training.evaluation import Evaluation, exact_head
 from reweigh.training.stages import Course, Parts, check, context_of, courses, members_of, method_of, new_model
-from reweigh.training.tally import FAULTS, UNPREDICTED, Tally
+from reweigh.training.tally import FAULTS, NOT_FINITE, UNPREDICTED, Tally
 
 CURVES = ("epoch", "stage", "train_loss", "effective_weight", "train_seconds")
 Tick = Callable[["Run"], None]
@@ -199,7 +199,7 @@ class Run:
         course = self.course
         mean_loss, mean_weight, fault = self.tally.epoch(course.steps_per_epoch, self.method.rests)
         if fault is not None:
-            self._diverge(self.step - course.steps_per_epoch + fault[0], fault[1])
+            self._diverge(self.step - course.steps_per_epoch + fault[0], fault[1], self.tally.before(fault[0]))
         epoch = course.at(self.stage_step - 1).epoch + 1
         last = self.stage_step == course.steps or self.diverged_at is not None
         if last or epoch % self.spec["training"]["evaluate_every"] == 0:
@@ -214,8 +214,9 @@ class Run:
             for name, curve in self.curves.items():
                 curve.append(row.get(name))
 
-    def _diverge(self, step: int, kind: int) -> None:
-        self.diverged_at, self.diverged_because = step, FAULTS[kind]
+    def _diverge(self, step: int, kind: int, before: str = "") -> None:
+        told = (before if step else "; it was the first step") if kind in NOT_FINITE else ""
+        self.diverged_at, self.diverged_because = step, FAULTS[kind] + told
 
     def _measure(self) -> dict[str, Any]:
         """The values of the curves, {} of a run that diverged, be it only seen by its predictions."""

@@ -1,5 +1,8 @@
 """What a run measures: its held-out part, and what the spec asks for beside it.
 
+Where the data set has groups of its own, such as the sexes of Adult, the held-out part is measured by group too,
+whatever the weights are by.
+
 Options of the training block: `evaluate_on` (the test set, or validation for runs that choose hyper-parameters),
 `also_measure` (train, validation: metrics by class, of train also against the true labels where the given ones are
 noisy), `keep_margins`, `keep_features`.
@@ -14,6 +17,7 @@ import torch
 from torch import nn
 
 from reweigh.data.batches import InputPart
+from reweigh.data.groups import by_attribute
 from reweigh.errors import ConfigError
 from reweigh.evaluate import batch_size_on, confusion, metrics
 from reweigh.streams import rng
@@ -28,8 +32,8 @@ class Evaluation:
 
     def __init__(self, parts: Parts, classes: int, groups: int) -> None:
         self.parts, self.classes, self.groups = parts, classes, groups
-        training, kind = parts.spec["training"], parts.spec["data"]["split"]["kind"]
-        self.two_class, self.group_is_label = kind == "two-class", kind != "groups"
+        training, split = parts.spec["training"], parts.spec["data"]["split"]
+        self.two_class, self.group_is_label = split["kind"] == "two-class", not by_attribute(split)
         self.measured = training.get("evaluate_on") or "test"
         self.also: list[str] = training.get("also_measure") or []
         if "validation" in (self.measured, *self.also) and parts.validation is None:
@@ -40,7 +44,16 @@ class Evaluation:
         self.held_out: InputPart = held_out
         if self.measured in self.also:
             raise ConfigError(f"also_measure names {self.measured}, which evaluate_on measures already")
+        self.by: torch.Tensor | None = None  # the own group of each held-out example, if weights are by class
+        if self.group_is_label and (own := self._own_groups()) is not None:
+            self.by = torch.from_numpy(own.astype(np.int64)).to(parts.device)
+            self.groups, self.group_is_label = len(parts.raw.group_names), False
         self.counts: np.ndarray | None = None
+
+    def _own_groups(self) -> np.ndarray | None:
+        if self.measured == "test":
+            return self.parts.groups_of(self.parts.split.test, train=False)
+        return self.parts.groups_of(self.parts.split.validation)
 
     @property
     def unpredicted(self) -> int:
@@ -49,7 +62,7 @@ class Evaluation:
 
     def row(self, predict: Predict) -> dict[str, Any]:
         """Measure the held-out part, and the values of the curves."""
-        self.counts = confusion(predict, self.held_out, self.classes, self.groups)
+        self.counts = confusion(predict, self.held_out, self.classes, self.groups, by=self.by)
         found = self.of(self.counts)
         row = {name: found[name] for name in CURVES}
         if self.also:

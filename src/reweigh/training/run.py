@@ -19,7 +19,7 @@ import torch
 from reweigh import canonical_json
 from reweigh.config.names import RunName
 from reweigh.data import load, manifest, packed
-from reweigh.data.arrays import RawData, npz_bytes
+from reweigh.data.arrays import PARTS, RawData, npz_bytes
 from reweigh.data.local_cards import is_local
 from reweigh.data.obtain import describe, obtain, recipe_digest, split_path
 from reweigh.digest import canonical, digest, file_digest
@@ -312,7 +312,7 @@ class Job:
                 "recipe_digest": recipe_digest(spec),
                 "sizes": self.split.sizes(),
             },
-            "group_sizes": None if run.evaluation.group_is_label else described["group_sizes"],
+            "group_sizes": group_sizes(run),
             "raw": packed.sources(described["raw"], spec["data"]["dataset"], spec["data"]["options"]),
             "ended": now(),
             "begun_by": [] if self.twin.theirs else self.keeper.begun_by(self.keeper.facts["prefix"]),
@@ -338,6 +338,19 @@ class Job:
             "trace": write_trace(path, {**run.trace(), **run.arrays()}),
             **run.results(),
         }
+
+
+def group_sizes(run: Run) -> dict[str, list[int]] | None:
+    """Examples of each group in each part, of the groups that the run is measured by; None where these are labels."""
+    split, measured = run.parts.split, run.evaluation
+    if measured.by is None:
+        return None if measured.group_is_label else split.group_sizes()
+    known = {name: run.parts.groups_of(getattr(split, name), train=name != "test") for name in PARTS}
+    return {
+        name: np.bincount(groups, minlength=measured.groups).tolist()
+        for name, groups in known.items()
+        if groups is not None
+    }
 
 
 def surroundings(spec: dict[str, Any], split_digest: str, device: torch.device) -> Surroundings:

@@ -83,6 +83,11 @@ class Parts:
             return self.train_and_target
         return self.train
 
+    def groups_of(self, part: Part, train: bool = True) -> np.ndarray | None:
+        """The data set's own groups of examples of an official part, int64 (N,), whatever weights are by; or None."""
+        groups = self.raw.train_groups if train else self.raw.test_groups
+        return groups[part.index] if self.raw.has_groups and groups is not None else None
+
     def clean_labels(self, part: Part) -> np.ndarray | None:
         """The true labels of examples of the official training part, int64 (N,); None where they are the given ones."""
         raw = self.raw.train_labels if self.raw.train_clean_labels is None else self.raw.train_clean_labels

@@ -7,8 +7,15 @@ from typing import Any
 
 import torch
 
-FAULTS = {1: "a loss or weight was not finite", 2: "all weights were 0", 3: "predictions were not finite"}
-NOT_FINITE, ALL_ZERO, UNPREDICTED = FAULTS
+FAULTS = {
+    1: "a loss was not finite",
+    2: "all weights were 0",
+    3: "predictions were not finite",
+    4: "a weight was not finite",
+    5: "what it minimised was not finite, though each loss and weight was",
+}
+LOSS, ALL_ZERO, UNPREDICTED, WEIGHT, OBJECTIVE = FAULTS
+NOT_FINITE = (LOSS, WEIGHT, OBJECTIVE)
 
 
 class Tally:
@@ -44,9 +51,15 @@ class Tally:
             fault = fault or (steps - 1, ALL_ZERO)
         return mean_loss, mean_weight, fault
 
+    def before(self, step: int) -> str:
+        """What is known of the step before one of an epoch's, for the cause of a fault; "" for the epoch's first."""
+        return f"; the step before it had a mean loss of {self.rows[step - 1, 0].item():.3g}" if step else ""
+
     def _fault(self, row: list[float], may_rest: bool) -> int | None:
-        if not all(map(math.isfinite, row)):
-            return NOT_FINITE
+        """What went wrong first in a step, in the order in which it computes: losses, weights, objective."""
+        for value, kind in zip(row, NOT_FINITE, strict=False):
+            if not math.isfinite(value):
+                return kind
         return ALL_ZERO if row[-1] == 0 and not may_rest else None
 
     def state(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from reweigh.data.arrays import Part, RawData, Split
+from reweigh.data.groups import by_attribute
 from reweigh.errors import ConfigError
 from reweigh.training.engine import Run, eagerly
 from reweigh.training.gpu_check.checks import Context
@@ -99,10 +100,8 @@ def made_up(spec: dict[str, Any], examples: int) -> tuple[RawData, Split]:
 
 def _classes(spec: dict[str, Any]) -> tuple[int, int]:
     """How many classes and groups a spec's task has; 0 groups where they are the classes."""
-    kind = spec["data"]["split"]["kind"]
-    if kind == "groups":
-        return 2, 2
-    return (2, 0) if kind == "two-class" else (10, 0)
+    split = spec["data"]["split"]
+    return 2 if split["kind"] in ("groups", "two-class") else 10, 2 if by_attribute(split) else 0
 
 
 def _part(labels: np.ndarray, groups: np.ndarray | None, rows: np.ndarray) -> Part:
