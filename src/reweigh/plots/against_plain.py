@@ -82,7 +82,7 @@ def _gains(axes: Axes, material: Material, rows: pd.DataFrame, methods: list[str
             continue
         if pd.notna(row["low"]):
             axes.plot([100 * row["low"], 100 * row["high"]], [place, place], color=chosen.colour, linewidth=1.2)
-        axes.plot([100 * row["mean"]], [place], linestyle="none", **marker_style(chosen))
+        axes.plot([100 * row["mean"]], [place], linestyle="", **marker_style(chosen))
     if not gains["n"].gt(0).any():
         axes.set_xticks([])
     titles = dict(zip(rows["method"], rows["title"], strict=True))
