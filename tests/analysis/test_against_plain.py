@@ -109,7 +109,7 @@ def test_a_method_whose_runs_diverged_is_not_best(found):
     recalls = {"none": drawn(generator, 0.5, 5), "hard": drawn(generator, 0.9, 5)}
     lines = found(recalls, 5, {("hard", 0): "diverged"})
     assert not lines[1].better and lines[1].n == 4 and lines[1].gain.n == 4
-    assert "1 of 5 runs of hard diverged; its mean is that of the others" in " ".join(against_plain.remarks(lines))
+    assert "1 of 5 runs of Balanced weights diverged; its mean is that of the others" in " ".join(against_plain.remarks(lines))
     everywhere = found(recalls, 5, {("hard", seed): "diverged" for seed in range(5)})
     assert everywhere[1].nothing and everywhere[1].p is None and everywhere[1].n == 0
 
@@ -117,10 +117,10 @@ def test_a_method_whose_runs_diverged_is_not_best(found):
 def test_where_plain_training_collapsed_nothing_can_be_told(found):
     generator, collapsed = np.random.default_rng(0), [[size, 0, 0] for size in SIZES]
     lines = found({"none": [collapsed] * 5, "hard": drawn(generator, 0.7, 5)}, 5)
-    assert against_plain.sentence(lines) == "nothing can be told: 5 of 5 runs of none predict one class"
+    assert against_plain.sentence(lines) == "nothing can be told: 5 of 5 runs of Plain training predict one class"
     assert lines[1].p is None and not lines[1].better
     one = found({"none": drawn(generator, 0.5, 5), "hard": [*drawn(generator, 0.9, 4), collapsed]}, 5)
-    assert "Balanced weights: 1 of 5 runs of hard predict one class" in against_plain.remarks(one)
+    assert "1 of 5 runs of Balanced weights predict one class" in against_plain.remarks(one)
     assert one[1].p is not None  # it has a score, which counts
 
 

@@ -34,7 +34,7 @@ def project(folder: Path, monkeypatch: Any) -> Path:
 
 
 def table(path: Path, rows: int = 600, seed: int = 0) -> Path:
-    """A csv of three classes, of which the last is one row in twenty, that four columns and a group tell apart a bit."""
+    """A csv of three classes, the last of which has one row in twenty, which four columns tell apart a bit."""
     generator = np.random.default_rng(seed)
     labels = generator.choice(3, rows, p=[0.8, 0.15, 0.05])
     columns = generator.normal(size=(rows, 4)) + 1.5 * np.eye(3, 4)[labels]
@@ -54,12 +54,12 @@ def card(folder: Path, rows: int = 600, group: str | None = None, name: str = "c
 
 def confusion(recalls: Any, sizes: Any) -> list[list[int]]:
     """Counts (labels, predictions) with these recalls; what is wrong is taken for the next class."""
-    table = np.zeros((len(sizes), len(sizes)), int)
+    counts = np.zeros((len(sizes), len(sizes)), int)
     for label, (recall, size) in enumerate(zip(recalls, sizes, strict=True)):
         right = round(recall * size)
-        table[label, label] += right
-        table[label, (label + 1) % len(sizes)] += size - right
-    return table.tolist()
+        counts[label, label] += right
+        counts[label, (label + 1) % len(sizes)] += size - right
+    return counts.tolist()
 
 
 def body(

@@ -89,13 +89,13 @@ def _line(
     material: Material, experiment: str, runs: pd.DataFrame, method: str, others: pd.DataFrame, against: str
 ) -> Line:
     gain = stats.untested("", 0) if method == against else _gain(material, runs, others)
-    several = len(material.experiments) > 1
+    title = material.title(method)
+    if len(material.experiments) > 1:
+        title = f"{title} ({material.experiment(experiment).varies})"
     return Line(
         experiment=experiment,
         method=method,
-        title=f"{material.title(method)} ({material.experiment(experiment).varies})"
-        if several
-        else material.title(method),
+        title=title,
         is_plain=method == against,
         n=int(runs[METRIC].notna().sum()),
         runs=len(runs),
@@ -106,7 +106,7 @@ def _line(
         gain=gain,
         p=stats.two_sided(gain.p_for, gain.p_against),
         p_holm=None,
-        lost=counted(runs) if len(runs) else "",
+        lost=counted(runs.assign(method=title)) if len(runs) else "",
         nothing=degenerate(runs) is not None,
         diverged=bool((runs["lost"] == DIVERGED).any()),
     )
@@ -167,7 +167,7 @@ def remarks(found: list[Line]) -> list[str]:
     for line in found:
         if line.lost:
             why = "they decide nothing" if line.nothing else "its mean is that of the others" if line.diverged else ""
-            said.append(f"{line.title}: {line.lost}{f'; {why}' if why else ''}")
+            said.append(f"{line.lost}{f'; {why}' if why else ''}")
     missing = [f"{line.title} {line.asked - line.runs} of {line.asked}" for line in found if line.asked > line.runs]
     return said + ([f"runs that are not trained yet: {', '.join(missing)}"] if missing else [])
 

@@ -25,8 +25,8 @@ from reweigh.data import local_cards
 from reweigh.errors import ConfigError, DataError
 
 SCALE = "local"
-EXPERIMENT, BY_GROUP = "compare", "by-group"
-BY = {EXPERIMENT: "class", BY_GROUP: "group"}  # what weights follow in each
+BY_CLASS, BY_GROUP = "by-class", "by-group"
+BY = {BY_CLASS: "class", BY_GROUP: "group"}  # what weights follow in each
 OWN = ("lengths", "seeds", "by_class", "by_group")  # keys of the template that no other paper has
 
 
@@ -189,14 +189,14 @@ class _Made:
         for method in asked:
             lookup("method", method, known, f"{CHOICES}/{self.name}.yaml")
         against = baseline(self.written.value["methods"])
-        parts = {EXPERIMENT: self.template.by_class}
+        parts = {BY_CLASS: self.template.by_class}
         if self.card["group"]:
             parts[BY_GROUP] = self.template.by_group
         found = {}
         for key, of_template in parts.items():
             others = [one for one in of_template if one != against]
             chosen = [one for one in others if one in asked]
-            methods = [against, *chosen] if chosen or key == EXPERIMENT else []
+            methods = [against, *chosen] if chosen or key == BY_CLASS else []
             found[key] = self._experiment(key, methods, [one for one in (against, *others) if one not in methods])
         return found
 
