@@ -109,7 +109,9 @@ def test_a_method_whose_runs_diverged_is_not_best(found):
     recalls = {"none": drawn(generator, 0.5, 5), "hard": drawn(generator, 0.9, 5)}
     lines = found(recalls, 5, {("hard", 0): "diverged"})
     assert not lines[1].better and lines[1].n == 4 and lines[1].gain.n == 4
-    assert "1 of 5 runs of Balanced weights diverged; its mean is that of the others" in " ".join(against_plain.remarks(lines))
+    assert "1 of 5 runs of Balanced weights diverged; its mean is that of the others" in " ".join(
+        against_plain.remarks(lines)
+    )
     everywhere = found(recalls, 5, {("hard", seed): "diverged" for seed in range(5)})
     assert everywhere[1].nothing and everywhere[1].p is None and everywhere[1].n == 0
 

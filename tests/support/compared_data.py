@@ -20,7 +20,7 @@ TITLE = "заявки $5 & <b>$.csv"
 def project(folder: Path, monkeypatch: Any) -> Path:
     """A folder that is a project with one paper, without a record, and the current one as long as a test takes."""
     others = shutil.ignore_patterns("absgd", "autobalance", "har", "molere")
-    for name in ("config", "notebooks", "workflow"):
+    for name in ("config", "notebooks", "workflow", "envs"):
         shutil.copytree(ROOT / name, folder / name, ignore=others)
     text, named = (folder / files.CONFIG).read_text(), "papers: [tdr, absgd, autobalance, molere, har]"
     assert named in text
@@ -29,6 +29,7 @@ def project(folder: Path, monkeypatch: Any) -> Path:
     shutil.copy(ROOT / files.PUBLISHED / "tdr.csv", folder / files.PUBLISHED)
     for name in ("data/manifest.yaml", "Snakefile", "CITATION.cff"):
         shutil.copy(ROOT / name, folder / name)
+    (folder / "data/embedded").symlink_to(ROOT / "data/embedded")
     monkeypatch.chdir(folder)
     return folder
 
