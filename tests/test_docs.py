@@ -22,7 +22,7 @@ COMMANDS = typer.main.get_command(app).commands
 PLACES = ("src", "config", "data", "docs", "envs", "notebooks", "profiles", "results", "tests", "tools", "workflow")
 # Made by a run, or by the reader of a page; and what stands for any name.
 MADE = re.compile(
-    r"^(data/(raw|splits)|results/(quick|SCALE)|figures/(quick|SCALE)|crates)/?|sqrt|poly1|[<{*…]|\.\.\.|[A-Z]{4,}"
+    r"^(data/(raw|splits|local)|results/(quick|SCALE)|figures/(quick|SCALE)|crates)/?|sqrt|poly1|[<{*…]|\.\.\.|[A-Z]{4,}"
 )
 
 

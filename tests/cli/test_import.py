@@ -3,6 +3,7 @@
 import pytest
 from support import own_data
 from support.own_data import ROWS, images, table
+from support.readme import blocks, page
 from typer.testing import CliRunner
 
 from reweigh import cli
@@ -94,3 +95,16 @@ def test_outside_of_a_project(tmp_path, monkeypatch):
             cli.app, ["import", str(table(tmp_path / "a.csv")), "--label", "label"], catch_exceptions=False
         )
     assert not (tmp_path / "data").exists()
+
+
+def test_the_page_shows_what_is_printed_and_written(project):
+    """docs/your-data.md: the first example and its card are those of the table that `own_data.claims` makes."""
+    shown = page("docs/your-data.md")
+    own_data.claims(project / "claims.csv")
+    first = blocks(shown, "console")[0]
+    command, _, output = first.partition("\n")
+    done = CliRunner().invoke(cli.app, command.removeprefix("$ reweigh ").split())
+    assert done.output == output
+    card = (project / "data/local/claims.yaml").read_text()
+    (on_page,) = blocks(shown, "yaml")
+    assert card.startswith(on_page) and card[len(on_page) :].startswith("sizes:\n")

@@ -109,7 +109,10 @@ ASKED = {
     "a data set's name": ({"name": "mnist"}, "mnist is the name of a data set of data/manifest.yaml"),
     "no name": ({"name": "My Claims"}, "cannot be a name; use small letters, digits, _ . and -, at most 60, the first"),
     "a path as name": ({"name": "../x"}, "cannot be a name"),
-    "no encoding": ({"encoding": "utf-9"}, "encoding 'utf-9' is unknown; try utf-8, cp1252"),
+    "no encoding": ({"encoding": "utf-9"}, "--encoding 'utf-9' is unknown; try utf-8, cp1252"),
+    "no text's encoding": ({"encoding": "base64"}, "--encoding 'base64' is unknown"),
+    "no separator": ({"separator": "ab"}, "--separator is 'ab'; it is one character"),
+    "a label of categories": ({"category": ("label",)}, "'label' is named by --label and by --category"),
 }
 
 
@@ -125,10 +128,21 @@ def test_what_is_asked_and_cannot_be_is_one_line(project, name):
 
 def test_a_place_that_is_not_there(project):
     table(project / "claims.csv")
-    with pytest.raises(ConfigError, match=r"no file or folder clams.csv; beside it are: claims.csv config data"):
+    with pytest.raises(ConfigError, match=r"no file or folder clams.csv; beside it: claims.csv$"):
         imported(importing.Path("clams.csv"), Asked(label="label"))
     with pytest.raises(ConfigError, match=r"^no file or folder nowhere/clams.csv$"):
         imported(importing.Path("nowhere/clams.csv"), Asked(label="label"))
+    with pytest.raises(ConfigError, match=r"no file or folder nothing; beside it: claims.csv, config, data$"):
+        imported(importing.Path("nothing"), Asked(label="label"))
+    for name in ("x" * 5000, "a\0b", "a\nb"):
+        with pytest.raises(ConfigError, match=r"^no file or folder .{3,200}$"):
+            imported(importing.Path(name), Asked(label="label"))
+
+
+def test_where_nothing_can_be_written(project):
+    (project / "data" / "local").touch()
+    with pytest.raises(DataError, match=r"data/local/claims.yaml cannot be written \(.*\); free disk space or allow"):
+        imported(table(project / "claims.csv"), Asked(label="label"))
 
 
 def test_the_remedies_work(project):
@@ -155,9 +169,9 @@ def test_notes_say_what_may_be_amiss(project):
 def test_what_memory_does_not_hold_is_refused(project, monkeypatch):
     path = table(project / "a.csv")
     monkeypatch.setattr(tables, "memory_left", lambda: 3000)
-    with pytest.raises(DataError, match=r"reading it takes ten times that; 0 MiB of memory are free"):
+    with pytest.raises(DataError, match=r"reading it takes 20 times that; 0 MiB of memory are free"):
         imported(path, Asked(label="label"))
-    monkeypatch.setattr(tables, "memory_left", lambda: 10 * path.stat().st_size)
+    monkeypatch.setattr(tables, "memory_left", lambda: tables.TIMES * path.stat().st_size)
     wide = tuple(HEADER.split(",")[::2])
     with pytest.raises(DataError, match=r"inputs of 60 rows, 0 MiB; only 0 MiB are free: --drop a column"):
         imported(path, Asked(label="label", category=wide))

@@ -255,7 +255,8 @@ def test_a_file_that_changed_is_refused_and_never_to_be_deleted(project):
     for what in (lambda: read(card), lambda: local_cards.source_file("table", local_cards.options_of(card))):
         with pytest.raises(DataError, match=r"has changed since it was imported.*put the old file back") as refused:
             what()
-        assert "--name claims-2" in str(refused.value) and "delete" not in str(refused.value)
+        assert "delete" not in str(refused.value)
+        assert "reweigh import claims.csv --label label --name claims-2, or put" in str(refused.value)
     path.rename(project / "moved.csv")
     with pytest.raises(DataError, match=r"claims.csv is missing.*put it back"):
         read(card)
@@ -345,3 +346,11 @@ def test_damage_is_one_line_or_a_table(tmp_path_factory, junk, place):
             said = str(refused)
         assert "\n" not in said and "delete" not in said and len(said) < 700
         shutil.rmtree(folder)
+
+
+def test_the_next_name_is_free_and_the_command_can_be_typed(project):
+    card = card_of(table(project / "my data" / "it's.csv", header="age,the label,amount,gender"), label="the label")
+    assert local_cards.again(card) == """reweigh import 'my data/it'"'"'s.csv' --label 'the label' --name it-s-2"""
+    local_cards.card_path("it-s-2").touch()
+    assert local_cards.next_name("it-s") == local_cards.next_name("it-s-2") == "it-s-3"
+    assert local_cards.next_name("sales-2024") == "sales-2024-2"

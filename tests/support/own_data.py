@@ -50,3 +50,19 @@ def card_of(path, **asked):
 def read(card):
     """What the reader of a card gives, as training reads it."""
     return load.read(card["kind"], local_cards.options_of(card))
+
+
+def claims(path):
+    """The table of docs/your-data.md: 20,000 rows, four classes, of which the rarest has one row in a hundred."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for number in range(20_000):
+        outcome = int(generator.choice(4, p=[0.6, 0.29, 0.1, 0.01]))
+        age = generator.integers(18, 90) if generator.random() > 0.01 else ""
+        amount = generator.lognormal(5 + outcome / 4)
+        region = generator.choice(["north", "south", "east", ""], p=[0.4, 0.3, 0.29, 0.01])
+        day = f"2024-{generator.integers(1, 13):02d}-{generator.integers(1, 29):02d}"
+        rows.append(
+            f"{100_000 + number},{age},{amount:.2f},{region},{day},EUR,{generator.choice(['f', 'm'])},{outcome}"
+        )
+    return table(path, rows, "id,age,amount,region,day,currency,gender,outcome")

@@ -7,6 +7,7 @@ digest, so that other data are another spec. Nothing here needs more than a YAML
 
 import functools
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ READERS = ("table", "folder")
 CARD_VERSION = 1
 EDITION = "local"  # of the raw files that a split of such data states
 MISSING = "(missing)"  # the category, or the group, of rows that have none
+LIST = ("path", "sha256", "label", "part")  # columns of the list of a folder's images
 KEYS = (
     *("card_version", "name", "title", "kind", "path", "sha256", "bytes", "label", "group", "columns", "dropped"),
     *("read", "side", "files", "split", "inputs", "sizes", "digest"),
@@ -114,21 +116,34 @@ def checked_file(card: Mapping[str, Any], data: str | Path = "data") -> Path:
     if not path.is_file():
         raise DataError(
             f"{said(path)} is missing, and {card_path(card['name'], data)} was made from it; put it back, or import it "
-            f"from where it is now: {again(card)}"
+            f"from where it is now: {again(card, data)}"
         )
     if (actual := file_digest(path)) != card["sha256"]:
         raise DataError(
             f"{said(path)} has changed since it was imported (sha256 {card['sha256'][:12]} then, {actual[:12]} now); "
-            f"import it again under another name: {again(card)}, or put the old file back"
+            f"import it again under another name: {again(card, data)}, or put the old file back"
         )
     return path
 
 
-def again(card: Mapping[str, Any]) -> str:
-    """The command that imports the data of a card as they are now, under the next name."""
-    name, _, number = card["name"].rpartition("-")
-    following = f"{name}-{int(number) + 1}" if name and number.isdecimal() else f"{card['name']}-2"
-    return f"reweigh import ... --name {following}"
+def again(card: Mapping[str, Any], data: str | Path = "data") -> str:
+    """The command that imports the data of a card as they are now, under another name."""
+    columns = [("--label", card["label"]["column"]), ("--group", (card["group"] or {}).get("column"))]
+    words = [word for option, column in columns if column is not None for word in (option, column)]
+    if card["kind"] == "folder":
+        words = ["--side", str(card["side"])]
+    return said(shlex.join(["reweigh", "import", card["path"], *words, "--name", next_name(card["name"], data)]))
+
+
+def next_name(name: str, data: str | Path = "data") -> str:
+    """The first of `NAME-2`, `NAME-3`, ... that no card has."""
+    base, _, number = name.rpartition("-")
+    if not (base and number.isdecimal() and len(number) < 4):  # a longer one is a year, or anything
+        base, number = name, "1"
+    following = int(number) + 1
+    while card_path(f"{base}-{following}", data).exists():
+        following += 1
+    return f"{base}-{following}"
 
 
 def source_file(dataset: str, options: Mapping[str, Any], data: str | Path = "data") -> dict[str, Any]:

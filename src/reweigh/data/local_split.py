@@ -26,8 +26,10 @@ def drawn_for_test(labels: np.ndarray, groups: np.ndarray | None, share: float, 
     """
     tested = np.zeros(len(labels), bool)
     cells = np.stack([labels, np.zeros_like(labels) if groups is None else groups], axis=1)
-    for label, group in np.unique(cells, axis=0).tolist():
-        rows = ((cells == (label, group)).all(axis=1)).nonzero()[0]
+    order = np.lexsort(cells.T[::-1])  # by class, then group, then row
+    ends = (np.diff(cells[order], axis=0) != 0).any(axis=1).nonzero()[0] + 1
+    for rows in np.split(order, ends):
+        label, group = cells[rows[0]].tolist()
         chosen = rng(seed, "local-test", label, group).permutation(rows)[: share_of(len(rows), share)]
         tested[chosen] = True
     return tested

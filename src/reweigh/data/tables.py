@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from reweigh.data.local_cards import MISSING, said
-from reweigh.errors import DataError
+from reweigh.errors import ConfigError, DataError
 
 SEPARATORS = (",", ";", "\t", "|")
 WORDS_FOR_MISSING = frozenset({"", "?", "na", "n/a", "nan", "-nan", "null", "#n/a", "<na>"})  # in small letters
@@ -27,6 +27,7 @@ INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 LOOKED_AT = 1 << 16  # bytes that say whether a file is text, and how its lines are divided
 AT_ONCE = 10_000  # rows
 TO_SAVE = "save it as CSV"
+TIMES = 20  # the bytes of a file that reading it takes, at most: cells are short, and a text is an object
 BINARY = {
     b"PK\x03\x04": "an Excel workbook or another zip archive",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
@@ -88,8 +89,11 @@ def is_missing(text: str, words: Collection[str] = ()) -> bool:
 def how_to_read(path: Path, encoding: str | None = None, separator: str | None = None) -> dict[str, str]:
     """`{encoding, separator}` of a CSV file, found out where they are not given.
 
-    Raises DataError for what is no text, has another encoding, or lines that no separator divides evenly.
+    Raises ConfigError for an encoding or a separator that cannot be, DataError for what is no text, has another
+    encoding, or lines that no separator divides evenly.
     """
+    if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
+        raise ConfigError(f"--separator is {separator!r}; it is one character between fields, such as ;")
     with _open(path) as file:
         head = file.read(LOOKED_AT)
     if not head.strip():
@@ -100,10 +104,12 @@ def how_to_read(path: Path, encoding: str | None = None, separator: str | None =
         if what or (encoding != "utf-16" and b"\0" in head):
             raise DataError(f"{said(path)} is no CSV file but {what or 'binary'}; {TO_SAVE}")
     try:
-        codecs.lookup(encoding)
+        encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
         text = head.decode(encoding, "ignore" if len(head) == LOOKED_AT else "strict")
     except LookupError:
-        raise DataError(f"encoding {encoding!r} is unknown; try utf-8, cp1252 (Western) or cp1251 (Cyrillic)") from None
+        raise ConfigError(
+            f"--encoding {encoding!r} is unknown; try utf-8, cp1252 (Western) or cp1251 (Cyrillic)"
+        ) from None
     except UnicodeError:
         raise _not_in(path, encoding) from None
     return {"encoding": encoding, "separator": separator or _separator(path, text, len(head) == LOOKED_AT)}
@@ -156,7 +162,9 @@ def read(path: Path, encoding: str, separator: str) -> Table:
         raise DataError(f"{said(path)} has a header and no rows; {TO_SAVE} with its rows")
     if waiting:
         take()
-    columns = {name: _column(of, texts) for name, of, texts in zip(names, codes, known, strict=True)}
+    columns = {}
+    for name in names:  # each is let go of as it is done: the texts of a column of measurements fill the memory
+        columns[name] = _column(codes.pop(0), known.pop(0))
     return Table(path, columns, np.array(lines, np.int64))
 
 
@@ -170,9 +178,12 @@ class _Codes(dict[str, int]):
 
 def _column(codes: "array[int]", known: _Codes) -> Column:
     """Texts that differ in the spaces at their ends alone are one."""
+    of_row = np.frombuffer(codes, np.int32)
+    if all(text == text.strip() for text in known):
+        return Column(of_row, tuple(known))
     stripped = _Codes()
     places = np.array([stripped[text.strip()] for text in known], np.int32)
-    return Column(places[np.frombuffer(codes, np.int32)], tuple(stripped))
+    return Column(places[of_row], tuple(stripped))
 
 
 def _rows(path: Path, encoding: str, separator: str) -> Iterator[tuple[int, list[str]]]:

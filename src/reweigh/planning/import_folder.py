@@ -15,9 +15,7 @@ import numpy as np
 
 from reweigh.config.lookup import suggestion
 from reweigh.data import local_split, tables
-from reweigh.data.local_cards import said
-from reweigh.data.readers.folder import LIST, pixels
-from reweigh.data.readers.lists import IMAGE_SUFFIXES
+from reweigh.data.local_cards import LIST, said
 from reweigh.errors import ConfigError, DataError
 from reweigh.planning.import_parts import (
     MOST_CLASSES,
@@ -149,6 +147,8 @@ def _classes_in(part: Path) -> list[str]:
 
 def _images(place: Path, below: str, classes: list[str], part: str) -> tuple[list[Listed], int]:
     """The images of each class, sorted, and how many files are none. Raises DataError for a class without any."""
+    from reweigh.data.readers.lists import IMAGE_SUFFIXES  # imports torch too
+
     listed, others = [], 0
     for label in classes:
         files = sorted(_files(place / below / label))
@@ -197,6 +197,8 @@ def _check_memory(place: Path, images: int, side: int) -> None:
 
 def _read(place: Path, images: list[Listed], side: int, progress: Progress) -> tuple[list[Listed], list[Any]]:
     """The images with their sha256, and those that cannot be read: name, why."""
+    from reweigh.data.readers.folder import pixels  # imports torch, which tables do without
+
     readable, unreadable = [], []
     for image in progress(images, len(images)):
         try:

@@ -44,10 +44,10 @@ class Import:
     def __init__(self, place: Path, asked: Asked) -> None:
         self.place, self.asked = place, asked
         size, left = place.stat().st_size, tables.memory_left()
-        if 10 * size > left:
+        if tables.TIMES * size > left:
             raise DataError(
-                f"{said(place)} has {size / 2**20:,.0f} MiB, and reading it takes ten times that; {left / 2**20:,.0f} "
-                "MiB of memory are free: import a part of its rows, or use a larger machine"
+                f"{said(place)} has {size / 2**20:,.0f} MiB, and reading it takes {tables.TIMES} times that; "
+                f"{left / 2**20:,.0f} MiB of memory are free: import a part of its rows, or use a larger machine"
             )
         self.how = tables.how_to_read(place, asked.encoding, asked.separator)
         self.table: Table = tables.read(place, **self.how)
@@ -72,8 +72,9 @@ class Import:
             raise ConfigError(f"{where}: --use-group makes the group an input, but there is none; say --group COLUMN")
         if asked.group == asked.label:
             raise ConfigError(f"{where}: {quoted(str(asked.label))} is label and group; name another column as --group")
-        pairs = [("--label", "--drop"), ("--group", "--drop"), ("--category", "--drop"), ("--number", "--drop"),
-                 ("--category", "--number"), ("--label", "--number"), ("--group", "--number")]  # fmt: skip
+        pairs = [("--label", other) for other in ("--drop", "--category", "--number")]
+        pairs += [("--group", "--drop"), ("--group", "--number"), ("--category", "--drop"), ("--number", "--drop")]
+        pairs += [("--category", "--number")]
         for one, other in pairs:
             if both := set(named[one]) & set(named[other]):
                 raise ConfigError(

@@ -10,6 +10,7 @@ import os
 import re
 import unicodedata
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from reweigh.config.specs import LEGACY_SEEDS
 from reweigh.data import local_cards
 from reweigh.data.catalogue import Manifest
 from reweigh.data.local_cards import said
-from reweigh.errors import ConfigError
+from reweigh.errors import ConfigError, DataError
 from reweigh.planning import import_folder, import_table
 from reweigh.planning.import_parts import Asked, Found, Progress
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 LONGEST = 60  # of a name, in letters
+NEAR = 6  # names of files in a message
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,15 @@ def _check_place(place: Path, asked: Asked) -> None:
         str(place).encode()
     except UnicodeEncodeError:
         raise ConfigError(f"{said(str(place))}: its name is not Unicode; give it another name") from None
-    if not place.exists():
-        near = " ".join(sorted(path.name for path in place.parent.glob("*"))[:5]) if place.parent.is_dir() else ""
-        raise ConfigError(f"no file or folder {said(place)}" + (f"; beside it are: {said(near)}" if near else ""))
+    try:
+        there = place.exists()
+        beside = [] if there or not place.parent.is_dir() else sorted(os.listdir(place.parent))
+    except (OSError, ValueError) as error:  # a name that is too long, or that no file can have
+        raise ConfigError(f"no file or folder {said(place)[:LONGEST]} ({said(str(error))[:LONGEST]})") from None
+    if not there:
+        near = get_close_matches(place.name, beside, NEAR, 0.5) or [name for name in beside if name[0] != "."][:NEAR]
+        hint = f"; beside it: {said(', '.join(near))}" if near else ""
+        raise ConfigError(f"no file or folder {said(place)}{hint}")
     if not (place.is_file() or place.is_dir()):
         raise ConfigError(f"{said(place)} is neither a file nor a folder; name a CSV file or a folder of images")
     of_table = {
@@ -134,10 +142,13 @@ def _written(card: dict[str, Any], found: Found) -> Imported:
     if other := [file for file in there if file.read_bytes() != files[file]]:
         raise ConfigError(
             f"{other[-1]} is there already, and says something else; nothing was written: import these data under "
-            f"another name, {local_cards.again(card).partition('... ')[2]}"
+            f"another name, --name {local_cards.next_name(card['name'])}"
         )
     if there == list(files):
         return Imported(card, path, True, found.notes)
-    for file, content in files.items():  # the card last: what it names is there
-        canonical_json.write(file, content)
+    try:
+        for file, content in files.items():  # the card last: what it names is there
+            canonical_json.write(file, content)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error.strerror}); free disk space or allow writing") from None
     return Imported(card, path, False, found.notes)

@@ -13,8 +13,6 @@ from reweigh.data.readers import damage
 from reweigh.data.transforms import decoded, middle
 from reweigh.errors import DataError
 
-LIST = ("path", "sha256", "label", "part")  # columns of the list
-
 
 def read(raw: Path, card: str, digest: str) -> RawData:
     """The images that a card lists, uint8 `(N, 3, side, side)`, in the order of the list; labels int64 `(N,)`.
@@ -27,8 +25,8 @@ def read(raw: Path, card: str, digest: str) -> RawData:
     if described["kind"] != "folder":
         raise DataError(f"{local_cards.card_path(card, data)} describes a table; its data set is table, not folder")
     listed = local_cards.checked_file(described, data)
-    again = f"import the folder again: {local_cards.again(described)}"
-    rows = damage.table(listed, LIST, again)
+    again = f"import the folder again: {local_cards.again(described, data)}"
+    rows = damage.table(listed, local_cards.LIST, again)
     place, side, classes = local_cards.place_of(described, data), described["side"], described["label"]["classes"]
     parts: dict[str, Any] = {}
     for part in ("train", "test"):

@@ -29,7 +29,7 @@ def read(raw: Path, card: str, digest: str) -> RawData:
     tested = local_split.drawn_for_test(labels, groups, described["split"]["test"], described["split"]["seed"])
     if not np.isfinite(inputs).all():
         raise DataError(
-            f"{local_cards.said(path)}: inputs are not finite; import it again: {local_cards.again(described)}"
+            f"{local_cards.said(path)}: inputs are not finite; import it again: {local_cards.again(described, data)}"
         )
     return RawData(
         train_inputs=inputs[~tested],
