@@ -79,6 +79,16 @@ def test_true_positive_rates_need_two_labels_and_positives():
     assert group_rates.worst_group_tpr({"metrics": {}}) is group_rates.equal_opportunity_gap({"metrics": {}}) is None
 
 
+def test_the_worst_group_is_that_of_the_lowest_accuracy_and_its_step_that_of_its_smallest():
+    tables = [[[9, 1], [2, 8]], [[3, 1], [1, 0]], [[0, 0], [0, 0]]]
+    stated = {"per_group_accuracy": [0.85, 0.6, None], "group_confusion": tables, "confusion": [[12, 2], [3, 8]]}
+    body = {"status": "finished", "metrics": stated}
+    assert metrics.of_record(body)["worst_group_accuracy"] == 0.6
+    assert resolution.resolution(body, "worst_group_accuracy") == 1 / 5  # an empty group has no step
+    assert group_rates.worst_group_accuracy({"metrics": {"per_group_accuracy": None}}) is None
+    assert group_rates.worst_group_accuracy({"metrics": {}}) is None
+
+
 def test_the_steps_in_which_errors_of_cells_are_known():
     steps = [1 / 2255, 1 / 2255, 1 / 642, 1 / 642]
     assert resolution.resolution(BODY, "group_balanced_error") == pytest.approx(math.hypot(*steps) / 4)

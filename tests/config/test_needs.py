@@ -53,8 +53,8 @@ def refusal(uses, options, head=None, dataset="adult", **split):
         (None, LDAM, True),
         ("linear", LDAM, True),
         ("cosine", LDAM, False),
-        (None, {**LDAM, "normalise_logits": True}, False),
-        (None, {**LDAM, "normalise_logits": False}, True),
+        (None, {**LDAM, "normalise_logits": True}, True),
+        ("cosine", {**LDAM, "normalise_logits": True}, False),
         (None, {"name": "focal", "gamma": 1.0, "weight_leaks": False}, False),
         (None, None, False),
     ],
@@ -62,7 +62,7 @@ def refusal(uses, options, head=None, dataset="adult", **split):
 def test_a_loss_of_cosines_needs_a_cosine_head(head, loss, says):
     line = (
         "loss ldam needs a cosine head (logits from -1 to 1), model mlp has a linear one; set model.options.head: "
-        "cosine, or loss.normalise_logits: true"
+        "cosine"
     )
     assert refusal("sgd", {**PLAIN, "loss": loss}, head) == (line if says else None)
 
@@ -71,6 +71,13 @@ def test_a_method_that_rescales_a_linear_head_needs_one():
     line = "tau_norm needs a linear head, model mlp has a cosine one; set model.options.head: linear"
     assert refusal("tau_norm", TAU, "cosine", validation_size=10) == line
     assert refusal("tau_norm", TAU, validation_size=10) is None
+
+
+def test_a_search_that_solves_a_linear_model_needs_one():
+    exact = {**SEARCH, "solver": "exact", "damping": 0.1}
+    line = "autobalance needs a linear head, model mlp has a cosine one; set model.options.head: linear"
+    assert refusal("autobalance", exact, "cosine", validation_size=10) == line
+    assert refusal("autobalance", SEARCH, "cosine", validation_size=10) is None
 
 
 def test_a_head_that_does_not_exist_is_refused():
@@ -130,11 +137,9 @@ def test_what_a_card_says_of_the_target_set_and_of_weights_agrees(name):
 
 
 @pytest.mark.parametrize("name", losses())
-def test_a_loss_says_its_needs_whether_or_not_normalised_logits_are_stated(name):
-    card = losses()[name]
-    for options in card.examples:
-        assert card.needs(options) == card.needs({"normalise_logits": False, **options})
-        assert not any((card.needs(options).target, card.needs(options).groups, card.needs(options).validation))
+def test_a_loss_asks_for_no_more_than_a_head(name):
+    for options in losses()[name].examples:
+        assert losses()[name].needs(options)._replace(head=None) == Needs()
 
 
 def test_it_is_refused_as_a_config_is_loaded_with_file_and_line(project):
@@ -146,3 +151,30 @@ def test_it_is_refused_as_a_config_is_loaded_with_file_and_line(project):
     assert re.match(r"config/papers/absgd/experiments/\w+\.yaml:\d+: experiments\.\S+, \S+, scale paper, method ", said)
     assert "ldam: loss ldam needs a cosine head (logits from -1 to 1), model resnet32 has a linear one" in said
     assert "\n" not in said
+
+
+KIND = 'kind: { value: groups, source: "paper §4.3" }'
+
+
+def test_what_weights_are_by_is_a_key_of_the_split(project):
+    path = "config/papers/tdr/experiments/adult.yaml"
+    plain = load(project).resolve("paper/tdr/adult/sex/tdr/seed0")["data"]["split"]
+    replace(project, KIND, f"{KIND}\n      weights_by: {{ value: class, source: ours }}", path)
+    split = load(project).resolve("paper/tdr/adult/sex/tdr/seed0")["data"]["split"]
+    assert split == {**plain, "weights_by": "class"} and "weights_by" not in plain
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        ("group", r": weights_by group needs a data set that has groups, mnist has none; use class$"),
+        ("sex", r"weights_by"),
+    ],
+)
+def test_weights_by_groups_that_there_are_not_are_refused(project, said, says):
+    kind = "kind: { value: two-class"
+    path = "config/papers/tdr/experiments/mnist.yaml"
+    replace(project, kind, f"weights_by: {{ value: {said}, source: ours }}\n      {kind}", path)
+    with pytest.raises(ConfigError, match=says) as error:
+        load(project)
+    assert str(error.value).startswith("config/papers/tdr/experiments/mnist.yaml:") and "\n" not in str(error.value)

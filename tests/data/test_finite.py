@@ -28,7 +28,7 @@ def broken(places, shape=(20, 6), value=np.nan):
     ("train", "test", "says"),
     [
         (broken([(3, 2)]), None, "column 2 of the training part is nan in row 3"),
-        (broken([(3, 2), (7, 2)], value=-np.inf), None, "column 2 of the training part is -inf in row 3, 7"),
+        (broken([(3, 2), (7, 2)], value=-np.inf), None, "column 2 of the training part is -inf in rows 3, 7"),
         (broken([(4, 1), (0, 5)]), None, "column 1 of the training part is nan in row 4, and 1 more column too"),
         (
             broken([]),
@@ -38,9 +38,9 @@ def broken(places, shape=(20, 6), value=np.nan):
         (
             broken([(row, 0) for row in range(9)]),
             None,
-            "column 0 of the training part is nan in row 0, 1, 2, 3, 4, ... (9 rows)",
+            "column 0 of the training part is nan in rows 0, 1, 2, 3, 4, ... (9 in all)",
         ),
-        (np.array([[np.nan], [np.inf]], np.float32), None, "column 0 of the training part is inf or nan in row 0, 1"),
+        (np.array([[np.nan], [np.inf]], np.float32), None, "column 0 of the training part is inf or nan in rows 0, 1"),
     ],
 )
 def test_what_is_not_finite_is_named(train, test, says):
@@ -61,7 +61,7 @@ def test_it_names_the_first_column_and_its_rows(places):
     with pytest.raises(DataError) as refused:
         finite.check(raw, "d")
     assert f"column {column} of" in str(refused.value)
-    assert "row " + ", ".join(map(str, rows[:5])) in str(refused.value)
+    assert ("rows " if len(rows) > 1 else "row ") + ", ".join(map(str, rows[:5])) in str(refused.value)
 
 
 def test_images_and_what_stays_on_disk_are_not_looked_at():

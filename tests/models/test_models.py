@@ -181,6 +181,9 @@ def test_torchvision_resnet_starts_from_weights_that_are_what_the_spec_says(tmp_
         built(7, weights_sha256="0" * 64)
     with pytest.raises(DataError, match=r"no such weights; download https://.*/absent\.pth and put it there"):
         built(7, weights=str(tmp_path / "absent.pth"))
+    cosine, drawn = built(7, head="cosine"), build("torchvision_resnet", COLOUR, 7, 0, depth=18, head="cosine").head
+    assert torch.equal(cosine["head.weight"], drawn.weight) and "head.bias" not in cosine
+    assert torch.equal(cosine["layer4.1.conv2.weight"], same["layer4.1.conv2.weight"])
     beginning = file_digest(path)[:8]  # as in torchvision's file names
     assert torch.equal(built(7, weights_sha256=beginning)["head.weight"], same["head.weight"])
     for digest in (beginning[:7], "0676BA61", ""):

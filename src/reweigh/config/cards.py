@@ -122,10 +122,7 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class LossCard:
-    """What the rest must know of a loss: its options, examples of them to test it with, whether it may be below 0.
-
-    `needs` takes its options as a spec states them, where `normalise_logits` may be left out.
-    """
+    """What the rest must know of a loss: its options, examples of them to test it with, whether it may be below 0."""
 
     options: type[Frozen]
     examples: tuple[Options, ...]

@@ -17,14 +17,10 @@ def check(spec: dict[str, Any], where: str) -> None:
     options = spec["method_options"]
     _check_head_exists(spec["model"], where)
     asked: dict[str, Needs] = {spec["uses"]: card_of(spec["uses"]).needs(options)}
-    instead = ""  # of a head: some losses do with normalised logits, and their cards then ask for none
     if loss := options.get("loss"):
-        card = loss_card_of(loss["name"])
-        asked[f"loss {loss['name']}"] = card.needs(loss)
-        if card.needs({**loss, "normalise_logits": True}).head is None:
-            instead = ", or loss.normalise_logits: true"
+        asked[f"loss {loss['name']}"] = loss_card_of(loss["name"]).needs(loss)
     for who, needs in asked.items():
-        _check_head(spec["model"], who, needs, instead if who != spec["uses"] else "", where)
+        _check_head(spec["model"], who, needs, where)
         _check_groups(spec["data"], who, needs, where)
         if needs.target and not spec["data"]["split"]["target_size"]:
             raise ConfigError(f"{where}: {who} learns from a target set, but target_size is 0; ask for some")
@@ -42,11 +38,11 @@ def _check_head_exists(model: dict[str, Any], where: str) -> None:
         raise ConfigError(f"{where}: model {model['name']} has no head {head!r}; use {' or '.join(HEADS)}")
 
 
-def _check_head(model: dict[str, Any], who: str, needs: Needs, instead: str, where: str) -> None:
+def _check_head(model: dict[str, Any], who: str, needs: Needs, where: str) -> None:
     if needs.head not in (None, head := model["options"].get("head", HEADS[0])):
         raise ConfigError(
             f"{where}: {who} needs {IS_WHAT[str(needs.head)]}, model {model['name']} has a {head} one; set "
-            f"model.options.head: {needs.head}{instead}"
+            f"model.options.head: {needs.head}"
         )
 
 

@@ -27,7 +27,8 @@ def _first_fault(inputs: np.ndarray, part: str) -> str:
     column = int(columns.any(0).argmax())
     rows = columns[:, column].nonzero()[0].tolist()
     values = sorted({str(float(value)) for value in inputs.reshape(len(inputs), -1)[rows, column]})
-    named = ", ".join(map(str, rows[:SHOWN])) + (f", ... ({len(rows)} rows)" if len(rows) > SHOWN else "")
+    named = ", ".join(map(str, rows[:SHOWN])) + (f", ... ({len(rows)} in all)" if len(rows) > SHOWN else "")
     others = int(columns.any(0).sum()) - 1
     more = f", and {others} more column{'s' if others > 1 else ''} too" if others else ""
-    return f"column {column} of the {part} part is {' or '.join(values)} in row {named}{more}"
+    place = f"row{'s' if len(rows) > 1 else ''} {named}"
+    return f"column {column} of the {part} part is {' or '.join(values)} in {place}{more}"

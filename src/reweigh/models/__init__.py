@@ -20,7 +20,8 @@ def build(
 ) -> nn.Module:
     """The model `name`, its initial weights drawn from the stream "init" of `seed`, on the CPU.
 
-    input_shape is (C, H, W) or (F,); the model maps (B, *input_shape) to logits (B, classes). Its last layer is `head`.
+    input_shape is (C, H, W) or (F,); the model maps (B, *input_shape) to logits (B, classes). Its last layer is `head`,
+    which every family has as "linear", or as "cosine" with its option `head`.
     `layout` is the order of its kernels in memory: "channels-last", or "nchw".
     """
     try:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from reweigh.config.known_sizes import has_none
+from reweigh.config.known_sizes import has_no_groups
 from reweigh.config.names import RunName
 from reweigh.data.groups import by_attribute
 from reweigh.data.imbalance import validation_tail
@@ -231,7 +231,7 @@ def _sizes(body: Body) -> Iterator[str]:
     groups = body.get("group_sizes")
     if body["record_version"] > 1 and groups is None and by_attribute(recipe):
         yield "group_sizes is null, but weights are by group"
-    if groups is not None and not by_attribute(recipe) and has_none(body["spec"]["data"]["dataset"]):
+    if groups is not None and not by_attribute(recipe) and has_no_groups(body["spec"]["data"]["dataset"]):
         yield f"group_sizes is there, but {body['spec']['data']['dataset']} has no groups"
     for part, counts in (groups or {}).items():
         if sum(counts) != total[part]:

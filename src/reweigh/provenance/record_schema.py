@@ -177,7 +177,7 @@ class ValidationStage(Stage3):
 class Metrics(Part):
     balanced_accuracy: Share | None = key("mean over classes of their accuracies")
     per_class_accuracy: list[Share | None] = key("share of the examples of each label that got it")
-    per_group_accuracy: list[Share | None] | None = key("accuracy in each group; null where groups are labels")
+    per_group_accuracy: list[Share | None] | None = key("accuracy in each group; null where the data have no groups")
     minority_recall: Share | None = key("TP/(TP+FN) of label 0 of a two-class task; else null")
     minority_precision: Share | None = key("TP/(TP+FP) of label 0; null too where it was never predicted")
     confusion: list[list[Count]] = key("examples by label (row) and prediction (column)")
@@ -200,12 +200,12 @@ class Metrics3(Part):
 
     balanced_accuracy: Share | None = key("mean over classes of their accuracies")
     per_class_accuracy: list[Share | None] | None = key("share of the examples of each label that got it")
-    per_group_accuracy: list[Share | None] | None = key("accuracy in each group; null where groups are labels")
+    per_group_accuracy: list[Share | None] | None = key("accuracy in each group; null where the data have no groups")
     minority_recall: Share | None = key("TP/(TP+FN) of label 0 of a two-class task; else null")
     minority_precision: Share | None = key("TP/(TP+FP) of label 0; null too where it was never predicted")
     confusion: list[list[Count]] | None = key("examples by label (row) and prediction (column)")
     group_confusion: list[list[list[Count]]] | None = on_request(
-        "the same for each group; absent where groups are labels, and in the oldest records"
+        "the same for each group; absent without groups, with very many counts, and in the oldest records"
     )
 
 
@@ -310,7 +310,7 @@ class Newer(RecordBase):
     environment: Environment = key("versions of what computed the numbers")
     started: Time = key("when its first part began, UTC")
     resumed: Count = key("how often it was stopped and went on from a checkpoint")
-    group_sizes: Sizes | None = key("examples of each group in each part; null where groups are labels")
+    group_sizes: Sizes | None = key("examples of each group in each part; null where the data have no groups")
 
 
 class Record1(Measured):

@@ -146,9 +146,9 @@ def traces(options: Mapping[str, Any], steps: int) -> set[str]:
 
 
 def needs(options: Mapping[str, Any]) -> Needs:
-    """Examples held out, by which it searches; cells, where design or objectives are by them."""
+    """Examples held out, by which it searches; cells, where design or objectives are by them; a head for `exact`."""
     cells = "cells" if options["by"] == "cell" else thresholded.cells_of(options, options["upper"])
-    return Needs(validation=True, groups=cells)
+    return Needs(validation=True, groups=cells, head="linear" if options["solver"] == "exact" else None)
 
 
 CARD = Card(
