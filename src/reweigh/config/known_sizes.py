@@ -120,7 +120,6 @@ ASYMMETRIC = {
 }
 
 
-<<<<<<< HEAD
 class Sizes(NamedTuple):
     """What is known of a data set before it is read; None where that is not known.
 
@@ -156,10 +155,7 @@ def _of_card(card: Mapping[str, Any]) -> Sizes:
     return Sizes(train["classes"], test["classes"], train["rows"], len(train["classes"]), groups)
 
 
-def has_none(dataset: str) -> bool:
-=======
 def has_no_groups(dataset: str) -> bool:
->>>>>>> b1cde858d6ac5080027ed13875407b6cd020837f
     """Whether a data set is known to have no groups of its own."""
     return dataset in CLASS_SIZES or dataset in GIVEN_SIZES
 
