@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from reweigh import cells, group_rates
+from reweigh import cells, class_rates, group_rates
 from reweigh.errors import ConfigError
 
 PERCENT = "_pct"  # the ending of a published metric that is given in per cent
@@ -191,6 +191,8 @@ _ALL: Iterable[Metric] = (
     _neither("mean_weights", "mean weights of examples", "weight", "trace"),
     _share("nearest_neighbour_agreement", "nearest neighbours of one class", "trace"),
     # what follows from it
+    _from_counts(_share("macro_f1", "mean F1 of the classes"), class_rates.macro_f1),
+    _from_counts(_share("rarest_recall", "recall of the rarest class"), class_rates.rarest_recall),
     _from_counts(_share("worst_group_accuracy", "lowest accuracy of a group"), group_rates.worst_group_accuracy),
     _from_counts(_share("worst_group_tpr", "lowest true positive rate of a group"), group_rates.worst_group_tpr),
     _from_counts(

@@ -1,6 +1,6 @@
 # Figures and tables, each from its notebook.
 # OUTPUTS: figures/{scale}/{paper}/{artifact}.{pdf,png,csv,ipynb,json}
-# TARGETS: tdr (a paper), tdr_fig5 (one artifact), both at the configured scale
+# TARGETS: tdr (a paper), tdr_fig5 (one artifact), both at the configured scale; local_NAME, local_NAME_compare
 for artifact in flow.artifacts():
 
     rule:
@@ -19,6 +19,8 @@ for artifact in flow.artifacts():
             receipt=update(f"{artifact.stem}.json"),
         log:
             f"logs/render/{{scale}}/{artifact.name}.log",
+        wildcard_constraints:
+            scale=artifact.scales,
         resources:
             mem_mb=2000,
         params:
@@ -41,7 +43,7 @@ for paper in flow.papers:
     rule:
         """All artifacts of one paper at the configured scale."""
         name:
-            paper
+            flow.target_of(paper)
         input:
             flow.of_paper(paper),
         localrule: True

@@ -319,7 +319,7 @@ def why_not(config: Config, scale: str, paper: str, experiment: str, setting: st
         return f"not part of scale {scale}"
     if not entry.has(setting, method):
         return "not part of the paper's protocol"
-    if scale != "paper" and method not in config.methods_of(scale, paper, experiment):
+    if scale != config.paper(paper).whole and method not in config.methods_of(scale, paper, experiment):
         return f"not part of scale {scale}"
     return "not trained yet"
 

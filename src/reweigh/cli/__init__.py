@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from reweigh import __version__
-from reweigh.cli import gpu, local, planning
+from reweigh.cli import compare, gpu, local, planning
 from reweigh.cli.planning import ScaleOption, scale_named
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.terminal import dataset_rows, print_table
@@ -280,6 +280,7 @@ def crate(
     typer.echo(f"{place}: {what}")
 
 
+app.command()(compare.compare)
 app.command()(planning.plan)
 app.command()(planning.fill)
 

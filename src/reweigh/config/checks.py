@@ -154,11 +154,12 @@ def _check_sources(config: Config, paper: str) -> None:
 
 def _check_specs(config: Config, paper: str) -> None:
     """Every cell, at every scale, resolves to a complete spec with sizes that its data set has."""
+    whole = config.papers[paper].whole
     for name, experiment in config.papers[paper].experiments.items():
-        for scale in ("paper", *experiment.scales):
-            for setting in experiment.settings if scale == "paper" else config.settings_of(scale, paper, name):
+        for scale in (whole, *experiment.scales):
+            for setting in experiment.settings if scale == whole else config.settings_of(scale, paper, name):
                 where = f"{_where(config, paper, 'experiments', name)}, {setting}, scale {scale}"
-                methods = experiment.with_extensions if scale == "paper" else config.methods_of(scale, paper, name)
+                methods = experiment.with_extensions if scale == whole else config.methods_of(scale, paper, name)
                 specs = [config.resolve(f"{scale}/{paper}/{name}/{setting}/{method}/seed0") for method in methods]
                 for spec in specs:
                     _check_modules(spec, where, experiment.absent)

@@ -120,9 +120,10 @@ def _patches(name: str, experiment: Experiment) -> Iterator[tuple[Keys, str]]:
 def _runs(config: Config, paper: str, name: str, experiment: Experiment) -> Iterator[RunName]:
     """A run of each cell that an experiment has for a method of which something is said, at every scale."""
     named = {method for _, method in _patches(name, experiment)}
-    for scale in ("paper", *experiment.scales):
-        kept = experiment.with_extensions if scale == "paper" else config.methods_of(scale, paper, name)
-        for setting in experiment.settings if scale == "paper" else config.settings_of(scale, paper, name):
+    whole = config.papers[paper].whole
+    for scale in (whole, *experiment.scales):
+        kept = experiment.with_extensions if scale == whole else config.methods_of(scale, paper, name)
+        for setting in experiment.settings if scale == whole else config.settings_of(scale, paper, name):
             for method in kept:
                 if method in named:
                     yield RunName(scale, paper, name, setting, method, 0)

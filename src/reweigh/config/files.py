@@ -18,6 +18,8 @@ from reweigh.errors import ConfigError
 
 CONFIG = "config/config.yaml"
 METHODS, PROTOCOLS, PAPERS = "config/methods", "config/protocols", "config/papers"
+TEMPLATE, CARDS = "config/local.yaml", "data/local"  # of papers for a user's own data, and what he asked for
+CHOICES = f"{CARDS}/compare"
 PUBLISHED = "data/published"  # the numbers of the papers: no YAML, but checked with it
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SHARED = ("methods", "protocols", "blocks")
@@ -60,11 +62,23 @@ class Node:
 
 def stamp(root: Path) -> tuple[tuple[str, int, int], ...]:
     """Every file that the config is checked with, and the time and size by which a change is seen: a cheap key."""
-    paths = [root / CONFIG]
+    paths = [root / CONFIG, *local_files(root)]
     for folder in (METHODS, PROTOCOLS, PAPERS):
         paths += sorted((root / folder).rglob("*.yaml"))
     paths += sorted((root / PUBLISHED).glob("*.csv"))
     return tuple((str(path.relative_to(root)), *_stamp(path)) for path in paths)
+
+
+def local_files(root: Path) -> list[Path]:
+    """The files of which papers for a user's own data are made (`reweigh.config.local`)."""
+    if not (root / TEMPLATE).is_file():
+        return []
+    return [root / TEMPLATE, *(path for folder in (CARDS, CHOICES) for path in sorted((root / folder).glob("*.yaml")))]
+
+
+def local_names(root: Path) -> list[str]:
+    """The data sets of a user's own: the cards that `reweigh import` wrote."""
+    return [path.stem for path in local_files(root) if path.parent == root / CARDS]
 
 
 def paper_names(root: Path) -> list[str]:

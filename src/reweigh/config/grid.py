@@ -53,9 +53,12 @@ class Config:
     sources: dict[str, dict[Keys, str]] = field(repr=False)
     places: dict[str, dict[Keys, Place]] = field(repr=False)
     root: Path = Path()
+    refused: dict[str, str] = field(default_factory=dict)  # data sets of a user's own of which no paper can be made
     cut_text: "Callable[[Config, str, str, str], str]" = field(default=lambda *_: "", repr=False)  # see `cut`
 
     def paper(self, name: str) -> Paper:
+        if name in self.refused:
+            raise ConfigError(self.refused[name])
         return lookup("paper", name, self.papers)
 
     def experiment(self, paper: str, name: str) -> Experiment:
@@ -76,15 +79,25 @@ class Config:
             name
             for name, one in self.paper(paper).experiments.items()
             if one.status == "ready"
-            and (scale == "paper" or scale in one.scales)
+            and self.has(scale, paper, name)
             and (one.extension is None or self.project.extensions)
         ]
+
+    def has(self, scale: str, paper: str, experiment: str) -> bool:
+        """Whether an experiment exists at a scale: at the one where nothing is cut, and at those that it describes."""
+        return scale == self.paper(paper).whole or scale in self.experiment(paper, experiment).scales
+
+    def papers_at(self, scale: str) -> list[str]:
+        """The papers of a call that names a scale alone: those of config.yaml; at scale `local` all data sets there."""
+        if scale == "local":
+            return [name for name, one in self.papers.items() if one.only_at == scale]
+        return self.project.papers
 
     def settings_of(self, scale: str, paper: str, experiment: str) -> list[str]:
         """The settings of an experiment that a scale keeps; none if the experiment does not exist at that scale."""
         one = self.experiment(paper, experiment)
         block = one.block(scale)
-        if scale != "paper" and block is None:
+        if not self.has(scale, paper, experiment):
             return []
         kept = block.settings if block else None
         return [name for name in one.settings if kept is None or name in kept]
@@ -115,7 +128,7 @@ class Config:
         one = self.experiment(paper, experiment)
         settings = self.settings_of(scale, paper, experiment)
         grid = [(setting, method) for setting in settings for method in self.methods_of(scale, paper, experiment)]
-        if scale == "paper" and self.project.extensions:
+        if scale == self.paper(paper).whole and self.project.extensions:
             for extra in one.extensions:
                 methods = [name for name in extra.methods if name not in one.placeholders]
                 grid += [(s, m) for s in settings if s in (extra.settings or settings) for m in methods]
@@ -144,7 +157,8 @@ class Config:
             settings = self.settings_of(scale, paper, reads.experiment)
             kept = [name for name in settings if reads.settings is None or name in reads.settings]
             offered = self.methods_of(scale, paper, reads.experiment)
-            wanted = reads.methods if scale == "paper" else [*reads.methods, *reads.optional]
+            whole = scale == self.paper(paper).whole
+            wanted = reads.methods if whole else [*reads.methods, *reads.optional]
             needed = [name for name in wanted if name in offered]
             methods = [name for name in (*reads.methods, *reads.optional) if name not in needed] if optional else needed
             cells += [f"{scale}/{paper}/{reads.experiment}/{s}/{m}" for s in kept for m in methods]
@@ -155,8 +169,9 @@ class Config:
         name = RunName.parse(run)
         lookup("scale", name.scale, SCALES)
         one = self.experiment(name.paper, name.experiment)
-        if name.scale != "paper":
-            lookup("scale", name.scale, [*one.scales, "paper"], f"experiment {name.experiment} of {name.paper}")
+        if not self.has(name.scale, name.paper, name.experiment):
+            known = [*one.scales, self.paper(name.paper).whole]
+            lookup("scale", name.scale, known, f"experiment {name.experiment} of {name.paper}")
         lookup("setting", name.setting, one.settings, f"experiment {name.experiment} of {name.paper}")
         lookup("method", name.method, self.paper(name.paper).methods, f"{PAPERS}/{name.paper}")
         return name
@@ -186,7 +201,7 @@ class Config:
             split = SplitName.parse(name)
         except NotAName:
             return _named(name, "a split or a run", SPLIT_OR_RUN)
-        method = self.experiment(split.paper, split.experiment).methods[0]
+        method = self.experiment(split.paper, split.experiment).with_extensions[0]
         return str(RunName(split.scale, split.paper, split.experiment, split.setting, method, split.seed))
 
     def resolve(self, run: str) -> dict[str, Any]:
@@ -203,7 +218,7 @@ class Config:
         """Where each value of a run's spec that the config states comes from, by its path: `training.epochs`."""
         name = self.run_name(run)
         sources, cut_here, origins = self.sources[name.paper], "", {}
-        if name.scale != "paper":
+        if name.scale != self.paper(name.paper).whole:
             cut_here = f"scale {name.scale}: {self.cut(name.scale, name.paper, name.experiment)}"
         for layer in layers(self.papers[name.paper], name):
             for path in leaves(layer.says):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reweigh.config import checks, cut, files
+from reweigh.config import checks, cut, files, local
 from reweigh.config.files import CONFIG, Keys, Node, Place
 from reweigh.config.grid import Config
 from reweigh.config.inherit import Scope, without_grids
@@ -14,7 +14,7 @@ from reweigh.config.models import Paper
 from reweigh.config.project import ProjectConfig
 from reweigh.config.validation import lookup, validated
 from reweigh.digest import digest
-from reweigh.errors import ConfigError
+from reweigh.errors import ConfigError, ReweighError
 
 CHECKED = "REWEIGH_CONFIG_CHECKED"  # for processes that Snakemake starts: which files it has checked already
 
@@ -52,18 +52,30 @@ def _load(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> Config:
     of_project = files.read(root / CONFIG, CONFIG)
     where = functools.partial(_where, files.places(of_project))
     project = validated(ProjectConfig, files.plain(of_project), where)
-    papers, sources, places = {}, {}, {}
+    config = Config(project, {}, {}, {}, root, {}, cut.text)
     for name in files.paper_names(root):
-        content = _written_out(root, name, stamp)
-        sources[name], places[name] = files.sources(content), files.places(content)
-        papers[name] = validated(Paper, files.plain(content), functools.partial(_where, places[name]))
+        _add(config, name, _written_out(root, name, stamp))
     for name in project.papers:
-        lookup("paper", name, papers, CONFIG)
-    config = Config(project, papers, sources, places, root, cut.text)
-    if os.environ.get(CHECKED) != digest([str(root), stamp]):
-        for name in papers:
+        lookup("paper", name, config.papers, CONFIG)
+    checked = os.environ.get(CHECKED) == digest([str(root), stamp])
+    if not checked:
+        for name in config.papers:
             checks.check(config, name)
+    for name in files.local_names(root):  # one that cannot be is in nobody's way but its own
+        try:
+            _add(config, name, _written_out(root, name, stamp))
+            if not checked:
+                checks.check(config, name)
+        except ReweighError as error:
+            config.refused[name] = str(error)
+            config.papers.pop(name, None)
     return config
+
+
+def _add(config: Config, name: str, content: Node) -> None:
+    """Add a paper to a config that is being loaded."""
+    config.sources[name], config.places[name] = files.sources(content), files.places(content)
+    config.papers[name] = validated(Paper, files.plain(content), functools.partial(_where, config.places[name]))
 
 
 def _where(places: dict[Keys, Place], loc: Sequence[str]) -> str:
@@ -76,7 +88,20 @@ def _where(places: dict[Keys, Place], loc: Sequence[str]) -> str:
 
 @functools.lru_cache(maxsize=32)
 def _written_out(root: Path, paper: str, stamp: tuple[tuple[str, int, int], ...]) -> Node:
-    content = without_grids(files.paper(root, paper))
+    if paper in files.local_names(root):
+        return local.paper(root, paper, *_template(root, stamp))
+    return _without_likes(root, stamp, files.paper(root, paper))
+
+
+@functools.lru_cache(maxsize=4)
+def _template(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> tuple[Node, local.Template]:
+    """What papers for a user's own data are made of, with its `like` written out."""
+    content, own = local.template_of(root)
+    return _without_likes(root, stamp, content), own
+
+
+def _without_likes(root: Path, stamp: tuple[tuple[str, int, int], ...], content: Node) -> Node:
+    content = without_grids(content)
     blocks = content.value.pop("blocks", None)
     scope = Scope(_shared(root, stamp), blocks.value if blocks else {})
     return scope.written_out(content)

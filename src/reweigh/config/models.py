@@ -276,6 +276,12 @@ class Paper(Frozen):
     published: Published | None = None
     tuned: dict[Name, Tuned] = {}
     findings: list[Finding] = []
+    only_at: Literal["local"] | None = None  # set where the paper is made for a user's own data
+
+    @property
+    def whole(self) -> str:
+        """The scale at which nothing is cut: that of the paper, or the one of a user's own data."""
+        return self.only_at or "paper"
 
     def plain(self, method: str) -> str:
         """Plain training that a method's gain is measured from: with the printed or the code's values, as it has them.

@@ -327,12 +327,9 @@ def _check_words(data: dict[str, Any], where: str) -> None:
     if kind != "groups" and split["test"] == "group-balanced":
         raise ConfigError(f"{where}: test group-balanced does not go with kind {kind}; use balanced or all")
     known = sizes_of(data)
-    if kind == "groups" and known.labels is not None and known.groups is None:
-        raise ConfigError(f"{where}: kind groups needs a data set that has groups, {called(data)} has none; use all")
-    if by_attribute(split) and known.labels is not None and known.groups is None:
-        raise ConfigError(
-            f"{where}: weights_by group needs a data set that has groups, {called(data)} has none; use class"
-        )
+    if (kind == "groups" or by_attribute(split)) and known.labels is not None and known.groups is None:
+        what, instead = ("kind groups", "all") if kind == "groups" else ("weights_by group", "class")
+        raise ConfigError(f"{where}: {what} needs a data set that has groups, {called(data)} has none; use {instead}")
 
 
 def _check_share(data: dict[str, Any], where: str) -> None:

@@ -20,9 +20,10 @@ from reweigh.data.noise_recipe import check_noise, check_order
 from reweigh.errors import ConfigError
 
 SPEC_VERSION = 1
-SCALES = ("smoke", "quick", "paper")
+OF_PAPERS = ("smoke", "quick", "paper")
+SCALES = (*OF_PAPERS, "local")  # the last is the only one of a user's own data, see `config.local`
 
-Scale = Literal["smoke", "quick", "paper"]
+Scale = Literal["smoke", "quick", "paper", "local"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 LARGEST = 10**9  # of whole numbers: more than any size or length; beyond it floats and arrays give out
 LARGEST_RATE = 1e6  # of learning rates and weight decays; far beyond it float32 overflows

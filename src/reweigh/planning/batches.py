@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reweigh.config.files import CARDS
 from reweigh.config.grid import Config
 from reweigh.config.names import ExperimentName, seed_part
 from reweigh.digest import digest
@@ -99,7 +100,10 @@ class SeedBatch:
         return [] if before == today else [self._source_file(wildcards)]
 
     def _source_file(self, wildcards: Wildcards) -> str:
-        return f"data/raw/{dataset_of(self.config, ExperimentName.parse(wildcards.experiment))}/SOURCE.json"
+        name = ExperimentName.parse(wildcards.experiment)
+        if self.config.paper(name.paper).only_at:  # a user's own data stay where they are; their card has their digest
+            return f"{CARDS}/{name.paper}.yaml"
+        return f"data/raw/{dataset_of(self.config, name)}/SOURCE.json"
 
     def _filled(self, pattern: str, wildcards: Wildcards) -> str:
         return pattern.format(experiment=wildcards.experiment, setting=wildcards.setting)

@@ -21,7 +21,7 @@ from reweigh.artifacts import receipt
 from reweigh.config.grid import Config
 from reweigh.config.loading import declare_checked, load
 from reweigh.config.names import ARTIFACT_ENDINGS, ArtifactName, ExperimentName
-from reweigh.config.specs import SCALES
+from reweigh.config.specs import OF_PAPERS, SCALES
 from reweigh.digest import digest, file_digest
 from reweigh.errors import ReweighError
 from reweigh.planning.batches import SeedBatch, Wildcards, dataset_of
@@ -46,17 +46,29 @@ class Flow:
 
     @property
     def papers(self) -> list[str]:
-        return self.config.project.papers
+        """The papers that a call can make something of: those of config.yaml, and data sets of a user's own."""
+        return [*self.config.project.papers, *self.config.papers_at("local")]
+
+    def target_of(self, paper: str) -> str:
+        """The name of the target that makes all artifacts of a paper; that of a data set cannot be a rule's."""
+        return f"local_{paper}" if self.config.paper(paper).only_at else paper
+
+    def scale_of(self, paper: str) -> str:
+        """The scale at which a call makes a paper's artifacts: the configured one, if the paper has others at all."""
+        return self.config.paper(paper).only_at or self.scale
 
     # --- targets ---
 
     def everything(self) -> list[str]:
         """What a bare `snakemake` makes: all artifacts, and the scorecard, which needs every record of the scale."""
-        return [*(path for artifact in self.artifacts() for path in artifact.files(self.scale)), *self.scorecard()]
+        papers = self.config.papers_at(self.scale)
+        made = [path for one in self.artifacts() if one.paper in papers for path in one.files(self.scale)]
+        return made if self.scale == "local" else [*made, *self.scorecard()]
 
     def of_paper(self, paper: str) -> list[str]:
         """All artifacts of one paper at the configured scale."""
-        return [path for artifact in self.artifacts() if artifact.paper == paper for path in artifact.files(self.scale)]
+        scale = self.scale_of(paper)
+        return [path for artifact in self.artifacts() if artifact.paper == paper for path in artifact.files(scale)]
 
     def scorecard(self) -> list[str]:
         """The files of the scorecard of the configured scale."""
@@ -67,7 +79,7 @@ class Flow:
         return f"results/{self.scale}/audit.json"
 
     def artifacts(self) -> list["ArtifactJob"]:
-        """Every artifact of the configured papers."""
+        """Every artifact of the configured papers, and of a user's own data sets."""
         return [ArtifactJob(self, paper, name) for paper in self.papers for name in self.config.paper(paper).artifacts]
 
     # --- seed batches ---
@@ -113,16 +125,17 @@ class Flow:
         return [
             ExperimentName(scale, paper, name)
             for paper in self.papers
-            for name, experiment in self.config.paper(paper).experiments.items()
+            for name in self.config.paper(paper).experiments
             for scale in SCALES
-            if scale == "paper" or scale in experiment.scales
+            if self.config.has(scale, paper, name)
         ]
 
     # --- raw data ---
 
     def datasets(self) -> str:
-        """A pattern that matches every data set that a run reads."""
-        names = {dataset_of(self.config, experiment) for experiment in self._experiments()}
+        """A pattern that matches every data set that a run reads and that is fetched."""
+        fetched = [name for name in self._experiments() if not self.config.paper(name.paper).only_at]
+        names = {dataset_of(self.config, name) for name in fetched}
         return "|".join(re.escape(name) for name in sorted(names))
 
     def content_digest(self, wildcards: Wildcards) -> str:
@@ -144,7 +157,8 @@ class Flow:
 
     def scored_records(self, wildcards: Wildcards) -> list[str]:
         """The records that the scorecard of a scale needs: the whole grid."""
-        return [path for paper in self.papers for path in self.records_of(self.config.cells(wildcards.scale, paper))]
+        papers = self.config.project.papers
+        return [path for paper in papers for path in self.records_of(self.config.cells(wildcards.scale, paper))]
 
     def published(self) -> list[str]:
         """The files of published numbers, and those of the bench by which some are judged, if they are there."""
@@ -185,7 +199,13 @@ class ArtifactJob:
     @property
     def name(self) -> str:
         """The short name of the artifact as a target of Snakemake: `tdr_fig5`."""
-        return f"{self.paper}_{self.artifact}"
+        return f"{self.flow.target_of(self.paper)}_{self.artifact}"
+
+    @property
+    def scales(self) -> str:
+        """A pattern of the scales that it has."""
+        only = self.flow.config.paper(self.paper).only_at
+        return only or "|".join(OF_PAPERS)
 
     @property
     def stem(self) -> str:
@@ -212,7 +232,7 @@ class ArtifactJob:
 
     def target(self, wildcards: Wildcards) -> list[str]:
         """Its files at the configured scale."""
-        return self.files(self.flow.scale)
+        return self.files(self.flow.scale_of(self.paper))
 
     def records(self, wildcards: Wildcards) -> list[str]:
         """The records that it needs; missing ones are trained."""

@@ -21,17 +21,21 @@ from reweigh.bench.table import CSV, devices, method_key, processor, read
 from reweigh.config.cards import card_of, plain
 from reweigh.config.costs import assumed
 from reweigh.config.grid import Config
+from reweigh.config.known_sizes import called
 from reweigh.config.loading import load
 from reweigh.config.names import ArtifactName, NotAName, RunName
 from reweigh.config.sizes import epoch_at_most
 from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup
+from reweigh.data import local_cards
+from reweigh.data.local_cards import is_local
 from reweigh.data.obtain import recipe_digest
 from reweigh.errors import ConfigError, RecordError
 from reweigh.planning.once import TrainedOnce, kept_parts
 from reweigh.records import attestations, record
 
 SOURCES = ("records", "bench", "records made elsewhere", "assumed")  # of the time of a step; the best first
+SIDE = 32  # pixels of the images that config/costs.yaml speaks of
 BLOCK = re.compile(r"(?P<scale>[^/]+)/(?P<paper>[^/]+)(/(?P<experiment>[^/]+)(/(?P<setting>[^/]+))?)?")  # of the grid
 
 
@@ -89,7 +93,7 @@ def _left(spec: dict[str, Any], once: TrainedOnce) -> float:
 
 def everything(config: Config, scale: str) -> list[str]:
     """All runs of the configured papers at a scale."""
-    return [run for paper in config.project.papers for run in _of_paper(config, scale, paper)]
+    return [run for paper in config.papers_at(scale) for run in _of_paper(config, scale, paper)]
 
 
 def _of_paper(config: Config, scale: str, paper: str) -> list[str]:
@@ -207,7 +211,7 @@ class Costs:
         width = float(spec["model"]["options"].get("width", 1.0))
         base = self.assumed.of(spec["model"]["name"])
         share = spec["training"]["batch_size"] / 50 * width
-        return base * self._factor(spec) * share * _load(spec) / 1000, "assumed"
+        return base * self._factor(spec) * share * _size(spec) * _load(spec) / 1000, "assumed"
 
     def _benched(self, spec: dict[str, Any]) -> float | None:
         """Seconds of a step by the bench: as measured, or a plain step of the model times the method's factor.
@@ -218,7 +222,7 @@ class Costs:
         model, training = spec["model"], spec["training"]
         key = (model["name"], training["batch_size"], training["precision"])
         lines = [line for line in self.bench if (line.model, line.batch_size, line.precision) == key]
-        if not lines or float(model["options"].get("width", 1.0)) != 1:
+        if not lines or float(model["options"].get("width", 1.0)) != 1 or _size(spec) != 1:
             return None
         timed = {line.method: line for line in lines}
         method = method_key(spec["uses"], spec["method_options"])
@@ -260,11 +264,22 @@ def _seconds_per_step(path: Path, stamp: int) -> tuple[tuple[str, str, float], .
         return ()
 
 
+def _size(spec: dict[str, Any]) -> float:
+    """How much larger a step is than of the whole net on 32 pixels a side: by layers, and by pixels of a user's own."""
+    model, data = spec["model"], spec["data"]
+    layers, blocks = re.fullmatch(r"resnet(\d+)", model["name"]), model["options"].get("blocks")
+    share = (6 * blocks + 2) / int(layers[1]) if layers and blocks else 1.0
+    inputs = local_cards.of(data["options"])["inputs"] if is_local(data["dataset"]) else None
+    return share * (inputs[-1] / SIDE) ** 2 if isinstance(inputs, list) else share
+
+
 def _kind(spec: dict[str, Any]) -> str:
     """A key that is the same for runs whose steps cost the same: cifar10, cifar100 and their slices count as one."""
     model, training = spec["model"], spec["training"]
     method = method_key(spec["uses"], spec["method_options"])
-    family = re.split(r"[^a-z]", spec["data"]["dataset"], maxsplit=1)[0]
+    dataset = spec["data"]["dataset"]
+    # Local data have inputs of their own, as wide or as large as they are.
+    family = called(spec["data"]) if is_local(dataset) else re.split(r"[^a-z]", dataset, maxsplit=1)[0]
     return f"{method} {model['name']} {model['options']} {family} {training['batch_size']}"
 
 

@@ -60,7 +60,7 @@ def show(targets: list[str], root: str | Path = ".") -> None:
     for one in values(config, run):
         table.add_row(one.key, _text(one.value), one.place, f"scale {name.scale}" if one.source == cut else one.source)
     console.print(table, highlight=False, markup=False)
-    if name.scale != "paper":
+    if name.scale != config.paper(name.paper).whole:
         console.print(f"\n{cut}", highlight=False)
     if reason := config.placeholder(run):
         console.print(f"\na placeholder, which nothing trains: {reason}", highlight=False, markup=False, soft_wrap=True)

@@ -146,6 +146,8 @@ def _footer(width: float, material: Material, texts: list[str]) -> list[tuple[st
     lines = [(line, MUTED) for text in texts for line in textwrap.wrap(text, characters)]
     if not material.trains:
         return [*lines, ("nothing is trained for this figure: it is the same at every scale", INK)]
+    if material.scale == "local":
+        return [*lines, ("scale: local, a data set of one's own; options are the defaults of the methods' papers", INK)]
     scale, cuts, (whole, whose) = material.scale, "; ".join(material.cuts()), scale_text(material)
     if scale == "paper":
         badge = "; ".join(filter(None, (f"scale: paper{f' ({whole})' if whole else ''}", whose)))

@@ -20,8 +20,9 @@ from reweigh.artifacts import receipt
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.config.names import CellName, RunName
-from reweigh.config.specs import SCALES
+from reweigh.config.specs import OF_PAPERS, SCALES
 from reweigh.config.validation import lookup
+from reweigh.errors import ConfigError
 from reweigh.scorecard.claims import claim_rows
 from reweigh.scorecard.numbers import NOT_COMPARABLE, number_rows
 from reweigh.scorecard.text import markdown
@@ -57,7 +58,7 @@ class Scorecard:
 
 def score(config: Config, scale: str, papers: list[str] | None = None, records: Records | None = None) -> pd.DataFrame:
     """The lines of the scorecard, from `records` (see `scored_records`), which are read unless they are given."""
-    lookup("scale", scale, SCALES)
+    _check(scale)
     rows: list[dict[str, Any]] = []
     for paper in papers or config.project.papers:
         config.paper(paper)
@@ -74,10 +75,16 @@ def score(config: Config, scale: str, papers: list[str] | None = None, records: 
     return lines
 
 
+def _check(scale: str) -> None:
+    """Raise ConfigError for a scale at which nothing is published."""
+    if lookup("scale", scale, SCALES) not in OF_PAPERS:
+        raise ConfigError(f"no number was published of scale {scale}; its page is made by: reweigh compare NAME")
+
+
 def write(scale: str, root: str | Path = ".", papers: list[str] | None = None) -> Scorecard:
     """Write `results/{scale}/scorecard.{csv,md,html,json}` for the config's papers or those given."""
     config = load(root)
-    lookup("scale", scale, SCALES)
+    _check(scale)
     records = scored_records(config, scale, papers)
     lines = score(config, scale, papers, records)
     folder = Path(root) / "results" / scale

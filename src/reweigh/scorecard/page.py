@@ -22,7 +22,7 @@ from markupsafe import Markup, escape
 from reweigh import metrics
 from reweigh.analysis.tables import expand_runs
 from reweigh.config.grid import Config
-from reweigh.config.specs import SCALES
+from reweigh.config.specs import OF_PAPERS
 from reweigh.records import lineage
 from reweigh.scorecard.heatmap import panels
 from reweigh.scorecard.rates import false_decisions
@@ -76,7 +76,7 @@ def page(config: Config, scale: str, lines: pd.DataFrame, records: dict[str, dic
     style, script = ((FOLDER / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     return _template().render(
         scale=scale,
-        other_scales=[name for name in reversed(SCALES) if name != scale],
+        other_scales=[name for name in reversed(OF_PAPERS) if name != scale],
         papers=papers,
         runs=len({run for row in rows for run, _ in row["values"]}),
         silent=SILENT,

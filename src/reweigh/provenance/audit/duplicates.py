@@ -18,6 +18,7 @@ Body = dict[str, Any]
 # Options that decide what is measured or logged and do not change the training.
 ONLY_LOGGING = ("log_weights", "keep_features", "keep_margins", "also_measure", "evaluate_on", "threshold")
 BLENDS = ("objective", "upper")  # options that weigh parts: one of weight 0 is not there
+WEIGHTS_BY = "weights_by"  # a key of a split that decides nothing of plain training
 MEASURED_PART = "official_validation"  # an option of a data set: which official part stands in place of the test set
 MEASURED_IMAGES = ("test", "test_size", "test_seed")  # keys of a split: which images of that part
 
@@ -93,7 +94,8 @@ def _determinants(body: Body) -> Body:
     """What determines a training: its examples, its stages, and its spec without names and without what is measured.
 
     A class threshold changes predictions alone, but for a method that trains another stage to choose it. A split with
-    another test set trains on the same examples: it is known by its sizes, as its digest is another.
+    another test set trains on the same examples: it is known by its sizes, as its digest is another. So is that of
+    plain training, whose split says what weights are by.
     """
     spec = {key: value for key, value in body["spec"].items() if key not in RunName._fields}
     card = methods().get(spec["uses"])  # none of a method that is gone
@@ -107,7 +109,11 @@ def _determinants(body: Body) -> Body:
             if key not in ONLY_LOGGING and value is not None
         }
     stages = [stage.get("epochs") for stage in body.get("stages") or []]
-    return {**spec, "stages": stages, "examples": body["split"]["digest"]}
+    examples = body["split"]["digest"]
+    if card and card.plain and WEIGHTS_BY in spec["data"]["split"]:  # equal weights, whatever they are by
+        split = {key: value for key, value in spec["data"]["split"].items() if key != WEIGHTS_BY}
+        spec["data"], examples = {**spec["data"], "split": split}, body["split"]["sizes"]
+    return {**spec, "stages": stages, "examples": examples}
 
 
 def _blend(value: Any) -> Any:

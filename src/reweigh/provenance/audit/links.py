@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterable
 from pathlib import PurePosixPath
 from typing import NamedTuple, TypeVar
 
+from reweigh.data.local_cards import is_local
+
 Item = TypeVar("Item")
 
 STATES = ("intact", "attested", "stale", "broken", "missing", "unverifiable")
@@ -69,6 +71,8 @@ def remedy(link: Link) -> str:
     top = path.parts[0]
     if link.kind == "snakemake" and top == ".snakemake":
         return ""  # it is Snakemake's own, which no target of the workflow makes
+    if link.kind == "raw" and is_local(top):
+        return ""  # a user's own file, which no command can bring back; the detail says what to do
     if link.kind == "raw" and link.state in FAILING and top in ("data", "results"):
         run = path.relative_to("results").with_suffix("").as_posix() if top == "results" else ""
         return _RESTORE.format(name=run) if run else "restore it from git"

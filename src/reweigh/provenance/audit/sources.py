@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from reweigh import canonical_json
-from reweigh.data import load, manifest, transfer
+from reweigh.data import load, local_cards, manifest, transfer
 from reweigh.data.arrays import RawData, Split
 from reweigh.data.catalogue import Dataset, Edition, Manifest, Source
 from reweigh.data.obtain import recipe, recipe_digest
 from reweigh.data.split import draw
 from reweigh.data.transfer import Expected
 from reweigh.digest import canonical, file_digest
-from reweigh.errors import ReweighError
+from reweigh.errors import DataError, ReweighError
 from reweigh.provenance.audit.links import Link, with_progress
 
 Records = dict[str, dict[str, Any]]
@@ -142,9 +142,12 @@ def _raw_files(
     records: Records, catalogue: Manifest, root: Path, unavailable: dict[str, str]
 ) -> Iterator[tuple[Link, bytes]]:
     """A link for each different raw file that records name, and the key of that file (see `_key`)."""
-    named = {_key(file): file for body in records.values() for file in body["raw"]}
-    for key, file in sorted(named.items()):
-        state, detail = _raw_file(file, catalogue, root, unavailable.get(file["dataset"], ""))
+    named = {_key(file): (file, body["spec"]["data"]) for body in records.values() for file in body["raw"]}
+    for key, (file, data) in sorted(named.items(), key=lambda item: item[0]):
+        if local_cards.is_local(file["dataset"]):
+            state, detail = _own_file(file, data, root)
+        else:
+            state, detail = _raw_file(file, catalogue, root, unavailable.get(file["dataset"], ""))
         name = f"{file['dataset']}/{file['name']}"
         if state == "broken" and MANIFEST in detail:
             name = f"{MANIFEST} ({name})"
@@ -153,6 +156,23 @@ def _raw_files(
 
 def _key(file: dict[str, Any]) -> bytes:
     return canonical([file[part] for part in ("dataset", "edition", "name", "sha256")])
+
+
+def _own_file(file: dict[str, Any], data: dict[str, Any], root: Path) -> Verdict:
+    """A file of a user's own, which lies where its card says; no manifest knows it, and nobody else has it."""
+    try:
+        card = local_cards.of(data["options"], root / "data")
+        if not local_cards.digested_file(card, root / "data").is_file():
+            raise DataError(f"it is not where {local_cards.card_path(card['name'])} says; put it back")
+    except DataError as error:
+        return "unverifiable", _relative(error, root)
+    try:
+        local_cards.checked_file(card, root / "data")
+    except DataError as error:
+        return "broken", _relative(error, root)
+    if card["sha256"] != file["sha256"]:
+        return "broken", f"it has sha256 {card['sha256'][:12]}, records say {str(file['sha256'])[:12]}"
+    return "intact", ""
 
 
 def _raw_file(file: dict[str, Any], catalogue: Manifest, root: Path, unavailable: str) -> Verdict:

@@ -37,6 +37,7 @@ VERSION = 1
 MOST = 24  # lines that one call explains; more would not be readable
 OFFERED = 16  # values of a column that an error message names
 BESIDE_CSV = (".pdf", ".png", ".ipynb", ".html", ".md", ".json", "")  # files that are explained by the csv beside them
+OF_PAGES = ("results", "local")  # where `reweigh compare` writes its pages
 AUXILIARY = ("class_weight_density", "inverse_frequency")
 # The columns that a csv must have at least: a figure's or scorecard's, that of the bench, published numbers.
 KINDS = ({"runs", "records", "metric", "method"}, {"contender"}, {"table_or_figure", "metric", "mean"})
@@ -142,6 +143,8 @@ def read(path: Path, root: Path) -> tuple[Table, Path]:
     Raises ConfigError if it does not exist or is not one that explain reads, RecordError if it is damaged.
     """
     shown = path.with_suffix(".csv") if path.suffix in BESIDE_CSV else path
+    if shown.parts[:2] == OF_PAGES and len(shown.parts) == 4:  # the page of a comparison has the figure's numbers
+        shown = Path("figures", *shown.parts[1:])
     file, home, action = root / shown, shown.parts[0], f"restore {shown} from git or make it again"
     try:
         with open(file, newline="") as stream:

@@ -88,7 +88,7 @@ class Table:
 
     def has_paper(self, paper: str) -> bool:
         """Whether the config has a paper."""
-        return bool(paper) and paper in files.paper_names(self.root)
+        return bool(paper) and paper in (*files.paper_names(self.root), *files.local_names(self.root))
 
     def config_of(self, paper: str, *keys: str) -> dict[str, Any]:
         """File and line where a paper's config says something; read alone, without checking all papers.

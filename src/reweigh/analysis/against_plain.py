@@ -1,0 +1,184 @@
+"""What methods gain over plain training on one data set, and what they cost: a user's own (`reweigh compare`).
+
+A gain is the difference in balanced accuracy, seed by seed, to plain training on the same split; a two-sided t test on
+the differences, its p corrected by Holm's method over all methods that are compared. A gain counts as known to
+`resolution` only, as claims' do. A method decides nothing where all of its runs, or of plain training's, are lost
+(diverged, predict one class, did not move); nor is it called best where one of its runs diverged: the mean is then that
+of the runs that did not.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from reweigh import stats
+from reweigh.analysis.degenerate import DIVERGED, counted, degenerate
+from reweigh.analysis.gains import times_row
+from reweigh.analysis.resolution import resolution
+from reweigh.analysis.tables import Material
+from reweigh.config.cards import card_of
+
+METRIC = "balanced_accuracy"  # by which methods are compared
+SHOWN = (METRIC, "macro_f1", "rarest_recall", "worst_group_accuracy")
+SECONDS = "train_seconds"  # of a run, all stages together, evaluation left out
+
+
+@dataclass(frozen=True)
+class Line:
+    """A method of one experiment: its means over seeds, its cost, and its gain over plain training there.
+
+    `means` are by metric, fractions; None where no run has it. `times` is the mean over pairs of runs of their seconds
+    over plain training's. `gain` is empty (n = 0) for plain training itself. `lost` says which runs decide nothing, and
+    why.
+    """
+
+    experiment: str
+    method: str
+    title: str  # with what its weights are by, where methods of several experiments are compared
+    is_plain: bool
+    n: int  # runs with a score
+    runs: int  # that have ended
+    asked: int  # that there should be
+    means: Mapping[str, float | None]
+    seconds: float | None
+    times: float | None
+    gain: stats.Comparison
+    p: float | None
+    p_holm: float | None
+    lost: str
+    nothing: bool  # whether all of its runs are lost
+    diverged: bool
+
+    @property
+    def better(self) -> bool:
+        """Whether it gains over plain training, for certain."""
+        return self._certain and (self.gain.effect or 0) > 0 and not self.diverged
+
+    @property
+    def worse(self) -> bool:
+        """Whether it loses to plain training, for certain."""
+        return self._certain and (self.gain.effect or 0) < 0
+
+    @property
+    def _certain(self) -> bool:
+        return self.p_holm is not None and self.p_holm < stats.ALPHA
+
+
+def lines(material: Material) -> list[Line]:
+    """A line for each method of each experiment of the material, in its order, plain training first."""
+    found = []
+    for experiment in material.experiments:
+        setting, *_ = material.settings(experiment)
+        methods = material.methods(experiment)
+        against = plain_of(material, methods)
+        others = material.of(experiment, setting, against)
+        for method in sorted(methods, key=lambda one: one != against):
+            found.append(_line(material, experiment, material.of(experiment, setting, method), method, others, against))
+    corrected = stats.holm([line.p for line in found])
+    return [replace(line, p_holm=p) for line, p in zip(found, corrected, strict=True)]
+
+
+def plain_of(material: Material, methods: Iterable[str]) -> str:
+    """Plain training among some methods."""
+    known = material.config.paper(material.paper).methods
+    return next(name for name in methods if card_of(known[name].uses).plain)
+
+
+def _line(
+    material: Material, experiment: str, runs: pd.DataFrame, method: str, others: pd.DataFrame, against: str
+) -> Line:
+    gain = stats.untested("", 0) if method == against else _gain(material, runs, others)
+    title = material.title(method)
+    if len(material.experiments) > 1:
+        title = f"{title} ({material.experiment(experiment).varies})"
+    return Line(
+        experiment=experiment,
+        method=method,
+        title=title,
+        is_plain=method == against,
+        n=int(runs[METRIC].notna().sum()),
+        runs=len(runs),
+        asked=len(material.config.seeds(material.scale, material.paper, experiment)),
+        means={metric: _mean(material.with_metric(runs, metric)[metric]) for metric in SHOWN},
+        seconds=_mean(material.with_metric(runs, SECONDS)[SECONDS]),
+        times=None if method == against else _times(material, runs, others),
+        gain=gain,
+        p=stats.two_sided(gain.p_for, gain.p_against),
+        p_holm=None,
+        lost=counted(runs.assign(method=title)) if len(runs) else "",
+        nothing=degenerate(runs) is not None,
+        diverged=bool((runs["lost"] == DIVERGED).any()),
+    )
+
+
+def _mean(values: pd.Series) -> float | None:
+    known = values.dropna().astype(float)
+    return float(known.mean()) if len(known) else None
+
+
+def _gain(material: Material, runs: pd.DataFrame, others: pd.DataFrame) -> stats.Comparison:
+    """The test of a method's gain over plain training, on the seeds that both have."""
+    pairs = runs.merge(others, on="seed", suffixes=("", "_other")).dropna(subset=[METRIC, f"{METRIC}_other"])
+    steps = [resolution(material.records[run], METRIC) for run in (*pairs["run"], *pairs["run_other"])]
+    differences = list(pairs[METRIC] - pairs[f"{METRIC}_other"])
+    known = stats.summarise(differences)  # its interval is that of figures and their csv, which know of no resolution
+    found = replace(stats.above(differences, 0.0, resolution=max(steps, default=0.0)), low=known.low, high=known.high)
+    why = next((why for side in (runs, others) if (why := degenerate(side))), "")
+    return stats.undecided(found, why)
+
+
+def _times(material: Material, runs: pd.DataFrame, others: pd.DataFrame) -> float | None:
+    """The mean over pairs of runs, on one device with equally many beside them, of a method's seconds over plain's."""
+    pairs = runs.merge(others, on=["seed", "device", "runs_at_once"], suffixes=("", "_plain"))
+    return times_row(pairs, material.records)["mean"]
+
+
+# --- in words --------------------------------------------------------------------------------------------------------
+
+
+def sentence(found: list[Line]) -> str:
+    """What the comparison comes to, in one sentence."""
+    plain = [line for line in found if line.is_plain]
+    if plain and all(line.nothing for line in plain):
+        return f"nothing can be told: {plain[0].lost}"
+    if better := [line for line in found if line.better]:
+        best = max(better, key=lambda line: line.gain.effect or 0.0)
+        return f"best: {best.title}, by {points(best.gain)}"
+    tested = sorted(line.gain.n for line in found if line.p is not None)
+    if not tested:
+        seeds = max((line.n for line in found), default=0)
+        why = (
+            f"n = {seeds}; a test needs two seeds of a method and of plain training"
+            if seeds
+            else "no run has ended yet"
+        )
+        return f"nothing can be told apart from plain training ({why})"
+    count = f"n = {tested[0]}" if tested[0] == tested[-1] else f"n = {tested[0]} to {tested[-1]}"
+    if any(line.worse for line in found):
+        return f"nothing is better than plain training ({count})"
+    return f"nothing can be told apart from plain training ({count})"
+
+
+def remarks(found: list[Line]) -> list[str]:
+    """What else must be known: methods that are worse, runs that decide nothing, runs that are not there yet."""
+    worse = [f"{line.title}, by {points(line.gain)}" for line in found if line.worse]
+    said = [f"worse than plain training: {'; '.join(worse)}"] if worse else []
+    for line in found:
+        if line.lost:
+            why = "they decide nothing" if line.nothing else "its mean is that of the others" if line.diverged else ""
+            said.append(f"{line.lost}{f'; {why}' if why else ''}")
+    missing = [f"{line.title} {line.asked - line.runs} of {line.asked}" for line in found if line.asked > line.runs]
+    return said + ([f"runs that are not trained yet: {', '.join(missing)}"] if missing else [])
+
+
+def points(gain: stats.Comparison) -> str:
+    """A gain in points of balanced accuracy, with its interval.
+
+    >>> points(stats.Comparison("", 5, 0.0312, 0.021, 0.0414, 8.0, 0.001, 0.999))
+    '3.1 points (2.1 to 4.1)'
+    """
+    effect, low, high = (
+        f"{100 * (value or 0.0):.1f}".replace("-", "−") for value in (gain.effect, gain.low, gain.high)
+    )
+    return f"{effect} points ({low} to {high})"
