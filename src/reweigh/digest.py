@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from reweigh.errors import ReweighError
+
 PACKAGE = Path(__file__).parent
 
 
@@ -75,7 +77,7 @@ def module_file(module: str) -> Path | None:
 def _imports(path: Path) -> tuple[str, ...]:
     """The modules of this package that a source file imports anywhere, by absolute name; not the root, see below."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(_parsed(path)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
@@ -104,8 +106,17 @@ def closure(modules: Iterable[str]) -> dict[str, str]:
     return dict(sorted(files.items()))
 
 
+def _parsed(path: Path) -> ast.Module:
+    """The syntax tree of a source file. Raises ReweighError, with file and line, where it is not Python."""
+    try:
+        return ast.parse(path.read_text())
+    except SyntaxError as error:
+        raise ReweighError(f"{path.relative_to(PACKAGE.parents[1])}:{error.lineno or 1}: {error.msg}; mend it") from None
+
+
 @functools.cache
 def _digest_of(path: Path) -> str:
+    _parsed(path)
     return source_digest(path.read_text())
 
 

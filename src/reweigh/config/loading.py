@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reweigh.config import checks, cut, files
+from reweigh.config import checks, cut, files, own
 from reweigh.config.files import CONFIG, Keys, Node, Place
 from reweigh.config.grid import Config
 from reweigh.config.inherit import Scope, without_grids
@@ -56,7 +56,8 @@ def _load(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> Config:
     for name in files.paper_names(root):
         content = _written_out(root, name, stamp)
         sources[name], places[name] = files.sources(content), files.places(content)
-        papers[name] = validated(Paper, files.plain(content), functools.partial(_where, places[name]))
+        shape = validated(Paper, files.plain(content), functools.partial(_where, places[name]))
+        papers[name] = own.joined(shape, str(content.place))
     for name in project.papers:
         lookup("paper", name, papers, CONFIG)
     config = Config(project, papers, sources, places, root, cut.text)
@@ -77,9 +78,26 @@ def _where(places: dict[Keys, Place], loc: Sequence[str]) -> str:
 @functools.lru_cache(maxsize=32)
 def _written_out(root: Path, paper: str, stamp: tuple[tuple[str, int, int], ...]) -> Node:
     content = without_grids(files.paper(root, paper))
-    blocks = content.value.pop("blocks", None)
-    scope = Scope(_shared(root, stamp), blocks.value if blocks else {})
-    return scope.written_out(content)
+    blocks, shared = content.value.pop("blocks", None), _shared(root, stamp)
+    extends = content.value.get("extends")
+    if extends is None:
+        return Scope(shared, blocks.value if blocks else {}).written_out(content)
+    parent = _parent(root, paper, extends, stamp)
+    known = {kind: {**shared.get(kind, {}), **_entries(parent, kind)} for kind in (*own.INHERITED, "blocks")}
+    return own.extended(Scope(known, blocks.value if blocks else {}).written_out(content), parent, extends.value)
+
+
+def _parent(root: Path, paper: str, extends: Node, stamp: tuple[tuple[str, int, int], ...]) -> Node:
+    """The paper that another one extends. Raises ConfigError if there is none, or if it extends one itself."""
+    others = [name for name in files.paper_names(root) if name != paper]
+    name = lookup("paper", extends.value, others, f"{extends.place}: extends")
+    if "extends" in files.paper(root, name).value:
+        raise ConfigError(f"{extends.place}: {name} itself extends another paper; name that one, and write what is new")
+    return _written_out(root, name, stamp)
+
+
+def _entries(paper: Node, kind: str) -> dict[str, Node]:
+    return paper.value[kind].value if kind in paper.value else {}
 
 
 @functools.lru_cache(maxsize=4)
