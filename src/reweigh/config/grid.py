@@ -92,6 +92,12 @@ class Config:
         theirs = self.papers[extends].experiments.get(experiment) if extends else None
         return extends if extends and theirs and method in theirs.with_extensions else paper
 
+    def plain(self, paper: str, method: str) -> str:
+        """Plain training that a method's gain is measured from, see `Paper.plain`; by the paper that is extended."""
+        whole = self.paper(paper)
+        published = whole.published or (self.papers[whole.extends].published if whole.extends else None)
+        return whole.model_copy(update={"published": published}).plain(method)
+
     def trained(self, scale: str, paper: str, experiment: str) -> list[str]:
         """Those of `methods_of` that are trained under the name of this paper."""
         methods = self.methods_of(scale, paper, experiment)
