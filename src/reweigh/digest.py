@@ -111,7 +111,8 @@ def _parsed(path: Path) -> ast.Module:
     try:
         return ast.parse(path.read_text())
     except SyntaxError as error:
-        raise ReweighError(f"{path.relative_to(PACKAGE.parents[1])}:{error.lineno or 1}: {error.msg}; mend it") from None
+        shown = path.relative_to(PACKAGE.parents[1])
+        raise ReweighError(f"{shown}:{error.lineno or 1}: {error.msg}; mend it") from None
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""An artifact with methods beside its own: `figures/SCALE/PAPER/fig5+sqrt2`, from the records of the method sqrt2 too."""
+"""An artifact with methods beside its own: `figures/SCALE/PAPER/fig5+sqrt2`, with the method sqrt2."""
 
 import csv
 from collections.abc import Sequence

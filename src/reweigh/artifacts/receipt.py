@@ -4,8 +4,8 @@
 
 It has the sha256 of each file that was made, the digest of each record that fed it, the sha256 of what else was read
 (published numbers, the notebook), the digest of the code and the config that rendered it, and the versions of
-libraries. Methods that it shows `beside` those of the paper are named. It states its own digest and no times: the same records and versions give the same bytes. Nothing here
-imports torch.
+libraries. Methods that it shows `beside` those of the paper are named. It states its own digest and no times: the same
+records and versions give the same bytes. Nothing here imports torch.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""The commands that take methods of one's own: `reweigh train`, `render` and `check`. What is heavy is imported late."""
+"""The commands that take methods of one's own: `reweigh train`, `render` and `check`. What is heavy comes late."""
 
 from pathlib import Path
 from typing import Annotated

@@ -87,7 +87,7 @@ class Config:
         return [name for name in whole.own if name not in theirs]
 
     def home(self, paper: str, experiment: str, method: str) -> str:
-        """The paper under whose name a method of an experiment is trained: the one that is extended, where it has both."""
+        """The paper under whose name a method of an experiment is trained: the extended one, where it has both."""
         extends = self.paper(paper).extends
         theirs = self.papers[extends].experiments.get(experiment) if extends else None
         return extends if extends and theirs and method in theirs.with_extensions else paper

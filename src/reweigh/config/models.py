@@ -280,7 +280,7 @@ class Finding(Frozen):
 
 
 class Paper(Frozen):
-    """A paper: the files of config/papers/{paper} taken together, with what the paper trains and draws that it extends."""
+    """A paper: the files of config/papers/{paper} together, and what the paper that it extends trains and draws."""
 
     title: str
     citation: str

@@ -1,4 +1,4 @@
-"""`reweigh new method|loss|dataset|paper NAME`: the files of a new one, from templates that are tested. Nothing is overwritten.
+"""`reweigh new method|loss|dataset|paper NAME`: its files, from templates that are tested. Nothing is overwritten.
 
 write("method", "focused", Path(), paper="tdr")     # the paths that were written, and what to do next
 """
@@ -44,7 +44,7 @@ def write(kind: str, name: str, root: Path, paper: str | None = None, joins: Seq
             f"no src/reweigh/methods/template.py in {root.resolve()}; run this in a checkout of the project"
         )
     _check_name(kind, name)
-    if (paper or joins) and kind not in PACKAGES or joins and not paper:
+    if ((paper or joins) and kind not in PACKAGES) or (joins and not paper):
         raise ConfigError(f"--paper and --joins say where a method or a loss is trained; a {kind} has neither")
     if kind == "paper":
         files, steps = _paper(name), [_filled(step, name) for step in skeletons.NEXT_OF_PAPER]
@@ -69,7 +69,7 @@ def write(kind: str, name: str, root: Path, paper: str | None = None, joins: Seq
 
 
 class Place(NamedTuple):
-    """Where a method joins a paper: the experiments, the cells of smoke to train for the artifact that shows it there."""
+    """Where a method joins a paper: experiments, an artifact that shows it there, what that needs at scale smoke."""
 
     experiments: list[str]
     cells: list[CellName]  # of the method itself; their `method` is not filled in

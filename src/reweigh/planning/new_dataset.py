@@ -1,4 +1,4 @@
-"""What `reweigh new dataset NAME` writes: a reader and its test; and the entry of the manifest, to be put in by hand."""
+"""What `reweigh new dataset NAME` writes: a reader and its test; and the entry that the manifest is to get."""
 
 from pathlib import Path
 
@@ -23,7 +23,8 @@ def read(raw: Path) -> RawData:
     """
     path = raw_file(raw, "NAME.npz")
     pixels, numbers = (IMAGE, "|u1"), ((), "<i8")
-    found = arrays(path, {"train_inputs": pixels, "train_labels": numbers, "test_inputs": pixels, "test_labels": numbers})
+    kinds = {"train_inputs": pixels, "train_labels": numbers, "test_inputs": pixels, "test_labels": numbers}
+    found = arrays(path, kinds)
     for part in ("train", "test"):
         labels = found[f"{part}_labels"]
         if len(labels) != len(found[f"{part}_inputs"]) or not len(labels):
@@ -99,7 +100,8 @@ NEXT = [
 def files(name: str) -> dict[str, str]:
     """The files of a data set: path -> content. Dashes of its name are underscores in those of modules."""
     module = name.replace("-", "_")
-    return {f"src/reweigh/data/readers/{module}.py": _filled(READER, name), f"tests/data/test_{module}.py": _filled(TEST, name)}
+    reader, test = f"src/reweigh/data/readers/{module}.py", f"tests/data/test_{module}.py"
+    return {reader: _filled(READER, name), test: _filled(TEST, name)}
 
 
 def steps(name: str, root: Path) -> list[str]:

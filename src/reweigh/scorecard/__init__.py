@@ -62,7 +62,8 @@ def score(config: Config, scale: str, papers: list[str] | None = None, records: 
     rows: list[dict[str, Any]] = []
     for paper in papers or config.project.papers:
         config.paper(paper)
-        of_paper = scored_records(config, scale, [paper]) if records is None else _of_paper(config, scale, records, paper)
+        known = scored_records(config, scale, [paper]) if records is None else records
+        of_paper = _of_paper(config, scale, known, paper)
         runs = tables.table(of_paper)
         rows += number_rows(config, scale, paper, runs, of_paper)
         rows += addition_rows(config, scale, paper, runs, of_paper)

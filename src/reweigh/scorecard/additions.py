@@ -1,4 +1,4 @@
-"""The scorecard's lines about methods that no paper has: our numbers, and the gain over plain training, without verdict.
+"""The scorecard's lines about methods that no paper has: our numbers and gains, without a verdict.
 
 They stand among the numbers of the paper whose experiment the method joins, as "Ours, not in print".
 """
