@@ -30,7 +30,7 @@ Imports = Mapping[str, set[str]]  # a module or package, and what it imports
 # From the top down. Imports go down or stay on their floor, never up.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
-    ("planning", "provenance"),
+    ("checking", "planning", "provenance"),
     ("bench", "scorecard"),
     ("plots", "artifacts"),
     ("training", "analysis"),
@@ -46,6 +46,7 @@ GROUND = ("canonical_json", "cells", "digest", "errors", "group_rates", "layouts
 # What is in a package, for its box.
 TEXTS = {
     "cli": "reweigh COMMAND: one function a command",
+    "checking": "what every method must hold to",
     "planning": "what Snakemake shall run, and its cost",
     "provenance": "audit, explain, attest, crate",
     "bench": "what training costs, measured",
@@ -67,8 +68,8 @@ TEXTS = {
 # Where the boxes stand: the middle and the width, in hundredths of the page.
 PLACES = {
     "cli": (50, 44),
-    "planning": (25, 36), "provenance": (75, 36),
-    "bench": (25, 36), "scorecard": (75, 36),
+    "checking": (16, 29), "planning": (50, 33), "provenance": (84, 29),
+    "bench": (33, 28), "scorecard": (75, 36),
     "plots": (42, 30), "artifacts": (81, 30),
     "training": (25, 43), "analysis": (66, 30),
     "methods": (22, 37), "records": (77, 36),
@@ -77,9 +78,15 @@ PLACES = {
     "hypergrad": (25, 43), "ground": (77, 40),
 }  # fmt: skip
 # Arrows that would run behind a box: where they leave and where they end.
-LANES = {("training", "evaluate"): (44.5, 50), ("methods", "hypergrad"): (23, 23), ("methods", "models"): (12, 12)}
+LANES = {
+    ("checking", "training"): (10, 10),
+    ("bench", "training"): (23, 23),
+    ("training", "evaluate"): (44.5, 50),
+    ("methods", "hypergrad"): (23, 23),
+    ("methods", "models"): (12, 12),
+}
 # The two halves of the house: one trains, the other plans, keeps and asks what came out. Both stand on the same ground.
-TRAINS = ("bench", "training", "methods", "losses", "models", "evaluate", "hypergrad")
+TRAINS = ("bench", "checking", "training", "methods", "losses", "models", "evaluate", "hypergrad")
 SHARED = ("cli", "data", "ground")
 
 INK, MUTED, BAND = "#1f2933", "#5f6b76", "#f4f6f8"

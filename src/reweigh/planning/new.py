@@ -43,7 +43,7 @@ def write(kind: str, name: str, root: Path, paper: str | None = None, joins: Seq
         raise ConfigError(
             f"no src/reweigh/methods/template.py in {root.resolve()}; run this in a checkout of the project"
         )
-    _check_name(kind, name)
+    check_name(kind, name)
     if ((paper or joins) and kind not in PACKAGES) or (joins and not paper):
         raise ConfigError(f"--paper and --joins say where a method or a loss is trained; a {kind} has neither")
     if kind == "paper":
@@ -116,7 +116,8 @@ def _placed(step: str, name: str, paper: str, place: Place) -> str:
     return _filled(step.replace("ARTIFACT", place.artifact or "ARTIFACT").replace("CELLS", cells), name, paper)
 
 
-def _check_name(kind: str, name: str) -> None:
+def check_name(kind: str, name: str) -> None:
+    """Raise ConfigError for what is no name of a method, a loss, a data set or a paper."""
     pattern, more = NAMES.get(kind, (MODULE, ", as a module of Python has"))
     if not re.fullmatch(pattern, name) or keyword.iskeyword(name):
         words = f"small letters, digits and _{more}"
