@@ -192,7 +192,7 @@ def _seen_in(run: Run) -> Seen:
             changes.append(f"step {run.step}: learn() changes {', '.join(changed)} of the model")
 
     def lossy(logits: torch.Tensor, batch: Any) -> torch.Tensor:
-        return _looked_at(values, losses(logits, batch), batch.labels, f"step {run.step}: example_losses")
+        return _looked_at(values, losses(logits, batch), logits, f"step {run.step}: example_losses")
 
     def weighed(step: base.Step, given: torch.Tensor) -> torch.Tensor:
         return _looked_at(values, weights(step, given), given, f"step {run.step}: example_weights")

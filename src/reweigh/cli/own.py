@@ -51,7 +51,8 @@ def train(
         runs = _variant(runs, set_ or [], as_)
     config = load()
     config.project.apply()
-    specs = [config.resolve(run) for name in runs for run in config.runs_named(name)]
+    named = dict.fromkeys(run for name in runs for run in config.runs_named(name))
+    specs = [config.resolve(run) for run in named]
     remove_unwanted(config, specs)
     raise typer.Exit(train_specs(specs, budget, again, side_by_side).exit_code)
 

@@ -38,8 +38,8 @@ def write(names: Sequence[str], changes: Sequence[str], name: str, root: Path) -
     """Write the entry of a method with other values, unless it is there already.
 
     `names` are runs or cells of one method of one paper; `changes` are `options.KEY=VALUE` or `training.KEY=VALUE`,
-    where KEY may be `loss.gamma`. Raises ConfigError, and leaves the config as it was, for a key or a value that cannot be,
-    for a name that is taken, and where the experiment says something of the method alone, which its entry lacks.
+    where KEY may be `loss.gamma`. Raises ConfigError, and leaves the config as it was, for a key or value that cannot
+    be, for a name that is taken, and where the experiment says something of the method alone, which its entry lacks.
     """
     config = load(root)
     runs = [_run(config, one) for one in names]
