@@ -23,13 +23,11 @@ PLACES = {
         "src/reweigh/methods/sqrt.py",
         "src/reweigh/config/methods/sqrt.py",
         "config/papers/tdr/methods/sqrt.yaml",
-        "config/papers/tdr/experiments/mnist.yaml",
     },
     "Add a loss": {
         "src/reweigh/losses/poly1.py",
         "src/reweigh/config/losses/poly1.py",
         "config/papers/tdr/methods/poly1.yaml",
-        "config/papers/tdr/experiments/mnist.yaml",
     },
 }
 
@@ -50,17 +48,9 @@ def follow(section, folder):
     paths = []
     for path, language, text in steps(section):
         file = folder / path
-        if language == "diff":
-            kept = text.splitlines(keepends=True)
-            old = "".join(line[1:] for line in kept if line[0] in " -")
-            new = "".join(line[1:] for line in kept if line[0] in " +")
-            content = file.read_text()
-            assert content.count(old) == 1, old
-            file.write_text(content.replace(old, new))
-        else:
-            assert not file.exists()
-            file.parent.mkdir(exist_ok=True)
-            file.write_text(text)
+        assert language != "diff" and not file.exists()
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
         paths.append(path)
     return paths
 
@@ -131,7 +121,7 @@ def by_new(copy):
     for kind, folder in (("method", "methods"), ("loss", "losses")):
         done = reweigh(copy, "new", kind, f"fresh_{kind}", "--paper", "tdr")
         assert done.returncode == 0, done.stderr
-        assert f"smoke/tdr/EXPERIMENT/SETTING/fresh_{kind}" in done.stdout
+        assert f"smoke/tdr/mnist-4v9/rho0.1/fresh_{kind}" in done.stdout
         paths = set(re.findall(r"^wrote (\S+)$", done.stdout, re.MULTILINE))
         assert paths == {
             f"src/reweigh/{folder}/fresh_{kind}.py",
@@ -206,6 +196,9 @@ def test_new_refuses_bad_names_and_overwrites_nothing(copy):
         ("paper", "tdr", None, "config/papers/tdr/paper.yaml is there already"),
         ("methd", "x", None, "unknown kind 'methd'; did you mean 'method'?"),
         ("method", "fresh", "tdrr", "did you mean 'tdr'?"),
+        ("dataset", "mnist", None, "src/reweigh/data/readers/mnist.py is there already; nothing was written"),
+        ("dataset", "Two", None, "'Two' is no name of a dataset; use small letters"),
+        ("dataset", "shapes", "tdr", "a dataset has neither"),
     ):
         with pytest.raises(ConfigError) as refused:
             write(kind, name, copy, paper)

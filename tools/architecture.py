@@ -30,7 +30,7 @@ Imports = Mapping[str, set[str]]  # a module or package, and what it imports
 # From the top down. Imports go down or stay on their floor, never up.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
-    ("planning", "provenance"),
+    ("checking", "planning", "provenance"),
     ("bench", "scorecard"),
     ("torch", "sklearn", "plots", "artifacts"),
     ("training", "analysis"),
@@ -40,12 +40,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("hypergrad", "ground"),
 )
 # Modules of the root that are small tools for everybody. `evaluate` measures a model on a data set: one floor up.
-GROUND = ("aggregates", "canonical_json", "cells", "digest", "errors", "group_rates", "layouts", "metrics", "optimisers",
-          "plugins", "ranks", "stats", "streams", "terminal", "thresholds", "verdicts", "weights")  # fmt: skip
+GROUND = ("aggregates", "canonical_json", "cells", "digest", "errors", "group_rates", "layouts", "metrics",
+          "optimisers", "plugins", "ranks", "stats", "streams", "terminal", "thresholds", "verdicts", "weights")  # fmt: skip
 
 # What is in a package, for its box.
 TEXTS = {
     "cli": "reweigh COMMAND: one function a command",
+    "checking": "what every method must hold to",
     "planning": "what Snakemake shall run, and its cost",
     "provenance": "audit, explain, attest, crate",
     "bench": "what training costs, measured",
@@ -69,7 +70,7 @@ TEXTS = {
 # Where the boxes stand: the middle and the width, in hundredths of the page.
 PLACES = {
     "cli": (50, 44),
-    "planning": (25, 36), "provenance": (75, 36),
+    "checking": (16, 29), "planning": (50, 33), "provenance": (84, 29),
     "bench": (25, 36), "scorecard": (75, 36),
     "torch": (11.5, 19), "sklearn": (34, 18), "plots": (56.5, 21), "artifacts": (83.5, 27),
     "training": (28, 39), "analysis": (66, 30),
@@ -87,7 +88,7 @@ LANES = {
     ("methods", "models"): (12, 12),
 }
 # The two halves of the house: one trains, the other plans, keeps and asks what came out. Both stand on the same ground.
-TRAINS = ("bench", "torch", "sklearn", "training", "methods", "losses", "models", "evaluate", "hypergrad")
+TRAINS = ("bench", "checking", "torch", "sklearn", "training", "methods", "losses", "models", "evaluate", "hypergrad")
 SHARED = ("cli", "data", "ground")
 
 INK, MUTED, BAND = "#1f2933", "#5f6b76", "#f4f6f8"

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from reweigh.errors import ReweighError
+
 PACKAGE = Path(__file__).parent
 OURS = "reweigh"
 
@@ -97,7 +99,7 @@ def _imports(path: Path, module: str) -> tuple[str, ...]:
     """
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(_parsed(path)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -144,8 +146,18 @@ def closure(modules: Iterable[str]) -> dict[str, str]:
     return dict(sorted(files.items()))
 
 
+def _parsed(path: Path) -> ast.Module:
+    """The syntax tree of a source file. Raises ReweighError, with file and line, where it is not Python."""
+    try:
+        return ast.parse(path.read_text())
+    except SyntaxError as error:
+        shown = path.relative_to(PACKAGE.parents[1])
+        raise ReweighError(f"{shown}:{error.lineno or 1}: {error.msg}; mend it") from None
+
+
 @functools.cache
 def _digest_of(path: Path) -> str:
+    _parsed(path)
     return source_digest(path.read_text())
 
 

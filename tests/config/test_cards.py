@@ -29,10 +29,10 @@ CHECKS_OF_A_GPU = ("training/gpu_check/",)  # plain steps, and steps with a hype
 # Words that mean something else there, or a default.
 OTHER_MEANINGS = {
     "none": {"bench/contenders.py", "config/specs.py", "data/augment.py", "data/files.py", "data/load.py"}  # augment
-    | {"config/inputs.py"}  # the same
+    | {"config/inputs.py", "checking/runs.py", "checking/weights.py"}  # the same
     | {"config/lookup.py", "config/mapping.py"}  # nothing is known; the config's name of plain training
     | {"plots/bars.py", "plots/features.py", "plots/by_setting.py"},  # matplotlib's word for no line
-    "constant": {"bench/contenders.py", "config/specs.py"},  # a schedule
+    "constant": {"bench/contenders.py", "config/specs.py", "checking/weights.py"},  # a schedule
     "meta": {"data/readers/cifar100.py"},  # a file
     "tdr": {"bench/grid.py", "bench/groups.py"},  # the paper, which the grid is made of; a step that is measured twice
     "cross_entropy": {"records/record.py"},  # the loss where none is named

@@ -2,17 +2,24 @@
 
 import ast
 import importlib
-import io
 import math
 import re
 
 import pytest
-import torch
 from support import every_method
 from support.every_method import card_module
 
+from reweigh.checking.of_a_loss import (
+    COUNTS,
+    EXAMPLES,
+    check_direction,
+    check_finite,
+    check_gradient,
+    check_sign,
+    check_single,
+    check_state,
+)
 from reweigh.config.cards import TEMPLATE, check_loss, losses
-from reweigh.data.batches import Batch
 from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
 from reweigh.losses import base
@@ -20,8 +27,6 @@ from reweigh.losses import base
 LOSSES = every_method.modules("losses")
 CASES = [(name, options) for name in LOSSES for options in card_module("losses", name).CARD.examples]
 NAMES = [f"{name}-{sum(one == name for one, _ in CASES[:place])}" for place, (name, _) in enumerate(CASES)]
-EXAMPLES, CLASSES = 12, 4
-COUNTS = torch.tensor([50.0, 20.0, 9.0, 2.0], dtype=torch.float64)
 
 walk = pytest.mark.parametrize(("name", "options"), CASES, ids=NAMES)
 
@@ -32,14 +37,6 @@ def class_of(name):
 
 def built(name, options, counts=COUNTS):
     return class_of(name)(counts, EXAMPLES, **options)
-
-
-def batch_of_all(seed=0):
-    """Logits (12, 4), float64, and a batch of all examples, of every class."""
-    generator = torch.Generator().manual_seed(seed)
-    logits = 3 * torch.randn(EXAMPLES, CLASSES, generator=generator, dtype=torch.float64)
-    labels = torch.arange(EXAMPLES) % CLASSES
-    return logits, Batch(torch.zeros(EXAMPLES, 1), labels, labels, torch.arange(EXAMPLES))
 
 
 # --- cards -----------------------------------------------------------------------------------------------------------
@@ -107,30 +104,6 @@ def test_a_value_out_of_range_is_refused_with_the_range(name, options, says):
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
-def check_gradient(loss, options):
-    """Finite differences in float64 against autograd, with and without class weights."""
-    logits, batch = batch_of_all()
-    weights = torch.tensor([0.1, 0.5, 1.0, 2.4], dtype=torch.float64)
-    for given in (None, weights):
-        made = loss(COUNTS, EXAMPLES, **options)
-        assert made(logits, batch, given).shape == (EXAMPLES,)
-        assert torch.autograd.gradcheck(
-            lambda at, made=made, given=given: made(at, batch, given),
-            logits.clone().requires_grad_(),
-            eps=1e-6,
-            atol=1e-6,
-        )
-
-
-def check_direction(loss, options):
-    """No loss rises as the logit of the true class does, and it falls for some example."""
-    logits, batch = batch_of_all()
-    logits.requires_grad_()
-    loss(COUNTS, EXAMPLES, **{**options, "normalise_logits": False})(logits, batch).sum().backward()
-    slopes = logits.grad.gather(1, batch.labels[:, None])
-    assert (slopes <= 1e-12).all() and slopes.min() < -1e-3, "the loss rises with the logit of the true class"
-
-
 @walk
 def test_its_gradient_is_that_of_finite_differences(name, options):
     check_gradient(class_of(name), options)
@@ -143,60 +116,20 @@ def test_it_falls_with_the_logit_of_the_true_class(name, options):
 
 @walk
 def test_it_is_of_single_examples_and_class_weights_of_one_change_no_bit(name, options):
-    logits, batch = batch_of_all()
-    loss = built(name, options)
-    values = loss(logits, batch)
-    for place in range(EXAMPLES):
-        one = slice(place, place + 1)
-        alone = Batch(batch.inputs[one], batch.labels[one], batch.groups[one], batch.rows[one])
-        torch.testing.assert_close(loss(logits[one], alone), values[one], rtol=1e-12, atol=1e-12)
-    single = built(name, options, COUNTS.float())
-    ones = torch.ones(CLASSES)
-    assert torch.equal(single(logits.float(), batch, ones), single(logits.float(), batch))
+    check_single(class_of(name), options)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_it_may_be_negative_where_its_card_says_so_and_nowhere_else(name):
-    logits, batch = batch_of_all()
-    card = card_module("losses", name).CARD
-    assert card.signed == any((built(name, options)(logits, batch) < 0).any() for options in card.examples)
+    check_sign(class_of(name), card_module("losses", name).CARD)
 
 
 @walk
 def test_it_stays_finite_at_extreme_logits(name, options):
-    values = torch.tensor([[100.0, -100, 0, 0], [0, 0, 0, 0], [-100, 100, 0, 0], [1e4, 0, 0, 0]], requires_grad=True)
-    labels = torch.tensor([0, 0, 0, 1])
-    batch = Batch(torch.zeros(4, 1), labels, labels, torch.arange(4))
-    losses_ = built(name, options, COUNTS.float())(values, batch)
-    (gradient,) = torch.autograd.grad(losses_.sum(), values)
-    assert losses_.isfinite().all() and gradient.isfinite().all()
+    check_finite(class_of(name), options)
 
 
 # --- state -----------------------------------------------------------------------------------------------------------
-
-
-def check_state(loss, options):
-    """What a refresh changes lies in `state`, and is loaded into the tensors that a captured step reads."""
-    train = every_method.part(torch.arange(EXAMPLES).numpy() % 2, 3)
-    matrix = torch.randn(4, CLASSES, generator=torch.Generator().manual_seed(1))
-    first, second = (loss(COUNTS.float(), EXAMPLES, **options) for _ in range(2))
-    before = {name: value.clone() for name, value in every_method.tensors_of(first).items()}
-    for epoch in range(6):
-        first.refresh(epoch, lambda inputs: inputs @ matrix, train)
-    after = every_method.tensors_of(first)
-    moved = [name for name, value in after.items() if name not in before or not every_method.same(value, before[name])]
-    file = io.BytesIO()
-    torch.save(first.state(), file)
-    file.seek(0)
-    places = {name: value.data_ptr() for name, value in every_method.tensors_of(second).items()}
-    for name in moved:
-        every_method.spoil(every_method.tensors_of(second)[name])
-    second.load_state(torch.load(file))
-    loaded = every_method.tensors_of(second)
-    for name in moved:
-        assert every_method.same(loaded[name], after[name]), f"state() forgets {name}"
-        assert loaded[name].data_ptr() == places[name], f"{name} has moved; a captured step would read the old one"
-    return moved
 
 
 @walk

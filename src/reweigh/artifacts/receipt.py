@@ -4,14 +4,14 @@
 
 It has the sha256 of each file that was made, the digest of each record that fed it, the sha256 of what else was read
 (published numbers, the notebook), the digest of the code and the config that rendered it, and the versions of
-libraries. It states its own digest and no times: the same records and versions give the same bytes. Nothing here
-imports torch.
+libraries. Methods that it shows `beside` those of the paper are named. It states its own digest and no times: the same
+records and versions give the same bytes. Nothing here imports torch.
 """
 
 import functools
 import importlib.metadata
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ RENDERING = (
     "artifacts/render", "plots", "analysis/gains", "analysis/margins", "analysis/ridges", "analysis/searches",
     "analysis/strengths", "cells", *READING
 )  # fmt: skip
+BESIDE = ("analysis/beside", "config/own")  # of artifacts that show methods beside those of the paper
 SCORING = ("scorecard", "analysis/compared", "analysis/resolution", "metrics", "verdicts", "records/lineage", *READING)
 
 Records = Mapping[str, Mapping[str, Any]]
@@ -47,19 +48,22 @@ def rendering_digest(config: Config, scale: str, paper: str, name: str) -> str:
         settings = whole.experiments[reads.experiment].settings
         labels = {setting: [one.value, one.label] for setting, one in settings.items()}
         experiments[reads.experiment] = [config.cut(scale, paper, reads.experiment), labels]
-    return digest([code_digest(RENDERING), artifact.model_dump(), _names(whole), experiments])
+    beside = config.beside(paper, name)
+    drawn_by = code_digest(RENDERING + BESIDE) if beside else code_digest(RENDERING)
+    return digest([drawn_by, artifact.model_dump(), _names(whole, beside), experiments])
 
 
 def scoring_digest(config: Config) -> str:
     """How the scorecard is made: digest of the code, the claims, the mapping of published numbers, methods' names."""
     papers = [config.paper(name) for name in config.project.papers]
     rules = [paper.model_dump(include={"claims", "published", "findings"}) for paper in papers]
-    return digest([code_digest(SCORING), rules, [_names(paper) for paper in papers]])
+    return digest([code_digest(SCORING), rules, [_names(paper, paper.own) for paper in papers]])
 
 
-def _names(paper: Paper) -> dict[str, tuple[str, str | None]]:
-    """What readers are told of each method: its title, and whose values it has."""
-    return {method: (one.title, one.values) for method, one in paper.methods.items()}
+def _names(paper: Paper, own: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+    """What readers are told of each method: its title, and whose values it has. Of one's own only of those named."""
+    told = {method: one for method, one in paper.methods.items() if not one.joins or method in own}
+    return {method: (one.title, one.values) for method, one in told.items()}
 
 
 def figure_basis(config: Config, scale: str, paper: str, name: str, records: Records | None = None) -> dict[str, Any]:
@@ -69,7 +73,9 @@ def figure_basis(config: Config, scale: str, paper: str, name: str, records: Rec
     published, artifact = config.paper(paper).published, config.artifact(paper, name)
     measured = artifact.options.get("measured")  # a file of `reweigh bench` that it shows
     inputs = [artifact.notebook, *([published.file] if published else []), *([measured] if measured else [])]
-    return _basis(config, runs, inputs, rendering_digest(config, scale, paper, name), records)
+    basis = _basis(config, runs, inputs, rendering_digest(config, scale, paper, name), records)
+    beside = config.beside(paper, name)
+    return {**basis, "beside": beside} if beside else basis
 
 
 def scorecard_basis(config: Config, runs: Iterable[str], records: Records | None = None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The command line. Each command calls a function elsewhere, and imports what is heavy only when it needs it.
 
-Those that plan are in `planning`, those for a GPU machine in `gpu`, `reweigh import` in `local`.
+Those that plan are in `planning`, those for a GPU machine in `gpu`; `local` and `compare` have those for data of one's
+own, `own` those that take methods of one's own.
 
 Exit codes: 0 if all is well, 2 for a mistake in the config or on the command line, 75 if time ran out, else 1.
 """
@@ -12,7 +13,7 @@ from typing import Annotated
 import typer
 
 from reweigh import __version__
-from reweigh.cli import compare, gpu, local, planning
+from reweigh.cli import compare, gpu, local, own, planning
 from reweigh.cli.planning import ScaleOption, scale_named
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.terminal import dataset_rows, print_table
@@ -107,51 +108,8 @@ def split(runs: Runs) -> None:
         typer.echo(f"{split_path(spec)}: {summary(described)}")
 
 
-@app.command()
-def train(
-    runs: Runs,
-    time_budget: Annotated[
-        str | None, typer.Option(metavar="T", help="Save and stop after T, e.g. 9m; exit code 75.")
-    ] = None,
-    at_once: Annotated[
-        str, typer.Option(metavar="N", help="Runs side by side on the device; auto: as many as it pays for.")
-    ] = "auto",
-    again: Annotated[bool, typer.Option("--again", help="Also train runs whose record is current.")] = False,
-) -> None:
-    """Train runs, or all seeds of cells, unless their record is current. A killed run resumes from its checkpoint.
-
-    [dim]reweigh train quick/tdr/mnist-4v9/rho0.005/tdr[/dim]
-
-    [dim]reweigh train paper/tdr/adult/sex/er/seed0 --time-budget 9m[/dim]
-    """
-    from reweigh.config.loading import load
-    from reweigh.planning.tidy import remove_unwanted
-    from reweigh.training.__main__ import at_once_of, seconds
-    from reweigh.training.__main__ import train as train_specs
-
-    config = load()
-    config.project.apply()
-    specs = [config.resolve(run) for name in runs for run in config.runs_named(name)]
-    budget, side_by_side = None if time_budget is None else seconds(time_budget), at_once_of(at_once)
-    remove_unwanted(config, specs)
-    raise typer.Exit(train_specs(specs, budget, again, side_by_side).exit_code)
-
-
-@app.command()
-def render(
-    artifacts: Annotated[list[str], typer.Argument(metavar="ARTIFACT...", help="figures/SCALE/PAPER/ARTIFACT")],
-) -> None:
-    """Render figures and tables from their records: pdf, png, csv of every number shown, and the executed notebook.
-
-    [dim]reweigh render figures/quick/tdr/fig5[/dim]
-    """
-    from reweigh.artifacts import fonts
-    from reweigh.artifacts.render import render as render_artifact
-
-    fonts.list_once()
-    for artifact in artifacts:
-        render_artifact(artifact)
-        typer.echo(f"{artifact}.pdf")
+app.command()(own.train)
+app.command()(own.render)
 
 
 @app.command()
@@ -324,6 +282,7 @@ def bench(
 
 
 app.command()(planning.new)
+app.command()(own.check)
 
 
 app.command()(gpu.pack)

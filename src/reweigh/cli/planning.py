@@ -95,17 +95,25 @@ def fill(
 
 
 def new(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="method, loss or paper")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="method, loss, dataset or paper")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="of its module, or of the paper's folder")],
     paper: Annotated[
         str | None, typer.Option(metavar="PAPER", help="Of a method or loss: the paper whose config gets its entry.")
     ] = None,
+    joins: Annotated[
+        list[str] | None,
+        typer.Option(metavar="EXPERIMENT", help="With --paper: where it is trained; may be repeated."),
+    ] = None,
 ) -> None:
-    """Begin a method, a loss or a paper: its files from templates, with card, entry and test. Nothing is overwritten.
+    """Begin a method, a loss, a data set or a paper: its files from templates, with a test. Nothing is overwritten.
+
+    What it prints next leads to a record, a figure and a line of the scorecard.
 
     [dim]reweigh new method focused --paper tdr[/dim]
+
+    [dim]reweigh new dataset shapes[/dim]
     """
     from reweigh.planning.new import write
 
-    written = write(kind, name, Path(), paper)
+    written = write(kind, name, Path(), paper, joins or [])
     typer.echo("\n".join([*(f"wrote {path}" for path in written.files), "next:", *written.next]))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from reweigh import plugins
+from reweigh.config.broken import check_card, note_card
 from reweigh.config.specs import Frozen, Layout
 from reweigh.config.validation import lookup, validated
 from reweigh.digest import PACKAGE
@@ -170,6 +171,7 @@ def _card(what: str, name: str, cards: Mapping[str, Any], where: str) -> Any:
     package = {"method": "methods", "loss": "losses"}[what]
     if name in plugins.named(package):
         plugins.card(package, name)  # says what is wrong with it
+    check_card(package, name, where)
     code, card = PACKAGE / package / f"{name}.py", PACKAGE / "config" / package / f"{name}.py"
     if name.isidentifier() and code.is_file() and not card.is_file():
         raise ConfigError(
@@ -184,7 +186,11 @@ def _cards(package: str) -> dict[str, Any]:
     """Every `CARD` of a package of cards, of which the code is there too."""
     cards = {}
     for path in sorted((PACKAGE / "config" / package).glob("[a-z]*.py")):
-        module = importlib.import_module(f"reweigh.config.{package}.{path.stem}")
+        try:
+            module = importlib.import_module(f"reweigh.config.{package}.{path.stem}")
+        except Exception as error:  # of one card: said by whoever needs it, and no fault of the others
+            note_card(package, path, error)
+            continue
         if hasattr(module, "CARD") and (PACKAGE / package / path.name).is_file():
             cards[path.stem] = module.CARD
     for name in plugins.named(package):

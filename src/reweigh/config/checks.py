@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from reweigh.config import effects, inputs, needs, references, sizes
+from reweigh.config.broken import unreadable
 from reweigh.config.cards import card_of, check_options
 from reweigh.config.grid import Config
-from reweigh.config.models import Artifact, Experiment, Paper
+from reweigh.config.models import ALL, Artifact, Experiment, Paper
+from reweigh.config.own import why_broken
 from reweigh.config.sources import leaves, source_of
 from reweigh.config.validation import lookup
 from reweigh.digest import PACKAGE
@@ -22,6 +24,8 @@ def check(config: Config, paper: str) -> None:
     """Raise ConfigError at the first thing in a paper that cannot be."""
     content = config.papers[paper]
     for name, method in content.methods.items():
+        if why_broken(method):
+            continue  # a placeholder, see `own.joined`
         check_options(method.uses, method.options, _where(config, paper, "methods", name, "options"))
     for name, experiment in content.experiments.items():
         _check_experiment(_where(config, paper, "experiments", name), content, experiment)
@@ -51,6 +55,8 @@ def modules(package: str, defines: str) -> dict[str, dict[str, bool]]:
     """
     modules = {}
     for path in sorted((PACKAGE / package).glob("*.py")):
+        if path.stem in unreadable(package):
+            continue
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef) and node.name == defines and path.stem != "__init__":
                 options = node.args.args[GIVEN[defines] :]
@@ -85,6 +91,9 @@ def _check_modules(spec: dict[str, Any], where: str, absent: Sequence[str] = ())
             if name in known:
                 raise ConfigError(f"{where}: absent names {key}, but {what} {name} is here; take it out")
             continue
+        package = {"model": "models", "dataset": "data/readers"}[key]
+        if why := unreadable(package).get(name.replace("-", "_")):
+            raise ConfigError(f"{where}: {why}")
         takes = lookup(what, name, known, where)
         for option in options:
             lookup(f"option of {what} {name}", option, takes, where)
@@ -124,7 +133,7 @@ def _check_artifact(where: str, paper: Paper, artifact: Artifact) -> None:
         experiment = lookup("experiment", reads.experiment, paper.experiments, where)
         for setting in reads.settings or ():
             lookup("setting", setting, experiment.settings, where)
-        for method in (*reads.methods, *reads.optional):
+        for method in (*(() if reads.methods == ALL else reads.methods), *reads.optional):
             lookup("method", method, paper.methods, where)
     if artifact.status == "not run" and not artifact.reason:
         raise ConfigError(f"{where}: says 'not run'; give its reason")
@@ -154,12 +163,14 @@ def _check_sources(config: Config, paper: str) -> None:
 
 def _check_specs(config: Config, paper: str) -> None:
     """Every cell, at every scale, resolves to a complete spec with sizes that its data set has."""
-    whole = config.papers[paper].whole
-    for name, experiment in config.papers[paper].experiments.items():
-        for scale in (whole, *experiment.scales):
-            for setting in experiment.settings if scale == whole else config.settings_of(scale, paper, name):
+    content = config.papers[paper]
+    for name, experiment in content.experiments.items():
+        for scale in (content.whole, *experiment.scales):
+            whole = scale == content.whole
+            for setting in experiment.settings if whole else config.settings_of(scale, paper, name):
                 where = f"{_where(config, paper, 'experiments', name)}, {setting}, scale {scale}"
-                methods = experiment.with_extensions if scale == whole else config.methods_of(scale, paper, name)
+                methods = experiment.with_extensions if whole else config.methods_of(scale, paper, name)
+                methods = [name for name in methods if not why_broken(content.methods[name])]
                 specs = [config.resolve(f"{scale}/{paper}/{name}/{setting}/{method}/seed0") for method in methods]
                 for spec in specs:
                     _check_modules(spec, where, experiment.absent)

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reweigh.config import own
 from reweigh.config.files import PAPERS, Keys, Place
 from reweigh.config.models import Artifact, Experiment, Paper
-from reweigh.config.names import CellName, NotAName, RunName, SplitName
+from reweigh.config.names import CellName, NotAName, RunName, SplitName, with_also
 from reweigh.config.project import ProjectConfig
 from reweigh.config.resolve import layers, spec_of
 from reweigh.config.sources import leaves, place_of, source_of
@@ -65,7 +66,45 @@ class Config:
         return lookup("experiment", name, self.paper(paper).experiments, f"{PAPERS}/{paper}")
 
     def artifact(self, paper: str, name: str) -> Artifact:
-        return lookup("artifact", name, self.paper(paper).artifacts, f"{PAPERS}/{paper}")
+        """An artifact with the methods that it really reads. `fig5+sqrt2` is fig5 with the method sqrt2 beside its own.
+
+        An artifact of a paper that extends another has that paper's own methods beside.
+        """
+        whole, (base, also) = self.paper(paper), with_also(name)
+        artifact: Artifact = lookup("artifact", base, whole.artifacts, f"{PAPERS}/{paper}")
+        where = f"{self.place(paper, 'artifacts', base)}: artifacts.{base}"
+        read = {one.experiment for one in artifact.reads}
+        beside = [one for one in self._own(paper) if whole.extends and not read.isdisjoint(whole.methods[one].joins)]
+        return own.shown(whole, artifact, list(dict.fromkeys([*also, *beside])), where)
+
+    def beside(self, paper: str, name: str) -> list[str]:
+        """The methods of one's own, and those asked for by name, that an artifact shows where they have records."""
+        read = {method for reads in self.artifact(paper, name).reads for method in (*reads.methods, *reads.optional)}
+        asked = dict.fromkeys([*with_also(name)[1], *self.paper(paper).own])
+        return [method for method in asked if method in read]
+
+    def _own(self, paper: str) -> list[str]:
+        """The methods of a paper that no paper has, without those that it takes from the one that it extends."""
+        whole = self.paper(paper)
+        theirs = self.papers[whole.extends].methods if whole.extends else {}
+        return [name for name in whole.own if name not in theirs]
+
+    def home(self, paper: str, experiment: str, method: str) -> str:
+        """The paper under whose name a method of an experiment is trained: the extended one, where it has both."""
+        extends = self.paper(paper).extends
+        theirs = self.papers[extends].experiments.get(experiment) if extends else None
+        return extends if extends and theirs and method in theirs.with_extensions else paper
+
+    def plain(self, paper: str, method: str) -> str:
+        """Plain training that a method's gain is measured from, see `Paper.plain`; by the paper that is extended."""
+        whole = self.paper(paper)
+        published = whole.published or (self.papers[whole.extends].published if whole.extends else None)
+        return whole.model_copy(update={"published": published}).plain(method)
+
+    def trained(self, scale: str, paper: str, experiment: str) -> list[str]:
+        """Those of `methods_of` that are trained under the name of this paper."""
+        methods = self.methods_of(scale, paper, experiment)
+        return [name for name in methods if self.home(paper, experiment, name) == paper]
 
     def with_options(self, **changes: Any) -> "Config":
         """This config with other values of config.yaml's keys, as `snakemake --config key=value` gives them."""
@@ -105,12 +144,13 @@ class Config:
     def methods_of(self, scale: str, paper: str, experiment: str) -> list[str]:
         """The methods of an experiment that a scale keeps; those of extensions where a smaller scale names them.
 
-        Placeholders are none of them.
+        Smaller scales keep methods of one's own too. Placeholders are none of them.
         """
         one = self.experiment(paper, experiment)
         block = one.block(scale)
-        said = None if block is None else block.methods
-        kept = one.methods if said is None else [name for name in one.with_extensions if name in said]
+        said = one.methods if block is None or block.methods is None else block.methods
+        mine = [] if scale == "paper" else self.paper(paper).own
+        kept = [name for name in one.with_extensions if name in said or name in mine]
         return [name for name in kept if name not in one.placeholders]
 
     def seeds(self, scale: str, paper: str, experiment: str) -> list[int]:
@@ -127,10 +167,11 @@ class Config:
     def _cells_of_experiment(self, scale: str, paper: str, experiment: str) -> list[str]:
         one = self.experiment(paper, experiment)
         settings = self.settings_of(scale, paper, experiment)
-        grid = [(setting, method) for setting in settings for method in self.methods_of(scale, paper, experiment)]
+        grid = [(setting, method) for setting in settings for method in self.trained(scale, paper, experiment)]
         if scale == self.paper(paper).whole and self.project.extensions:
             for extra in one.extensions:
                 methods = [name for name in extra.methods if name not in one.placeholders]
+                methods = [name for name in methods if self.home(paper, experiment, name) == paper]
                 grid += [(s, m) for s in settings if s in (extra.settings or settings) for m in methods]
         return [f"{scale}/{paper}/{experiment}/{setting}/{method}" for setting, method in dict.fromkeys(grid)]
 
@@ -161,7 +202,8 @@ class Config:
             wanted = reads.methods if whole else [*reads.methods, *reads.optional]
             needed = [name for name in wanted if name in offered]
             methods = [name for name in (*reads.methods, *reads.optional) if name not in needed] if optional else needed
-            cells += [f"{scale}/{paper}/{reads.experiment}/{s}/{m}" for s in kept for m in methods]
+            homes = {name: self.home(paper, reads.experiment, name) for name in methods}
+            cells += [f"{scale}/{homes[m]}/{reads.experiment}/{s}/{m}" for s in kept for m in methods]
         return list(dict.fromkeys(cells))
 
     def run_name(self, run: str) -> RunName:
@@ -177,7 +219,10 @@ class Config:
         return name
 
     def runs_named(self, name: str) -> list[str]:
-        """The run of that name, or all runs of the cell of that name. Raises ConfigError for those of a placeholder."""
+        """The run of that name, or all runs of the cell of that name, as they are trained (see `home`).
+
+        Raises ConfigError for those of a placeholder.
+        """
         try:
             runs = self.runs_of(str(self.run_name(str(CellName.parse(name).run(0))).cell))
         except NotAName:
@@ -185,7 +230,8 @@ class Config:
         for run in runs:
             if reason := self.placeholder(run):
                 raise ConfigError(f"{RunName.parse(run).cell} is a placeholder, which nothing trains: {reason}")
-        return runs
+        parsed = [RunName.parse(run) for run in runs]
+        return [str(run._replace(paper=self.home(run.paper, run.experiment, run.method))) for run in parsed]
 
     def placeholder(self, run: str) -> str:
         """Why the method of a run is a placeholder in its experiment; empty if it is none."""

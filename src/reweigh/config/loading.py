@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reweigh.config import checks, cut, files, local
+from reweigh.config import checks, cut, files, local, own
 from reweigh.config.files import CONFIG, Keys, Node, Place
 from reweigh.config.grid import Config
 from reweigh.config.inherit import Scope, without_grids
@@ -75,7 +75,8 @@ def _load(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> Config:
 def _add(config: Config, name: str, content: Node) -> None:
     """Add a paper to a config that is being loaded."""
     config.sources[name], config.places[name] = files.sources(content), files.places(content)
-    config.papers[name] = validated(Paper, files.plain(content), functools.partial(_where, config.places[name]))
+    shape = validated(Paper, files.plain(content), functools.partial(_where, config.places[name]))
+    config.papers[name] = own.joined(shape, str(content.place))
 
 
 def _where(places: dict[Keys, Place], loc: Sequence[str]) -> str:
@@ -90,21 +91,40 @@ def _where(places: dict[Keys, Place], loc: Sequence[str]) -> str:
 def _written_out(root: Path, paper: str, stamp: tuple[tuple[str, int, int], ...]) -> Node:
     if paper in files.local_names(root):
         return local.paper(root, paper, *_template(root, stamp))
-    return _without_likes(root, stamp, files.paper(root, paper))
+    content = without_grids(files.paper(root, paper))
+    extends = content.value.get("extends")
+    if extends is None:
+        return _without_likes(root, stamp, content)
+    parent, shared = _parent(root, paper, extends, stamp), _shared(root, stamp)
+    known = {kind: {**shared.get(kind, {}), **_entries(parent, kind)} for kind in (*own.INHERITED, "blocks")}
+    blocks = content.value.pop("blocks", None)
+    return own.extended(Scope(known, blocks.value if blocks else {}).written_out(content), parent, extends.value)
 
 
 @functools.lru_cache(maxsize=4)
 def _template(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> tuple[Node, local.Template]:
     """What papers for a user's own data are made of, with its `like` written out."""
-    content, own = local.template_of(root)
-    return _without_likes(root, stamp, content), own
+    content, said = local.template_of(root)
+    return _without_likes(root, stamp, without_grids(content)), said
 
 
 def _without_likes(root: Path, stamp: tuple[tuple[str, int, int], ...], content: Node) -> Node:
-    content = without_grids(content)
+    """A block without grids, with its `like` written out."""
     blocks = content.value.pop("blocks", None)
-    scope = Scope(_shared(root, stamp), blocks.value if blocks else {})
-    return scope.written_out(content)
+    return Scope(_shared(root, stamp), blocks.value if blocks else {}).written_out(content)
+
+
+def _parent(root: Path, paper: str, extends: Node, stamp: tuple[tuple[str, int, int], ...]) -> Node:
+    """The paper that another one extends. Raises ConfigError if there is none, or if it extends one itself."""
+    others = [name for name in files.paper_names(root) if name != paper]
+    name = lookup("paper", extends.value, others, f"{extends.place}: extends")
+    if "extends" in files.paper(root, name).value:
+        raise ConfigError(f"{extends.place}: {name} itself extends another paper; name that one, and write what is new")
+    return _written_out(root, name, stamp)
+
+
+def _entries(paper: Node, kind: str) -> dict[str, Node]:
+    return paper.value[kind].value if kind in paper.value else {}
 
 
 @functools.lru_cache(maxsize=4)

@@ -7,7 +7,7 @@ and `like` and `grid` written out (`inherit`), before the models here see plain 
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, create_model, field_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from reweigh.config.claim import Claim
 from reweigh.config.mapping import Published
@@ -55,6 +55,10 @@ else:
     )
     TrainingPatch = _partial("TrainingPatch", "Any keys of the training block.", Training)
     ModelPatch = _partial("ModelPatch", "Any keys of the model block.", Model)
+
+
+ALL = "all"  # methods of an experiment that an artifact reads
+OURS = " (ours)"  # how the title of a method ends that no paper has
 
 
 class Stating(Frozen):
@@ -192,24 +196,36 @@ class Method(Stating):
     """What trains: a module of reweigh.methods with all of its options.
 
     `values` says whose they are where paper and code differ: `printed` in the paper, of the authors' `code`, or `ours`.
-    It is no part of a spec.
+    `joins` names experiments in which a method is trained that no paper has: see `own`. Neither is part of a spec.
     """
 
     title: str
     uses: str
     values: Literal["printed", "code", "ours"] | None = None
     about: str | None = None
+    joins: list[Name] = []
     options: dict[str, Any]
     model: ModelPatch | None = None
     training: TrainingPatch | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _marked(cls, content: Any) -> Any:
+        """The title of a method that no paper has says so, wherever it is shown."""
+        if isinstance(content, dict) and content.get("joins") and isinstance(title := content.get("title"), str):
+            return {**content, "title": title.removesuffix(OURS) + OURS}
+        return content
+
 
 class Reads(Frozen):
-    """Cells that an artifact draws: `methods` must exist (and are trained), `optional` are drawn if they do."""
+    """Cells that an artifact draws: `methods` must exist (and are trained), `optional` are drawn if they do.
+
+    `all` methods are those of the experiment, and of its extensions those that have records.
+    """
 
     experiment: Name
     settings: list[Name] | None = None
-    methods: list[Name]
+    methods: list[Name] | Literal["all"]
     optional: list[Name] = []
 
 
@@ -264,11 +280,12 @@ class Finding(Frozen):
 
 
 class Paper(Frozen):
-    """A paper: the files of config/papers/{paper} taken together."""
+    """A paper: the files of config/papers/{paper} together, and what the paper that it extends trains and draws."""
 
     title: str
     citation: str
     url: str
+    extends: Name | None = None
     methods: dict[Name, Method]
     experiments: dict[Name, Experiment]
     artifacts: dict[Name, Artifact] = {}
@@ -282,6 +299,11 @@ class Paper(Frozen):
     def whole(self) -> str:
         """The scale at which nothing is cut: that of the paper, or the one of a user's own data."""
         return self.only_at or "paper"
+
+    @property
+    def own(self) -> list[str]:
+        """The methods that no paper has: they join experiments by their own entries."""
+        return [name for name, method in self.methods.items() if method.joins]
 
     def plain(self, method: str) -> str:
         """Plain training that a method's gain is measured from: with the printed or the code's values, as it has them.

@@ -6,7 +6,7 @@ below figures/. As a key, in JSON and in Snakemake's wildcards it is written as 
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from reweigh.errors import ConfigError
@@ -172,6 +172,10 @@ class ArtifactName(NamedTuple):
             )
         return cls(**match.groupdict())
 
+    def beside(self, methods: Sequence[str]) -> "ArtifactName":
+        """The artifact with these methods beside its own; its files lie apart from those of the artifact itself."""
+        return self._replace(name="+".join([self.name, *methods]))
+
     @property
     def stem(self) -> str:
         """Its files' path below the project, without their endings: `figures/SCALE/PAPER/NAME`."""
@@ -179,6 +183,16 @@ class ArtifactName(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.scale}/{self.paper}/{self.name}"
+
+
+def with_also(name: str) -> tuple[str, list[str]]:
+    """The name of an artifact as the config has it, and the methods that it is to show beside its own.
+
+    >>> with_also("fig5+sqrt2+focused"), with_also("fig5")
+    (('fig5', ['sqrt2', 'focused']), ('fig5', []))
+    """
+    base, *also = name.split("+")
+    return base, also
 
 
 def _parts(text: str, pattern: str, what: str, form: str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class SeedBatch:
 
     def _pattern(self, experiment: ExperimentName) -> str:
         """An experiment; where another job trains its methods, not before one of them."""
-        text, methods = re.escape(str(experiment)), self.config.methods_of(*experiment)
+        text, methods = re.escape(str(experiment)), self.config.trained(*experiment)
         if experiment.scale not in self.by_setting or len(methods) == 1:
             return text
         return f"{text}(?!/[^/]+/(?:{'|'.join(map(re.escape, methods))})/)"

@@ -100,7 +100,7 @@ class Flow:
         experiments_of: dict[tuple[tuple[str, ...], tuple[int, ...]], list[ExperimentName]] = {}
         for experiment in self._experiments():
             if experiment.scale in self.by_setting:
-                methods = tuple(self.config.methods_of(*experiment))
+                methods = tuple(self.config.trained(*experiment))
                 for seeds in self._seeds(experiment) if len(methods) > 1 else ():
                     experiments_of.setdefault((methods, seeds), []).append(experiment)
         single = [replace(batch, by_setting=self.by_setting) for batch in self.split_batches()]

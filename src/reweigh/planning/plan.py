@@ -23,7 +23,7 @@ from reweigh.config.costs import assumed
 from reweigh.config.grid import Config
 from reweigh.config.known_sizes import called
 from reweigh.config.loading import load
-from reweigh.config.names import ArtifactName, NotAName, RunName
+from reweigh.config.names import ArtifactName, NotAName, RunName, with_also
 from reweigh.config.sizes import epoch_at_most
 from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup
@@ -136,7 +136,7 @@ def _artifact(config: Config, target: str) -> ArtifactName | None:
     if artifact.name in experiments:
         return None
     names = artifacts if target.startswith("figures/") else [*experiments, *artifacts]
-    lookup("target", artifact.name, names, f"config/papers/{artifact.paper}")
+    lookup("target", with_also(artifact.name)[0], names, f"config/papers/{artifact.paper}")
     return artifact
 
 

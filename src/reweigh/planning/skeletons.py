@@ -8,6 +8,7 @@ ENTRIES = {
   NAME:
     title: NAME
     uses: NAME
+    joins: [EXPERIMENT]
     about: what it does, in one line
     options:
       gamma: { value: 0.5, source: "ours: say where each value comes from" }
@@ -17,6 +18,7 @@ ENTRIES = {
   NAME:
     title: NAME
     uses: sgd
+    joins: [EXPERIMENT]
     about: plain training on it
     options:
       value: { loss: { name: NAME, temperature: 1.0 }, class_balance: null, sampling: uniform, rate_factor: null }
@@ -61,17 +63,28 @@ def test_it_is_its_formula():
 ''',
 }
 
+# What follows a colon and a space is a command, to be given as it stands.
 NEXT_OF_METHOD = [
     "write the method in src/reweigh/methods/NAME.py, its options with ranges in src/reweigh/config/methods/NAME.py",
-    "name it in the `methods` of an experiment of config/papers/PAPER/experiments",
+    "check it: reweigh check method NAME",
     "test it: python -m pytest tests/methods/test_NAME.py tests/methods/test_every_method.py -k NAME",
-    "train it: reweigh train smoke/PAPER/EXPERIMENT/SETTING/NAME",
 ]
 NEXT_OF_LOSS = [
     "write the loss in src/reweigh/losses/NAME.py, its options with ranges in src/reweigh/config/losses/NAME.py",
-    "name its entry in the `methods` of an experiment of config/papers/PAPER/experiments",
+    "check it: reweigh check loss NAME",
     "test it: python -m pytest tests/losses/test_NAME.py tests/losses/test_every_loss.py -k NAME",
+]
+NEXT_IN_PAPER = [
+    "train it, and what its figure shows beside it: reweigh train CELLS",
+    "draw it beside the paper's: reweigh render figures/smoke/PAPER/ARTIFACT --also NAME",
+    "score it: reweigh scorecard --scale smoke",
+    "train it in other experiments of PAPER too: name them in `joins` of config/papers/PAPER/methods/NAME.yaml",
+]
+NEXT_WITHOUT_PAPER = [
+    "add to the `methods` of a paper, in config/papers/PAPER/methods.yaml, with experiments of it in `joins`:\n{entry}",
     "train it: reweigh train smoke/PAPER/EXPERIMENT/SETTING/NAME",
+    "draw it beside the paper's: reweigh render figures/smoke/PAPER/ARTIFACT --also NAME",
+    "score it: reweigh scorecard --scale smoke",
 ]
 NEXT_OF_PAPER = [
     "write the paper's experiments, methods, artifacts and claims in config/papers/NAME, with a source for each value",
@@ -145,7 +158,7 @@ artifacts:
     notebook: notebooks/NAME/fig1.ipynb
     caption: workflow/report/NAME/fig1.rst
     reads:
-      - { experiment: first, methods: [none] }
+      - { experiment: first, methods: all }
 """,
     "config/papers/NAME/claims.yaml": """\
 # What the paper states and records can decide, with the rule for it. Write it down before anything is run.

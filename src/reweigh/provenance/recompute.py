@@ -225,7 +225,7 @@ def unlike_its_runs(row: dict[str, Any], bodies: list[dict[str, Any]], config: C
     experiment, setting, method = (row.get(name) or "" for name in ("experiment", "setting", "method"))
     if row.get("kind") == "claim" or not (experiment and setting and method):
         return "it names runs, but no cell" if bodies and not row.get("kind") else ""
-    return _unlike_config(row, config, paper) or (_unlike_bodies(row, bodies, paper) if bodies else "")
+    return _unlike_config(row, config, paper) or (_unlike_bodies(row, bodies, config, paper) if bodies else "")
 
 
 def _unlike_config(row: dict[str, Any], config: Config, paper: str) -> str:
@@ -241,7 +241,7 @@ def _unlike_config(row: dict[str, Any], config: Config, paper: str) -> str:
     return ""
 
 
-def _unlike_bodies(row: dict[str, Any], bodies: list[dict[str, Any]], paper: str) -> str:
+def _unlike_bodies(row: dict[str, Any], bodies: list[dict[str, Any]], config: Config, paper: str) -> str:
     """What is not what the runs of a line are."""
     metric, against = row["metric"], row.get("against") or ""
     of_pairs, base = recompute_pairs.knows(metric), recompute_pairs.base(metric)
@@ -256,7 +256,10 @@ def _unlike_bodies(row: dict[str, Any], bodies: list[dict[str, Any]], paper: str
     specs = [body["spec"] for body in bodies]
     if metric == ORACLE:  # the others are those that it is held against
         specs = [spec for spec in specs if spec["experiment"] == row["experiment"]]
-    for name, expected in (("paper", paper), ("experiment", row["experiment"]), ("setting", row["setting"])):
+    for spec in specs:  # what a paper extends has its runs under its own name
+        if (home := config.home(paper, row["experiment"], spec["method"])) != spec["paper"]:
+            return f"paper {home}, but its runs are of {spec['paper']}"
+    for name, expected in (("experiment", row["experiment"]), ("setting", row["setting"])):
         if other := next((spec[name] for spec in specs if spec[name] != expected), None):
             return f"{name} {expected}, but its runs are of {other}"
     named, found = {row["method"], *([against] if paired else [])}, {spec["method"] for spec in specs}

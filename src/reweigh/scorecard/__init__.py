@@ -23,6 +23,7 @@ from reweigh.config.names import CellName, RunName
 from reweigh.config.specs import OF_PAPERS, SCALES
 from reweigh.config.validation import lookup
 from reweigh.errors import ConfigError
+from reweigh.scorecard.additions import addition_rows
 from reweigh.scorecard.claims import claim_rows
 from reweigh.scorecard.numbers import NOT_COMPARABLE, number_rows
 from reweigh.scorecard.text import markdown
@@ -62,9 +63,11 @@ def score(config: Config, scale: str, papers: list[str] | None = None, records: 
     rows: list[dict[str, Any]] = []
     for paper in papers or config.project.papers:
         config.paper(paper)
-        of_paper = scored_records(config, scale, [paper]) if records is None else _of_paper(records, paper)
+        known = scored_records(config, scale, [paper]) if records is None else records
+        of_paper = _of_paper(config, scale, known, paper)
         runs = tables.table(of_paper)
         rows += number_rows(config, scale, paper, runs, of_paper)
+        rows += addition_rows(config, scale, paper, runs, of_paper)
         rows += claim_rows(config, scale, paper, runs, of_paper)
     lines = pd.DataFrame(rows).reindex(columns=COLUMNS)
     lines["scale"] = scale
@@ -116,7 +119,7 @@ def scored_runs(config: Config, scale: str, paper: str) -> list[str]:
         extra = [method for extension in experiment.extensions for method in extension.methods]
         for setting in config.settings_of(scale, paper, name):
             for method in dict.fromkeys([*experiment.methods, *extra]):
-                runs += config.runs_of(str(CellName(scale, paper, name, setting, method)))
+                runs += config.runs_of(str(CellName(scale, config.home(paper, name, method), name, setting, method)))
     return runs
 
 
@@ -133,8 +136,13 @@ def _value_set(config: Config, paper: str, methods: str | float | None) -> str |
     return " ".join(one for one in sets if one) or None
 
 
-def _of_paper(records: Records, paper: str) -> Records:
-    return {run: body for run, body in records.items() if RunName.parse(run).paper == paper}
+def _of_paper(config: Config, scale: str, records: Records, paper: str) -> Records:
+    extends = config.paper(paper).extends
+    own = {run: body for run, body in records.items() if RunName.parse(run).paper in (paper, extends)}
+    if extends is None:
+        return own
+    of_paper = {*scored_runs(config, scale, paper)}
+    return {run: body for run, body in own.items() if run in of_paper}
 
 
 def basis(config: Config, scale: str, records: receipt.Records | None = None) -> dict[str, Any]:

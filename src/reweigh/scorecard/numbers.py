@@ -24,7 +24,7 @@ def number_rows(
     """The lines of a paper's published numbers, in the file's order, including those that no run of ours answers."""
     numbers = published(config, paper)
     return [
-        _ours(config, scale, paper, row, numbers, runs, records) if row["experiment"] else _without_runs(paper, row)
+        ours(config, scale, paper, row, numbers, runs, records) if row["experiment"] else _without_runs(paper, row)
         for row in numbers.to_dict("records")
     ]
 
@@ -51,7 +51,7 @@ def _without_runs(paper: str, row: dict[str, Any]) -> dict[str, Any]:
     return {**base, "n": 0, "verdict": verdict, "status": "not run", "note": note}
 
 
-def _ours(
+def ours(
     config: Config,
     scale: str,
     paper: str,
@@ -63,7 +63,7 @@ def _ours(
     """The line of a number that belongs to a cell of ours."""
     experiment, setting, method, metric = row["experiment"], row["setting_name"], row["method_name"], row["metric"]
     base, excluded, against = _base(paper, row), row["excluded"], row["against"]
-    plain = config.paper(paper).plain(method)
+    plain = config.plain(paper, method)
     value = config.experiment(paper, experiment).settings[setting].value
     compared = [] if row["measured"] else [method, against] if against else [method]
     cells = [_cell(runs, experiment, setting, name) for name in compared]
@@ -73,7 +73,7 @@ def _ours(
         else stand_in(config, paper, [records[run] for cell in cells for run in cell["run"]])
     )
     mean = None if foreign or excluded else base["published"]
-    ours, verdict, said = _found(config, row, base, cells, runs, records)
+    found, verdict, said = _found(config, row, base, cells, runs, records)
     notes = [
         *(text for text in (excluded, foreign, row["remark"]) if text),
         *_notes(config, scale, paper, cells, records, (experiment, setting, compared)),
@@ -88,9 +88,9 @@ def _ours(
         "method": method,
         **({"against": against} if against else {}),
         "title": titled(config.paper(paper), method, against),
-        **ours,
+        **found,
         "metric": metric,
-        "difference": None if mean is None or ours["mean"] is None else ours["mean"] - mean,
+        "difference": None if mean is None or found["mean"] is None else found["mean"] - mean,
         **_gain(runs, experiment, setting, (method, plain), metric),
         "published_gain": None if excluded or metrics.of(metric).compares else _published_gain(numbers, row, plain),
         "verdict": "not judged" if excluded else NOT_COMPARABLE if foreign else verdict,
@@ -114,9 +114,9 @@ def _found(
     if row["against"]:
         bodies = [records[run] for cell in cells for run in cell["run"]]
         return compared_numbers.by_runs(bodies, row["against"], metric, *stated)
-    ours = summary_row(cells[0], metric) if metric in runs else summary_row(cells[0].iloc[:0], "test_accuracy")
+    found = summary_row(cells[0], metric) if metric in runs else summary_row(cells[0].iloc[:0], "test_accuracy")
     said = [] if metric in runs else [f"our records have no {metrics.of(metric).label}"]
-    return {**ours}, _verdict(base, metric, cells[0], records), said
+    return {**found}, _verdict(base, metric, cells[0], records), said
 
 
 def stand_in(config: Config, paper: str, bodies: list[dict[str, Any]]) -> str | None:

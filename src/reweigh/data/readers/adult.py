@@ -75,8 +75,8 @@ def read(raw: Path, drop_sex: bool = False, cells: bool = False, official_valida
             parts[f"{part}_groups"] += len(SEXES) * parts[f"{part}_labels"]
     if official_validation:
         for what in ("inputs", "labels", "groups"):
-            known = parts[f"train_{what}"]
-            parts[f"train_{what}"], parts[f"test_{what}"] = known[:-VALIDATION], known[-VALIDATION:]
+            whole = parts[f"train_{what}"]
+            parts[f"train_{what}"], parts[f"test_{what}"] = whole[:-VALIDATION], whole[-VALIDATION:]
     return RawData(**parts, class_names=INCOMES, group_names=CELLS if cells else tuple(sex.lower() for sex in SEXES))  # type: ignore[arg-type]
 
 

@@ -30,8 +30,8 @@ def read(raw: Path, official_validation: bool = False) -> RawData:
             raise DataError(f"{labels}: has a label that is no digit; delete it and fetch it again")
     if official_validation:
         for what in ("inputs", "labels"):
-            known = parts[f"train_{what}"]
-            parts[f"train_{what}"], parts[f"test_{what}"] = known[:-VALIDATION], known[-VALIDATION:]
+            whole = parts[f"train_{what}"]
+            parts[f"train_{what}"], parts[f"test_{what}"] = whole[:-VALIDATION], whole[-VALIDATION:]
     return RawData(**parts, class_names=tuple(str(digit) for digit in range(CLASSES)))  # type: ignore[arg-type]
 
 

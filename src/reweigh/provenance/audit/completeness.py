@@ -61,7 +61,7 @@ def _cells(lines: list[Line], config: Config, artifact: ArtifactName, records: R
     Pairs of methods are shown only at some settings, and an optional method may have nothing to be paired with.
     """
     paired = "against" in (lines or [{}])[0]
-    shown = {_cell(line, artifact, column) for line in lines for column in ("method", "against")}
+    shown = {_cell(line, config, artifact, column) for line in lines for column in ("method", "against")}
     compared = {(cell.experiment, cell.method) for cell in shown}
     reads = config.artifact(artifact.paper, artifact.name).reads
     needed = {(entry.experiment, method) for entry in reads for method in entry.methods}
@@ -72,10 +72,10 @@ def _cells(lines: list[Line], config: Config, artifact: ArtifactName, records: R
             yield f"it has no line of {cell}"
 
 
-def _cell(line: Line, artifact: ArtifactName, column: str = "method") -> CellName:
+def _cell(line: Line, config: Config, artifact: ArtifactName, column: str = "method") -> CellName:
     """The cell of a line; of a pair, the side that stands in this column."""
-    names = (line.get(name, "") for name in ("experiment", "setting", column))
-    return CellName(artifact.scale, artifact.paper, *names)
+    experiment, setting, method = (line.get(name, "") for name in ("experiment", "setting", column))
+    return CellName(artifact.scale, config.home(artifact.paper, experiment, method), experiment, setting, method)
 
 
 def _runs(line: Line, runs: list[str], config: Config, artifact: ArtifactName, records: Records) -> Iterator[str]:
@@ -87,7 +87,7 @@ def _runs(line: Line, runs: list[str], config: Config, artifact: ArtifactName, r
     by_seed = [
         {
             RunName.parse(run).seed: run
-            for run in config.runs_of(str(_cell(line, artifact, column)))
+            for run in config.runs_of(str(_cell(line, config, artifact, column)))
             if run in records and recompute.feeds(records[run], metric, epoch, config.root)
         }
         for column in ("method", *(["against"] if line.get("against") else []))

@@ -22,7 +22,7 @@ class PublishedNumbers:
 
     def baseline_of(self, method: str) -> str:
         """Plain training, from which a method's gain is measured; empty where the paper has no published numbers."""
-        return self.paper.plain(method)
+        return self.config.plain(self.name, method)
 
     def of_line(self, line: dict[str, str]) -> Row | None:
         """The number that a csv line shows: the one with its id in a scorecard, else the first of its cell."""

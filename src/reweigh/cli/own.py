@@ -1,0 +1,110 @@
+"""The commands that take methods of one's own: `reweigh train`, `render` and `check`. What is heavy comes late."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reweigh.errors import ConfigError
+
+Runs = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN...", help="SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN; all seeds without /seedN"),
+]
+
+
+def train(
+    runs: Runs,
+    time_budget: Annotated[
+        str | None, typer.Option(metavar="T", help="Save and stop after T, e.g. 9m; exit code 75.")
+    ] = None,
+    at_once: Annotated[
+        str, typer.Option(metavar="N", help="Runs side by side on the device; auto: as many as it pays for.")
+    ] = "auto",
+    again: Annotated[bool, typer.Option("--again", help="Also train runs whose record is current.")] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="With --as: a key of the method with another value."),
+    ] = None,
+    as_: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="With --set: the name of the method with these values.")
+    ] = None,
+) -> None:
+    """Train runs, or all seeds of cells, unless their record is current. A killed run resumes from its checkpoint.
+
+    With --set and --as: of a method with other values, under a name of its own. The config gets its entry, as a file;
+    all records that there are stay as they are.
+
+    [dim]reweigh train quick/tdr/mnist-4v9/rho0.005/tdr[/dim]
+
+    [dim]reweigh train paper/tdr/adult/sex/er/seed0 --time-budget 9m[/dim]
+
+    [dim]reweigh train quick/tdr/mnist-4v9/rho0.1/tdr --set options.outer_every=20 --as tdr20[/dim]
+    """
+    from reweigh.config.loading import load
+    from reweigh.planning.tidy import remove_unwanted
+    from reweigh.training.__main__ import at_once_of, seconds
+    from reweigh.training.__main__ import train as train_specs
+
+    budget, side_by_side = None if time_budget is None else seconds(time_budget), at_once_of(at_once)
+    if set_ or as_:
+        runs = _variant(runs, set_ or [], as_)
+    config = load()
+    config.project.apply()
+    named = dict.fromkeys(run for name in runs for run in config.runs_named(name))
+    specs = [config.resolve(run) for run in named]
+    remove_unwanted(config, specs)
+    raise typer.Exit(train_specs(specs, budget, again, side_by_side).exit_code)
+
+
+def _variant(runs: list[str], changes: list[str], name: str | None) -> list[str]:
+    """Write the entry of a method with other values; the runs of it that correspond to those named."""
+    from reweigh.planning.variant import write
+
+    if not changes or name is None:
+        raise ConfigError("--set and --as go together: --set options.KEY=VALUE --as NAME")
+    made = write(runs, changes, name, Path())
+    typer.echo(f"wrote {made.file}" if made.written else f"{made.file} says so already")
+    return made.runs
+
+
+def render(
+    artifacts: Annotated[list[str], typer.Argument(metavar="ARTIFACT...", help="figures/SCALE/PAPER/ARTIFACT")],
+    also: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METHOD", help="Draw this method beside; the files are then ARTIFACT+METHOD.*"),
+    ] = None,
+) -> None:
+    """Render figures and tables from their records: pdf, png, csv of every number shown, and the executed notebook.
+
+    With --also the artifact's own files stay as they are. May be repeated.
+
+    [dim]reweigh render figures/quick/tdr/fig5[/dim]
+
+    [dim]reweigh render figures/quick/tdr/fig5 --also er_slow[/dim]
+    """
+    from reweigh.artifacts import beside, fonts
+    from reweigh.artifacts.render import render as render_artifact
+
+    fonts.list_once()
+    for artifact in artifacts:
+        name = beside.checked(artifact, also or [])
+        render_artifact(name)
+        typer.echo(f"{name}.pdf")
+        for method in beside.absent(name, also or []):
+            typer.echo(f"{method} is not in it: its notebook names the methods that it draws", err=True)
+
+
+def check(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="method or loss")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="of its module")],
+) -> None:
+    """Check one method or loss against what every one must hold to; exit code 1 if a check fails. Takes half a minute.
+
+    [dim]reweigh check method tdr[/dim]
+
+    [dim]reweigh check loss focal[/dim]
+    """
+    from reweigh.checking import main as run_checks
+
+    raise typer.Exit(run_checks(kind, name))
