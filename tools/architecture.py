@@ -72,7 +72,7 @@ TEXTS = {
 PLACES = {
     "cli": (50, 44),
     "checking": (16, 29), "planning": (50, 33), "provenance": (84, 29),
-    "bench": (25, 36), "scorecard": (75, 36),
+    "bench": (36, 24), "scorecard": (75, 36),
     "torch": (11.5, 19), "sklearn": (34, 18), "plots": (56.5, 21), "artifacts": (83.5, 27),
     "training": (28, 39), "analysis": (66, 30),
     "methods": (22, 37), "records": (77, 36),
@@ -83,7 +83,8 @@ PLACES = {
 # Arrows that would run behind a box: where they leave and where they end.
 LANES = {
     ("torch", "methods"): (5.5, 5.5),
-    ("bench", "training"): (23, 23),
+    ("checking", "training"): (22.9, 22.9),
+    ("bench", "training"): (44.7, 44.7),
     ("training", "evaluate"): (44.5, 50),
     ("methods", "hypergrad"): (23, 23),
     ("methods", "models"): (12, 12),

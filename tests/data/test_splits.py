@@ -7,21 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
+from support.toy_data import RECIPE, toy
 
 from reweigh.data import load
-from reweigh.data.arrays import PARTS, RawData, Split
+from reweigh.data.arrays import PARTS, Split
 from reweigh.data.imbalance import fraction, long_tail_sizes, step_sizes, two_class_sizes
 from reweigh.data.split import draw
 from reweigh.errors import ConfigError, DataError, ReweighError
 
-RECIPE = {
-    "target_size": 50,
-    "target_inside": False,
-    "validation_size": 0,
-    "order": "random",
-    "test": "balanced",
-    "test_size": None,
-}
 TWO_CLASS = RECIPE | {"kind": "two-class", "classes": [4, 9], "total": 5000, "imbalance_ratio": 200.0}
 LONG_TAIL = RECIPE | {"kind": "long-tail", "largest_class": 5000, "imbalance_ratio": 10.0, "test": "all"}
 GROUPS = RECIPE | {"kind": "groups", "test": "group-balanced"}
@@ -42,19 +35,6 @@ PAPER_LONG_TAIL = {
     0.005: [5000, 2775, 1540, 854, 474, 263, 146, 81, 45, 24],
 }
 PAPER_TOTALS = {0.2: 25422, 0.1: 20431, 0.05: 17023, 0.02: 13996, 0.005: 11202}
-
-
-def toy(train, test, groups=1, seed=0):
-    """A data set whose inputs are row numbers: `train[k]` and `test[k]` examples of class k in shuffled order."""
-    rng = np.random.default_rng(seed)
-    parts = {}
-    for part, sizes in (("train", train), ("test", test)):
-        labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
-        inputs = np.arange(len(labels), dtype=np.float32)[:, None]
-        parts |= {f"{part}_inputs": inputs, f"{part}_labels": labels}
-        parts[f"{part}_groups"] = rng.integers(0, groups, len(labels))
-    names = tuple(f"class {k}" for k in range(len(train)))
-    return RawData(**parts, class_names=names, group_names=tuple(f"group {k}" for k in range(groups)))
 
 
 def labels_of(raw, part):
@@ -370,53 +350,3 @@ def test_digest_sees_every_array_and_name(mnist):
             other[0] += 1
             changed.append(replace(split, **{part: replace(drawn, **{field: other})}))
     assert len({split.digest(), *(other.digest() for other in changed)}) == 15
-
-
-# what weights are by -------------------------------------------------------------------------------------------------
-
-KINDS = {
-    "two-class": {"classes": [2, 0], "total": 60, "imbalance_ratio": 3.0},
-    "long-tail": {"largest_class": 40, "imbalance_ratio": 4.0},
-    "step": {"largest_class": 40, "imbalance_ratio": 4.0},
-    "all": {},
-    "groups": {},
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("by", ["class", "group"])
-@pytest.mark.parametrize("share", [None, 0.2])
-def test_what_weights_are_by_changes_the_groups_and_not_one_example(kind, by, share):
-    raw = toy([90, 80, 70], [30, 30, 30], groups=4)
-    recipe = RECIPE | KINDS[kind] | {"kind": kind, "test": "all", "target_size": 12}
-    recipe |= {"validation_share": share} if share else {"validation_size": 24}
-    plain, split = draw(raw, recipe, seed=3), draw(raw, recipe | {"weights_by": by}, seed=3)
-    for part in PARTS:
-        before, after = getattr(plain, part), getattr(split, part)
-        assert np.array_equal(before.index, after.index) and np.array_equal(before.label, after.label)
-        own = (raw.test_groups if part == "test" else raw.train_groups)[after.index]
-        assert after.group.tolist() == (own if by == "group" else after.label).tolist()
-    assert split.group_names == (raw.group_names if by == "group" else split.class_names)
-    if (by == "group") == (kind == "groups"):
-        assert split.digest() == plain.digest()  # as it is without the key
-    else:
-        assert Split.from_bytes(split.to_bytes()).digest() == split.digest() != plain.digest()
-
-
-def test_noisy_labels_leave_the_groups_of_the_data_set_as_they_are():
-    raw = toy([90, 80, 70], [30, 30, 30], groups=4)
-    noise = {"noise": {"kind": "symmetric", "rate": 0.4}, "test": "all", "target_size": 0}
-    split = draw(raw, RECIPE | noise | {"kind": "all", "weights_by": "group"}, seed=0)
-    assert (split.train.label != raw.train_labels[split.train.index]).mean() > 0.2
-    assert np.array_equal(split.train.group, raw.train_groups[split.train.index])
-
-
-def test_weights_by_a_group_that_there_is_not_are_refused():
-    raw = replace(toy([90, 80], [30, 30]), train_groups=None, test_groups=None)
-    for changes, says in (
-        ({"kind": "all", "weights_by": "group"}, "split weights_by 'group' needs a data set that has groups, and this"),
-        ({"kind": "groups", "test": "all"}, "split kind 'groups' needs a data set that has groups, and this one has"),
-        ({"kind": "all", "weights_by": "sex"}, "split weights_by 'sex' is unknown; known: class, group"),
-    ):
-        with pytest.raises(ConfigError, match=f"^{says}"):
-            draw(raw, RECIPE | changes, seed=0)
