@@ -48,7 +48,8 @@ def rows(material: Material) -> pd.DataFrame:
             lines.append({**line, "note": line["note"] or (BEYOND if beyond else "")})
     for line, p in zip(lines, stats.holm([line.get("p") for line in lines]), strict=True):
         line["p_holm_all"] = p
-    return grounds.frame([*lines, *(line for line in costs if line["method"] in methods)])
+    shown = {*methods, *grounds.plain_runs(material).values()}
+    return grounds.frame([*lines, *(line for line in costs if line["method"] in shown)])
 
 
 def _run(material: Material, place: Place) -> dict[int, str]:
@@ -89,8 +90,9 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
         (Line2D([], [], color=OWN, marker="o", markersize=4), "the paper's own ground"),
         (Line2D([], [], color=OTHER, marker="o", markersize=4, markerfacecolor="white"), "others' ground"),
     ]
+    notes = [*grounds.missing(material, rows), *grounds.doubts(material, lines, (BEYOND,))]
     panels_high = 0.35 + height * (0.42 + LINE * len(places))
-    finish(picture, material, _shows(run), _notes(material, lines), legend, panels=panels_high)
+    finish(picture, material, _shows(run), notes, legend, panels=panels_high)
     return Figure(picture, rows)
 
 
@@ -139,13 +141,3 @@ def _shows(run: pd.DataFrame) -> str:
         "plain training had: the fewest that take as long as the method, to a tenth, of 1 to 4 (>: the method takes "
         "longer than all). Holds, fails: the gain is above, below 0 by paired t tests, Holm over all lines"
     )
-
-
-def _notes(material: Material, lines: pd.DataFrame) -> list[str]:
-    notes = grounds.missing(material, lines)
-    doubtful = lines[lines["note"].ne("") & lines["note"].ne(BEYOND) & (lines["n"] > 0)]
-    texts: dict[str, list[str]] = {}
-    for line in doubtful.to_dict("records"):
-        where = grounds.head(material, Place(line["experiment"], line["setting"]), 99)
-        texts.setdefault(line["note"], []).append(f"{line['title']} ({where})")
-    return [*notes, *(f"Decides nothing, {note}: {'; '.join(names)}" for note, names in texts.items())]

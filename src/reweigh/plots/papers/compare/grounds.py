@@ -171,19 +171,34 @@ def head(material: Material, place: Place, width: int = 16) -> str:
     label = material.label(*place).replace(" = ", "\u00a0=\u00a0")
     dataset = (material.experiment(place.experiment).dataset or "").removesuffix("-small")
     data = "" if dataset == "mnist" else f"{data_title(dataset).capitalize()}: "
-    return textwrap.fill(f"{data}{label}", width)
+    return textwrap.fill(f"{data}{label}", width, break_long_words=False)
 
 
 def missing(material: Material, rows: pd.DataFrame) -> list[str]:
-    """Which cells a figure has no gain of, by reason; of a method that was run nowhere its title alone."""
-    absent = gains_in(rows)
-    total = absent.groupby("method")["n"].size()
-    absent = absent[absent["n"] == 0]
-    if len(absent) == total.sum():
-        return ["Not run: " + ", ".join(dict.fromkeys(absent["note"]))] if len(absent) else []
+    """What a figure has no gain of: settings without any, methods without any, then single cells by reason."""
+    gains = gains_in(rows)
+    run = gains[gains["n"] > 0]
+    if run.empty:
+        return [f"Not run: {', '.join(dict.fromkeys(gains['note']))}"] if len(gains) else []
+    seen, methods = {*zip(run["experiment"], run["setting"], strict=True)}, {*run["method"]}
+    settings, absent, single = dict[Place, None](), dict[str, None](), dict[str, list[str]]()
+    for line in gains[gains["n"] == 0].to_dict("records"):
+        place = Place(line["experiment"], line["setting"])
+        if place not in seen:
+            settings[place] = None
+        elif line["method"] not in methods:
+            absent[line["title"]] = None
+        else:
+            single.setdefault(line["note"], []).append(f"{line['title']} ({head(material, place, 99)})")
+    notes = [f"Settings that were not run: {'; '.join(head(material, place, 99) for place in settings)}"] if settings else []
+    notes += [f"Methods that were not run: {'; '.join(absent)}"] if absent else []
+    return [*notes, *(f"No gain ({note}): {'; '.join(names)}" for note, names in single.items())]
+
+
+def doubts(material: Material, lines: pd.DataFrame, known: Sequence[str] = ()) -> list[str]:
+    """Which of some gains decide nothing, and why; notes that are `known` say something else."""
     texts: dict[str, list[str]] = {}
-    for (method, note), of in absent.groupby(["method", "note"], sort=False):
-        where = [head(material, Place(*place), 99) for place in of[["experiment", "setting"]].itertuples(index=False)]
-        title = material.title(str(method))
-        texts.setdefault(str(note), []).append(title if len(of) == total[method] else f"{title} ({', '.join(where)})")
-    return [f"No gain ({note}): {'; '.join(names)}" for note, names in texts.items()]
+    for line in lines[(lines["n"] > 0) & lines["note"].ne("") & ~lines["note"].isin(known)].to_dict("records"):
+        where = head(material, Place(line["experiment"], line["setting"]), 99)
+        texts.setdefault(line["note"], []).append(f"{line['title']} ({where})")
+    return [f"Decides nothing, {note}: {'; '.join(names)}" for note, names in texts.items()]

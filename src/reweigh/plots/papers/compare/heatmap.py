@@ -52,7 +52,8 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
     bar.ax.tick_params(labelsize=6.5, length=2)
     bar.ax.grid(visible=False)
     bar.ax.yaxis.set_major_formatter(lambda value, place: grounds.points(value).rstrip("0").rstrip("."))
-    finish(picture, material, _shows(known), grounds.missing(material, rows), panels=0.75 + LINE * len(methods))
+    notes = [*grounds.missing(material, rows), *grounds.doubts(material, rows)]
+    finish(picture, material, _shows(known), notes, panels=0.75 + LINE * len(methods))
     return Figure(picture, rows)
 
 

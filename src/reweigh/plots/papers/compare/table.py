@@ -44,18 +44,19 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
     places = grounds.places_of(material)
     methods = grounds.methods_of(material)
     heads = [grounds.head(material, place, 9) for place in places]
-    heads += [{"cells of class and attribute": "cells"}.get(kind, kind).replace(" ", "\n") for kind in kinds]
+    heads += [kind.replace(" ", "\n") for kind in kinds]
     spans = [(kind, len(of)) for kind, of in kinds.items()]
     spans += [("worst group, mean over", len(kinds)), ("time", 1)]
     cells = {(line["method"], column): line for line, column in _placed(rows, places, list(kinds))}
     picture = sheet()
     axes = picture.subplots()
-    _heads(axes, [*heads, "× ERM"[:1] + " plain"], spans)
+    _heads(axes, [*heads, "× plain"], spans)
     colour = INK if material.scale == "paper" else WARNING
     for number, method in enumerate(methods):
         _method(axes, material, number, method, cells, len(heads), colour)
     _ruled(axes, len(methods), [size for _, size in spans])
-    finish(picture, material, _shows(material, rows), _notes(material, rows), panels=HEAD + LINE * len(methods))
+    notes = [*grounds.missing(material, rows), *grounds.doubts(material, grounds.gains_in(rows))]
+    finish(picture, material, _shows(material, rows), notes, panels=HEAD + LINE * len(methods))
     return Figure(picture, rows)
 
 
@@ -149,14 +150,3 @@ def _shows(material: Material, rows: pd.DataFrame) -> str:
         "at the setting. Worst group: gain in the accuracy of the worst one, each seed's mean over the settings. Time: "
         "seconds of training of all stages over those of plain training, middle of the settings, below least and most"
     )
-
-
-def _notes(material: Material, rows: pd.DataFrame) -> list[str]:
-    notes = grounds.missing(material, rows)
-    gains = grounds.gains_in(rows)
-    lost = gains[gains["note"].ne("") & (gains["n"] > 0)]
-    texts: dict[str, list[str]] = {}
-    for line in lost.to_dict("records"):
-        where = grounds.head(material, Place(line["experiment"], line["setting"]), 99)
-        texts.setdefault(line["note"], []).append(f"{line['title']} ({where})")
-    return [*notes, *(f"Decides nothing, {note}: {'; '.join(names)}" for note, names in texts.items())]
