@@ -106,6 +106,32 @@ def worst_class_group_error(body: Mapping[str, Any]) -> float | None:
     return max(cell.error for cell in found) if found else None
 
 
+def group_accuracies(body: Mapping[str, Any]) -> list[float] | None:
+    """The accuracy of each group: of the cells of class and attribute, or of the classes where these are the groups.
+
+    Classes without a test example are left out. None where a record cannot say.
+
+    >>> group_accuracies({"metrics": {"per_class_accuracy": [0.9, None, 0.5]}})
+    [0.9, 0.5]
+    """
+    if body["metrics"].get("group_confusion"):
+        found = cells(body)
+        return [1 - cell.error for cell in found] if found else None
+    return [recall for recall in body["metrics"].get("per_class_accuracy") or [] if recall is not None] or None
+
+
+def mean_group_accuracy(body: Mapping[str, Any]) -> float | None:
+    """The mean of the groups' accuracies, each group counting alike."""
+    found = group_accuracies(body)
+    return sum(found) / len(found) if found else None
+
+
+def worst_group_accuracy(body: Mapping[str, Any]) -> float | None:
+    """The least of the groups' accuracies."""
+    found = group_accuracies(body)
+    return min(found) if found else None
+
+
 def deo_error(body: Mapping[str, Any]) -> float | None:
     """E_deo of AutoBalance (§4): Σ_k |E_{k,1} − E_{k,2}| over the classes; None for other than two groups a class."""
     found = cells(body)

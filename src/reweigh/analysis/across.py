@@ -20,6 +20,7 @@ from reweigh.analysis.degenerate import degenerate
 from reweigh.analysis.resolution import resolution
 from reweigh.analysis.rows import (
     IMPROVEMENT,
+    MEAN_GAIN_BY_SEED,
     MIDDLE_GAIN,
     MIDDLE_GAIN_BY_SEED,
     RANK,
@@ -133,7 +134,7 @@ def per_setting(material: Material, against: str, metric: str, methods: Sequence
     """
     field = field_of(material, metric, [against, *(one for one in methods if one != against)] if methods else ())
     rivals = [method for method in field.methods if method != against]
-    lines = [_gain_line(field, place, method, against) for place in field.places for method in rivals]
+    lines = [gain_line(field, place, method, against) for place in field.places for method in rivals]
     corrected = stats.holm([line["p"] for line in lines])
     for line, p in zip(lines, corrected, strict=True):
         line["p_holm_all"] = p
@@ -144,7 +145,8 @@ def per_setting(material: Material, against: str, metric: str, methods: Sequence
     return pd.DataFrame(lines).astype(dict.fromkeys(("mean", "low", "high", "p", "p_holm", "p_holm_all"), float))
 
 
-def _gain_line(field: Field, place: Place, method: str, against: str) -> Row:
+def gain_line(field: Field, place: Place, method: str, against: str) -> Row:
+    """The line of one method at one setting, without any correction of its p."""
     material = field.material
     sides = [material.with_metric(material.of(*place, name), field.metric) for name in (method, against)]
     ours, theirs = (field.of(place, name) for name in (method, against))
@@ -179,16 +181,43 @@ def over_settings(material: Material, against: str, metric: str, methods: Sequen
     """Three lines for each method: interquartile mean of its gains, that by seed, and probability of improvement.
 
     `mean` is the value, `low` and `high` the ends of its 95 % interval: bootstrap, Student's, bootstrap; `n` counts
-    pairs of runs (seeds of the second). Methods that were not run have lines without a number.
+    pairs of runs (seeds of the second). Methods that were not run have lines without a number. Raises ConfigError where
+    others were run and the baseline was not.
     """
     field = field_of(material, metric, [against, *(one for one in methods if one != against)] if methods else ())
-    if against in field.not_run:
+    if against in field.not_run and field.methods:
         raise ConfigError(
             f"{material.paper}/{material.name}: no run of {against}, which gains are over; train it first"
         )
     rivals = [one for one in (*field.methods, *field.not_run) if one != against]
     lines = [line for method in rivals for line in _aggregate_lines(field, method, against)]
     return pd.DataFrame(lines).astype(dict.fromkeys(("mean", "low", "high"), float))
+
+
+def mean_gain_line(field: Field, places: Sequence[Place], method: str, against: str) -> Row:
+    """What a method gains over a baseline on average over some settings: each seed's mean, Student's interval of them.
+
+    A setting without a pair of runs, or with a run that diverged, is left out and named; a seed counts that has a pair
+    at all others. `panel` is left to the caller.
+    """
+    sides = [field.scores(method), field.scores(against)]
+    pairs = {place: [side.get(place.name, {}) for side in sides] for place in places}
+    shared = {place: set(ours) & set(theirs) for place, (ours, theirs) in pairs.items()}
+    whole = [
+        place
+        for place, seeds in shared.items()
+        if seeds and all(math.isfinite(side[seed]) for side in pairs[place] for seed in seeds)
+    ]
+    common = sorted(set.intersection(*(shared[place] for place in whole))) if whole else []
+    gains = [float(np.mean([pairs[place][0][seed] - pairs[place][1][seed] for place in whole])) for seed in common]
+    used = [(place, common) for place in whole] if common else []
+    absent = [place for place in places if not shared[place]]
+    lost = [place for place in places if shared[place] and place not in whole]
+    notes = [_places_text(field, "left out, with a run that diverged", lost)]
+    notes.append(_note(field, method, absent) if method in field.not_run or absent else "")
+    names: Row = {"method": method, "title": field.material.title(method), "against": against}
+    line = _line(field, MEAN_GAIN_BY_SEED, stats.summarise(gains), used, [method, against])
+    return {**names, **line, "note": "; ".join(filter(None, notes))}
 
 
 def _aggregate_lines(field: Field, method: str, against: str) -> list[Row]:

@@ -11,6 +11,7 @@ from reweigh.metrics import PARTS_OF_CELLS, rare_half
 
 CLOCK = 1e-3  # seconds: what starting and stopping a clock beside asynchronous work is worth
 OF_CELLS = ("group_balanced_error", "worst_class_group_error", "deo_error", "standard_error_train_shares")
+OF_GROUPS = ("mean_group_accuracy", "worst_group_accuracy")
 FLOAT32 = 2.0**-23  # relative: what is logged in 32 bits
 
 
@@ -35,6 +36,9 @@ def resolution(body: dict[str, Any], metric: str) -> float:
         return math.hypot(*map(_step, rare)) / max(1, len(rare))
     if metric in ("balanced_accuracy", "balanced_error"):
         return math.hypot(*map(_step, sizes)) / max(1, int((sizes > 0).sum()))
+    if metric in OF_GROUPS and (groups := _group_sizes(body)):
+        steps = [_step(examples) for examples in groups]
+        return max(steps) if metric == "worst_group_accuracy" else math.hypot(*steps) / len(steps)
     if metric in ("equal_opportunity_gap", "worst_group_tpr") and (tables := found.get("group_confusion")):
         positives = [_step(sum(table[POSITIVE])) for table in tables]
         return math.hypot(*positives) if metric == "equal_opportunity_gap" else max(positives)
@@ -45,6 +49,13 @@ def resolution(body: dict[str, Any], metric: str) -> float:
             return step
     measured = [count for name, count in found.items() if name.endswith("_size") and count]
     return _step(measured[0] if measured else table.sum())
+
+
+def _group_sizes(body: dict[str, Any]) -> list[float]:
+    """Test examples of each group that has any: of cells, or of classes where these are the groups."""
+    if body["metrics"].get("group_confusion"):
+        return [cell.examples for cell in cells(body) or ()]
+    return [size for size in np.asarray(body["metrics"]["confusion"], float).sum(1).tolist() if size]
 
 
 def _of_cells(body: dict[str, Any], metric: str) -> float | None:

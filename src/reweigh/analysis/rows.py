@@ -72,9 +72,10 @@ POSITIVES_RIGHT, NEGATIVES_RIGHT = "positives_right", "negatives_right"
 BY_COUNT, MORE_RIGHT = "draws_by_positives_right", "draws_with_more_positives_right"
 # Of lines over all settings of a figure: how such a metric ends.
 MIDDLE_GAIN, MIDDLE_GAIN_BY_SEED = "_interquartile_mean_gain", "_interquartile_mean_gain_by_seed"
+MEAN_GAIN_BY_SEED = "_mean_gain_by_seed"  # of some settings alone, which the line's `panel` names
 IMPROVEMENT = "_probability_of_improvement"
 RANK, RANK_BY_SEED = "_average_rank", "_average_rank_by_seed"
-OVER_SETTINGS = (MIDDLE_GAIN, MIDDLE_GAIN_BY_SEED, IMPROVEMENT, RANK, RANK_BY_SEED)
+OVER_SETTINGS = (MIDDLE_GAIN, MIDDLE_GAIN_BY_SEED, MEAN_GAIN_BY_SEED, IMPROVEMENT, RANK, RANK_BY_SEED)
 OF_DRAWS = (POSITIVES_RIGHT, NEGATIVES_RIGHT, BY_COUNT, MORE_RIGHT)  # over many draws of random points, without runs
 CLASS_SIZE, LAW_SIZE = "training_examples", "training_examples_by_law"
 

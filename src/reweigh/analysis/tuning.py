@@ -3,7 +3,7 @@
 A rule (`tuned` in a paper's config) names an experiment that is measured on held-out training data and whose settings
 are the candidate values. The best mean over seeds at the last epoch wins, of an error the lowest; among equals, the
 first in the config. A setting of which a run diverged has no score, whatever its other seeds say, and is never chosen.
-A chosen value is then written into the config by hand, with the source "chosen by RULE".
+A chosen value is then written into the config, with the source "chosen by RULE": by hand, or by `chosen`.
 """
 
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def choose(config: Config, paper: str, rule: str, scale: str = "paper") -> Choic
     taken = {}
     if best:
         options = _options(config, CellName(scale, paper, tuned.experiment, best, tuned.method))
-        taken = {name: _option(options, name) for name in tuned.takes}
+        taken = {name: option_of(options, name) for name in tuned.takes}
     return Choice(rule, tuned.experiment, tuned.metric, scores, diverged, best, taken, _in_use(config, paper, tuned))
 
 
@@ -93,7 +93,7 @@ def _in_use(config: Config, paper: str, rule: Tuned) -> dict[str, list[Any]]:
             for method in use.methods:
                 options = _options(config, CellName("paper", paper, use.experiment, setting, method))
                 for name, values in values_of.items():
-                    if (value := _option(options, name)) not in values:
+                    if (value := option_of(options, name)) not in values:
                         values.append(value)
     return values_of
 
@@ -104,7 +104,7 @@ def _options(config: Config, cell: CellName) -> dict[str, Any]:
     return {"training": spec["training"], **spec["method_options"]}
 
 
-def _option(options: dict[str, Any], name: str) -> Any:
+def option_of(options: dict[str, Any], name: str) -> Any:
     """The value of an option; `loss.alpha` is one of the option `loss`, `training.epochs` one of the training block."""
     value: Any = options
     for part in name.split("."):

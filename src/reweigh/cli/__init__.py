@@ -247,11 +247,20 @@ app.command()(planning.fill)
 def tune(
     paper: Annotated[str, typer.Argument(metavar="PAPER", help="a paper whose config has rules of tuning")],
     scale: Annotated[str, typer.Option("--scale", help="smoke, quick or paper")] = "paper",
+    blocks: Annotated[bool, typer.Option("--blocks", help="Print the choice as blocks of config.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Write them to the paper's experiments/chosen.yaml.")] = False,
 ) -> None:
     """Print the values that the tuning runs choose, by the rules in the paper's config, and those in use.
 
     [dim]reweigh tune absgd[/dim]
+
+    [dim]reweigh tune compare --write[/dim]
     """
+    if blocks or write:
+        from reweigh.analysis.chosen import main as chosen
+
+        typer.echo(f"wrote {chosen(paper, scale_named(scale), write)}" if write else chosen(paper, scale_named(scale)))
+        return
     from reweigh.analysis.tuning import main as run_tune
 
     run_tune(paper, scale_named(scale))

@@ -28,7 +28,7 @@ from reweigh.analysis.strengths import ARRAYS, OF_CLASSES
 from reweigh.analysis.tables import logged, majority_and_minority_weights
 from reweigh.config.grid import Config
 from reweigh.config.models import Paper
-from reweigh.provenance import recompute_pairs, recompute_searches
+from reweigh.provenance import recompute_pairs, recompute_searches, recompute_settings
 from reweigh.records import record
 from reweigh.records.lineage import value_of
 
@@ -52,6 +52,8 @@ def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = "
         return _of_group(row, bodies)
     if metric in OF_CLASSES:
         return _of_class(row, bodies, root)
+    if recompute_settings.ending(metric):
+        return recompute_settings.line(row, bodies)
     if metric.endswith(DIFFERENCE):
         return _difference(row, bodies)
     if metric in OF_SEARCHES:
@@ -111,7 +113,8 @@ def _difference(row: dict[str, Any], bodies: list[dict[str, Any]]) -> dict[str, 
     for body in bodies:
         if (value := value_of(body, metric)) is not None:
             sides[body["spec"]["method"] == row["against"]][body["spec"]["seed"]] = value
-    return _summary([value - sides[1][seed] for seed, value in sides[0].items() if seed in sides[1]])
+    found = _summary([value - sides[1][seed] for seed, value in sides[0].items() if seed in sides[1]])
+    return {**found, "p": recompute_settings.p_of(row, bodies)} if "p" in row else found
 
 
 def _of_group(row: dict[str, Any], bodies: list[dict[str, Any]]) -> dict[str, Any]:
@@ -223,9 +226,27 @@ def unlike_its_runs(row: dict[str, Any], bodies: list[dict[str, Any]], config: C
     the config. A line that names no cell, of a claim or of something computed without runs, has nothing to be unlike.
     """
     experiment, setting, method = (row.get(name) or "" for name in ("experiment", "setting", "method"))
+    if recompute_settings.ending(row["metric"]):
+        return _unlike_field(row, bodies, config, paper)
     if row.get("kind") == "claim" or not (experiment and setting and method):
         return "it names runs, but no cell" if bodies and not row.get("kind") else ""
     return _unlike_config(row, config, paper) or (_unlike_bodies(row, bodies, config, paper) if bodies else "")
+
+
+def _unlike_field(row: dict[str, Any], bodies: list[dict[str, Any]], config: Config, paper: str) -> str:
+    """What of a line over many settings is not what the config and its runs say."""
+    method, against, specs = row["method"], row.get("against") or "", [body["spec"] for body in bodies]
+    if method not in config.paper(paper).methods:
+        return f"the config has no method {method}"
+    if "title" in row and row["title"] != config.paper(paper).methods[method].title:
+        return f"title {row['title'] or 'empty'}, the config says {config.paper(paper).methods[method].title}"
+    named, found = {method, *([against] if against else [])}, {spec["method"] for spec in specs}
+    if specs and named != found:
+        return f"method {' against '.join(filter(None, (method, against)))}, but its runs are of {', '.join(sorted(found))}"
+    if other := next((spec["paper"] for spec in specs if spec["paper"] != paper), None):
+        return f"paper {paper}, but its runs are of {other}"
+    expected = "run" if specs else "not run"
+    return "" if row.get("status", expected) == expected else f"status {row['status']}, its runs say {expected}"
 
 
 def _unlike_config(row: dict[str, Any], config: Config, paper: str) -> str:

@@ -14,7 +14,7 @@ from reweigh.analysis.tables import expand_runs
 from reweigh.config.grid import Config
 from reweigh.config.names import ArtifactName, CellName, RunName
 from reweigh.errors import ConfigError
-from reweigh.provenance import recompute, recompute_pairs
+from reweigh.provenance import recompute, recompute_pairs, recompute_settings
 from reweigh.provenance.recompute_searches import epochs_of
 
 Line = dict[str, str]
@@ -58,16 +58,20 @@ def _faults(
 def _cells(lines: list[Line], config: Config, artifact: ArtifactName, records: Records) -> Iterator[str]:
     """Whether all cells that the config says an artifact needs have a line, as far as they have records.
 
-    Pairs of methods are shown only at some settings, and an optional method may have nothing to be paired with.
+    Pairs of methods are shown only at some settings, and an optional method may have nothing to be paired with. A line
+    over many settings names no cell: it stands for all of its methods'.
     """
     paired = "against" in (lines or [{}])[0]
     shown = {_cell(line, config, artifact, column) for line in lines for column in ("method", "against")}
     compared = {(cell.experiment, cell.method) for cell in shown}
     reads = config.artifact(artifact.paper, artifact.name).reads
+    over_settings = {line.get("method") for line in lines if recompute_settings.ending(line["metric"])}
+    over_settings |= {line.get("against") for line in lines if recompute_settings.ending(line["metric"])}
     needed = {(entry.experiment, method) for entry in reads for method in entry.methods}
     for cell in map(CellName.parse, config.cells_of(*artifact)):
         method = (cell.experiment, cell.method)
         has_line = method in compared or method not in needed if paired else cell in shown
+        has_line = has_line or cell.method in over_settings
         if not has_line and any(run in records for run in config.runs_of(str(cell))):
             yield f"it has no line of {cell}"
 

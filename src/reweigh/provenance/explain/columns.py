@@ -9,13 +9,19 @@ from reweigh.analysis.rows import (
     CLASS_WEIGHT,
     DENSITY,
     DIFFERENCE,
+    IMPROVEMENT,
     INVERSE_FREQUENCY,
+    MEAN_GAIN_BY_SEED,
+    MIDDLE_GAIN,
+    MIDDLE_GAIN_BY_SEED,
     MORE_RIGHT,
     OF_DRAWS,
+    RANK,
+    RANK_BY_SEED,
 )
 from reweigh.analysis.searches import ORACLE, RATIOS
 from reweigh.analysis.strengths import ERROR, STRENGTH
-from reweigh.provenance import recompute
+from reweigh.provenance import recompute, recompute_settings
 
 
 class Source(NamedTuple):
@@ -85,6 +91,31 @@ OF_CLASSES = {
     STRENGTH: Source("mean over the runs of the strength of the class's penalty, as logged", RUNS),
     ERROR: Source("mean over the runs of the class's error on held-out training examples, as logged", RUNS),
 }
+BOOTSTRAP = {
+    "low": Source("2.5 % quantile of the bootstrap over seeds", RUNS),
+    "high": Source("97.5 % quantile of the bootstrap over seeds", RUNS),
+}
+OF_SETTINGS = {
+    "n": Source("how many pairs of runs, or of seeds where each counts once", RUNS),
+    "settings": Source("how many settings it is made of", RUNS),
+    "bars": Source("the bars of the diagram that the method is on", RUNS),
+}
+OVER_SETTINGS = {
+    MIDDLE_GAIN: {"mean": Source("interquartile mean of the gains of all pairs at all settings", RUNS), **BOOTSTRAP},
+    MIDDLE_GAIN_BY_SEED: {"mean": Source("mean over seeds of their interquartile mean gain over the settings", RUNS)},
+    MEAN_GAIN_BY_SEED: {"mean": Source("mean over seeds of their mean gain over the settings", RUNS)},
+    IMPROVEMENT: {
+        "mean": Source("mean over settings of the share of pairs of runs that the method wins", RUNS),
+        **BOOTSTRAP,
+    },
+    RANK: {"mean": Source("mean over settings of the rank of its mean score, by the runs of all methods", RUNS)},
+    RANK_BY_SEED: {"mean": Source("mean over settings and seeds of its rank, by the runs of all methods", RUNS)},
+}
+TESTED = {
+    "p": Source("two-sided p of no difference, by the paired t test", RUNS),
+    "p_holm": Source("that p by Holm's correction over the methods at the setting", RUNS),
+    "p_holm_all": Source("that p by Holm's correction over all such lines of the figure", RUNS),
+}
 GAIN = ("runs", "baseline")
 STATED = Source("as the paper states it", ("published",))
 SCORED = {
@@ -131,6 +162,11 @@ def source(line: dict[str, str], column: str) -> Source:
     metric = line.get("metric", "")
     if line.get("kind") == "claim" and column in CLAIMED:
         return CLAIMED[column]
+    if kind := recompute_settings.ending(metric):
+        if known := OVER_SETTINGS[kind].get(column) or OF_SETTINGS.get(column):
+            return known
+    elif metric.endswith(DIFFERENCE) and column in TESTED:
+        return TESTED[column]
     if column == "mean" and metric.endswith(DIFFERENCE):
         return PAIRED
     if column == "mean" and (ending := next((one for one in BY_SEED if metric.endswith(one)), "")):

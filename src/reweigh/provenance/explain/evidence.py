@@ -20,7 +20,7 @@ from reweigh.config.names import ArtifactName, NotAName, RunName
 from reweigh.config.sources import place_of
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError
-from reweigh.provenance import recompute
+from reweigh.provenance import recompute, recompute_settings
 from reweigh.provenance.explain import formula, rescore
 from reweigh.provenance.explain.columns import Source, sources
 from reweigh.provenance.explain.published import PublishedNumbers
@@ -210,6 +210,7 @@ class _Evidence:
         current = complete and (not runs or fingerprint(body["digest"] for body in bodies) == line.get("records"))
         if current and bodies:
             self.recomputed |= recompute.line(line, bodies, self.table.root) or {}
+            self.recomputed |= self._among_others()
         if line.get("kind") == "claim":
             self._claim(bodies if current else [])
         elif line.get("kind") == "number" or line.get("published"):
@@ -217,6 +218,16 @@ class _Evidence:
         self._formula(runs)
         self._names(bodies if complete else [])
         self._judge(runs, current)
+
+    def _among_others(self) -> dict[str, Any]:
+        """The fields that need the other lines of the file too: ranks among methods, and corrected p values."""
+        line, others = self.line, [fields for _, fields in self.table.lines]
+        if recompute_settings.ending(line["metric"]) in recompute_settings.RANKS:
+            alike = [fields for fields in others if fields["metric"] == line["metric"]]
+            chains = [self.table.chain(run, of) for of in alike for run in expand_runs(of.get("runs", ""))]
+            if all(body is not None for _, body in chains):
+                return recompute_settings.rank(line, [body for _, body in chains if body is not None])
+        return recompute_settings.holm_fields(line, others) if line.get("p") else {}
 
     def _of_paper(self) -> None:
         """A line of data/published itself: the paper's table, and where the project uses the number."""

@@ -1,0 +1,1 @@
+"""Figures of our own comparison: all methods on the same ground."""
