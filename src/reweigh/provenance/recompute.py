@@ -28,7 +28,7 @@ from reweigh.analysis.strengths import ARRAYS, OF_CLASSES
 from reweigh.analysis.tables import logged, majority_and_minority_weights
 from reweigh.config.grid import Config
 from reweigh.config.models import Paper
-from reweigh.provenance import recompute_pairs, recompute_searches
+from reweigh.provenance import recompute_across, recompute_pairs, recompute_searches
 from reweigh.records import record
 from reweigh.records.lineage import value_of
 
@@ -44,6 +44,8 @@ def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = "
     metric = row["metric"]
     if row.get("kind") == "claim":
         return None
+    if recompute_across.knows(metric):
+        return recompute_across.line(row, bodies)
     if metric in RIDGES:
         return _ridge(row, bodies, root)
     if metric in SIDES:
@@ -223,6 +225,8 @@ def unlike_its_runs(row: dict[str, Any], bodies: list[dict[str, Any]], config: C
     the config. A line that names no cell, of a claim or of something computed without runs, has nothing to be unlike.
     """
     experiment, setting, method = (row.get(name) or "" for name in ("experiment", "setting", "method"))
+    if recompute_across.knows(row.get("metric") or ""):
+        return recompute_across.unlike(row, bodies, config.paper(paper), paper)
     if row.get("kind") == "claim" or not (experiment and setting and method):
         return "it names runs, but no cell" if bodies and not row.get("kind") else ""
     return _unlike_config(row, config, paper) or (_unlike_bodies(row, bodies, paper) if bodies else "")

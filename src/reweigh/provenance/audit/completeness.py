@@ -14,7 +14,7 @@ from reweigh.analysis.tables import expand_runs
 from reweigh.config.grid import Config
 from reweigh.config.names import ArtifactName, CellName, RunName
 from reweigh.errors import ConfigError
-from reweigh.provenance import recompute, recompute_pairs
+from reweigh.provenance import recompute, recompute_across, recompute_pairs
 from reweigh.provenance.recompute_searches import epochs_of
 
 Line = dict[str, str]
@@ -58,8 +58,15 @@ def _faults(
 def _cells(lines: list[Line], config: Config, artifact: ArtifactName, records: Records) -> Iterator[str]:
     """Whether all cells that the config says an artifact needs have a line, as far as they have records.
 
-    Pairs of methods are shown only at some settings, and an optional method may have nothing to be paired with.
+    Pairs of methods are shown only at some settings, and an optional method may have nothing to be paired with. A line
+    over all settings is one of each cell of its methods.
     """
+    over = {
+        line.get(column, "")
+        for line in lines
+        if recompute_across.knows(line.get("metric", ""))
+        for column in ("method", "against")
+    }
     paired = "against" in (lines or [{}])[0]
     shown = {_cell(line, artifact, column) for line in lines for column in ("method", "against")}
     compared = {(cell.experiment, cell.method) for cell in shown}
@@ -68,7 +75,7 @@ def _cells(lines: list[Line], config: Config, artifact: ArtifactName, records: R
     for cell in map(CellName.parse, config.cells_of(*artifact)):
         method = (cell.experiment, cell.method)
         has_line = method in compared or method not in needed if paired else cell in shown
-        if not has_line and any(run in records for run in config.runs_of(str(cell))):
+        if not has_line and cell.method not in over and any(run in records for run in config.runs_of(str(cell))):
             yield f"it has no line of {cell}"
 
 

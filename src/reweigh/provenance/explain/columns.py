@@ -9,9 +9,14 @@ from reweigh.analysis.rows import (
     CLASS_WEIGHT,
     DENSITY,
     DIFFERENCE,
+    IMPROVEMENT,
     INVERSE_FREQUENCY,
+    MIDDLE_GAIN,
+    MIDDLE_GAIN_BY_SEED,
     MORE_RIGHT,
     OF_DRAWS,
+    RANK,
+    RANK_BY_SEED,
 )
 from reweigh.analysis.searches import ORACLE, RATIOS
 from reweigh.analysis.strengths import ERROR, STRENGTH
@@ -85,6 +90,23 @@ OF_CLASSES = {
     STRENGTH: Source("mean over the runs of the strength of the class's penalty, as logged", RUNS),
     ERROR: Source("mean over the runs of the class's error on held-out training examples, as logged", RUNS),
 }
+ACROSS = {
+    MIDDLE_GAIN: Source("interquartile mean of the gains of all seeds and settings", RUNS),
+    MIDDLE_GAIN_BY_SEED: Source("mean over seeds of each one's interquartile mean of gains over the settings", RUNS),
+    IMPROVEMENT: Source("probability that a run is better than one of the other method, mean over settings", RUNS),
+    RANK: Source("mean over settings of the rank of the mean score among all methods of the figure", RUNS),
+    RANK_BY_SEED: Source("mean over settings and seeds of the rank among all methods of the figure", RUNS),
+}
+BOOTSTRAPPED = {
+    "low": Source("2.5 % quantile over stratified resamples of seeds", RUNS),
+    "high": Source("97.5 % quantile over stratified resamples of seeds", RUNS),
+}
+TESTED = {
+    "p": Source("two-sided p of the paired t test", RUNS),
+    "p_holm": Source("that p by Holm's correction over the methods at the setting", RUNS),
+    "p_holm_all": Source("that p by Holm's correction over all methods and settings of the figure", RUNS),
+    "settings": Source("how many settings feed the line", RUNS),
+}
 GAIN = ("runs", "baseline")
 STATED = Source("as the paper states it", ("published",))
 SCORED = {
@@ -131,6 +153,13 @@ def source(line: dict[str, str], column: str) -> Source:
     metric = line.get("metric", "")
     if line.get("kind") == "claim" and column in CLAIMED:
         return CLAIMED[column]
+    if column in TESTED and "kind" not in line:
+        return TESTED[column]
+    if ending := next((one for one in ACROSS if metric.endswith(one)), ""):
+        if column == "mean":
+            return ACROSS[ending]
+        if column in BOOTSTRAPPED and ending in (MIDDLE_GAIN, IMPROVEMENT):
+            return BOOTSTRAPPED[column]
     if column == "mean" and metric.endswith(DIFFERENCE):
         return PAIRED
     if column == "mean" and (ending := next((one for one in BY_SEED if metric.endswith(one)), "")):
