@@ -20,6 +20,7 @@ METHODS = [many_methods.BASELINE, "absgd_ce", "sgd_ldam"]
 EXPERIMENTS = {"cifar10": METHODS, "cifar100": METHODS}
 CALLS = {
     "ranks-all": ("critical_differences", 'metric="test_accuracy"'),
+    "each-setting": ("gains_at_settings", f'against="{many_methods.BASELINE}", metric="test_accuracy"'),
     "gains-all": ("improvement", f'against="{many_methods.BASELINE}", metric="test_accuracy"'),
 }
 ENTRY = """
@@ -86,6 +87,7 @@ def test_an_audit_finds_them_intact(root: Path, drawn: dict[str, Figure]) -> Non
         ("gains-all", 0, "low", "-0.5", "low -0.5, should be"),  # of the bootstrap: by the notebook
         ("gains-all", 0, "settings", "4", "settings 4, should be 8"),
         ("gains-all", 0, "method", "sgd_ldam", "title"),
+        ("each-setting", 3, "p_holm", "0.001", "p_holm 0.001, should be"),  # by the notebook
         ("ranks-all", 0, "mean", "1.01", "mean 1.01, should be"),  # by the notebook
         ("ranks-all", 0, "bars", "z", "bars z, should be"),
         ("ranks-all", 0, "n", "3", "n 3, should be 24"),
