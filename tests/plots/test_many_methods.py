@@ -180,16 +180,16 @@ def test_what_diverged_is_last_loses_and_is_named(material: Material) -> None:
     mean, won = mine.loc[f"{METRIC}{MIDDLE_GAIN}"], mine.loc[f"{METRIC}{IMPROVEMENT}"]
     assert (mean["settings"], mean["n"], won["settings"], won["n"]) == (7, 7 * SEEDS, 8, 8 * SEEDS)
     title = across.place_title(material, across.Place(*place))
-    assert mean["note"] == f"left out, with a run that diverged: {title}; 1 run diverged"
-    assert won["note"] == "1 run diverged"
-    assert f"{title}; 1 run diverged" in footer(improvement.draw(lost, lines))
+    assert mean["note"] == f"left out, with a run that diverged: {title}; diverged: 1 run"
+    assert won["note"] == "diverged: 1 run"
+    assert f"{title}; diverged: 1 run" in footer(improvement.draw(lost, lines))
 
 
 def test_what_predicts_one_class_counts_and_is_named(material: Material) -> None:
     cell = (*settings_of(material)[0], "sgd_ldam")
     lines = improvement.rows(changed(material, {cell: {"lost": "predict one class"}}), BASELINE, METRIC)
     mine = lines[lines["method"] == "sgd_ldam"]
-    assert set(mine["note"]) == {"1 run predict one class"} and set(mine["settings"]) == {8}
+    assert set(mine["note"]) == {"predict one class: 1 run"} and set(mine["settings"]) == {8}
 
 
 def test_a_side_that_decides_nothing_has_no_p(material: Material) -> None:
