@@ -245,7 +245,7 @@ def test_config_yaml_is_checked_too(project, config):
         ConfigError, match=r"config/config.yaml:7: unknown key 'seed_per_job'; did you mean 'seeds_per_job'"
     ):
         load(project)
-    with pytest.raises(ConfigError, match="--config: scale: must be 'smoke', 'quick' or 'paper', is 'papre'"):
+    with pytest.raises(ConfigError, match="--config: scale: must be 'smoke', 'quick', 'paper' or 'local', is 'papre'"):
         config.with_options(scale="papre")
 
 

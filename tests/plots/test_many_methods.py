@@ -19,7 +19,7 @@ from reweigh.analysis.rows import IMPROVEMENT, MIDDLE_GAIN, MIDDLE_GAIN_BY_SEED,
 from reweigh.analysis.tables import Material
 from reweigh.config.loading import load
 from reweigh.errors import ConfigError
-from reweigh.plots import critical_differences, improvement
+from reweigh.plots import critical_differences, gains_at_settings, improvement
 from reweigh.plots.figure import Figure
 
 METRIC = "test_accuracy"
@@ -85,6 +85,25 @@ def test_each_setting_is_a_paired_t_test_with_holm(material: Material) -> None:
             below = [other for other in family if other <= line.p + 1e-15]
             assert found == pytest.approx(min(1, max(p * (len(family) - sorted(family).index(p)) for p in below)))
     assert (lines["p_holm_all"] >= lines["p_holm"] - 1e-12).all() and (lines["p_holm"] >= lines["p"]).all()
+
+
+def test_the_table_of_gains_marks_what_tests_tell(material: Material) -> None:
+    place = settings_of(material)[2]
+    rows = gains_at_settings.rows(changed(material, {(*place, "sgd_ldam"): {}}), BASELINE, METRIC)
+    rows.loc[[0, 1], "p_holm"], rows.loc[1, "p_holm_all"] = 0.04, 0.04
+    rows.loc[2:, ["p_holm", "p_holm_all"]] = 0.5
+    rows.loc[0, "p_holm_all"], rows.loc[1, "mean"], rows.loc[2, "mean"] = 0.2, 0.03, -0.03
+    figure = gains_at_settings.draw(material, rows)
+    assert layout_faults(figure.picture, table=True) == []
+    axes = figure.picture.axes[0]
+    words = [text.get_text() for text in axes.texts]
+    assert sum(word.endswith("*") for word in words) == 2 and words.count("–") == 1
+    assert [text.get_text() for text in axes.texts if text.get_weight() == "bold"] == ["+3.0*"]
+    image = axes.images[0]
+    red, _, blue, _ = image.to_rgba(image.get_array()).transpose(2, 0, 1)  # purple has more blue, orange more red
+    methods = [label.get_text() for label in axes.get_yticklabels()]
+    better, worse = (methods.index(rows.loc[line, "title"]) for line in (1, 2))
+    assert blue[better, 0] > red[better, 0] and red[worse, 0] > blue[worse, 0]
 
 
 def test_aggregates_are_those_of_loops_over_records(material: Material) -> None:
@@ -161,16 +180,16 @@ def test_what_diverged_is_last_loses_and_is_named(material: Material) -> None:
     mean, won = mine.loc[f"{METRIC}{MIDDLE_GAIN}"], mine.loc[f"{METRIC}{IMPROVEMENT}"]
     assert (mean["settings"], mean["n"], won["settings"], won["n"]) == (7, 7 * SEEDS, 8, 8 * SEEDS)
     title = across.place_title(material, across.Place(*place))
-    assert mean["note"] == f"left out, with a run that diverged: {title}; 1 run diverged"
-    assert won["note"] == "1 run diverged"
-    assert f"{title}; 1 run diverged" in footer(improvement.draw(lost, lines))
+    assert mean["note"] == f"left out, with a run that diverged: {title}; diverged: 1 run"
+    assert won["note"] == "diverged: 1 run"
+    assert f"{title}; diverged: 1 run" in footer(improvement.draw(lost, lines))
 
 
 def test_what_predicts_one_class_counts_and_is_named(material: Material) -> None:
     cell = (*settings_of(material)[0], "sgd_ldam")
     lines = improvement.rows(changed(material, {cell: {"lost": "predict one class"}}), BASELINE, METRIC)
     mine = lines[lines["method"] == "sgd_ldam"]
-    assert set(mine["note"]) == {"1 run predict one class"} and set(mine["settings"]) == {8}
+    assert set(mine["note"]) == {"predict one class: 1 run"} and set(mine["settings"]) == {8}
 
 
 def test_a_side_that_decides_nothing_has_no_p(material: Material) -> None:

@@ -19,10 +19,10 @@ TITLE = "заявки $5 & <b>$.csv"
 
 def project(folder: Path, monkeypatch: Any) -> Path:
     """A folder that is a project with one paper, without a record, and the current one as long as a test takes."""
-    others = shutil.ignore_patterns("absgd", "autobalance", "har", "molere")
+    others = shutil.ignore_patterns("absgd", "autobalance", "har", "molere", "compare")
     for name in ("config", "notebooks", "workflow", "envs"):
         shutil.copytree(ROOT / name, folder / name, ignore=others)
-    text, named = (folder / files.CONFIG).read_text(), "papers: [tdr, absgd, autobalance, molere, har]"
+    text, named = (folder / files.CONFIG).read_text(), "papers: [tdr, absgd, autobalance, molere, har, compare]"
     assert named in text
     (folder / files.CONFIG).write_text(text.replace(named, "papers: [tdr]"))
     (folder / files.PUBLISHED).mkdir(parents=True)

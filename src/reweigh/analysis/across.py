@@ -272,7 +272,7 @@ def _note(field: Field, method: str, absent: list[Place]) -> str:
         reasons = (field.material.why_not(*place, method) for place in field.places)
         return ", ".join(dict.fromkeys(reasons))
     counts = {why: field.counted(method, why) for why in dict.fromkeys(field.runs["lost"]) if why}
-    texts = [f"{count} run{'s' if count > 1 else ''} {why}" for why, count in counts.items() if count]
+    texts = [f"{why}: {count} run{'s' if count > 1 else ''}" for why, count in counts.items() if count]
     return "; ".join(filter(None, (_places_text(field, "no pair of runs", absent), ", ".join(texts))))
 
 

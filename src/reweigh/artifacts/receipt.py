@@ -27,8 +27,8 @@ LIBRARIES = ("matplotlib", "numpy", "pandas")
 # Modules that decide how an artifact looks. Not all that they import: a new key in the config model changes no figure.
 READING = ("analysis/degenerate", "analysis/published", "analysis/rows", "analysis/tables", "stats")
 RENDERING = (
-    "artifacts/render", "plots", "analysis/gains", "analysis/margins", "analysis/ridges", "analysis/searches",
-    "analysis/strengths", "cells", *READING
+    "artifacts/render", "plots", "analysis/across", "analysis/gains", "analysis/margins", "analysis/ridges",
+    "analysis/searches", "analysis/strengths", "aggregates", "cells", "ranks", *READING
 )  # fmt: skip
 BESIDE = ("analysis/beside", "config/own")  # of artifacts that show methods beside those of the paper
 SCORING = ("scorecard", "analysis/compared", "analysis/resolution", "metrics", "verdicts", "records/lineage", *READING)
