@@ -5,7 +5,7 @@ import io
 import subprocess
 import tomllib
 import venv
-from importlib.metadata import distribution, requires
+from importlib.metadata import distribution, packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,12 @@ from packaging.requirements import Requirement
 from support.project import ROOT
 from support.readme import blocks, page
 
+from reweigh.__main__ import PIPELINE
+
 PAGE = page("docs/library.md")
 LIBRARY, SKLEARN = PAGE.split("## A scikit-learn classifier")
-CORE = tomllib.loads(page("pyproject.toml"))["project"]["dependencies"]
+PROJECT = tomllib.loads(page("pyproject.toml"))
+CORE, EXTRAS = PROJECT["project"]["dependencies"], PROJECT["project"]["optional-dependencies"]
 
 
 def printed(*texts):
@@ -77,7 +80,7 @@ def fresh(tmp_path_factory):
     site = next((folder / "venv").glob("lib/python*/site-packages"))
     linked(folder / "core", needed(CORE))
     (site / "core.pth").write_text(f"{folder / 'core'}\n")
-    data = tomllib.loads(page("pyproject.toml"))["tool"]["setuptools"]["package-data"]["reweigh"]
+    data = PROJECT["tool"]["setuptools"]["package-data"]["reweigh"]
     for pattern in ("**/*.py", *data):
         for path in (ROOT / "src/reweigh").glob(pattern):
             place = site / path.relative_to(ROOT / "src")
@@ -91,6 +94,15 @@ def run(python, *arguments):
     command = [str(python), "-W", "ignore", *arguments]
     one_thread = {"OMP_NUM_THREADS": "1"}  # beside other tests, threads would wait for each other
     return subprocess.run(command, cwd=python.parent, env=one_thread, capture_output=True, text=True, timeout=120)
+
+
+def test_the_command_knows_what_the_pipeline_installs():
+    """By the names that are imported, so that each of them is missed in one line."""
+    extra = {Requirement(one).name.lower() for one in EXTRAS["pipeline"]}
+    for name in extra:
+        imported = {module for module, owners in packages_distributions().items() if name in map(str.lower, owners)}
+        assert imported & PIPELINE, name
+    assert len(extra) > 15 and {Requirement(one).name for one in EXTRAS["sklearn"]} <= extra
 
 
 def test_the_core_is_torch_numpy_and_yaml():
