@@ -26,7 +26,7 @@ FILE = "config/papers/{paper}/experiments/chosen.yaml"
 WIDTH = 140  # of a line
 HEAD = """\
 # What the tuning runs chose, by the rules in ../tuning.yaml: written by `reweigh tune {paper} --write`, not by hand.
-# A method that is not named at a setting keeps the values it has without a choice, or has them because they were chosen.
+# A method that is not named at a setting has the values that it has without a choice, or that are chosen.
 
 """
 Block = dict[str, Any]

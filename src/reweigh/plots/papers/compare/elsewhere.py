@@ -140,6 +140,6 @@ def _shows(run: pd.DataFrame) -> str:
     return (
         f"Gain in the mean accuracy of the groups over plain training of as much compute, mean over pairs of "
         f"{count_text(run)} after the last epoch, bars: 95 % interval (Student t). Beside them how many times the "
-        "epochs plain training had: the fewest that take as long as the method, to a tenth, of 1 to 4 (>: the method takes "
-        "longer than all). Holds, fails: the gain is above, below 0 by paired t tests, Holm over all lines"
+        "epochs plain training had: the fewest that take as long as the method, to a tenth, of 1 to 4 (>: the method "
+        "takes longer than all). Holds, fails: the gain is above, below 0 by paired t tests, Holm over all lines"
     )

@@ -125,7 +125,7 @@ def _panel(axes: Axes, material: Material, points: Sequence[Point], ends: Sequen
 
 
 def _point(axes: Axes, material: Material, point: Point, floor: float, plain: Mapping[str, int]) -> None:
-    """A marker with the interval of its gain; what lies below the panel stands at its edge, with the gain as a number."""
+    """A marker with the interval of its gain; what lies below the panel stands at its edge, with a number."""
     style = _style(material, point.method, plain)
     if point.gain < floor:
         axes.plot(point.cost, 100 * floor, linestyle="", zorder=4, **style)

@@ -177,7 +177,7 @@ def missing(material: Material, rows: pd.DataFrame) -> list[str]:
     run = gains[gains["n"] > 0]
     if run.empty:
         return [f"Not run: {', '.join(dict.fromkeys(gains['note']))}"] if len(gains) else []
-    seen, methods = {*zip(run["experiment"], run["setting"], strict=True)}, {*run["method"]}
+    seen, methods = {Place(*one) for one in zip(run["experiment"], run["setting"], strict=True)}, {*run["method"]}
     settings: dict[Place, None] = {}
     absent, single = dict[str, None](), dict[str, list[str]]()
     for line in gains[gains["n"] == 0].to_dict("records"):
