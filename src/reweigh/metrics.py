@@ -203,7 +203,7 @@ _ALL: Iterable[Metric] = (
     _from_counts(
         _error("worst_class_group_error", "error of the worst class and group"), group_rates.worst_class_group_error
     ),
-    # Of groups, whatever these are: classes, or cells of class and attribute. All methods on one ground are held to these.
+    # Of groups, whatever these are: classes, or cells of class and attribute.
     _from_counts(_share("mean_group_accuracy", "mean accuracy of the groups"), group_rates.mean_group_accuracy),
     _from_counts(_share("worst_group_accuracy", "accuracy of the worst group"), group_rates.worst_group_accuracy),
     _from_counts(_gap("deo_error", "symmetric difference of equal opportunity", shares=4), group_rates.deo_error),

@@ -1,4 +1,4 @@
-"""What the rules of tuning chose, as blocks of config: a block `chosen-EXPERIMENT-SETTING` for each setting that uses one.
+"""What the rules of tuning chose, as blocks of config: `chosen-EXPERIMENT-SETTING` for each setting that uses one.
 
     by_method: { like: chosen-mnist-lt100 }  # in the setting, whatever is chosen, and before anything is
 
@@ -25,8 +25,8 @@ from reweigh.errors import ConfigError
 FILE = "config/papers/{paper}/experiments/chosen.yaml"
 WIDTH = 140  # of a line
 HEAD = """\
-# What the tuning runs chose, by the rules in ../tuning.yaml: written by `reweigh tune {paper} --write`, not by hand. A method that
-# is not named at a setting keeps the values it has without a choice, or has them because they were chosen.
+# What the tuning runs chose, by the rules in ../tuning.yaml: written by `reweigh tune {paper} --write`, not by hand.
+# A method that is not named at a setting has the values that it has without a choice, or that are chosen.
 
 """
 Block = dict[str, Any]

@@ -160,8 +160,9 @@ def _shows(found: Ranking, metric: str, by: str) -> str:
     told = "differ by less than Nemenyi's critical difference (α = 0.05)"
     if by != NEMENYI:
         told = "are not told apart by signed ranks (Holm over all pairs, 0.05)"
+    scores = metric.replace("_", " ").removeprefix("mean ")
     return (
-        f"Average rank of {len(found.methods)} methods by mean {metric.replace('_', ' ').removeprefix('mean ')} over {len(found.places)} "
+        f"Average rank of {len(found.methods)} methods by mean {scores} over {len(found.places)} "
         f"settings, {seeds} seeds each, 1 is the best. Bars join neighbours of which any two {told}"
     )
 

@@ -242,7 +242,8 @@ def _unlike_field(row: dict[str, Any], bodies: list[dict[str, Any]], config: Con
         return f"title {row['title'] or 'empty'}, the config says {config.paper(paper).methods[method].title}"
     named, found = {method, *([against] if against else [])}, {spec["method"] for spec in specs}
     if specs and named != found:
-        return f"method {' against '.join(filter(None, (method, against)))}, but its runs are of {', '.join(sorted(found))}"
+        stated = f"{method} against {against}" if against else method
+        return f"method {stated}, but its runs are of {', '.join(sorted(found))}"
     if other := next((spec["paper"] for spec in specs if spec["paper"] != paper), None):
         return f"paper {paper}, but its runs are of {other}"
     expected = "run" if specs else "not run"

@@ -1,7 +1,8 @@
 """What the pages say of a paper's results, in sentences whose numbers are looked up: no number is copied by hand.
 
 `docs/prose/PAPER/README.md` and `found.md` are Jinja templates. `reweigh scorecard --scale paper --readme` fills them
-from the claims, the figures' csv files, the records and the bench, and puts them into README.md and docs/found.md:
+from the claims, the figures' csv files, the records and the bench, and puts them into README.md and docs/found.md. What
+`docs/prose/PAPER/page.md` makes goes into docs/PAPER.md:
 
     At ρ = 0.005 they differ by {{ points("accuracy-at-0.005") }}: {{ verdict("accuracy-at-0.005", "inconclusive") }}.
 
@@ -30,6 +31,7 @@ from reweigh.records import record
 from reweigh.scorecard import text
 
 FOLDER = Path("docs/prose")
+OWN = "page.md"  # the template of a page that a paper has to itself
 SCALE = "paper"
 WIDTH = 120  # of a line
 UNBROKEN = ("|", "!", "#")  # how lines begin that are not wrapped: tables, pictures, headings
@@ -46,6 +48,15 @@ def of_page(config: Config, lines: pd.DataFrame, page: str) -> str:
         if (config.root / FOLDER / paper / page).is_file():
             parts.append(filled(config, paper, lines[lines["paper"] == paper], page))
     return "\n\n".join(parts)
+
+
+def own_pages(config: Config, lines: pd.DataFrame) -> dict[str, str]:
+    """The sentences of each paper that has a page of its own, docs/PAPER.md, by paper. Raises as `of_page` does."""
+    return {
+        paper: filled(config, paper, lines[lines["paper"] == paper], OWN)
+        for paper in config.project.papers
+        if (config.root / FOLDER / paper / OWN).is_file()
+    }
 
 
 def filled(config: Config, paper: str, lines: pd.DataFrame, page: str) -> str:

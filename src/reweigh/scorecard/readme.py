@@ -54,18 +54,19 @@ def decided(config: Config, lines: pd.DataFrame) -> str:
 
 
 def bodies(config: Config, lines: pd.DataFrame) -> dict[str, dict[str, str]]:
-    """What stands between the markers of README.md and docs/found.md: page -> name of the markers -> Markdown.
+    """What stands between the markers of README.md, docs/found.md and papers' own pages: page -> marker -> Markdown.
 
     Raises ReweighError if a sentence no longer holds.
     """
     return {
         "README.md": {"findings": prose.of_page(config, lines, "README.md"), "scorecard": summary(lines)},
         "docs/found.md": {"findings": prose.of_page(config, lines, "found.md"), "decided": decided(config, lines)},
+        **{f"docs/{paper}.md": {"findings": body} for paper, body in prose.own_pages(config, lines).items()},
     }
 
 
 def write(lines: pd.DataFrame, root: str | Path = ".") -> list[Path]:
-    """Put all of it between its markers in README.md and docs/found.md, and return the paths of these files.
+    """Put all of it between its markers in these pages, and return their paths.
 
     Raises ConfigError for another scale than paper, ReweighError if a marker is missing or a sentence no longer holds.
     """
@@ -80,7 +81,7 @@ def write(lines: pd.DataFrame, root: str | Path = ".") -> list[Path]:
 def main(scale: str, readme: bool = False) -> None:
     """The command `reweigh scorecard`: write the scorecard of a scale, and print its counts and files.
 
-    `readme`: write the sentences and tables of README.md and docs/found.md too.
+    `readme`: write the sentences and tables of README.md, docs/found.md and papers' own pages too.
     """
     card = scorecard.write(scale)
     for kind, counts in card.counts.items():

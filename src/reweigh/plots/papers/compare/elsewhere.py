@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from reweigh import stats
 from reweigh.analysis import across
@@ -85,7 +85,7 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
     axes = panels[0]
     axes.set_yticks(range(len(places)), [grounds.head(material, place, 99) for place in places], color=INK)
     axes.set_ylim(len(places) - 0.4, -0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(5) if len(run) else NullLocator())
     legend = [
         (Line2D([], [], color=OWN, marker="o", markersize=4), "the paper's own ground"),
         (Line2D([], [], color=OTHER, marker="o", markersize=4, markerfacecolor="white"), "others' ground"),
@@ -111,15 +111,17 @@ def _panel(axes: Axes, material: Material, lines: pd.DataFrame, places: list[Pla
     axes.grid(visible=False, axis="y")
     if not (lines["n"] > 0).any():
         empty(axes, "not run")
+        axes.set_xlim(-1, 1)
         return
     for number, place in enumerate(places):
         _line(axes, material, by_place[place], number, place in own)
 
 
 def _line(axes: Axes, material: Material, line: Mapping[Hashable, Any], number: int, own: bool) -> None:
-    colour, beside = OWN if own else OTHER, {"xycoords": ("axes fraction", "data"), "va": "center"}
+    colour = OWN if own else OTHER
+    beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center"}
     if pd.isna(line["mean"]):
-        axes.annotate("not run", (0.02, number), fontsize=5.5, color=MUTED, style="italic", **beside)  # type: ignore[arg-type]
+        axes.annotate("not run", (0.02, number), fontsize=5.5, color=MUTED, style="italic", **beside)
         return
     if pd.notna(line["low"]):
         axes.plot([100 * line["low"], 100 * line["high"]], [number] * 2, color=colour, linewidth=1.6, zorder=2)
@@ -127,9 +129,9 @@ def _line(axes: Axes, material: Material, line: Mapping[Hashable, Any], number: 
               markerfacecolor=colour if own else "white")  # fmt: skip
     plain = {method: times for times, method in grounds.plain_runs(material).items()}
     more = ">" if line["note"] == BEYOND else ""
-    axes.annotate(f"{more}{plain[line['against']]}×", (1.01, number), fontsize=5.5, color=MUTED, **beside)  # type: ignore[arg-type]
+    axes.annotate(f"{more}{plain[line['against']]}×", (1.01, number), fontsize=5.5, color=MUTED, **beside)
     word = WORDS[grounds.decides(line, "p_holm_all")]
-    axes.annotate(word, (1.1 + 0.04 * bool(more), number), fontsize=SMALL - 0.5, color=INK, weight="bold", **beside)  # type: ignore[arg-type]
+    axes.annotate(word, (1.1 + 0.04 * bool(more), number), fontsize=SMALL - 0.5, color=INK, weight="bold", **beside)
 
 
 def _shows(run: pd.DataFrame) -> str:
@@ -137,7 +139,7 @@ def _shows(run: pd.DataFrame) -> str:
         return "Nothing of ours was run"
     return (
         f"Gain in the mean accuracy of the groups over plain training of as much compute, mean over pairs of "
-        f"{count_text(run)} after the last epoch, bars: 95 % interval (Student t). Beside them how many times the epochs "
-        "plain training had: the fewest that take as long as the method, to a tenth, of 1 to 4 (>: the method takes "
-        "longer than all). Holds, fails: the gain is above, below 0 by paired t tests, Holm over all lines"
+        f"{count_text(run)} after the last epoch, bars: 95 % interval (Student t). Beside them how many times the "
+        "epochs plain training had: the fewest that take as long as the method, to a tenth, of 1 to 4 (>: the method "
+        "takes longer than all). Holds, fails: the gain is above, below 0 by paired t tests, Holm over all lines"
     )

@@ -20,7 +20,10 @@ from reweigh.plots.style import INK, MUTED, empty, entry, finish, is_last_row, l
 COLUMNS, ROW = 3, 1.75  # panels beside each other; inches of a row of them
 GREY = "#9a9a9a"
 TICKS = (0.5, 1, 2, 3, 4, 6, 8, 12, 16, 24)  # times plain training
-FLOOR, LEAST = 1.5, 0.02  # panels end that many best gains below 0, or two points: what lies lower is marked at the edge
+FLOOR, LEAST = (
+    1.5,
+    0.02,
+)  # panels end so many best gains below 0, or two points; what lies lower is at the edge
 
 
 class Point(NamedTuple):
@@ -122,12 +125,13 @@ def _panel(axes: Axes, material: Material, points: Sequence[Point], ends: Sequen
 
 
 def _point(axes: Axes, material: Material, point: Point, floor: float, plain: Mapping[str, int]) -> None:
-    """A marker with the interval of its gain; at the lower edge, with the gain as a number, what lies below the panel."""
+    """A marker with the interval of its gain; what lies below the panel stands at its edge, with a number."""
     style = _style(material, point.method, plain)
     if point.gain < floor:
         axes.plot(point.cost, 100 * floor, linestyle="", zorder=4, **style)
-        words: dict[str, Any] = {"xytext": (4, -1), "textcoords": "offset points", "fontsize": 5.5, "va": "center"}
-        axes.annotate(f"↓ {grounds.points(point.gain)}", (point.cost, 100 * floor), color=MUTED, **words)
+        words: dict[str, Any] = {"xytext": (0, 5), "textcoords": "offset points", "fontsize": 5.5, "rotation": 90}
+        place: Any = (point.cost, 100 * floor)
+        axes.annotate(f"{grounds.points(point.gain)} ↓", place, color=MUTED, ha="center", va="bottom", **words)
         return
     if not math.isnan(point.low):
         axes.plot([point.cost] * 2, [100 * point.low, 100 * point.high], color=style["markeredgecolor"],

@@ -65,13 +65,10 @@ def gain_rows(material: Material, metric: str = HEADLINE) -> list[Row]:
     """
     plain = baseline(material)
     field = across.field_of(material, metric)
-    known: dict[tuple[Any, ...], Row] = {}
+    known: dict[tuple[Any, ...], Any] = {}
     if plain in field.methods and len(field.methods) > 1:
         found = across.per_setting(material, plain, metric)
-        known = {
-            (line["experiment"], line["setting"], line["method"]): line  # type: ignore[misc]
-            for line in found.to_dict("records")
-        }
+        known = {(line["experiment"], line["setting"], line["method"]): line for line in found.to_dict("records")}
     methods = [method for method in methods_of(material) if method != plain]
     return [
         known.get((*place, method)) or no_gain(material, place, method, plain, metric)
@@ -180,8 +177,9 @@ def missing(material: Material, rows: pd.DataFrame) -> list[str]:
     run = gains[gains["n"] > 0]
     if run.empty:
         return [f"Not run: {', '.join(dict.fromkeys(gains['note']))}"] if len(gains) else []
-    seen, methods = {*zip(run["experiment"], run["setting"], strict=True)}, {*run["method"]}
-    settings, absent, single = dict[Place, None](), dict[str, None](), dict[str, list[str]]()
+    seen, methods = {Place(*one) for one in zip(run["experiment"], run["setting"], strict=True)}, {*run["method"]}
+    settings: dict[Place, None] = {}
+    absent, single = dict[str, None](), dict[str, list[str]]()
     for line in gains[gains["n"] == 0].to_dict("records"):
         place = Place(line["experiment"], line["setting"])
         if place not in seen:
@@ -190,9 +188,10 @@ def missing(material: Material, rows: pd.DataFrame) -> list[str]:
             absent[line["title"]] = None
         else:
             single.setdefault(line["note"], []).append(f"{line['title']} ({head(material, place, 99)})")
-    notes = [f"Settings that were not run: {'; '.join(head(material, place, 99) for place in settings)}"] if settings else []
+    names = "; ".join(head(material, place, 99) for place in settings)
+    notes = [f"Settings that were not run: {names}"] if settings else []
     notes += [f"Methods that were not run: {'; '.join(absent)}"] if absent else []
-    return [*notes, *(f"No gain ({note}): {'; '.join(names)}" for note, names in single.items())]
+    return [*notes, *(f"No gain ({note}): {'; '.join(cells)}" for note, cells in single.items())]
 
 
 def doubts(material: Material, lines: pd.DataFrame, known: Sequence[str] = ()) -> list[str]:

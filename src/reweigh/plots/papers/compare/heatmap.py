@@ -29,7 +29,7 @@ def rows(material: Material) -> pd.DataFrame:
 
 @styled
 def draw(material: Material, rows: pd.DataFrame) -> Figure:
-    """A square a cell with its gain in points; dots: Holm at the setting; grey: not run; hatched: a run decides nothing.
+    """A square a cell with its gain in points; dots: Holm at the setting; grey: not run; hatched: decides nothing.
 
     Methods stand by their mean gain over the settings, the best first; those without any come last.
     """
@@ -48,7 +48,7 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
     _frame(axes, material, places, methods)
     bar = picture.colorbar(_scale(colours, norm), ax=axes, fraction=0.025, pad=0.015, extend="both")
     bar.set_label(f"gain over {material.title(grounds.baseline(material))}, points", fontsize=7)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=6.5, length=2)
     bar.ax.grid(visible=False)
     bar.ax.yaxis.set_major_formatter(lambda value, place: grounds.points(value).rstrip("0").rstrip("."))
