@@ -126,8 +126,8 @@ def mean_group_accuracy(body: Mapping[str, Any]) -> float | None:
     return sum(found) / len(found) if found else None
 
 
-def worst_group_accuracy(body: Mapping[str, Any]) -> float | None:
-    """The least of the groups' accuracies."""
+def worst_cell_accuracy(body: Mapping[str, Any]) -> float | None:
+    """The least of these accuracies: of a cell of class and attribute, or of a class."""
     found = group_accuracies(body)
     return min(found) if found else None
 

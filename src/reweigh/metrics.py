@@ -205,7 +205,7 @@ _ALL: Iterable[Metric] = (
     ),
     # Of groups, whatever these are: classes, or cells of class and attribute.
     _from_counts(_share("mean_group_accuracy", "mean accuracy of the groups"), group_rates.mean_group_accuracy),
-    _from_counts(_share("worst_group_accuracy", "accuracy of the worst group"), group_rates.worst_group_accuracy),
+    _from_counts(_share("worst_cell_accuracy", "accuracy of the worst class or cell"), group_rates.worst_cell_accuracy),
     _from_counts(_gap("deo_error", "symmetric difference of equal opportunity", shares=4), group_rates.deo_error),
     _from_counts(
         _error("standard_error_train_shares", "error at the training shares of classes and groups"),

@@ -11,7 +11,7 @@ from reweigh.metrics import PARTS_OF_CELLS, rare_half
 
 CLOCK = 1e-3  # seconds: what starting and stopping a clock beside asynchronous work is worth
 OF_CELLS = ("group_balanced_error", "worst_class_group_error", "deo_error", "standard_error_train_shares")
-OF_GROUPS = ("mean_group_accuracy", "worst_group_accuracy")
+OF_GROUPS = ("mean_group_accuracy", "worst_cell_accuracy")
 FLOAT32 = 2.0**-23  # relative: what is logged in 32 bits
 
 
@@ -38,7 +38,7 @@ def resolution(body: dict[str, Any], metric: str) -> float:
         return math.hypot(*map(_step, sizes)) / max(1, int((sizes > 0).sum()))
     if metric in OF_GROUPS and (groups := _group_sizes(body)):
         steps = [_step(examples) for examples in groups]
-        return max(steps) if metric == "worst_group_accuracy" else math.hypot(*steps) / len(steps)
+        return max(steps) if metric == "worst_cell_accuracy" else math.hypot(*steps) / len(steps)
     if metric in ("equal_opportunity_gap", "worst_group_tpr") and (tables := found.get("group_confusion")):
         positives = [_step(sum(table[POSITIVE])) for table in tables]
         return math.hypot(*positives) if metric == "equal_opportunity_gap" else max(positives)

@@ -19,7 +19,7 @@ from reweigh.plots.costs import run_row
 from reweigh.plots.style import data_title
 from reweigh.stats import ALPHA
 
-HEADLINE, WORST = "mean_group_accuracy", "worst_group_accuracy"
+HEADLINE, WORST = "mean_group_accuracy", "worst_cell_accuracy"
 SLACK = 0.1  # of a cost: what costs 1.1 times as much as plain training costs as much, to the clock
 P_VALUES = ("p", "p_holm", "p_holm_all")
 
