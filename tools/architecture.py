@@ -40,8 +40,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("hypergrad", "ground"),
 )
 # Modules of the root that are small tools for everybody. `evaluate` measures a model on a data set: one floor up.
-GROUND = ("canonical_json", "cells", "digest", "errors", "group_rates", "layouts", "metrics", "optimisers", "stats",
-          "streams", "terminal", "thresholds", "verdicts", "weights")  # fmt: skip
+GROUND = ("canonical_json", "cells", "class_rates", "digest", "errors", "group_rates", "layouts", "metrics",
+          "optimisers", "stats", "streams", "terminal", "thresholds", "verdicts", "weights")  # fmt: skip
 
 # What is in a package, for its box.
 TEXTS = {
