@@ -7,7 +7,10 @@ import typer
 
 from reweigh.errors import ConfigError
 
-ScaleOption = Annotated[str | None, typer.Option("--scale", help="smoke, quick or paper; by default config.yaml's")]
+ScaleOption = Annotated[
+    str | None,
+    typer.Option("--scale", help="smoke, quick, paper, or local: data of your own; by default config.yaml's"),
+]
 
 
 def scale_named(name: str | None) -> str:
