@@ -83,8 +83,12 @@ def test_its_runs_replay_resume_and_are_what_its_card_says(name, options, mnist,
     card = card_module("methods", name).CARD
     watched = every_method.Watched(name, options, mnist)
     every_method.check_replay(watched)
+    every_method.check_state(watched)
     every_method.check_resume(watched)
     prefix_checks.check_prefix(watched, card)
+    seen = every_method.look_at(name, options, mnist)
+    every_method.check_values(seen)
+    every_method.check_learn(seen)
     run = watched.run
     stages = [
         (one.epochs, one.sampling, one.training.get("batch_size"), one.train == "all", one.part)

@@ -15,7 +15,7 @@ METHOD = re.compile(r": (reweigh (?:train|render|scorecard) .*)$", re.MULTILINE)
 
 @pytest.fixture
 def followed(copy):
-    """A copy in which the commands were given that `reweigh new method sqrt2 --paper tdr` printed, but for tests."""
+    """A copy in which the commands were given that `reweigh new method sqrt2 --paper tdr` printed."""
     done = reweigh(copy, "new", "method", "sqrt2", "--paper", "tdr")
     assert done.returncode == 0, done.stderr
     commands = [shlex.split(command) for command in METHOD.findall(done.stdout)]
