@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from reweigh.config.local import Template
 from reweigh.config.models import Paper
 from reweigh.config.priorities import Priorities
 from reweigh.config.project import ProjectConfig
@@ -32,17 +33,23 @@ BLOCKS = {"type": "object", "description": "Blocks that others may be like."}
 
 def text() -> str:
     """The schema as it lies in config/schema.json: one file for all kinds of config."""
-    definitions = TypeAdapter(Paper | ProjectConfig | Priorities).json_schema()["$defs"]
+    definitions = TypeAdapter(Paper | Template | ProjectConfig | Priorities).json_schema()["$defs"]
     scales = definitions["Experiment"]["properties"]["scales"]
     scales["additionalProperties"] = {
         "anyOf": [scales["additionalProperties"], {"type": "null"}]
     }  # null: not at this scale
     whole = {name: definitions.pop(name) for name in ("ProjectConfig", "Priorities", "Priority")}
+    template = _as_written(definitions.pop("Template"))["properties"]
     paper = _as_written(definitions.pop("Paper"))
     del paper["properties"]["like"], paper["properties"]["grid"]
     paper["properties"]["blocks"] = BLOCKS
     files = {
         "PaperFile": {**paper, "title": "A file of a paper"},
+        "LocalFile": {
+            **paper,
+            "title": "What papers made for a user's own data have",
+            "properties": {**paper["properties"], **{key: template[key] for key in Template.model_fields}},
+        },
         "ProjectConfig": whole.pop("ProjectConfig"),
         "Priorities": whole.pop("Priorities"),
         "SharedFile": {
