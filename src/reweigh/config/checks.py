@@ -174,6 +174,8 @@ def _check_specs(config: Config, paper: str) -> None:
                 specs = [config.resolve(f"{scale}/{paper}/{name}/{setting}/{method}/seed0") for method in methods]
                 for spec in specs:
                     _check_modules(spec, where, experiment.absent)
+                if not specs:  # all of its methods are broken
+                    continue
                 inputs.check(specs[0]["data"], where)  # data are those of all methods
                 sizes.check(specs[0]["data"], where)
                 for spec in specs:

@@ -49,6 +49,8 @@ def _parts(
 ) -> dict[str, Part | None]:
     """Everything that can be cut, in the order in which it is said; `None` where nothing is."""
     settings, methods = config.settings_of(scale, paper, experiment), config.methods_of(scale, paper, experiment)
+    if not methods:  # all of them are placeholders
+        return {}
     cell = f"{paper}/{experiment}/{settings[0]}/{methods[0]}/seed0"
     here, full = config.resolve(f"{scale}/{cell}"), config.resolve(f"paper/{cell}")
     classes = _of(_classes(here), _classes(full), "classes")
