@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from reweigh.config.local import Template
 from reweigh.config.models import Paper
 from reweigh.config.priorities import Priorities
 from reweigh.config.project import ProjectConfig
@@ -32,12 +33,13 @@ BLOCKS = {"type": "object", "description": "Blocks that others may be like."}
 
 def text() -> str:
     """The schema as it lies in config/schema.json: one file for all kinds of config."""
-    definitions = TypeAdapter(Paper | ProjectConfig | Priorities).json_schema()["$defs"]
+    definitions = TypeAdapter(Paper | ProjectConfig | Priorities | Template).json_schema()["$defs"]
+    own = definitions.pop("Template")["properties"]
+    whole = {name: definitions.pop(name) for name in ("ProjectConfig", "Priorities", "Priority", "Rule", "Seeds")}
     scales = definitions["Experiment"]["properties"]["scales"]
     scales["additionalProperties"] = {
         "anyOf": [scales["additionalProperties"], {"type": "null"}]
     }  # null: not at this scale
-    whole = {name: definitions.pop(name) for name in ("ProjectConfig", "Priorities", "Priority")}
     paper = _as_written(definitions.pop("Paper"))
     del paper["properties"]["like"], paper["properties"]["grid"]
     paper["properties"]["blocks"] = BLOCKS
@@ -45,6 +47,15 @@ def text() -> str:
         "PaperFile": {**paper, "title": "A file of a paper"},
         "ProjectConfig": whole.pop("ProjectConfig"),
         "Priorities": whole.pop("Priorities"),
+        "LocalFile": {
+            "title": "config/local.yaml",
+            "type": "object",
+            "properties": {
+                **{key: {"$ref": f"#/$defs/PaperFile/properties/{key}"} for key in paper["properties"]},
+                **own,
+            },
+            "additionalProperties": False,
+        },
         "SharedFile": {
             "title": "What papers share",
             "type": "object",
