@@ -17,11 +17,13 @@ from support import own_data
 from support.own_data import ROWS, card_of, read, table
 
 from reweigh.config import inputs, sizes
-from reweigh.data import load, local_cards, local_split, tables
+from reweigh.config.cards import PlannedStage
+from reweigh.data import load, local_cards, local_split, packing, tables
 from reweigh.data.obtain import describe
 from reweigh.data.split import draw
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, DataError, ReweighError
+from reweigh.planning.fill import unavailable
 from reweigh.planning.import_parts import Asked
 from reweigh.planning.importing import imported
 
@@ -306,7 +308,9 @@ def test_planning_knows_the_sizes(project):
         split = SPLIT | {"kind": kind, "target_size": 8, "validation_size": 4}
         sizes.check(block | {"split": split}, "here")
         drawn = draw(read(card), split, 0)
-        assert sizes.training_size(block | {"split": split}) == len(drawn.train) == card["sizes"]["train"]["rows"] - 12
+        planned = block | {"split": split}
+        assert sizes.training_size(planned) == len(drawn.train) == card["sizes"]["train"]["rows"] - 12
+        assert sizes.epoch_size(planned, PlannedStage(1)) == sizes.epoch_at_most(planned, PlannedStage(1))[0] == 180
     with pytest.raises(ConfigError, match=r"class 0 needs .* claims has 96; ask for fewer"):
         sizes.check(block | {"split": SPLIT | {"kind": "all", "target_size": 400}}, "here")
     inputs.check(block, "here")
@@ -354,3 +358,11 @@ def test_the_next_name_is_free_and_the_command_can_be_typed(project):
     local_cards.card_path("it-s-2").touch()
     assert local_cards.next_name("it-s") == local_cards.next_name("it-s-2") == "it-s-3"
     assert local_cards.next_name("sales-2024") == "sales-2024-2"
+
+
+def test_the_manifest_is_not_asked_for_local_data(project):
+    card = card_of(table(project / "claims.csv"))
+    spec = {"data": {"dataset": "table", "options": local_cards.options_of(card)}}
+    assert unavailable([spec]) == set()
+    with pytest.raises(DataError, match="data of your own cannot be packed; take data/local and the data to where"):
+        packing.travels("table")

@@ -33,7 +33,7 @@ def import_(
         typer.Option(metavar="COLUMN", help="One of numbers, whatever it looks like; may be repeated."),
     ] = None,
     missing: Annotated[
-        list[str] | None, typer.Option(metavar="WORD", help="A cell that says this is missing; may be repeated.")
+        list[str] | None, typer.Option(metavar="WORD", help="What a cell says that is missing; may be repeated.")
     ] = None,
     encoding: Annotated[
         str | None, typer.Option(metavar="E", help="Of the file, if not UTF-8: cp1252, utf-16.")

@@ -108,7 +108,7 @@ def slug(title: str) -> str:
     """A name of small Latin letters, digits and `-` for any title; what no such letters say becomes a short digest.
 
     >>> slug("Ma vie, 2024"), slug("Café (2)"), slug("данные 7")
-    ('ma-vie-2024', 'cafe-2', '7-ba3d73')
+    ('ma-vie-2024', 'cafe-2', '7-85928f')
     """
     plain = "".join(letter for letter in unicodedata.normalize("NFKD", title) if not unicodedata.combining(letter))
     words = re.sub("[^a-z0-9]+", "-", plain.lower().replace("ß", "ss")).strip("-")[: LONGEST - 10].strip("-")
