@@ -272,8 +272,8 @@ def test_the_schema_on_disk_is_the_models(config):
 
 def kind_of(file):
     """The definition of the schema that a file of config/ has to fit."""
-    kinds = {"config.yaml": "ProjectConfig", "priorities.yaml": "Priorities"}
-    kinds |= {"methods": "SharedFile", "protocols": "SharedFile", "local.yaml": "LocalFile"}
+    kinds = {"config.yaml": "ProjectConfig", "priorities.yaml": "Priorities", "local.yaml": "LocalFile"}
+    kinds |= {"methods": "SharedFile", "protocols": "SharedFile"}
     return kinds.get(Path(file).parts[1], "PaperFile")
 
 

@@ -67,6 +67,20 @@ def test_a_title_that_the_font_cannot_write_gives_way_to_the_name():
     assert against_plain.drawable("Vögel.csv", "birds") == "Vögel.csv"
 
 
+def test_runs_of_another_length_do_not_stand_beside_the_others(material):
+    compare.ask("claims", None, None, 2)
+    config = load()
+    first = config.runs("local", "claims")[0]
+    records = {
+        run: {**one, "spec": config.resolve(run)} if run == first else one for run, one in material.records.items()
+    }
+    now = material_of(config, "local", "claims", "compare", records)
+    assert [line.n for line in lines(now)] == [1, *[0] * 5]
+    rows = against_plain.rows(now)
+    assert set(rows[rows["n"] > 0]["method"]) == {"none"}
+    against_plain.draw(now, rows)
+
+
 def test_the_page_says_what_is_not_there(material):
     page = own_data.page(material, lines(material))
     assert "runs that are not trained yet: TDR (weights by class) 3 of 3" in page

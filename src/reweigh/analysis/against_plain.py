@@ -67,6 +67,7 @@ class Line:
 
 def lines(material: Material) -> list[Line]:
     """A line for each method of each experiment of the material, in its order, plain training first."""
+    material = current(material)
     found = []
     for experiment in material.experiments:
         setting, *_ = material.settings(experiment)
@@ -77,6 +78,15 @@ def lines(material: Material) -> list[Line]:
             found.append(_line(material, experiment, material.of(experiment, setting, method), method, others, against))
     corrected = stats.holm([line.p for line in found])
     return [replace(line, p_holm=p) for line, p in zip(found, corrected, strict=True)]
+
+
+def current(material: Material) -> Material:
+    """The material without runs that were made for another spec than is asked for now, such as fewer epochs.
+
+    They stay on disk until they are trained again, and must not stand beside the others.
+    """
+    records = {run: body for run, body in material.records.items() if body["spec"] == material.config.resolve(run)}
+    return replace(material, records=records, runs=material.runs[material.runs["run"].isin(records)])
 
 
 def plain_of(material: Material, methods: Iterable[str]) -> str:

@@ -33,25 +33,29 @@ BLOCKS = {"type": "object", "description": "Blocks that others may be like."}
 
 def text() -> str:
     """The schema as it lies in config/schema.json: one file for all kinds of config."""
-    definitions = TypeAdapter(Paper | Template | ProjectConfig | Priorities).json_schema()["$defs"]
+    definitions = TypeAdapter(Paper | ProjectConfig | Priorities | Template).json_schema()["$defs"]
+    own = definitions.pop("Template")["properties"]
+    whole = {name: definitions.pop(name) for name in ("ProjectConfig", "Priorities", "Priority", "Rule", "Seeds")}
     scales = definitions["Experiment"]["properties"]["scales"]
     scales["additionalProperties"] = {
         "anyOf": [scales["additionalProperties"], {"type": "null"}]
     }  # null: not at this scale
-    whole = {name: definitions.pop(name) for name in ("ProjectConfig", "Priorities", "Priority")}
-    template = _as_written(definitions.pop("Template"))["properties"]
     paper = _as_written(definitions.pop("Paper"))
     del paper["properties"]["like"], paper["properties"]["grid"]
     paper["properties"]["blocks"] = BLOCKS
     files = {
         "PaperFile": {**paper, "title": "A file of a paper"},
-        "LocalFile": {
-            **paper,
-            "title": "What papers made for a user's own data have",
-            "properties": {**paper["properties"], **{key: template[key] for key in Template.model_fields}},
-        },
         "ProjectConfig": whole.pop("ProjectConfig"),
         "Priorities": whole.pop("Priorities"),
+        "LocalFile": {
+            "title": "config/local.yaml",
+            "type": "object",
+            "properties": {
+                **{key: {"$ref": f"#/$defs/PaperFile/properties/{key}"} for key in paper["properties"]},
+                **own,
+            },
+            "additionalProperties": False,
+        },
         "SharedFile": {
             "title": "What papers share",
             "type": "object",

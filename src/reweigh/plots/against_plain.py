@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 
-from reweigh.analysis.against_plain import METRIC, SECONDS, SHOWN, lines, plain_of, remarks, sentence
+from reweigh.analysis.against_plain import METRIC, SECONDS, SHOWN, current, lines, plain_of, remarks, sentence
 from reweigh.analysis.gains import TIMES
 from reweigh.analysis.rows import DIFFERENCE, Row, cell_names, paired_row, summary_row
 from reweigh.analysis.tables import Material
@@ -21,6 +21,7 @@ PANELS = "abcdefgh"
 
 def rows(material: Material) -> pd.DataFrame:
     """For each experiment and method: means of what is measured and of its seconds, its gain, its relative cost."""
+    material = current(material)
     found: list[Row] = []
     for experiment, letter_ in zip(material.experiments, PANELS, strict=False):
         setting, *_ = material.settings(experiment)
