@@ -17,7 +17,7 @@ def project(tmp_path):
 @pytest.fixture
 def tdr_project(project):
     """The same with TDR alone, which loads several times faster: most of the time goes into the others' many runs."""
-    for paper in ("absgd", "autobalance", "molere", "har"):
+    for paper in ("absgd", "autobalance", "molere", "har", "compare"):
         shutil.rmtree(project / "config/papers" / paper)
-    replace(project, "papers: [tdr, absgd, autobalance, molere, har]", "papers: [tdr]", "config/config.yaml")
+    replace(project, "papers: [tdr, absgd, autobalance, molere, har, compare]", "papers: [tdr]", "config/config.yaml")
     return project

@@ -27,7 +27,7 @@ def absgd_project(project):
     """A copy of the config with the published numbers' file, ABSGD alone."""
     for paper in ("tdr", "autobalance"):
         shutil.rmtree(project / "config/papers" / paper)
-    replace(project, "papers: [tdr, absgd, autobalance, molere, har]", "papers: [absgd]", "config/config.yaml")
+    replace(project, "papers: [tdr, absgd, autobalance, molere, har, compare]", "papers: [absgd]", "config/config.yaml")
     return project
 
 

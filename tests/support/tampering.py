@@ -41,7 +41,7 @@ SPLIT = f"data/splits/{CELL}/seed0"
 def sound(root):
     """Four records, two with traces, of two splits; a figure, the scorecard, an attestation, all with receipts."""
     synthetic_records.project(root)
-    papers = "papers: [tdr, absgd, autobalance, molere, har]"
+    papers = "papers: [tdr, absgd, autobalance, molere, har, compare]"
     replace(root / "config/config.yaml", papers, "papers: [tdr]")  # a part of the scorecard, and of the time
     config = load(root)
     (root / "envs").mkdir()
