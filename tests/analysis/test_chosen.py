@@ -1,4 +1,4 @@
-"""What tuning chooses, as blocks of config: valid before there is a choice and after it, the same if written again."""
+"""What tuning chooses, as blocks of config: valid before any choice, right after it, the same if written again."""
 
 from pathlib import Path
 

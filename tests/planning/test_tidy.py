@@ -70,8 +70,8 @@ def test_what_another_code_or_spec_made_is_not_wanted(change, folder, monkeypatc
 def test_a_run_of_the_config_wants_its_stages_at_any_scale_with_a_record_or_not(folder):
     config = load(folder)
     path = config.root / "config/config.yaml"
-    named = "papers: [tdr, absgd, autobalance, molere, har, compare]"
-    path.write_text(path.read_text().replace(named, "papers: [tdr]"))
+    every = "papers: [tdr, absgd, autobalance, molere, har, compare]"
+    path.write_text(path.read_text().replace(every, "papers: [tdr]"))
     assert load(folder).project.papers == ["tdr"]
     for run in (f"{SETTING}/crt/seed0", "paper/absgd/two-stage/lt-rho100/lws/seed0"):
         assert tidy.wanted(load(folder)) >= tidy.wanted(config, [config.resolve(run)]) > set()

@@ -1,4 +1,4 @@
-"""The figures of all methods on one ground: their numbers from records by hand, and what is drawn where nothing is."""
+"""The figures of all methods on one ground: their numbers by hand, and what is drawn where nothing was run."""
 
 import math
 from pathlib import Path
@@ -205,7 +205,7 @@ def test_no_line_of_a_csv_is_missing(root: Path, figures: dict[str, Figure], nam
          "mean over seeds of their mean gain over the settings"),
         ("fig2", {"method": "la", "metric": "mean_group_accuracy_average_rank"}, "mean over settings of the rank"),
         ("fig3", {"method": "la", "setting": "lt100"}, "mean of the differences of two methods"),
-        ("fig5", {"method": "la", "metric": "mean_group_accuracy_probability_of_improvement"}, "share of pairs of"),
+        ("fig5", {"method": "la", "metric": "mean_group_accuracy_probability_of_improvement"}, "pairs of runs"),
         ("fig5", {"method": "la", "metric": "mean_group_accuracy_interquartile_mean_gain"}, "interquartile mean"),
     ],
 )  # fmt: skip

@@ -25,6 +25,7 @@ from reweigh.plots.papers.compare.grounds import HEADLINE
 from reweigh.plots.style import BAND, INK, MUTED, SMALL, empty, finish, letter, sheet
 
 COLUMNS, LINE = 3, 0.165  # panels beside each other; inches of a setting
+QUANTILE, WIDE, LEAST = 0.8, 2.0, 0.02  # of the sizes of gains; times that; axes go two points far at least
 OWN, OTHER = "#0072B2", "#D55E00"
 WORDS = {1: "holds", -1: "fails", 0: ""}
 BEYOND = "costs more than the longest plain training"
@@ -76,7 +77,8 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
     methods = list(material.artifact.options["own"])
     height = -(-len(methods) // COLUMNS)
     picture = sheet()
-    panels = picture.subplots(height, COLUMNS, squeeze=False, sharex=True, sharey=True).flat
+    panels = picture.subplots(height, COLUMNS, squeeze=False, sharex=True, sharey=True).ravel()
+    panels[0].set_xlim(*_ends(run))  # of all
     for number, (axes, method) in enumerate(zip(panels, methods, strict=False)):
         letter(axes, LETTERS[number], material.title(method))
         _panel(axes, material, lines[lines["method"] == method], places, _own(material, method))
@@ -101,6 +103,17 @@ def _own(material: Material, method: str) -> set[Place]:
     return {Place(experiment, setting) for experiment, settings in chosen.items() for setting in settings}
 
 
+def _ends(run: pd.DataFrame) -> tuple[float, float]:
+    """Where the axes end (points): at what is drawn, or at twice what most gains come to, if a few lie far off."""
+    most = WIDE * float(run["mean"].abs().quantile(QUANTILE)) if len(run) else LEAST
+    bound = max(LEAST, most)
+    least, largest = run[["mean", "low"]].min().min(), run[["mean", "high"]].max().max()
+    left = -bound if pd.isna(least) else max(-bound, min(float(least), 0.0))
+    right = bound if pd.isna(largest) else min(bound, max(float(largest), 0.0))
+    room = 0.05 * max(right - left, LEAST)
+    return 100 * (left - room), 100 * (right + room)
+
+
 def _panel(axes: Axes, material: Material, lines: pd.DataFrame, places: list[Place], own: set[Place]) -> None:
     by_place = {Place(line["experiment"], line["setting"]): line for line in lines.to_dict("records")}
     for number in range(1, len(places), 2):
@@ -111,7 +124,6 @@ def _panel(axes: Axes, material: Material, lines: pd.DataFrame, places: list[Pla
     axes.grid(visible=False, axis="y")
     if not (lines["n"] > 0).any():
         empty(axes, "not run")
-        axes.set_xlim(-1, 1)
         return
     for number, place in enumerate(places):
         _line(axes, material, by_place[place], number, place in own)
@@ -123,10 +135,17 @@ def _line(axes: Axes, material: Material, line: Mapping[Hashable, Any], number: 
     if pd.isna(line["mean"]):
         axes.annotate("not run", (0.02, number), fontsize=5.5, color=MUTED, style="italic", **beside)
         return
-    if pd.notna(line["low"]):
+    left, right = axes.get_xlim()
+    if not left <= 100 * line["mean"] <= right:
+        low = 100 * line["mean"] < left
+        text = grounds.points(line["mean"])
+        axes.annotate(f"← {text}" if low else f"{text} →", (0.02 if low else 0.98, number), fontsize=SMALL,
+                      color=colour, ha="left" if low else "right", **beside)  # fmt: skip
+    elif pd.notna(line["low"]):
         axes.plot([100 * line["low"], 100 * line["high"]], [number] * 2, color=colour, linewidth=1.6, zorder=2)
-    axes.plot(100 * line["mean"], number, "o", color=colour, markersize=4, zorder=3,
-              markerfacecolor=colour if own else "white")  # fmt: skip
+    if left <= 100 * line["mean"] <= right:
+        axes.plot(100 * line["mean"], number, "o", color=colour, markersize=4, zorder=3,
+                  markerfacecolor=colour if own else "white")  # fmt: skip
     plain = {method: times for times, method in grounds.plain_runs(material).items()}
     more = ">" if line["note"] == BEYOND else ""
     axes.annotate(f"{more}{plain[line['against']]}×", (1.01, number), fontsize=5.5, color=MUTED, **beside)
@@ -141,5 +160,6 @@ def _shows(run: pd.DataFrame) -> str:
         f"Gain in the mean accuracy of the groups over plain training of as much compute, mean over pairs of "
         f"{count_text(run)} after the last epoch, bars: 95 % interval (Student t). Beside them how many times the "
         "epochs plain training had: the fewest that take as long as the method, to a tenth, of 1 to 4 (>: the method "
-        "takes longer than all). Holds, fails: the gain is above, below 0 by paired t tests, Holm over all lines"
+        "takes longer than all). Holds, fails: the gain is above, below 0 by paired t tests, Holm over all lines. "
+        "Arrows: beyond the panel"
     )
