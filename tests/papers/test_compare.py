@@ -11,6 +11,7 @@ from reweigh.config.sizes import training_sizes
 
 DIGITS = ["lt100", "sym40", "crossed", "lt10", "step100", "step10", "hetero"]
 PLACES = [*(("mnist", name) for name in DIGITS), ("adult", "sex"), ("waterbirds", "background")]
+PHOTOGRAPHS = [(net, setting) for net in ("cifar-resnet8", "cifar-resnet32") for setting in ("lt100", "sym40")]
 PLAIN = {"erm": 1, "erm_2x": 2, "erm_3x": 3, "erm_4x": 4}
 CHOSEN = ["erm", "balanced", "focal", "la", "ldam_drw", "mixup", "group_dro", "tdr", "absgd", "absgd_noise",
           "autobalance", "lrwopt", "har"]  # fmt: skip
@@ -52,7 +53,7 @@ def test_sizes_of_digits(config: Config, setting: str, sizes: list[int]) -> None
     assert not noise or noise["rate"] == 0.4
 
 
-@pytest.mark.parametrize(("experiment", "setting"), PLACES)
+@pytest.mark.parametrize(("experiment", "setting"), [*PLACES, *PHOTOGRAPHS])
 def test_every_method_of_a_setting_has_the_same_data_net_and_epochs(
     config: Config, experiment: str, setting: str
 ) -> None:
@@ -76,7 +77,7 @@ def test_every_method_of_a_setting_has_the_same_data_net_and_epochs(
     assert config.seeds("paper", "compare", experiment) == list(range(10))
 
 
-@pytest.mark.parametrize(("experiment", "setting"), PLACES)
+@pytest.mark.parametrize(("experiment", "setting"), [*PLACES, *PHOTOGRAPHS])
 def test_every_method_has_four_points_and_none_is_measured_on_a_test_part(
     config: Config, experiment: str, setting: str
 ) -> None:
@@ -104,16 +105,17 @@ def test_every_method_has_four_points_and_none_is_measured_on_a_test_part(
 
 def test_each_method_is_chosen_for_by_one_rule_at_each_setting(config: Config) -> None:
     rules, users = config.paper("compare").tuned, list[tuple[str, str, str]]()
-    assert len(rules) == len(PLACES) * len(CHOSEN)
+    places = [*PLACES, *PHOTOGRAPHS]
+    assert len(rules) == len(places) * len(CHOSEN)
     for rule in rules.values():
         of = rule.experiment.removesuffix("-tuning")
-        assert rule.metric == ("balanced_accuracy" if of == "mnist" else "worst_class_group_error")
+        assert rule.metric == ("worst_class_group_error" if of in ("adult", "waterbirds") else "balanced_accuracy")
         assert rule.over is not None and [name[-3:] for name in rule.over] == ["-p1", "-p2", "-p3", "-p4"]
         setting = rule.over[0].removesuffix("-p1")
         for use in rule.used_by:
             assert use.experiment == of and (use.settings or [setting]) == [setting]
             users += [(of, setting, method) for method in use.methods]
-    assert len(users) == len(set(users)) == len(PLACES) * (len(CHOSEN) + len(PLAIN) - 1 + len(CONTROLS))
+    assert len(users) == len(set(users)) == len(places) * (len(CHOSEN) + len(PLAIN) - 1 + len(CONTROLS))
 
 
 def test_a_rule_takes_all_that_its_points_vary(config: Config) -> None:
