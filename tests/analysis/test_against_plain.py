@@ -104,6 +104,19 @@ def test_what_is_worse_is_a_remark(found):
     assert against_plain.remarks(lines)[0].startswith("worse than plain training: Balanced weights, by −")
 
 
+def test_what_the_best_one_loses_elsewhere_is_said(found):
+    generator = np.random.default_rng(0)
+    recalls = {
+        "none": [np.array([0.95, 0.75, 0.55]) + generator.normal(0, 0.005, 3) for _ in range(5)],
+        "hard": [np.array([0.4, 0.98, 0.98]) + generator.normal(0, 0.005, 3) for _ in range(5)],
+    }
+    lines = found(recalls, 5)
+    plain, hard = (line.means["macro_f1"] for line in lines)
+    assert against_plain.sentence(lines).startswith("best: Balanced weights, by ") and hard < plain
+    loss, first = f"{100 * (plain - hard):.1f}", against_plain.remarks(lines)[0]
+    assert first == (f"best in balanced accuracy; against plain training mean F1 of the classes {loss} points lower")
+
+
 def test_a_method_whose_runs_diverged_is_not_best(found):
     generator = np.random.default_rng(0)
     recalls = {"none": drawn(generator, 0.5, 5), "hard": drawn(generator, 0.9, 5)}

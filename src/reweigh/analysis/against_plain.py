@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from reweigh import stats
+from reweigh import metrics, stats
 from reweigh.analysis.degenerate import DIVERGED, counted, degenerate
 from reweigh.analysis.gains import times_row
 from reweigh.analysis.resolution import resolution
@@ -152,8 +152,7 @@ def sentence(found: list[Line]) -> str:
     plain = [line for line in found if line.is_plain]
     if plain and all(line.nothing for line in plain):
         return f"nothing can be told: {plain[0].lost}"
-    if better := [line for line in found if line.better]:
-        best = max(better, key=lambda line: line.gain.effect or 0.0)
+    if best := _best(found):
         return f"best: {best.title}, by {points(best.gain)}"
     tested = sorted(line.gain.n for line in found if line.p is not None)
     if not tested:
@@ -170,10 +169,28 @@ def sentence(found: list[Line]) -> str:
     return f"nothing can be told apart from plain training ({count})"
 
 
+def _best(found: list[Line]) -> Line | None:
+    """The method with the largest gain of those that gain for certain."""
+    return max((line for line in found if line.better), key=lambda line: line.gain.effect or 0.0, default=None)
+
+
+def _price(best: Line, found: list[Line]) -> str:
+    """What the best method has less of than plain training in the other metrics, by their means; empty if in none."""
+    plain = next(line for line in found if line.is_plain and line.experiment == best.experiment)
+    less = {
+        metric: other - mine
+        for metric in SHOWN[1:]
+        if (mine := best.means[metric]) is not None and (other := plain.means[metric]) is not None and mine < other
+    }
+    return "; ".join(f"{metrics.of(metric).label} {100 * loss:.1f} points lower" for metric, loss in less.items())
+
+
 def remarks(found: list[Line]) -> list[str]:
-    """What else must be known: methods that are worse, runs that decide nothing, runs that are not there yet."""
+    """What else must be known: what the best one loses elsewhere, what is worse, what decides nothing or is missing."""
     worse = [f"{line.title}, by {points(line.gain)}" for line in found if line.worse]
     said = [f"worse than plain training: {'; '.join(worse)}"] if worse else []
+    if (best := _best(found)) and (price := _price(best, found)):
+        said.insert(0, f"best in balanced accuracy; against plain training {price}")
     for line in found:
         if line.lost:
             why = "they decide nothing" if line.nothing else "its mean is that of the others" if line.diverged else ""
@@ -182,7 +199,7 @@ def remarks(found: list[Line]) -> list[str]:
     return said + ([f"runs that are not trained yet: {', '.join(missing)}"] if missing else [])
 
 
-def points(gain: stats.Comparison) -> str:
+def points(gain: stats.Comparison, unit: str = " points") -> str:
     """A gain in points of balanced accuracy, with its interval.
 
     >>> points(stats.Comparison("", 5, 0.0312, 0.021, 0.0414, 8.0, 0.001, 0.999))
@@ -191,4 +208,4 @@ def points(gain: stats.Comparison) -> str:
     effect, low, high = (
         f"{100 * (value or 0.0):.1f}".replace("-", "−") for value in (gain.effect, gain.low, gain.high)
     )
-    return f"{effect} points ({low} to {high})"
+    return f"{effect}{unit} ({low} to {high})"

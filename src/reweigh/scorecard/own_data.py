@@ -122,7 +122,7 @@ def _table(material: Material, experiment: str, found: list[Line]) -> dict[str, 
 def _gain(line: Line) -> str:
     if line.gain.effect is None:
         return NONE
-    return points(line.gain) if line.gain.low is not None else f"{_number(100 * line.gain.effect, 1)} points"
+    return points(line.gain, "") if line.gain.low is not None else _number(100 * line.gain.effect, 1)
 
 
 def _share(value: float | None) -> str:
