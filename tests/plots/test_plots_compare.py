@@ -36,6 +36,16 @@ SEEDS = 3
 DIVERGED = ("mnist", "sym40", "tdr")
 
 
+TIMES_AS_LONG = {"tdr": 1.7, "har": 5.0}
+
+
+def slow(root: Path, body: dict[str, Any], times: float) -> None:
+    """Write a record again, of a run that took so many times as long."""
+    curves = body["curves"]
+    body = {**body, "curves": {**curves, "train_seconds": [times * second for second in curves["train_seconds"]]}}
+    record.write(record.record_path(body["run"], root), {key: of for key, of in body.items() if key != "digest"})
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = synthetic_records.project(tmp_path_factory.mktemp("compare"))
@@ -48,7 +58,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     run = f"paper/compare/{experiment}/{setting}/{method}/seed{seed}"
                     accuracy = level + shared[seed] + 0.02 * (place % 3) + random.normal(0, 0.003)
                     lost = (experiment, setting, method) == DIVERGED and seed == 0
-                    synthetic_records.make(root, run, "diverged" if lost else "finished", test_accuracy=float(accuracy))
+                    status = "diverged" if lost else "finished"
+                    body = synthetic_records.make(root, run, status, test_accuracy=float(accuracy))
+                    slow(root, body, TIMES_AS_LONG.get(method, 1.0))
     return root
 
 
@@ -171,7 +183,7 @@ def test_each_method_is_held_against_plain_training_of_its_own_cost(root: Path, 
         assert line.against == ("erm" if times == 1 else f"erm_{times}x")
         seen.add(times)
     p = rows["p"].dropna()
-    assert len(seen) > 1 and (rows.loc[p.index, "p_holm_all"] >= p - 1e-12).all()
+    assert seen == {2, 3} and (rows.loc[p.index, "p_holm_all"] >= p - 1e-12).all()
 
 
 def test_marks_are_those_of_corrected_p_values() -> None:
