@@ -20,7 +20,7 @@ from reweigh.analysis.rows import MEAN_GAIN_BY_SEED
 from reweigh.analysis.tables import Material
 from reweigh.config.loading import load
 from reweigh.plots.figure import Figure
-from reweigh.plots.papers.compare import elsewhere, front, grounds
+from reweigh.plots.papers.compare import elsewhere, front, grounds, heatmap
 from reweigh.plots.papers.compare.front import Point
 from reweigh.provenance.audit.completeness import incompleteness
 from reweigh.provenance.explain import explain
