@@ -20,7 +20,7 @@ from reweigh.analysis.rows import MEAN_GAIN_BY_SEED
 from reweigh.analysis.tables import Material
 from reweigh.config.loading import load
 from reweigh.plots.figure import Figure
-from reweigh.plots.papers.compare import elsewhere, front, grounds
+from reweigh.plots.papers.compare import elsewhere, front, grounds, heatmap
 from reweigh.plots.papers.compare.front import Point
 from reweigh.provenance.audit.completeness import incompleteness
 from reweigh.provenance.explain import explain
@@ -36,6 +36,16 @@ SEEDS = 3
 DIVERGED = ("mnist", "sym40", "tdr")
 
 
+TIMES_AS_LONG = {"tdr": 1.7, "har": 5.0}
+
+
+def slow(root: Path, body: dict[str, Any], times: float) -> None:
+    """Write a record again, of a run that took so many times as long."""
+    curves = body["curves"]
+    body = {**body, "curves": {**curves, "train_seconds": [times * second for second in curves["train_seconds"]]}}
+    record.write(record.record_path(body["run"], root), {key: of for key, of in body.items() if key != "digest"})
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = synthetic_records.project(tmp_path_factory.mktemp("compare"))
@@ -48,7 +58,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     run = f"paper/compare/{experiment}/{setting}/{method}/seed{seed}"
                     accuracy = level + shared[seed] + 0.02 * (place % 3) + random.normal(0, 0.003)
                     lost = (experiment, setting, method) == DIVERGED and seed == 0
-                    synthetic_records.make(root, run, "diverged" if lost else "finished", test_accuracy=float(accuracy))
+                    status = "diverged" if lost else "finished"
+                    body = synthetic_records.make(root, run, status, test_accuracy=float(accuracy))
+                    slow(root, body, TIMES_AS_LONG.get(method, 1.0))
     return root
 
 
@@ -171,7 +183,7 @@ def test_each_method_is_held_against_plain_training_of_its_own_cost(root: Path, 
         assert line.against == ("erm" if times == 1 else f"erm_{times}x")
         seen.add(times)
     p = rows["p"].dropna()
-    assert len(seen) > 1 and (rows.loc[p.index, "p_holm_all"] >= p - 1e-12).all()
+    assert seen == {2, 3} and (rows.loc[p.index, "p_holm_all"] >= p - 1e-12).all()
 
 
 def test_marks_are_those_of_corrected_p_values() -> None:
@@ -181,10 +193,12 @@ def test_marks_are_those_of_corrected_p_values() -> None:
     assert grounds.decides({"mean": 0.1, "p_holm": 0.05}) == 0 == grounds.decides({"mean": 0.1, "p_holm": math.nan})
 
 
-def test_what_was_not_run_is_named_once(figures: dict[str, Figure]) -> None:
-    said = texts(figures["fig3"]).replace("\n", " ")
-    assert "Settings that were not run: step, ρ\u00a0=\u00a0100" in said.replace("ρ = ", "ρ\u00a0=\u00a0")
-    assert said.count("LRWOpt") == 2  # beside its row, and among the methods that were not run
+def test_what_was_not_run_is_named_once(root: Path) -> None:
+    material = tables.of_artifact("paper", "compare", "fig3", root)
+    settings, methods, *single = grounds.missing(material, heatmap.rows(material))
+    assert settings.startswith("Settings that were not run: step, ρ\u00a0=\u00a0100; ") and settings.count(";") == 4
+    assert methods.startswith("Methods that were not run: ") and "LRWOpt" in methods and "TDR" not in methods
+    assert single == ["No gain (not trained yet): HAR (Adult: income by sex); ERM, 3 × epochs (Adult: income by sex)"]
 
 
 @pytest.mark.parametrize("name", ARTIFACTS)

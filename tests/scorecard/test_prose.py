@@ -175,3 +175,19 @@ def test_a_page_has_the_sentences_of_each_paper_that_has_some(project: Config) -
     lines = pd.concat([LINES, LINES.assign(paper="absgd")])
     assert prose.of_page(project, lines, "found.md") == f"of TDR\n\nof ABSGD: {slips}"
     assert prose.of_page(project, lines, "README.md") == ""
+
+
+def test_a_paper_may_have_a_page_of_its_own(project: Config) -> None:
+    alone = project.with_options(papers=["tdr", "har"])
+    assert prose.own_pages(alone, LINES) == {}
+    page = project.root / prose.FOLDER / "tdr" / prose.OWN
+    page.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        page.write_text("It is {{ now('ratio') }}.")
+        assert prose.own_pages(alone, LINES) == {"tdr": "It is `fails`."}
+        assert prose.own_pages(project.with_options(papers=["har"]), LINES) == {}
+        page.write_text("It is {{ verdict('ratio', 'holds') }}.")
+        with pytest.raises(ReweighError, match=r"tdr/page\.md: it says that ratio is 'holds'; it is 'fails'"):
+            prose.own_pages(alone, LINES)
+    finally:
+        page.unlink()
