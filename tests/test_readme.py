@@ -54,7 +54,9 @@ def test_no_result_in_a_template_is_written_by_hand():
     for path in sorted((ROOT / prose.FOLDER).glob("*/*.md")):
         paper = path.parent.name
         config = "".join(file.read_text() for file in (ROOT / f"config/papers/{paper}").rglob("*.yaml"))
-        known = set(re.findall(r"[\d.]+", (ROOT / f"data/published/{paper}.csv").read_text() + config))
+        published = ROOT / f"data/published/{paper}.csv"  # ours, `compare`, has no published numbers
+        printed = published.read_text() if published.is_file() else ""
+        known = set(re.findall(r"[\d.]+", printed + config))
         written = re.findall(r"\d+\.\d+", re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", path.read_text(), flags=re.DOTALL))
         assert set(written) <= known, path
 

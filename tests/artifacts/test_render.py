@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from support import synthetic_records
 from support.project import ROOT
 
@@ -157,4 +158,6 @@ def test_notebooks_are_clean_and_hold_no_logic(path: Path) -> None:
 def test_every_artifact_has_its_notebook() -> None:
     config = load(ROOT)
     named = {one.notebook for paper in config.papers.values() for one in paper.artifacts.values()}
+    own_data = yaml.safe_load((ROOT / "config/local.yaml").read_text())["artifacts"]
+    named |= {one["notebook"] for one in own_data.values()}
     assert named == {path.relative_to(ROOT).as_posix() for path in NOTEBOOKS}
