@@ -36,7 +36,7 @@ def spec(config: Config, method: str, setting: str = "lt100") -> dict:
 def test_before_any_choice_every_block_is_there_and_empty(config: Config) -> None:
     found = chosen.blocks(config, "compare")
     written = yaml.safe_load((config.root / FILE).read_text())["blocks"]
-    assert set(found) == set(written) and len(found) == 9
+    assert set(found) == set(written) and len(found) == 13
     settings = config.paper("compare").experiments["mnist"].settings
     assert all(f"chosen-mnist-{name}" in found for name in settings)
 

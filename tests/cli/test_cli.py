@@ -12,7 +12,7 @@ from reweigh.config.schema import text as schema_text
 
 COMMANDS = (
     "fetch", "split", "train", "render", "scorecard", "explain", "audit", "attest", "plan", "bench", "tune", "doctor",
-    "crate", "schema", "new", "fill", "pack", "gpu-check", "features", "import", "compare",
+    "crate", "schema", "new", "fill", "pack", "gpu-check", "features", "import", "compare", "check",
 )  # fmt: skip
 
 
