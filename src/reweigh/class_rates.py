@@ -15,7 +15,7 @@ def macro_f1(body: Mapping[str, Any]) -> float | None:
     """
     found = body["metrics"]
     table, sizes = found.get("confusion"), [value for name, value in found.items() if name.endswith("_size")]
-    if not table or (sizes and sum(map(sum, table)) != sizes[0]):
+    if table is None or (sizes and sum(map(sum, table)) != sizes[0]):
         return None
     labels = range(len(table))
     named = [sum(table[label]) + sum(row[label] for row in table) for label in labels]  # 2 TP + FP + FN
