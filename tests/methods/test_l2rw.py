@@ -10,8 +10,7 @@ from support.look_ahead import ADAM, Problem
 from support.mnist_runs import outcome, spec_of
 from support.mnist_runs import run_of as mnist_run_of
 
-from reweigh.config import loading
-from reweigh.config.checks import _check_parts
+from reweigh.config import loading, needs
 from reweigh.errors import ConfigError
 from reweigh.methods import er, l2rw, meta_set
 
@@ -121,13 +120,13 @@ def test_a_config_that_asks_for_one_that_is_not_there_is_refused_before_anything
     spec.update(uses=name, method_options=OPTIONS[name] | {"meta_set": wanted})
     split = spec["data"]["split"]
     split.update(target_size=20, validation_size=20)
-    _check_parts(spec, "here")
+    needs.check(spec, "here")
     split.update({"validation_size": 0} if wanted == "validation" else {"target_size": 0})
     with pytest.raises(ConfigError, match=says):
-        _check_parts(spec, "here")
+        needs.check(spec, "here")
     other = {"validation": "target", "target": "validation"}[wanted]
     spec["method_options"] = OPTIONS[name] | {"meta_set": other}
-    _check_parts(spec, "here")
+    needs.check(spec, "here")
 
 
 @pytest.mark.parametrize("name", OPTIONS)
