@@ -58,18 +58,18 @@ def test_groups_with_two_classes_each_have_two_cells_each():
 def test_groups_are_cells_where_there_are_any_and_classes_elsewhere():
     found = metrics.of_record(BODY)
     assert found["mean_group_accuracy"] == pytest.approx(1 - sum(ERRORS) / 4)
-    assert found["worst_group_accuracy"] == pytest.approx(0.5)
+    assert found["worst_cell_accuracy"] == pytest.approx(0.5)
     steps = [1 / 2255, 1 / 2255, 1 / 642, 1 / 642]
     assert resolution.resolution(BODY, "mean_group_accuracy") == pytest.approx(math.hypot(*steps) / 4)
-    assert resolution.resolution(BODY, "worst_group_accuracy") == pytest.approx(1 / 642)
+    assert resolution.resolution(BODY, "worst_cell_accuracy") == pytest.approx(1 / 642)
     digits = {"status": "finished", "metrics": {"per_class_accuracy": [0.9, 0.5, None], "balanced_accuracy": 0.7}}
     digits["metrics"]["confusion"] = [[9, 1, 0], [2, 2, 0], [0, 0, 0]]
     found = metrics.of_record(digits)
-    assert (found["mean_group_accuracy"], found["worst_group_accuracy"]) == (pytest.approx(0.7), 0.5)
-    assert resolution.resolution(digits, "worst_group_accuracy") == 1 / 4
+    assert (found["mean_group_accuracy"], found["worst_cell_accuracy"]) == (pytest.approx(0.7), 0.5)
+    assert resolution.resolution(digits, "worst_cell_accuracy") == 1 / 4
     assert resolution.resolution(digits, "mean_group_accuracy") == pytest.approx(math.hypot(1 / 10, 1 / 4) / 2)
     lacking = BODY | {"metrics": BODY["metrics"] | {"group_confusion": CELLS[:3]}}
-    assert metrics.of_record(lacking)["worst_group_accuracy"] is None
+    assert metrics.of_record(lacking)["worst_cell_accuracy"] is None
 
 
 @pytest.mark.parametrize(
