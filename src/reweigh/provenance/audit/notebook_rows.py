@@ -110,6 +110,8 @@ def _value(node: ast.expr, names: dict[str, Any]) -> Any:
             return [_value(part, names) for part in parts]
         case ast.Tuple(elts=parts):
             return tuple(_value(part, names) for part in parts)
+        case ast.Call(func=ast.Name(id="with_beside"), args=[ast.Name(id="material"), panels]):
+            return _value(panels, names)  # what is in git shows no method beside its own
     raise ValueError(f"{ast.unparse(node)} is no value")
 
 
