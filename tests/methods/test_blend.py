@@ -140,7 +140,7 @@ def test_a_difference_of_0_has_slope_0():
 @pytest.mark.parametrize("parts", BLENDS[1:], ids=lambda parts: "+".join(parts))
 def test_whole_runs_on_cells_replay_and_resume(parts, mnist, monkeypatch):
     capture.use_optimiser_of_a_gpu(monkeypatch)
-    monkeypatch.setattr(every_method, "draw", cells.drawn_in_cells)
+    monkeypatch.setattr("reweigh.checking.runs.draw", cells.drawn_in_cells)
     wanted = {"objective": {"ce": 0.1, "ce_deo": 0.9}, "by": "errors", "temperatures": [1.0]}
     watched = every_method.Watched("blend", {**ALL, "objective": parts, "threshold": wanted}, mnist)
     every_method.check_replay(watched)

@@ -44,7 +44,7 @@ def test_it_is_algorithm_1_of_sagawa_et_al(sizes):
 
 def test_the_trace_has_a_row_an_epoch(mnist, monkeypatch):
     capture.use_optimiser_of_a_gpu(monkeypatch)
-    monkeypatch.setattr(every_method, "draw", cells.drawn_in_cells)
+    monkeypatch.setattr("reweigh.checking.runs.draw", cells.drawn_in_cells)
     wanted = {"objective": {"ce": 0.1, "ce_deo": 0.9}, "by": "losses", "temperatures": [1.0, 2.0]}
     options = {"rate": 0.01, "part": "train+validation", "threshold": wanted}
     watched = every_method.Watched("group_dro", options, mnist)

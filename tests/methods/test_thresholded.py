@@ -39,7 +39,7 @@ def unfair(logits, groups, offset, temperature=1.0):
 
 @pytest.fixture
 def run_of(mnist, monkeypatch):
-    monkeypatch.setattr(every_method, "draw", cells.drawn_in_cells)
+    monkeypatch.setattr("reweigh.checking.runs.draw", cells.drawn_in_cells)
     return lambda threshold: every_method.run_of("blend", {**ALL, "threshold": threshold}, mnist)
 
 
