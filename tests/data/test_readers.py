@@ -236,5 +236,7 @@ def test_nexrad_says_that_its_labels_were_never_published(tmp_path):
 def test_unknown_readers_and_options_are_one_line(tmp_path):
     with pytest.raises(ConfigError, match="no reader for the data set"):
         load.read("imdb", {}, tmp_path)
-    with pytest.raises(ConfigError, match=r"adult: unknown reader option 'drop_race'; known: drop_sex, cells, official_validation$"):
+    with pytest.raises(
+        ConfigError, match=r"adult: unknown reader option 'drop_race'; known: drop_sex, cells, official_validation$"
+    ):
         load.read("adult", {"drop_race": True}, tmp_path)
