@@ -7,8 +7,9 @@ import types
 import pytest
 import torch
 
-import reweigh.checking as checking
-from reweigh.checking import Examples, capture, of_a_loss, runs
+from reweigh.checking import ask as checking
+from reweigh.checking import capture, of_a_loss, runs
+from reweigh.checking.ask import Examples
 from reweigh.config.cards import Card
 from reweigh.config.methods.template import Options
 from reweigh.errors import ConfigError

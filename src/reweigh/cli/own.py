@@ -105,6 +105,6 @@ def check(
 
     [dim]reweigh check loss focal[/dim]
     """
-    from reweigh.checking import main as run_checks
+    from reweigh.checking.ask import main as run_checks
 
     raise typer.Exit(run_checks(kind, name))
