@@ -17,6 +17,7 @@ from reweigh.analysis.across import NEMENYI, Ranking
 from reweigh.analysis.rows import RANK, Row
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
+from reweigh.plots.notes import all_stand_ins
 from reweigh.plots.style import INK, MUTED, empty, finish, look_in, marker_style, sheet
 from reweigh.ranks import least_signed_rank_p
 
@@ -100,7 +101,8 @@ def draw(
     for place in range(count):
         row = min(place, count - 1 - place)
         _label(axes, material, found, place, SCALE + below + LINE * (row + 0.4), across_width)
-    finish(picture, material, _shows(found, metric, by), [*_notes(rows), *_tests(found)], panels=height)
+    notes = [*_notes(rows), *_tests(found), *all_stand_ins(material)]
+    finish(picture, material, _shows(found, metric, by), notes, panels=height)
     return Figure(picture, rows)
 
 

@@ -14,6 +14,7 @@ from reweigh.analysis import across
 from reweigh.analysis.rows import IMPROVEMENT, MIDDLE_GAIN, MIDDLE_GAIN_BY_SEED
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
+from reweigh.plots.notes import all_stand_ins
 from reweigh.plots.style import BAND, INK, MUTED, SMALL, empty, finish, letter, look_in, marker_style, sheet
 
 LINE = 0.185  # inches: of a method
@@ -56,7 +57,13 @@ def draw(material: Material, rows: pd.DataFrame, unit: str = "points of balanced
     for axes in panels if not shown else ():
         empty(axes, "not run")
         axes.set_xticks([])
-    finish(picture, material, _shows(known), _notes(rows), panels=0.75 + LINE * max(3, len(shown)))
+    finish(
+        picture,
+        material,
+        _shows(known),
+        [*_notes(rows), *all_stand_ins(material)],
+        panels=0.75 + LINE * max(3, len(shown)),
+    )
     return Figure(picture, rows)
 
 

@@ -73,6 +73,12 @@ def stand_ins(material: Material, shown: Collection[tuple[str, str, str]]) -> li
     return [*notes, f"{reason[:1].upper()}{reason[1:]}"] if reason else notes
 
 
+def all_stand_ins(material: Material) -> list[str]:
+    """The same for figures over all settings: of every run that an artifact reads."""
+    runs = material.runs
+    return stand_ins(material, set(zip(runs["experiment"], runs["setting"], runs["method"], strict=True)))
+
+
 def _by_method(material: Material, cells: Iterable[Any], several: bool) -> str:
     """`TDR (0.1, 0.05); Hard weighting (0.1)`; settings stand after their data set's name where there are `several`."""
     settings: dict[str, dict[str, None]] = {}

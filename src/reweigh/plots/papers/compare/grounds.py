@@ -16,6 +16,7 @@ from reweigh.analysis.gains import TIMES
 from reweigh.analysis.rows import DIFFERENCE, NUMBERS, Row, cell_names, summary_row
 from reweigh.analysis.tables import Material
 from reweigh.plots.costs import run_row
+from reweigh.plots.notes import stand_ins
 from reweigh.plots.style import data_title
 from reweigh.stats import ALPHA
 
@@ -172,7 +173,10 @@ def head(material: Material, place: Place, width: int = 16) -> str:
 
 
 def missing(material: Material, rows: pd.DataFrame) -> list[str]:
-    """What a figure has no gain of: settings without any, methods without any, then single cells by reason."""
+    """What a figure has no gain of: settings without any, methods without any, then single cells by reason.
+
+    And last, of which settings the data stand in for others.
+    """
     gains = gains_in(rows)
     run = gains[gains["n"] > 0]
     if run.empty:
@@ -191,7 +195,11 @@ def missing(material: Material, rows: pd.DataFrame) -> list[str]:
     names = "; ".join(head(material, place, 99) for place in settings)
     notes = [f"Settings that were not run: {names}"] if settings else []
     notes += [f"Methods that were not run: {'; '.join(absent)}"] if absent else []
-    return [*notes, *(f"No gain ({note}): {'; '.join(cells)}" for note, cells in single.items())]
+    notes += [f"No gain ({note}): {'; '.join(cells)}" for note, cells in single.items()]
+    return [
+        *notes,
+        *stand_ins(material, {(*place, method) for place in seen for method in (*methods, *run["against"])}),
+    ]
 
 
 def doubts(material: Material, lines: pd.DataFrame, known: Sequence[str] = ()) -> list[str]:
