@@ -185,6 +185,23 @@ def test_what_diverged_is_last_loses_and_is_named(material: Material) -> None:
     assert f"{title}; diverged: 1 run" in footer(improvement.draw(lost, lines))
 
 
+def test_settings_of_an_experiment_are_named_together(material: Material) -> None:
+    first, second, *_ = places = [across.Place(*one) for one in settings_of(material)]
+    assert across.places_title(material, [first]) == across.place_title(material, first)
+    together = across.places_title(material, places)
+    assert together.count(material.experiment(first.experiment).title) == 1
+    assert all(material.label(*place) in together for place in (first, second))
+
+
+def test_an_interval_that_hides_all_else_is_cut(material: Material) -> None:
+    lines = improvement.rows(material, BASELINE, METRIC)
+    ends = lines["metric"].str.endswith(MIDDLE_GAIN_BY_SEED)
+    wide = lines.assign(low=lines["low"].where(~ends, -9.0), high=lines["high"].where(~ends, 9.0))
+    low, high = improvement.draw(material, wide).picture.axes[0].get_xlim()
+    shown = 100 * lines[lines["metric"].str.endswith(MIDDLE_GAIN)][["mean", "low", "high"]].to_numpy()
+    assert -900 < low < min(0, shown.min()) and max(0, shown.max()) < high < 900
+
+
 def test_what_predicts_one_class_counts_and_is_named(material: Material) -> None:
     cell = (*settings_of(material)[0], "sgd_ldam")
     lines = improvement.rows(changed(material, {cell: {"lost": "predict one class"}}), BASELINE, METRIC)

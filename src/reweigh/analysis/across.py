@@ -61,6 +61,19 @@ def place_title(material: Material, place: Place) -> str:
     return one.title + (f", {material.label(*place)}" if len(one.settings) > 1 else "")
 
 
+def places_title(material: Material, places: Sequence[Place]) -> str:
+    """The same of several: settings of one experiment stand together behind its title."""
+    together: dict[str, list[Place]] = {}
+    for place in places:
+        together.setdefault(place.experiment, []).append(place)
+    return "; ".join(
+        place_title(material, of[0])
+        if len(of) == 1
+        else f"{material.experiment(name).title} ({'; '.join(material.label(*place) for place in of)})"
+        for name, of in together.items()
+    )
+
+
 @dataclass(frozen=True)
 class Field:
     """The runs of some methods at some settings: `runs` has a row for each run with a `score` (see the module).
@@ -277,7 +290,7 @@ def _note(field: Field, method: str, absent: list[Place]) -> str:
 
 
 def _places_text(field: Field, what: str, places: list[Place]) -> str:
-    return f"{what}: {', '.join(place_title(field.material, one) for one in places)}" if places else ""
+    return f"{what}: {places_title(field.material, places)}" if places else ""
 
 
 # --- ranks -----------------------------------------------------------------------------------------------------------

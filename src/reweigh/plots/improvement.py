@@ -52,6 +52,7 @@ def draw(material: Material, rows: pd.DataFrame, unit: str = "points of balanced
     titles = [material.title(method) for method in shown]
     panels[0].set_yticks(range(len(shown)), titles, color=INK)
     panels[0].set_ylim(max(1, len(shown)) - 0.4, -0.6)
+    panels[0].set_xlim(*_reach(known))
     panels[1].set_xlim(-0.02, 1.02)
     panels[1].set_xticks([0, 0.25, 0.5, 0.75, 1])
     for axes in panels if not shown else ():
@@ -75,6 +76,18 @@ def _ruled(axes: Axes, count: int, middle: float) -> None:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
+
+
+def _reach(known: pd.DataFrame) -> tuple[float, float]:
+    """What panel a has room for, in points: every mean and its bootstrap interval, 0, and half as much again.
+
+    Student's interval over seeds of a method of which one run fails is so long that nothing else could be read.
+    """
+    gains = known[known["metric"].str.endswith(MIDDLE_GAIN)]
+    ends = 100 * pd.concat([gains[name].dropna() for name in ("mean", "low", "high")])
+    low, high = min(0.0, ends.min()), max(0.0, ends.max())
+    margin = max((high - low) / 4, 0.1)
+    return (low - margin, high + margin) if len(ends) else (-1.0, 1.0)
 
 
 def _ending(lines: Mapping[str, Mapping[Hashable, Any]], ending: str) -> Mapping[Hashable, Any] | None:
@@ -127,7 +140,8 @@ def _shows(known: pd.DataFrame) -> str:
     runs, settings = _counts(aggregates["n"]), _counts(aggregates["settings"])
     return (
         f"Paired runs after the last epoch: {runs} pairs over {settings} settings a method. Thick bars: 95 % "
-        "stratified bootstrap over seeds; thin: Student's 95 % interval over seeds, each by its own mean over settings"
+        "stratified bootstrap over seeds; thin: Student's 95 % interval over seeds, each by its own mean over "
+        "settings, cut where it leaves the panel"
     )
 
 
