@@ -4,6 +4,7 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -170,3 +171,19 @@ def test_spreads_are_those_of_the_records() -> None:
     correlations = found[["two settings", "two methods"]]
     assert (correlations.abs().fillna(0) <= 1).all(axis=None)
     assert correlations.loc["tdr/adult"].isna().tolist() == [True, False]  # one setting alone
+
+
+def test_a_cell_with_a_run_that_predicts_one_class_has_no_spread() -> None:
+    config = load(ROOT)
+    gains = [0.5, 0.52, 0.54, 0.56, 0.59]
+    accuracies = {"erm": [0.5] * 5, "absgd": gains, "focal": [*gains[:4], 0.1]}
+    runs = pd.DataFrame(
+        [
+            {"setting": "lt100", "method": method, "seed": seed, "test_accuracy": value, "collapsed": value == 0.1}
+            for method, values in accuracies.items()
+            for seed, value in enumerate(values)
+        ]
+    )
+    found = compare_tables.gains_of(config, "compare", runs)
+    assert list(found) == [("lt100", "absgd")]
+    assert found["lt100", "absgd"].tolist() == pytest.approx([gain - 0.5 for gain in gains])

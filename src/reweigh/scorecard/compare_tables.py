@@ -54,13 +54,13 @@ def spreads(config: Config) -> pd.DataFrame:
 
     Columns: experiment; cells; their sds (points) at three quantiles; the median correlation over seeds of a method's
     gains at two settings, and of two methods' gains at one setting (NaN without such pairs). Cells whose gains do not
-    vary are left out, and so are those of which every run predicts one class.
+    vary are left out, and so are those of which a run predicts one class only.
     """
     runs = tables.table(scored_records(config, "paper"))
     runs = runs[runs["status"] == "finished"]
     rows = []
     for (paper, experiment), of in runs.groupby(["paper", "experiment"]):
-        gains = _gains_of(config, paper, of)
+        gains = gains_of(config, paper, of)
         if len(gains) < 2:
             continue
         sds = 100 * gains.std(ddof=1)
@@ -76,12 +76,15 @@ def spreads(config: Config) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _gains_of(config: Config, paper: str, runs: pd.DataFrame) -> pd.DataFrame:
-    """The gains of one experiment: a row a seed, a column a cell (setting, method)."""
+def gains_of(config: Config, paper: str, runs: pd.DataFrame) -> pd.DataFrame:
+    """The gains of one experiment: a row a seed, a column a cell (setting, method).
+
+    Without cells of which a run predicts one class only: how far they scatter is how far from that class others are.
+    """
     cells = {
         names: of.set_index("seed")["test_accuracy"]
         for names, of in runs.groupby(["setting", "method"])
-        if not of["collapsed"].all()
+        if not of["collapsed"].any()
     }
     gains = {}
     for (setting, method), ours in cells.items():
