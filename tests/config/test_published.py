@@ -77,6 +77,13 @@ def test_what_cannot_be_is_refused_when_the_config_is_loaded(with_numbers, what)
     assert "\n" not in str(refused.value)
 
 
+def test_a_baseline_is_a_method(with_numbers):
+    path = with_numbers / "config/papers/tdr/paper.yaml"
+    path.write_text(path.read_text() + "\nbaseline: nonee\n")
+    with pytest.raises(ConfigError, match=r"paper\.yaml:\d+: baseline: .*nonee.*did you mean 'none'"):
+        load(with_numbers)
+
+
 def test_a_missing_column_is_named(with_numbers):
     path = with_numbers / FILE
     path.write_text(path.read_text().replace(",metric,", ",metrik,", 1))

@@ -95,6 +95,12 @@ def test_a_gain_is_over_plain_training_with_the_same_values(lines: pd.DataFrame)
     assert load(ROOT).paper("absgd").plain("absgd_ce") == "sgd_ce"
 
 
+def test_a_paper_without_published_numbers_names_its_plain_training() -> None:
+    config = load(ROOT)
+    assert config.paper("compare").published is None
+    assert config.paper("compare").plain("tdr") == config.plain("compare", "tdr") == "erm"
+
+
 def test_lines_name_the_value_set(lines: pd.DataFrame) -> None:
     assert lines.loc["Table3/adult/sex/tdr_p/test_accuracy", "value_set"] == "printed"
     assert lines.loc[ER, "value_set"] == "code"

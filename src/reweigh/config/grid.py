@@ -98,8 +98,9 @@ class Config:
     def plain(self, paper: str, method: str) -> str:
         """Plain training that a method's gain is measured from, see `Paper.plain`; by the paper that is extended."""
         whole = self.paper(paper)
-        published = whole.published or (self.papers[whole.extends].published if whole.extends else None)
-        return whole.model_copy(update={"published": published}).plain(method)
+        other = self.papers[whole.extends] if whole.extends else whole
+        known = {"published": whole.published or other.published, "baseline": whole.baseline or other.baseline}
+        return whole.model_copy(update=known).plain(method)
 
     def trained(self, scale: str, paper: str, experiment: str) -> list[str]:
         """Those of `methods_of` that are trained under the name of this paper."""

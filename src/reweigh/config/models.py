@@ -280,11 +280,15 @@ class Finding(Frozen):
 
 
 class Paper(Frozen):
-    """A paper: the files of config/papers/{paper} together, and what the paper that it extends trains and draws."""
+    """A paper: the files of config/papers/{paper} together, and what the paper that it extends trains and draws.
+
+    `baseline` is plain training, from which gains are measured, where no mapping of published numbers names it.
+    """
 
     title: str
     citation: str
     url: str
+    baseline: Name | None = None
     extends: Name | None = None
     methods: dict[Name, Method]
     experiments: dict[Name, Experiment]
@@ -308,10 +312,10 @@ class Paper(Frozen):
     def plain(self, method: str) -> str:
         """Plain training that a method's gain is measured from: with the printed or the code's values, as it has them.
 
-        Empty where nothing is published.
+        Where nothing is published, the paper's `baseline`; empty without one.
         """
         if self.published is None:
-            return ""
+            return self.baseline or ""
         baseline, values = self.published.baseline, self.methods[method].values
         known = self.methods.get(baseline)
         if known is None or values in (None, "ours", known.values):

@@ -131,6 +131,8 @@ def _check_tuned(where: str, paper: Paper, rule: Tuned) -> None:
 
 
 def _check_published(config: Config, name: str, paper: Paper) -> None:
+    if paper.baseline:
+        lookup("method", paper.baseline, paper.methods, f"{config.place(name, 'baseline')}: baseline")
     if paper.published is None:
         return
     for method in paper.published.methods.values():
