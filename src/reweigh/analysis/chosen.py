@@ -7,6 +7,7 @@ without the block is left out of it: what changes no run is refused there. Block
 has at present, so that the file is the same however often it is written.
 """
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from reweigh.config.resolve import laid_over, layers
 from reweigh.errors import ConfigError
 
 FILE = "config/papers/{paper}/experiments/chosen.yaml"
-WIDTH = 140  # of a line
+WIDTH = 110  # of a line, about: the writer ends a word first
 HEAD = """\
 # What the tuning runs chose, by the rules in ../tuning.yaml: written by `reweigh tune {paper} --write`, not by hand.
 # A method that is not named at a setting has the values that it has without a choice, or that are chosen.
@@ -80,9 +81,17 @@ def _put(block: Block, path: str, value: Any, choice: Choice) -> None:
 
 
 def text(found: dict[str, Block], paper: str) -> str:
-    """The file that has these blocks."""
-    body = yaml.safe_dump({"blocks": found}, sort_keys=False, allow_unicode=True, default_flow_style=None, width=WIDTH)
-    return HEAD.format(paper=paper) + body
+    """The file that has these blocks: a method a line, or a few where it is long."""
+    lines = ["blocks:"]
+    for name, methods in found.items():
+        lines.append(f"  {name}:" if methods else f"  {name}: {{}}")
+        for method, says in methods.items():
+            begin = f"    {method}: "
+            body = yaml.safe_dump(
+                says, sort_keys=False, allow_unicode=True, default_flow_style=True, width=WIDTH - len(begin)
+            )
+            lines.append(begin + textwrap.indent(body.rstrip(), " " * 6).lstrip())
+    return HEAD.format(paper=paper) + "\n".join(lines) + "\n"
 
 
 def main(paper: str, scale: str, write: bool = False) -> str:
