@@ -11,7 +11,7 @@ import importlib.util
 import io
 import json
 import tokenize
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -125,12 +125,13 @@ def _key(module: str, path: Path) -> str:
     return f"{top}:{path.relative_to(inside).as_posix()}"
 
 
-def closure(modules: Iterable[str]) -> dict[str, str]:
+def closure(modules: Iterable[str], follow: Callable[[str], bool] = lambda key: True) -> dict[str, str]:
     """What the given modules run: every file of this package that they import, directly or not -> its source digest.
 
     Keys are paths relative to the package, e.g. `methods/tdr.py`. Of a module of another package (`reweigh.plugins`)
     its files of that package count too, as `their_package:sqrtw.py`. Modules chosen by name at run time (a method, a
     model, a reader) are not seen from their caller; name them in `modules`.
+    Of what they import only files whose key is to `follow` count, and only through these others.
     """
     waiting, files = list(modules), {}
     while waiting:
@@ -141,9 +142,15 @@ def closure(modules: Iterable[str]) -> dict[str, str]:
         key = _key(module, path)
         if key not in files:
             files[key] = _digest_of(path)
-            waiting.extend(_imports(path, module))
-            waiting.extend(_packages_of(module))
+            waiting.extend(one for one in (*_imports(path, module), *_packages_of(module)) if follow(_name(one)))
     return dict(sorted(files.items()))
+
+
+def _name(module: str) -> str:
+    """The key of a module that has a file."""
+    path = module_file(module)
+    assert path is not None, module
+    return _key(module, path)
 
 
 def _parsed(path: Path) -> ast.Module:

@@ -5,6 +5,7 @@ import yaml
 
 from reweigh.config.loading import load
 from reweigh.errors import ConfigError
+from reweigh.planning import variant
 from reweigh.planning.variant import write
 
 CELL = "smoke/tdr/mnist-4v9/rho0.1/tdr"
@@ -25,6 +26,43 @@ def test_it_is_the_method_with_that_value_and_nothing_else(copy):
     assert config.paper("tdr").methods["tdr20"].title == "TDR (code), outer_every = 20, learning_rate = 0.05 (ours)"
     assert config.origins(f"{made.runs[0]}/seed0")["method_options.outer_every"].source == "ours: --set"
     assert config.resolve(f"{CELL}/seed0")["method_options"]["outer_every"] == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1e-3", 1e-3), ("1E-3", 1e-3), ("1.e-3", 1e-3), (".1e-2", 1e-3), ("+1e-3", 1e-3), ("2e-1", 0.2)],
+)
+def test_a_number_with_an_exponent_is_a_number(text, number, copy):
+    made = write([CELL], [f"training.learning_rate={text}"], "slower", copy)
+    assert load(copy).resolve(f"{made.runs[0]}/seed0")["training"]["learning_rate"] == number
+    assert not write([CELL], [f"training.learning_rate={number}"], "slower", copy).written
+
+
+def test_quoted_text_stays_text(copy):
+    with pytest.raises(ConfigError, match="outer_every"):
+        write([CELL], ["options.outer_every='1e-3x'"], "texts", copy)
+    assert variant._value("", "'1e-3'") == "1e-3" and variant._value("", "e3") == "e3"
+
+
+@pytest.mark.parametrize("at", ["load", "_check_same_but_for"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, OSError, ValueError])
+def test_whatever_goes_wrong_takes_back_what_was_written(at, error, copy, monkeypatch):
+    write([CELL], [EVERY], "tdr20", copy)
+    there = {path: path.read_bytes() for path in (copy / "config").rglob("*") if path.is_file()}
+    calls = []
+
+    def failing(*given):
+        calls.append(given)
+        if at != "load" or len(calls) > 1:
+            raise error
+        return load(*given)
+
+    monkeypatch.setattr(variant, at, failing)
+    for name, cell in (("tdr30", CELL), ("tdr20", CELL.replace("4v9", "lt"))):
+        calls.clear()
+        with pytest.raises(error):
+            write([cell], [EVERY], name, copy)
+        assert {path: path.read_bytes() for path in (copy / "config").rglob("*") if path.is_file()} == there
 
 
 def test_a_second_call_writes_nothing_and_another_experiment_is_joined(copy):

@@ -1,5 +1,6 @@
 """The figures of all methods on one ground: their numbers by hand, and what is drawn where nothing was run."""
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ CELLS = {
 }
 SEEDS = 3
 DIVERGED = ("mnist", "sym40", "tdr")
-
+ONE_CLASS = ("mnist", "lt10", "group_dro")  # in one run
+LOST = {DIVERGED: "1 of 3 runs of tdr diverged", ONE_CLASS: "1 of 3 runs of group_dro predict one class"}
 
 TIMES_AS_LONG = {"tdr": 1.7, "har": 5.0}
 
@@ -44,6 +46,12 @@ def slow(root: Path, body: dict[str, Any], times: float) -> None:
     curves = body["curves"]
     body = {**body, "curves": {**curves, "train_seconds": [times * second for second in curves["train_seconds"]]}}
     record.write(record.record_path(body["run"], root), {key: of for key, of in body.items() if key != "digest"})
+
+
+def one_class(body: dict[str, Any]) -> dict[str, Any]:
+    """A record of a run that names the first class for every example."""
+    table = [[sum(row), *[0] * (len(row) - 1)] for row in body["metrics"]["confusion"]]
+    return {**body, "metrics": {**body["metrics"], "confusion": table}}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +68,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     lost = (experiment, setting, method) == DIVERGED and seed == 0
                     status = "diverged" if lost else "finished"
                     body = synthetic_records.make(root, run, status, test_accuracy=float(accuracy))
+                    if (experiment, setting, method) == ONE_CLASS and seed == 1:
+                        body = one_class(body)
                     slow(root, body, TIMES_AS_LONG.get(method, 1.0))
     return root
 
@@ -140,6 +150,91 @@ def test_a_gain_of_a_cell_that_diverged_decides_nothing(figures: dict[str, Figur
     line = line_of(figures["fig3"].rows, experiment="mnist", setting="sym40", method="tdr")
     assert line["status"] == "1 diverged" and line["n"] == SEEDS - 1
     assert "sym40" not in texts(figures["fig3"])
+
+
+def footer(figure: Figure) -> str:
+    """What stands below a figure, as one line."""
+    return " ".join(" ".join(text.get_text() for text in reversed(figure.picture.texts)).split())
+
+
+@pytest.mark.parametrize("cell", LOST)
+def test_one_lost_run_is_enough_for_a_gain_to_decide_nothing(
+    root: Path, figures: dict[str, Figure], cell: tuple[str, str, str]
+) -> None:
+    """No p, not counted by Holm, on no front, hatched, marked in the table; and the audit says the same."""
+    names = dict(zip(("experiment", "setting", "method"), cell, strict=True))
+    for name in ("fig1", "fig3", "table1"):
+        lines = grounds.gains_in(figures[name].rows)
+        line = line_of(lines, **names)
+        assert line["n"] >= 2 and line[list(grounds.P_VALUES)].isna().all() and line["note"] == LOST[cell]
+        here = lines[(lines["experiment"] == cell[0]) & (lines["setting"] == cell[1])]
+        tested = here["p"].dropna()
+        assert len(tested) == len(CELLS[cell[0]][1]) - 2  # plain training, and the one that decides nothing
+        assert here["p_holm"].min() == pytest.approx(min(1, len(tested) * tested.min()))
+        assert f"Decides nothing, {LOST[cell]}" in footer(figures[name])
+    shown = "figures/paper/compare/fig3.csv"
+    for column in grounds.P_VALUES:
+        found = explain(shown, column=column, where=names, root=root)["cells"][0]
+        assert not found["fault"]
+    path = root / shown
+    text = path.read_text()
+    frame = pd.read_csv(path, keep_default_na=False, dtype=str)
+    frame.loc[np.logical_and.reduce([frame[key] == value for key, value in names.items()]), "p"] = "0.01"
+    try:
+        frame.to_csv(path, index=False, lineterminator="\n")
+        assert explain(shown, column="p", where=names, root=root)["cells"][0]["columns"]["p"]["check"].startswith("NOT")
+    finally:
+        path.write_text(text)
+
+
+@pytest.mark.parametrize("lost_side", ["tdr", "erm"])
+def test_runs_of_either_side_count_as_lost(material: Material, lost_side: str) -> None:
+    """By hand: where plain training itself is lost no method gains over it."""
+    runs = material.runs.copy()
+    here = (runs["experiment"] == "mnist") & (runs["setting"] == "lt100") & (runs["method"] == lost_side)
+    runs.loc[runs.index[here][0], "lost"] = "predict one class"
+    rows = grounds.frame(grounds.gain_rows(dataclasses.replace(material, runs=runs)))
+    lines = rows[(rows["setting"] == "lt100") & (rows["n"] > 0)].set_index("method")
+    expected = set(lines.index) if lost_side == "erm" else {"tdr"}
+    assert set(lines.index[lines["p"].isna()]) == expected
+    assert {grounds.lost(line) for line in lines.loc[list(expected)].to_dict("records")} <= {
+        f"1 of 3 runs of {lost_side} predict one class"
+    }
+
+
+def test_a_lost_gain_is_hatched_marked_and_crossed_out(figures: dict[str, Figure], root: Path) -> None:
+    hatched = [one for one in figures["fig3"].picture.axes[0].patches if one.get_hatch()]
+    assert len(hatched) == len(LOST)
+    words = [text.get_text() for text in figures["table1"].picture.axes[0].texts]
+    assert sum(word.endswith("†") for word in words) == len(LOST)
+    material = tables.of_artifact("paper", "compare", "fig1", root)
+    for experiment, setting, method in LOST:
+        points = front.points_of(material, figures["fig1"].rows, grounds.Place(experiment, setting))
+        assert [point.method for point in points if point.lost] == [method]
+        assert method not in {point.method for point in front.front(points)}
+
+
+def test_a_cell_without_any_gain_since_all_diverged_is_hatched_and_not_called_not_run(material: Material) -> None:
+    line = {"metric": "mean_group_accuracy_difference", "n": 0, "mean": math.nan, "status": "3 diverged",
+            "note": "3 of 3 runs of tdr diverged"}  # fmt: skip
+    assert grounds.lost(line) == "3 of 3 runs of tdr diverged" and grounds.has_pairs(line)
+    assert not grounds.lost({**line, "status": "not run", "note": "not trained yet"})
+
+
+@pytest.mark.parametrize(
+    ("mean", "p", "note", "word"),
+    [
+        (0.02, 0.01, "", "holds"),
+        (-0.02, 0.01, "", "fails"),
+        (0.02, 0.01, grounds.BEYOND, "beyond"),
+        (-0.02, 0.01, grounds.BEYOND, "fails"),
+        (0.02, 0.2, grounds.BEYOND, ""),
+        (0.02, math.nan, "1 of 3 runs of tdr diverged", ""),
+    ],
+)
+def test_no_gain_holds_beyond_the_longest_plain_training(mean: float, p: float, note: str, word: str) -> None:
+    assert elsewhere.verdict({"mean": mean, "p_holm_all": p, "note": note}) == word
+    assert grounds.BEYOND == "beyond the longest ERM"
 
 
 def test_the_front_is_what_nothing_beats() -> None:

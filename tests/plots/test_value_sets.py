@@ -1,5 +1,6 @@
 """Figures and receipts say whose values the runs have where a paper and its authors' code differ."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from support.project import ROOT
 from reweigh.analysis import tables
 from reweigh.artifacts import receipt
 from reweigh.config.loading import load
+from reweigh.digest import PACKAGE
 from reweigh.plots import style
 
 
@@ -83,4 +85,21 @@ def test_another_value_set_or_title_makes_figure_and_scorecard_stale(tmp_path: P
     "module", ["verdicts", "metrics", "analysis/degenerate", "analysis/published", "analysis/resolution"]
 )
 def test_the_scorecard_is_stale_when_what_decides_its_verdicts_changes(module: str) -> None:
-    assert module in receipt.SCORING
+    assert f"{module}.py" in receipt.code_files(receipt.SCORING)
+
+
+def test_a_figure_is_stale_when_what_it_imports_for_numbers_changes() -> None:
+    """Each module of analysis that a plot, or a notebook, imports, and what that imports; not the config's model."""
+    found = receipt.code_files(receipt.RENDERING + receipt.BESIDE)
+    notebooks = (PACKAGE.parents[1] / "notebooks").rglob("*.ipynb")
+    for file in [*(PACKAGE / "plots").rglob("*.py"), *notebooks]:
+        for module in re.findall(r"from reweigh\.analysis\.(\w+) import", file.read_text()):
+            assert f"analysis/{module}.py" in found, (file, module)
+    known = {
+        "analysis/against_plain.py",
+        "analysis/resolution.py",
+        "analysis/kept_features.py",
+        "metrics.py",
+        "cells.py",
+    }
+    assert known <= set(found) and not any(key.startswith(("config/", "data/")) for key in {*found} - {"config/own.py"})

@@ -102,6 +102,13 @@ EDITS = [
     ("the engine", "training/engine.py", {("code", "stale")}, "changed since: training/engine.py"),
     ("how splits are drawn", "data/split.py", {("recipe", "stale")}, "the code that draws it"),
     ("how figures are drawn", "plots/curves.py", {("receipt", "stale")}, "the code that makes it"),
+    (
+        "what figures and verdicts count with",
+        "analysis/resolution.py",
+        {("receipt", "stale")},
+        "the code that makes it",
+    ),
+    ("the model of the config", "config/models.py", set(), ""),
     ("how claims are decided", "scorecard/claim_tests.py", {("receipt", "stale")}, "the code that makes it"),
     ("a template of the scorecard", "scorecard/page.css", {("receipt", "stale")}, "the code that makes it"),
     ("another method", "methods/abs_gd.py", set(), ""),

@@ -16,7 +16,7 @@ import pandas as pd
 
 from reweigh import aggregates, metrics, ranks, stats
 from reweigh.aggregates import Aggregate
-from reweigh.analysis.degenerate import degenerate
+from reweigh.analysis.degenerate import lost_in_pairs
 from reweigh.analysis.resolution import resolution
 from reweigh.analysis.rows import (
     IMPROVEMENT,
@@ -142,8 +142,9 @@ def _turned(runs: pd.DataFrame, metric: str) -> pd.Series:
 def per_setting(material: Material, against: str, metric: str, methods: Sequence[str] = ()) -> pd.DataFrame:
     """A line for each setting and method: the paired difference to the baseline, its t interval, and p by seed.
 
-    p is corrected by Holm over the methods at the setting (`p_holm`), and over all lines (`p_holm_all`). Where the runs
-    of a side decide nothing there is no p, and the note says why.
+    p is corrected by Holm over the methods at the setting (`p_holm`), and over all lines (`p_holm_all`). A gain with a
+    run that is lost (`degenerate.lost_in_pairs`) decides nothing: it has no p and does not count in the correction, and
+    the note says why.
     """
     field = field_of(material, metric, [against, *(one for one in methods if one != against)] if methods else ())
     rivals = [method for method in field.methods if method != against]
@@ -166,7 +167,7 @@ def gain_line(field: Field, place: Place, method: str, against: str) -> Row:
     seeds = ours.index.intersection(theirs.index)
     pairs = [side.loc[seeds] for side in (ours, theirs)]
     gains = (pairs[0]["score"] - pairs[1]["score"]).tolist()
-    why = ", ".join(dict.fromkeys(filter(None, map(degenerate, pairs))))
+    why = lost_in_pairs(*pairs)
     test = stats.above(gains, 0.0, resolution=_resolution(field, pairs))
     missing = [name for name, side in zip((method, against), sides, strict=True) if side.empty]
     reasons = ", ".join(dict.fromkeys(material.why_not(*place, name) for name in missing))

@@ -1,7 +1,8 @@
 """Runs that decide nothing: those that diverged, that predict one class for every example, or that did not move.
 
 Where all runs of a cell are such, the cell is degenerate. A comparison with it says that its method fails here, not
-that the other one is good: it is never shown as decided.
+that the other one is good: it is never shown as decided. A single gain, method by method at one setting, is stricter:
+one lost run on either side is enough (`lost_in_pairs`).
 """
 
 from typing import Any
@@ -62,6 +63,20 @@ def degenerate(cell: pd.DataFrame) -> str | None:
     >>> degenerate(pd.DataFrame({"method": ["er"] * 2, "lost": [ONE_CLASS, ""]}))
     """
     return counted(cell) if len(cell) and (cell["lost"] != "").all() else None
+
+
+def lost_in_pairs(*sides: pd.DataFrame) -> str:
+    """Why a paired gain decides nothing: which runs of its sides (cells, of the seeds that all have) are lost.
+
+    One is enough. Without a run that diverged the gain would be that of the seeds on which the method happened to end,
+    and one that predicts one class makes it large without saying anything of the method. Empty where no run is lost.
+
+    >>> er, tdr = (pd.DataFrame({"method": [name] * 2, "lost": lost}) for name, lost in
+    ...            (("er", ["", DIVERGED]), ("tdr", ["", ""])))
+    >>> lost_in_pairs(tdr, er)
+    '1 of 2 runs of er diverged'
+    """
+    return ", ".join(filter(None, map(counted, sides)))
 
 
 def counted(cell: pd.DataFrame) -> str:

@@ -18,20 +18,18 @@ from typing import Any
 from reweigh import canonical_json
 from reweigh.config.grid import Config
 from reweigh.config.models import Paper
-from reweigh.digest import PACKAGE, digest, file_digest, source_digest
+from reweigh.digest import OURS, PACKAGE, closure, digest, file_digest
 from reweigh.errors import RecordError
 
 VERSION = 2
 LOCK = "envs/requirements.lock"
 LIBRARIES = ("matplotlib", "numpy", "pandas")
-# Modules that decide how an artifact looks. Not all that they import: a new key in the config model changes no figure.
-READING = ("analysis/degenerate", "analysis/published", "analysis/rows", "analysis/tables", "stats")
-RENDERING = (
-    "artifacts/render", "plots", "analysis/across", "analysis/gains", "analysis/margins", "analysis/ridges",
-    "analysis/searches", "analysis/strengths", "aggregates", "cells", "ranks", *READING
-)  # fmt: skip
+# Modules and packages that decide how an artifact looks; what they import to make numbers counts too (`_counts`).
+RENDERING = ("artifacts/render", "plots")
 BESIDE = ("analysis/beside", "config/own")  # of artifacts that show methods beside those of the paper
-SCORING = ("scorecard", "analysis/compared", "analysis/resolution", "metrics", "verdicts", "records/lineage", *READING)
+SCORING = ("scorecard",)
+NUMBERS = ("analysis", "plots", "records/lineage.py")  # and the modules of the package itself, but for
+PLUMBING = ("canonical_json.py", "digest.py", "errors.py", "plugins.py", "terminal.py")
 
 Records = Mapping[str, Mapping[str, Any]]
 
@@ -136,11 +134,19 @@ def read(path: Path) -> dict[str, Any]:
 
 @functools.cache
 def code_digest(parts: tuple[str, ...]) -> str:
-    """Digest of the source and the templates of some modules and packages, whatever they import from others."""
-    files = [path for part in parts for path in (PACKAGE / f"{part}.py", *sorted((PACKAGE / part).rglob("*.*")))]
-    kept = [path for path in files if path.is_file() and path.suffix != ".pyc"]
-    return digest({path.relative_to(PACKAGE).as_posix(): _content(path) for path in kept})
+    """Digest of the source and the templates of some modules and packages, and of what they import for numbers."""
+    return digest(code_files(parts))
 
 
-def _content(path: Path) -> str:
-    return source_digest(path.read_text()) if path.suffix == ".py" else file_digest(path)
+def code_files(parts: Iterable[str]) -> dict[str, str]:
+    """The files that `code_digest` is of, by path in this package, with the digest of each."""
+    paths = [path for part in parts for path in (PACKAGE / f"{part}.py", *sorted((PACKAGE / part).rglob("*.*")))]
+    there = {path.relative_to(PACKAGE): path for path in paths if path.is_file() and path.suffix != ".pyc"}
+    modules = [".".join((OURS, *name.with_suffix("").parts)) for name in there if name.suffix == ".py"]
+    templates = {name.as_posix(): file_digest(path) for name, path in there.items() if name.suffix != ".py"}
+    return {**closure([module.removesuffix(".__init__") for module in modules], _counts), **templates}
+
+
+def _counts(key: str) -> bool:
+    """Whether an imported file makes numbers. Others do not: a new key in the config's model changes no figure."""
+    return ("/" not in key and key not in PLUMBING) or key.startswith(NUMBERS)

@@ -4,6 +4,8 @@ The entry is a file of its own, `config/papers/PAPER/methods/NAME.yaml`: `like` 
 its runs are explained, audited and trained again like all others, and no record that is there changes.
 """
 
+import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,12 +61,15 @@ def write(names: Sequence[str], changes: Sequence[str], name: str, root: Path) -
     asked = [_renamed(one, name) for one in names]
     if before is not None and yaml.safe_load(before) == yaml.safe_load(text):
         return Made(file, False, asked)
-    canonical_json.write(path, text.encode())
+    new = not path.parent.is_dir()
     try:
+        canonical_json.write(path, text.encode())
         _check_same_but_for(load(root), dict(zip(map(str, runs), meant, strict=True)), said, file)
-    except ReweighError as error:
-        _restore(path, before)
-        raise ConfigError(f"{error}; nothing was written") from None
+    except BaseException as error:  # Ctrl-C too: half an entry, or one that was not checked, would stay in use
+        _restore(path, before, new)
+        if isinstance(error, ReweighError):
+            raise ConfigError(f"{error}; nothing was written") from None
+        raise
     return Made(file, True, asked)
 
 
@@ -114,10 +119,19 @@ def _changed(config: Config, run: RunName, changes: Sequence[str]) -> dict[str, 
     return said
 
 
+class _Values(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number, as it is from YAML 1.2 on. PyYAML reads 1.1, where it would be 1.0e-3."""
+
+
+_Values.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z"), list("-+.0123456789")
+)
+
+
 def _value(change: str, text: str) -> Any:
-    """A value as YAML writes it: 20, 0.5, true, null, {name: focal, gamma: 2.0}."""
+    """A value as YAML writes it: 20, 0.5, 1e-3, true, null, {name: focal, gamma: 2.0}."""
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_Values)
     except yaml.YAMLError:
         raise ConfigError(f"--set {change}: {text!r} is no value; write it as in the config") from None
 
@@ -193,8 +207,12 @@ def _check_same_but_for(config: Config, runs: Mapping[str, str], said: Mapping[s
             )
 
 
-def _restore(path: Path, before: bytes | None) -> None:
-    if before is None:
-        path.unlink()
-    else:
+def _restore(path: Path, before: bytes | None, new: bool) -> None:
+    """Put back what stood at `path`; `new`: its folder was made for it."""
+    if before is not None:
         canonical_json.write(path, before)
+        return
+    path.unlink(missing_ok=True)
+    if new:
+        with contextlib.suppress(OSError):  # it was not made, or somebody else has put something there
+            path.parent.rmdir()

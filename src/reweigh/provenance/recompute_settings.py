@@ -110,14 +110,18 @@ def _scores(bodies: Sequence[Body], metric: str) -> Scores:
 
 
 def p_of(row: Mapping[str, Any], bodies: Sequence[Body]) -> float | None:
-    """The two-sided p of a paired difference, by its own runs; None where those of a side decide nothing."""
+    """The two-sided p of a paired difference, by its own runs; None where one of them decides nothing.
+
+    Runs that ended without the metric are in no pair; those that diverged are, and are lost.
+    """
     metric = row["metric"].removesuffix(DIFFERENCE)
     sides: dict[bool, dict[int, Body]] = {False: {}, True: {}}
     for body in bodies:
-        sides[body["spec"]["method"] == row["against"]][body["spec"]["seed"]] = body
+        if body["status"] == "diverged" or value_of(dict(body), metric) is not None:
+            sides[body["spec"]["method"] == row["against"]][body["spec"]["seed"]] = body
     seeds = sorted(set(sides[False]) & set(sides[True]))
     pairs = [[side[seed] for seed in seeds] for side in (sides[False], sides[True])]
-    if any(side and all(map(lost, map(dict, side))) for side in pairs):
+    if any(lost(dict(body)) for side in pairs for body in side):
         return None
     ours, theirs = ([_turned(body, metric) for body in side] for side in pairs)
     gains = [one - other for one, other in zip(ours, theirs, strict=True)]

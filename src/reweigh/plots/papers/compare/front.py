@@ -27,13 +27,17 @@ FLOOR, LEAST = (
 
 
 class Point(NamedTuple):
-    """A method at one setting: its cost and gain, and the ends of the gain's interval (NaN where there is none)."""
+    """A method at one setting: its cost and gain, and the ends of the gain's interval (NaN where there is none).
+
+    lost: whether a run of it is, so that the gain decides nothing.
+    """
 
     method: str
     cost: float
     gain: float
     low: float
     high: float
+    lost: bool = False
 
 
 def rows(material: Material) -> pd.DataFrame:
@@ -44,12 +48,14 @@ def rows(material: Material) -> pd.DataFrame:
 def front(points: Sequence[Point]) -> list[Point]:
     """The points that no other one beats: none gains as much or more for less, or more for as much; by cost.
 
+    Those with a run that is lost have no place on it, and beat nothing.
+
     >>> of = [Point("a", 1, 0, 0, 0), Point("b", 2, -1, 0, 0), Point("c", 3, 2, 0, 0), Point("d", 4, 2, 0, 0)]
-    >>> [point.method for point in front(of)]
+    >>> [point.method for point in front([*of, Point("e", 2, 3, 0, 0, lost=True)])]
     ['a', 'c']
     """
     found: list[Point] = []
-    for point in sorted(points, key=lambda one: (one.cost, -one.gain)):
+    for point in sorted((one for one in points if not one.lost), key=lambda one: (one.cost, -one.gain)):
         if not found or point.gain > found[-1].gain:
             found.append(point)
     return found
@@ -61,9 +67,9 @@ def points_of(material: Material, rows: pd.DataFrame, place: Place) -> list[Poin
     gains = grounds.gains_in(rows)
     here = gains[(gains["experiment"] == place.experiment) & (gains["setting"] == place.setting)]
     found = [
-        Point(line.method, costs[place, line.method], line.mean, line.low, line.high)
-        for line in here.itertuples()
-        if pd.notna(line.mean) and (place, line.method) in costs
+        Point(method, costs[place, method], line["mean"], line["low"], line["high"], bool(grounds.lost(line)))
+        for line in here.to_dict("records")
+        if pd.notna(line["mean"]) and (place, method := line["method"]) in costs
     ]
     plain = grounds.baseline(material)
     return [Point(plain, 1.0, 0.0, math.nan, math.nan), *found] if found else []
@@ -89,7 +95,8 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
         axes.set_xlabel("" if below and not is_last_row(axes) else "time, × plain training")
         if number % columns == 0:
             axes.set_ylabel("gain, points")
-    finish(picture, material, _shows(rows), grounds.missing(material, rows), _legend(material, points),
+    notes = [*grounds.missing(material, rows), *grounds.doubts(material, grounds.gains_in(rows))]
+    finish(picture, material, _shows(rows), notes, _legend(material, points),
            panels=0.2 + (ROW + 0.25 * (columns == 2)) * height)  # fmt: skip
     return Figure(picture, rows)
 
@@ -104,9 +111,11 @@ def _panel(axes: Axes, material: Material, points: Sequence[Point], ends: Sequen
     floor = -max(FLOOR * top, LEAST)
     step = front(points)
     axes.axhline(0, color=MUTED, linewidth=0.6, zorder=1)
-    axes.step([*(point.cost for point in step), 2 * max(ends)], [*(100 * one.gain for one in step), 100 * top],
-              where="post", color=INK, linewidth=0.8, linestyle=(0, (3, 1.5)), zorder=2)  # fmt: skip
-    longer = sorted((point for point in points if point.method in plain), key=lambda one: plain[one.method])
+    costs, gains = [point.cost for point in step], [100 * point.gain for point in step]
+    axes.step([*costs, 2 * max(ends)], [*gains, gains[-1]], where="post", color=INK, linewidth=0.8,
+              linestyle=(0, (3, 1.5)), zorder=2)  # fmt: skip
+    sound = (one for one in points if one.method in plain and not one.lost)
+    longer = sorted(sound, key=lambda one: plain[one.method])
     axes.plot([one.cost for one in longer], [100 * one.gain for one in longer], color=GREY, linewidth=1.6, zorder=2)
     for point in points:
         _point(axes, material, point, floor, plain)
@@ -125,8 +134,15 @@ def _panel(axes: Axes, material: Material, points: Sequence[Point], ends: Sequen
 
 
 def _point(axes: Axes, material: Material, point: Point, floor: float, plain: Mapping[str, int]) -> None:
-    """A marker with the interval of its gain; what lies below the panel stands at its edge, with a number."""
+    """A marker with the interval of its gain, crossed out where a run is lost.
+
+    What lies below the panel stands at its edge, with a number.
+    """
     style = _style(material, point.method, plain)
+    if point.lost:
+        axes.plot(
+            point.cost, 100 * max(point.gain, floor), "x", color=INK, markersize=6.5, markeredgewidth=0.8, zorder=5
+        )
     if point.gain < floor:
         axes.plot(point.cost, 100 * floor, linestyle="", zorder=4, **style)
         words: dict[str, Any] = {"xytext": (0, 5), "textcoords": "offset points", "fontsize": 5.5, "rotation": 90}
@@ -170,5 +186,7 @@ def _shows(rows: pd.DataFrame) -> str:
         f"Gain in the mean accuracy of the groups over plain training of equal epochs, mean over pairs of "
         f"{count_text(gains)} after the last epoch, bars: 95 % interval (Student t), cut where they leave the panel. "
         "Time: seconds of training of all stages, evaluation left out, over those of the plain run of the same seed. "
-        "What lies above the grey line gains more than plain training does in the same time; ↓: below the panel"
+        "What lies above the grey line gains more than plain training does in the same time; ↓: below the panel. "
+        "Crossed out: a run diverged, predicts one class or did not move, so that the gain decides nothing and has no "
+        "place on the front"
     )

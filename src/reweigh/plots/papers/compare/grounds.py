@@ -23,6 +23,7 @@ from reweigh.stats import ALPHA
 HEADLINE, WORST = "mean_group_accuracy", "worst_cell_accuracy"
 SLACK = 0.1  # of a cost: what costs 1.1 times as much as plain training costs as much, to the clock
 P_VALUES = ("p", "p_holm", "p_holm_all")
+BEYOND = "beyond the longest ERM"  # note of a gain over plain training that takes less time than the method
 
 
 def kinds_of(material: Material) -> dict[str, list[Place]]:
@@ -147,6 +148,17 @@ def times_as_long(plain: Mapping[int, str], cost: float) -> int:
     return next((times for times in sorted(plain) if times >= cost - SLACK), max(plain))
 
 
+def has_pairs(line: Mapping[Any, Any]) -> bool:
+    """Whether a gain has pairs of runs, if only such as diverged."""
+    return bool(line["n"] > 0 or str(line["status"]).endswith("diverged"))
+
+
+def lost(line: Mapping[Any, Any]) -> str:
+    """Which of a gain's runs are lost, so that it decides nothing (`across.gain_line`); empty where none is."""
+    told = has_pairs(line) and line["metric"].endswith(DIFFERENCE) and line["note"] != BEYOND
+    return line["note"] if told else ""
+
+
 def decides(line: Mapping[Any, Any], p: str = "p_holm") -> int:
     """1 where a difference is above 0 by its corrected p, -1 where it is below, 0 where that is open."""
     told = pd.notna(line.get(p)) and line[p] < ALPHA
@@ -178,7 +190,7 @@ def missing(material: Material, rows: pd.DataFrame) -> list[str]:
     And last, of which settings the data stand in for others.
     """
     gains = gains_in(rows)
-    run = gains[gains["n"] > 0]
+    run = gains[[has_pairs(line) for line in gains.to_dict("records")]]
     if run.empty:
         return [f"Not run: {', '.join(dict.fromkeys(gains['note']))}"] if len(gains) else []
     seen, methods = {Place(*one) for one in zip(run["experiment"], run["setting"], strict=True)}, {*run["method"]}
@@ -202,10 +214,11 @@ def missing(material: Material, rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def doubts(material: Material, lines: pd.DataFrame, known: Sequence[str] = ()) -> list[str]:
-    """Which of some gains decide nothing, and why; notes that are `known` say something else."""
+def doubts(material: Material, lines: pd.DataFrame) -> list[str]:
+    """Which of some gains decide nothing, and why; those without a number are in `missing`."""
     texts: dict[str, list[str]] = {}
-    for line in lines[(lines["n"] > 0) & lines["note"].ne("") & ~lines["note"].isin(known)].to_dict("records"):
-        where = head(material, Place(line["experiment"], line["setting"]), 99)
-        texts.setdefault(line["note"], []).append(f"{line['title']} ({where})")
+    for line in lines[lines["n"] > 0].to_dict("records"):
+        if why := lost(line):
+            where = head(material, Place(line["experiment"], line["setting"]), 99)
+            texts.setdefault(why, []).append(f"{line['title']} ({where})")
     return [f"Decides nothing, {note}: {'; '.join(names)}" for note, names in texts.items()]

@@ -74,21 +74,25 @@ def _cell(
 ) -> None:
     corner: Any = (column - 0.5, row - 0.5)
     if pd.isna(line["mean"]):
-        axes.add_patch(Rectangle(corner, 1, 1, facecolor="#ececec", edgecolor="white", linewidth=0.8))
+        _square(axes, corner, "#ececec", line)
         return
     shade = colours(float(norm(line["mean"])))
     dark = 0.299 * shade[0] + 0.587 * shade[1] + 0.114 * shade[2] < 0.5
     ink = "white" if dark else INK
-    doubtful = bool(line["note"])
-    axes.add_patch(
-        Rectangle(corner, 1, 1, facecolor=shade, edgecolor=MUTED if doubtful else "white", linewidth=0.8,
-                  hatch="////" if doubtful else None)
-    )  # fmt: skip
+    _square(axes, corner, shade, line)
     told = grounds.decides(line)
     axes.text(column, row, grounds.points(line["mean"]), ha="center", va="center", fontsize=6.8, color=ink,
               weight="bold" if told else "normal")  # fmt: skip
     if told:
         axes.plot(column + 0.39, row - 0.27, "o", color=ink, markersize=2.2)
+
+
+def _square(axes: Axes, corner: Any, colour: Any, line: Mapping[Hashable, Any]) -> None:
+    lost = bool(grounds.lost(line))
+    axes.add_patch(
+        Rectangle(corner, 1, 1, facecolor=colour, edgecolor=MUTED if lost else "white", linewidth=0.8,
+                  hatch="////" if lost else None)
+    )  # fmt: skip
 
 
 def _frame(axes: Axes, material: Material, places: list[Place], methods: list[str]) -> None:
@@ -111,7 +115,8 @@ def _shows(known: pd.DataFrame) -> str:
         return "Nothing of ours was run"
     return (
         f"Gain in the mean accuracy of the groups in points, mean over pairs of {count_text(known)} after the last "
-        "epoch; dot and bold: a difference by paired t tests, Holm over the methods at the setting; hatched: runs that "
-        "diverged, predict one class or did not move decide nothing; grey: not run. Colours end at the "
+        "epoch; dot and bold: a difference by paired t tests, Holm over the methods at the setting; hatched: a "
+        "run diverged, predicts one class or did not move, so that the gain decides nothing; grey: no gain. Colours "
+        "end at the "
         f"{100 * QUANTILE:.0f} % quantile of the sizes of gains"
     )

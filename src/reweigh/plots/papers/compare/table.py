@@ -21,6 +21,7 @@ from reweigh.plots.style import INK, MUTED, WARNING, finish, sheet
 LINE, HEAD = 0.26, 0.82  # inches: of a method, of the heads
 SIDE = 0.145  # of the width: the methods' names
 FAINT = "#e3e3e3"
+LOST = "†"  # mark of a gain that decides nothing
 Line = Mapping[Hashable, Any]
 
 
@@ -107,8 +108,9 @@ def _method(
     axes.text(0.002, number + 0.5, material.title(method), va="center", fontsize=6.8, color=INK)
     for column, x in enumerate(_columns(last + 1)):
         line = cells.get((method, column))
+        mark = LOST * bool(line is not None and column != last and grounds.lost(line))
         if line is None or pd.isna(line["mean"]):
-            axes.text(x, number + 0.5, "–", ha="center", va="center", fontsize=7, color=MUTED)
+            axes.text(x, number + 0.5, f"–{mark}", ha="center", va="center", fontsize=7, color=MUTED)
             continue
         if column == last:
             upper, below, weight = f"{line['mean']:.2f}", "", "normal"
@@ -118,7 +120,7 @@ def _method(
             gain = line["metric"] != HEADLINE
             upper = points(line["mean"], gain) if gain else f"{100 * line['mean']:.1f} %"
             told = grounds.decides(line) if gain else 0
-            upper, weight = upper + "*" * bool(told), "bold" if told else "normal"
+            upper, weight = upper + "*" * bool(told) + mark, "bold" if told else "normal"
             low, high = line["low"], line["high"]
             below = "" if pd.isna(low) else f"± {points((high - low) / 2, signed=False)}"
         axes.text(x, number + (0.36 if below else 0.5), upper, ha="center", va="center", fontsize=6.8, color=colour,
@@ -147,6 +149,7 @@ def _shows(material: Material, rows: pd.DataFrame) -> str:
         f"First line: mean accuracy of the groups (classes; on Adult and Waterbirds cells of class and attribute) of "
         f"{plain}. Below: what methods gain over it in points, mean over pairs of {count_text(gains)} after the last "
         "epoch, ± half of Student's 95 % interval; * and bold: a difference by paired t tests, Holm over the methods "
-        "at the setting. Worst group: gain in the accuracy of the worst one, each seed's mean over the settings. Time: "
+        f"at the setting; {LOST}: a run diverged, predicts one class or did not move, so that the gain decides "
+        "nothing. Worst group: gain in the accuracy of the worst one, each seed's mean over the settings. Time: "
         "seconds of training of all stages over those of plain training, middle of the settings, below least and most"
     )
