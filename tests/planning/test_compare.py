@@ -20,6 +20,7 @@ from reweigh.config.loading import load
 from reweigh.errors import ConfigError, DataError
 from reweigh.planning import compare
 from reweigh.planning.plan import of_runs
+from reweigh.provenance import crate
 from reweigh.provenance.audit import audit
 from reweigh.provenance.explain import explain
 from reweigh.records import record
@@ -124,6 +125,27 @@ def test_the_chain_is_unbroken_until_the_file_changes(own_copy):
     (own_copy / compared_data.TITLE).unlink()
     with pytest.raises(DataError, match="is missing"):
         compare.compare("claims")
+
+
+def test_a_crate_has_card_and_page_and_can_be_audited_without_the_data(own_copy, tmp_path, monkeypatch):
+    compared_data.card(own_copy, name="untrained")
+    place, _ = crate.write("local", tmp_path / "crate")
+    files = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
+    page = {f"results/local/claims/compare.{ending}" for ending in ("html", "csv")}
+    assert {"data/local/claims.yaml", "data/local/compare/claims.yaml", f"{STEM}.csv", *page} <= files
+    assert not [name for name in files if compared_data.TITLE in name or "untrained" in name]
+    entities = {one["@id"]: one for one in json.loads((place / "ro-crate-metadata.json").read_text())["@graph"]}
+    program = next(one for name, one in entities.items() if name.startswith("#program/render/claims/compare"))
+    assert program["url"] == {"@id": "notebooks/local/compare.ipynb"}
+    monkeypatch.chdir(place)
+    report = audit("local")
+    assert report.exit_code == 0 and report.counts["record"] == {"intact": 8}
+    (raw,) = [link for link in report.links if link.kind == "raw"]
+    assert raw.state == "unverifiable"
+    assert raw.detail == (
+        f"it is not at {compared_data.TITLE}, where data/local/claims.yaml says, so its splits cannot be drawn again; "
+        "records, figures and code are checked all the same"
+    )
 
 
 def test_what_is_current_is_not_trained_again_and_more_seeds_are_added(own_copy, capfd):

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from reweigh.data.local_cards import MISSING, said
+from reweigh.data.local_cards import MISSING
 from reweigh.errors import ConfigError, DataError
+from reweigh.terminal import printable
 
 SEPARATORS = (",", ";", "\t", "|")
 WORDS_FOR_MISSING = frozenset({"", "?", "na", "n/a", "nan", "-nan", "null", "#n/a", "<na>"})  # in small letters
@@ -97,12 +98,12 @@ def how_to_read(path: Path, encoding: str | None = None, separator: str | None =
     with _open(path) as file:
         head = file.read(LOOKED_AT)
     if not head.strip():
-        raise DataError(f"{said(path)} is empty; {TO_SAVE} with a header and rows")
+        raise DataError(f"{printable(path)} is empty; {TO_SAVE} with a header and rows")
     if encoding is None:
         encoding = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
         what = next((what for mark, what in BINARY.items() if head.startswith(mark)), None)
         if what or (encoding != "utf-16" and b"\0" in head):
-            raise DataError(f"{said(path)} is no CSV file but {what or 'binary'}; {TO_SAVE}")
+            raise DataError(f"{printable(path)} is no CSV file but {what or 'binary'}; {TO_SAVE}")
     try:
         encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
         text = head.decode(encoding, "ignore" if len(head) == LOOKED_AT else "strict")
@@ -128,8 +129,8 @@ def _separator(path: Path, text: str, cut: bool) -> str:
             best = max(best, (widths.count(widths[0]) / len(widths), widths[0], separator))
     if best[0] <= 0.5:
         raise DataError(
-            f"{said(path)} is no CSV file: neither comma, semicolon, tab nor | divides its lines into as many fields "
-            f"as its first; {TO_SAVE}, or name what does: --separator"
+            f"{printable(path)} is no CSV file: neither comma, semicolon, tab nor | divides its lines into as many "
+            f"fields as its first; {TO_SAVE}, or name what does: --separator"
         )
     return best[2]
 
@@ -151,15 +152,15 @@ def read(path: Path, encoding: str, separator: str) -> Table:
     for line, row in rows:
         if len(row) != len(names):
             raise DataError(
-                f"{said(path)}, line {line}: {len(row)} fields, but the header has {len(names)}; put quotes around "
-                "text that holds the separator, and fill up short lines"
+                f"{printable(path)}, line {line}: {len(row)} fields, but the header has {len(names)}; put quotes "
+                "around text that holds the separator, and fill up short lines"
             )
         lines.append(line)
         waiting.append(row)
         if len(waiting) == AT_ONCE:
             take()
     if not lines:
-        raise DataError(f"{said(path)} has a header and no rows; {TO_SAVE} with its rows")
+        raise DataError(f"{printable(path)} has a header and no rows; {TO_SAVE} with its rows")
     if waiting:
         take()
     columns = {}
@@ -198,8 +199,8 @@ def _rows(path: Path, encoding: str, separator: str) -> Iterator[tuple[int, list
                 line = reader.line_num + 1
         except csv.Error as error:
             raise DataError(
-                f"{said(path)}, line {line}: not CSV ({error}); a quote within a cell is written twice, and one that "
-                "opens a cell closes it"
+                f"{printable(path)}, line {line}: not CSV ({error}); a quote within a cell is written twice, and one "
+                "that opens a cell closes it"
             ) from None
         except UnicodeError:
             raise _not_in(path, encoding) from None
@@ -211,7 +212,9 @@ def _names(path: Path, header: Sequence[str]) -> list[str]:
     for place, name in enumerate(names, 1):
         first = names.index(name) + 1
         if first < place:
-            raise DataError(f"{said(path)} has two columns {name[:40]!r}, {first} and {place}; give one another name")
+            raise DataError(
+                f"{printable(path)} has two columns {name[:40]!r}, {first} and {place}; give one another name"
+            )
     return names
 
 
@@ -219,7 +222,7 @@ def _open(path: Path) -> Any:
     try:
         return open(path, "rb")
     except OSError as error:
-        raise DataError(f"{said(path)} cannot be read ({error.strerror}); allow reading it") from None
+        raise DataError(f"{printable(path)} cannot be read ({error.strerror}); allow reading it") from None
 
 
 def _not_in(path: Path, encoding: str) -> DataError:
@@ -234,7 +237,8 @@ def _not_in(path: Path, encoding: str) -> DataError:
                 place = f", line {line}"
                 break
     return DataError(
-        f"{said(path)}{place}: not {name}; name its encoding, such as --encoding cp1252 (Western) or cp1251 (Cyrillic)"
+        f"{printable(path)}{place}: not {name}; name its encoding, such as --encoding cp1252 (Western) or cp1251 "
+        "(Cyrillic)"
     )
 
 

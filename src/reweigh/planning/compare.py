@@ -23,6 +23,7 @@ from reweigh.data import local_cards
 from reweigh.errors import ConfigError
 from reweigh.planning.plan import of_runs, summary
 from reweigh.planning.tidy import remove_unwanted
+from reweigh.terminal import printable
 
 ALL = "all"  # in place of methods: those of the template
 IMPORT = "reweigh import FILE --label COLUMN, or reweigh import FOLDER"
@@ -73,7 +74,7 @@ def listed(root: str | Path = ".") -> list[dict[str, str]]:
         sizes = card["sizes"]
         rows.append({
             **row,
-            "title": local_cards.said(str(card["title"])),
+            "title": printable(str(card["title"])),
             "rows": f"{sizes['train']['rows']:,} + {sizes['test']['rows']:,}",
             "classes": str(len(card["label"]["classes"])),
             "runs": f"{ended} of {len(runs)}",

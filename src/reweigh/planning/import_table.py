@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from reweigh.data import local_split, tables
-from reweigh.data.local_cards import MISSING, said
+from reweigh.data.local_cards import MISSING
 from reweigh.data.tables import INFINITE, NUMBER, Column, Table, is_missing
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, DataError
@@ -27,6 +27,7 @@ from reweigh.planning.import_parts import (
     quoted,
     sizes,
 )
+from reweigh.terminal import printable
 
 SHOWN = 12  # names of columns in a message
 MOST_CATEGORIES = 100  # of a column that nobody called one of categories
@@ -46,7 +47,7 @@ class Import:
         size, left = place.stat().st_size, tables.memory_left()
         if tables.TIMES * size > left:
             raise DataError(
-                f"{said(place)} has {size / 2**20:,.0f} MiB, and reading it takes {tables.TIMES} times that; "
+                f"{printable(place)} has {size / 2**20:,.0f} MiB, and reading it takes {tables.TIMES} times that; "
                 f"{left / 2**20:,.0f} MiB of memory are free: import a part of its rows, or use a larger machine"
             )
         self.how = tables.how_to_read(place, asked.encoding, asked.separator)
@@ -57,7 +58,7 @@ class Import:
 
     def _check_names(self) -> None:
         """Every column that was named is there, and has one part to play."""
-        asked, where = self.asked, said(self.place)
+        asked, where = self.asked, printable(self.place)
         named: dict[str, Sequence[str | None]] = {
             "--label": [asked.label],
             "--group": [asked.group] if asked.group else [],
@@ -86,11 +87,11 @@ class Import:
         if name in known:
             return
         if all(NUMBER.fullmatch(column) for column in known):
-            raise DataError(f"{said(self.place)}: its first line has numbers, no names of columns; add those")
+            raise DataError(f"{printable(self.place)}: its first line has numbers, no names of columns; add those")
         near = get_close_matches(name, known, 1, 0.5)
         some = ", ".join(known[:SHOWN]) + (", ..." if len(known) > SHOWN else "")
-        hint = f"did you mean {quoted(near[0])}?" if near else f"known: {said(some)}"
-        raise ConfigError(f"{said(self.place)} has no column {quoted(name)}; {hint}")
+        hint = f"did you mean {quoted(near[0])}?" if near else f"known: {printable(some)}"
+        raise ConfigError(f"{printable(self.place)} has no column {quoted(name)}; {hint}")
 
     def said_by(self, column: Column) -> list[str]:
         """What each text of a column says, missing ones by one word."""
@@ -106,7 +107,7 @@ class Import:
         if (missing := self.rows_without(column)).any():
             count = int(missing.sum())
             raise DataError(
-                f"{said(self.place)}: label {quoted(name)} is missing in {counted(count, 'row')}, "
+                f"{printable(self.place)}: label {quoted(name)} is missing in {counted(count, 'row')}, "
                 f"{self.table.named_lines(missing)}; fill it in, or import a copy without these rows"
             )
         known, numbers = in_order(column.texts), column.numbers()
@@ -114,7 +115,7 @@ class Import:
         if len(known) > (FRACTIONS if fractions else MOST_CLASSES):
             kind = "numbers with fractions" if fractions else "values"
             raise DataError(
-                f"{said(self.place)}: label {quoted(name)} has {len(known):,} different {kind}, no classes but "
+                f"{printable(self.place)}: label {quoted(name)} has {len(known):,} different {kind}, no classes but "
                 "something measured or a name of each row; name another column, or put its values into classes first"
             )
         check_classes(self.place, "class", self._counts(column))
@@ -128,8 +129,8 @@ class Import:
         counts = self._counts(column)
         if len(counts) > MOST_CATEGORIES:
             raise DataError(
-                f"{said(self.place)}: group {quoted(self.asked.group)} has {len(counts):,} different values, at most "
-                f"{MOST_CATEGORIES} can be compared; name another column, or put its values into groups first"
+                f"{printable(self.place)}: group {quoted(self.asked.group)} has {len(counts):,} different values, at "
+                f"most {MOST_CATEGORIES} can be compared; name another column, or put its values into groups first"
             )
         check_classes(self.place, "group", counts)
         if MISSING in counts:
@@ -176,9 +177,10 @@ class Import:
                 text = column.texts[int(wrong.argmax())]
                 count = int(rows.sum())
                 raise DataError(
-                    f"{said(self.place)}: {quoted(name)} is a column of numbers, but {quoted(text)} is {what} "
+                    f"{printable(self.place)}: {quoted(name)} is a column of numbers, but {quoted(text)} is {what} "
                     f"({counted(count, 'row')}, {self.table.named_lines(rows)}); correct it, or say that it "
-                    f"is missing: --missing={said(text[:LONGEST])}; or --category, if it is none of numbers; or --drop"
+                    f"is missing: --missing={printable(text[:LONGEST])}; or --category, if it is none of numbers; or "
+                    "--drop"
                 )
 
     def _number(self, name: str, column: Column, numbers: np.ndarray, of_training: np.ndarray) -> Described:
@@ -248,11 +250,13 @@ def found(place: Path, asked: Asked) -> Found:
             columns.append(described)
             one.tell_if_it_tells_all(name, labels)
     if not columns:
-        raise DataError(f"{said(place)} has no column to learn from: {_whys(dropped)}; see --category and --number")
+        raise DataError(
+            f"{printable(place)} has no column to learn from: {_whys(dropped)}; see --category and --number"
+        )
     inputs = tables.width(columns)
     if (needed := 8 * inputs * len(table)) > (left := tables.memory_left()):
         raise DataError(
-            f"{said(place)} makes {inputs:,} inputs of {len(table):,} rows, {needed / 2**20:,.0f} MiB; only "
+            f"{printable(place)} makes {inputs:,} inputs of {len(table):,} rows, {needed / 2**20:,.0f} MiB; only "
             f"{left / 2**20:,.0f} MiB are free: --drop a column of many categories, or import a part of its rows"
         )
     parts = {
@@ -277,7 +281,7 @@ def _check_tested(place: Path, classes: list[str], values: list[str] | None, tes
     for what, names, counts in (("class", classes, test["classes"]), ("group", values, test["groups"])):
         if names and 0 in counts:
             raise DataError(
-                f"{said(place)}: {what} {quoted(names[counts.index(0)])} has one row only in each "
+                f"{printable(place)}: {what} {quoted(names[counts.index(0)])} has one row only in each "
                 f"{'group' if what == 'class' else 'class'}, and so none to test on; join it with another"
             )
 
