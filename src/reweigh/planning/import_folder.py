@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +34,7 @@ from reweigh.terminal import printable
 SIDE = 32
 SIDES = (8, 512)
 TRAIN = "train"
+OBJECT = re.compile(r"<[^<>]* at 0x[0-9a-fA-F]+>")  # what a decoder calls bytes that lie in no file
 TESTS = ("test", "val", "valid", "validation")  # the part that is tested on: the first of these that there is
 
 
@@ -212,10 +214,16 @@ def _read(place: Path, images: list[Listed], side: int, progress: Progress) -> t
         except OSError as error:
             unreadable.append((image.path, str(error.strerror)))
         except DataError as error:
-            unreadable.append((image.path, str(error).partition("(")[2].rpartition(")")[0] or "no image"))
+            unreadable.append((image.path, _reason(error)))
         else:
             readable.append(image._replace(sha256=hashlib.sha256(content).hexdigest()))
     return readable, unreadable
+
+
+def _reason(error: DataError) -> str:
+    """Why an image cannot be decoded, in the decoder's words: the same at each import, without addresses in memory."""
+    words = OBJECT.sub("", str(error).partition("can be read (")[2].rpartition(")")[0])
+    return " ".join(words.split()) or "no image"
 
 
 def _unreadable(place: Path, unreadable: list[Any], total: int) -> str:

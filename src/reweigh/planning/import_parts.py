@@ -85,8 +85,9 @@ def check_classes(place: Path, what: str, counts: dict[str, int]) -> None:
     if small:
         name, count = min(small.items(), key=lambda one: one[1])
         more = f" (and {len(small) - 1} more have fewer than {FEWEST})" if len(small) > 1 else ""
+        unit = "row" if place.is_file() else "image"
         raise DataError(
-            f"{printable(place)}: {what} {quoted(name)} has {counted(count, 'row')}{more}, too few to train and "
+            f"{printable(place)}: {what} {quoted(name)} has {counted(count, unit)}{more}, too few to train and "
             f"test on; join it with another, or import a copy without it: at least {FEWEST} are needed"
         )
 
