@@ -106,7 +106,7 @@ def _column(column: dict[str, Any]) -> dict[str, str]:
         filled = "a category of its own" if own else f"the median, {column['impute']:g}"
     return {
         "column": column["name"],
-        "type": column["type"],
+        "type": f"{column['type']}{', decimal comma' if column.get('decimal') == ',' else ''}",
         "missing": f"{column['missing']:,}" if column["missing"] else "",
         "filled with": filled,
         "categories": _some(column.get("categories", ())),

@@ -24,6 +24,9 @@ from reweigh.terminal import printable
 SEPARATORS = (",", ";", "\t", "|")
 WORDS_FOR_MISSING = frozenset({"", "?", "na", "n/a", "nan", "-nan", "null", "#n/a", "<na>"})  # in small letters
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+WITH_COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?", re.ASCII)
+GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+", re.ASCII)  # a comma that may divide thousands
+POINT, COMMA = ".", ","
 INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 LOOKED_AT = 1 << 16  # bytes that say whether a file is text, and how its lines are divided
 AT_ONCE = 10_000  # rows
@@ -49,13 +52,25 @@ class Column:
         """Which texts say something, bool (texts,): not those of `WORDS_FOR_MISSING`, nor of these `words`."""
         return np.array([not is_missing(text, words) for text in self.texts], bool)
 
-    def numbers(self, words: Collection[str] = ()) -> np.ndarray:
+    def decimal(self, separator: str) -> str:
+        """The decimal mark of most of the fractions among the texts: a point, or a comma.
+
+        Where a comma divides fields too, commas that may all divide thousands are no decimal marks.
+        """
+        commas = [text for text in self.texts if COMMA in text and WITH_COMMA.fullmatch(text)]
+        points = sum(POINT in text and NUMBER.fullmatch(text) is not None for text in self.texts)
+        grouped = separator == COMMA and all(GROUPED.fullmatch(text) for text in commas)
+        return COMMA if len(commas) > points and not grouped else POINT
+
+    def numbers(self, words: Collection[str] = (), decimal: str = POINT) -> np.ndarray:
         """The number that each text says, float64 (texts,): NaN if it says none, or is missing; infinite if too large.
 
         Large means beyond float32, in which networks compute.
         """
-        values = [float(text) if NUMBER.fullmatch(text) and not is_missing(text, words) else np.nan
-                  for text in self.texts]  # fmt: skip
+        form = WITH_COMMA if decimal == COMMA else NUMBER
+        known = [form.fullmatch(text) is not None and not is_missing(text, words) for text in self.texts]
+        values = [float(text.replace(decimal, POINT)) if is_known else np.nan
+                  for text, is_known in zip(self.texts, known, strict=True)]  # fmt: skip
         numbers = np.array(values, np.float64)
         return np.where(np.abs(numbers) > np.finfo(np.float32).max, np.inf, numbers)
 
@@ -248,15 +263,16 @@ def _not_in(path: Path, encoding: str) -> DataError:
 def features(table: Table, columns: Sequence[dict[str, Any]], words: Collection[str] = ()) -> np.ndarray:
     """The inputs of all rows, float32 (N, F), by the `columns` of a card, in their order.
 
-    A number is itself, or `impute` where it is missing. A category is one-hot; a text that is none of the column's
-    `categories` is 0 in all of them. With `impute: category`, missing is one more, the last.
+    A number is itself, or `impute` where it is missing; its column may have a `decimal` mark other than a point. A
+    category is one-hot; a text that is none of the column's `categories` is 0 in all of them. With `impute: category`,
+    missing is one more, the last.
     """
     inputs = np.zeros((len(table), width(columns)), np.float32)
     start = 0
     for column in columns:
         given = table.columns[column["name"]]
         if column["type"] == "number":
-            values = given.numbers(words)
+            values = given.numbers(words, column.get("decimal", POINT))
             values[np.isnan(values)] = np.nan if column["impute"] is None else column["impute"]
             inputs[:, start] = values[given.codes]
         else:

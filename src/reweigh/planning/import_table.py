@@ -3,6 +3,7 @@
 What is filled in, and which categories there are, is found in the training part alone: the test part has no say.
 """
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -34,6 +35,8 @@ MOST_CATEGORIES = 100  # of a column that nobody called one of categories
 MOST_ASKED = 1000  # of one that somebody did
 ID_ROWS = 100  # so many whole numbers without one twice are names of rows
 MANY_NUMBERS = 20  # of a column with texts in it: if it has more, and not as many texts, the texts are a mistake
+# Numbers with a currency or a per cent sign, or with thousands apart.
+WRITTEN = re.compile(r"[+-]?[$£€¥]? ?(\d+|\d{1,3}([.,'’ \u00a0\u202f]\d{3})+)([.,]\d+)? ?([%$£€¥]|EUR|USD)?", re.ASCII)
 FRACTIONS = 20  # so many classes that are numbers with a fraction are something measured
 
 Described = dict[str, Any] | str  # of a column: its entry on the card, or why it is left out
@@ -110,7 +113,7 @@ class Import:
                 f"{printable(self.place)}: label {quoted(name)} is missing in {counted(count, 'row')}, "
                 f"{self.table.named_lines(missing)}; fill it in, or import a copy without these rows"
             )
-        known, numbers = in_order(column.texts), column.numbers()
+        known, numbers = in_order(column.texts), column.numbers(decimal=column.decimal(self.how["separator"]))
         fractions = np.isfinite(numbers).all() and bool((numbers != np.round(numbers)).any())
         if len(known) > (FRACTIONS if fractions else MOST_CLASSES):
             kind = "numbers with fractions" if fractions else "values"
@@ -158,7 +161,11 @@ class Import:
         if name in asked.drop:
             return "as asked"
         present = column.present(self.words)
-        numbers, infinite = column.numbers(self.words), [bool(INFINITE.fullmatch(text)) for text in column.texts]
+        decimal = column.decimal(self.how["separator"])
+        numbers, infinite = (
+            column.numbers(self.words, decimal),
+            [bool(INFINITE.fullmatch(text)) for text in column.texts],
+        )
         is_number = np.isfinite(numbers) | np.isinf(numbers) | np.array(infinite, bool)
         if not (of_training := present[column.codes] & trained).any():
             return "no value in the training part"
@@ -166,9 +173,20 @@ class Import:
         many = int((present & is_number).sum())
         numeric = name in asked.number or not stray.any() or many > max(MANY_NUMBERS, stray.sum())
         if name in asked.category or not numeric:
+            self._check_writing(name, column, present)
             return self._category(name, column, of_training, trained)
         self._check_numbers(name, column, np.isinf(numbers) | (np.array(infinite, bool) & present), stray)
-        return self._number(name, column, numbers, of_training)
+        described = self._number(name, column, numbers, of_training)
+        return described if isinstance(described, str) or decimal == tables.POINT else {**described, "decimal": decimal}
+
+    def _check_writing(self, name: str, column: Column, present: np.ndarray) -> None:
+        """Raise DataError for a column of many numbers, all of them with signs that are not read: 1.234,50 or 12 %."""
+        texts = [text for text, says in zip(column.texts, present, strict=True) if says]
+        if name not in self.asked.category and len(texts) > MANY_NUMBERS and all(map(WRITTEN.fullmatch, texts)):
+            raise DataError(
+                f"{printable(self.place)}: {quoted(name)} has numbers that are not read as they are written, such as "
+                f"{quoted(texts[0])}; write digits and one decimal point or comma alone, or say --category or --drop"
+            )
 
     def _check_numbers(self, name: str, column: Column, infinite: np.ndarray, stray: np.ndarray) -> None:
         for wrong, what in ((infinite, "not finite (or too large for float32)"), (stray, "no number")):
