@@ -22,6 +22,10 @@ READERS = ("table", "folder")
 CARD_VERSION = 1
 EDITION = "local"  # of the raw files that a split of such data states
 MISSING = "(missing)"  # the category, or the group, of rows that have none
+TEST = 0.2  # of the rows are tested on, where nothing else is said
+AS_ASKED = "as asked"  # why a column is left out that --drop named
+BESIDE = "it lies beside"  # how it begins why a folder is left out that is no part of the data
+ENCODINGS = ("utf-8-sig", "utf-16")  # those that are found
 LIST = ("path", "sha256", "label", "part")  # columns of the list of a folder's images
 KEYS = (
     *("card_version", "name", "title", "kind", "path", "sha256", "bytes", "label", "group", "columns", "dropped"),
@@ -139,12 +143,46 @@ def checked_file(card: Mapping[str, Any], data: str | Path = "data") -> Path:
 
 
 def again(card: Mapping[str, Any], data: str | Path = "data") -> str:
-    """The command that imports the data of a card as they are now, under another name."""
-    columns = [("--label", card["label"]["column"]), ("--group", (card["group"] or {}).get("column"))]
-    words = [word for option, column in columns if column is not None for word in (option, column)]
-    if card["kind"] == "folder":
-        words = ["--side", str(card["side"])]
-    return printable(shlex.join(["reweigh", "import", card["path"], *words, "--name", next_name(card["name"], data)]))
+    """The command that imports the data of a card as they are now, with the same options, under another name.
+
+    Where nothing is left at the old place, it says PATH, to be filled in.
+    """
+    path = card["path"] if place_of(card, data).exists() else "PATH"
+    options = _of_table(card) if card["kind"] == "table" else _of_folder(card)
+    split = card["split"]
+    if isinstance(split["test"], float) and split["test"] != TEST:
+        options.append(("test", f"{split['test']:g}"))
+    if split["seed"]:
+        options.append(("seed", str(split["seed"])))
+    options.append(("name", next_name(card["name"], data)))
+    words = [word for option, value in options for word in _words(option, value)]
+    return printable(shlex.join(["reweigh", "import", f"./{path}" if path.startswith("-") else path, *words]))
+
+
+def _of_table(card: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """The options of a table's import, by its card; None where an option has no value."""
+    columns, group, how = card["columns"], card["group"], card["read"]
+    options: list[tuple[str, str | None]] = [("label", card["label"]["column"])]
+    if group is not None:
+        options.append(("group", group["column"]))
+        options += [("use-group", None)] if group["column"] in [column["name"] for column in columns] else []
+    options += [("drop", one["name"]) for one in card["dropped"] if one["why"] == AS_ASKED]
+    options += [(column["type"], column["name"]) for column in columns if column.get("asked")]
+    options += [("missing", word) for word in how["missing"]]
+    options += [("encoding", how["encoding"])] if how["encoding"] not in ENCODINGS else []
+    return options + ([("separator", how["separator"].replace("\t", "\\t"))] if how["separator"] != "," else [])
+
+
+def _of_folder(card: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """The same of a folder of images. What was left out beside its parts lies beside them again."""
+    skipped = any(not one["why"].startswith(BESIDE) for one in card["dropped"])
+    return [("side", str(card["side"])), *([("skip-unreadable", None)] if skipped else [])]
+
+
+def _words(option: str, value: str | None) -> list[str]:
+    if value is None:
+        return [f"--{option}"]
+    return [f"--{option}={value}"] if value.startswith("-") else [f"--{option}", value]
 
 
 def next_name(name: str, data: str | Path = "data") -> str:

@@ -16,11 +16,10 @@ import numpy as np
 
 from reweigh.config.lookup import suggestion
 from reweigh.data import local_split, tables
-from reweigh.data.local_cards import LIST
+from reweigh.data.local_cards import BESIDE, LIST, TEST
 from reweigh.errors import ConfigError, DataError
 from reweigh.planning.import_parts import (
     MOST_CLASSES,
-    TEST,
     Asked,
     Found,
     Progress,
@@ -115,7 +114,7 @@ def _tree(place: Path) -> Tree:
         images, others = _images(place, "", folders, "")
         return Tree(images, "", others, [])
     tested_on = parts[0] if parts else ""
-    beside = f"it lies beside {TRAIN}{f' and {tested_on}' if tested_on else ''}, which are read"
+    beside = f"{BESIDE} {TRAIN}{f' and {tested_on}' if tested_on else ''}, which are read"
     left_out = [{"name": name, "why": beside} for name in folders if name not in (TRAIN, tested_on)]
     classes = _classes_in(place / TRAIN)
     images, others = _images(place, TRAIN, classes, TRAIN if tested_on else "")

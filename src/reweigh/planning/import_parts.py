@@ -11,7 +11,6 @@ import numpy as np
 from reweigh.errors import DataError
 from reweigh.terminal import printable
 
-TEST = 0.2  # of the rows, where nothing else is said
 FEWEST = 10  # rows of a class or a group, of which training and test part get some
 MOST_CLASSES = 1000
 LONGEST = 40  # letters of a text in a message

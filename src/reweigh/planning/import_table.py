@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from reweigh.data import local_split, tables
-from reweigh.data.local_cards import MISSING
+from reweigh.data.local_cards import AS_ASKED, MISSING, TEST
 from reweigh.data.tables import INFINITE, NUMBER, Column, Table, is_missing
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, DataError
 from reweigh.planning.import_parts import (
     LONGEST,
     MOST_CLASSES,
-    TEST,
     Asked,
     Found,
     check_classes,
@@ -159,7 +158,7 @@ class Import:
         """
         column, asked = self.table.columns[name], self.asked
         if name in asked.drop:
-            return "as asked"
+            return AS_ASKED
         present = column.present(self.words)
         decimal = column.decimal(self.how["separator"])
         numbers, infinite = (
@@ -174,10 +173,17 @@ class Import:
         numeric = name in asked.number or not stray.any() or many > max(MANY_NUMBERS, stray.sum())
         if name in asked.category or not numeric:
             self._check_writing(name, column, present)
-            return self._category(name, column, of_training, trained)
+            return self._asked(name, self._category(name, column, of_training, trained))
         self._check_numbers(name, column, np.isinf(numbers) | (np.array(infinite, bool) & present), stray)
         described = self._number(name, column, numbers, of_training)
-        return described if isinstance(described, str) or decimal == tables.POINT else {**described, "decimal": decimal}
+        if isinstance(described, dict) and decimal != tables.POINT:
+            described["decimal"] = decimal
+        return self._asked(name, described)
+
+    def _asked(self, name: str, described: Described) -> Described:
+        """The entry of a column, with a word of it if its type was asked for."""
+        is_asked = name in (*self.asked.category, *self.asked.number)
+        return {**described, "asked": True} if is_asked and isinstance(described, dict) else described
 
     def _check_writing(self, name: str, column: Column, present: np.ndarray) -> None:
         """Raise DataError for a column of many numbers, all of them with signs that are not read: 1.234,50 or 12 %."""
