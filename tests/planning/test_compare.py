@@ -168,6 +168,32 @@ def test_out_of_time_the_page_says_what_is_missing(own_copy):
     assert "not trained yet: LDAM-DRW" in page and "1 of 2" in page
 
 
+def test_when_no_run_has_ended_it_says_so_and_what_to_type(own_copy):
+    """Neither a verdict nor a page, also where there are records of another length."""
+    for others in (["--epochs", "3"], []):
+        done = CliRunner().invoke(app, ["compare", "claims", "--for", "0s", "--at-once", "1", *others])
+        assert done.exit_code == 75
+        assert done.stdout.splitlines()[-1] == (
+            "nothing can be said, and there is no page: no run has ended yet; go on with: reweigh compare claims"
+        )
+        shutil.rmtree(own_copy / "results/local", ignore_errors=True)
+    assert not (own_copy / "results/local/claims/compare.html").exists()
+
+
+def test_runs_are_counted_that_the_page_would_show(own_copy):
+    def runs():
+        (row,) = compare.listed()
+        return row["runs"]
+
+    assert runs() == "8 of 8"
+    first, second, *_ = sorted(own_copy.glob("results/local/claims/*/as-is/*/seed0.json"))
+    first.write_text(first.read_text().replace("finished", "diverged"))
+    second.unlink()
+    assert runs() == "6 of 8"
+    compare.ask("claims", None, None, 3)
+    assert runs() == "0 of 8"
+
+
 def test_the_command_lists_and_refuses_in_one_line(project):
     run = CliRunner()
     assert "claims" in (listed := run.invoke(app, ["compare"])).stdout and "8 of 8" in listed.stdout
