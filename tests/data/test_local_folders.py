@@ -12,8 +12,9 @@ from support import own_data
 from support.own_data import card_of, images, read, table
 
 from reweigh.config import inputs, sizes
-from reweigh.data import local_cards, tables
+from reweigh.data import local_cards
 from reweigh.errors import ConfigError, DataError
+from reweigh.planning import memory
 from reweigh.planning.import_parts import Asked
 from reweigh.planning.importing import imported
 from reweigh.provenance.audit.sources import check_sources
@@ -223,7 +224,7 @@ def test_what_is_asked_of_a_folder_and_cannot_be(project, asked, said):
 
 def test_what_memory_does_not_hold_is_refused(project, monkeypatch):
     images(project / "pets", ["cat", "dog"])
-    monkeypatch.setattr(tables, "memory_left", lambda: 100_000)
+    monkeypatch.setattr(memory, "left", lambda: 100_000)
     with pytest.raises(DataError, match=r"24 images of 32 x 32 take 0 MiB, .*; use a smaller --side"):
         card_of(project / "pets")
     card_of(project / "pets", side=16)

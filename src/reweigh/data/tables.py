@@ -7,7 +7,6 @@ are those of the file, the header being line 1, though cells may hold line break
 import codecs
 import csv
 import io
-import os
 import re
 from array import array
 from collections.abc import Collection, Iterator, Sequence
@@ -305,14 +304,3 @@ def places(column: Column, names: Sequence[str], words: Collection[str] = ()) ->
     if unknown := [text for text in said_by if text not in place]:
         raise DataError(f"{unknown[0][:40]!r} is none of the {len(names)} values on the card; import the data again")
     return np.array([place[text] for text in said_by], np.int64)[column.codes]
-
-
-def memory_left() -> int:
-    """Bytes of memory that are free on this machine, or all it has where it does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 33

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reweigh.config.lookup import suggestion
-from reweigh.data import local_split, tables
+from reweigh.data import local_split
 from reweigh.data.local_cards import BESIDE, LIST, TEST
 from reweigh.errors import ConfigError, DataError
+from reweigh.planning import memory
 from reweigh.planning.import_parts import (
     MOST_CLASSES,
     Asked,
@@ -192,7 +193,7 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 def _check_memory(place: Path, images: int, side: int) -> None:
-    needed, left = images * 3 * side**2, tables.memory_left()
+    needed, left = images * 3 * side**2, memory.left()
     if 2 * needed > left:
         raise DataError(
             f"{printable(place)}: {images:,} images of {side} x {side} take {needed / 2**20:,.0f} MiB, "

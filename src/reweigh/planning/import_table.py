@@ -16,6 +16,7 @@ from reweigh.data.local_cards import AS_ASKED, MISSING, TEST
 from reweigh.data.tables import INFINITE, NUMBER, Column, Table, is_missing
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, DataError
+from reweigh.planning import memory
 from reweigh.planning.import_parts import (
     LONGEST,
     MOST_CLASSES,
@@ -46,7 +47,7 @@ class Import:
 
     def __init__(self, place: Path, asked: Asked) -> None:
         self.place, self.asked = place, asked
-        size, left = place.stat().st_size, tables.memory_left()
+        size, left = place.stat().st_size, memory.left()
         if tables.TIMES * size > left:
             raise DataError(
                 f"{printable(place)} has {size / 2**20:,.0f} MiB, and reading it takes {tables.TIMES} times that; "
@@ -278,7 +279,7 @@ def found(place: Path, asked: Asked) -> Found:
             f"{printable(place)} has no column to learn from: {_whys(dropped)}; see --category and --number"
         )
     inputs = tables.width(columns)
-    if (needed := 8 * inputs * len(table)) > (left := tables.memory_left()):
+    if (needed := 8 * inputs * len(table)) > (left := memory.left()):
         raise DataError(
             f"{printable(place)} makes {inputs:,} inputs of {len(table):,} rows, {needed / 2**20:,.0f} MiB; only "
             f"{left / 2**20:,.0f} MiB are free: --drop a column of many categories, or import a part of its rows"
