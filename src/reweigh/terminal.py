@@ -1,5 +1,6 @@
-"""Where commands print, and tables that several of them print."""
+"""Where commands print, tables that several of them print, and texts that are safe to print."""
 
+import os
 import sys
 from typing import Any
 
@@ -12,6 +13,15 @@ def console(wide: int, **options: Any) -> Any:
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else wide, **options)
+
+
+def printable(text: str | os.PathLike[str]) -> str:
+    """A text or a path in one line that a terminal shows and does not obey: what cannot be printed is escaped.
+
+    >>> printable("été\\n")
+    'été\\\\n'
+    """
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in os.fspath(text))
 
 
 def dataset_rows(rows: list[dict[str, Any]]) -> list[dict[str, str]]:

@@ -1,5 +1,7 @@
 """`reweigh import` as a user calls it: what it prints, and mistakes as one line with a code."""
 
+import shlex
+
 import pytest
 from support import own_data
 from support.own_data import ROWS, images, table
@@ -8,7 +10,7 @@ from typer.testing import CliRunner
 
 from reweigh import cli
 from reweigh.data import local_cards
-from reweigh.errors import ReweighError
+from reweigh.errors import DataError, ReweighError
 
 
 @pytest.fixture
@@ -63,6 +65,62 @@ def test_options_reach_the_card(project):
     assert card["read"] == {"encoding": "utf-16-le", "separator": "\t", "missing": ["18", "25"]}
     assert (card["split"]["seed"], card["dropped"]) == (3, [{"name": "amount", "why": "as asked"}])
     assert card["columns"][0]["impute"] == "category" and "18" not in card["columns"][0]["categories"]
+
+
+def pasted(command):
+    """The card that a command of a message writes, as a shell would call it."""
+    reweigh, import_, *arguments = shlex.split(command)
+    done = called(*arguments)
+    assert (reweigh, import_, done.exit_code) == ("reweigh", "import", 0), done.output
+    return local_cards.load(arguments[arguments.index("--name") + 1])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--group", "the group", "--use-group", "--test", "0.3", "--seed", "7"),
+        ("--drop", "text", "--number", "id", "--category", "amount", "--missing=-999", "--missing", "n. a."),
+        ("--drop", "id", "--drop", "amount", "--group", "the group"),
+    ],
+)
+@pytest.mark.parametrize(("separator", "encoding"), [(";", "utf-8"), ("\t", "cp1252"), (",", "utf-16")])
+def test_the_remedy_for_a_changed_table_imports_it_with_the_same_options(project, options, separator, encoding):
+    cells = [[str(k), "ab"[k % 2], str(k % 30 / 2), "mfx"[k % 3], "été"[k % 2]] for k in range(132)]
+    rows = [separator.join(row) for row in cells]
+    header = separator.join(["id", "größe", "amount", "the group", "text"])
+    path = table(project / "my data" / "it's.csv", rows[:120], header, encoding)
+    given = ("--encoding", encoding) if encoding == "cp1252" else ()
+    done = called(path, "--label", "größe", "--name", "one", *options, *given)
+    assert done.exit_code == 0, (done.output, done.exception)
+    card = local_cards.load("one")
+    table(path, rows, header, encoding)
+    with pytest.raises(DataError, match="import it again under another name") as refused:
+        local_cards.checked_file(card)
+    command = str(refused.value).partition("another name: ")[2].removesuffix(", or put the old file back")
+    same = ("path", "kind", "label", "read", "split")
+    again = pasted(command)
+    assert {key: again[key] for key in same} == {key: card[key] for key in same}
+    named = [[(one["name"], one["type"]) for one in each["columns"]] for each in (again, card)]
+    assert named[0] == named[1] and ("id" in dict(named[0])) == ("--number" in options)
+
+
+@pytest.mark.parametrize("options", [(), ("--side", "16", "--test", "0.4", "--seed", "2")])
+def test_the_remedy_for_a_folder_that_was_moved_says_path(project, options):
+    folder = images(project / "pets 1", ["cat", "dog"], 20)
+    (folder / "cat" / "03.png").write_bytes(b"none")
+    assert called(folder, "--skip-unreadable", *options).exit_code == 0
+    card = local_cards.load("pets-1")
+    (listed := local_cards.list_of(card)).unlink()
+    folder.rename(project / "elsewhere")
+    with pytest.raises(DataError, match="is missing") as refused:
+        local_cards.checked_file(card)
+    command = str(refused.value).partition("where it is now: ")[2]
+    assert command.startswith("reweigh import PATH --side ") and "pets 1" not in command
+    again = pasted(command.replace("PATH", "elsewhere"))
+    same = ("kind", "label", "side", "split", "sizes", "dropped")
+    assert {key: again[key] for key in same} == {key: card[key] for key in same}
+    assert not listed.exists()
 
 
 @pytest.mark.parametrize(

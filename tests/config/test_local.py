@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import compared_data
 
-from reweigh.config import local
+from reweigh.config import loading, local
 from reweigh.config.loading import load
 from reweigh.config.sources import source_of
 from reweigh.errors import ConfigError
 from reweigh.planning import compare
-from reweigh.planning.plan import everything, runs_of_target, steps_of
+from reweigh.planning.plan import everything, of_runs, runs_of_target, steps_of
 
 
 @pytest.fixture
@@ -73,6 +73,28 @@ def test_specs_say_where_each_value_comes_from(project):
     assert origin.place.file == "data/local/claims.yaml" and "share 0.8" in origin.source
     assert config.resolve("local/claims/by-class/as-is/absgd/seed0")["method_options"]["from_epoch"] == 40
     assert config.resolve("local/claims/by-class/as-is/ldam/seed0")["model"]["options"] == {"head": "cosine"}
+
+
+def test_a_project_is_read_from_anywhere_by_its_own_cards(project, tmp_path, monkeypatch):
+    """Not by what lies in ./data: another project has another card of that name."""
+    card = compared_data.card(project, group="sex")
+    other = compared_data.project(tmp_path / "other", monkeypatch)
+    compared_data.card(other, rows=900)
+    for folder in (other, project / "config", tmp_path):
+        monkeypatch.chdir(folder)
+        loading._load.cache_clear()
+        config = load(project)
+        assert config.refused == {}
+        run = "local/claims/by-class/as-is/none/seed0"
+        assert config.resolve(run)["data"]["options"]["digest"] == card["digest"]
+        (planned,) = of_runs(config, [run])
+        assert planned.state == "missing" and planned.steps == steps_of(config.resolve(run))
+
+
+def test_below_the_project_the_error_names_its_folder(project, monkeypatch):
+    monkeypatch.chdir(project / "config" / "papers")
+    with pytest.raises(ConfigError, match=f"; run this in the project's own folder: cd {project}$"):
+        load()
 
 
 def test_what_was_asked_for_is_what_there_is(project):

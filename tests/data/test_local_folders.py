@@ -12,10 +12,12 @@ from support import own_data
 from support.own_data import card_of, images, read, table
 
 from reweigh.config import inputs, sizes
-from reweigh.data import local_cards, tables
+from reweigh.data import local_cards
 from reweigh.errors import ConfigError, DataError
+from reweigh.planning import memory
 from reweigh.planning.import_parts import Asked
 from reweigh.planning.importing import imported
+from reweigh.provenance.audit.sources import check_sources
 
 SPLIT = {"kind": "all", "target_size": 0, "target_inside": False, "validation_size": 0, "test": "all",
          "test_size": None, "order": "random"}  # fmt: skip
@@ -159,7 +161,7 @@ REFUSED = {
     no_folders: "has no folders in it; images lie in a folder for each class, CLASS/..., or in train/CLASS/...",
     one_class: "has one class only, 'cat'; two are needed at least: name another folder",
     empty_class: "bird has no images (.jpg, .jpeg, .png, .webp, .bmp, .gif, .ppm); put some into it, or import",
-    class_of_three: "class 'bird' has 3 rows, too few to train and test on",
+    class_of_three: "class 'bird' has 3 images, too few to train and test on",
     other_names: "train has the class 'dog' and val has not; did you mean 'dogs'?; give both the same class folders",
     one_more: "val has the class 'bird' and train has not",
     unreadable: "3 of 24 images cannot be read: cat/01.png (",
@@ -191,6 +193,17 @@ def test_images_that_cannot_be_read_may_be_left_out(project):
     assert len(listed(card)) == 25 and len(read(card).train_labels) == card["sizes"]["train"]["rows"]
 
 
+def test_why_an_image_is_left_out_is_the_same_at_each_import(project):
+    """No address in memory, though the decoder was given bytes; and no bracket of a folder's name is taken for it."""
+    folder = images(project / "pets (2)", ["cat", "dog"])
+    (folder / "cat" / "03.png").write_bytes(b"no image at all")
+    with pytest.raises(DataError, match=r"cat/03.png \(cannot identify image file\); get them again"):
+        card_of(folder)
+    card = card_of(folder, skip_unreadable=True)
+    assert card["dropped"] == [{"name": "cat/03.png", "why": "cannot identify image file"}]
+    assert imported(folder, Asked(skip_unreadable=True)).was_there
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
@@ -211,7 +224,7 @@ def test_what_is_asked_of_a_folder_and_cannot_be(project, asked, said):
 
 def test_what_memory_does_not_hold_is_refused(project, monkeypatch):
     images(project / "pets", ["cat", "dog"])
-    monkeypatch.setattr(tables, "memory_left", lambda: 100_000)
+    monkeypatch.setattr(memory, "left", lambda: 100_000)
     with pytest.raises(DataError, match=r"24 images of 32 x 32 take 0 MiB, .*; use a smaller --side"):
         card_of(project / "pets")
     card_of(project / "pets", side=16)
@@ -269,6 +282,25 @@ def test_planning_knows_the_sizes(project):
         inputs.check(block | {"scale_inputs": "standardised"}, "here")
     with pytest.raises(ConfigError, match="moments of 1 channels, images of pets have 3"):
         inputs.check(block | {"scale_inputs": {"mean": [0.5], "std": [0.5]}}, "here")
+
+
+def test_an_audit_says_that_the_listed_images_are_elsewhere(project):
+    """The list beside the card may be there without them, as in an unpacked crate."""
+    folder = images(project / "pets", ["cat", "dog"])
+    options = local_cards.options_of(card_of(folder))
+    split = {"path": "data/splits/none", "digest": "", "recipe_digest": ""}
+    body = {"spec": {"data": {"dataset": "folder", "options": options}}, "split": split,
+            "raw": local_cards.source_file("folder", options)["files"]}  # fmt: skip
+    body["raw"] = [{**file, "dataset": "folder", "edition": "local"} for file in body["raw"]]
+
+    def links():
+        return list(check_sources({"local/pets/by-class/as-is/none/seed0": body}, project, redraw=False))
+
+    assert [link.state for link in links() if link.kind == "raw"] == ["intact"]
+    folder.rename(project / "moved")
+    (link,) = [link for link in links() if link.kind == "raw"]
+    assert link.state == "unverifiable"
+    assert link.detail.startswith("the images that it lists are not at pets, where data/local/pets.yaml says")
 
 
 def test_a_table_is_no_folder(project):

@@ -10,7 +10,7 @@ from support.own_data import HEADER, ROWS, table
 from reweigh.config.known_sizes import sizes_of
 from reweigh.data import tables
 from reweigh.errors import ConfigError, DataError
-from reweigh.planning import importing
+from reweigh.planning import importing, memory
 from reweigh.planning.import_parts import Asked
 from reweigh.planning.importing import imported, slug
 
@@ -168,10 +168,10 @@ def test_notes_say_what_may_be_amiss(project):
 
 def test_what_memory_does_not_hold_is_refused(project, monkeypatch):
     path = table(project / "a.csv")
-    monkeypatch.setattr(tables, "memory_left", lambda: 3000)
+    monkeypatch.setattr(memory, "left", lambda: 3000)
     with pytest.raises(DataError, match=r"reading it takes 20 times that; 0 MiB of memory are free"):
         imported(path, Asked(label="label"))
-    monkeypatch.setattr(tables, "memory_left", lambda: tables.TIMES * path.stat().st_size)
+    monkeypatch.setattr(memory, "left", lambda: tables.TIMES * path.stat().st_size)
     wide = tuple(HEADER.split(",")[::2])
     with pytest.raises(DataError, match=r"inputs of 60 rows, 0 MiB; only 0 MiB are free: --drop a column"):
         imported(path, Asked(label="label", category=wide))

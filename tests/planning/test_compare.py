@@ -20,6 +20,7 @@ from reweigh.config.loading import load
 from reweigh.errors import ConfigError, DataError
 from reweigh.planning import compare
 from reweigh.planning.plan import of_runs
+from reweigh.provenance import crate
 from reweigh.provenance.audit import audit
 from reweigh.provenance.explain import explain
 from reweigh.records import record
@@ -126,6 +127,27 @@ def test_the_chain_is_unbroken_until_the_file_changes(own_copy):
         compare.compare("claims")
 
 
+def test_a_crate_has_card_and_page_and_can_be_audited_without_the_data(own_copy, tmp_path, monkeypatch):
+    compared_data.card(own_copy, name="untrained")
+    place, _ = crate.write("local", tmp_path / "crate")
+    files = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
+    page = {f"results/local/claims/compare.{ending}" for ending in ("html", "csv")}
+    assert {"data/local/claims.yaml", "data/local/compare/claims.yaml", f"{STEM}.csv", *page} <= files
+    assert not [name for name in files if compared_data.TITLE in name or "untrained" in name]
+    entities = {one["@id"]: one for one in json.loads((place / "ro-crate-metadata.json").read_text())["@graph"]}
+    program = next(one for name, one in entities.items() if name.startswith("#program/render/claims/compare"))
+    assert program["url"] == {"@id": "notebooks/local/compare.ipynb"}
+    monkeypatch.chdir(place)
+    report = audit("local")
+    assert report.exit_code == 0 and report.counts["record"] == {"intact": 8}
+    (raw,) = [link for link in report.links if link.kind == "raw"]
+    assert raw.state == "unverifiable"
+    assert raw.detail == (
+        f"it is not at {compared_data.TITLE}, where data/local/claims.yaml says, so its splits cannot be drawn again; "
+        "records, figures and code are checked all the same"
+    )
+
+
 def test_what_is_current_is_not_trained_again_and_more_seeds_are_added(own_copy, capfd):
     before = {path: path.read_bytes() for path in sorted(own_copy.glob("results/local/*/*/*/*/*.json"))}
     assert len(before) == 8
@@ -144,6 +166,32 @@ def test_out_of_time_the_page_says_what_is_missing(own_copy):
     assert "runs that are not trained yet: LDAM-DRW (weights by class) 1 of 2" in done.remarks
     page = (own_copy / "results/local/claims/compare.html").read_text(encoding="utf-8")
     assert "not trained yet: LDAM-DRW" in page and "1 of 2" in page
+
+
+def test_when_no_run_has_ended_it_says_so_and_what_to_type(own_copy):
+    """Neither a verdict nor a page, also where there are records of another length."""
+    for others in (["--epochs", "3"], []):
+        done = CliRunner().invoke(app, ["compare", "claims", "--for", "0s", "--at-once", "1", *others])
+        assert done.exit_code == 75
+        assert done.stdout.splitlines()[-1] == (
+            "nothing can be said, and there is no page: no run has ended yet; go on with: reweigh compare claims"
+        )
+        shutil.rmtree(own_copy / "results/local", ignore_errors=True)
+    assert not (own_copy / "results/local/claims/compare.html").exists()
+
+
+def test_runs_are_counted_that_the_page_would_show(own_copy):
+    def runs():
+        (row,) = compare.listed()
+        return row["runs"]
+
+    assert runs() == "8 of 8"
+    first, second, *_ = sorted(own_copy.glob("results/local/claims/*/as-is/*/seed0.json"))
+    first.write_text(first.read_text().replace("finished", "diverged"))
+    second.unlink()
+    assert runs() == "6 of 8"
+    compare.ask("claims", None, None, 3)
+    assert runs() == "0 of 8"
 
 
 def test_the_command_lists_and_refuses_in_one_line(project):

@@ -135,6 +135,10 @@ def test_a_raw_file_names_the_runs_that_read_it() -> None:
     ("path", "question", "says"),
     [
         (FIG5, {"row": "Nobody"}, ["no line matches; rows: TDR (printed), ", "columns: 0.1, 0.05"]),
+        (FIG5, {"row": "никто"}, ["no line matches; rows: TDR (printed), "]),  # letters of any script count
+        (FIG5, {"row": "無人/tdr"}, ["no line matches"]),
+        (FIG5, {"row": "–"}, ["no line matches"]),  # no letter at all
+        (FIG5, {"row": "tdr/"}, ["no line matches"]),
         (f"{FIG3}.csv", {"line": 2, "row": "none"}, ["no line matches"]),
         (CARD, {"column": "n"}, ["lines match; ask for fewer with --row", "they differ in", "metric ("]),
         (CARD, {"row": "table9"}, ["no line matches; rows: ", "or of the csv published, published_sd, mean, "]),

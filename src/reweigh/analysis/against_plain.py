@@ -182,7 +182,7 @@ def _price(best: Line, found: list[Line]) -> str:
         for metric in SHOWN[1:]
         if (mine := best.means[metric]) is not None and (other := plain.means[metric]) is not None and mine < other
     }
-    return "; ".join(f"{metrics.of(metric).label} {100 * loss:.1f} points lower" for metric, loss in less.items())
+    return ", ".join(f"{metrics.of(metric).label} (by {100 * loss:.1f} points)" for metric, loss in less.items())
 
 
 def remarks(found: list[Line]) -> list[str]:
@@ -190,7 +190,7 @@ def remarks(found: list[Line]) -> list[str]:
     worse = [f"{line.title}, by {points(line.gain)}" for line in found if line.worse]
     said = [f"worse than plain training: {'; '.join(worse)}"] if worse else []
     if (best := _best(found)) and (price := _price(best, found)):
-        said.insert(0, f"best in balanced accuracy; against plain training {price}")
+        said.insert(0, f"best in balanced accuracy, but below plain training in {price}")
     for line in found:
         if line.lost:
             why = "they decide nothing" if line.nothing else "its mean is that of the others" if line.diverged else ""

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from reweigh.terminal import printable
+
 SHOWN = 3  # categories of a column, classes in a line
 MOST_GROUPS, MOST_CLASSES = 8, 40  # columns and lines of the table of sizes
 
@@ -84,7 +86,7 @@ def _show(card: dict[str, Any]) -> None:
     else:
         typer.echo(f"images: {card['side']} x {card['side']} pixels, in colour")
     for one in card["dropped"]:
-        typer.echo(f"left out: {_one_line(one['name'])}: {_one_line(one['why'])}")
+        typer.echo(f"left out: {printable(one['name'])}: {printable(one['why'])}")
     typer.echo()
     _table(_sizes(card))
     if len(card["label"]["classes"]) > MOST_CLASSES:
@@ -104,7 +106,7 @@ def _column(column: dict[str, Any]) -> dict[str, str]:
         filled = "a category of its own" if own else f"the median, {column['impute']:g}"
     return {
         "column": column["name"],
-        "type": column["type"],
+        "type": f"{column['type']}{', decimal comma' if column.get('decimal') == ',' else ''}",
         "missing": f"{column['missing']:,}" if column["missing"] else "",
         "filled with": filled,
         "categories": _some(column.get("categories", ())),
@@ -140,13 +142,7 @@ def _table(rows: list[dict[str, str]]) -> None:
 
     shown = Table(box=None, pad_edge=False)
     for key in rows[0]:
-        shown.add_column(Text(_one_line(key)), overflow="fold")
+        shown.add_column(Text(printable(key)), overflow="fold")
     for row in rows:
-        shown.add_row(*(Text(_one_line(value)) for value in row.values()))
+        shown.add_row(*(Text(printable(value)) for value in row.values()))
     console(wide=160).print(shown, highlight=False)
-
-
-def _one_line(text: str) -> str:
-    from reweigh.data.local_cards import said
-
-    return said(text)

@@ -18,7 +18,7 @@ from reweigh.errors import ConfigError
 
 CONFIG = "config/config.yaml"
 METHODS, PROTOCOLS, PAPERS = "config/methods", "config/protocols", "config/papers"
-TEMPLATE, CARDS = "config/local.yaml", "data/local"  # of papers for a user's own data, and what he asked for
+TEMPLATE, CARDS = "config/local.yaml", "data/local"  # of papers for a user's own data
 CHOICES = f"{CARDS}/compare"
 PUBLISHED = "data/published"  # the numbers of the papers: no YAML, but checked with it
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ def load(root: str | Path = ".") -> Config:
     """Load and check config/ below `root`; the same object as long as no file has changed."""
     root = Path(root)
     if not (root / CONFIG).is_file():
-        raise ConfigError(f"no {CONFIG} in {root.resolve()}; run this in the project's own folder")
+        above = next((folder for folder in root.resolve().parents if (folder / CONFIG).is_file()), None)
+        where = f": cd {shlex.quote(str(above))}" if above else ""
+        raise ConfigError(f"no {CONFIG} in {root.resolve()}; run this in the project's own folder{where}")
     root = root.resolve()
     return _load(root, files.stamp(root))
 

@@ -6,7 +6,6 @@ digest, so that other data are another spec. Nothing here needs more than a YAML
 """
 
 import functools
-import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,16 +16,25 @@ import yaml
 from reweigh.canonical_json import digest_of
 from reweigh.digest import file_digest
 from reweigh.errors import DataError
+from reweigh.terminal import printable
 
 READERS = ("table", "folder")
 CARD_VERSION = 1
 EDITION = "local"  # of the raw files that a split of such data states
 MISSING = "(missing)"  # the category, or the group, of rows that have none
+TEST = 0.2  # of the rows are tested on, where nothing else is said
+AS_ASKED = "as asked"  # why a column is left out that --drop named
+BESIDE = "it lies beside"  # how it begins why a folder is left out that is no part of the data
+ENCODINGS = ("utf-8-sig", "utf-16")  # those that are found
 LIST = ("path", "sha256", "label", "part")  # columns of the list of a folder's images
 KEYS = (
     *("card_version", "name", "title", "kind", "path", "sha256", "bytes", "label", "group", "columns", "dropped"),
     *("read", "side", "files", "split", "inputs", "sizes", "digest"),
 )
+
+
+said = printable  # the readers' word for it
+_known: dict[str, dict[str, Any]] = {}  # the cards that this process has read, by digest
 
 
 def is_local(dataset: str) -> bool:
@@ -73,14 +81,22 @@ def _read(path: Path, changed: int, size: int) -> dict[str, Any]:
         actual = ""
     if actual != card.get("digest") or set(card) != set(KEYS):
         raise DataError(f"{path}: changed since it was written (its digest says so); {again}")
+    _known[actual] = card
     return card
 
 
-def of(options: Mapping[str, Any], data: str | Path = "data") -> dict[str, Any]:
-    """The card that a reader's options name, `{card, digest}`. Raises DataError if it is another one by now."""
+def of(options: Mapping[str, Any], data: str | Path | None = None) -> dict[str, Any]:
+    """The card that a reader's options name, `{card, digest}`. Raises DataError if it is another one by now.
+
+    Without `data`, the project's folder of data, a card that has been read already will do, wherever it lies: its
+    digest says what it says. Sizes, which a config asks for by options alone, are then those of its own project.
+    """
     for key in ("card", "digest"):
         if not isinstance(options.get(key), str):
             raise DataError(f"local data are read by the options card and digest, and {key} is not given; add it")
+    if data is None and options["digest"] in _known:
+        return _known[options["digest"]]
+    data = "data" if data is None else data
     card = load(options["card"], data)
     if card["digest"] != options["digest"]:
         raise DataError(
@@ -115,24 +131,58 @@ def checked_file(card: Mapping[str, Any], data: str | Path = "data") -> Path:
     path = digested_file(card, data)
     if not path.is_file():
         raise DataError(
-            f"{said(path)} is missing, and {card_path(card['name'], data)} was made from it; put it back, or import it "
-            f"from where it is now: {again(card, data)}"
+            f"{printable(path)} is missing, and {card_path(card['name'], data)} was made from it; put it back, or "
+            f"import it from where it is now: {again(card, data)}"
         )
     if (actual := file_digest(path)) != card["sha256"]:
         raise DataError(
-            f"{said(path)} has changed since it was imported (sha256 {card['sha256'][:12]} then, {actual[:12]} now); "
-            f"import it again under another name: {again(card, data)}, or put the old file back"
+            f"{printable(path)} has changed since it was imported (sha256 {card['sha256'][:12]} then, {actual[:12]} "
+            f"now); import it again under another name: {again(card, data)}, or put the old file back"
         )
     return path
 
 
 def again(card: Mapping[str, Any], data: str | Path = "data") -> str:
-    """The command that imports the data of a card as they are now, under another name."""
-    columns = [("--label", card["label"]["column"]), ("--group", (card["group"] or {}).get("column"))]
-    words = [word for option, column in columns if column is not None for word in (option, column)]
-    if card["kind"] == "folder":
-        words = ["--side", str(card["side"])]
-    return said(shlex.join(["reweigh", "import", card["path"], *words, "--name", next_name(card["name"], data)]))
+    """The command that imports the data of a card as they are now, with the same options, under another name.
+
+    Where nothing is left at the old place, it says PATH, to be filled in.
+    """
+    path = card["path"] if place_of(card, data).exists() else "PATH"
+    options = _of_table(card) if card["kind"] == "table" else _of_folder(card)
+    split = card["split"]
+    if isinstance(split["test"], float) and split["test"] != TEST:
+        options.append(("test", f"{split['test']:g}"))
+    if split["seed"]:
+        options.append(("seed", str(split["seed"])))
+    options.append(("name", next_name(card["name"], data)))
+    words = [word for option, value in options for word in _words(option, value)]
+    return printable(shlex.join(["reweigh", "import", f"./{path}" if path.startswith("-") else path, *words]))
+
+
+def _of_table(card: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """The options of a table's import, by its card; None where an option has no value."""
+    columns, group, how = card["columns"], card["group"], card["read"]
+    options: list[tuple[str, str | None]] = [("label", card["label"]["column"])]
+    if group is not None:
+        options.append(("group", group["column"]))
+        options += [("use-group", None)] if group["column"] in [column["name"] for column in columns] else []
+    options += [("drop", one["name"]) for one in card["dropped"] if one["why"] == AS_ASKED]
+    options += [(column["type"], column["name"]) for column in columns if column.get("asked")]
+    options += [("missing", word) for word in how["missing"]]
+    options += [("encoding", how["encoding"])] if how["encoding"] not in ENCODINGS else []
+    return options + ([("separator", how["separator"].replace("\t", "\\t"))] if how["separator"] != "," else [])
+
+
+def _of_folder(card: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """The same of a folder of images. What was left out beside its parts lies beside them again."""
+    skipped = any(not one["why"].startswith(BESIDE) for one in card["dropped"])
+    return [("side", str(card["side"])), *([("skip-unreadable", None)] if skipped else [])]
+
+
+def _words(option: str, value: str | None) -> list[str]:
+    if value is None:
+        return [f"--{option}"]
+    return [f"--{option}={value}"] if value.startswith("-") else [f"--{option}", value]
 
 
 def next_name(name: str, data: str | Path = "data") -> str:
@@ -152,8 +202,3 @@ def source_file(dataset: str, options: Mapping[str, Any], data: str | Path = "da
     path = checked_file(card, data)
     file = {"name": path.name, "bytes": path.stat().st_size, "sha256": card["sha256"], "source": "present", "url": None}
     return {"dataset": dataset, "edition": EDITION, "files": [file]}
-
-
-def said(name: str | os.PathLike[str]) -> str:
-    """A name or a path in one line: what cannot be printed is written as Python would."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in os.fspath(name))

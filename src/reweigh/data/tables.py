@@ -7,7 +7,6 @@ are those of the file, the header being line 1, though cells may hold line break
 import codecs
 import csv
 import io
-import os
 import re
 from array import array
 from collections.abc import Collection, Iterator, Sequence
@@ -17,12 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from reweigh.data.local_cards import MISSING, said
+from reweigh.data.local_cards import MISSING
 from reweigh.errors import ConfigError, DataError
+from reweigh.terminal import printable
 
 SEPARATORS = (",", ";", "\t", "|")
 WORDS_FOR_MISSING = frozenset({"", "?", "na", "n/a", "nan", "-nan", "null", "#n/a", "<na>"})  # in small letters
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+WITH_COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?", re.ASCII)
+GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+", re.ASCII)  # a comma that may divide thousands
+POINT, COMMA = ".", ","
 INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 LOOKED_AT = 1 << 16  # bytes that say whether a file is text, and how its lines are divided
 AT_ONCE = 10_000  # rows
@@ -48,13 +51,25 @@ class Column:
         """Which texts say something, bool (texts,): not those of `WORDS_FOR_MISSING`, nor of these `words`."""
         return np.array([not is_missing(text, words) for text in self.texts], bool)
 
-    def numbers(self, words: Collection[str] = ()) -> np.ndarray:
+    def decimal(self, separator: str) -> str:
+        """The decimal mark of most of the fractions among the texts: a point, or a comma.
+
+        Where a comma divides fields too, commas that may all divide thousands are no decimal marks.
+        """
+        commas = [text for text in self.texts if COMMA in text and WITH_COMMA.fullmatch(text)]
+        points = sum(POINT in text and NUMBER.fullmatch(text) is not None for text in self.texts)
+        grouped = separator == COMMA and all(GROUPED.fullmatch(text) for text in commas)
+        return COMMA if len(commas) > points and not grouped else POINT
+
+    def numbers(self, words: Collection[str] = (), decimal: str = POINT) -> np.ndarray:
         """The number that each text says, float64 (texts,): NaN if it says none, or is missing; infinite if too large.
 
         Large means beyond float32, in which networks compute.
         """
-        values = [float(text) if NUMBER.fullmatch(text) and not is_missing(text, words) else np.nan
-                  for text in self.texts]  # fmt: skip
+        form = WITH_COMMA if decimal == COMMA else NUMBER
+        known = [form.fullmatch(text) is not None and not is_missing(text, words) for text in self.texts]
+        values = [float(text.replace(decimal, POINT)) if is_known else np.nan
+                  for text, is_known in zip(self.texts, known, strict=True)]  # fmt: skip
         numbers = np.array(values, np.float64)
         return np.where(np.abs(numbers) > np.finfo(np.float32).max, np.inf, numbers)
 
@@ -97,12 +112,12 @@ def how_to_read(path: Path, encoding: str | None = None, separator: str | None =
     with _open(path) as file:
         head = file.read(LOOKED_AT)
     if not head.strip():
-        raise DataError(f"{said(path)} is empty; {TO_SAVE} with a header and rows")
+        raise DataError(f"{printable(path)} is empty; {TO_SAVE} with a header and rows")
     if encoding is None:
         encoding = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
         what = next((what for mark, what in BINARY.items() if head.startswith(mark)), None)
         if what or (encoding != "utf-16" and b"\0" in head):
-            raise DataError(f"{said(path)} is no CSV file but {what or 'binary'}; {TO_SAVE}")
+            raise DataError(f"{printable(path)} is no CSV file but {what or 'binary'}; {TO_SAVE}")
     try:
         encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
         text = head.decode(encoding, "ignore" if len(head) == LOOKED_AT else "strict")
@@ -128,8 +143,8 @@ def _separator(path: Path, text: str, cut: bool) -> str:
             best = max(best, (widths.count(widths[0]) / len(widths), widths[0], separator))
     if best[0] <= 0.5:
         raise DataError(
-            f"{said(path)} is no CSV file: neither comma, semicolon, tab nor | divides its lines into as many fields "
-            f"as its first; {TO_SAVE}, or name what does: --separator"
+            f"{printable(path)} is no CSV file: neither comma, semicolon, tab nor | divides its lines into as many "
+            f"fields as its first; {TO_SAVE}, or name what does: --separator"
         )
     return best[2]
 
@@ -151,15 +166,15 @@ def read(path: Path, encoding: str, separator: str) -> Table:
     for line, row in rows:
         if len(row) != len(names):
             raise DataError(
-                f"{said(path)}, line {line}: {len(row)} fields, but the header has {len(names)}; put quotes around "
-                "text that holds the separator, and fill up short lines"
+                f"{printable(path)}, line {line}: {len(row)} fields, but the header has {len(names)}; put quotes "
+                "around text that holds the separator, and fill up short lines"
             )
         lines.append(line)
         waiting.append(row)
         if len(waiting) == AT_ONCE:
             take()
     if not lines:
-        raise DataError(f"{said(path)} has a header and no rows; {TO_SAVE} with its rows")
+        raise DataError(f"{printable(path)} has a header and no rows; {TO_SAVE} with its rows")
     if waiting:
         take()
     columns = {}
@@ -198,8 +213,8 @@ def _rows(path: Path, encoding: str, separator: str) -> Iterator[tuple[int, list
                 line = reader.line_num + 1
         except csv.Error as error:
             raise DataError(
-                f"{said(path)}, line {line}: not CSV ({error}); a quote within a cell is written twice, and one that "
-                "opens a cell closes it"
+                f"{printable(path)}, line {line}: not CSV ({error}); a quote within a cell is written twice, and one "
+                "that opens a cell closes it"
             ) from None
         except UnicodeError:
             raise _not_in(path, encoding) from None
@@ -211,7 +226,9 @@ def _names(path: Path, header: Sequence[str]) -> list[str]:
     for place, name in enumerate(names, 1):
         first = names.index(name) + 1
         if first < place:
-            raise DataError(f"{said(path)} has two columns {name[:40]!r}, {first} and {place}; give one another name")
+            raise DataError(
+                f"{printable(path)} has two columns {name[:40]!r}, {first} and {place}; give one another name"
+            )
     return names
 
 
@@ -219,7 +236,7 @@ def _open(path: Path) -> Any:
     try:
         return open(path, "rb")
     except OSError as error:
-        raise DataError(f"{said(path)} cannot be read ({error.strerror}); allow reading it") from None
+        raise DataError(f"{printable(path)} cannot be read ({error.strerror}); allow reading it") from None
 
 
 def _not_in(path: Path, encoding: str) -> DataError:
@@ -234,7 +251,8 @@ def _not_in(path: Path, encoding: str) -> DataError:
                 place = f", line {line}"
                 break
     return DataError(
-        f"{said(path)}{place}: not {name}; name its encoding, such as --encoding cp1252 (Western) or cp1251 (Cyrillic)"
+        f"{printable(path)}{place}: not {name}; name its encoding, such as --encoding cp1252 (Western) or cp1251 "
+        "(Cyrillic)"
     )
 
 
@@ -244,15 +262,16 @@ def _not_in(path: Path, encoding: str) -> DataError:
 def features(table: Table, columns: Sequence[dict[str, Any]], words: Collection[str] = ()) -> np.ndarray:
     """The inputs of all rows, float32 (N, F), by the `columns` of a card, in their order.
 
-    A number is itself, or `impute` where it is missing. A category is one-hot; a text that is none of the column's
-    `categories` is 0 in all of them. With `impute: category`, missing is one more, the last.
+    A number is itself, or `impute` where it is missing; its column may have a `decimal` mark other than a point. A
+    category is one-hot; a text that is none of the column's `categories` is 0 in all of them. With `impute: category`,
+    missing is one more, the last.
     """
     inputs = np.zeros((len(table), width(columns)), np.float32)
     start = 0
     for column in columns:
         given = table.columns[column["name"]]
         if column["type"] == "number":
-            values = given.numbers(words)
+            values = given.numbers(words, column.get("decimal", POINT))
             values[np.isnan(values)] = np.nan if column["impute"] is None else column["impute"]
             inputs[:, start] = values[given.codes]
         else:
@@ -285,14 +304,3 @@ def places(column: Column, names: Sequence[str], words: Collection[str] = ()) ->
     if unknown := [text for text in said_by if text not in place]:
         raise DataError(f"{unknown[0][:40]!r} is none of the {len(names)} values on the card; import the data again")
     return np.array([place[text] for text in said_by], np.int64)[column.codes]
-
-
-def memory_left() -> int:
-    """Bytes of memory that are free on this machine, or all it has where it does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 33

@@ -20,9 +20,11 @@ from reweigh.config.local import SCALE, Choice, card_content, choice_of, offered
 from reweigh.config.names import ArtifactName, RunName
 from reweigh.config.validation import lookup
 from reweigh.data import local_cards
-from reweigh.errors import ConfigError
+from reweigh.errors import ConfigError, RecordError
 from reweigh.planning.plan import of_runs, summary
 from reweigh.planning.tidy import remove_unwanted
+from reweigh.records import record
+from reweigh.terminal import printable
 
 ALL = "all"  # in place of methods: those of the template
 IMPORT = "reweigh import FILE --label COLUMN, or reweigh import FOLDER"
@@ -69,16 +71,24 @@ def listed(root: str | Path = ".") -> list[dict[str, str]]:
             continue
         card = card_content(root, name)
         runs = config.runs(SCALE, name)
-        ended = sum((root / "results" / f"{run}.json").is_file() for run in runs)
+        ended = sum(_has_ended(config, run) for run in runs)
         sizes = card["sizes"]
         rows.append({
             **row,
-            "title": local_cards.said(str(card["title"])),
+            "title": printable(str(card["title"])),
             "rows": f"{sizes['train']['rows']:,} + {sizes['test']['rows']:,}",
             "classes": str(len(card["label"]["classes"])),
             "runs": f"{ended} of {len(runs)}",
         })  # fmt: skip
     return rows
+
+
+def _has_ended(config: Config, run: str) -> bool:
+    """Whether a run has a sound record, made for what is asked for now: one that the page shows."""
+    try:
+        return bool(record.read(record.record_path(run, config.root))["spec"] == config.resolve(run))
+    except RecordError:
+        return False
 
 
 def ask(
@@ -143,20 +153,20 @@ def in_order(config: Config, name: str) -> list[str]:
 
 def write(config: Config, artifact: ArtifactName, exit_code: int = 0) -> Done:
     """Render the figure of a comparison and write its page, from the records that are there."""
-    from reweigh.analysis.against_plain import lines, remarks, sentence
+    from reweigh.analysis.against_plain import current, lines, remarks, sentence
     from reweigh.analysis.tables import material_of
     from reweigh.artifacts import fonts
     from reweigh.artifacts.render import render
     from reweigh.scorecard import own_data
 
     material = material_of(config, *artifact)
+    if not len(current(material).runs):
+        why = f"no run has ended yet; go on with: reweigh compare {artifact.paper}"
+        return Done(exit_code, f"nothing can be said, and there is no page: {why}", [], [])
     found = lines(material)
-    paths: list[Path] = []
-    if len(material.runs):
-        fonts.list_once()
-        paths = [path for path in render(artifact.stem, config.root) if path.suffix in (".pdf", ".csv")]
-        paths = [*own_data.write(material, found), *paths]
-    return Done(exit_code, sentence(found), remarks(found), paths)
+    fonts.list_once()
+    paths = [path for path in render(artifact.stem, config.root) if path.suffix in (".pdf", ".csv")]
+    return Done(exit_code, sentence(found), remarks(found), [*own_data.write(material, found), *paths])
 
 
 def _title(root: Path, name: str) -> str:

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,12 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reweigh.config.lookup import suggestion
-from reweigh.data import local_split, tables
-from reweigh.data.local_cards import LIST, said
+from reweigh.data import local_split
+from reweigh.data.local_cards import BESIDE, LIST, TEST
 from reweigh.errors import ConfigError, DataError
+from reweigh.planning import memory
 from reweigh.planning.import_parts import (
     MOST_CLASSES,
-    TEST,
     Asked,
     Found,
     Progress,
@@ -28,10 +29,12 @@ from reweigh.planning.import_parts import (
     in_order,
     sizes,
 )
+from reweigh.terminal import printable
 
 SIDE = 32
 SIDES = (8, 512)
 TRAIN = "train"
+OBJECT = re.compile(r"<[^<>]* at 0x[0-9a-fA-F]+>")  # what a decoder calls bytes that lie in no file
 TESTS = ("test", "val", "valid", "validation")  # the part that is tested on: the first of these that there is
 
 
@@ -60,10 +63,12 @@ def found(place: Path, asked: Asked, progress: Progress) -> Found:
         raise ConfigError(f"--side is {side}; images are brought to {SIDES[0]} to {SIDES[1]} pixels a side")
     tree = _tree(place)
     if tree.tested_on and asked.test is not None:
-        raise ConfigError(f"{said(place)} has a part to test on, {tree.tested_on}; leave --test out")
+        raise ConfigError(f"{printable(place)} has a part to test on, {tree.tested_on}; leave --test out")
     classes = in_order({image.label for image in tree.images})
     if len(classes) > MOST_CLASSES:
-        raise DataError(f"{said(place)} has {len(classes):,} folders; at most {MOST_CLASSES:,} classes are trained on")
+        raise DataError(
+            f"{printable(place)} has {len(classes):,} folders; at most {MOST_CLASSES:,} classes are trained on"
+        )
     _check_memory(place, len(tree.images), side)
     readable, unreadable = _read(place, tree.images, side, progress)
     if unreadable and not asked.skip_unreadable:
@@ -102,7 +107,7 @@ def _tree(place: Path) -> Tree:
     folders = _folders(place)
     if not folders:
         raise DataError(
-            f"{said(place)} has no folders in it; images lie in a folder for each class, CLASS/..., or in "
+            f"{printable(place)} has no folders in it; images lie in a folder for each class, CLASS/..., or in "
             "train/CLASS/... and val/CLASS/..."
         )
     parts = [name for name in TESTS if name in folders and _folders(place / name)]
@@ -110,7 +115,7 @@ def _tree(place: Path) -> Tree:
         images, others = _images(place, "", folders, "")
         return Tree(images, "", others, [])
     tested_on = parts[0] if parts else ""
-    beside = f"it lies beside {TRAIN}{f' and {tested_on}' if tested_on else ''}, which are read"
+    beside = f"{BESIDE} {TRAIN}{f' and {tested_on}' if tested_on else ''}, which are read"
     left_out = [{"name": name, "why": beside} for name in folders if name not in (TRAIN, tested_on)]
     classes = _classes_in(place / TRAIN)
     images, others = _images(place, TRAIN, classes, TRAIN if tested_on else "")
@@ -126,7 +131,8 @@ def _check_same(place: Path, tested_on: str, of_train: list[str], of_test: list[
     for one, other, more, fewer in ((TRAIN, tested_on, of_train, of_test), (tested_on, TRAIN, of_test, of_train)):
         if alone := sorted(set(more) - set(fewer)):
             raise DataError(
-                f"{said(place)}: {one} has the class {alone[0]!r} and {other} has not{suggestion(alone[0], fewer)}; "
+                f"{printable(place)}: {one} has the class {alone[0]!r} and {other} has "
+                f"not{suggestion(alone[0], fewer)}; "
                 "give both the same class folders"
             )
 
@@ -136,12 +142,12 @@ def _folders(place: Path) -> list[str]:
     try:
         return sorted(entry.name for entry in os.scandir(place) if entry.is_dir() and not entry.name.startswith("."))
     except OSError as error:
-        raise DataError(f"{said(place)} cannot be read ({error.strerror}); allow reading it") from None
+        raise DataError(f"{printable(place)} cannot be read ({error.strerror}); allow reading it") from None
 
 
 def _classes_in(part: Path) -> list[str]:
     if not (classes := _folders(part)):
-        raise DataError(f"{said(part)} has no folders in it; images lie in a folder for each class, CLASS/...")
+        raise DataError(f"{printable(part)} has no folders in it; images lie in a folder for each class, CLASS/...")
     return classes
 
 
@@ -155,7 +161,7 @@ def _images(place: Path, below: str, classes: list[str], part: str) -> tuple[lis
         images = [file for file in files if file.lower().endswith(IMAGE_SUFFIXES)]
         if not images:
             raise DataError(
-                f"{said(place / below / label)} has no images ({', '.join(IMAGE_SUFFIXES)}); put some into it, or "
+                f"{printable(place / below / label)} has no images ({', '.join(IMAGE_SUFFIXES)}); put some into it, or "
                 "import a folder without it"
             )
         others += len(files) - len(images)
@@ -164,7 +170,7 @@ def _images(place: Path, below: str, classes: list[str], part: str) -> tuple[lis
     try:
         "".join(image.path for image in listed).encode()
     except UnicodeEncodeError:
-        raise DataError(f"{said(place)}: the name of a file in it is not Unicode; give it another name") from None
+        raise DataError(f"{printable(place)}: the name of a file in it is not Unicode; give it another name") from None
     return listed, others
 
 
@@ -187,10 +193,11 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 def _check_memory(place: Path, images: int, side: int) -> None:
-    needed, left = images * 3 * side**2, tables.memory_left()
+    needed, left = images * 3 * side**2, memory.left()
     if 2 * needed > left:
         raise DataError(
-            f"{said(place)}: {images:,} images of {side} x {side} take {needed / 2**20:,.0f} MiB, {left / 2**20:,.0f} "
+            f"{printable(place)}: {images:,} images of {side} x {side} take {needed / 2**20:,.0f} MiB, "
+            f"{left / 2**20:,.0f} "
             "MiB of memory are free; use a smaller --side, or import a part of them"
         )
 
@@ -207,17 +214,23 @@ def _read(place: Path, images: list[Listed], side: int, progress: Progress) -> t
         except OSError as error:
             unreadable.append((image.path, str(error.strerror)))
         except DataError as error:
-            unreadable.append((image.path, str(error).partition("(")[2].rpartition(")")[0] or "no image"))
+            unreadable.append((image.path, _reason(error)))
         else:
             readable.append(image._replace(sha256=hashlib.sha256(content).hexdigest()))
     return readable, unreadable
 
 
+def _reason(error: DataError) -> str:
+    """Why an image cannot be decoded, in the decoder's words: the same at each import, without addresses in memory."""
+    words = OBJECT.sub("", str(error).partition("can be read (")[2].rpartition(")")[0])
+    return " ".join(words.split()) or "no image"
+
+
 def _unreadable(place: Path, unreadable: list[Any], total: int) -> str:
-    some = ", ".join(f"{said(name)} ({why[:60]})" for name, why in unreadable[:3])
+    some = ", ".join(f"{printable(name)} ({why[:60]})" for name, why in unreadable[:3])
     more = ", ..." if len(unreadable) > 3 else ""
     return (
-        f"{said(place)}: {len(unreadable):,} of {total:,} images cannot be read: {some}{more}; get them again, or "
+        f"{printable(place)}: {len(unreadable):,} of {total:,} images cannot be read: {some}{more}; get them again, or "
         "leave them out: --skip-unreadable"
     )
 
@@ -227,7 +240,9 @@ def _check_parts(place: Path, tested_on: str, classes: list[str], labels: np.nda
     for part, rows in ((TRAIN, ~tested), (tested_on, tested)):
         for label, count in enumerate(np.bincount(labels[rows], minlength=len(classes)).tolist()):
             if not count:
-                raise DataError(f"{said(place / part / classes[label])} has no image that can be read; get them again")
+                raise DataError(
+                    f"{printable(place / part / classes[label])} has no image that can be read; get them again"
+                )
 
 
 def _list(images: list[Listed], tested: np.ndarray) -> bytes:

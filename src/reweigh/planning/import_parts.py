@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from reweigh.data.local_cards import said
 from reweigh.errors import DataError
+from reweigh.terminal import printable
 
-TEST = 0.2  # of the rows, where nothing else is said
 FEWEST = 10  # rows of a class or a group, of which training and test part get some
 MOST_CLASSES = 1000
 LONGEST = 40  # letters of a text in a message
@@ -78,15 +77,16 @@ def check_classes(place: Path, what: str, counts: dict[str, int]) -> None:
     """Raise DataError unless classes (`what` is "class") or groups are two at least, none with fewer than `FEWEST`."""
     if len(counts) < 2:
         raise DataError(
-            f"{said(place)} has one {what} only, {quoted(next(iter(counts), ''))}; two are needed at least: name "
+            f"{printable(place)} has one {what} only, {quoted(next(iter(counts), ''))}; two are needed at least: name "
             f"another {'column' if place.is_file() else 'folder'}"
         )
     small = {name: count for name, count in counts.items() if count < FEWEST}
     if small:
         name, count = min(small.items(), key=lambda one: one[1])
         more = f" (and {len(small) - 1} more have fewer than {FEWEST})" if len(small) > 1 else ""
+        unit = "row" if place.is_file() else "image"
         raise DataError(
-            f"{said(place)}: {what} {quoted(name)} has {counted(count, 'row')}{more}, too few to train and "
+            f"{printable(place)}: {what} {quoted(name)} has {counted(count, unit)}{more}, too few to train and "
             f"test on; join it with another, or import a copy without it: at least {FEWEST} are needed"
         )
 

@@ -3,6 +3,7 @@
 What is filled in, and which categories there are, is found in the training part alone: the test part has no say.
 """
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from reweigh.data import local_split, tables
-from reweigh.data.local_cards import MISSING, said
+from reweigh.data.local_cards import AS_ASKED, MISSING, TEST
 from reweigh.data.tables import INFINITE, NUMBER, Column, Table, is_missing
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, DataError
+from reweigh.planning import memory
 from reweigh.planning.import_parts import (
     LONGEST,
     MOST_CLASSES,
-    TEST,
     Asked,
     Found,
     check_classes,
@@ -27,12 +28,15 @@ from reweigh.planning.import_parts import (
     quoted,
     sizes,
 )
+from reweigh.terminal import printable
 
 SHOWN = 12  # names of columns in a message
 MOST_CATEGORIES = 100  # of a column that nobody called one of categories
 MOST_ASKED = 1000  # of one that somebody did
 ID_ROWS = 100  # so many whole numbers without one twice are names of rows
 MANY_NUMBERS = 20  # of a column with texts in it: if it has more, and not as many texts, the texts are a mistake
+# Numbers with a currency or a per cent sign, or with thousands apart.
+WRITTEN = re.compile(r"[+-]?[$£€¥]? ?(\d+|\d{1,3}([.,'’ \u00a0\u202f]\d{3})+)([.,]\d+)? ?([%$£€¥]|EUR|USD)?", re.ASCII)
 FRACTIONS = 20  # so many classes that are numbers with a fraction are something measured
 
 Described = dict[str, Any] | str  # of a column: its entry on the card, or why it is left out
@@ -43,10 +47,10 @@ class Import:
 
     def __init__(self, place: Path, asked: Asked) -> None:
         self.place, self.asked = place, asked
-        size, left = place.stat().st_size, tables.memory_left()
+        size, left = place.stat().st_size, memory.left()
         if tables.TIMES * size > left:
             raise DataError(
-                f"{said(place)} has {size / 2**20:,.0f} MiB, and reading it takes {tables.TIMES} times that; "
+                f"{printable(place)} has {size / 2**20:,.0f} MiB, and reading it takes {tables.TIMES} times that; "
                 f"{left / 2**20:,.0f} MiB of memory are free: import a part of its rows, or use a larger machine"
             )
         self.how = tables.how_to_read(place, asked.encoding, asked.separator)
@@ -57,7 +61,7 @@ class Import:
 
     def _check_names(self) -> None:
         """Every column that was named is there, and has one part to play."""
-        asked, where = self.asked, said(self.place)
+        asked, where = self.asked, printable(self.place)
         named: dict[str, Sequence[str | None]] = {
             "--label": [asked.label],
             "--group": [asked.group] if asked.group else [],
@@ -86,11 +90,11 @@ class Import:
         if name in known:
             return
         if all(NUMBER.fullmatch(column) for column in known):
-            raise DataError(f"{said(self.place)}: its first line has numbers, no names of columns; add those")
+            raise DataError(f"{printable(self.place)}: its first line has numbers, no names of columns; add those")
         near = get_close_matches(name, known, 1, 0.5)
         some = ", ".join(known[:SHOWN]) + (", ..." if len(known) > SHOWN else "")
-        hint = f"did you mean {quoted(near[0])}?" if near else f"known: {said(some)}"
-        raise ConfigError(f"{said(self.place)} has no column {quoted(name)}; {hint}")
+        hint = f"did you mean {quoted(near[0])}?" if near else f"known: {printable(some)}"
+        raise ConfigError(f"{printable(self.place)} has no column {quoted(name)}; {hint}")
 
     def said_by(self, column: Column) -> list[str]:
         """What each text of a column says, missing ones by one word."""
@@ -106,15 +110,15 @@ class Import:
         if (missing := self.rows_without(column)).any():
             count = int(missing.sum())
             raise DataError(
-                f"{said(self.place)}: label {quoted(name)} is missing in {counted(count, 'row')}, "
+                f"{printable(self.place)}: label {quoted(name)} is missing in {counted(count, 'row')}, "
                 f"{self.table.named_lines(missing)}; fill it in, or import a copy without these rows"
             )
-        known, numbers = in_order(column.texts), column.numbers()
+        known, numbers = in_order(column.texts), column.numbers(decimal=column.decimal(self.how["separator"]))
         fractions = np.isfinite(numbers).all() and bool((numbers != np.round(numbers)).any())
         if len(known) > (FRACTIONS if fractions else MOST_CLASSES):
             kind = "numbers with fractions" if fractions else "values"
             raise DataError(
-                f"{said(self.place)}: label {quoted(name)} has {len(known):,} different {kind}, no classes but "
+                f"{printable(self.place)}: label {quoted(name)} has {len(known):,} different {kind}, no classes but "
                 "something measured or a name of each row; name another column, or put its values into classes first"
             )
         check_classes(self.place, "class", self._counts(column))
@@ -128,8 +132,8 @@ class Import:
         counts = self._counts(column)
         if len(counts) > MOST_CATEGORIES:
             raise DataError(
-                f"{said(self.place)}: group {quoted(self.asked.group)} has {len(counts):,} different values, at most "
-                f"{MOST_CATEGORIES} can be compared; name another column, or put its values into groups first"
+                f"{printable(self.place)}: group {quoted(self.asked.group)} has {len(counts):,} different values, at "
+                f"most {MOST_CATEGORIES} can be compared; name another column, or put its values into groups first"
             )
         check_classes(self.place, "group", counts)
         if MISSING in counts:
@@ -155,9 +159,13 @@ class Import:
         """
         column, asked = self.table.columns[name], self.asked
         if name in asked.drop:
-            return "as asked"
+            return AS_ASKED
         present = column.present(self.words)
-        numbers, infinite = column.numbers(self.words), [bool(INFINITE.fullmatch(text)) for text in column.texts]
+        decimal = column.decimal(self.how["separator"])
+        numbers, infinite = (
+            column.numbers(self.words, decimal),
+            [bool(INFINITE.fullmatch(text)) for text in column.texts],
+        )
         is_number = np.isfinite(numbers) | np.isinf(numbers) | np.array(infinite, bool)
         if not (of_training := present[column.codes] & trained).any():
             return "no value in the training part"
@@ -165,9 +173,27 @@ class Import:
         many = int((present & is_number).sum())
         numeric = name in asked.number or not stray.any() or many > max(MANY_NUMBERS, stray.sum())
         if name in asked.category or not numeric:
-            return self._category(name, column, of_training, trained)
+            self._check_writing(name, column, present)
+            return self._asked(name, self._category(name, column, of_training, trained))
         self._check_numbers(name, column, np.isinf(numbers) | (np.array(infinite, bool) & present), stray)
-        return self._number(name, column, numbers, of_training)
+        described = self._number(name, column, numbers, of_training)
+        if isinstance(described, dict) and decimal != tables.POINT:
+            described["decimal"] = decimal
+        return self._asked(name, described)
+
+    def _asked(self, name: str, described: Described) -> Described:
+        """The entry of a column, with a word of it if its type was asked for."""
+        is_asked = name in (*self.asked.category, *self.asked.number)
+        return {**described, "asked": True} if is_asked and isinstance(described, dict) else described
+
+    def _check_writing(self, name: str, column: Column, present: np.ndarray) -> None:
+        """Raise DataError for a column of many numbers, all of them with signs that are not read: 1.234,50 or 12 %."""
+        texts = [text for text, says in zip(column.texts, present, strict=True) if says]
+        if name not in self.asked.category and len(texts) > MANY_NUMBERS and all(map(WRITTEN.fullmatch, texts)):
+            raise DataError(
+                f"{printable(self.place)}: {quoted(name)} has numbers that are not read as they are written, such as "
+                f"{quoted(texts[0])}; write digits and one decimal point or comma alone, or say --category or --drop"
+            )
 
     def _check_numbers(self, name: str, column: Column, infinite: np.ndarray, stray: np.ndarray) -> None:
         for wrong, what in ((infinite, "not finite (or too large for float32)"), (stray, "no number")):
@@ -176,9 +202,10 @@ class Import:
                 text = column.texts[int(wrong.argmax())]
                 count = int(rows.sum())
                 raise DataError(
-                    f"{said(self.place)}: {quoted(name)} is a column of numbers, but {quoted(text)} is {what} "
+                    f"{printable(self.place)}: {quoted(name)} is a column of numbers, but {quoted(text)} is {what} "
                     f"({counted(count, 'row')}, {self.table.named_lines(rows)}); correct it, or say that it "
-                    f"is missing: --missing={said(text[:LONGEST])}; or --category, if it is none of numbers; or --drop"
+                    f"is missing: --missing={printable(text[:LONGEST])}; or --category, if it is none of numbers; or "
+                    "--drop"
                 )
 
     def _number(self, name: str, column: Column, numbers: np.ndarray, of_training: np.ndarray) -> Described:
@@ -248,11 +275,13 @@ def found(place: Path, asked: Asked) -> Found:
             columns.append(described)
             one.tell_if_it_tells_all(name, labels)
     if not columns:
-        raise DataError(f"{said(place)} has no column to learn from: {_whys(dropped)}; see --category and --number")
-    inputs = tables.width(columns)
-    if (needed := 8 * inputs * len(table)) > (left := tables.memory_left()):
         raise DataError(
-            f"{said(place)} makes {inputs:,} inputs of {len(table):,} rows, {needed / 2**20:,.0f} MiB; only "
+            f"{printable(place)} has no column to learn from: {_whys(dropped)}; see --category and --number"
+        )
+    inputs = tables.width(columns)
+    if (needed := 8 * inputs * len(table)) > (left := memory.left()):
+        raise DataError(
+            f"{printable(place)} makes {inputs:,} inputs of {len(table):,} rows, {needed / 2**20:,.0f} MiB; only "
             f"{left / 2**20:,.0f} MiB are free: --drop a column of many categories, or import a part of its rows"
         )
     parts = {
@@ -277,7 +306,7 @@ def _check_tested(place: Path, classes: list[str], values: list[str] | None, tes
     for what, names, counts in (("class", classes, test["classes"]), ("group", values, test["groups"])):
         if names and 0 in counts:
             raise DataError(
-                f"{said(place)}: {what} {quoted(names[counts.index(0)])} has one row only in each "
+                f"{printable(place)}: {what} {quoted(names[counts.index(0)])} has one row only in each "
                 f"{'group' if what == 'class' else 'class'}, and so none to test on; join it with another"
             )
 

@@ -19,10 +19,10 @@ from reweigh.config.files import paper_names
 from reweigh.config.specs import LEGACY_SEEDS
 from reweigh.data import local_cards
 from reweigh.data.catalogue import Manifest
-from reweigh.data.local_cards import said
 from reweigh.errors import ConfigError, DataError
 from reweigh.planning import import_folder, import_table
 from reweigh.planning.import_parts import Asked, Found, Progress
+from reweigh.terminal import printable
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 LONGEST = 60  # of a name, in letters
@@ -58,18 +58,20 @@ def _check_place(place: Path, asked: Asked) -> None:
     try:
         str(place).encode()
     except UnicodeEncodeError:
-        raise ConfigError(f"{said(str(place))}: its name is not Unicode; give it another name") from None
+        raise ConfigError(f"{printable(str(place))}: its name is not Unicode; give it another name") from None
     try:
         there = place.exists()
         beside = [] if there or not place.parent.is_dir() else sorted(os.listdir(place.parent))
     except (OSError, ValueError) as error:  # a name that is too long, or that no file can have
-        raise ConfigError(f"no file or folder {said(place)[:LONGEST]} ({said(str(error))[:LONGEST]})") from None
+        raise ConfigError(
+            f"no file or folder {printable(place)[:LONGEST]} ({printable(str(error))[:LONGEST]})"
+        ) from None
     if not there:
         near = get_close_matches(place.name, beside, NEAR, 0.5) or [name for name in beside if name[0] != "."][:NEAR]
-        hint = f"; beside it: {said(', '.join(near))}" if near else ""
-        raise ConfigError(f"no file or folder {said(place)}{hint}")
+        hint = f"; beside it: {printable(', '.join(near))}" if near else ""
+        raise ConfigError(f"no file or folder {printable(place)}{hint}")
     if not (place.is_file() or place.is_dir()):
-        raise ConfigError(f"{said(place)} is neither a file nor a folder; name a CSV file or a folder of images")
+        raise ConfigError(f"{printable(place)} is neither a file nor a folder; name a CSV file or a folder of images")
     of_table = {
         "label": asked.label, "group": asked.group, "use-group": asked.use_group, "drop": asked.drop,
         "category": asked.category, "number": asked.number, "missing": asked.missing, "encoding": asked.encoding,
@@ -80,9 +82,9 @@ def _check_place(place: Path, asked: Asked) -> None:
     for option, value in wrong.items():
         if value:
             why = "the labels of images are the names of their folders" if kind == "folder" else "it is for images"
-            raise ConfigError(f"--{option} does not go with a {kind}, {said(place)}: {why}; leave it out")
+            raise ConfigError(f"--{option} does not go with a {kind}, {printable(place)}: {why}; leave it out")
     if kind == "file" and not asked.label:
-        raise ConfigError(f"{said(place)}: which column is the label? say --label COLUMN")
+        raise ConfigError(f"{printable(place)}: which column is the label? say --label COLUMN")
     if asked.test is not None and not 0 < asked.test < 1:
         raise ConfigError(f"--test is {asked.test:g}; it is the share of rows that are tested on, such as 0.2")
     if not 0 <= asked.seed < LEGACY_SEEDS:
@@ -94,8 +96,8 @@ def _name(place: Path, title: str, asked: Asked) -> str:
     name = asked.name if asked.name is not None else slug(title if place.is_dir() else Path(title).stem)
     if not NAME.fullmatch(name) or len(name) > LONGEST:
         raise ConfigError(
-            f"--name {said(name)!r} cannot be a name; use small letters, digits, _ . and -, at most {LONGEST}, the "
-            f"first a letter or digit: {slug(name)}"
+            f"--name {printable(name)!r} cannot be a name; use small letters, digits, _ . and -, at most {LONGEST}, "
+            f"the first a letter or digit: {slug(name)}"
         )
     taken = {"a paper": paper_names(Path()), "a data set of data/manifest.yaml": Manifest.load().datasets}
     for what, names in taken.items():

@@ -18,6 +18,7 @@ from reweigh.analysis.tables import Material
 from reweigh.config.names import ArtifactName, RunName
 from reweigh.data import local_cards
 from reweigh.scorecard.text import p_value
+from reweigh.terminal import printable
 
 TEMPLATE = Path(__file__).parent / "own_data.html"
 HEADS = {
@@ -80,7 +81,7 @@ def page(material: Material, found: list[Line]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         name=name,
-        title=local_cards.said(str(card["title"])),
+        title=printable(str(card["title"])),
         sentence=sentence(found),
         remarks=remarks(found),
         facts=_facts(card),
@@ -140,16 +141,15 @@ def _facts(card: dict[str, Any]) -> list[str]:
     rarest, largest = min(counts), max(counts)
     facts = [
         f"{train['rows']:,} rows to train on, {test['rows']:,} to test on, {len(classes)} classes",
-        f"rarest class: {local_cards.said(classes[counts.index(rarest)])}, {rarest:,} rows "
+        f"rarest class: {printable(classes[counts.index(rarest)])}, {rarest:,} rows "
         f"({100 * rarest / sum(counts):.1f} %); largest: "
-        f"{local_cards.said(classes[counts.index(largest)])}, {largest:,}",
+        f"{printable(classes[counts.index(largest)])}, {largest:,}",
     ]
     if group := card["group"]:
         values = ", ".join(
-            f"{local_cards.said(str(value))} {count:,}"
-            for value, count in zip(group["values"], train["groups"], strict=True)
+            f"{printable(str(value))} {count:,}" for value, count in zip(group["values"], train["groups"], strict=True)
         )
-        facts.append(f"groups by {local_cards.said(str(group['column']))}: {values}")
+        facts.append(f"groups by {printable(str(group['column']))}: {values}")
     return facts
 
 

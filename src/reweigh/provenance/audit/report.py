@@ -17,6 +17,7 @@ from typing import Any
 
 from reweigh import canonical_json, terminal
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link, remedy
+from reweigh.terminal import printable
 
 VERSION = 2
 
@@ -105,11 +106,6 @@ def show(report: Report, most: int = 30) -> None:
         console.print(f"{len(report.not_rendered)} artifacts of the config are not rendered: {names}", soft_wrap=True)
     unbroken = "the chain is unbroken" if report.links else "there is nothing at this scale to audit"
     console.print(unbroken if report.exit_code == 0 else "the chain has faults", soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    """A text from a file with its control characters escaped, so that a terminal shows them and does not obey them."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def grouped(faults: list[Link]) -> list[list[Link]]:

@@ -20,6 +20,7 @@ from reweigh.data.transfer import Expected
 from reweigh.digest import canonical, file_digest
 from reweigh.errors import DataError, ReweighError
 from reweigh.provenance.audit.links import Link, with_progress
+from reweigh.terminal import printable
 
 Records = dict[str, dict[str, Any]]
 Verdict = tuple[str, str]  # state, detail
@@ -162,16 +163,22 @@ def _own_file(file: dict[str, Any], data: dict[str, Any], root: Path) -> Verdict
     """A file of a user's own, which lies where its card says; no manifest knows it, and nobody else has it."""
     try:
         card = local_cards.of(data["options"], root / "data")
-        if not local_cards.digested_file(card, root / "data").is_file():
-            raise DataError(f"it is not where {local_cards.card_path(card['name'])} says; put it back")
     except DataError as error:
         return "unverifiable", _relative(error, root)
-    try:
-        local_cards.checked_file(card, root / "data")
-    except DataError as error:
-        return "broken", _relative(error, root)
     if card["sha256"] != file["sha256"]:
         return "broken", f"it has sha256 {card['sha256'][:12]}, records say {str(file['sha256'])[:12]}"
+    stated, place = local_cards.digested_file(card, root / "data"), local_cards.place_of(card, root / "data")
+    if stated.is_file():
+        try:
+            local_cards.checked_file(card, root / "data")
+        except DataError as error:
+            return "broken", _relative(error, root)
+    if not stated.is_file() or not place.exists():
+        what, missing = ("the images that it lists are", place) if stated.is_file() else ("it is", stated)
+        return "unverifiable", (
+            f"{what} not at {_relative(printable(missing), root)}, where {local_cards.card_path(card['name'])} says, "
+            "so its splits cannot be drawn again; records, figures and code are checked all the same"
+        )
     return "intact", ""
 
 
@@ -342,6 +349,6 @@ def _altered(path: Path, body: dict[str, Any]) -> Verdict | None:
     return None
 
 
-def _relative(error: Exception, root: Path) -> str:
+def _relative(error: object, root: Path) -> str:
     """An error's text with paths below the project, so that a report is the same wherever the project lies."""
     return str(error).replace(f"{root}/", "")

@@ -4,7 +4,8 @@
 
 The crate conforms to the profile Provenance Run Crate 0.5 (https://w3id.org/ro/wfrun/provenance/0.5) on RO-Crate 1.1.
 It contains records, traces, attestations, scorecard, figures, code, config and lock; raw data are only named, by
-address and sha256. Its date is the end of its last run, so that the same state of the project gives the same bytes.
+address and sha256, and a user's own by their card, which is packed with the page of their comparison. Its date is the
+end of its last run, so that the same state of the project gives the same bytes.
 """
 
 import json

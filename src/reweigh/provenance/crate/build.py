@@ -13,7 +13,9 @@ from urllib.parse import quote
 from rocrate.model import Entity
 from rocrate.rocrate import ROCrate
 
+from reweigh.config.loading import load
 from reweigh.config.names import ArtifactName
+from reweigh.errors import ConfigError
 from reweigh.provenance.crate.contents import LOCK, WORKFLOW, Contents, Output
 from reweigh.provenance.crate.graph import BIOSCHEMAS, COMPLETED, PROFILES, Graph, moment, tidy
 from reweigh.provenance.crate.runs import Runs
@@ -128,6 +130,7 @@ def _role(path: str) -> str | None:
     """The parameter that a file is an example of, by its path."""
     for pattern, role in (
         (r"config/.*\.yaml", "config"),
+        (r"data/local/.*\.yaml", "config"),
         (r"data/published/.*", "published"),
         (r"notebooks/.*\.ipynb", "notebook"),
         (r"results/.*/seed\d+\.json", "record"),
@@ -144,7 +147,7 @@ def _role(path: str) -> str | None:
 def _add_rendering(graph: Graph, artifact: Output) -> Entity:
     """The program that rendered one figure or table, and its rendering."""
     name = ArtifactName.parse(artifact.stem)
-    notebook = f"notebooks/{name.paper}/{name.name}.ipynb"
+    notebook = _notebook(graph, name)
     tool = _tool(
         graph,
         artifact,
@@ -163,6 +166,14 @@ def _add_rendering(graph: Graph, artifact: Output) -> Entity:
         object=_sources(graph, artifact) or graph.files([notebook]),
         result=graph.files(artifact.files),
     )
+
+
+def _notebook(graph: Graph, name: ArtifactName) -> str:
+    """The notebook that renders an artifact: the config's, or the one of its name where the config has it no more."""
+    try:
+        return load(graph.contents.root).artifact(name.paper, name.name).notebook
+    except ConfigError:
+        return f"notebooks/{name.paper}/{name.name}.ipynb"
 
 
 def _add_scoring(graph: Graph, scorecard: Output) -> Entity:

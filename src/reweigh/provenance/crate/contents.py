@@ -13,7 +13,9 @@ import yaml
 
 from reweigh.analysis.tables import fingerprint
 from reweigh.artifacts import receipt
+from reweigh.config.files import CARDS, CHOICES
 from reweigh.config.names import ARTIFACT_ENDINGS
+from reweigh.data import local_cards
 from reweigh.data.arrays import Split
 from reweigh.data.catalogue import Manifest
 from reweigh.digest import file_digest
@@ -78,7 +80,7 @@ def read(scale: str, root: Path) -> Contents:
     scorecard = _output(f"results/{scale}/scorecard", SCORECARD, scale, root)
     artifacts = tuple(_output(stem, ARTIFACT_ENDINGS, scale, root) for stem in _stems(scale, root))
     files = {*paths, *(name for output in (*artifacts, scorecard) for name in output.files)}
-    for pattern in (*PROJECT, f"results/{scale}/attestations/*.json"):
+    for pattern in (*PROJECT, f"results/{scale}/attestations/*.json", *_own(records)):
         files |= {
             path.relative_to(root).as_posix() for path in root.glob(pattern) if _kept(path.relative_to(root), root)
         }
@@ -92,6 +94,20 @@ def read(scale: str, root: Path) -> Contents:
         manifest=Manifest.load(root / "data/manifest.yaml"),
         citation=yaml.safe_load((root / CITATION).read_text()),
     )
+
+
+def _own(records: dict[str, dict[str, Any]]) -> list[str]:
+    """What belongs to runs on a user's own data, as patterns: card, list of images, what was asked for, page, csv.
+
+    A card that no run was trained by is left out, and so are the data themselves.
+    """
+    found = set()
+    for body in records.values():
+        if local_cards.is_local(body["spec"]["data"]["dataset"]):
+            card, paper = body["spec"]["data"]["options"]["card"], body["spec"]["paper"]
+            found |= {f"{CARDS}/{card}.yaml", f"{CARDS}/{card}.files.csv", f"{CHOICES}/{card}.yaml"}
+            found |= {f"results/{body['spec']['scale']}/{paper}/*.{ending}" for ending in ("html", "csv")}
+    return sorted(found)
 
 
 def _records(scale: str, root: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:

@@ -18,7 +18,7 @@ asked for), `line` (its fields), `check` (a sentence), `fault`, `columns` (for e
 import csv
 import json
 import os
-import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -226,15 +226,25 @@ def _choose(
 
 
 def _names(line: Line, word: str) -> bool:
-    """Whether a word names the line: its method, metric, ... exactly, or a part of its experiment's name."""
+    """Whether a word names the line: its method, metric, ... exactly, or a part of its experiment's name.
+
+    One without a letter or digit names nothing, but for what is called so to the letter.
+    """
     exact = ("method", "title", "metric", "panel", "class", "source", "kind", "id", "contender", "group",
              "table_or_figure", "dataset")  # fmt: skip
-    plain = _plain(word)
+    if not (plain := _plain(word)):
+        return bool(word) and word in [line.get(name) for name in exact]
     return any(_plain(line.get(name, "")) == plain for name in exact) or plain in _plain(line.get("experiment", ""))
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text.lower())
+    """The letters and digits of a text, of any script, in small letters; accents and vowel signs are part of them.
+
+    >>> _plain("LDAM-DRW (ours)"), _plain("Été № 1"), _plain("हिन्दी") == _plain("हन्द"), _plain("(–)")
+    ('ldamdrwours', 'éténo1', False, '')
+    """
+    letters = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(letter for letter in letters if unicodedata.category(letter)[0] in "LNM")
 
 
 def _same(text: str, wanted: str) -> bool:

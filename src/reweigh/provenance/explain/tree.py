@@ -163,7 +163,8 @@ def _add_run(branch: Node, run: dict[str, Any], shown: set[str]) -> None:
 
 def _raw_file(file: dict[str, Any]) -> str:
     what = f"{file['name']} ({file['dataset']}, {file['what']})"
-    return f"{what}, sha256 {file['sha256']}, taken from {file['source']}, {_url(file)}"
+    source = "which lay there" if file["source"] == "present" else f"taken from {file['source']}"
+    return f"{what}, sha256 {file['sha256']}, {source}, {_url(file)}"
 
 
 def _url(file: dict[str, Any]) -> str:
