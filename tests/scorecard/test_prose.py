@@ -33,6 +33,13 @@ mnist-4v9,rho0.1,0.1,tdr,TDR,effective_weight,,0.25
 mnist-lt,rho0.1,0.1,er,Example | reweighting,effective_weight,,0.75
 """
 
+GAINS = """experiment,setting,method,metric,mean,low,high,n,p_holm
+adult,sex,la,mean_group_accuracy_difference,0.0561,0.0539,0.0583,10,0.0001
+adult,sex,la,worst_cell_accuracy_difference,-0.02,-0.03,-0.01,10,0.03
+adult,sex,focal,mean_group_accuracy_difference,-0.0008,-0.0015,0.0001,10,0.2
+adult,sex,har,mean_group_accuracy_difference,,,,0,
+"""
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Config:
@@ -44,6 +51,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Config:
     synthetic_records.make(root, f"{CELL}/tdr/seed3", **one_class)
     for path, text in {
         "figures/paper/tdr/fig.csv": CSV,
+        "figures/paper/tdr/gains.csv": GAINS,
         "results/bench/cost.csv": "group,contender,ratio\nLeNet; B = 1,double,3.2044\nLeNet; B = 2,double,4\n",
     }.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +71,11 @@ def filled(config: Config, template: str, lines: pd.DataFrame = LINES) -> str:
     [
         ("points('difference')", "−20.6 points (−44.7 to +3.5, n = 5)"),
         ("points('difference', -1, signed=False)", "20.6 points (−3.5 to 44.7, n = 5)"),
+        ("gain('gains', 'adult', 'sex', 'la')", "+5.6 points (+5.4 to +5.8, n = 10)"),
+        ("gain('gains', 'adult', 'sex', 'focal')", "−0.1 points (−0.1 to +0.0, n = 10)"),
+        ("tells('gains', 'adult', 'sex', 'la')", "1"),
+        ("tells('gains', 'adult', 'sex', 'la', 'worst_cell_accuracy')", "-1"),
+        ("tells('gains', 'adult', 'sex', 'focal')", "0"),
         ("ratio('times')", "17.8 × (11.5 to 27.6, n = 5)"),
         ("ratio('ratio')", "4.35 × (n = 5)"),
         ("value('times', 1)", "17.8 (11.5 to 27.6, n = 5)"),
@@ -138,6 +151,7 @@ def test_a_table_has_a_line_for_each_value_and_says_what_was_not_run(project: Co
         ("span('fig', 'er')", "no means of er"),
         ("table('fig', 'ρ', ['none'])", "fig does not show none"),
         ("mean('fig9', '0.1', 'tdr')", "figures/paper/tdr/fig9.csv is not there; draw it: reweigh render"),
+        ("gain('gains', 'adult', 'sex', 'har')", "gains shows no gain of har at adult/sex"),
         ("ended('mnist-4v9', 'rho0.1', 'tdr')", "no records of mnist-4v9/rho0.1/tdr"),
         ("measured('cost', 'LeNet', 'triple')", "no 'triple' of 'LeNet'"),
         ("in_print('ratio')", "ratio counts nothing in print"),

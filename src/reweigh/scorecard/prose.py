@@ -25,10 +25,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from reweigh import metrics
 from reweigh.analysis import searches
 from reweigh.analysis.degenerate import DIVERGED, ONE_CLASS, lost
+from reweigh.analysis.rows import DIFFERENCE
 from reweigh.config.grid import Config
 from reweigh.errors import ReweighError
 from reweigh.records import record
 from reweigh.scorecard import text
+from reweigh.stats import ALPHA
 
 FOLDER = Path("docs/prose")
 OWN = "page.md"  # the template of a page that a paper has to itself
@@ -209,6 +211,27 @@ class Facts:
             for value in values
         ]
         return text.table([head, *(titles[one] for one in methods)], cells)
+
+    def gain(self, figure: str, experiment: str, setting: str, method: str, metric: str = "mean_group_accuracy") -> str:
+        """A gain over the figure's baseline in points, with its interval and n; `metric`: of what."""
+        row = self._gain(figure, experiment, setting, method, metric)
+        mean, low, high = (_number(100 * float(row[key]), "+.1f") for key in ("mean", "low", "high"))
+        return f"{mean} points ({low} to {high}, n = {row['n']})"
+
+    def tells(
+        self, figure: str, experiment: str, setting: str, method: str, metric: str = "mean_group_accuracy"
+    ) -> int:
+        """1 where a gain is above 0 by its p, with Holm's correction at the setting; -1 below 0; 0 where it is open."""
+        row = self._gain(figure, experiment, setting, method, metric)
+        told = bool(row["p_holm"]) and float(row["p_holm"]) < ALPHA
+        return (1 if float(row["mean"]) > 0 else -1) if told else 0
+
+    def _gain(self, figure: str, experiment: str, setting: str, method: str, metric: str) -> dict[str, str]:
+        cell = (experiment, setting, method, f"{metric}{DIFFERENCE}")
+        for row in self._figure(figure):
+            if tuple(row[key] for key in ("experiment", "setting", "method", "metric")) == cell and row["mean"]:
+                return row
+        raise ReweighError(f"{figure} shows no gain of {method} at {experiment}/{setting}")
 
     def _means(self, figure: str, metric: str = "test_accuracy", experiment: str = "") -> dict[tuple[str, str], float]:
         return {
