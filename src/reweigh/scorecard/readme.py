@@ -113,18 +113,25 @@ def _noted(numbers: pd.DataFrame) -> list[str]:
 
 
 def _noted_claims(claims: pd.DataFrame) -> list[str]:
-    """Why claims are degenerate, and what speaks against those that are decided, once for all that share the reason."""
-    by_reason: dict[tuple[str, str, str], list[str]] = {}
+    """Why claims are degenerate, once for all that share the reason; then, by paper, which decided ones have a "but".
+
+    What speaks against a decided claim stands beside it in docs/found.md.
+    """
+    by_reason: dict[tuple[str, str], list[str]] = {}
     for row in claims[claims["verdict"] == "degenerate"].itertuples():
         whys = [part for part in row.note.split("; ") if part.startswith(DEGENERATE)]
         reasons = dict.fromkeys(why.partition(": ")[2] for why in whys)
-        by_reason.setdefault((row.paper, row.verdict, ", ".join(reasons)), []).append(f"`{row.id}`")
-    for row in claims[claims["verdict"].isin(DECIDED)].itertuples():
-        if told := [part for part in row.note.split("; ") if TELLING.search(part)]:
-            by_reason.setdefault((row.paper, row.verdict, "; ".join(told)), []).append(f"`{row.id}`")
-    lines = [
-        f"* `{paper}`, {verdict} ({', '.join(names)}): {why}." for (paper, verdict, why), names in by_reason.items()
-    ]
+        by_reason.setdefault((row.paper, ", ".join(reasons)), []).append(f"`{row.id}`")
+    lines = [f"* `{paper}`, degenerate ({', '.join(names)}): {why}." for (paper, why), names in by_reason.items()]
+    decided = claims[claims["verdict"].isin(DECIDED)]
+    doubted = decided[[bool(TELLING.search(note)) for note in decided["note"].fillna("")]]
+    for paper, rows in doubted.groupby("paper", sort=False):
+        counts = [(verdict, (rows["verdict"] == verdict).sum()) for verdict in DECIDED]
+        told = " and ".join(f"{n} {verdict if n == 1 else verdict.removesuffix('s')}" for verdict, n in counts if n)
+        lines.append(
+            f"* `{paper}`: {told} although some of their runs decide nothing, or the effect is a bound only; "
+            f"[docs/found.md](docs/found.md) says which: {', '.join(f'`{name}`' for name in rows['id'])}."
+        )
     return ["\n".join(lines)] if lines else []
 
 
