@@ -73,6 +73,25 @@ def probability(ours: Blocks, theirs: Blocks) -> np.ndarray:
     return np.asarray(np.mean([share_of_wins(x, y) for x, y in zip(ours, theirs, strict=True)], axis=0))
 
 
+def paired_gains(
+    ours: Mapping[str, Mapping[int, float]], theirs: Mapping[str, Mapping[int, float]]
+) -> tuple[dict[str, list[int]], dict[str, dict[int, float]]]:
+    """The seeds that both sides have of each setting, and their gains; of settings with an infinite score no gains.
+
+    >>> ours, theirs = {"a": {0: 3.0, 1: 2.0}, "b": {0: -math.inf}, "c": {0: 1.0}}, {"a": {1: 0.5, 2: 1.0}, "b": {0: 1.0}}
+    >>> paired_gains(ours, theirs)
+    ({'a': [1], 'b': [0]}, {'a': {1: 1.5}})
+    """
+    found = {name: sorted(set(of) & set(theirs.get(name, {}))) for name, of in ours.items()}
+    shared = {name: seeds for name, seeds in found.items() if seeds}
+    gains = {
+        name: {seed: ours[name][seed] - theirs[name][seed] for seed in seeds}
+        for name, seeds in shared.items()
+        if all(math.isfinite(side[name][seed]) for side in (ours, theirs) for seed in seeds)
+    }
+    return shared, gains
+
+
 def aggregate_gain(gains: Settings, replicates: int = REPLICATES, together: bool = False) -> Aggregate:
     """The interquartile mean of all gains (differences to a baseline on the same seed) of all settings.
 

@@ -65,6 +65,14 @@ class Metric:
         own = self.tolerance * abs(_or(published, 0.0)) if self.relative else self.tolerance
         return max(own, _or(published_sd, 0.0))
 
+    def turned(self, values: Any) -> Any:
+        """A value, or an array of them, so that higher is better: an error counts as minus itself, a gap by its size.
+
+        >>> of("test_accuracy").turned(0.9), of("balanced_error").turned(0.25), of("equal_opportunity_gap").turned(-0.5)
+        (0.9, -0.25, -0.5)
+        """
+        return (abs(values) if self.absolute else values) * (self.direction or 1)
+
     def cannot_be(self, value: float) -> str:
         """Why a value is none of this metric, in words; empty if it may be one.
 

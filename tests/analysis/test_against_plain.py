@@ -1,9 +1,12 @@
 """Gains over plain training on a user's own data: the sentence, by an independent computation; what decides nothing."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import t as student
 from scipy.stats import ttest_rel
 from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 from support import compared_data
@@ -87,6 +90,15 @@ def test_the_sentence_says_what_paired_tests_say(found, seed):
 def test_a_better_mean_that_is_not_certain_is_not_called_best(found):
     recalls = {"none": [[0.6] * 3, [0.7] * 3], "hard": [[0.7] * 3, [0.72] * 3]}
     assert against_plain.sentence(found(recalls, 2)) == "nothing can be told apart from plain training (n = 2)"
+
+
+def test_equal_gains_are_known_to_the_step_of_a_difference(found):
+    """By hand: both sides are rounded, so that the step of a gain is √2 times that of a mean of the three recalls."""
+    lines = found({"none": [[0.6] * 3] * 3, "hard": [[0.61] * 3] * 3}, 3)
+    of_a_mean = math.sqrt(sum((1 / size) ** 2 for size in SIZES)) / 3
+    sd = math.sqrt(2) * of_a_mean / math.sqrt(12)
+    assert lines[1].gain.effect == pytest.approx(0.01)
+    assert lines[1].p == pytest.approx(2 * student.sf(0.01 / (sd / math.sqrt(3)), 2), rel=1e-6)
 
 
 def test_one_seed_tells_nothing(found):

@@ -207,3 +207,21 @@ def test_files_are_utf8_wherever_they_are_read(locale, tmp_path):
     code = "import sys; from pathlib import Path; from reweigh.config.files import read; read(Path(sys.argv[1]), 'a')"
     environment = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "some.yaml")], env=environment, check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("2E5", 2e5),
+        ("-1.e-3", -1e-3),
+        (".5e2", 50.0),
+        ("'1e-3'", "1e-3"),
+        ("1e-3x", "1e-3x"),
+        ("e3", "e3"),
+    ],
+)
+def test_a_number_with_an_exponent_needs_no_point(tmp_path, text, value):
+    (tmp_path / "some.yaml").write_text(f"rate: {text}\nrates: [{text}]\n")
+    found = files.plain(files.read(tmp_path / "some.yaml", "some.yaml"))
+    assert found == {"rate": value, "rates": [value]} and type(found["rate"]) is type(value)

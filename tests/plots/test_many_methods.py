@@ -1,5 +1,6 @@
 """Many methods on many settings: gains, aggregates and ranks are what other code finds in the records, and legible."""
 
+import dataclasses
 import itertools
 import math
 from pathlib import Path
@@ -19,7 +20,7 @@ from reweigh.analysis.rows import IMPROVEMENT, MIDDLE_GAIN, MIDDLE_GAIN_BY_SEED,
 from reweigh.analysis.tables import Material
 from reweigh.config.loading import load
 from reweigh.errors import ConfigError
-from reweigh.plots import critical_differences, gains_at_settings, improvement
+from reweigh.plots import critical_differences, improvement
 from reweigh.plots.figure import Figure
 
 METRIC = "test_accuracy"
@@ -85,25 +86,6 @@ def test_each_setting_is_a_paired_t_test_with_holm(material: Material) -> None:
             below = [other for other in family if other <= line.p + 1e-15]
             assert found == pytest.approx(min(1, max(p * (len(family) - sorted(family).index(p)) for p in below)))
     assert (lines["p_holm_all"] >= lines["p_holm"] - 1e-12).all() and (lines["p_holm"] >= lines["p"]).all()
-
-
-def test_the_table_of_gains_marks_what_tests_tell(material: Material) -> None:
-    place = settings_of(material)[2]
-    rows = gains_at_settings.rows(changed(material, {(*place, "sgd_ldam"): {}}), BASELINE, METRIC)
-    rows.loc[[0, 1], "p_holm"], rows.loc[1, "p_holm_all"] = 0.04, 0.04
-    rows.loc[2:, ["p_holm", "p_holm_all"]] = 0.5
-    rows.loc[0, "p_holm_all"], rows.loc[1, "mean"], rows.loc[2, "mean"] = 0.2, 0.03, -0.03
-    figure = gains_at_settings.draw(material, rows)
-    assert layout_faults(figure.picture, table=True) == []
-    axes = figure.picture.axes[0]
-    words = [text.get_text() for text in axes.texts]
-    assert sum(word.endswith("*") for word in words) == 2 and words.count("–") == 1
-    assert [text.get_text() for text in axes.texts if text.get_weight() == "bold"] == ["+3.0*"]
-    image = axes.images[0]
-    red, _, blue, _ = image.to_rgba(image.get_array()).transpose(2, 0, 1)  # purple has more blue, orange more red
-    methods = [label.get_text() for label in axes.get_yticklabels()]
-    better, worse = (methods.index(rows.loc[line, "title"]) for line in (1, 2))
-    assert blue[better, 0] > red[better, 0] and red[worse, 0] > blue[worse, 0]
 
 
 def test_aggregates_are_those_of_loops_over_records(material: Material) -> None:
@@ -302,3 +284,14 @@ def test_without_any_run_figures_say_so(tmp_path: Path) -> None:
     figure = critical_differences.draw(nothing, rows, METRIC)
     assert "not run" in texts(figure).lower() and rows["mean"].isna().all() and len(rows) == len(METHODS)
     assert layout_faults(figure.picture) == []
+
+
+def test_an_artifact_that_shows_nothing_is_an_empty_frame(material: Material) -> None:
+    """Such as a scale at which none of its settings is left, or plain training alone."""
+    alone = many_methods.material(material.config.root, {"cifar10": [BASELINE]})
+    for found in (across.per_setting(alone, BASELINE, METRIC), improvement.rows(alone, BASELINE, METRIC)):
+        assert found.empty and found["mean"].dtype == float
+    assert not texts(improvement.draw(alone, improvement.rows(alone, BASELINE, METRIC))).count("Traceback")
+    bare = dataclasses.replace(material, artifact=material.artifact.model_copy(update={"reads": []}))
+    rows = critical_differences.rows(bare, METRIC)
+    assert rows.empty and rows["mean"].dtype == float

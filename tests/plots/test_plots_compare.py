@@ -17,7 +17,7 @@ from support.pages import layout_faults
 from reweigh import metrics
 from reweigh.analysis import tables
 from reweigh.analysis.gains import TIMES
-from reweigh.analysis.rows import MEAN_GAIN_BY_SEED
+from reweigh.analysis.rows import MEAN_GAIN_BY_SEED, P_VALUES, frame
 from reweigh.analysis.tables import Material
 from reweigh.config.loading import load
 from reweigh.plots.figure import Figure
@@ -166,14 +166,14 @@ def test_one_lost_run_is_enough_for_a_gain_to_decide_nothing(
     for name in ("fig1", "fig3", "table1"):
         lines = grounds.gains_in(figures[name].rows)
         line = line_of(lines, **names)
-        assert line["n"] >= 2 and line[list(grounds.P_VALUES)].isna().all() and line["note"] == LOST[cell]
+        assert line["n"] >= 2 and line[list(P_VALUES)].isna().all() and line["note"] == LOST[cell]
         here = lines[(lines["experiment"] == cell[0]) & (lines["setting"] == cell[1])]
         tested = here["p"].dropna()
         assert len(tested) == len(CELLS[cell[0]][1]) - 2  # plain training, and the one that decides nothing
         assert here["p_holm"].min() == pytest.approx(min(1, len(tested) * tested.min()))
         assert f"Decides nothing, {LOST[cell]}" in footer(figures[name])
     shown = "figures/paper/compare/fig3.csv"
-    for column in grounds.P_VALUES:
+    for column in P_VALUES:
         found = explain(shown, column=column, where=names, root=root)["cells"][0]
         assert not found["fault"]
     path = root / shown
@@ -193,7 +193,7 @@ def test_runs_of_either_side_count_as_lost(material: Material, lost_side: str) -
     runs = material.runs.copy()
     here = (runs["experiment"] == "mnist") & (runs["setting"] == "lt100") & (runs["method"] == lost_side)
     runs.loc[runs.index[here][0], "lost"] = "predict one class"
-    rows = grounds.frame(grounds.gain_rows(dataclasses.replace(material, runs=runs)))
+    rows = frame(grounds.gain_rows(dataclasses.replace(material, runs=runs)))
     lines = rows[(rows["setting"] == "lt100") & (rows["n"] > 0)].set_index("method")
     expected = set(lines.index) if lost_side == "erm" else {"tdr"}
     assert set(lines.index[lines["p"].isna()]) == expected

@@ -1,5 +1,6 @@
 """The lines of figures against a second, plain computation from records and formulas, without the figures' own code."""
 
+import io
 import json
 import math
 import statistics
@@ -241,3 +242,16 @@ def test_a_line_of_a_pair_says_what_it_is_of(absgd_project: Path) -> None:
     ]
     assert (line["panel"], line["against"], line["n"]) == ("DRW", "sgd_ce", 3)
     assert_is(line, plain_summary(metrics))
+
+
+def test_lines_are_a_frame_of_numbers_also_where_there_is_none() -> None:
+    empty = rows.frame([])
+    assert list(empty.columns) == list(rows.COLUMNS) and empty.empty and empty["mean"].dtype == float
+    told = rows.frame([{"panel": "a", "mean": None, "p": 0.5}, {"panel": "b", "x": None}])
+    assert list(told.columns[:4]) == ["panel", "mean", "p", "x"]
+    assert (
+        all(told[name].dtype == float for name in ("mean", "low", "p", "p_holm", "x")) and told["p"].isna().sum() == 1
+    )
+    buffer = io.StringIO()
+    rows.write_csv(empty, buffer)
+    assert buffer.getvalue() == ",".join(rows.CORE) + "\n"

@@ -17,7 +17,7 @@ import pandas as pd
 from reweigh import aggregates, metrics, ranks, stats
 from reweigh.aggregates import Aggregate
 from reweigh.analysis.degenerate import lost_in_pairs
-from reweigh.analysis.resolution import resolution
+from reweigh.analysis.resolution import of_difference, resolution
 from reweigh.analysis.rows import (
     IMPROVEMENT,
     MEAN_GAIN_BY_SEED,
@@ -27,6 +27,7 @@ from reweigh.analysis.rows import (
     RANK_BY_SEED,
     Row,
     cell_names,
+    frame,
     paired_row,
 )
 from reweigh.analysis.tables import Material, fingerprint, join_runs
@@ -124,16 +125,11 @@ def field_of(material: Material, metric: str, methods: Sequence[str] = (), setti
     runs = material.with_metric(material.runs, metric)
     there = [place in chosen for place in zip(runs["experiment"], runs["setting"], strict=True)]
     runs = runs[pd.Series(there, runs.index, dtype=bool) & runs["method"].isin(asked)]
-    scored = runs.assign(score=_turned(runs, metric)).dropna(subset="score")
+    values = metrics.of(metric).turned(runs[metric].astype(float))
+    scored = runs.assign(score=values.mask(runs["status"] == "diverged", -math.inf)).dropna(subset="score")
     found = set(scored["method"])
     kept = tuple(method for method in asked if method in found)
     return Field(material, metric, tuple(chosen), kept, scored, tuple(one for one in asked if one not in found))
-
-
-def _turned(runs: pd.DataFrame, metric: str) -> pd.Series:
-    known, values = metrics.of(metric), runs[metric].astype(float)
-    turned = (values.abs() if known.absolute else values) * (known.direction or 1)
-    return turned.mask(runs["status"] == "diverged", -math.inf)
 
 
 # --- each setting ----------------------------------------------------------------------------------------------------
@@ -156,7 +152,7 @@ def per_setting(material: Material, against: str, metric: str, methods: Sequence
         here = [line for line in lines if (line["experiment"], line["setting"]) == place]
         for line, p in zip(here, stats.holm([one["p"] for one in here]), strict=True):
             line["p_holm"] = p
-    return pd.DataFrame(lines).astype(dict.fromkeys(("mean", "low", "high", "p", "p_holm", "p_holm_all"), float))
+    return frame(lines)
 
 
 def gain_line(field: Field, place: Place, method: str, against: str) -> Row:
@@ -182,10 +178,10 @@ def gain_line(field: Field, place: Place, method: str, against: str) -> Row:
 
 
 def _resolution(field: Field, sides: Sequence[pd.DataFrame]) -> float:
-    """The step in which a difference is known: a cell's own is the coarsest of its runs."""
+    """The step in which a gain is known."""
     records = field.material.records
-    steps = [[resolution(records[run], field.metric) for run in side["run"] if run in records] for side in sides]
-    return math.hypot(*(max(of, default=0.0) for of in steps))
+    steps = ([resolution(records[run], field.metric) for run in side["run"] if run in records] for side in sides)
+    return of_difference(*steps)
 
 
 # --- over settings ---------------------------------------------------------------------------------------------------
@@ -205,7 +201,7 @@ def over_settings(material: Material, against: str, metric: str, methods: Sequen
         )
     rivals = [one for one in (*field.methods, *field.not_run) if one != against]
     lines = [line for method in rivals for line in _aggregate_lines(field, method, against)]
-    return pd.DataFrame(lines).astype(dict.fromkeys(("mean", "low", "high"), float))
+    return frame(lines)
 
 
 def mean_gain_line(field: Field, places: Sequence[Place], method: str, against: str) -> Row:
@@ -214,19 +210,13 @@ def mean_gain_line(field: Field, places: Sequence[Place], method: str, against: 
     A setting without a pair of runs, or with a run that diverged, is left out and named; a seed counts that has a pair
     at all others. `panel` is left to the caller.
     """
-    sides = [field.scores(method), field.scores(against)]
-    pairs = {place: [side.get(place.name, {}) for side in sides] for place in places}
-    shared = {place: set(ours) & set(theirs) for place, (ours, theirs) in pairs.items()}
-    whole = [
-        place
-        for place, seeds in shared.items()
-        if seeds and all(math.isfinite(side[seed]) for side in pairs[place] for seed in seeds)
-    ]
-    common = sorted(set.intersection(*(shared[place] for place in whole))) if whole else []
-    gains = [float(np.mean([pairs[place][0][seed] - pairs[place][1][seed] for place in whole])) for seed in common]
+    shared, of = aggregates.paired_gains(field.scores(method), field.scores(against))
+    whole = [place for place in places if place.name in of]
+    common = sorted(set.intersection(*(set(of[place.name]) for place in whole))) if whole else []
+    gains = [float(np.mean([of[place.name][seed] for place in whole])) for seed in common]
     used = [(place, common) for place in whole] if common else []
-    absent = [place for place in places if not shared[place]]
-    lost = [place for place in places if shared[place] and place not in whole]
+    absent = [place for place in places if place.name not in shared]
+    lost = [place for place in places if place.name in shared and place not in whole]
     notes = [_places_text(field, "left out, with a run that diverged", lost)]
     notes.append(_note(field, method, absent) if method in field.not_run or absent else "")
     names: Row = {"method": method, "title": field.material.title(method), "against": against}
@@ -236,16 +226,11 @@ def mean_gain_line(field: Field, places: Sequence[Place], method: str, against: 
 
 def _aggregate_lines(field: Field, method: str, against: str) -> list[Row]:
     ours, theirs = field.scores(method), field.scores(against)
-    shared = {name: sorted(set(of) & set(theirs.get(name, {}))) for name, of in ours.items()}
-    gains = {
-        name: {seed: ours[name][seed] - theirs[name][seed] for seed in seeds}
-        for name, seeds in shared.items()
-        if seeds and all(math.isfinite(side[name][seed]) for side in (ours, theirs) for seed in seeds)
-    }
-    used = [(place, seeds) for place in field.places if (seeds := shared.get(place.name))]
+    shared, gains = aggregates.paired_gains(ours, theirs)
+    used = [(place, shared[place.name]) for place in field.places if place.name in shared]
     whole = [(place, seeds) for place, seeds in used if place.name in gains]
     lost = [place for place, _ in used if place.name not in gains]
-    absent = [place for place in field.places if place.name not in shared or not shared[place.name]]
+    absent = [place for place in field.places if place.name not in shared]
     note = _note(field, method, absent)
     left_out = _places_text(field, "left out, with a run that diverged", lost)
     lines: list[Row] = []

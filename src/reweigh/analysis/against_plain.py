@@ -15,7 +15,7 @@ import pandas as pd
 from reweigh import metrics, stats
 from reweigh.analysis.degenerate import DIVERGED, counted, degenerate
 from reweigh.analysis.gains import times_row
-from reweigh.analysis.resolution import resolution
+from reweigh.analysis.resolution import of_difference, resolution
 from reweigh.analysis.tables import Material
 from reweigh.config.cards import card_of
 
@@ -130,10 +130,10 @@ def _mean(values: pd.Series) -> float | None:
 def _gain(material: Material, runs: pd.DataFrame, others: pd.DataFrame) -> stats.Comparison:
     """The test of a method's gain over plain training, on the seeds that both have."""
     pairs = runs.merge(others, on="seed", suffixes=("", "_other")).dropna(subset=[METRIC, f"{METRIC}_other"])
-    steps = [resolution(material.records[run], METRIC) for run in (*pairs["run"], *pairs["run_other"])]
+    steps = ((resolution(material.records[run], METRIC) for run in pairs[side]) for side in ("run", "run_other"))
     differences = list(pairs[METRIC] - pairs[f"{METRIC}_other"])
     known = stats.summarise(differences)  # its interval is that of figures and their csv, which know of no resolution
-    found = replace(stats.above(differences, 0.0, resolution=max(steps, default=0.0)), low=known.low, high=known.high)
+    found = replace(stats.above(differences, 0.0, resolution=of_difference(*steps)), low=known.low, high=known.high)
     why = next((why for side in (runs, others) if (why := degenerate(side))), "")
     return stats.undecided(found, why)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from reweigh import metrics
-from reweigh.analysis.resolution import ratio_resolution, resolution
+from reweigh.analysis.resolution import of_difference, ratio_resolution, resolution
 from reweigh.config.models import Paper
 from reweigh.records.lineage import value_of
 
@@ -47,7 +47,7 @@ def step(metric: str, ours: Body, theirs: Body) -> float:
         return found * ratio_resolution(ours[COST], theirs[COST])
     steps = resolution(ours, known.of), resolution(theirs, known.of)
     if known.compares == "difference":
-        return math.hypot(*steps)
+        return of_difference(*([step] for step in steps))
     a, b = value_of(ours, known.of) or 0.0, value_of(theirs, known.of) or 1.0
     return math.hypot(steps[0] / b, steps[1] * a / b**2)
 

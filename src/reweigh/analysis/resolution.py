@@ -1,6 +1,7 @@
 """In which steps a result is known: a share of right answers among N examples has steps of 1/N."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,22 @@ def _of_classes(body: dict[str, Any], metric: str) -> float | None:
 
 def _step(examples: float) -> float:
     return 1 / float(examples) if examples else 0.0
+
+
+def of_difference(*sides: Iterable[float]) -> float:
+    """The step in which a difference, or a sum, of the values of two or more cells is known: √(Σ step²).
+
+    `sides` has the steps of each cell's runs, of which the coarsest counts; a cell without any is known exactly. Each
+    value is rounded by itself, so that the variances of the errors add up, step²/12 each (`stats.least_sd`), whether or
+    not both sides are counted on the same examples. The larger step alone would take the variance of two errors for
+    that of one, and pairs that agree by chance for more certain than they are.
+
+    >>> of_difference([0.03, 0.01], [0.04])
+    0.05
+    >>> of_difference([0.03], [])
+    0.03
+    """
+    return math.hypot(*(max(steps, default=0.0) for steps in sides))
 
 
 def ratio_resolution(seconds: float, others: float) -> float:

@@ -57,6 +57,7 @@ COLUMNS = tuple(Row.__annotations__)  # every csv has them in this order
 CORE = ("experiment", "setting", "value", "method", "metric", "mean", "sd", "n", "low", "high", "status", "runs",
         "records")  # also where they are empty  # fmt: skip
 NUMBERS = ("mean", "sd", "low", "high", "published", "published_sd")
+P_VALUES = ("p", "p_holm", "p_holm_all")
 
 # Metrics of lines that are no mean of a record's metric over runs.
 DIFFERENCE = "_difference"  # how the metric of a paired difference ends
@@ -148,6 +149,19 @@ def _summary(metric: str, values: pd.Series, diverged: int, runs: Iterable[str],
         "runs": join_runs(runs),
         "records": fingerprint(digests) if diverged or row["n"] else "",
     }
+
+
+def frame(lines: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Lines as a data frame whose numbers are numbers (NaN where there is none): `NUMBERS`, `P_VALUES`, x.
+
+    Its columns are those of the lines, in their order, then mean, sd, low, high, the p values and n where they lack
+    them. Without any line it has all that a csv may have.
+    """
+    lines = list(lines)
+    named = dict.fromkeys(name for line in lines for name in line) if lines else dict.fromkeys(COLUMNS)
+    columns = [*named | dict.fromkeys((*NUMBERS[:4], *P_VALUES, "n"))]
+    floats = [name for name in (*NUMBERS, *P_VALUES, "x") if name in columns]
+    return pd.DataFrame(lines, columns=columns).astype(dict.fromkeys(floats, float))
 
 
 def of_cells(rows: pd.DataFrame) -> pd.DataFrame:

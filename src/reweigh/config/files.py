@@ -7,6 +7,7 @@
 """
 
 import functools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,20 @@ METHODS, PROTOCOLS, PAPERS = "config/methods", "config/protocols", "config/paper
 TEMPLATE, CARDS = "config/local.yaml", "data/local"  # of papers for a user's own data
 CHOICES = f"{CARDS}/compare"
 PUBLISHED = "data/published"  # the numbers of the papers: no YAML, but checked with it
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SHARED = ("methods", "protocols", "blocks")
 TEXT, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 
 Keys = tuple[str, ...]
+
+
+class Loader(_SAFE):  # type: ignore[misc]
+    """YAML in which 1e-3 is a number, as it is from YAML 1.2 on. PyYAML reads 1.1, where it would have to be 1.0e-3."""
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z"), list("-+.0123456789")
+)
 
 
 class Place(NamedTuple):
@@ -178,7 +188,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 @functools.lru_cache(maxsize=512)
 def _read(path: Path, label: str, stamp: tuple[int, int]) -> Node:
     try:
-        loader = LOADER(path.read_text(encoding="utf-8"))  # refuses control characters at once
+        loader = Loader(path.read_text(encoding="utf-8"))  # refuses control characters at once
     except UnicodeDecodeError as error:
         raise ConfigError(f"{label}: not UTF-8, from byte {error.start} on; save it as UTF-8") from None
     except yaml.YAMLError as error:

@@ -5,7 +5,6 @@ its runs are explained, audited and trained again like all others, and no record
 """
 
 import contextlib
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from reweigh import canonical_json
-from reweigh.config.files import PAPERS
+from reweigh.config.files import PAPERS, Loader
 from reweigh.config.grid import RUN_OR_CELL, Config
 from reweigh.config.loading import load
 from reweigh.config.models import OURS
@@ -119,19 +118,10 @@ def _changed(config: Config, run: RunName, changes: Sequence[str]) -> dict[str, 
     return said
 
 
-class _Values(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number, as it is from YAML 1.2 on. PyYAML reads 1.1, where it would be 1.0e-3."""
-
-
-_Values.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z"), list("-+.0123456789")
-)
-
-
 def _value(change: str, text: str) -> Any:
-    """A value as YAML writes it: 20, 0.5, 1e-3, true, null, {name: focal, gamma: 2.0}."""
+    """A value as the config writes it: 20, 0.5, 1e-3, true, null, {name: focal, gamma: 2.0}."""
     try:
-        return yaml.load(text, Loader=_Values)
+        return yaml.load(text, Loader=Loader)
     except yaml.YAMLError:
         raise ConfigError(f"--set {change}: {text!r} is no value; write it as in the config") from None
 

@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 
 from reweigh.analysis.against_plain import METRIC, SECONDS, SHOWN, current, lines, plain_of, remarks, sentence
 from reweigh.analysis.gains import TIMES
-from reweigh.analysis.rows import DIFFERENCE, Row, cell_names, paired_row, summary_row
+from reweigh.analysis.rows import DIFFERENCE, Row, cell_names, frame, paired_row, summary_row
 from reweigh.analysis.tables import Material
-from reweigh.plots.costs import frame, run_row
+from reweigh.plots.costs import frame as frame_of_costs
+from reweigh.plots.costs import run_row
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import means_text
 from reweigh.plots.style import INK, MUTED, RC, SMALL, empty, finish, letter, look_in, marker_style, sheet
@@ -40,7 +41,7 @@ def rows(material: Material) -> pd.DataFrame:
             if method != against:
                 found.append({**named, "against": against, **paired_row(runs, others, METRIC), "note": why})
                 found.append({**run_row(material, cell, against), "panel": letter_})
-    return pd.DataFrame(found).astype(dict.fromkeys(("mean", "sd", "low", "high"), float))
+    return frame(found)
 
 
 @styled
@@ -101,7 +102,7 @@ def _costs(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
                 f"{value:.2f}", (value, place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=SMALL
             )
     if costs["n"].gt(0).any():
-        frame(axes, costs.assign(y=costs["mean"], q3=costs["mean"]), len(methods), 1.25)
+        frame_of_costs(axes, costs.assign(y=costs["mean"], q3=costs["mean"]), len(methods), 1.25)
     else:
         empty(axes, "no pair on one device")
         axes.set_xticks([])

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from reweigh.analysis.rows import NUMBERS, Row, cell_names, summary_row
+from reweigh.analysis.rows import Row, cell_names, frame, summary_row
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
@@ -33,7 +33,7 @@ def rows(material: Material, metric: str = "test_accuracy") -> pd.DataFrame:
         for method in material.methods(experiment)
         for setting in material.settings(experiment)
     ]
-    data = pd.DataFrame(lines).astype(dict.fromkeys(NUMBERS, float))
+    data = frame(lines)
     return data if len(material.experiments) > 1 else data.drop(columns="panel")
 
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from reweigh import stats
 from reweigh.analysis import across
 from reweigh.analysis.across import NEMENYI, Ranking
-from reweigh.analysis.rows import RANK, Row
+from reweigh.analysis.rows import RANK, Row, frame
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import all_stand_ins
@@ -50,7 +50,7 @@ def rows(
     for method in (*field.methods, *field.not_run):
         if method not in ranked:
             lines.append(_without(material, field, method))
-    return pd.DataFrame(lines).astype({"mean": float})
+    return frame(lines)
 
 
 def _without(material: Material, field: across.Field, method: str) -> Row:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from matplotlib.axes import Axes
 
-from reweigh.analysis.rows import Row, cell_names, paired_row
+from reweigh.analysis.rows import Row, cell_names, frame, paired_row
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text, missing_notes
@@ -44,7 +44,7 @@ def rows(material: Material, pairs: Sequence[Sequence[Any]], metric: str = "test
     `pairs` are (ingredient, label, experiment, treated, control[, settings, else all[, metric]]).
     """
     lines = [line for pair in starmap(Pair, pairs) for line in _of_pair(material, pair, pair.metric or metric)]
-    return pd.DataFrame(lines).astype(dict.fromkeys(("mean", "sd", "low", "high"), float))
+    return frame(lines)
 
 
 def _of_pair(material: Material, pair: Pair, metric: str) -> list[Line]:

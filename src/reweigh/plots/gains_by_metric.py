@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from reweigh.analysis.rows import Row, cell_names, paired_row
+from reweigh.analysis.rows import Row, cell_names, frame, paired_row
 from reweigh.analysis.tables import Material
 from reweigh.config.cards import Look
 from reweigh.plots.figure import Figure, styled
@@ -56,7 +56,7 @@ def rows(material: Material, blocks: Sequence[Sequence[Any]], columns: Sequence[
         for metric, _ in columns
         if _is_measured(material, block, metric)
     ]
-    return pd.DataFrame(lines).astype(dict.fromkeys(("mean", "sd", "low", "high"), float))
+    return frame(lines)
 
 
 def _is_measured(material: Material, block: Block, metric: str) -> bool:

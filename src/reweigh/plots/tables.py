@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from matplotlib.axes import Axes
 
-from reweigh.analysis.rows import NUMBERS, Row, cell_names, summary_row
+from reweigh.analysis.rows import Row, cell_names, frame, summary_row
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
@@ -44,7 +44,7 @@ def rows(material: Material, metric: str = "test_accuracy") -> pd.DataFrame:
             for setting in material.settings(experiment):
                 cell = (experiment, setting, method)
                 lines.append({**_line(material, cell, metric), "compared": (experiment, method) in compared})
-    return pd.DataFrame(lines).astype(dict.fromkeys(NUMBERS, float))
+    return frame(lines)
 
 
 def _line(material: Material, cell: tuple[str, str, str], metric: str) -> Line:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from reweigh import metrics
-from reweigh.analysis.rows import NUMBERS, Row, cell_names, summary_row
+from reweigh.analysis.rows import Row, cell_names, frame, summary_row
 from reweigh.analysis.tables import Material
 from reweigh.config.cards import Look
 from reweigh.plots.figure import Figure, styled
@@ -37,7 +37,7 @@ def rows(material: Material, across: str, up: Sequence[str]) -> pd.DataFrame:
                 summary = summary_row(material.with_metric(runs, metric), metric)
                 note = "" if summary["runs"] else material.why_not(experiment, setting, method)
                 lines.append({**cell_names(material, experiment, setting, method), **summary, "note": note})
-    return pd.DataFrame(lines).astype({name: float for name in NUMBERS if name in lines[0]})
+    return frame(lines)
 
 
 @styled

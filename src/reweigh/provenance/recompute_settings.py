@@ -14,7 +14,7 @@ from reweigh import aggregates, metrics, ranks, stats
 from reweigh.aggregates import Aggregate
 from reweigh.analysis.across import DIGITS, Place
 from reweigh.analysis.degenerate import lost
-from reweigh.analysis.resolution import resolution
+from reweigh.analysis.resolution import of_difference, resolution
 from reweigh.analysis.rows import (
     DIFFERENCE,
     IMPROVEMENT,
@@ -59,12 +59,7 @@ def _of_kind(kind: str, ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[A
     if kind == IMPROVEMENT:
         found = aggregates.improvement(ours, theirs)
         return found, found.settings
-    pairs = {name: sorted(set(of) & set(theirs.get(name, {}))) for name, of in ours.items()}
-    gains = {
-        name: {seed: ours[name][seed] - theirs[name][seed] for seed in seeds}
-        for name, seeds in pairs.items()
-        if seeds and all(math.isfinite(side[name][seed]) for side in (ours, theirs) for seed in seeds)
-    }
+    _, gains = aggregates.paired_gains(ours, theirs)
     if kind == MIDDLE_GAIN:
         return aggregates.aggregate_gain(gains), len(gains)
     if kind == MIDDLE_GAIN_BY_SEED:
@@ -92,18 +87,21 @@ def rank(row: Mapping[str, Any], bodies: Sequence[Body]) -> dict[str, Any]:
 
 
 def _scores(bodies: Sequence[Body], metric: str) -> Scores:
-    known, scores = metrics.of(metric), Scores()
+    scores = Scores()
     for body in bodies:
-        spec, value = body["spec"], value_of(dict(body), metric)
-        if body["status"] == "diverged":
-            score = -math.inf
-        elif value is None:
-            continue
-        else:
-            score = (abs(value) if known.absolute else value) * (known.direction or 1)
-        place = Place(spec["experiment"], spec["setting"]).name
-        scores.setdefault(spec["method"], {}).setdefault(place, {})[spec["seed"]] = score
+        spec = body["spec"]
+        if (score := _score(body, metric)) is not None:
+            place = Place(spec["experiment"], spec["setting"]).name
+            scores.setdefault(spec["method"], {}).setdefault(place, {})[spec["seed"]] = score
     return scores
+
+
+def _score(body: Body, metric: str) -> float | None:
+    """A run's metric, turned so that higher is better; −∞ of what diverged, None of what ended without the metric."""
+    if body["status"] == "diverged":
+        return -math.inf
+    value = value_of(dict(body), metric)
+    return None if value is None else metrics.of(metric).turned(value)
 
 
 # --- p values of gains at one setting --------------------------------------------------------------------------------
@@ -116,25 +114,19 @@ def p_of(row: Mapping[str, Any], bodies: Sequence[Body]) -> float | None:
     """
     metric = row["metric"].removesuffix(DIFFERENCE)
     sides: dict[bool, dict[int, Body]] = {False: {}, True: {}}
+    scores = {body["run"]: _score(body, metric) for body in bodies}
     for body in bodies:
-        if body["status"] == "diverged" or value_of(dict(body), metric) is not None:
+        if scores[body["run"]] is not None:
             sides[body["spec"]["method"] == row["against"]][body["spec"]["seed"]] = body
     seeds = sorted(set(sides[False]) & set(sides[True]))
     pairs = [[side[seed] for seed in seeds] for side in (sides[False], sides[True])]
     if any(lost(dict(body)) for side in pairs for body in side):
         return None
-    ours, theirs = ([_turned(body, metric) for body in side] for side in pairs)
+    ours, theirs = (stats.numbers(scores[body["run"]] for body in side) for side in pairs)
     gains = [one - other for one, other in zip(ours, theirs, strict=True)]
-    step = math.hypot(*(max((resolution(dict(body), metric) for body in side), default=0.0) for side in pairs))
+    step = of_difference(*((resolution(dict(body), metric) for body in side) for side in pairs))
     test = stats.above(gains, 0.0, resolution=step)
     return stats.two_sided(test.p_for, test.p_against)
-
-
-def _turned(body: Body, metric: str) -> float:
-    value, known = value_of(dict(body), metric), metrics.of(metric)
-    if body["status"] == "diverged" or value is None:
-        return -math.inf
-    return (abs(value) if known.absolute else value) * (known.direction or 1)
 
 
 def holm_fields(row: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:

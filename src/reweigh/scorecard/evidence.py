@@ -1,6 +1,5 @@
 """What a claim is decided from: the runs of its experiment, cell by cell and pair by pair."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ import pandas as pd
 
 from reweigh import metrics, stats
 from reweigh.analysis.degenerate import BEST, degenerate, lost_at_best
-from reweigh.analysis.resolution import resolution
+from reweigh.analysis.resolution import of_difference, resolution
 from reweigh.config.claim import Claim
 from reweigh.config.grid import Config
 from reweigh.stats import Comparison
@@ -59,8 +58,7 @@ class Evidence:
 
     def scores(self, rows: pd.DataFrame) -> pd.Series:
         """The claim's metric of each run, by seed, turned so that higher is better: an error counts as minus itself."""
-        metric, values = metrics.of(self.claim.metric), rows[self.claim.metric].astype(float)
-        return (values.abs() if metric.absolute else values) * (metric.direction or 1)
+        return metrics.of(self.claim.metric).turned(rows[self.claim.metric].astype(float))
 
     def gains(self, ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.Series:
         """How much better `ours` is than `theirs`, by seed, where both have a score."""
@@ -71,7 +69,7 @@ class Evidence:
 
         A cell's own is the coarsest of its runs.
         """
-        return math.hypot(*(max(map(self._step, rows["run"]), default=0.0) for rows in sides))
+        return of_difference(*(map(self._step, rows["run"]) for rows in sides))
 
     def _step(self, run: str) -> float:
         return resolution(self.records[run], self.claim.metric) if run in self.records else 0.0

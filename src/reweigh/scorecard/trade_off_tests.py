@@ -105,7 +105,7 @@ def _points(evidence: Evidence, runs: pd.DataFrame) -> np.ndarray:
     columns = []
     for name in _metrics(evidence):
         metric, values = metrics.of(name), runs[name].to_numpy(float)
-        columns.append((np.abs(values) if metric.absolute else values) * -(metric.direction or 1))
+        columns.append(-metric.turned(values))
     found = np.stack(columns, axis=1)
     found[(runs["lost"] != "").to_numpy() | ~np.isfinite(found).all(1)] = np.nan
     return found

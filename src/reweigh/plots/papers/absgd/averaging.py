@@ -9,7 +9,18 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from reweigh.analysis.rows import SIDES, Row, cell_names, mean_row, of_cells, of_seeds, results, single_row, summary_row
+from reweigh.analysis.rows import (
+    SIDES,
+    Row,
+    cell_names,
+    frame,
+    mean_row,
+    of_cells,
+    of_seeds,
+    results,
+    single_row,
+    summary_row,
+)
 from reweigh.analysis.tables import Material, fingerprint, join_runs, majority_and_minority_weights
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text, missing_notes
@@ -60,7 +71,7 @@ def _sweep_rows(material: Material, panel: str, experiment: str, metric: str) ->
         lines.append({**names, "seed": None, **summary, "note": note})
         known = results(runs, metric).to_dict("records")
         lines += [{**names, "seed": run["seed"], **single_row(run, metric)} for run in known]
-    return pd.DataFrame(lines).astype(dict.fromkeys(("x", "mean", "sd", "low", "high"), float))
+    return frame(lines)
 
 
 def _weight_rows(material: Material, panel: str, cell: Cell) -> pd.DataFrame:

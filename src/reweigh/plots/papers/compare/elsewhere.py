@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from reweigh import stats
 from reweigh.analysis import across
 from reweigh.analysis.across import Place
-from reweigh.analysis.rows import Row
+from reweigh.analysis.rows import Row, frame
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text
@@ -36,7 +36,7 @@ def rows(material: Material) -> pd.DataFrame:
     The lines of costs, which say how long that is, come last.
     """
     costs = grounds.cost_rows(material)
-    known = grounds.costs_in(grounds.frame(costs))
+    known = grounds.costs_in(frame(costs))
     methods = list(material.artifact.options["own"])
     lines: list[Row] = []
     for method in methods:
@@ -49,7 +49,7 @@ def rows(material: Material) -> pd.DataFrame:
     for line, p in zip(lines, stats.holm([line.get("p") for line in lines]), strict=True):
         line["p_holm_all"] = p
     shown = {*methods, *grounds.plain_runs(material).values()}
-    return grounds.frame([*lines, *(line for line in costs if line["method"] in shown)])
+    return frame([*lines, *(line for line in costs if line["method"] in shown)])
 
 
 def _run(material: Material, place: Place) -> dict[int, str]:

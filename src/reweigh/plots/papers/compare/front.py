@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from reweigh.analysis.across import Place
+from reweigh.analysis.rows import frame
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text
@@ -42,7 +43,7 @@ class Point(NamedTuple):
 
 def rows(material: Material) -> pd.DataFrame:
     """For each setting and method its gain over plain training, and its cost."""
-    return grounds.frame([*grounds.gain_rows(material), *grounds.cost_rows(material)])
+    return frame([*grounds.gain_rows(material), *grounds.cost_rows(material)])
 
 
 def front(points: Sequence[Point]) -> list[Point]:

@@ -5,7 +5,7 @@ artifact say (config/papers/compare/artifacts.yaml).
 """
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,7 @@ import pandas as pd
 from reweigh.analysis import across
 from reweigh.analysis.across import Place
 from reweigh.analysis.gains import TIMES
-from reweigh.analysis.rows import DIFFERENCE, NUMBERS, Row, cell_names, summary_row
+from reweigh.analysis.rows import DIFFERENCE, Row, cell_names, summary_row
 from reweigh.analysis.tables import Material
 from reweigh.plots.costs import run_row
 from reweigh.plots.notes import stand_ins
@@ -22,7 +22,6 @@ from reweigh.stats import ALPHA
 
 HEADLINE, WORST = "mean_group_accuracy", "worst_cell_accuracy"
 SLACK = 0.1  # of a cost: what costs 1.1 times as much as plain training costs as much, to the clock
-P_VALUES = ("p", "p_holm", "p_holm_all")
 BEYOND = "beyond the longest ERM"  # note of a gain over plain training that takes less time than the method
 
 
@@ -116,13 +115,6 @@ def cost_rows(material: Material) -> list[Row]:
         for method in methods_of(material)
         if method != plain
     ]
-
-
-def frame(lines: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Lines as a data frame whose numbers are numbers, also where there is none."""
-    columns = list(dict.fromkeys([*(name for line in lines for name in line), *NUMBERS[:4], *P_VALUES, "n"]))
-    floats = [name for name in (*NUMBERS, *P_VALUES) if name in columns]
-    return pd.DataFrame(list(lines)).reindex(columns=columns).astype(dict.fromkeys(floats, float))
 
 
 def gains_in(rows: pd.DataFrame, metric: str = HEADLINE) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from matplotlib.colors import Colormap, TwoSlopeNorm
 from matplotlib.patches import Rectangle
 
 from reweigh.analysis.across import Place
+from reweigh.analysis.rows import frame
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text
@@ -24,7 +25,7 @@ QUANTILE = 0.95  # of the sizes of all gains: where the colours end, so that one
 
 def rows(material: Material) -> pd.DataFrame:
     """A line for each setting and method: its gain over plain training."""
-    return grounds.frame(grounds.gain_rows(material))
+    return frame(grounds.gain_rows(material))
 
 
 @styled

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from reweigh.analysis import across
 from reweigh.analysis.across import Place
 from reweigh.analysis.gains import TIMES
-from reweigh.analysis.rows import MEAN_GAIN_BY_SEED, Row
+from reweigh.analysis.rows import MEAN_GAIN_BY_SEED, Row, frame
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text
@@ -35,7 +35,7 @@ def rows(material: Material) -> pd.DataFrame:
             if method != plain:
                 line: Row = {**across.mean_gain_line(field, places, method, plain), "panel": kind}
                 lines.append(line)
-    return grounds.frame([*lines, *grounds.cost_rows(material)])
+    return frame([*lines, *grounds.cost_rows(material)])
 
 
 @styled

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from reweigh.analysis.rows import Row, cell_names, summary_row
+from reweigh.analysis.rows import Row, cell_names, frame, summary_row
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
@@ -60,7 +60,7 @@ def rows(material: Material, sweeps: Sequence[Sequence[Any]], columns: Sequence[
         for metric, _ in columns:
             if runs.empty or runs[metric].notna().any():
                 lines += [{**_line(material, cell, metric), "place": number} for cell in cells]
-    return pd.DataFrame(lines).astype(dict.fromkeys(("mean", "sd", "low", "high"), float))
+    return frame(lines)
 
 
 def _line(material: Material, cell: tuple[str, str, str], metric: str) -> Row:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from reweigh.analysis.gains import in_differences_row
-from reweigh.analysis.rows import Row, cell_names, paired_row
+from reweigh.analysis.rows import Row, cell_names, frame, paired_row
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.forest import COLOURS
@@ -59,7 +59,7 @@ def rows(material: Material, contrasts: Sequence[Sequence[Any]], experiments: Se
             panel = next(letters)
             for contrast in asked:
                 lines.append({"panel": panel, **_line(material, (experiment, setting), contrast)})
-    return pd.DataFrame(lines).astype(dict.fromkeys(("mean", "sd", "low", "high"), float))
+    return frame(lines)
 
 
 def _line(material: Material, place: tuple[str, str], contrast: Contrast) -> Line:

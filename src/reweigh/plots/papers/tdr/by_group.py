@@ -10,9 +10,9 @@ from reweigh.analysis.rows import (
     GROUP_ACCURACY,
     GROUP_RECALL,
     GROUPS,
-    NUMBERS,
     Row,
     cell_names,
+    frame,
     summary_row,
 )
 from reweigh.analysis.tables import Material
@@ -51,7 +51,7 @@ def rows(material: Material, groups: Sequence[str]) -> pd.DataFrame:
         for number, name in enumerate(groups):
             lines += [_share(material, cell, metric, number, name) for metric in GROUPS]
         lines += _weights(material, cell)
-    return pd.DataFrame(lines).astype(dict.fromkeys(NUMBERS, float))
+    return frame(lines)
 
 
 def _share(material: Material, cell: tuple[str, str, str], metric: str, group: int, name: str) -> Line:
