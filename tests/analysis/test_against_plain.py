@@ -114,7 +114,9 @@ def test_what_the_best_one_loses_elsewhere_is_said(found):
     plain, hard = (line.means["macro_f1"] for line in lines)
     assert against_plain.sentence(lines).startswith("best: Balanced weights, by ") and hard < plain
     loss, first = f"{100 * (plain - hard):.1f}", against_plain.remarks(lines)[0]
-    assert first == (f"best in balanced accuracy, but below plain training in mean F1 of the classes (by {loss} points)")
+    assert first == (
+        f"best in balanced accuracy, but below plain training in mean F1 of the classes (by {loss} points)"
+    )
 
 
 def test_a_method_whose_runs_diverged_is_not_best(found):
