@@ -172,7 +172,8 @@ def test_when_no_run_has_ended_it_says_so_and_what_to_type(own_copy):
     """Neither a verdict nor a page, also where there are records of another length."""
     for others in (["--epochs", "3"], []):
         done = CliRunner().invoke(app, ["compare", "claims", "--for", "0s", "--at-once", "1", *others])
-        assert done.exit_code == 75
+        assert done.exit_code == 75 and "reweigh train" not in done.stdout
+        assert ("8 of these have a record, made by other" in done.stdout) == bool(others)
         assert done.stdout.splitlines()[-1] == (
             "nothing can be said, and there is no page: no run has ended yet; go on with: reweigh compare claims"
         )
