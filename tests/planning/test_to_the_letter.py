@@ -7,6 +7,7 @@ import shlex
 
 import pytest
 import yaml
+from support import compared_data
 from support.project import ROOT
 from support.readme import reweigh
 
@@ -51,6 +52,27 @@ def test_a_new_method_stands_in_a_figure_and_in_the_scorecard(followed):
     assert told.returncode == 0 and "computed again from these records: the same" in told.stdout
     absent = reweigh(followed, "render", "figures/smoke/tdr/fig6", "--also", "er_slow")
     assert absent.returncode == 2 and "no record of er_slow to draw; " in absent.stderr
+
+
+@pytest.mark.slow
+def test_a_method_of_ones_own_is_compared_on_ones_own_data(copy):
+    """As docs/your-data.md says: an entry in `methods` of config/local.yaml, and the name in `by_class`."""
+    compared_data.table(copy / "claims.csv")
+    done = reweigh(copy, "new", "method", "mine")
+    assert done.returncode == 0 and "compare it on data of your own: docs/your-data.md" in done.stdout
+    (entry,) = re.findall(r"^  mine:\n(?:    .*\n)+", done.stdout, re.MULTILINE)
+    entry, joins = re.subn(r"    joins: .*\n", "", entry)
+    path = copy / "config/local.yaml"
+    text, places = re.subn(r"(?<=\nmethods:\n)", entry, path.read_text())
+    text, names = re.subn(r"by_class: \[none", "by_class: [none, mine", text)
+    assert (joins, places, names) == (1, 1, 1)
+    path.write_text(text)
+    for command in ("import claims.csv --label label", "compare claims --methods none,mine --seeds 2 --epochs 2"):
+        done = reweigh(copy, *command.split())
+        assert done.returncode == 0, done.stderr
+    with open(copy / "results/local/claims/compare.csv", newline="") as file:
+        lines = {line["method"]: line for line in csv.DictReader(file)}
+    assert list(lines) == ["none", "mine"] and lines["mine"]["n"] == "2" and lines["mine"]["gain"]
 
 
 @pytest.mark.slow

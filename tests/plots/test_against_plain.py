@@ -75,7 +75,7 @@ def test_runs_of_another_length_do_not_stand_beside_the_others(material):
         run: {**one, "spec": config.resolve(run)} if run == first else one for run, one in material.records.items()
     }
     now = material_of(config, "local", "claims", "compare", records)
-    assert [line.n for line in lines(now)] == [1, *[0] * 5]
+    assert [line.n for line in lines(now)] == [1, *[0] * 4]
     rows = against_plain.rows(now)
     assert set(rows[rows["n"] > 0]["method"]) == {"none"}
     against_plain.draw(now, rows)

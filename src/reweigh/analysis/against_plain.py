@@ -7,7 +7,7 @@ the differences, its p corrected by Holm's method over all methods that are comp
 of the runs that did not.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -71,10 +71,9 @@ def lines(material: Material) -> list[Line]:
     found = []
     for experiment in material.experiments:
         setting, *_ = material.settings(experiment)
-        methods = material.methods(experiment)
-        against = plain_of(material, methods)
+        against = plain_of(material)
         others = material.of(experiment, setting, against)
-        for method in sorted(methods, key=lambda one: one != against):
+        for method in sorted(material.methods(experiment), key=lambda one: one != against):
             found.append(_line(material, experiment, material.of(experiment, setting, method), method, others, against))
     corrected = stats.holm([line.p for line in found])
     return [replace(line, p_holm=p) for line, p in zip(found, corrected, strict=True)]
@@ -89,10 +88,10 @@ def current(material: Material) -> Material:
     return replace(material, records=records, runs=material.runs[material.runs["run"].isin(records)])
 
 
-def plain_of(material: Material, methods: Iterable[str]) -> str:
-    """Plain training among some methods."""
+def plain_of(material: Material) -> str:
+    """Plain training among the methods of the paper. It is trained once, whatever the weights of others follow."""
     known = material.config.paper(material.paper).methods
-    return next(name for name in methods if card_of(known[name].uses).plain)
+    return next(name for name, one in known.items() if card_of(one.uses).plain)
 
 
 def _line(
@@ -100,7 +99,7 @@ def _line(
 ) -> Line:
     gain = stats.untested("", 0) if method == against else _gain(material, runs, others)
     title = material.title(method)
-    if len(material.experiments) > 1:
+    if len(material.experiments) > 1 and method != against:
         title = f"{title} ({material.experiment(experiment).varies})"
     return Line(
         experiment=experiment,
@@ -176,7 +175,7 @@ def _best(found: list[Line]) -> Line | None:
 
 def _price(best: Line, found: list[Line]) -> str:
     """What the best method has less of than plain training in the other metrics, by their means; empty if in none."""
-    plain = next(line for line in found if line.is_plain and line.experiment == best.experiment)
+    plain = next(line for line in found if line.is_plain)
     less = {
         metric: other - mine
         for metric in SHOWN[1:]

@@ -236,8 +236,8 @@ class Material:
         return list(dict.fromkeys(shown or optional))
 
     def of(self, experiment: str, setting: str, method: str) -> pd.DataFrame:
-        """The runs of one cell."""
-        runs = self.runs
+        """The runs of one cell, or those that stand for it (`Config.trained_in`)."""
+        runs, experiment = self.runs, self.config.trained_in(self.paper, experiment, method)
         return runs[(runs["experiment"] == experiment) & (runs["setting"] == setting) & (runs["method"] == method)]
 
     def with_metric(self, runs: pd.DataFrame, metric: str) -> pd.DataFrame:

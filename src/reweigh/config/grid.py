@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reweigh.config import own
+from reweigh.config.cards import card_of
 from reweigh.config.files import PAPERS, Keys, Place
 from reweigh.config.models import Artifact, Experiment, Paper
 from reweigh.config.names import CellName, NotAName, RunName, SplitName, with_also
@@ -94,6 +95,15 @@ class Config:
         extends = self.paper(paper).extends
         theirs = self.papers[extends].experiments.get(experiment) if extends else None
         return extends if extends and theirs and method in theirs.with_extensions else paper
+
+    def trained_in(self, paper: str, experiment: str, method: str) -> str:
+        """The experiment whose runs of a method stand for it in an experiment: itself, but for a user's own data.
+
+        There plain training, which follows no weights, is trained once, in the first of the two experiments.
+        """
+        whole = self.paper(paper)
+        shared = whole.only_at and method in whole.methods and card_of(whole.methods[method].uses).plain
+        return next(iter(whole.experiments)) if shared else experiment
 
     def plain(self, paper: str, method: str) -> str:
         """Plain training that a method's gain is measured from, see `Paper.plain`; by the paper that is extended."""

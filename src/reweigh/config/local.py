@@ -196,7 +196,7 @@ class _Made:
         for key, of_template in parts.items():
             others = [one for one in of_template if one != against]
             chosen = [one for one in others if one in asked]
-            methods = [against, *chosen] if chosen or key == BY_CLASS else []
+            methods = [against, *chosen] if key == BY_CLASS else chosen  # weights are nothing to plain training
             found[key] = self._experiment(key, methods, [one for one in (against, *others) if one not in methods])
         return found
 

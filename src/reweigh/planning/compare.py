@@ -21,7 +21,7 @@ from reweigh.config.names import ArtifactName, RunName
 from reweigh.config.validation import lookup
 from reweigh.data import local_cards
 from reweigh.errors import ConfigError, RecordError
-from reweigh.planning.plan import of_runs, summary
+from reweigh.planning.plan import Planned, of_runs, summary
 from reweigh.planning.tidy import remove_unwanted
 from reweigh.records import record
 from reweigh.terminal import printable
@@ -140,10 +140,19 @@ def compare(name: str, seconds: float | None = None, at_once: int | None = None,
     runs = in_order(config, name)
     specs = [config.resolve(run) for run in runs]
     local_cards.source_file(specs[0]["data"]["dataset"], specs[0]["data"]["options"], root / "data")
-    print(summary(of_runs(config, runs)), flush=True)
+    print(_planned(of_runs(config, runs)), flush=True)
     remove_unwanted(config, specs)
     outcome = train(specs, seconds, False, at_once)
     return write(config, artifact, outcome.exit_code)
+
+
+def _planned(planned: list[Planned]) -> str:
+    """What is to be trained, and of it what is there already, made otherwise: that is not a command to be typed."""
+    stale = sum(run.state.startswith("stale") for run in planned)
+    again = (
+        f"\n{stale} of these have a record, made by other options, data or code, and are trained again" if stale else ""
+    )
+    return f"{summary(planned).splitlines()[0]}{again}"
 
 
 def in_order(config: Config, name: str) -> list[str]:

@@ -82,6 +82,7 @@ NEXT_IN_PAPER = [
 ]
 NEXT_WITHOUT_PAPER = [
     "add to the `methods` of a paper, in config/papers/PAPER/methods.yaml, with experiments of it in `joins`:\n{entry}",
+    "or compare it on data of your own: docs/your-data.md says how",
     "train it: reweigh train smoke/PAPER/EXPERIMENT/SETTING/NAME",
     "draw it beside the paper's: reweigh render figures/smoke/PAPER/ARTIFACT --also NAME",
     "score it: reweigh scorecard --scale smoke",

@@ -27,7 +27,7 @@ def rows(material: Material) -> pd.DataFrame:
     for experiment, letter_ in zip(material.experiments, PANELS, strict=False):
         setting, *_ = material.settings(experiment)
         methods = material.methods(experiment)
-        against = plain_of(material, methods)
+        against = plain_of(material)
         others = material.of(experiment, setting, against)
         for method in methods:
             cell = (experiment, setting, method)
@@ -69,7 +69,7 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
 def _methods(material: Material, experiment: str) -> list[str]:
     """The methods of an experiment but for plain training, in their order."""
     methods = material.methods(experiment)
-    against = plain_of(material, methods)
+    against = plain_of(material)
     return [name for name in methods if name != against]
 
 

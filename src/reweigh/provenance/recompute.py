@@ -281,9 +281,11 @@ def _unlike_bodies(row: dict[str, Any], bodies: list[dict[str, Any]], config: Co
     for spec in specs:  # what a paper extends has its runs under its own name
         if (home := config.home(paper, row["experiment"], spec["method"])) != spec["paper"]:
             return f"paper {home}, but its runs are of {spec['paper']}"
-    for name, expected in (("experiment", row["experiment"]), ("setting", row["setting"])):
-        if other := next((spec[name] for spec in specs if spec[name] != expected), None):
-            return f"{name} {expected}, but its runs are of {other}"
+    for spec in specs:
+        home = config.trained_in(paper, row["experiment"], spec["method"])
+        for name, expected in (("experiment", home), ("setting", row["setting"])):
+            if spec[name] != expected:
+                return f"{name} {expected}, but its runs are of {spec[name]}"
     named, found = {row["method"], *([against] if paired else [])}, {spec["method"] for spec in specs}
     named |= recompute_pairs.methods(row)
     if named != found:

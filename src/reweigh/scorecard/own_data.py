@@ -75,7 +75,8 @@ def page(material: Material, found: list[Line]) -> str:
     card = local_cards.of(spec["data"]["options"], config.root / "data")
     methods = dict.fromkeys(line.method for line in found)
     tables = [
-        _table(material, name_, [line for line in found if line.experiment == name_]) for name_ in material.experiments
+        _table(material, name_, [line for line in found if line.is_plain or line.experiment == name_])
+        for name_ in material.experiments
     ]
     picture = config.root / f"{ArtifactName(material.scale, name, material.name).stem}.png"
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -79,7 +79,8 @@ def _cells(lines: list[Line], config: Config, artifact: ArtifactName, records: R
 def _cell(line: Line, config: Config, artifact: ArtifactName, column: str = "method") -> CellName:
     """The cell of a line; of a pair, the side that stands in this column."""
     experiment, setting, method = (line.get(name, "") for name in ("experiment", "setting", column))
-    return CellName(artifact.scale, config.home(artifact.paper, experiment, method), experiment, setting, method)
+    home, shown = config.home(artifact.paper, experiment, method), config.trained_in(artifact.paper, experiment, method)
+    return CellName(artifact.scale, home, shown, setting, method)
 
 
 def _runs(line: Line, runs: list[str], config: Config, artifact: ArtifactName, records: Records) -> Iterator[str]:
