@@ -53,7 +53,7 @@ def test_many_classes_and_groups_are_cut_short(project):
 def test_images(project):
     done = called(images(project / "pets", ["cat", "dog"]), "--side", "16")
     assert done.exit_code == 0 and "images: 16 x 16 pixels, in colour" in done.output
-    assert "20 rows to train on, 4 to test on; 3 x 16 x 16 inputs" in done.output
+    assert "20 images to train on, 4 to test on; 3 x 16 x 16 inputs" in done.output
 
 
 def test_options_reach_the_card(project):

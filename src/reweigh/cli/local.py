@@ -81,6 +81,8 @@ def _progress(items: Iterable[Any], total: int) -> Iterable[Any]:
 
 def _show(card: dict[str, Any]) -> None:
     """The columns, what is left out, and the sizes of classes and groups."""
+    from reweigh.data import local_cards
+
     if card["columns"]:
         _table([_column(column) for column in card["columns"]])
     else:
@@ -95,7 +97,9 @@ def _show(card: dict[str, Any]) -> None:
         typer.echo(f"... and {len(card['group']['values']) - MOST_GROUPS:,} more groups")
     rows = {part: of["rows"] for part, of in card["sizes"].items()}
     inputs = card["inputs"] if isinstance(card["inputs"], int) else " x ".join(map(str, card["inputs"]))
-    typer.echo(f"\n{rows['train']:,} rows to train on, {rows['test']:,} to test on; {inputs} inputs")
+    typer.echo(
+        f"\n{rows['train']:,} {local_cards.unit(card)} to train on, {rows['test']:,} to test on; {inputs} inputs"
+    )
 
 
 def _column(column: dict[str, Any]) -> dict[str, str]:

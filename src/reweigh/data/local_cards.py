@@ -37,6 +37,11 @@ said = printable  # the readers' word for it
 _known: dict[str, dict[str, Any]] = {}  # the cards that this process has read, by digest
 
 
+def unit(card: Mapping[str, Any]) -> str:
+    """What its examples are called: rows of a table, images of a folder."""
+    return "rows" if card["kind"] == "table" else "images"
+
+
 def is_local(dataset: str) -> bool:
     """Whether a spec's data set is read by a card."""
     return dataset in READERS

@@ -141,8 +141,8 @@ def _facts(card: dict[str, Any]) -> list[str]:
     counts = train["classes"]
     rarest, largest = min(counts), max(counts)
     facts = [
-        f"{train['rows']:,} rows to train on, {test['rows']:,} to test on, {len(classes)} classes",
-        f"rarest class: {printable(classes[counts.index(rarest)])}, {rarest:,} rows "
+        f"{train['rows']:,} {local_cards.unit(card)} to train on, {test['rows']:,} to test on, {len(classes)} classes",
+        f"rarest class: {printable(classes[counts.index(rarest)])}, {rarest:,} {local_cards.unit(card)} "
         f"({100 * rarest / sum(counts):.1f} %); largest: "
         f"{printable(classes[counts.index(largest)])}, {largest:,}",
     ]
