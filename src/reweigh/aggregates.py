@@ -78,7 +78,7 @@ def paired_gains(
 ) -> tuple[dict[str, list[int]], dict[str, dict[int, float]]]:
     """The seeds that both sides have of each setting, and their gains; of settings with an infinite score no gains.
 
-    >>> ours, theirs = {"a": {0: 3.0, 1: 2.0}, "b": {0: -math.inf}, "c": {0: 1.0}}, {"a": {1: 0.5, 2: 1.0}, "b": {0: 1.0}}
+    >>> ours, theirs = {"a": {0: 3.0, 1: 2.0}, "b": {0: -math.inf}, "c": {0: 1.0}}, {"a": {1: 0.5}, "b": {0: 1.0}}
     >>> paired_gains(ours, theirs)
     ({'a': [1], 'b': [0]}, {'a': {1: 1.5}})
     """
