@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from support import needs, project
 
-from reweigh import plugins
-from reweigh.config import cards
-from reweigh.errors import ConfigError
+from reweigh import digest, plugins
+from reweigh.config import broken, cards, own
+from reweigh.errors import ConfigError, ReweighError
 from reweigh.provenance.audit import commits
 from reweigh.provenance.crate import runs
 
@@ -115,7 +116,7 @@ POINTS = {"reweigh.methods": {"sqrtw": "their_package.sqrtw"}, "reweigh.losses":
 @pytest.fixture
 def on_the_path(tmp_path, monkeypatch):
     """Install a distribution for this process; what was found before is forgotten, then and afterwards."""
-    forgotten = (plugins.named, cards._cards)
+    forgotten = (plugins.named, cards._cards, broken.unreadable, digest._folders)
 
     def install(points, **files):
         monkeypatch.syspath_prepend(str(installed(tmp_path / "site", points, **files)))
@@ -244,6 +245,19 @@ def test_a_broken_card_is_said_where_it_is_asked_for_and_breaks_no_other(on_the_
     assert "sqrtw" not in cards.methods() and cards.card_of("tdr") and "poly9" in cards.losses()
     with pytest.raises(ConfigError, match=f"card of 'sqrtw', CARD in their_package.sqrtw_card, cannot be read: {says}"):
         cards.card_of("sqrtw", "here")
+
+
+@pytest.mark.parametrize("file", ["sqrtw", "roots"])
+@pytest.mark.parametrize(("text", "says"), [("x = 1\ndef (", "2: invalid syntax"), ("x = '\0'", "1: source code")])
+def test_a_module_that_is_no_python_is_named_and_breaks_its_own_method_alone(on_the_path, tmp_path, file, text, says):
+    on_the_path(POINTS, **{**FILES, file: text})
+    path = tmp_path / "site/their_package" / f"{file}.py"
+    method, other = (SimpleNamespace(uses=name, options={}) for name in ("sqrtw", "tdr"))
+    why = own.why_broken(method)  # a placeholder, which nothing trains
+    assert why.startswith(f"{path}:{says}") and "'sqrtw' of another distribution" in why and "\n" not in why
+    assert not own.why_broken(other) and "poly9" not in broken.broken("losses")
+    with pytest.raises(ReweighError, match=f"{file}.py:{says}.*; mend it"):
+        digest.closure(["their_package.sqrtw"])
 
 
 @pytest.mark.parametrize(

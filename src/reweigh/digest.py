@@ -153,13 +153,20 @@ def _name(module: str) -> str:
     return _key(module, path)
 
 
+def shown_path(path: Path) -> Path:
+    """How a source file is named to its reader: ours below our root, one of another distribution by its whole path."""
+    root = PACKAGE.parents[1]
+    return path.relative_to(root) if path.is_relative_to(root) else path
+
+
 def _parsed(path: Path) -> ast.Module:
     """The syntax tree of a source file. Raises ReweighError, with file and line, where it is not Python."""
     try:
         return ast.parse(path.read_text())
+    except ValueError as error:  # bytes that are no UTF-8, or 0
+        raise ReweighError(f"{shown_path(path)}:1: {error}; mend it") from None
     except SyntaxError as error:
-        shown = path.relative_to(PACKAGE.parents[1])
-        raise ReweighError(f"{shown}:{error.lineno or 1}: {error.msg}; mend it") from None
+        raise ReweighError(f"{shown_path(path)}:{error.lineno or 1}: {error.msg}; mend it") from None
 
 
 @functools.cache

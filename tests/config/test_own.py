@@ -6,6 +6,7 @@ from reweigh.artifacts import receipt
 from reweigh.config.loading import load
 from reweigh.config.names import ArtifactName
 from reweigh.errors import ConfigError
+from reweigh.planning import tidy
 
 CELL = "smoke/tdr/mnist-4v9/rho0.1"
 ENTRY = """\
@@ -30,6 +31,59 @@ def joined(folder, text=ENTRY):
     (folder / "config/papers/tdr/methods").mkdir(exist_ok=True)
     (folder / "config/papers/tdr/methods/mine.yaml").write_text(text)
     return load(folder)
+
+
+NO_YAML = "methods: [mine\n"
+SAYS = "config/papers/tdr/methods/mine.yaml: not valid YAML: "
+
+
+def test_an_entry_that_is_no_yaml_is_in_the_way_of_its_own_method_alone(tdr_project):
+    before = load(tdr_project)
+    config = joined(tdr_project, NO_YAML)
+    assert config.cells("smoke", "tdr") == before.cells("smoke", "tdr")
+    assert config.resolve(f"{CELL}/tdr/seed0") == before.resolve(f"{CELL}/tdr/seed0")
+    for asked in (lambda: config.runs_named(f"{CELL}/mine"), lambda: config.artifact("tdr", "fig5+mine")):
+        with pytest.raises(ConfigError, match=SAYS) as error:
+            asked()
+        assert "\n" not in str(error.value)
+    with pytest.raises(ConfigError, match=rf"unknown method 'mne'.*; or it stands in {SAYS}"):
+        config.resolve(f"{CELL}/mne/seed0")
+    assert "mine" in joined(tdr_project).paper("tdr").methods
+
+
+def test_nothing_that_is_kept_goes_while_an_entry_cannot_be_read(tdr_project, monkeypatch):
+    kept = tdr_project / tidy.kept.FOLDER
+    kept.mkdir(parents=True)
+    (kept / "one.json").write_text("{}")
+    removed = []
+    monkeypatch.setattr(tidy.kept, "remove_unwanted", lambda keep, folder: removed.append(folder) or 1)
+    assert tidy.remove_unwanted(joined(tdr_project, NO_YAML)) == 0 and not removed
+    assert tidy.remove_unwanted(joined(tdr_project)) == 1 and removed == [kept]
+
+
+def test_an_entry_that_the_paper_cannot_do_without_is_named(tdr_project):
+    extending(tdr_project)
+    folder = tdr_project / "config/papers/tdr/methods"
+    folder.mkdir(exist_ok=True)
+    (tdr_project / "config/papers/tdr/methods.yaml").rename(folder / "theirs.yaml")
+    (folder / "theirs.yaml").write_text((folder / "theirs.yaml").read_text() + "\n  - ]\n")
+    with pytest.raises(ConfigError, match=r"^config/papers/tdr/methods/theirs.yaml: not valid YAML"):
+        load(tdr_project)
+
+
+@pytest.mark.parametrize("content", [b"title: [Mine\n", b"title: \xff\n", b"- a list\n"])
+def test_a_paper_of_ones_own_that_is_no_yaml_is_in_nobodys_way(content, tdr_project):
+    before = extending(tdr_project).cells("smoke", "tdr")
+    (tdr_project / "config/papers/second/paper.yaml").write_bytes(content)
+    config = load(tdr_project)
+    assert config.cells("smoke", "tdr") == before
+    for asked in (
+        lambda: config.cells("smoke", "second"),
+        lambda: config.resolve("smoke/second/mnist-4v9/rho0.1/slow/seed0"),
+    ):
+        with pytest.raises(ConfigError, match=r"^config/papers/second/paper.yaml: ") as error:
+            asked()
+        assert "\n" not in str(error.value)
 
 
 def extending(folder, rest="", more=""):

@@ -98,7 +98,9 @@ def test_the_page_needs_nothing_else_and_escapes_what_is_the_users(project):
     assert '<h1 dir="auto">заявки $5 &amp; &lt;b&gt;$.csv</h1>' in page and "<b>" not in page
     assert re.findall(r'(?:src|href)="(?!data:)([^"]+)"', page) == ["compare.csv"]
     assert (
-        "worst-group accuracy" in page and "Weights by group" in page and "Nothing was chosen on the test part" in page
+        "lowest accuracy of a group" in page
+        and "Weights by group" in page
+        and "Nothing was chosen on the test part" in page
     )
     with open(project / "results/local/claims/compare.csv", newline="") as stream:
         lines = list(csv.DictReader(stream))

@@ -25,6 +25,7 @@ from reweigh.torch import (
     LogitAdjustedLoss,
     TDRWeights,
     VSLoss,
+    alone,
     har_strengths,
 )
 
@@ -55,6 +56,30 @@ def test_what_is_public_is_there_with_a_docstring():
 
 
 # --- ABSGD -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gamma", [0.9, 1.0])
+def test_a_loss_that_is_nan_spoils_its_batch_and_the_average_after_it(gamma):
+    absgd, losses = ABSGDWeights(gamma=gamma), torch.tensor([1.0, 2.0, 3.0])
+    absgd(losses)
+    before = copy.deepcopy(absgd.state_dict())
+    assert absgd(torch.tensor([1.0, math.nan, 3.0])).isnan().all() and absgd.log_s.isnan()
+    assert bool(absgd(losses).isnan().all()) == (gamma < 1)
+    absgd.load_state_dict(before)
+    assert absgd(losses).isfinite().all() and absgd.log_s.isfinite()
+
+
+def test_what_cannot_be_an_argument_says_what_to_pass():
+    labels = torch.tensor([0, 1])
+    given_batch = alone.Given(alone.batch_of(torch.zeros(2, 1), labels))
+    with pytest.raises(ArgumentError, match=r"no examples to choose among; pass \(inputs, labels\) of those"):
+        given_batch.follow(np.array([0]))
+    for counts in ("many", [None], [[1], [1, 2]]):
+        with pytest.raises(ArgumentError, match=r"class_counts: one number for each class, as \[900, 100\], not"):
+            alone.counts_of(counts)
+    for number in (math.inf, math.nan, 1.5, 0):
+        with pytest.raises(ArgumentError, match="a whole number from 1 on"):
+            alone.above_zero("every", number)
 
 
 @given(

@@ -9,15 +9,16 @@ import functools
 import traceback
 from pathlib import Path
 
-from reweigh.digest import PACKAGE
-from reweigh.errors import ConfigError
+from reweigh import plugins
+from reweigh.digest import PACKAGE, closure, shown_path
+from reweigh.errors import ConfigError, ReweighError
 
 _CARDS: dict[tuple[str, str], str] = {}  # what is wrong with a card, by its package and name
 
 
 def fault(error: BaseException, path: Path) -> str:
     """What is wrong with a file, in one line that begins with file and line: those of `path` that the error names."""
-    shown = path.relative_to(PACKAGE.parents[1]) if path.is_relative_to(PACKAGE.parents[1]) else path
+    shown = shown_path(path)
     if isinstance(error, SyntaxError):
         return f"{shown}:{error.lineno or 1}: {error.msg}; mend it"
     lines = [one.lineno for one in traceback.extract_tb(error.__traceback__) if Path(one.filename) == path]
@@ -44,11 +45,19 @@ def broken(package: str) -> dict[str, str]:
 
 @functools.cache
 def unreadable(package: str) -> dict[str, str]:
-    """The modules of a package (`methods`, `data/readers`) whose code is not Python, and why. Nothing is imported."""
+    """The modules of a package (`methods`, `data/readers`) whose code is not Python, and why. Nothing is imported.
+
+    Of another distribution also those that import such a module of their own.
+    """
     found = {}
     for path in sorted((PACKAGE / package).glob("*.py")):
         try:
             ast.parse(path.read_text())
         except (SyntaxError, UnicodeDecodeError, ValueError) as error:
             found[path.stem] = fault(error, path)
+    for name, module in plugins.named(package).items() if package in plugins.KINDS else ():
+        try:
+            closure([module])
+        except (ReweighError, ModuleNotFoundError) as error:
+            found[name] = f"{error} (reweigh.{package}: {name!r} of another distribution, {module})"
     return found

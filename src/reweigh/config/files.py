@@ -29,13 +29,17 @@ TEXT, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 Keys = tuple[str, ...]
 
 
-class Loader(_SAFE):  # type: ignore[misc]
+class Loader(_SAFE):
     """YAML in which 1e-3 is a number, as it is from YAML 1.2 on. PyYAML reads 1.1, where it would have to be 1.0e-3."""
 
 
 Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z"), list("-+.0123456789")
 )
+
+
+class UnreadError(ConfigError):
+    """A file that is no YAML: nothing is known of what it says."""
 
 
 class Place(NamedTuple):
@@ -107,12 +111,30 @@ def paper_names(root: Path) -> list[str]:
 
 
 def paper(root: Path, name: str) -> Node:
-    """All files of a paper's folder as one block: first those of the folder itself, then those of its subfolders."""
-    folder = root / PAPERS / name
-    nested = sorted(folder.rglob("*.yaml"))
+    """All files of a paper's folder as one block: first those of the folder itself, then those of its subfolders.
+
+    Entries of methods that cannot be read are left out, see `unread`.
+    """
+    folder, lost = root / PAPERS / name, unread(root, name)
+    nested = sorted(path for path in folder.rglob("*.yaml") if path not in lost)
     return _together(
         root, sorted(nested, key=lambda path: len(path.relative_to(folder).parts)), f"{PAPERS}/{name}/paper.yaml"
     )
+
+
+def unread(root: Path, name: str) -> dict[Path, str]:
+    """The files in a paper's folder `methods` that are no YAML, and what is wrong with each.
+
+    One of them has a method's entry, as a rule, by which the file is named. So it is in the way of what needs this
+    method, and of nothing else.
+    """
+    found = {}
+    for path in sorted((root / PAPERS / name / "methods").glob("*.yaml")):
+        try:
+            read(path, str(path.relative_to(root)))
+        except UnreadError as error:
+            found[path] = str(error)
+    return found
 
 
 def shared(root: Path) -> Node:
@@ -190,19 +212,19 @@ def _read(path: Path, label: str, stamp: tuple[int, int]) -> Node:
     try:
         loader = Loader(path.read_text(encoding="utf-8"))  # refuses control characters at once
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{label}: not UTF-8, from byte {error.start} on; save it as UTF-8") from None
+        raise UnreadError(f"{label}: not UTF-8, from byte {error.start} on; save it as UTF-8") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{label}: not valid YAML: {_line(error)}") from None
+        raise UnreadError(f"{label}: not valid YAML: {_line(error)}") from None
     try:
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
             what = "nothing" if root is None else root.tag.rpartition(":")[2]
-            raise ConfigError(f"{label}: must hold keys and values, holds {what}")
+            raise UnreadError(f"{label}: must hold keys and values, holds {what}")
         return _node(root, loader, label)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{label}: not valid YAML: {_line(error)}") from None
+        raise UnreadError(f"{label}: not valid YAML: {_line(error)}") from None
     except RecursionError:
-        raise ConfigError(f"{label}: an alias stands inside what it names, or blocks are nested too deep") from None
+        raise UnreadError(f"{label}: an alias stands inside what it names, or blocks are nested too deep") from None
     finally:
         loader.dispose()
 

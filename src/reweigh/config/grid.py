@@ -55,13 +55,29 @@ class Config:
     sources: dict[str, dict[Keys, str]] = field(repr=False)
     places: dict[str, dict[Keys, Place]] = field(repr=False)
     root: Path = Path()
-    refused: dict[str, str] = field(default_factory=dict)  # data sets of a user's own of which no paper can be made
+    refused: dict[str, str] = field(default_factory=dict)  # papers and data sets of a user's own that cannot be
+    unread: dict[str, dict[str, str]] = field(default_factory=dict)  # by paper and name: entries of methods
     cut_text: "Callable[[Config, str, str, str], str]" = field(default=lambda *_: "", repr=False)  # see `cut`
 
     def paper(self, name: str) -> Paper:
         if name in self.refused:
             raise ConfigError(self.refused[name])
         return lookup("paper", name, self.papers)
+
+    def lost_methods(self, paper: str) -> dict[str, str]:
+        """What is wrong with the entries of methods that cannot be read, by name: of a paper and the one it extends."""
+        extends = self.papers[paper].extends if paper in self.papers else None
+        return {**(self.unread.get(extends, {}) if extends else {}), **self.unread.get(paper, {})}
+
+    def _check_method(self, paper: str, name: str, where: str) -> None:
+        """Raise ConfigError if a paper has no such method; with the file that should have it, if that is no YAML."""
+        methods, lost = self.paper(paper).methods, self.lost_methods(paper)
+        if name not in methods and name in lost:
+            raise ConfigError(lost[name])
+        try:
+            lookup("method", name, methods, where)
+        except ConfigError as error:
+            raise ConfigError("; or it stands in ".join([str(error), *lost.values()])) from None
 
     def experiment(self, paper: str, name: str) -> Experiment:
         return lookup("experiment", name, self.paper(paper).experiments, f"{PAPERS}/{paper}")
@@ -74,6 +90,8 @@ class Config:
         whole, (base, also) = self.paper(paper), with_also(name)
         artifact: Artifact = lookup("artifact", base, whole.artifacts, f"{PAPERS}/{paper}")
         where = f"{self.place(paper, 'artifacts', base)}: artifacts.{base}"
+        for method in also:
+            self._check_method(paper, method, where)
         read = {one.experiment for one in artifact.reads}
         beside = [one for one in self._own(paper) if whole.extends and not read.isdisjoint(whole.methods[one].joins)]
         return own.shown(whole, artifact, list(dict.fromkeys([*also, *beside])), where)
@@ -226,7 +244,7 @@ class Config:
             known = [*one.scales, self.paper(name.paper).whole]
             lookup("scale", name.scale, known, f"experiment {name.experiment} of {name.paper}")
         lookup("setting", name.setting, one.settings, f"experiment {name.experiment} of {name.paper}")
-        lookup("method", name.method, self.paper(name.paper).methods, f"{PAPERS}/{name.paper}")
+        self._check_method(name.paper, name.method, f"{PAPERS}/{name.paper}")
         return name
 
     def runs_named(self, name: str) -> list[str]:

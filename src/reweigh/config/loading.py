@@ -1,9 +1,10 @@
 """Loading config/: files are read, `like` and `grid` written out, everything is checked; again if a file changes."""
 
+import contextlib
 import functools
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +56,25 @@ def _load(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> Config:
     of_project = files.read(root / CONFIG, CONFIG)
     where = functools.partial(_where, files.places(of_project))
     project = validated(ProjectConfig, files.plain(of_project), where)
-    config = Config(project, {}, {}, {}, root, {}, cut.text)
-    for name in files.paper_names(root):
-        _add(config, name, _written_out(root, name, stamp))
+    config = Config(project, {}, {}, {}, root, cut_text=cut.text)
+    names = files.paper_names(root)
+    for name in names:
+        config.unread[name] = {path.stem: why for path, why in files.unread(root, name).items()}
+    for name in names:
+        try:
+            with _blamed(config, name):
+                _add(config, name, _written_out(root, name, stamp))
+        except files.UnreadError as error:  # a paper of one's own is in nobody's way
+            if name in project.papers:
+                raise
+            config.refused[name] = str(error)
     for name in project.papers:
         lookup("paper", name, config.papers, CONFIG)
     checked = os.environ.get(CHECKED) == digest([str(root), stamp])
     if not checked:
         for name in config.papers:
-            checks.check(config, name)
+            with _blamed(config, name):
+                checks.check(config, name)
     for name in files.local_names(root):  # one that cannot be is in nobody's way but its own
         try:
             _add(config, name, _written_out(root, name, stamp))
@@ -73,6 +84,23 @@ def _load(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> Config:
             config.refused[name] = str(error)
             config.papers.pop(name, None)
     return config
+
+
+@contextlib.contextmanager
+def _blamed(config: Config, name: str) -> Iterator[None]:
+    """Where a paper cannot be without a file of methods that is no YAML: say that file, and what is wrong with it.
+
+    A paper of one's own may extend any other, so that it may lack what one of theirs has.
+    """
+    try:
+        yield
+    except files.UnreadError:
+        raise
+    except ReweighError:
+        papers = [name] if name in config.project.papers else [name, *config.unread]
+        if lost := [why for paper in papers for why in config.unread[paper].values()]:
+            raise files.UnreadError(lost[0]) from None
+        raise
 
 
 def _add(config: Config, name: str, content: Node) -> None:

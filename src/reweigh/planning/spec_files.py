@@ -54,9 +54,11 @@ def main(
 
 
 def placeholders(config: Config, planned: Iterable[Planned]) -> list[str]:
-    """A line for each method that is a placeholder in an experiment of some runs: nothing trains it, and why."""
+    """A line for each method that nothing trains, and why: placeholders of the runs' experiments, and lost entries."""
     experiments = dict.fromkeys(RunName.parse(run.run).of_experiment for run in planned)
-    return [
+    lost = [f"nothing trains {name}: {why}" for paper in dict.fromkeys(at.paper for at in experiments)
+            for name, why in config.lost_methods(paper).items()]  # fmt: skip
+    return lost + [
         f"{at}: {method} is a placeholder, which nothing trains: {' '.join(reason.split())}"
         for at in experiments
         for method, reason in config.experiment(at.paper, at.experiment).placeholders.items()

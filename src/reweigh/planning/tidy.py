@@ -19,6 +19,8 @@ def remove_unwanted(config: Config, specs: Iterable[Mapping[str, Any]] = ()) -> 
     folder = config.root / kept.FOLDER
     if not any(folder.glob("*.json")) and not any(folder.glob("*.p*t")):
         return 0
+    if config.refused or any(config.unread.values()):  # what these want nobody can tell
+        return 0
     try:
         keep = wanted(config, specs)
     except ReweighError:  # then nobody can tell

@@ -12,7 +12,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from reweigh import canonical_json
+from reweigh import canonical_json, metrics
 from reweigh.analysis.against_plain import SHOWN, Line, points, remarks, sentence
 from reweigh.analysis.tables import Material
 from reweigh.config.names import ArtifactName, RunName
@@ -21,12 +21,6 @@ from reweigh.scorecard.text import p_value
 from reweigh.terminal import printable
 
 TEMPLATE = Path(__file__).parent / "own_data.html"
-HEADS = {
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro-F1",
-    "rarest_recall": "recall of the rarest class",
-    "worst_group_accuracy": "worst-group accuracy",
-}
 NONE = "–"
 
 
@@ -100,7 +94,7 @@ def page(material: Material, found: list[Line]) -> str:
 def _table(material: Material, experiment: str, found: list[Line]) -> dict[str, Any]:
     """What the page's table of one experiment has: heads, and a row of words for each method."""
     shown = [metric for metric in SHOWN if any(line.means[metric] is not None for line in found)]
-    heads = ["n", *(HEADS[metric] for metric in shown), "seconds", "× plain", "gain in points", "p (Holm)"]
+    heads = ["n", *(metrics.of(metric).label for metric in shown), "seconds", "× plain", "gain in points", "p (Holm)"]
     rows = [
         {
             "title": material.title(line.method),

@@ -42,7 +42,7 @@ class Given:
         return self.batch_given
 
     def follow(self, members: np.ndarray) -> None:
-        raise NotImplementedError("a batch that is given has no members")
+        raise ArgumentError("a batch that is given has no examples to choose among; pass (inputs, labels) of those")
 
 
 def context(class_counts: torch.Tensor, group_counts: torch.Tensor | None = None, decay: float = 0.0) -> RunContext:
@@ -74,7 +74,10 @@ def batch_of(inputs: torch.Tensor, labels: torch.Tensor, groups: torch.Tensor | 
 
 def counts_of(counts: Counts, what: str = "class_counts") -> torch.Tensor:
     """Training examples of each class, float32 (C,), as the runs have them. Raises ArgumentError for no counts."""
-    found = torch.as_tensor(counts).detach().to(torch.float32).clone()
+    try:
+        found = torch.as_tensor(counts).detach().to(torch.float32).clone()
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(f"{what}: one number for each class, as [900, 100], not {counts!r}") from None
     if found.ndim != 1 or not len(found):
         raise ArgumentError(f"{what}: one number for each class, not an array of shape {tuple(found.shape)}")
     if not bool((found >= 0).all() & found.isfinite().all() & (found.sum() > 0)):
@@ -91,6 +94,6 @@ def above(name: str, value: float, least: float) -> float:
 
 def above_zero(name: str, value: int) -> int:
     """`value`, which must be a whole number from 1 on; an ArgumentError if it is not."""
-    if value != int(value) or value < 1:
+    if not 1 <= value < float("inf") or value != int(value):
         raise ArgumentError(f"{name}: a whole number from 1 on, not {value!r}")
     return int(value)

@@ -28,6 +28,10 @@ class ABSGDWeights(nn.Module):
     `lam` λ > 0 raises the weight of large losses (imbalance), λ < 0 that of small ones (label noise); None is plain
     SGD, w_i = 1/B, and may be set to a number later (`absgd.lam = 1.0`), as in training in two stages. `gamma` γ is in
     (0, 1]. `alpha` is 1 in the paper; as Σ_i w_i ≈ 1/α it multiplies the learning rate. log s, float64, is a buffer.
+
+    A loss that is NaN is not looked for, which would make a GPU wait: all weights of its batch are NaN, and so is log
+    s, hence every weight afterwards (for γ = 1, which forgets, those of that batch alone). Leave such a batch out,
+    before the call, or load a state from before it.
     """
 
     log_s: torch.Tensor
