@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from reweigh.analysis import learned, reached, total_weight
+from reweigh.analysis import learned, reached
 from reweigh.analysis.reached import Reached
 
 NAN = float("nan")
@@ -18,9 +18,8 @@ def run(accuracies, epochs=None, planned=10, **changes):
     return {"curves": curves, "spec": {"training": {"epochs": planned}}} | changes
 
 
-@pytest.mark.parametrize("module", [learned, total_weight])
-def test_the_examples_hold(module):
-    failed, tried = doctest.testmod(module)
+def test_the_examples_hold():
+    failed, tried = doctest.testmod(learned)
     assert tried and not failed
 
 
@@ -63,20 +62,3 @@ def test_the_slope_of_weights_over_size():
     assert learned.slope_on_inverse_size(np.array([[0.0, 0.0, 1.0, 2.0]]), sizes) is None
     assert learned.slope_on_inverse_size(np.ones((1, 3)), [0, 10, 1]) is None  # two classes have examples
     assert learned.slope_on_inverse_size(np.ones((1, 3)), [10, 10, 10]) is None
-
-
-def test_the_share_of_steps_that_rest():
-    er = {"uses": "er", "method_options": {"scale": "sum"}}
-    body = {"curves": {"effective_weight": [0.8] * 4 + [0.5, None, NAN, 0.3]}, "spec": er}
-    assert total_weight.mean_total_weight(body) == pytest.approx((3.2 + 0.8) / 6)
-    assert total_weight.resting_share(body) == pytest.approx(
-        0.7
-    )  # the last fifth of eight: two epochs, one of them known
-    assert total_weight.resting_share(body, late=False) == pytest.approx(1 - 4 / 6)
-    assert total_weight.resting_share(body | {"spec": {"uses": "tdr", "method_options": {}}}) is None
-    assert total_weight.resting_share(body | {"spec": {"uses": "er", "method_options": {"scale": "mean"}}}) is None
-    rounded = {"curves": {"effective_weight": [1.0000001]}, "spec": er}
-    assert total_weight.resting_share(rounded) == 0
-    nothing = {"curves": {"effective_weight": [None, NAN]}, "spec": er}
-    assert total_weight.resting_share(nothing) is None and total_weight.mean_total_weight(nothing, late=True) is None
-    assert math.isclose(total_weight.mean_total_weight({"curves": {"effective_weight": [0.5]}}, late=True), 0.5)
