@@ -1,7 +1,6 @@
 """What a record's curves and learned weights come to, on examples by hand."""
 
 import doctest
-import math
 
 import numpy as np
 import pytest
