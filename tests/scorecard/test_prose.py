@@ -38,6 +38,7 @@ adult,sex,la,mean_group_accuracy_difference,0.0561,0.0539,0.0583,10,0.0001
 adult,sex,la,worst_cell_accuracy_difference,-0.02,-0.03,-0.01,10,0.03
 adult,sex,focal,mean_group_accuracy_difference,-0.0008,-0.0015,0.0001,10,0.2
 adult,sex,har,mean_group_accuracy_difference,,,,0,
+adult,sex,la,run_times_plain,1.551,1.5,1.6,10,
 """
 
 
@@ -76,6 +77,7 @@ def filled(config: Config, template: str, lines: pd.DataFrame = LINES) -> str:
         ("tells('gains', 'adult', 'sex', 'la')", "1"),
         ("tells('gains', 'adult', 'sex', 'la', 'worst_cell_accuracy')", "-1"),
         ("tells('gains', 'adult', 'sex', 'focal')", "0"),
+        ("times('gains', 'adult', 'sex', 'la')", "1.551"),
         ("ratio('times')", "17.8 × (11.5 to 27.6, n = 5)"),
         ("ratio('ratio')", "4.35 × (n = 5)"),
         ("value('times', 1)", "17.8 (11.5 to 27.6, n = 5)"),
@@ -151,7 +153,7 @@ def test_a_table_has_a_line_for_each_value_and_says_what_was_not_run(project: Co
         ("span('fig', 'er')", "no means of er"),
         ("table('fig', 'ρ', ['none'])", "fig does not show none"),
         ("mean('fig9', '0.1', 'tdr')", "figures/paper/tdr/fig9.csv is not there; draw it: reweigh render"),
-        ("gain('gains', 'adult', 'sex', 'har')", "gains shows no gain of har at adult/sex"),
+        ("gain('gains', 'adult', 'sex', 'har')", "gains has no mean_group_accuracy_difference of har at adult/sex"),
         ("ended('mnist-4v9', 'rho0.1', 'tdr')", "no records of mnist-4v9/rho0.1/tdr"),
         ("measured('cost', 'LeNet', 'triple')", "no 'triple' of 'LeNet'"),
         ("in_print('ratio')", "ratio counts nothing in print"),

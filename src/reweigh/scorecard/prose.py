@@ -25,6 +25,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from reweigh import metrics
 from reweigh.analysis import searches
 from reweigh.analysis.degenerate import DIVERGED, ONE_CLASS, lost
+from reweigh.analysis.gains import TIMES
 from reweigh.analysis.rows import DIFFERENCE
 from reweigh.config.grid import Config
 from reweigh.errors import ReweighError
@@ -214,7 +215,7 @@ class Facts:
 
     def gain(self, figure: str, experiment: str, setting: str, method: str, metric: str = "mean_group_accuracy") -> str:
         """A gain over the figure's baseline in points, with its interval and n; `metric`: of what."""
-        row = self._gain(figure, experiment, setting, method, metric)
+        row = self._line(figure, experiment, setting, method, f"{metric}{DIFFERENCE}")
         mean, low, high = (_number(100 * float(row[key]), "+.1f") for key in ("mean", "low", "high"))
         return f"{mean} points ({low} to {high}, n = {row['n']})"
 
@@ -222,16 +223,19 @@ class Facts:
         self, figure: str, experiment: str, setting: str, method: str, metric: str = "mean_group_accuracy"
     ) -> int:
         """1 where a gain is above 0 by its p, with Holm's correction at the setting; -1 below 0; 0 where it is open."""
-        row = self._gain(figure, experiment, setting, method, metric)
+        row = self._line(figure, experiment, setting, method, f"{metric}{DIFFERENCE}")
         told = bool(row["p_holm"]) and float(row["p_holm"]) < ALPHA
         return (1 if float(row["mean"]) > 0 else -1) if told else 0
 
-    def _gain(self, figure: str, experiment: str, setting: str, method: str, metric: str) -> dict[str, str]:
-        cell = (experiment, setting, method, f"{metric}{DIFFERENCE}")
+    def times(self, figure: str, experiment: str, setting: str, method: str) -> float:
+        """How long a method takes over the figure's baseline of the same seeds, mean."""
+        return float(self._line(figure, experiment, setting, method, TIMES)["mean"])
+
+    def _line(self, figure: str, *cell: str) -> dict[str, str]:
         for row in self._figure(figure):
             if tuple(row[key] for key in ("experiment", "setting", "method", "metric")) == cell and row["mean"]:
                 return row
-        raise ReweighError(f"{figure} shows no gain of {method} at {experiment}/{setting}")
+        raise ReweighError(f"{figure} has no {cell[3]} of {cell[2]} at {cell[0]}/{cell[1]}")
 
     def _means(self, figure: str, metric: str = "test_accuracy", experiment: str = "") -> dict[tuple[str, str], float]:
         return {
