@@ -136,8 +136,9 @@ def test_a_method_whose_runs_diverged_is_not_best(found):
     recalls = {"none": drawn(generator, 0.5, 5), "hard": drawn(generator, 0.9, 5)}
     lines = found(recalls, 5, {("hard", 0): "diverged"})
     assert not lines[1].better and lines[1].n == 4 and lines[1].gain.n == 4
-    assert "1 of 5 runs of Balanced weights diverged; its mean is that of the others" in " ".join(
-        against_plain.remarks(lines)
+    assert (
+        "1 of 5 runs of Balanced weights diverged; its gain decides nothing; its mean is that of the others"
+        in " ".join(against_plain.remarks(lines))
     )
     everywhere = found(recalls, 5, {("hard", seed): "diverged" for seed in range(5)})
     assert everywhere[1].nothing and everywhere[1].p is None and everywhere[1].n == 0
@@ -149,8 +150,21 @@ def test_where_plain_training_collapsed_nothing_can_be_told(found):
     assert against_plain.sentence(lines) == "nothing can be told: 5 of 5 runs of Plain training predict one class"
     assert lines[1].p is None and not lines[1].better
     one = found({"none": drawn(generator, 0.5, 5), "hard": [*drawn(generator, 0.9, 4), collapsed]}, 5)
-    assert "1 of 5 runs of Balanced weights predict one class" in against_plain.remarks(one)
-    assert one[1].p is not None  # it has a score, which counts
+    told = "1 of 5 runs of Balanced weights predict one class"
+    assert f"{told}; its gain decides nothing" in against_plain.remarks(one)
+    assert one[1].p is None and against_plain.sentence(one) == f"nothing can be told: {told}"
+    two = found({"none": [*drawn(generator, 0.5, 4), collapsed], "hard": drawn(generator, 0.9, 5)}, 5)
+    assert two[1].p is None
+    assert against_plain.sentence(two) == "nothing can be told: 1 of 5 runs of Plain training predict one class"
+
+
+def test_what_is_better_too_is_named_as_not_tested_against_the_best(found):
+    generator = np.random.default_rng(0)
+    recalls = {name: drawn(generator, rate, 5) for name, rate in (("none", 0.5), ("hard", 0.7), ("la", 0.9))}
+    lines = found(recalls, 5)
+    assert against_plain.sentence(lines).startswith("best: ") and all(line.better for line in lines[1:])
+    first = against_plain.remarks(lines)
+    assert any(text.startswith("better than plain training too, and not tested against the best: ") for text in first)
 
 
 def test_missing_runs_are_named(found):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from reweigh import metrics, stats
-from reweigh.analysis.degenerate import DIVERGED, counted, degenerate
+from reweigh.analysis.degenerate import DIVERGED, counted, degenerate, lost_in_pairs
 from reweigh.analysis.gains import times_row
 from reweigh.analysis.resolution import of_difference, resolution
 from reweigh.analysis.tables import Material
@@ -127,13 +127,13 @@ def _mean(values: pd.Series) -> float | None:
 
 
 def _gain(material: Material, runs: pd.DataFrame, others: pd.DataFrame) -> stats.Comparison:
-    """The test of a method's gain over plain training, on the seeds that both have."""
+    """The test of a method's gain over plain training, on the seeds that both have; none where one of these is lost."""
+    why = lost_in_pairs(*(one[one["seed"].isin(other["seed"])] for one, other in ((runs, others), (others, runs))))
     pairs = runs.merge(others, on="seed", suffixes=("", "_other")).dropna(subset=[METRIC, f"{METRIC}_other"])
     steps = ((resolution(material.records[run], METRIC) for run in pairs[side]) for side in ("run", "run_other"))
     differences = list(pairs[METRIC] - pairs[f"{METRIC}_other"])
     known = stats.summarise(differences)  # its interval is that of figures and their csv, which know of no resolution
     found = replace(stats.above(differences, 0.0, resolution=of_difference(*steps)), low=known.low, high=known.high)
-    why = next((why for side in (runs, others) if (why := degenerate(side))), "")
     return stats.undecided(found, why)
 
 
@@ -148,12 +148,13 @@ def _times(material: Material, runs: pd.DataFrame, others: pd.DataFrame) -> floa
 
 def sentence(found: list[Line]) -> str:
     """What the comparison comes to, in one sentence."""
-    plain = [line for line in found if line.is_plain]
-    if plain and all(line.nothing for line in plain):
-        return f"nothing can be told: {plain[0].lost}"
+    if plain := next((line.lost for line in found if line.is_plain), ""):
+        return f"nothing can be told: {plain}"
     if best := _best(found):
         return f"best: {best.title}, by {points(best.gain)}"
     tested = sorted(line.gain.n for line in found if line.p is not None)
+    if not tested and (lost := [line.lost for line in found if line.lost]):
+        return f"nothing can be told: {'; '.join(lost)}"
     if not tested:
         seeds = max((line.n for line in found), default=0)
         why = (
@@ -188,12 +189,15 @@ def remarks(found: list[Line]) -> list[str]:
     """What else must be known: what the best one loses elsewhere, what is worse, what decides nothing or is missing."""
     worse = [f"{line.title}, by {points(line.gain)}" for line in found if line.worse]
     said = [f"worse than plain training: {'; '.join(worse)}"] if worse else []
-    if (best := _best(found)) and (price := _price(best, found)):
+    best = _best(found)
+    if also := [f"{line.title}, by {points(line.gain)}" for line in found if line.better and line is not best]:
+        said.insert(0, f"better than plain training too, and not tested against the best: {'; '.join(also)}")
+    if best and (price := _price(best, found)):
         said.insert(0, f"best in balanced accuracy, but below plain training in {price}")
     for line in found:
         if line.lost:
-            why = "they decide nothing" if line.nothing else "its mean is that of the others" if line.diverged else ""
-            said.append(f"{line.lost}{f'; {why}' if why else ''}")
+            mean = "; its mean is that of the others" if line.diverged and not line.nothing else ""
+            said.append(f"{line.lost}; its gain decides nothing{mean}")
     missing = [f"{line.title} {line.asked - line.runs} of {line.asked}" for line in found if line.asked > line.runs]
     return said + ([f"runs that are not trained yet: {', '.join(missing)}"] if missing else [])
 
