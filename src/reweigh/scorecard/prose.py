@@ -213,23 +213,24 @@ class Facts:
         ]
         return text.table([head, *(titles[one] for one in methods)], cells)
 
-    def gain(self, figure: str, experiment: str, setting: str, method: str, metric: str = "mean_group_accuracy") -> str:
-        """A gain over the figure's baseline in points, with its interval and n; `metric`: of what."""
-        row = self._line(figure, experiment, setting, method, f"{metric}{DIFFERENCE}")
-        mean, low, high = (_number(100 * float(row[key]), "+.1f") for key in ("mean", "low", "high"))
-        return f"{mean} points ({low} to {high}, n = {row['n']})"
+    def gain(self, figure: str, *cell: str, metric: str = "mean_group_accuracy", short: bool = False) -> str:
+        """A gain over the figure's baseline in points, with its interval and n, unless `short`.
 
-    def tells(
-        self, figure: str, experiment: str, setting: str, method: str, metric: str = "mean_group_accuracy"
-    ) -> int:
+        `cell`: experiment, setting, method; `metric`: of what.
+        """
+        row = self._line(figure, *cell, f"{metric}{DIFFERENCE}")
+        mean, low, high = (_number(100 * float(row[key]), "+.1f") for key in ("mean", "low", "high"))
+        return mean if short else f"{mean} points ({low} to {high}, n = {row['n']})"
+
+    def tells(self, figure: str, *cell: str, metric: str = "mean_group_accuracy") -> int:
         """1 where a gain is above 0 by its p, with Holm's correction at the setting; -1 below 0; 0 where it is open."""
-        row = self._line(figure, experiment, setting, method, f"{metric}{DIFFERENCE}")
+        row = self._line(figure, *cell, f"{metric}{DIFFERENCE}")
         told = bool(row["p_holm"]) and float(row["p_holm"]) < ALPHA
         return (1 if float(row["mean"]) > 0 else -1) if told else 0
 
-    def times(self, figure: str, experiment: str, setting: str, method: str) -> float:
+    def times(self, figure: str, *cell: str) -> float:
         """How long a method takes over the figure's baseline of the same seeds, mean."""
-        return float(self._line(figure, experiment, setting, method, TIMES)["mean"])
+        return float(self._line(figure, *cell, TIMES)["mean"])
 
     def _line(self, figure: str, *cell: str) -> dict[str, str]:
         for row in self._figure(figure):
