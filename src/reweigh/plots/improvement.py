@@ -156,4 +156,7 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     for line in rows.to_dict("records"):
         if line["note"] and not line["metric"].endswith(MIDDLE_GAIN_BY_SEED):
             said.setdefault(line["note"], {})[line["title"]] = None
-    return [f"{', '.join(titles)}: {note}" for note, titles in said.items()]
+    shown = 0 if rows.empty else rows["title"].nunique()
+    return [
+        f"{'all methods' if 1 < shown == len(titles) else ', '.join(titles)}: {note}" for note, titles in said.items()
+    ]

@@ -25,6 +25,7 @@ from reweigh.plots.papers.compare.grounds import BEYOND, HEADLINE
 from reweigh.plots.style import BAND, INK, MUTED, SMALL, empty, finish, letter, sheet
 
 COLUMNS, LINE = 3, 0.165  # panels beside each other; inches of a setting
+VERDICT = 14  # points: from the panel to a verdict, behind how many times the epochs there were
 QUANTILE, WIDE, LEAST = 0.8, 2.0, 0.02  # of the sizes of gains; times that; axes go two points far at least
 OWN, OTHER = "#0072B2", "#D55E00"
 WORDS = {1: "holds", -1: "fails", 0: ""}
@@ -148,10 +149,9 @@ def _line(axes: Axes, material: Material, line: Mapping[Hashable, Any], number: 
                   markerfacecolor=colour if own else "white")  # fmt: skip
     plain = {method: times for times, method in grounds.plain_runs(material).items()}
     more = ">" if line["note"] == BEYOND else ""
-    axes.annotate(f"{more}{plain[line['against']]}×", (1.01, number), fontsize=5.5, color=MUTED, **beside)
-    axes.annotate(
-        verdict(line), (1.1 + 0.04 * bool(more), number), fontsize=SMALL - 0.5, color=INK, weight="bold", **beside
-    )
+    edge: dict[str, Any] = {"xy": (1, number), "textcoords": "offset points", **beside}
+    axes.annotate(f"{more}{plain[line['against']]}×", xytext=(2, 0), fontsize=5.5, color=MUTED, **edge)
+    axes.annotate(verdict(line), xytext=(VERDICT, 0), fontsize=SMALL - 0.5, color=INK, weight="bold", **edge)
 
 
 def verdict(line: Mapping[Hashable, Any]) -> str:
