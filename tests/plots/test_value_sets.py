@@ -91,7 +91,7 @@ def test_the_scorecard_is_stale_when_what_decides_its_verdicts_changes(module: s
 def test_a_figure_is_stale_when_what_it_imports_for_numbers_changes() -> None:
     """Each module of analysis that a plot, or a notebook, imports, and what that imports; not the config's model."""
     found = receipt.code_files(receipt.RENDERING + receipt.BESIDE)
-    notebooks = (PACKAGE.parents[1] / "notebooks").rglob("*.ipynb")
+    notebooks = (ROOT / "notebooks").rglob("*.ipynb")
     for file in [*(PACKAGE / "plots").rglob("*.py"), *notebooks]:
         for module in re.findall(r"from reweigh\.analysis\.(\w+) import", file.read_text()):
             assert f"analysis/{module}.py" in found, (file, module)
