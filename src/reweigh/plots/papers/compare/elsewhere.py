@@ -25,7 +25,7 @@ from reweigh.plots.papers.compare.grounds import BEYOND, HEADLINE
 from reweigh.plots.style import BAND, INK, MUTED, SMALL, empty, finish, letter, sheet
 
 COLUMNS, LINE = 3, 0.165  # panels beside each other; inches of a setting
-VERDICT = 14  # points: from the panel to a verdict, behind how many times the epochs there were
+VERDICT = 17  # points: from the panel to a verdict, behind how many times the epochs there were
 QUANTILE, WIDE, LEAST = 0.8, 2.0, 0.02  # of the sizes of gains; times that; axes go two points far at least
 OWN, OTHER = "#0072B2", "#D55E00"
 WORDS = {1: "holds", -1: "fails", 0: ""}
