@@ -7,6 +7,7 @@ import numpy as np
 
 Body = dict[str, Any]
 OF_CELLS = ("group_balanced_error", "worst_class_group_error", "deo_error", "standard_error_train_shares")
+OF_GROUPS = ("mean_group_accuracy", "worst_cell_accuracy")
 LOWER = (*OF_CELLS, "equal_opportunity_gap", "balanced_error")  # metrics of which less is better
 TOLERANCES = {"deo_error": 0.04, "equal_opportunity_gap": 0.02}  # else a point
 
@@ -29,6 +30,9 @@ def stated(body: Body, metric: str) -> float | None:
     if found_by := of_classes(body, metric):
         table, chosen = found_by
         return float(np.mean([table[label, label] / table[label].sum() for label in chosen]))
+    if metric in OF_GROUPS:
+        right, sizes = of_groups(body)
+        return float((right / sizes).mean() if metric == "mean_group_accuracy" else (right / sizes).min())
     if metric == "worst_group_accuracy":
         tables = np.array(found["group_confusion"])
         return float((np.trace(tables, axis1=1, axis2=2) / tables.sum((1, 2))).min())
@@ -57,6 +61,14 @@ def cells(body: Body) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     right = np.array([table[own, own] for table, own in zip(tables, label, strict=True)])
     trained = np.add(body["group_sizes"]["train"], body["group_sizes"]["validation"])
     return 1 - right / sizes, sizes, trained / trained.sum()
+
+
+def of_groups(body: Body) -> tuple[np.ndarray, np.ndarray]:
+    """How many are right, of how many, in each row that has any: classes, or cells of class and group."""
+    found = body["metrics"].get("group_confusion")
+    rows = [(row[k], sum(row)) for table in found or [body["metrics"]["confusion"]] for k, row in enumerate(table)]
+    right, sizes = np.array([row for row in rows if row[1]], float).T
+    return right, sizes
 
 
 def of_classes(body: Body, metric: str) -> tuple[np.ndarray, list[int]] | None:
@@ -90,6 +102,9 @@ def step(body: Body, metric: str) -> float:
         return math.hypot(*(1 / table.sum(1))) / len(table)
     if metric == "tail_recall":
         return math.hypot(*(1 / table.sum(1)[rare(body)])) / len(rare(body))
+    if metric in OF_GROUPS:
+        _, sizes = of_groups(body)
+        return math.hypot(*(1 / sizes)) / len(sizes) if metric == "mean_group_accuracy" else float(max(1 / sizes))
     if found := of_classes(body, metric):
         return math.hypot(*(1 / found[0].sum(1)[found[1]])) / len(found[1])
     if metric == "worst_group_accuracy":
