@@ -71,19 +71,20 @@ def _of_kind(kind: str, ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[A
 
 
 def rank(row: Mapping[str, Any], bodies: Sequence[Body]) -> dict[str, Any]:
-    """The average rank that a line states, by the runs of all lines of its metric."""
+    """The average rank that a line states, and of how many runs, by the runs of all lines of its metric."""
     kind = ending(row["metric"])
     scores = _scores(bodies, row["metric"].removesuffix(kind))
     if row["method"] not in scores:
         return {"mean": None}
-    methods, blocks = list(scores), list[np.ndarray]()
+    methods, blocks, runs = list(scores), list[np.ndarray](), 0
     for name in scores[row["method"]]:
         of = [scores[method].get(name, {}) for method in methods]
         if seeds := sorted(set.intersection(*map(set, of))):
+            runs += len(seeds)
             table = np.array([[side[seed] for side in of] for seed in seeds])
             blocks.append(table if kind == RANK_BY_SEED else np.round(table.mean(0, keepdims=True), DIGITS))
     ranked = np.concatenate([ranks.ranks(block) for block in blocks])
-    return {"mean": float(ranked[:, methods.index(row["method"])].mean()), "settings": len(blocks)}
+    return {"mean": float(ranked[:, methods.index(row["method"])].mean()), "n": runs, "settings": len(blocks)}
 
 
 def _scores(bodies: Sequence[Body], metric: str) -> Scores:
