@@ -184,6 +184,15 @@ def test_an_interval_that_hides_all_else_is_cut(material: Material) -> None:
     assert -900 < low < min(0, shown.min()) and max(0, shown.max()) < high < 900
 
 
+def test_what_all_methods_lack_is_said_once(material: Material) -> None:
+    lines = improvement.rows(material, BASELINE, METRIC)
+    shared = footer(improvement.draw(material, lines.assign(note="no pair of runs: here")))
+    assert "all methods: no pair of runs: here" in shared
+    one = lines["method"] == lines["method"].iloc[0]
+    alone = footer(improvement.draw(material, lines.assign(note=one.map({True: "left out: there", False: ""}))))
+    assert f"{lines['title'].iloc[0]}: left out: there" in alone and "all methods" not in alone
+
+
 def test_what_predicts_one_class_counts_and_is_named(material: Material) -> None:
     cell = (*settings_of(material)[0], "sgd_ldam")
     lines = improvement.rows(changed(material, {cell: {"lost": "predict one class"}}), BASELINE, METRIC)

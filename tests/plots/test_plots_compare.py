@@ -13,6 +13,7 @@ from support import synthetic_records
 from support.drawing import check_csv, check_without_records, draw_all, draw_artifact
 from support.molere_records import texts
 from support.pages import layout_faults
+from support.project import ROOT
 
 from reweigh import metrics
 from reweigh.analysis import tables
@@ -155,6 +156,12 @@ def test_a_gain_of_a_cell_that_diverged_decides_nothing(figures: dict[str, Figur
 def footer(figure: Figure) -> str:
     """What stands below a figure, as one line."""
     return " ".join(" ".join(text.get_text() for text in reversed(figure.picture.texts)).split())
+
+
+@pytest.mark.parametrize("name", ["table1", "fig2", "fig5"])
+def test_data_that_stand_in_for_others_are_named(name: str) -> None:
+    """Of the committed runs: the synthetic ones have the official editions."""
+    assert "Waterbirds is a stand-in: EfficientNet-Lite0" in footer(draw_artifact(ROOT, "paper", "compare", name))
 
 
 @pytest.mark.parametrize("cell", LOST)

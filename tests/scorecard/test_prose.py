@@ -79,6 +79,7 @@ def filled(config: Config, template: str, lines: pd.DataFrame = LINES) -> str:
         ("tells('gains', 'adult', 'sex', 'la', metric='worst_cell_accuracy')", "-1"),
         ("tells('gains', 'adult', 'sex', 'focal')", "0"),
         ("times('gains', 'adult', 'sex', 'la')", "1.551"),
+        ("learning_rate('mnist-4v9', 'rho0.005', 'tdr')", "0.01"),
         ("ratio('times')", "17.8 × (11.5 to 27.6, n = 5)"),
         ("ratio('ratio')", "4.35 × (n = 5)"),
         ("value('times', 1)", "17.8 (11.5 to 27.6, n = 5)"),

@@ -17,7 +17,7 @@ HELD_OUT = "validation_balanced_accuracy"  # by which an experiment that is test
 
 
 def check(config: Config, paper: str) -> None:
-    """Raise ConfigError at the first claim, published row or rule that names what is not there."""
+    """Raise ConfigError at the first claim, published row, rule or baseline that names what is not there."""
     content = config.papers[paper]
     for number, claim in enumerate(content.claims):
         where = f"{config.place(paper, 'claims', str(number))}: claim {claim.id}"
@@ -25,6 +25,8 @@ def check(config: Config, paper: str) -> None:
         _check_in_print(where, config, content, claim)
     for name, rule in content.tuned.items():
         _check_tuned(f"{config.place(paper, 'tuned', name)}: tuned.{name}", content, rule)
+    if content.baseline:
+        lookup("method", content.baseline, content.methods, f"{config.place(paper, 'baseline')}: baseline")
     _check_published(config, paper, content)
 
 
@@ -131,8 +133,6 @@ def _check_tuned(where: str, paper: Paper, rule: Tuned) -> None:
 
 
 def _check_published(config: Config, name: str, paper: Paper) -> None:
-    if paper.baseline:
-        lookup("method", paper.baseline, paper.methods, f"{config.place(name, 'baseline')}: baseline")
     if paper.published is None:
         return
     for method in paper.published.methods.values():

@@ -269,6 +269,12 @@ class Facts:
         values = [metrics.of_record(body)[name] for body in self._finished(experiment, setting, method)]
         return statistics.fmean(value if group is None else value[group] for value in values)
 
+    def learning_rate(self, experiment: str, setting: str, method: str) -> float:
+        """The learning rate that the runs of a cell begin with."""
+        rates = {body["spec"]["training"]["learning_rate"] for body in self._records(experiment, setting, method)}
+        self.check(len(rates) == 1, f"the runs of {method} have several rates")
+        return float(rates.pop())
+
     def curve(self, experiment: str, setting: str, method: str, name: str, last: int = 1) -> float:
         """The mean of a curve's last epochs over the finished runs of a cell."""
         curves = [body["curves"][name][-last:] for body in self._finished(experiment, setting, method)]

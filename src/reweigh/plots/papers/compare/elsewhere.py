@@ -173,5 +173,6 @@ def _shows(run: pd.DataFrame) -> str:
         "epochs plain training had: the fewest that take as long as the method, to a tenth, of 1 to 4 (>: the method "
         "takes longer than all). Holds, fails: the gain is above, below 0 by paired t tests, Holm over all lines; "
         f"beyond: above 0, but the method is {BEYOND}, so that it does not hold. A run that diverged, predicts one "
-        "class or did not move decides nothing, nor does its line. Arrows: beyond the panel"
+        "class or did not move decides nothing, nor does its line. Where more epochs harm plain training, as with "
+        "wrong labels, what holds here may be a loss at equal epochs (Table 1). Arrows: beyond the panel"
     )
