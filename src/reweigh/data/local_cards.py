@@ -33,7 +33,6 @@ KEYS = (
 )
 
 
-said = printable  # the readers' word for it
 _known: dict[str, dict[str, Any]] = {}  # the cards that this process has read, by digest
 
 

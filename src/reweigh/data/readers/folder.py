@@ -12,6 +12,7 @@ from reweigh.data.arrays import RawData
 from reweigh.data.readers import damage
 from reweigh.data.transforms import decoded, middle
 from reweigh.errors import DataError
+from reweigh.terminal import printable
 
 
 def read(raw: Path, card: str, digest: str) -> RawData:
@@ -45,12 +46,10 @@ def image(place: Path, name: str, side: int, sha256: str, again: str) -> np.ndar
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(
-            f"{local_cards.said(path)} cannot be read ({error.strerror}); put it back, or {again}"
-        ) from None
+        raise DataError(f"{printable(path)} cannot be read ({error.strerror}); put it back, or {again}") from None
     if (actual := hashlib.sha256(content).hexdigest()) != sha256:
         raise DataError(
-            f"{local_cards.said(path)} has changed since it was imported (sha256 {sha256[:12]} then, {actual[:12]} "
+            f"{printable(path)} has changed since it was imported (sha256 {sha256[:12]} then, {actual[:12]} "
             f"now); put the old file back, or {again}"
         )
     return pixels(path, content, side)

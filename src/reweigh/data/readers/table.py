@@ -7,6 +7,7 @@ import numpy as np
 from reweigh.data import local_cards, local_split, tables
 from reweigh.data.arrays import RawData
 from reweigh.errors import DataError
+from reweigh.terminal import printable
 
 
 def read(raw: Path, card: str, digest: str) -> RawData:
@@ -29,7 +30,7 @@ def read(raw: Path, card: str, digest: str) -> RawData:
     tested = local_split.drawn_for_test(labels, groups, described["split"]["test"], described["split"]["seed"])
     if not np.isfinite(inputs).all():
         raise DataError(
-            f"{local_cards.said(path)}: inputs are not finite; import it again: {local_cards.again(described, data)}"
+            f"{printable(path)}: inputs are not finite; import it again: {local_cards.again(described, data)}"
         )
     return RawData(
         train_inputs=inputs[~tested],
