@@ -7,7 +7,6 @@ torch costs seconds, which is more than a small run takes.
 import functools
 import re
 import shlex
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from reweigh.config.files import CARDS
 from reweigh.config.grid import Config
 from reweigh.config.names import ExperimentName, seed_part
 from reweigh.digest import digest
+from reweigh.planning import notes
 from reweigh.records.staleness import Dependencies, drawn_by
 
 Wildcards = Any  # an object of Snakemake with one attribute per wildcard
@@ -109,20 +109,18 @@ class SeedBatch:
         return pattern.format(experiment=wildcards.experiment, setting=wildcards.setting)
 
     def stale_notes(self, wildcards: Wildcards) -> list[str]:
-        """Files newer than the records, one for each record that is stale by its own digests; their paths say why.
+        """A note (see `notes`) for each record that is stale by its own digests; its path says why."""
+        root, runs = self.config.root, self.runs(wildcards)
+        return [notes.write(root, parts, run) for run in runs if (parts := self.dependencies.stale(run))]
 
-        Snakemake knows the params of the jobs that it ran itself in this folder. A record from a clone, or from a
-        machine without Snakemake, has its own digests of what it was made from, and only a newer input makes Snakemake
-        run its job again. The content must be new too: Snakemake also stores inputs and params of jobs that failed, so
-        that a failed update would look done.
-        """
-        notes = []
-        for run in self.runs(wildcards):
-            if parts := self.dependencies.stale(run):
-                note = Path(".reweigh/stale", "_and_".join(parts), run)
-                _write_anew(self.config.root / note)
-                notes.append(note.as_posix())
-        return notes
+    def stale_splits(self, wildcards: Wildcards) -> list[str]:
+        """A note for each split that is there and was not drawn by today's recipe, or lacks one of its two files."""
+        root, written = self.config.root, []
+        for name in self.split_names(wildcards):
+            files = [root / f"data/splits/{name}.{ending}" for ending in ("npz", "json")]
+            if any(map(Path.is_file, files)) and drawn_by(files[1]) != self.dependencies.recipe(name):
+                written.append(notes.write(root, ["split"], f"data/splits/{name}"))
+        return written
 
     def split_names(self, wildcards: Wildcards) -> list[str]:
         """The names of the job's splits: SCALE/PAPER/EXPERIMENT/SETTING/seedN."""
@@ -178,13 +176,6 @@ def dataset_of(config: Config, name: ExperimentName) -> str:
     experiment = config.experiment(name.paper, name.experiment)
     block = experiment.block(name.scale)
     return (block.dataset if block else None) or experiment.dataset or ""
-
-
-@functools.cache
-def _write_anew(note: Path) -> None:
-    """Write a file with a content that it never had, once per process."""
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(f"{time.time_ns()}\n")
 
 
 @functools.cache
