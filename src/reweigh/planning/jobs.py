@@ -38,6 +38,7 @@ class Flow:
     """The workflow of one call of Snakemake: the config, changed by `--config`. Get it from `flow`."""
 
     config: Config
+    asked: tuple[str, ...] = ()  # the runs that a call is to train, if it was asked for records and for nothing else
 
     @functools.cached_property
     def dependencies(self) -> Dependencies:
@@ -114,7 +115,7 @@ class Flow:
             SeedBatch(self.dependencies, seeds, tuple(names), methods)
             for (methods, seeds), names in sorted(experiments_of.items())
         ]
-        return [*single, *batches]
+        return [batch.only(self.asked) for batch in (*single, *batches)]
 
     @property
     def by_setting(self) -> tuple[str, ...]:
@@ -299,6 +300,10 @@ class ArtifactJob:
         """The records that it needs."""
         return self.flow.records(self.needed(wildcards), self._stale(wildcards))
 
+    def missing(self, wildcards: Wildcards, threads: int) -> str:
+        """The option of `reweigh render` for runs without records. By `threads` Snakemake leaves it uncompared."""
+        return f"--missing {self.flow.config.project.missing}"
+
     def notes(self, wildcards: Wildcards) -> list[str]:
         """A note if its files are there and are not what would be rendered today."""
         stem, reasons = ArtifactName(wildcards.scale, self.paper, self.artifact).stem, self._stale(wildcards)
@@ -324,14 +329,16 @@ class ArtifactJob:
         return digest([receipt.rendering_digest(config, wildcards.scale, self.paper, self.artifact), extra])
 
 
-def flow(overrides: dict[str, Any], root: str | Path = ".") -> Flow:
+def flow(overrides: dict[str, Any], root: str | Path = ".", asked: tuple[str, ...] = ()) -> Flow:
     """The workflow of the project in `root`; `overrides` is Snakemake's `config`: config.yaml, changed by --config.
+
+    `asked` names the runs of a call that wants their records and nothing else: the others of their jobs are left out.
 
     Puts the folder of this Python first on PATH, so that shell commands find `reweigh` in an environment that is not
     activated. The jobs do not check again the config that is checked here, unless it changes meanwhile.
     """
     try:
-        workflow = Flow(load(root).with_options(**overrides))
+        workflow = Flow(load(root).with_options(**overrides), asked)
     except ReweighError as error:
         raise SystemExit(f"reweigh: {error}") from None  # one line, without the traceback that Snakemake would print
     os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
