@@ -5,6 +5,7 @@ The Snakefile makes a `Call` when it is read, and tells it when the jobs start a
 
 import contextlib
 import fcntl
+import logging
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ from reweigh.records import record
 ASKED = "REWEIGH_ASKED_RUNS"  # tells the processes of a call's jobs which records alone it was asked for
 LOCK = Path(".reweigh/snakemake.lock")
 HOUR = 3600.0
+SHOWN = 8  # lines of the log of a job that failed
 LESS = "for less: one figure or record as a target, or --config scale=quick or missing=skip"
 
 
@@ -63,23 +65,38 @@ class Call:
             raise SystemExit("reweigh: nothing was run")
 
     def failed(self) -> None:
-        """Some jobs failed, or the call was interrupted: then say what is saved."""
-        if not self.interrupted:
+        """Some jobs failed: show the last lines of their logs. Or the call was interrupted: say what is saved."""
+        if self.interrupted:
+            paths = [record.record_path(run, self.flow.config.root) for run in self.pending]
+            saved = sum(path.is_file() and path.stat().st_mtime >= self.started_at for path in paths)
+            runs = f"{saved} of {len(paths)} runs finished and saved, " if paths else ""
+            say(f"stopped: {runs}what was begun is kept; the same command goes on")
             return
-        paths = [record.record_path(run, self.flow.config.root) for run in self.pending]
-        saved = sum(path.is_file() and path.stat().st_mtime >= self.started_at for path in paths)
-        runs = f"{saved} of {len(paths)} runs finished and saved, " if paths else ""
-        say(f"stopped, {runs}what was begun is kept; the same command goes on")
+        for job in self.workflow.scheduler.failed:
+            for log in map(str, job.log):
+                say(f"{job.rule.name} failed; the last lines of {log}:")
+                for line in _last_lines(Path(log)):
+                    print(f"    {line}", file=sys.stderr, flush=True)
 
     def watch_for_ctrl_c(self) -> None:
-        """Remember that Ctrl-C was pressed; Snakemake ends the call as ever."""
+        """Have Ctrl-C end the call as ever, but without an error for each job that it stops: `failed` sums them up."""
 
         def interrupt(number: int, frame: Any) -> None:
             self.interrupted = True
+            logging.getLogger("snakemake.logging").disabled = True
+            say("stopping; what is at work is saved first")
             signal.default_int_handler(number, frame)
 
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, interrupt)
+
+
+def _last_lines(log: Path) -> list[str]:
+    """The end of a log, at most `SHOWN` lines."""
+    try:
+        return log.read_text(errors="replace").rstrip().splitlines()[-SHOWN:]
+    except OSError:
+        return []
 
 
 def call(overrides: dict[str, Any], workflow: Any, root: str | Path = ".") -> Call:
