@@ -8,7 +8,6 @@ import functools
 import re
 import shlex
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from reweigh.config.files import CARDS
@@ -126,15 +125,17 @@ class SeedBatch:
     def stale_notes(self, wildcards: Wildcards) -> list[str]:
         """A note (see `notes`) for each record that is stale by its own digests; its path says why."""
         root, runs = self.config.root, self.trained(wildcards)
-        return [notes.write(root, parts, run) for run in runs if (parts := self.dependencies.stale(run))]
+        reasons = {run: parts for run in runs if (parts := self.dependencies.stale(run))}
+        return [notes.write(root, parts, run, [f"results/{run}.json"]) for run, parts in reasons.items()]
 
     def stale_splits(self, wildcards: Wildcards) -> list[str]:
         """A note for each split that is there and was not drawn by today's recipe, or lacks one of its two files."""
         root, written = self.config.root, []
         for name in self.split_names(wildcards):
-            files = [root / f"data/splits/{name}.{ending}" for ending in ("npz", "json")]
-            if any(map(Path.is_file, files)) and drawn_by(files[1]) != self.dependencies.recipe(name):
-                written.append(notes.write(root, ["split"], f"data/splits/{name}"))
+            files = [f"data/splits/{name}.{ending}" for ending in ("npz", "json")]
+            there = any((root / file).is_file() for file in files)
+            if there and drawn_by(root / files[1]) != self.dependencies.recipe(name):
+                written.append(notes.write(root, ["split"], f"data/splits/{name}", files))
         return written
 
     def split_names(self, wildcards: Wildcards) -> list[str]:

@@ -77,9 +77,9 @@ class Flow:
         scale = self.scale_of(paper)
         return [path for artifact in self.artifacts() if artifact.paper == paper for path in artifact.files(scale)]
 
-    def scorecard(self) -> list[str]:
-        """The files of the scorecard of the configured scale."""
-        return [f"results/{self.scale}/scorecard.{kind}" for kind in ("csv", "md", "html", "json")]
+    def scorecard(self, scale: str | None = None) -> list[str]:
+        """The files of the scorecard of a scale; without one, of the configured scale."""
+        return [f"results/{scale or self.scale}/scorecard.{kind}" for kind in ("csv", "md", "html", "json")]
 
     def audit_report(self) -> str:
         """The report of the audit of the configured scale."""
@@ -157,7 +157,7 @@ class Flow:
         if not (root / name / "SOURCE.json").is_file():
             return []
         reasons = notes.since_fetch(root / name, root / "data/manifest.yaml")
-        return [notes.write(root, reasons, name)] if reasons else []
+        return [notes.write(root, reasons, name, [f"{name}/SOURCE.json"])] if reasons else []
 
     # --- records for artifacts and scorecard ---
 
@@ -214,7 +214,7 @@ class Flow:
     def scorecard_notes(self, wildcards: Wildcards) -> list[str]:
         """A note if the scorecard of a scale is not what would be written today."""
         reasons, stem = self._stale_scorecard(wildcards), f"results/{wildcards.scale}/scorecard"
-        return [notes.write(self.config.root, reasons, stem)] if reasons else []
+        return [notes.write(self.config.root, reasons, stem, self.scorecard(wildcards.scale))] if reasons else []
 
     def _stale_scorecard(self, wildcards: Wildcards) -> list[str]:
         from reweigh.scorecard import scored_runs  # pandas and scipy, which other jobs do without
@@ -307,7 +307,8 @@ class ArtifactJob:
     def notes(self, wildcards: Wildcards) -> list[str]:
         """A note if its files are there and are not what would be rendered today."""
         stem, reasons = ArtifactName(wildcards.scale, self.paper, self.artifact).stem, self._stale(wildcards)
-        return [notes.write(self.flow.config.root, reasons, stem)] if reasons else []
+        files = self.files(wildcards.scale)
+        return [notes.write(self.flow.config.root, reasons, stem, files)] if reasons else []
 
     def _stale(self, wildcards: Wildcards) -> list[str]:
         config, artifact = self.flow.config, ArtifactName(wildcards.scale, self.paper, self.artifact)
