@@ -11,9 +11,8 @@ for artifact in flow.artifacts():
         name:
             f"render_{artifact.name}"
         input:
-            notebook=ancient(artifact.notebook),
+            sources=ancient([artifact.notebook, *flow.published()]),
             records=artifact.records,
-            published=ancient(flow.published()),
             stale=artifact.notes,
         output:
             pdf=update(f"{artifact.stem}.pdf"),
@@ -29,10 +28,9 @@ for artifact in flow.artifacts():
             mem_mb=2000,
         params:
             rendering=artifact.rendering_digest,
-            stem=artifact.stem,
-            missing=artifact.missing,
+            arguments=artifact.arguments,
         shell:
-            "reweigh render {params.stem} {params.missing} > {log} 2>&1"
+            "reweigh render {params.arguments} > {log} 2>&1"
 
     rule:
         """One artifact at the configured scale."""
