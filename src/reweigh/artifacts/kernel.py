@@ -78,7 +78,7 @@ def own_kernel() -> Iterator[Kernel]:
         spec, kernel = folder / "jupyter" / "kernels" / NAME, Kernel(NAME, folder / "empty" / "pid")
         for place in (spec, kernel.pid_file.parent):
             place.mkdir(parents=True)
-        # Neither Python (-P) nor IPython imports from the folder that it starts in: a file random.py there is no library.
+        # Neither Python (-P) nor IPython imports from the folder it starts in: a file random.py there is no library.
         command = [sys.executable, "-P", "-m", "reweigh.artifacts.kernel_program", str(kernel.pid_file)]
         options = ["-f", "{connection_file}", "--log-level=40", "--InteractiveShellApp.ignore_cwd=True"]
         described = {"argv": [*command, *options], "display_name": NAME, "language": "python"}
