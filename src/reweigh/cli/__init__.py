@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from reweigh import __version__
+from reweigh.artifacts import fonts
 from reweigh.cli import compare, gpu, local, own, planning
 from reweigh.cli.planning import ScaleOption, scale_named
 from reweigh.errors import ConfigError, ReweighError
@@ -332,6 +333,7 @@ def schema(
 
 def main() -> None:
     """Entry point. An error that the user can act on is printed in one line, without a traceback."""
+    fonts.keep_list_here()
     try:
         app()
     except ReweighError as error:
