@@ -184,7 +184,7 @@ def dataset_of(config: Config, name: ExperimentName) -> str:
 def _write_anew(note: Path) -> None:
     """Write a file with a content that it never had, once per process."""
     note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(f"{time.time_ns()}\n")
+    note.write_text(f"{time.time_ns()}\n", encoding="utf-8")
 
 
 @functools.cache

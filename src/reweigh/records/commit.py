@@ -52,7 +52,7 @@ def described(root: str | Path = ".") -> dict[str, Any]:
 def carried(folder: str | Path) -> dict[str, Any]:
     """What the file in a folder says, if it is about the source that is here; else nothing."""
     try:
-        content = json.loads((Path(folder) / NAME).read_text())
+        content = json.loads((Path(folder) / NAME).read_text(encoding="utf-8"))
         if content["source_digest"] == source_digest():
             return {"commit": content["commit"], "dirty": content["dirty"]}
     except (OSError, ValueError, LookupError, TypeError):
@@ -76,7 +76,9 @@ def _asked(root: Path) -> dict[str, Any]:
 
     def ask(*command: str) -> str | None:
         try:
-            done = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, timeout=30, check=True)
+            done = subprocess.run(
+                ["git", *command], cwd=root, capture_output=True, text=True, timeout=30, check=True, encoding="utf-8"
+            )
         except (OSError, subprocess.SubprocessError):
             return None
         return done.stdout.strip()

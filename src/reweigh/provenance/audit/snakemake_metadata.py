@@ -268,7 +268,9 @@ def _committed(path: str, root: Path) -> bool:
     blobs = []
     for command in (("rev-parse", "--verify", "--quiet", f"HEAD:./{path}"), ("hash-object", "--", path)):
         try:
-            done = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, timeout=30)
+            done = subprocess.run(
+                ["git", *command], cwd=root, capture_output=True, text=True, timeout=30, encoding="utf-8"
+            )
         except (OSError, subprocess.SubprocessError):
             return False
         blobs.append(done.stdout.strip())
