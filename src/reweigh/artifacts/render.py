@@ -128,7 +128,9 @@ def _own_kernel() -> Iterator[None]:
         spec = Path(folder, "jupyter", "kernels", KERNEL)
         spec.mkdir(parents=True)
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=40"]
-        (spec / "kernel.json").write_text(json.dumps({"argv": command, "display_name": KERNEL, "language": "python"}))
+        (spec / "kernel.json").write_text(
+            json.dumps({"argv": command, "display_name": KERNEL, "language": "python"}), encoding="utf-8"
+        )
         package = str(Path(__file__).parents[2])
         ours = {
             "JUPYTER_PATH": str(Path(folder, "jupyter")),
@@ -167,7 +169,7 @@ def tidy(path: Path, source: Path, temporary: str, final: str) -> None:
             cell["source"] = cell["source"].replace(temporary, final)
         elif not cell.get("id"):
             cell["id"] = f"cell-{place}"
-    path.write_text(nbformat.writes(notebook) + "\n")
+    path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
 
 
 def _one_line(text: str, longest: int = 400) -> str:
