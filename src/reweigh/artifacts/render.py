@@ -250,7 +250,7 @@ def tidy(path: Path, source: Path, temporary: str, final: str) -> None:
             cell["source"] = cell["source"].replace(temporary, final)
         elif not cell.get("id"):
             cell["id"] = f"cell-{place}"
-    path.write_text(nbformat.writes(notebook) + "\n")
+    path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
 
 
 def _one_line(text: str, longest: int = 400) -> str:

@@ -321,6 +321,6 @@ def _read_source_file(home: Path) -> dict[str, Any]:
 def _alone(home: Path) -> Iterator[None]:
     """Wait until no other process fetches into `home`. The lock ends with its process."""
     home.mkdir(parents=True, exist_ok=True)
-    with open(home / ".lock", "w") as file:
+    with open(home / ".lock", "w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

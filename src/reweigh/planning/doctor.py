@@ -41,7 +41,7 @@ def _holder(process: int | None) -> str:
 def _locked() -> dict[str, str]:
     """The versions in the lock file by package; the first, where the lock has several."""
     versions: dict[str, str] = {}
-    for line in LOCK.read_text().splitlines() if LOCK.is_file() else ():
+    for line in LOCK.read_text(encoding="utf-8").splitlines() if LOCK.is_file() else ():
         name, _, rest = line.partition("==")
         versions.setdefault(name, rest.partition(" ")[0])
     return versions

@@ -176,7 +176,7 @@ def alone() -> Iterator[IO[str]]:
     Raises TrainingError if one does already.
     """
     LOCK.parent.mkdir(exist_ok=True)
-    with open(LOCK, "a+") as lock:
+    with open(LOCK, "a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

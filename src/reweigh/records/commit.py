@@ -55,7 +55,7 @@ def described(root: str | Path = ".") -> dict[str, Any]:
 def carried(folder: str | Path) -> dict[str, Any]:
     """What the file in a folder says, if it is about the source that is here; else nothing."""
     try:
-        content = json.loads((Path(folder) / NAME).read_text())
+        content = json.loads((Path(folder) / NAME).read_text(encoding="utf-8"))
         if content["source_digest"] == source_digest():
             return {"commit": content["commit"], "dirty": content["dirty"]}
     except (OSError, ValueError, LookupError, TypeError):

@@ -43,7 +43,7 @@ def seconds(text: str) -> float:
 def read_spec(path: str | Path) -> dict[str, Any]:
     """A resolved spec from its JSON file, as `reweigh plan --specs` wrote it."""
     try:
-        spec = json.loads(Path(path).read_text())
+        spec = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such spec; write specs with: reweigh plan --specs DIR") from None
     except ValueError as error:
@@ -61,7 +61,7 @@ def spec_paths(paths: list[str]) -> list[Path]:
         if not path.is_dir():
             listed += [path] if path.name not in NOT_SPECS else []
         elif order.is_file():
-            listed += [path / name for name in order.read_text().split()]
+            listed += [path / name for name in order.read_text(encoding="utf-8").split()]
         else:
             listed += sorted(one for one in path.glob("*.json") if one.name not in NOT_SPECS)
     return listed

@@ -75,7 +75,9 @@ def visible_devices() -> list[str]:
     if inherited is not None:
         return [device.strip() for device in inherited.split(",") if device.strip() not in ("", "-1")]
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
+        listed = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True, encoding="utf-8"
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return []
     return [str(number) for number, line in enumerate(listed.splitlines()) if line.startswith("GPU ")]
@@ -122,7 +124,7 @@ def take_lease(seconds: float | None = None) -> Lease | None:
     waited, end = False, None if seconds is None else time.monotonic() + seconds
     while True:
         for device, path in slots(devices):
-            lock = open(path, "a+")  # noqa: SIM115 - the lease owns the file
+            lock = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - the lease owns the file
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -146,7 +148,7 @@ def holders() -> list[tuple[str, int | None]]:
     """Each slot's device with the process that holds it (maybe `UNNAMED`), or None if it is free."""
     held: list[tuple[str, int | None]] = []
     for device, path in slots(visible_devices()):
-        with open(path, "a+") as lock:
+        with open(path, "a+", encoding="utf-8") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 held.append((device, None))

@@ -66,7 +66,7 @@ class Lock:
         """Whether the lock is ours now. A file system without locks has one for everybody."""
         while self.file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = open(self.path, "a+")  # noqa: SIM115 - it is open as long as the lock is held
+            file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 - it is open as long as the lock is held
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -104,7 +104,7 @@ class Lock:
     def holder(self) -> str:
         """Who holds the lock, in words."""
         try:
-            name, process = self.path.read_text().split()
+            name, process = self.path.read_text(encoding="utf-8").split()
         except (OSError, ValueError):
             return "another process"
         return f"{name} (process {process})"
@@ -113,7 +113,7 @@ class Lock:
 def is_free(path: Path) -> bool:
     """Whether nobody is at work on what is kept at `path`, as far as a look can tell."""
     try:
-        with open(path.with_suffix(".lock")) as file:
+        with open(path.with_suffix(".lock"), encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return True

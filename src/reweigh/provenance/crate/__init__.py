@@ -77,7 +77,7 @@ def _refuse_other(target: Path) -> None:
 def _is_ours(target: Path) -> bool:
     try:
         if target.is_dir():
-            text = (target / METADATA).read_text()
+            text = (target / METADATA).read_text(encoding="utf-8")
         else:
             with zipfile.ZipFile(target) as archive:
                 text = archive.read(METADATA).decode()
