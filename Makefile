@@ -76,6 +76,6 @@ clean: ## remove what can be made again: environment, caches, splits, logs, quic
 
 lock: setup ## write envs/requirements.lock again from pyproject.toml (needs uv)
 	{ echo "# Made by \`make lock\` from pyproject.toml, for every platform and Python from 3.11 on; do not edit."; \
-	  uv pip compile --universal --no-header --no-annotate --python-version 3.11 --extra pipeline --extra dev --upgrade --quiet pyproject.toml; } \
+	  uv pip compile --universal --no-header --no-annotate --python-version 3.11 --extra pipeline --extra dev --extra slurm --upgrade --quiet pyproject.toml; } \
 	  > envs/requirements.lock.new
 	mv envs/requirements.lock.new envs/requirements.lock

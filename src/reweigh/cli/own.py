@@ -1,5 +1,6 @@
 """The commands that take methods of one's own: `reweigh train`, `render` and `check`. What is heavy comes late."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,13 @@ def train(
         str, typer.Option(metavar="N", help="Runs side by side on the device; auto: as many as it pays for.")
     ] = "auto",
     again: Annotated[bool, typer.Option("--again", help="Also train runs whose record is current.")] = False,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Fail where there is no GPU, instead of using the CPU.")] = False,
+    attempt: Annotated[
+        int | None, typer.Option(hidden=True, help="As a job of the workflow, for the how many-th time.")
+    ] = None,
+    requeue: Annotated[
+        bool, typer.Option("--requeue", hidden=True, help="Out of time, queue the Slurm job again.")
+    ] = False,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="With --as: a key of the method with another value."),
@@ -43,9 +51,12 @@ def train(
     """
     from reweigh.config.loading import load
     from reweigh.planning.tidy import remove_unwanted
-    from reweigh.training.__main__ import at_once_of, seconds
+    from reweigh.training import slurm
+    from reweigh.training.__main__ import TRY_AGAIN, at_once_of, seconds
     from reweigh.training.__main__ import train as train_specs
 
+    if attempt is not None:
+        typer.echo(f"attempt {attempt} on {slurm.where()}, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC", err=True)
     budget, side_by_side = None if time_budget is None else seconds(time_budget), at_once_of(at_once)
     if set_ or as_:
         runs = _variant(runs, set_ or [], as_)
@@ -54,7 +65,10 @@ def train(
     named = dict.fromkeys(run for name in runs for run in config.runs_named(name))
     specs = [config.resolve(run) for run in named]
     remove_unwanted(config, specs)
-    raise typer.Exit(train_specs(specs, budget, again, side_by_side).exit_code)
+    outcome = train_specs(specs, budget, again, side_by_side, gpu)
+    if requeue and outcome.exit_code == TRY_AGAIN and outcome.steps and not outcome.told:
+        slurm.requeue()
+    raise typer.Exit(outcome.exit_code)
 
 
 def _variant(runs: list[str], changes: list[str], name: str | None) -> list[str]:
