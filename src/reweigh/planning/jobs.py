@@ -174,7 +174,7 @@ class Flow:
     def _other_records(self, wildcards: Wildcards) -> list[str]:
         """Digests of the records of a scale that exist though the grid does not ask for them (extensions)."""
         root, in_grid = self.config.root, set(self.scored_records(wildcards))
-        paths = sorted((root / "results" / wildcards.scale).glob("*/*/*/*/seed*.json"))
+        paths = record.files_of(wildcards.scale, root).values()
         return [file_digest(path) for path in paths if path.relative_to(root).as_posix() not in in_grid]
 
     # --- resources ---
