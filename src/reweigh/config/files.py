@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from reweigh.config.home import CONFIG
 from reweigh.errors import ConfigError
 from reweigh.listing import visible
 from reweigh.strict_yaml import MERGE, TEXT, Loader, ambiguous, problem
 
-CONFIG = "config/config.yaml"
 METHODS, PROTOCOLS, PAPERS = "config/methods", "config/protocols", "config/papers"
 TEMPLATE, CARDS = "config/local.yaml", "data/local"  # of papers for a user's own data
 CHOICES = f"{CARDS}/compare"
