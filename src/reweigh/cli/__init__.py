@@ -15,17 +15,18 @@ import typer
 from reweigh import __version__
 from reweigh.artifacts import fonts
 from reweigh.cli import compare, gpu, local, own, planning
+from reweigh.cli.base import Command, Group
 from reweigh.cli.planning import ScaleOption, scale_named
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.terminal import dataset_rows, print_table
 
 app = typer.Typer(
     name="reweigh",
+    cls=Group,
     help="Replicate papers on imbalanced, noisy and group-biased data; ask any number where it comes from.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -50,7 +51,7 @@ def _options(
     pass
 
 
-@app.command()
+@app.command(cls=Command)
 def fetch(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="data sets")] = None,
     show: Annotated[
@@ -73,10 +74,10 @@ def fetch(
         typer.echo(f"{name}: {len(source['files'])} files, {source['edition']} edition, in data/raw/{name}")
 
 
-app.command("import")(local.import_)
+app.command("import", cls=Command)(local.import_)
 
 
-@app.command()
+@app.command(cls=Command)
 def features(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="waterbirds")],
 ) -> None:
@@ -92,7 +93,7 @@ def features(
     typer.echo(f"{dataset}: {len(source['files'])} files, {source['edition']} edition, in data/raw/{dataset}")
 
 
-@app.command()
+@app.command(cls=Command)
 def split(runs: Runs) -> None:
     """Draw the splits of runs: which examples train, guide and test. The method may be left out of the name.
 
@@ -109,11 +110,11 @@ def split(runs: Runs) -> None:
         typer.echo(f"{split_path(spec)}: {summary(described)}")
 
 
-app.command()(own.train)
-app.command()(own.render)
+app.command(cls=Command)(own.train)
+app.command(cls=Command)(own.render)
 
 
-@app.command()
+@app.command(cls=Command)
 def scorecard(
     scale: ScaleOption = None,
     readme: Annotated[
@@ -140,7 +141,7 @@ def scorecard(
     run_scorecard(scale_named(scale), readme)
 
 
-@app.command()
+@app.command(cls=Command)
 def explain(
     target: Annotated[
         Path,
@@ -169,7 +170,7 @@ def explain(
     raise typer.Exit(run_explain(target, row, column, where or [], as_json, line))
 
 
-@app.command()
+@app.command(cls=Command)
 def audit(
     scale: ScaleOption = None,
     report: Annotated[Path | None, typer.Option(help="Also write the verdicts to this JSON file.")] = None,
@@ -191,7 +192,7 @@ def audit(
     raise typer.Exit(run_audit(scale_named(scale), report, rerun, seed))
 
 
-@app.command()
+@app.command(cls=Command)
 def attest(
     targets: Annotated[
         list[str] | None,
@@ -222,7 +223,7 @@ def attest(
     raise typer.Exit(run_attest(targets or [], scale_named(scale), sample, seed, dry_run))
 
 
-@app.command()
+@app.command(cls=Command)
 def crate(
     scale: ScaleOption = None,
     to: Annotated[
@@ -239,12 +240,12 @@ def crate(
     typer.echo(f"{place}: {what}")
 
 
-app.command()(compare.compare)
-app.command()(planning.plan)
-app.command()(planning.fill)
+app.command(cls=Command)(compare.compare)
+app.command(cls=Command)(planning.plan)
+app.command(cls=Command)(planning.fill)
 
 
-@app.command()
+@app.command(cls=Command)
 def tune(
     paper: Annotated[str, typer.Argument(metavar="PAPER", help="a paper whose config has rules of tuning")],
     scale: Annotated[str, typer.Option("--scale", help="smoke, quick or paper")] = "paper",
@@ -267,7 +268,7 @@ def tune(
     run_tune(paper, scale_named(scale))
 
 
-@app.command()
+@app.command(cls=Command)
 def bench(
     groups: Annotated[
         list[str] | None,
@@ -291,15 +292,15 @@ def bench(
     run_bench(groups, rounds)
 
 
-app.command()(planning.new)
-app.command()(own.check)
+app.command(cls=Command)(planning.new)
+app.command(cls=Command)(own.check)
 
 
-app.command()(gpu.pack)
-app.command("gpu-check")(gpu.gpu_check)
+app.command(cls=Command)(gpu.pack)
+app.command("gpu-check", cls=Command)(gpu.gpu_check)
 
 
-@app.command()
+@app.command(cls=Command)
 def doctor() -> None:
     """Print what this machine has: versions, devices and who holds them, data sets, disk space.
 
@@ -313,7 +314,7 @@ def doctor() -> None:
     print_table(dataset_rows(manifest.status()))
 
 
-@app.command()
+@app.command(cls=Command)
 def schema(
     records: Annotated[
         bool, typer.Option("--records", help="The schema of records (config/record.schema.json).")

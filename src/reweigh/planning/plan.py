@@ -31,6 +31,7 @@ from reweigh.data import local_cards
 from reweigh.data.local_cards import is_local
 from reweigh.data.obtain import recipe_digest
 from reweigh.errors import ConfigError, RecordError
+from reweigh.listing import visible
 from reweigh.planning.once import TrainedOnce, kept_parts
 from reweigh.records import attestations, record
 
@@ -244,7 +245,7 @@ class Costs:
         """Mean seconds of a step by kind of run, from the records of this machine's devices, and from all others."""
         times_here: dict[str, list[float]] = defaultdict(list)
         times_elsewhere: dict[str, list[float]] = defaultdict(list)
-        for path in (self.root / "results").glob("*/*/*/*/*/seed*.json"):
+        for path in visible(self.root / "results", "*/*/*/*/*/seed*.json"):
             for kind, device, seconds in _seconds_per_step(path, path.stat().st_mtime_ns):
                 (times_here if device in devices() else times_elsewhere)[kind].append(seconds)
         return _means(times_here), _means(times_elsewhere)

@@ -52,6 +52,7 @@ def show(targets: list[str], root: str | Path = ".") -> None:
         raise ConfigError(f"--why is about one run, not {len(targets)}; write {form}")
     config = load(root)
     run = str(config.run_name(targets[0].strip("/").removeprefix("results/").removesuffix(".json")))
+    config.check_seed(RunName.parse(run))
     table = Table(box=None, pad_edge=False)
     for column in ("key", "value", "stands in", "source"):
         table.add_column(column, overflow="fold")

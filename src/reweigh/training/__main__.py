@@ -24,6 +24,7 @@ from typing import Any
 from reweigh import environment
 from reweigh.config.names import RunName
 from reweigh.errors import ConfigError, RecordError, ReweighError, TrainingError
+from reweigh.listing import visible
 from reweigh.records import attestations, commit, record
 from reweigh.training import afresh, slurm
 from reweigh.training.device import check_used, slots_per_device, take_lease
@@ -64,7 +65,7 @@ def spec_paths(paths: list[str]) -> list[Path]:
         elif order.is_file():
             listed += [path / name for name in order.read_text(encoding="utf-8").split()]
         else:
-            listed += sorted(one for one in path.glob("*.json") if one.name not in NOT_SPECS)
+            listed += [one for one in visible(path, "*.json") if one.name not in NOT_SPECS]
     return listed
 
 
