@@ -103,11 +103,11 @@ def summarise(values: Values, least: float = -math.inf, most: float = math.inf) 
 def inside(mean: float, half: float, least: float, most: float) -> tuple[float, float]:
     """An interval of a mean of values between `least` and `most`: `mean` ± `half`, or Wilson's where that leaves them.
 
-    `half` is Student's quantile times the standard error. For a share m Wilson's interval, with that half-width h in the
-    place of z √(m (1 - m) / N), has all μ with (m - μ)² <= h² μ (1 - μ) / (m (1 - m)): the error shrinks towards 0 and 1
-    as that of a share does. In other words, N is the effective number of examples, m (1 - m) over the squared standard
-    error. Values that are all at an end have no such number; their interval is cut there. docs/verdicts.md says how
-    often it is right.
+    `half` is Student's quantile times the standard error. For a share m Wilson's interval, with that half-width h for
+    z √(m (1 - m) / N), has all μ with (m - μ)² <= h² μ (1 - μ) / (m (1 - m)): the error falls towards 0
+    and 1 as that of a share does. In other words, N is the effective number of examples, m (1 - m) over the squared
+    standard error. Values that are all at an end have no such number; their interval is cut there. docs/verdicts.md
+    says how often it is right.
 
     >>> inside(0.9, 0.05, 0.0, 1.0)
     (0.85, 0.9500000000000001)

@@ -54,13 +54,11 @@ def by_whom(rows: pd.DataFrame, text: str) -> str:
 def any_by_wilson(rows: pd.DataFrame) -> bool:
     """Whether Student's interval of any of these lines would leave what its metric can be."""
     known = rows[(rows["n"] > 1) & rows["sd"].notna() & rows["mean"].notna()] if "metric" in rows else rows.iloc[:0]
-    return any(
-        stats.inside(
-            float(mean), half := stats.t_quantile(int(n) - 1) * float(sd) / math.sqrt(n), *metrics.ends(metric)
-        )
-        != (mean - half, mean + half)
-        for metric, mean, sd, n in zip(*(known[name] for name in ("metric", "mean", "sd", "n")), strict=True)
-    )
+    for metric, mean, sd, n in zip(*(known[name] for name in ("metric", "mean", "sd", "n")), strict=True):
+        half = stats.t_quantile(int(n) - 1) * float(sd) / math.sqrt(n)
+        if stats.inside(float(mean), half, *metrics.ends(metric)) != (mean - half, mean + half):
+            return True
+    return False
 
 
 def missing_notes(material: Material, rows: pd.DataFrame, gaps: bool = True) -> list[str]:

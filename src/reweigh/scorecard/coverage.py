@@ -1,4 +1,4 @@
-"""How often intervals of a mean of shares contain the true mean, by simulation: the rule's, and what it might have been.
+"""How often intervals of a mean of shares contain the true mean, by simulation: the rule's and what it might be.
 
 The share that a run gets right is drawn from a beta distribution, or is a high one that now and then collapses. Both
 are skewed where the mean is close to an end, as accuracies are.
