@@ -39,7 +39,10 @@ NUMBER_VERDICTS = {
     "degenerate": ("∅", "all our runs diverged, predict one class or did not move: they decide nothing"),
     "not run": ("·", "we have no runs to compare; the note says why"),
     "not reported": ("–", "the paper leaves the cell empty"),
-    "not comparable": ("≠", "our runs are on data that stand in for the paper's; the note says which"),
+    "not comparable": (
+        "≠",
+        "our runs were cut short, or are on data that stand in for the paper's; the note says it",
+    ),
     "not judged": ("×", "a misprint, or a method that is not implemented; the note says which"),
 }
 CLAIM_VERDICTS = {
@@ -70,7 +73,7 @@ def page(config: Config, scale: str, lines: pd.DataFrame, records: dict[str, dic
             config,
             name,
             [row for row in rows if row["paper"] == name],
-            false_decisions(lines[lines["paper"] == name]).text,
+            false_decisions(lines[lines["paper"] == name]).text if scale == "paper" else "",
         )
         for name in _distinct(rows, "paper")
     ]
