@@ -33,7 +33,7 @@ setup: ## the virtual environment, from the lock; skipped while the lock is the 
 	fi
 
 quick: setup ## the whole replication at scale quick: every figure, table and verdict, in minutes
-	@$(BIN)/snakemake --cores $(CORES) --config scale=quick
+	@$(BIN)/python -m reweigh.planning.watch logs/quick.log $(BIN)/snakemake --cores $(CORES) --config scale=quick
 	@echo; echo "figures and tables: figures/quick/"; echo "verdicts:           results/quick/scorecard.html (or .md, .csv)"
 
 test: setup ## all tests, on all cores

@@ -32,8 +32,9 @@ for artifact in flow.artifacts():
         params:
             rendering=artifact.rendering_digest,
             stem=artifact.stem,
+            missing=artifact.missing,
         shell:
-            "reweigh render {params.stem} > {log} 2>&1"
+            "reweigh render {params.stem} {params.missing} > {log} 2>&1"
 
     rule:
         """One artifact at the configured scale."""

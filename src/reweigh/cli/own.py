@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,6 +30,9 @@ def train(
     requeue: Annotated[
         bool, typer.Option("--requeue", hidden=True, help="Out of time, queue the Slurm job again.")
     ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="METHOD:seedN", help="Of these runs only that one; may be repeated.")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="With --as: a key of the method with another value."),
@@ -63,6 +66,10 @@ def train(
     config = load()
     config.project.apply()
     named = dict.fromkeys(run for name in runs for run in config.runs_named(name))
+    if only:
+        named = {run: None for run in named if ":".join(run.split("/")[-2:]) in only}
+        if len(named) != len(set(only)):
+            raise ConfigError(f"--only {' '.join(only)}: write METHOD:seedN of one of the runs that are named")
     specs = [config.resolve(run) for run in named]
     remove_unwanted(config, specs)
     outcome = train_specs(specs, budget, again, side_by_side, gpu)
@@ -88,21 +95,29 @@ def render(
         list[str] | None,
         typer.Option(metavar="METHOD", help="Draw this method beside; the files are then ARTIFACT+METHOD.*"),
     ] = None,
+    missing: Annotated[
+        Literal["train", "skip"],
+        typer.Option(help="skip: show runs without records as not run. Else they are to be trained first."),
+    ] = "train",
 ) -> None:
     """Render figures and tables from their records: pdf, png, csv of every number shown, and the executed notebook.
 
-    With --also the artifact's own files stay as they are. May be repeated.
+    Nothing is rendered while records are missing, unless --missing skip says so. With --also, which may be repeated,
+    the artifact's own files stay as they are, and the new ones take the records that exist.
 
     [dim]reweigh render figures/quick/tdr/fig5[/dim]
 
     [dim]reweigh render figures/quick/tdr/fig5 --also er_slow[/dim]
     """
-    from reweigh.artifacts import beside, fonts
+    from reweigh.artifacts import beside, complete, fonts
     from reweigh.artifacts.render import render as render_artifact
+    from reweigh.config.names import ArtifactName, with_also
 
     fonts.list_once()
     for artifact in artifacts:
         name = beside.checked(artifact, also or [])
+        if missing == "train" and not with_also(ArtifactName.parse(name).name)[1]:
+            complete.check(name)
         render_artifact(name)
         typer.echo(f"{name}.pdf")
         for method in beside.absent(name, also or []):

@@ -43,6 +43,7 @@ class Flow:
 
     config: Config
     role: Literal["main", "submitted", "started"] = "main"
+    asked: tuple[str, ...] = ()  # the runs that a call is to train, if it was asked for records and for nothing else
 
     @functools.cached_property
     def dependencies(self) -> Dependencies:
@@ -81,9 +82,9 @@ class Flow:
         scale = self.scale_of(paper)
         return [path for artifact in self.artifacts() if artifact.paper == paper for path in artifact.files(scale)]
 
-    def scorecard(self) -> list[str]:
-        """The files of the scorecard of the configured scale."""
-        return [f"results/{self.scale}/scorecard.{kind}" for kind in ("csv", "md", "html", "json")]
+    def scorecard(self, scale: str | None = None) -> list[str]:
+        """The files of the scorecard of a scale; without one, of the configured scale."""
+        return [f"results/{scale or self.scale}/scorecard.{kind}" for kind in ("csv", "md", "html", "json")]
 
     def audit_report(self) -> str:
         """The report of the audit of the configured scale."""
@@ -119,7 +120,7 @@ class Flow:
             SeedBatch(self.dependencies, seeds, tuple(names), methods)
             for (methods, seeds), names in sorted(experiments_of.items())
         ]
-        return [*single, *batches]
+        return [batch.only(self.asked) for batch in (*single, *batches)]
 
     @property
     def by_setting(self) -> tuple[str, ...]:
@@ -161,7 +162,7 @@ class Flow:
         if not (root / name / "SOURCE.json").is_file():
             return []
         reasons = notes.since_fetch(root / name, root / "data/manifest.yaml")
-        return [notes.write(root, reasons, name)] if reasons else []
+        return [notes.write(root, reasons, name, [f"{name}/SOURCE.json"])] if reasons else []
 
     # --- records for artifacts and scorecard ---
 
@@ -218,7 +219,7 @@ class Flow:
     def scorecard_notes(self, wildcards: Wildcards) -> list[str]:
         """A note if the scorecard of a scale is not what would be written today."""
         reasons, stem = self._stale_scorecard(wildcards), f"results/{wildcards.scale}/scorecard"
-        return [notes.write(self.config.root, reasons, stem)] if reasons else []
+        return [notes.write(self.config.root, reasons, stem, self.scorecard(wildcards.scale))] if reasons else []
 
     def _stale_scorecard(self, wildcards: Wildcards) -> list[str]:
         from reweigh.scorecard import scored_runs  # pandas and scipy, which other jobs do without
@@ -331,10 +332,15 @@ class ArtifactJob:
         """The records that it needs."""
         return self.flow.records(self.needed(wildcards), self._stale(wildcards))
 
+    def missing(self, wildcards: Wildcards, threads: int) -> str:
+        """The option of `reweigh render` for runs without records. By `threads` Snakemake leaves it uncompared."""
+        return f"--missing {self.flow.config.project.missing}"
+
     def notes(self, wildcards: Wildcards) -> list[str]:
         """A note if its files are there and are not what would be rendered today."""
         stem, reasons = ArtifactName(wildcards.scale, self.paper, self.artifact).stem, self._stale(wildcards)
-        return [notes.write(self.flow.config.root, reasons, stem)] if reasons else []
+        files = self.files(wildcards.scale)
+        return [notes.write(self.flow.config.root, reasons, stem, files)] if reasons else []
 
     def _stale(self, wildcards: Wildcards) -> list[str]:
         config, artifact = self.flow.config, ArtifactName(wildcards.scale, self.paper, self.artifact)
@@ -356,9 +362,10 @@ class ArtifactJob:
         return digest([receipt.rendering_digest(config, wildcards.scale, self.paper, self.artifact), extra])
 
 
-def flow(overrides: dict[str, Any], root: str | Path = ".", workflow: Any = None) -> Flow:
+def flow(overrides: dict[str, Any], root: str | Path = ".", asked: tuple[str, ...] = (), workflow: Any = None) -> Flow:
     """The workflow of the project in `root`; `overrides` is Snakemake's `config`: config.yaml, changed by --config.
 
+    `asked` names the runs of a call that wants their records and nothing else: the others of their jobs are left out.
     `workflow` is Snakemake's own object: it says whose process this is, and what `--set-resources` says goes into it.
 
     Puts the folder of this Python first on PATH, so that shell commands find `reweigh` in an environment that is not
@@ -369,7 +376,7 @@ def flow(overrides: dict[str, Any], root: str | Path = ".", workflow: Any = None
         role = "submitted" if workflow.remote_exec else "started"
     try:
         environment.check()
-        made = Flow(load(root).with_options(**overrides), role)
+        made = Flow(load(root).with_options(**overrides), role, asked)
     except ReweighError as error:
         raise SystemExit(f"reweigh: {error}") from None  # one line, without the traceback that Snakemake would print
     os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))

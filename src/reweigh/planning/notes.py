@@ -8,10 +8,12 @@ raw data. Where that is something else than today's, the job gets a note as an i
 and never had this content before: so the job runs, until its files say what today's do. The path of a note says why.
 """
 
+import contextlib
 import functools
 import json
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +25,26 @@ from reweigh.errors import RecordError
 FOLDER = Path(".reweigh/stale")
 
 
-def write(root: Path, reasons: Sequence[str], name: str) -> str:
-    """Write the note of a file that is stale for these reasons; its path, relative to the project."""
+def write(root: Path, reasons: Sequence[str], name: str, files: Iterable[str] = ()) -> str:
+    """Write the note of `files` that are stale for these reasons; its path. Paths are relative to the project.
+
+    Files from the future, by a clock that was wrong or a copy, would be newer than their note: they get its time.
+    """
     note = FOLDER / "_and_".join(reasons) / name
-    _write_anew(root / note)
+    now = _write_anew(root / note)
+    for path in map(root.joinpath, files):
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime >= now:
+                os.utime(path, (now - 1, now - 1))
     return note.as_posix()
 
 
 @functools.cache
-def _write_anew(note: Path) -> None:
-    """Write a file with a content that it never had, once per process."""
+def _write_anew(note: Path) -> float:
+    """Write a file with a content that it never had, once per process; its time."""
     note.parent.mkdir(parents=True, exist_ok=True)
     note.write_text(f"{time.time_ns()}\n")
+    return note.stat().st_mtime
 
 
 def since_receipt(stem: Path, basis: Mapping[str, Any]) -> list[str]:

@@ -29,6 +29,7 @@ from reweigh.records import attestations, commit, record
 from reweigh.training import afresh, slurm
 from reweigh.training.device import check_used, slots_per_device, take_lease
 
+TELL_SECONDS = 60.0  # between two lines of a log about how far training has come
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 ORDER = "order.txt"  # the names of the specs in a folder, in the order in which they are to be trained
 NOT_SPECS = ("expected.json", "commit.json")  # what else `reweigh plan --specs DIR` writes there
@@ -200,7 +201,7 @@ def _trained(
         else:
             for spec in waiting:
                 try:
-                    done(make(spec, clock=clock).finish(lambda run: progress.add(1)))
+                    done(make(spec, clock=clock).finish(lambda run: progress.add(1, run)))
                 except OutOfTime:
                     raise
                 except ReweighError as error:
@@ -259,26 +260,49 @@ def summary(done: dict[str, Any]) -> str:
 
 
 class Progress:
-    """A numbered line about each run that has ended; with tqdm on a terminal, a bar over the steps of all runs."""
+    """A numbered line about each run that has ended; beside it on a terminal a bar over the steps of all runs (tqdm),
+    and in a log a line a minute.
+    """
 
     def __init__(self, specs: list[dict[str, Any]]) -> None:
         self.title = str(RunName.of_spec(specs[0])) if len(specs) == 1 else f"{len(specs)} runs"
         self.runs, self.over, self.steps = len(specs), 0, 0
         self.bar: Any = None
+        self.in_a_log = not sys.stderr.isatty()
+        self.began = self.told = time.monotonic()
+        self.told_steps = 0
 
     def __enter__(self) -> "Progress":
         return self
 
-    def add(self, steps: int) -> None:
-        """Count steps that were taken."""
+    def add(self, steps: int, run: Any = None) -> None:
+        """Count steps that were taken; `run` is the one that took them, where runs are trained one by one."""
         self.steps += steps
-        if self.bar is None and sys.stderr.isatty():
+        if self.in_a_log:
+            if (now := time.monotonic()) - self.told >= TELL_SECONDS:
+                speed = (self.steps - self.told_steps) / (now - self.told)
+                self.note(self._so_far(run, speed, now - self.began))
+                self.told, self.told_steps = now, self.steps
+            return
+        if self.bar is None:
             with contextlib.suppress(ModuleNotFoundError):
                 from tqdm import tqdm
 
                 self.bar = tqdm(desc=self.title, unit=" steps", initial=self.steps, leave=False)
         if self.bar is not None:
             self.bar.update(steps)
+
+    def _so_far(self, run: Any, speed: float, took: float) -> str:
+        """How far training has come: `speed` is in steps a second, `took` in seconds since it began."""
+        numbered = f"{self.over + 1}/{self.runs} " if self.runs > 1 else ""
+        if run is None:
+            left = f", about {_time(took / self.over * (self.runs - self.over))} left" if self.over else ""
+            return f"{self.over} of {self.runs} runs are over, {speed:,.1f} steps/s{left}"
+        epochs = sum(course.stage.epochs for course in run.courses)
+        epoch = epochs if run.over else run.course.at(run.stage_step).epoch + 1
+        done, left = f"{run.step:,} of {run.total_steps:,} steps", (run.total_steps - run.step) / speed
+        so_far = f"epoch {epoch} of {epochs}, {done}, {speed:,.1f} steps/s, about {_time(left)} left"
+        return f"{numbered}{RunName.of_spec(run.spec)}: {so_far}"
 
     def ended(self, line: str) -> None:
         """Print a line about a run that has ended."""
@@ -294,6 +318,13 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+def _time(seconds: float) -> str:
+    """A duration to read: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def at_once_of(text: str) -> int | None:
