@@ -25,7 +25,7 @@ from reweigh.config.specs import OF_PAPERS, SCALES
 from reweigh.digest import digest, file_digest
 from reweigh.errors import ReweighError
 from reweigh.planning.batches import SeedBatch, Wildcards, dataset_of
-from reweigh.records import record
+from reweigh.records import own_code, record
 from reweigh.records.staleness import Dependencies
 
 
@@ -254,6 +254,7 @@ def flow(overrides: dict[str, Any], root: str | Path = ".") -> Flow:
     activated. The jobs do not check again the config that is checked here, unless it changes meanwhile.
     """
     try:
+        own_code.check(root)
         workflow = Flow(load(root).with_options(**overrides))
     except ReweighError as error:
         raise SystemExit(f"reweigh: {error}") from None  # one line, without the traceback that Snakemake would print
