@@ -18,6 +18,7 @@ from reweigh.cli import compare, gpu, local, own, planning
 from reweigh.cli.base import Command, Group
 from reweigh.cli.planning import ScaleOption, scale_named
 from reweigh.errors import ConfigError, ReweighError
+from reweigh.records import own_code
 from reweigh.terminal import dataset_rows, print_table
 
 app = typer.Typer(
@@ -336,6 +337,7 @@ def main() -> None:
     """Entry point. An error that the user can act on is printed in one line, without a traceback."""
     fonts.keep_list_here()
     try:
+        own_code.check()
         app()
     except ReweighError as error:
         print(f"reweigh: {error}", file=sys.stderr)

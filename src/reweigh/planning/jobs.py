@@ -28,7 +28,7 @@ from reweigh.digest import digest
 from reweigh.errors import ReweighError
 from reweigh.planning import notes
 from reweigh.planning.batches import SeedBatch, Wildcards, dataset_of
-from reweigh.records import record
+from reweigh.records import own_code, record
 from reweigh.records.staleness import Dependencies
 
 Basis = Callable[[receipt.Records], dict[str, Any]]  # what files are made from, as `artifacts.receipt` says it
@@ -375,6 +375,7 @@ def flow(overrides: dict[str, Any], root: str | Path = ".", asked: tuple[str, ..
     if workflow is not None and not workflow.is_main_process:
         role = "submitted" if workflow.remote_exec else "started"
     try:
+        own_code.check(root)
         environment.check()
         made = Flow(load(root).with_options(**overrides), role, asked)
     except ReweighError as error:

@@ -25,7 +25,7 @@ from reweigh import environment
 from reweigh.config.names import RunName
 from reweigh.errors import ConfigError, RecordError, ReweighError, TrainingError
 from reweigh.listing import visible
-from reweigh.records import attestations, commit, record
+from reweigh.records import attestations, commit, own_code, record
 from reweigh.training import afresh, slurm
 from reweigh.training.device import check_used, slots_per_device, take_lease
 
@@ -348,6 +348,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--again", action="store_true", help="also train runs whose record is current")
     options = parser.parse_args(arguments)
     try:
+        own_code.check()
         budget = None if options.time_budget is None else seconds(options.time_budget)
         paths = spec_paths(options.specs)
         specs = [read_spec(path) for path in paths]
