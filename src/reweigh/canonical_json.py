@@ -130,7 +130,8 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
             yield file
         put_in_place(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing can be removed, the error of the block is what counts
+            partial.unlink()
 
 
 def put_in_place(made: str | Path, path: str | Path) -> None:

@@ -4,7 +4,6 @@ A lease is a `flock` on one file per device slot, held for the life of the proce
 ends, however it ends. Take it before torch is imported, because CUDA reads CUDA_VISIBLE_DEVICES once.
 """
 
-import fcntl
 import os
 import re
 import subprocess
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from reweigh import locks
 from reweigh.errors import ConfigError, TrainingError
 
 WAIT_SECONDS = 0.2
@@ -125,9 +125,7 @@ def take_lease(seconds: float | None = None) -> Lease | None:
     while True:
         for device, path in slots(devices):
             lock = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - the lease owns the file
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _taken(lock):
                 lock.close()
                 continue
             lock.truncate(0)
@@ -144,15 +142,22 @@ def take_lease(seconds: float | None = None) -> Lease | None:
         time.sleep(WAIT_SECONDS)
 
 
+def _taken(lock: IO[str]) -> bool:
+    """`locks.take`, with what to do where there are none: two processes that share a device would not know of it."""
+    try:
+        return locks.take(lock)
+    except locks.NoLocks as missing:
+        raise TrainingError(f"{missing}: set TMPDIR to a folder on this machine's own disk") from None
+
+
 def holders() -> list[tuple[str, int | None]]:
     """Each slot's device with the process that holds it (maybe `UNNAMED`), or None if it is free."""
     held: list[tuple[str, int | None]] = []
     for device, path in slots(visible_devices()):
         with open(path, "a+", encoding="utf-8") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _taken(lock):
                 held.append((device, None))
-            except BlockingIOError:
+            else:
                 lock.seek(0)
                 named = re.match(r"[0-9]{1,10}\b", lock.read())
                 held.append((device, int(named[0]) if named else UNNAMED))
