@@ -1,4 +1,4 @@
-"""Downloads, resumed where they were cut. The bytes on disk are those of the file, however a server packs its answer."""
+"""Downloads, resumed where they were cut. On disk are the bytes of the file, however a server packs its answer."""
 
 import gzip
 import importlib.util
