@@ -129,6 +129,10 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
         with open(partial, "wb") as file:
             yield file
         put_in_place(partial, path)
+    except OSError as error:
+        if error.filename in (None, os.fspath(partial)):  # of a full disk the system says no name
+            error.filename = os.fspath(path)
+        raise
     finally:
         with contextlib.suppress(OSError):  # where nothing can be removed, the error of the block is what counts
             partial.unlink()

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reweigh import canonical_json
+from reweigh import canonical_json, os_errors
 from reweigh.artifacts import receipt
 from reweigh.config.loading import load
 from reweigh.config.names import ARTIFACT_ENDINGS as ENDINGS
@@ -98,6 +98,8 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any], root: Path)
             except PapermillExecutionError as error:
                 raise _NotebookError(_one_line(f"{error.ename}: {error.evalue}")) from None
             except Exception as error:  # whatever jupyter raises where a kernel dies or does not answer
+                if os_errors.is_of_the_disk(error):
+                    raise
                 if attempt == TRIES:
                     reason = _one_line(f"{type(error).__name__}: {error}")
                     raise ReweighError(

@@ -4,6 +4,7 @@ A lease is a `flock` on one file per device slot, held for the life of the proce
 ends, however it ends. Take it before torch is imported, because CUDA reads CUDA_VISIBLE_DEVICES once.
 """
 
+import contextlib
 import os
 import re
 import subprocess
@@ -128,9 +129,9 @@ def take_lease(seconds: float | None = None) -> Lease | None:
             if not _taken(lock):
                 lock.close()
                 continue
-            lock.truncate(0)
-            lock.write(f"{os.getpid()}\n")
-            lock.flush()
+            with contextlib.suppress(OSError):  # a full disk; it is only for whoever asks who holds the device
+                lock.truncate(0)
+                os.write(lock.fileno(), f"{os.getpid()}\n".encode())
             inherited = {VISIBLE: os.environ.get(VISIBLE)}
             os.environ[VISIBLE] = device
             return Lease(device, lock, inherited)

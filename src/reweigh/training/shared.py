@@ -8,6 +8,7 @@ is free because its holder stopped or was killed (the kernel frees it); then it 
 for a run of its own that stands still: it trains a second time, and says so.
 """
 
+import contextlib
 import os
 import sys
 import time
@@ -76,9 +77,9 @@ class Lock:
             if not locks.is_at(file, self.path):  # its last holder has removed it since it was opened
                 file.close()
                 continue
-            file.truncate(0)
-            file.write(f"{name} {os.getpid()}\n")
-            file.flush()
+            with contextlib.suppress(OSError):  # a full disk; it is only for whoever asks who holds it
+                file.truncate(0)
+                os.write(file.fileno(), f"{name} {os.getpid()}\n".encode())
             self.file = file
         self.held_by(run)
         return True
