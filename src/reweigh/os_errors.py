@@ -6,7 +6,6 @@ program, and a traceback would hide the one thing to be done. Other errors of th
 
 import errno
 import os
-import sys
 
 from reweigh.terminal import printable
 
@@ -65,21 +64,3 @@ def place(error: OSError) -> str:
 def is_of_the_disk(error: BaseException) -> bool:
     """Whether the disk or a limit of this process is to blame: no other file, source or run would fare better."""
     return isinstance(error, OSError) and error.errno in DISK | LIMITS
-
-
-def reader_has_left() -> int:
-    """Nobody reads what is printed (`reweigh audit | head`): print no more, in silence. The exit code of that, 141.
-
-    Python would complain of what is still to be flushed when it ends.
-    """
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            try:
-                os.dup2(nowhere, stream.fileno())
-            except (OSError, ValueError):
-                continue
-    os.close(nowhere)
-    return 141  # 128 + SIGPIPE, what a shell says of a program that such a pipe has ended

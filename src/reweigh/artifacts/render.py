@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from reweigh import canonical_json
+from reweigh import canonical_json, os_errors
 from reweigh.artifacts import receipt
 from reweigh.artifacts.kernel import Kernel, own_kernel
 from reweigh.artifacts.work_folders import work_folder
@@ -162,11 +162,9 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any], root: Path)
                 return
             except PapermillExecutionError as error:
                 raise _NotebookError(_one_line(f"{error.ename}: {error.evalue}")) from None
-            except OSError as error:
-                if not _is_silence(error):
+            except Exception as error:  # whatever jupyter raises where a kernel dies or does not answer
+                if os_errors.is_of_the_disk(error):
                     raise
-                reason = error
-            except Exception as error:
                 reason = error
         where, what = source.relative_to(root), _one_line(f"{type(reason).__name__}: {reason}")
         if not _is_silence(reason):

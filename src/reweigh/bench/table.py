@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import io
 import platform
 import re
 import subprocess
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from reweigh import canonical_json
 from reweigh.bench.entries import cycle_of
 
 CSV = Path("results") / "bench" / "bench.csv"
@@ -53,12 +55,12 @@ def method_key(uses: str, options: dict[str, Any]) -> str:
 
 def write(lines: Iterable[Line], path: Path) -> None:
     """Write lines as csv: six significant digits, an empty field where there is no value."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Line)], lineterminator="\n")
-        writer.writeheader()
-        for line in lines:
-            writer.writerow({name: _text(value) for name, value in asdict(line).items()})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Line)], lineterminator="\n")
+    writer.writeheader()
+    for line in lines:
+        writer.writerow({name: _text(value) for name, value in asdict(line).items()})
+    canonical_json.write(path, text.getvalue())
 
 
 def _text(value: object) -> object:

@@ -7,7 +7,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from reweigh.data.download import shown
+from reweigh.data.manifest import mirror_of
 from reweigh.digest import file_digest
+from reweigh.errors import TrainingError
 from reweigh.training.device import UNNAMED, holders
 
 LOCK = Path("envs/requirements.lock")
@@ -22,11 +25,14 @@ def facts() -> Iterator[tuple[str, str]]:
         yield name, _version(name, locked.get(name))
     yield "lock", file_digest(LOCK)[:12] if LOCK.is_file() else f"{LOCK} is missing"
     yield "cores", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-    leases = holders()
-    for device, process in leases:
-        yield f"GPU {device}", _holder(process)
-    if not leases:
-        yield "GPU", "none; training uses the CPU"
+    try:
+        leases = holders()
+        for device, process in leases:
+            yield f"GPU {device}", _holder(process)
+        if not leases:
+            yield "GPU", "none; training uses the CPU"
+    except TrainingError as error:  # the disk of the locks has none
+        yield "GPU", str(error)
     yield "free space here", f"{shutil.disk_usage('.').free / 2**30:.0f} GiB"
     mirror = os.environ.get("REWEIGH_MIRROR")
     yield "REWEIGH_MIRROR", _mirror(mirror) if mirror else "not set"
@@ -56,5 +62,6 @@ def _version(name: str, locked: str | None) -> str:
 
 
 def _mirror(mirror: str) -> str:
-    exists = mirror.startswith(("http://", "https://")) or Path(mirror.removeprefix("file://")).is_dir()
-    return mirror if exists else f"{mirror}, which is not a folder"
+    place = mirror_of(mirror)
+    exists = place is None or isinstance(place, str) or place.is_dir()
+    return shown(mirror) if exists else f"{shown(mirror)}, which is not a folder"

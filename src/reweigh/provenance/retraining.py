@@ -8,7 +8,6 @@ If it is stopped, the same call continues from what the workspace holds.
 """
 
 import contextlib
-import fcntl
 import functools
 import json
 import os
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reweigh import locks
 from reweigh.config.names import RunName
 from reweigh.data import load, manifest
 from reweigh.data.arrays import RawData
@@ -166,10 +166,11 @@ def workspace(root: Path, purpose: str = "attest", key: Any = None) -> Iterator[
     name = digest(platform_here())[:12]
     with open(parent / f"{name}.lock", "a", encoding="utf-8") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another `reweigh {purpose}` that trains in {parent}", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not locks.take(lock):
+                print(f"waiting for another `reweigh {purpose}` that trains in {parent}", file=sys.stderr)
+                locks.take(lock, wait=True)
+        except locks.NoLocks as missing:
+            locks.without(str(missing), f"start no second `reweigh {purpose}` here, it would train the same runs")
         folder = parent / (name if key is None else f"{name}-{digest(key)[:12]}")
         _link_inputs(folder, root.absolute())
         yield Workspace(folder, lock.fileno())

@@ -14,18 +14,18 @@ import re
 import signal
 import sys
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reweigh import environment
+from reweigh import environment, os_errors
 from reweigh.config.names import RunName
-from reweigh.errors import ConfigError, RecordError, ReweighError, TrainingError
+from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.listing import visible
 from reweigh.records import attestations, commit, own_code, record
+from reweigh.terminal import READER_LEFT, flushed
 from reweigh.training import afresh, slurm
 from reweigh.training.device import check_used, slots_per_device, take_lease
 
@@ -206,9 +206,10 @@ def _trained(
                     raise
                 except ReweighError as error:
                     failed(spec, error)
-                except Exception:
-                    traceback.print_exc()
-                    failed(spec, TrainingError("training failed; the traceback is above"))
+                except Exception as error:
+                    if os_errors.is_of_the_disk(error):  # the other runs would only train to the same end
+                        raise
+                    failed(spec, workers.failure_of(error))
     except OutOfTime:
         left = len(waiting) - len(outcome.trained) - len(outcome.failed)
         progress.note(f"time is up with {left} of {len(waiting)} runs left; the same command resumes from here")
@@ -311,9 +312,12 @@ class Progress:
 
     def note(self, line: str) -> None:
         """Print a line above the bar."""
-        if self.bar is not None:
-            self.bar.clear()
-        print(line, file=sys.stderr, flush=True)
+        try:
+            if self.bar is not None:
+                self.bar.clear()
+            print(line, file=sys.stderr, flush=True)
+        except OSError:  # nobody reads it any more, or it goes to a full disk; the records are what counts
+            flushed()
 
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:
@@ -357,6 +361,14 @@ def main(arguments: list[str] | None = None) -> int:
     except ReweighError as error:
         print(f"reweigh: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
+    except BrokenPipeError:
+        flushed()
+        return READER_LEFT
+    except (OSError, MemoryError, ImportError) as error:
+        if (said := os_errors.in_words(error)) is None:
+            raise
+        print(f"reweigh: {said}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -82,9 +82,9 @@ def main(scale: str, report: str | Path | None = None, rerun: int | None = None,
         raise ConfigError(f"--report {report}: a report is a file, in a folder that exists or can be made")
     result = audit(scale)
     stopped = train_again(result, ".", rerun, seed) if rerun else 0
-    show(result)
     if report is not None:
-        write(result, report)
+        write(result, report)  # first: whoever reads what is printed may stop reading
+    show(result)
     return stopped or result.exit_code
 
 
