@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from support import pretended_gpus
 
 from reweigh.planning import doctor
 from reweigh.training import device
@@ -21,16 +22,17 @@ sys.stdin.read()
 @pytest.fixture
 def slot(tmp_path, monkeypatch):
     """The lock file of the only device, which is made up."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "fake0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("PATH", pretended_gpus.path(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.delenv("REWEIGH_SLOTS_PER_DEVICE", raising=False)
-    ((_, path),) = device.slots(["fake0"])
+    ((_, path),) = device.slots(["0"])
     return path
 
 
 def said():
-    return dict(doctor.facts())["GPU fake0"]
+    return dict(doctor.facts())["GPU 0"]
 
 
 def test_a_device_is_free_or_held_by_a_process(slot):
