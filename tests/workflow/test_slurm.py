@@ -41,9 +41,10 @@ from reweigh.config.specs import Frozen
 
 class Options(Frozen):
     broken: bool
+    called: str  # so that no two are the same run, which would be trained once
 
 
-CARD = Card(options=Options, examples=({"broken": False},))
+CARD = Card(options=Options, examples=({"broken": False, "called": "it"},))
 '''
 NAMES = ("limited", "cancelled", "broken")
 ENTRY = """  {name}:
@@ -51,7 +52,7 @@ ENTRY = """  {name}:
     uses: naps
     joins: [adult]
     about: takes a nap at each step
-    options: {{ source: ours, value: {{ broken: {broken} }} }}
+    options: {{ source: ours, value: {{ broken: {broken}, called: {name} }} }}
 """
 PLACE = "smoke/tdr/adult/sex"
 PROFILE = (
