@@ -5,6 +5,7 @@ has one there is left alone.
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ ETC = Path("/etc/slurm")
 FILES = ("slurm.conf", "gres.conf", "cgroup.conf")
 OURS = "# of Reweigh's tests"
 DAEMONS = ("slurmctld", "slurmd")
+WITH_US = ("setpriv", "--pdeathsig=KILL")  # if this process is killed, so are they
 CONF = """{ours}
 ClusterName=tests
 SlurmctldHost={host}(127.0.0.1)
@@ -64,6 +66,12 @@ def absent():
 @contextlib.contextmanager
 def running():
     """A Slurm with a folder of its own; whatever happens, it ends with this context, and so do its jobs."""
+    with open(Path(tempfile.gettempdir()) / "reweigh-slurm.lock", "w") as lock:  # its ports and files are the machine's
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield from _running()
+
+
+def _running():
     host, folder = socket.gethostname().split(".")[0], Path(tempfile.mkdtemp(prefix="reweigh-slurm-"))
     folder.chmod(0o755)  # munged runs as a user of its own
     munge = folder / "munge"
@@ -77,7 +85,7 @@ def running():
         started.append(_munged(munge))
         for command in (["slurmctld", "-D"], ["slurmd", "-D", "-N", host]):
             log = (folder / f"{command[0]}.out").open("w")
-            started.append(subprocess.Popen(command, stdout=log, stderr=log, env=_environment()))
+            started.append(subprocess.Popen([*WITH_US, *command], stdout=log, stderr=log, env=_environment()))
         _wait_until(lambda: ask("sinfo", "--noheader", "--format", "%T").strip() == "idle", folder)
         yield
     finally:
@@ -110,7 +118,7 @@ def _munged(folder):
     names = {"socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed", "key-file": "key"}
     options = [f"--{option}={folder / name}" for option, name in names.items()]
     process = subprocess.Popen(
-        ["setpriv", "--reuid=munge", "--regid=munge", "--clear-groups", "munged", "--foreground", "--force", *options],
+        [*WITH_US, "--reuid=munge", "--regid=munge", "--clear-groups", "munged", "--foreground", "--force", *options],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=_environment(),

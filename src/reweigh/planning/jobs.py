@@ -273,9 +273,12 @@ class Flow:
             "split": [f"split_{batch.name}" for batch in self.split_batches()],
             "render": [f"render_{artifact.name}" for artifact in self.artifacts()],
         }
-        spread = {name: overwritten[kind] for kind, names in kinds.items() if kind in overwritten for name in names}
-        own = {name: {**spread.get(name, {}), **values} for name, values in overwritten.items() if name not in kinds}
-        return {**overwritten, **spread, **own}
+        said = {  # Snakemake gives what it has parsed as objects of its own
+            rule: {name: getattr(value, "raw", value) for name, value in values.items()}
+            for rule, values in overwritten.items()
+        }
+        of_kind = {name: said[kind] for kind, names in kinds.items() if kind in said for name in names}
+        return {name: {**of_kind.get(name, {}), **said.get(name, {})} for name in [*said, *of_kind]}
 
 
 @dataclass(frozen=True)

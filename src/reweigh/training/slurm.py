@@ -56,7 +56,7 @@ def seconds_to_train() -> float | None:
     number = job()
     if number is None:
         return None
-    said = _ask("squeue", "--noheader", "--jobs", number, "--format", "%L %l")
+    said = ask("squeue", "--noheader", "--jobs", number, "--format", "%L %l")
     left, limit = (duration(part) for part in [*(said or "").split(), "", ""][:2])
     if left is None:
         return None
@@ -78,13 +78,13 @@ def requeue() -> bool:
     number = job()
     if number is None:
         return False
-    done = _ask("scontrol", "requeue", number) is not None
+    done = ask("scontrol", "requeue", number) is not None
     print(f"job {number} was put back into the queue" if done else f"job {number} cannot be requeued", file=sys.stderr)
     sys.stderr.flush()
     return done
 
 
-def _ask(*command: str) -> str | None:
+def ask(*command: str) -> str | None:
     """What a command of Slurm printed; None if it failed, or is not there."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
