@@ -17,7 +17,7 @@ from reweigh.cli import compare, gpu, local, own, planning
 from reweigh.cli.base import Command, Group
 from reweigh.cli.planning import ScaleOption, scale_named
 from reweigh.errors import ConfigError, ReweighError
-from reweigh.terminal import dataset_rows, print_table
+from reweigh.terminal import dataset_rows, harmless, print_table
 
 app = typer.Typer(
     name="reweigh",
@@ -340,7 +340,7 @@ def main() -> None:
     try:
         app()
     except ReweighError as error:
-        print(f"reweigh: {error}", file=sys.stderr)
+        print(f"reweigh: {harmless(str(error))}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except BrokenPipeError:
         sys.exit(1)
