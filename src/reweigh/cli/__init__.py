@@ -22,7 +22,7 @@ from reweigh.cli.base import Command, Group
 from reweigh.cli.planning import ScaleOption, scale_named
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.records import own_code
-from reweigh.terminal import READER_LEFT, dataset_rows, flushed, print_all_letters, print_table
+from reweigh.terminal import READER_LEFT, dataset_rows, flushed, harmless, print_all_letters, print_table
 
 app = typer.Typer(
     name="reweigh",
@@ -33,11 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Runs = Annotated[
-    list[str],
-    typer.Argument(metavar="RUN...", help="SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN; all seeds without /seedN"),
-]
 
 
 def _version(wanted: bool) -> None:
@@ -98,18 +93,24 @@ def features(
 
 
 @app.command(cls=Command)
-def split(runs: Runs) -> None:
-    """Draw the splits of runs: which examples train, guide and test. The method may be left out of the name.
+def split(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="as for plan, or a split: SCALE/PAPER/EXPERIMENT/SETTING/seedN"),
+    ],
+) -> None:
+    """Draw the splits of runs: which examples train, guide and test. The method may be left out of a run's name.
 
     [dim]reweigh split quick/tdr/mnist-4v9/rho0.005/seed0[/dim]
     """
     from reweigh.config.loading import load
     from reweigh.data.obtain import describe, split_path, summary
+    from reweigh.planning.plan import runs_with_splits
 
     config = load()
     config.project.apply()
-    for run in runs:
-        spec = config.resolve(config.run_with_split(run))
+    for run in runs_with_splits(config, runs):
+        spec = config.resolve(run)
         described = describe(spec)
         typer.echo(f"{split_path(spec)}: {summary(described)}")
 
@@ -176,7 +177,9 @@ def explain(
 
 @app.command(cls=Command)
 def audit(
-    scale: ScaleOption = None,
+    scale: Annotated[
+        str | None, typer.Option("--scale", help="smoke, quick, paper or local; by default every one that has results.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Also write the verdicts to this JSON file.")] = None,
     rerun: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Also train N randomly chosen runs again, and compare.")
@@ -187,13 +190,14 @@ def audit(
 ) -> None:
     """Recompute every digest from figures to raw bytes; exit code 1 if a link is broken, stale or missing.
 
-    With --rerun, exit code 75 means that it was stopped: the same command goes on.
+    Exit code 2 if there is nothing to audit. With --rerun, exit code 75 means that it was stopped:
+    the same command goes on.
 
     [dim]reweigh audit --scale paper --rerun 2[/dim]
     """
     from reweigh.provenance.audit import main as run_audit
 
-    raise typer.Exit(run_audit(scale_named(scale), report, rerun, seed))
+    raise typer.Exit(run_audit(None if scale is None else scale_named(scale), report, rerun, seed))
 
 
 @app.command(cls=Command)
@@ -357,7 +361,7 @@ def _exit_code() -> int:
         own_code.check()
         app()
     except ReweighError as error:
-        print(f"reweigh: {error}", file=sys.stderr)
+        print(f"reweigh: {harmless(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except SystemExit as end:  # how Typer ends, always
         if isinstance(end.__context__, BrokenPipeError):  # Typer and rich say 1, as if something were wrong
@@ -375,7 +379,7 @@ def _said(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):
         return READER_LEFT
     with contextlib.suppress(OSError):  # stderr may be on the same full disk
-        print(f"reweigh: {os_errors.in_words(error) or error}", file=sys.stderr)
+        print(f"reweigh: {harmless(os_errors.in_words(error) or str(error))}", file=sys.stderr)
     return 1
 
 

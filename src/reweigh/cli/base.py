@@ -88,6 +88,8 @@ def _from(root: Path, here: Path, told: Any, parameter: str) -> Any:
     """A path as it is named from the project's folder. A name stays one, unless it is that of a file that is there."""
     text = str(told)
     full = Path(os.path.abspath(here / text))
+    if os.path.isabs(text) and not full.is_relative_to(root) and Path(os.path.realpath(full)).is_relative_to(root):
+        full = Path(os.path.realpath(full))  # the project lies behind a link
     below = type(told)(os.path.relpath(full, root))
     if parameter in PATHS:
         return told if root == here or os.path.isabs(text) else below

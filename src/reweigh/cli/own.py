@@ -10,7 +10,7 @@ from reweigh.errors import ConfigError
 
 Runs = Annotated[
     list[str],
-    typer.Argument(metavar="RUN...", help="SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN; all seeds without /seedN"),
+    typer.Argument(metavar="RUN...", help="as for plan: a run, or fewer parts of its name for more runs; or a figure"),
 ]
 
 
@@ -41,7 +41,9 @@ def train(
         str | None, typer.Option("--as", metavar="NAME", help="With --set: the name of the method with these values.")
     ] = None,
 ) -> None:
-    """Train runs, or all seeds of cells, unless their record is current. A killed run resumes from its checkpoint.
+    """Train runs, or all runs of a cell, an experiment, a paper or a figure, unless their record is current.
+
+    A killed run resumes from its checkpoint.
 
     With --set and --as: of a method with other values, under a name of its own. The config gets its entry, as a file;
     all records that there are stay as they are.
@@ -53,6 +55,7 @@ def train(
     [dim]reweigh train quick/tdr/mnist-4v9/rho0.1/tdr --set options.outer_every=20 --as tdr20[/dim]
     """
     from reweigh.config.loading import load
+    from reweigh.planning.plan import is_wide, runs_of_target, to_train
     from reweigh.planning.tidy import remove_unwanted
     from reweigh.training import slurm
     from reweigh.training.__main__ import TRY_AGAIN, at_once_of, seconds
@@ -65,11 +68,13 @@ def train(
         runs = _variant(runs, set_ or [], as_)
     config = load()
     config.project.apply()
-    named = dict.fromkeys(run for name in runs for run in config.runs_named(name))
+    named = dict.fromkeys(run for name in runs for run in runs_of_target(config, name))
     if only:
         named = {run: None for run in named if ":".join(run.split("/")[-2:]) in only}
         if len(named) != len(set(only)):
             raise ConfigError(f"--only {' '.join(only)}: write METHOD:seedN of one of the runs that are named")
+    if any(is_wide(name) for name in runs) and not again:
+        typer.echo(to_train(config, named), err=True)
     specs = [config.resolve(run) for run in named]
     remove_unwanted(config, specs)
     outcome = train_specs(specs, budget, again, side_by_side, gpu)

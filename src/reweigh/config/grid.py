@@ -267,10 +267,12 @@ class Config:
         """Raise ConfigError for a run or a split of a seed that its experiment does not have at its scale."""
         seeds = self.seeds(name.scale, name.paper, name.experiment)
         if name.seed not in seeds:
+            block = self.experiment(name.paper, name.experiment).block(name.scale)
+            keys = ("scales", name.scale, "seeds") if block and block.seeds else ("seeds",)
             there = f"seed{seeds[0]}" if len(seeds) == 1 else f"seed{seeds[0]} to seed{seeds[-1]}"
             raise ConfigError(
                 f"{name.scale}/{name.paper}/{name.experiment} has no seed{name.seed}, only {there}; name one of "
-                f"these, or raise `seeds` in {self.place(name.paper, 'experiments', name.experiment, 'seeds')}"
+                f"these, or raise `seeds` in {self.place(name.paper, 'experiments', name.experiment, *keys)}"
             )
 
     def placeholder(self, run: str) -> str:

@@ -126,6 +126,37 @@ def runs_of_target(config: Config, target: str) -> list[str]:
     return runs
 
 
+def runs_with_splits(config: Config, targets: Iterable[str]) -> list[str]:
+    """A run for each of the splits behind some targets; a split may be named itself, or by its file."""
+    runs: dict[str, str] = {}
+    for target in targets:
+        name = target.strip("/").removeprefix("data/splits/").removesuffix(".npz").removesuffix(".json")
+        try:
+            found = [config.run_with_split(name)]
+            config.check_seed(config.run_name(found[0]))
+        except NotAName:
+            found = runs_of_target(config, target)
+        for run in found:
+            runs.setdefault(str(RunName.parse(run).split), run)
+    return list(runs.values())
+
+
+def is_wide(target: str) -> bool:
+    """Whether a target stands for more than a cell."""
+    return target.strip("/").removeprefix("results/").count("/") < 4
+
+
+def to_train(config: Config, runs: Iterable[str]) -> str:
+    """What training some runs would take, in one line."""
+    planned = of_runs(config, runs)
+    pending = [run for run in planned if run.pending]
+    total = duration(sum(run.seconds for run in pending))
+    return (
+        f"{len(pending)} of {len(planned)} runs to train: about {total} of one core or device; "
+        "Ctrl-C saves and stops, and the same command goes on"
+    )
+
+
 def _artifact(config: Config, target: str) -> ArtifactName | None:
     """The artifact that a target names; None if it names none. Raises ConfigError for one that does not exist."""
     try:
