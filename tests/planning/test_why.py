@@ -62,9 +62,9 @@ def test_the_command_prints_them_as_a_table(monkeypatch):
     done = CliRunner().invoke(app, ["plan", f"results/{RUN}.json", "--why"])
     assert done.exit_code == 0
     line = next(line for line in done.stdout.splitlines() if line.startswith("training.epochs"))
-    assert line.split() == ["training.epochs", "8", place(MNIST, "epochs: 8"), "scale", "quick"]
+    assert line.split() == ["training.epochs", "20", place(MNIST, "epochs: 20"), "scale", "quick"]
     assert (
-        "scale quick: 3 of 4 ratios, baselines at the values of the code only, 8 of 100 epochs, 3 of 5 seeds"
+        "scale quick: 3 of 4 ratios, the values of the code only, 20 of 100 epochs, 3 of 5 seeds"
         in done.stdout
     )
 
