@@ -30,7 +30,7 @@ def test_each_value_says_where_it_stands_and_why(config):
     known = {key: tuple(one[1:]) for key, one in found.items()}
     cut = f"scale quick: {config.cut('quick', 'tdr', 'mnist-4v9')}"
     assert known["training.batch_size"] == (50, place(LENET, "batch_size: { value: 50"), "TDR §4.1 and code")
-    assert known["training.epochs"] == (8, place(MNIST, "epochs: 8"), cut)
+    assert known["training.epochs"] == (20, place(MNIST, "epochs: 20"), cut)
     assert known["training.learning_rate"] == (
         0.001,
         place(METHODS, '0.001, source: "Ren'),
