@@ -13,7 +13,8 @@ from reweigh.scorecard.rates import false_decisions
 
 RULE = """
 A published number p with standard deviation s has the tolerance τ = max(one point, s); metrics that are no share of
-examples have tolerances of their own. It is compared with Student intervals of our mean over seeds. The verdict is
+examples have tolerances of their own. It is compared with Student intervals of our mean over seeds (Wilson's, where
+those leave what a share can be). The verdict is
 `better` or `worse` if the 95 % interval lies wholly beyond p ± τ, on the side that is better or the other one;
 `replicated` if the 90 % interval lies within p ± 2τ, which is two one-sided tests at 5 %; else `inconclusive`. It is
 `degenerate` if all our runs diverged, predict one class or did not move. A number is `not judged` if it is a misprint
