@@ -341,12 +341,8 @@ def schema(
 
 
 def main() -> None:
-    """Entry point. An error that the user can act on is printed in one line, without a traceback.
-
-    SIGTERM ends a command as Ctrl-C does, so that it leaves nothing half made; those that train save their runs.
-    """
+    """Entry point. An error that the user can act on is printed in one line, without a traceback."""
     print_all_letters()
-    signal.signal(signal.SIGTERM, _end)
     fonts.keep_list_here()
     code = _exit_code()
     left = flushed()
@@ -381,7 +377,3 @@ def _said(error: BaseException) -> int:
     with contextlib.suppress(OSError):  # stderr may be on the same full disk
         print(f"reweigh: {harmless(os_errors.in_words(error) or str(error))}", file=sys.stderr)
     return 1
-
-
-def _end(number: int, frame: object) -> None:
-    raise SystemExit(128 + number)
