@@ -8,7 +8,6 @@ reads the output any more, 128 and its number after a signal, else 1.
 """
 
 import contextlib
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
