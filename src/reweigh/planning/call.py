@@ -4,7 +4,6 @@ The Snakefile makes a `Call` when it is read, and tells it when the jobs start a
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 import signal
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reweigh import locks
 from reweigh.config.names import RunName
 from reweigh.errors import ConfigError
 from reweigh.planning import plan
@@ -94,7 +94,7 @@ class Call:
 def _last_lines(log: Path) -> list[str]:
     """The end of a log, at most `SHOWN` lines."""
     try:
-        return log.read_text(errors="replace").rstrip().splitlines()[-SHOWN:]
+        return log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-SHOWN:]
     except OSError:
         return []
 
@@ -107,7 +107,7 @@ def call(overrides: dict[str, Any], workflow: Any, root: str | Path = ".") -> Ca
     if workflow.is_main_process:
         unlock(Path(root))
         os.environ[ASKED] = " ".join(asked_for(_targets(sys.argv[1:])))
-    this = Call(flow(overrides, root, tuple(os.environ.get(ASKED, "").split())), workflow)
+    this = Call(flow(overrides, root, tuple(os.environ.get(ASKED, "").split()), workflow), workflow)
     if workflow.is_main_process:
         this.watch_for_ctrl_c()
     return this
@@ -173,14 +173,12 @@ def unlock(root: Path) -> None:
     left = root / ".snakemake/locks"
     try:
         (root / LOCK).parent.mkdir(parents=True, exist_ok=True)
-        file = open(root / LOCK, "a")  # noqa: SIM115 - held as long as the process lives
+        file = open(root / LOCK, "a", encoding="utf-8")  # noqa: SIM115 - held as long as the process lives
         _held.append(file)
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if stale := [path for path in left.glob("*") if path.is_file()]:
-                for path in stale:
-                    path.unlink(missing_ok=True)
-                say("an earlier call was killed and left this folder locked; unlocked, and going on from there")
-        fcntl.flock(file, fcntl.LOCK_SH)
-    except OSError:
+        if locks.take(file) and (stale := [path for path in left.glob("*") if path.is_file()]):
+            for path in stale:
+                path.unlink(missing_ok=True)
+            say("an earlier call was killed and left this folder locked; unlocked, and going on from there")
+        locks.take(file, wait=True, shared=True)
+    except (OSError, locks.NoLocks):
         return

@@ -13,11 +13,12 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from reweigh import environment
 from reweigh.artifacts import receipt
 from reweigh.config.grid import Config
 from reweigh.config.loading import declare_checked, load
@@ -27,7 +28,7 @@ from reweigh.digest import digest
 from reweigh.errors import ReweighError
 from reweigh.planning import notes
 from reweigh.planning.batches import SeedBatch, Wildcards, dataset_of
-from reweigh.records import record
+from reweigh.records import own_code, record
 from reweigh.records.staleness import Dependencies
 
 Basis = Callable[[receipt.Records], dict[str, Any]]  # what files are made from, as `artifacts.receipt` says it
@@ -35,9 +36,13 @@ Basis = Callable[[receipt.Records], dict[str, Any]]  # what files are made from,
 
 @dataclass(frozen=True)
 class Flow:
-    """The workflow of one call of Snakemake: the config, changed by `--config`. Get it from `flow`."""
+    """The workflow of one call of Snakemake: the config, changed by `--config`. Get it from `flow`.
+
+    `role` is that of this process: `main`, or in a job that the main process submitted (`submitted`) or started.
+    """
 
     config: Config
+    role: Literal["main", "submitted", "started"] = "main"
     asked: tuple[str, ...] = ()  # the runs that a call is to train, if it was asked for records and for nothing else
 
     @functools.cached_property
@@ -241,9 +246,39 @@ class Flow:
     def retries(self) -> int:
         """How often a training job that ended too early is started again; it resumes from its checkpoints.
 
-        Without a time budget a few times, for lost machines. With one, each start does a part of the work.
+        Twice, for lost machines. With a time budget more often: each start does a part of the work. A job of Slurm that
+        runs out of time needs none of these, since it goes back into the queue. Only the main process starts again: the
+        Snakemakes in a job that was submitted would each multiply what the job itself is granted.
         """
+        if self.role != "main":
+            return 0
         return 30 if self.config.project.time_budget else 2
+
+    def attempt(self, wildcards: Wildcards, attempt: int) -> int:
+        """For the how many-th time this call starts a job."""
+        return attempt
+
+    def as_job(self, wildcards: Wildcards, resources: Any) -> str:
+        """The arguments of `reweigh train` that say what the job is: `--attempt 2 --gpu --requeue`."""
+        gpu = ["--gpu"] if resources.gpu and self.config.project.device != "cpu" else []
+        return " ".join(["--attempt", str(resources.attempt), *gpu, *(["--requeue"] * (self.role == "submitted"))])
+
+    def spread(self, overwritten: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+        """What `--set-resources` says, by rule, where the name of a kind of rule stands for all of that kind.
+
+        Snakemake asks for the names of single rules, and here each seed batch and each artifact has one of its own.
+        """
+        kinds = {
+            "train": [f"train_{batch.name}" for batch in self.training_batches()],
+            "split": [f"split_{batch.name}" for batch in self.split_batches()],
+            "render": [f"render_{artifact.name}" for artifact in self.artifacts()],
+        }
+        said = {  # Snakemake gives what it has parsed as objects of its own
+            rule: {name: getattr(value, "raw", value) for name, value in values.items()}
+            for rule, values in overwritten.items()
+        }
+        of_kind = {name: said[kind] for kind, names in kinds.items() if kind in said for name in names}
+        return {name: {**of_kind.get(name, {}), **said.get(name, {})} for name in [*said, *of_kind]}
 
 
 @dataclass(frozen=True)
@@ -331,19 +366,28 @@ class ArtifactJob:
         return digest([receipt.rendering_digest(config, wildcards.scale, self.paper, self.artifact), extra])
 
 
-def flow(overrides: dict[str, Any], root: str | Path = ".", asked: tuple[str, ...] = ()) -> Flow:
+def flow(overrides: dict[str, Any], root: str | Path = ".", asked: tuple[str, ...] = (), workflow: Any = None) -> Flow:
     """The workflow of the project in `root`; `overrides` is Snakemake's `config`: config.yaml, changed by --config.
 
     `asked` names the runs of a call that wants their records and nothing else: the others of their jobs are left out.
+    `workflow` is Snakemake's own object: it says whose process this is, and what `--set-resources` says goes into it.
 
     Puts the folder of this Python first on PATH, so that shell commands find `reweigh` in an environment that is not
     activated. The jobs do not check again the config that is checked here, unless it changes meanwhile.
     """
+    role: Literal["main", "submitted", "started"] = "main"
+    if workflow is not None and not workflow.is_main_process:
+        role = "submitted" if workflow.remote_exec else "started"
     try:
-        workflow = Flow(load(root).with_options(**overrides), asked)
+        own_code.check(root)
+        environment.check()
+        made = Flow(load(root).with_options(**overrides), role, asked)
     except ReweighError as error:
         raise SystemExit(f"reweigh: {error}") from None  # one line, without the traceback that Snakemake would print
     os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
-    workflow.config.project.apply()
+    made.config.project.apply()
     declare_checked(root)
-    return workflow
+    if workflow is not None:
+        settings = workflow.resource_settings
+        settings.overwrite_resources = made.spread(settings.overwrite_resources)
+    return made

@@ -19,7 +19,6 @@ longer counts as its job left it.
 import base64
 import binascii
 import json
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from reweigh.errors import ReweighError
 from reweigh.planning import notes
 from reweigh.planning.jobs import ArtifactJob, Flow
 from reweigh.provenance.audit.links import Link
+from reweigh.records.commit import git
 from reweigh.records.staleness import drawn_by
 
 FORMAT = 6  # `record_format_version` of the metadata that Snakemake 9 writes
@@ -267,14 +267,8 @@ def _rendered_as_today(path: str, job: Job, config: Config) -> bool:
 
 def _committed(path: str, root: Path) -> bool:
     """Whether a file is the one in the checked-out commit: then git may have restored an older one."""
-    blobs = []
-    for command in (("rev-parse", "--verify", "--quiet", f"HEAD:./{path}"), ("hash-object", "--", path)):
-        try:
-            done = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, timeout=30)
-        except (OSError, subprocess.SubprocessError):
-            return False
-        blobs.append(done.stdout.strip())
-    return blobs[0] != "" and blobs[0] == blobs[1]
+    committed = git(root, "rev-parse", "--verify", "--quiet", f"HEAD:./{path}")
+    return bool(committed) and committed == git(root, "hash-object", "--", path)
 
 
 def _is_older(body: dict[str, Any], job: Job) -> bool:
