@@ -15,11 +15,9 @@ for artifact in flow.artifacts():
             records=artifact.records,
             stale=artifact.notes,
         output:
-            pdf=update(f"{artifact.stem}.pdf"),
             png=report(update(f"{artifact.stem}.png"), **artifact.in_report("picture")),
             csv=report(update(f"{artifact.stem}.csv"), **artifact.in_report("numbers")),
-            notebook=update(f"{artifact.stem}.ipynb"),
-            receipt=update(f"{artifact.stem}.json"),
+            others=update([f"{artifact.stem}.{ending}" for ending in ("pdf", "ipynb", "json")]),
         log:
             f"logs/render/{{scale}}/{artifact.name}.log",
         wildcard_constraints:
