@@ -27,6 +27,8 @@ class Screen:
         self.stream, self.is_terminal = stream, stream.isatty()
         self.began = self.told = time.monotonic()
         self.done, self.total, self.lines = 0, 0, 0
+        if self.is_terminal:
+            print("looking what there is to do ...", end="", file=stream, flush=True)
 
     def line(self, text: str) -> None:
         """Print a line that stays."""
