@@ -335,9 +335,10 @@ class ArtifactJob:
         """The records that it needs."""
         return self.flow.records(self.needed(wildcards), self._stale(wildcards))
 
-    def missing(self, wildcards: Wildcards, threads: int) -> str:
-        """The option of `reweigh render` for runs without records. By `threads` Snakemake leaves it uncompared."""
-        return f"--missing {self.flow.config.project.missing}"
+    def arguments(self, wildcards: Wildcards, threads: int) -> str:
+        """The arguments of `reweigh render`. As they take `threads`, Snakemake leaves them out of its comparison."""
+        stem = ArtifactName(wildcards.scale, self.paper, self.artifact).stem
+        return f"{stem} --missing {self.flow.config.project.missing}"
 
     def notes(self, wildcards: Wildcards) -> list[str]:
         """A note if its files are there and are not what would be rendered today."""
