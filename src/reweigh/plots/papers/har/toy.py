@@ -20,7 +20,7 @@ from reweigh.plots.figure import Figure, styled
 from reweigh.plots.papers.har import toy_rows as lines_of
 from reweigh.plots.papers.har.toy_draws import EXPONENT, PROBLEMS
 from reweigh.plots.papers.har.toy_rows import ARMS, BALANCED, DATA, HAR, PAIR, number, spanned
-from reweigh.plots.style import INK, MUTED, finish, letter, sheet
+from reweigh.plots.style import INK, MUTED, Formula, finish, letter, sheet
 
 DASHED = (0, (4, 2))
 LOOKS: dict[str, tuple[str, str]] = {
@@ -134,7 +134,7 @@ def _over_gamma(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_xlim(gammas.min(), gammas.max())
     axes.set_ylim(0.86, HIGHEST)
     axes.yaxis.set_major_locator(FixedLocator([1, 1.1, 1.2, 1.3, 1.4, 1.5]))
-    axes.set_xlabel("γ of ρ ∝ (q I)$^γ$")
+    axes.set_xlabel("γ of ρ ∝ (q I)$^γ$", parse_math=True)
 
 
 def _smooth(curve: pd.DataFrame) -> list[np.ndarray]:
@@ -197,7 +197,7 @@ def _legend() -> list[tuple[Any, str]]:
     entries: list[tuple[Any, str]] = []
     for method, title in ARMS.items():
         colour, marker = LOOKS[method]
-        words = title.replace("q^−.4", "$q^{-0.4}$").replace("I^.6", "$I^{0.6}$")
+        words = Formula(title.replace("q^−.4", "$q^{-0.4}$").replace("I^.6", "$I^{0.6}$"))
         line: Any = DASHED if method == PAIR else "-"
         mark: dict[str, Any] = {"marker": "" if method == PAIR else marker, "markersize": 4}
         entries.append((Line2D([], [], color=colour, linestyle=line, linewidth=1.2, **mark), words))
