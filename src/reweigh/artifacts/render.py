@@ -162,20 +162,18 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any], root: Path)
                 return
             except PapermillExecutionError as error:
                 raise _NotebookError(_one_line(f"{error.ename}: {error.evalue}")) from None
-            except OSError as error:
-                if not _is_silence(error):
-                    raise
-                reason = error
             except Exception as error:
-                reason = error
-        where, what = source.relative_to(root), _one_line(f"{type(reason).__name__}: {reason}")
-        if not _is_silence(reason):
-            raise ReweighError(f"{where} cannot be run: {what}")
-        if attempt == TRIES:
-            raise ReweighError(
-                f"{where}: the notebook's kernel did not start or died, {TRIES} times ({what}); "
-                "is there memory enough? then try again"
-            )
+                silent, where = _is_silence(error), source.relative_to(root)
+                what = _one_line(f"{type(error).__name__}: {error}")
+                if not silent and isinstance(error, OSError):
+                    raise
+                if not silent:
+                    raise ReweighError(f"{where} cannot be run: {what}") from None
+                if attempt == TRIES:
+                    raise ReweighError(
+                        f"{where}: the notebook's kernel did not start or died, {TRIES} times ({what}); "
+                        "is there memory enough? then try again"
+                    ) from None
 
 
 def _is_silence(error: Exception) -> bool:
