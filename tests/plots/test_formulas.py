@@ -1,9 +1,13 @@
 """A dollar sign in a title is a dollar sign; only where a figure says so, two of them enclose a formula."""
 
+import re
+
 import pytest
 from matplotlib.lines import Line2D
+from support.project import ROOT
 
 from reweigh.plots import style
+from reweigh.plots.axes import powers
 
 TITLE = "from $5 to $9, 100% {x} \\alpha_i ^2 & <b>"
 
@@ -28,3 +32,27 @@ def test_a_legend_has_formulas_where_the_figure_has_written_them(text, is_formul
         style._legend(figure, [(Line2D([], []), text)], 0.1)
         (legend,) = figure.legends
         assert [shown.get_parse_math() for shown in legend.get_texts()] == [is_formula]
+
+
+@pytest.mark.parametrize("limits", [(1, 1e4), (0.002, 0.009), (1e-13, 1e-3)])
+@pytest.mark.parametrize("scale", ["log", "symlog"])
+def test_powers_of_ten_are_in_letters(scale, limits):
+    with style.alone():
+        figure = style.sheet()
+        axes = figure.subplots()
+        axes.set_yscale(scale)
+        powers(axes.yaxis)
+        axes.set_ylim(*limits)
+        figure.draw_without_rendering()
+        labels = [label.get_text() for minor in (False, True) for label in axes.get_yticklabels(minor=minor)]
+    assert any("10" in label or label == "0" for label in labels) and not any("$" in label for label in labels)
+
+
+def test_no_figure_writes_formulas_at_its_ticks():
+    """Each logarithmic axis of the package has a formatter of its own, or `powers`."""
+    for path in sorted((ROOT / "src/reweigh/plots").rglob("*.py")):
+        lines = path.read_text().splitlines()
+        for number, line in enumerate(lines):
+            if re.search(r'set_[xy]scale\("(sym)?log"', line):
+                near = "\n".join(lines[number : number + 9])
+                assert re.search(r"powers\(|set_major_formatter|_only\(|set_[xy]ticks\(", near), f"{path}:{number + 1}"

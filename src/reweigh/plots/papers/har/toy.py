@@ -16,6 +16,7 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 from scipy.interpolate import CubicSpline
 
 from reweigh.analysis.tables import Material
+from reweigh.plots.axes import powers
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.papers.har import toy_rows as lines_of
 from reweigh.plots.papers.har.toy_draws import EXPONENT, PROBLEMS
@@ -157,6 +158,7 @@ def _over_size(axes: Axes, rows: pd.DataFrame) -> None:
         axes.errorbar(mine["x"] * shift, mine["y"], spread, color=colour, fmt="o", **style)
     axes.axhline(EXPONENT, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
     axes.set_xscale("log")
+    powers(axes.xaxis)
     axes.set_xlim(formula["x"].min(), formula["x"].max())
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("examples n")
