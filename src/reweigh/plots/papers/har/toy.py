@@ -76,6 +76,7 @@ def _over_lambda(axes: Axes, rows: pd.DataFrame) -> None:
     least = 1000 * min(curves["y"].min(), pair["y"])
     shown = curves[1000 * curves["y"] < 8 * least]
     axes.set_xscale("log")
+    powers(axes.xaxis)
     axes.set_yscale("log")
     axes.set_xlim(shown["x"].min(), shown["x"].max())
     axes.set_ylim(0.85 * least, 8 * least)
