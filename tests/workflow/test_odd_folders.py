@@ -11,22 +11,7 @@ from reweigh import cli
 from reweigh.provenance.audit import audit
 from reweigh.records import attestations
 
-NAMES = (
-    "reweigh [v2]",
-    "{work}",
-    "100%",
-    "$HOME",
-    "it's",
-    "#1",
-    "ünï",
-    "-x",
-    "a*b?",
-    "a\\b",
-    '"q"',
-    "~",
-    "a\nb",
-    "&;|",
-)
+NAMES = ("reweigh [v2]", "{work} 100% $HOME", "it's #1 ünï & a*b?", "-x", "a\nb")
 
 
 @pytest.fixture
