@@ -34,7 +34,7 @@ setup: ## the virtual environment, from the lock; skipped while it is whole and 
 	@"$(PYTHON)" tools/environment.py
 
 quick: setup ## the whole replication at scale quick: every figure, table and verdict, in minutes
-	@$(BIN)/snakemake --cores $(CORES) --config scale=quick
+	@$(BIN)/python -m reweigh.planning.watch logs/quick.log $(BIN)/snakemake --cores $(CORES) --config scale=quick
 	@echo; echo "figures and tables: figures/quick/"; echo "verdicts:           results/quick/scorecard.html (or .md, .csv)"
 
 test: setup ## all tests, on all cores
@@ -80,6 +80,6 @@ distclean: ## remove also the environment, checkpoints, splits and small results
 
 lock: setup ## write envs/requirements.lock again from pyproject.toml (needs uv)
 	{ echo "# Made by \`make lock\` from pyproject.toml, for every platform and Python from 3.11 on; do not edit."; \
-	  uv pip compile --universal --no-header --no-annotate --python-version 3.11 --extra pipeline --extra dev --upgrade --quiet pyproject.toml; } \
+	  uv pip compile --universal --no-header --no-annotate --python-version 3.11 --extra pipeline --extra dev --extra slurm --upgrade --quiet pyproject.toml; } \
 	  > envs/requirements.lock.new
 	mv envs/requirements.lock.new envs/requirements.lock

@@ -168,11 +168,11 @@ def test_leftovers_are_told_from_folders_in_use(tmp_path: Path) -> None:
     [
         (
             OSError(errno.ENOSPC, "No space left on device", "figures/x"),
-            "figures/x: No space left .*; free some space",
+            "figures/x: the disk is full; free some space",
             1,
         ),
-        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system; render in a copy", 1),
-        (PermissionError(errno.EACCES, "Permission denied"), "get the right to read and write", 1),
+        (OSError(errno.EROFS, "Read-only file system"), "the disk is read-only; work in a copy", 1),
+        (PermissionError(errno.EACCES, "Permission denied"), "not allowed; have its owner allow it", 1),
         (FileNotFoundError(2, "No usable temporary directory found in ['/a']"), "TMPDIR", 1),
         (ValueError("odd"), "cannot be run: ValueError: odd", 1),
         (RuntimeError("Kernel didn't respond in 60 seconds"), "did not start or died, 2 times", 2),

@@ -7,7 +7,6 @@ Times and random ids are taken out of the executed notebook: the same records gi
 """
 
 import contextlib
-import errno
 import functools
 import importlib.util
 import logging
@@ -20,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from reweigh import canonical_json
+from reweigh import canonical_json, os_errors
 from reweigh.artifacts import receipt
 from reweigh.artifacts.kernel import Kernel, own_kernel
 from reweigh.artifacts.work_folders import work_folder
@@ -29,10 +28,10 @@ from reweigh.config.loading import load
 from reweigh.config.names import ARTIFACT_ENDINGS as ENDINGS
 from reweigh.config.names import ArtifactName
 from reweigh.errors import ConfigError, ReweighError
-from reweigh.terminal import printable
 
 MADE = ("pdf", "png", "csv", "ipynb")
 START_SECONDS = 60
+TELL_TO_END = (signal.SIGTERM, signal.SIGHUP)
 TRIES = 2  # a kernel that does not start is started once more
 END_SECONDS = 5
 
@@ -56,7 +55,7 @@ def render(target: str, root: str | Path = ".") -> list[Path]:
         with _ended_by_signals():
             _render(config, artifact, source)
     except OSError as error:
-        raise ReweighError(f"{artifact.stem}: {_remedied(error)}") from None
+        raise ReweighError(f"{artifact.stem}: {os_errors.in_words(error) or error}") from None
     return [Path(f"{artifact.stem}.{ending}") for ending in ENDINGS]
 
 
@@ -89,26 +88,12 @@ def _render(config: Config, artifact: ArtifactName, source: Path) -> None:
     failed.unlink(missing_ok=True)
 
 
-def _remedied(error: OSError) -> str:
-    """What the operating system refused, in a line, with what to do."""
-    where = f"{printable(error.filename)}: " if isinstance(error.filename, str) else ""
-    remedies = {
-        errno.ENOSPC: "free some space",
-        errno.EDQUOT: "free some space, or ask for a larger quota",
-        errno.EROFS: "render in a copy of the project that is not read-only",
-        errno.EACCES: "get the right to read and write there",
-        errno.EPERM: "get the right to read and write there",
-        errno.EMFILE: "close other programs, or raise the limit (ulimit -n)",
-    }
-    remedy = remedies.get(error.errno or 0, "")
-    if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):
-        return "no folder for temporary files; let TMPDIR be one that you may write to"
-    return f"{where}{error.strerror or error}{f'; {remedy}' if remedy else ''}"
-
-
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """In this context SIGTERM and SIGHUP end the process as Ctrl-C does: what was begun is cleaned up."""
+    """In this context SIGTERM and SIGHUP end the process as Ctrl-C does: what was begun is cleaned up.
+
+    A handler of the caller's does that itself.
+    """
 
     def end(number: int, frame: Any) -> None:
         raise SystemExit(128 + number)
@@ -116,7 +101,7 @@ def _ended_by_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only there Python lets signals be handled
         yield
         return
-    kept = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    kept = {number: signal.signal(number, end) for number in TELL_TO_END if signal.getsignal(number) == signal.SIG_DFL}
     try:
         yield
     finally:
@@ -162,18 +147,18 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any], root: Path)
                 return
             except PapermillExecutionError as error:
                 raise _NotebookError(_one_line(f"{error.ename}: {error.evalue}")) from None
-            except Exception as error:
-                silent, where = _is_silence(error), source.relative_to(root)
-                what = _one_line(f"{type(error).__name__}: {error}")
-                if not silent and isinstance(error, OSError):
+            except Exception as error:  # whatever jupyter raises where a kernel dies or does not answer
+                if isinstance(error, OSError) and not _is_silence(error):
                     raise
-                if not silent:
-                    raise ReweighError(f"{where} cannot be run: {what}") from None
-                if attempt == TRIES:
-                    raise ReweighError(
-                        f"{where}: the notebook's kernel did not start or died, {TRIES} times ({what}); "
-                        "is there memory enough? then try again"
-                    ) from None
+                reason = error
+        where, what = source.relative_to(root), _one_line(f"{type(reason).__name__}: {reason}")
+        if not _is_silence(reason):
+            raise ReweighError(f"{where} cannot be run: {what}")
+        if attempt == TRIES:
+            raise ReweighError(
+                f"{where}: the notebook's kernel did not start or died, {TRIES} times ({what}); "
+                "is there memory enough? then try again"
+            )
 
 
 def _is_silence(error: Exception) -> bool:
@@ -248,7 +233,7 @@ def tidy(path: Path, source: Path, temporary: str, final: str) -> None:
             cell["source"] = cell["source"].replace(temporary, final)
         elif not cell.get("id"):
             cell["id"] = f"cell-{place}"
-    path.write_text(nbformat.writes(notebook) + "\n")
+    path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
 
 
 def _one_line(text: str, longest: int = 400) -> str:

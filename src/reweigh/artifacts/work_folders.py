@@ -4,7 +4,6 @@ The process that uses one holds a lock on a file in it, so that another can tell
 """
 
 import contextlib
-import fcntl
 import re
 import shutil
 import tempfile
@@ -12,8 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from reweigh import locks
 from reweigh.canonical_json import LEFTOVER_SECONDS
-from reweigh.records import kept
 
 LOCK = "in-use"
 RANDOM = re.compile(r"[a-z0-9_]{8}")  # what tempfile puts behind a prefix
@@ -24,9 +23,9 @@ def work_folder(prefix: str, parent: Path) -> Iterator[Path]:
     """A new folder in `parent` that begins with `prefix`, and removed at the end; leftovers of its kind are removed."""
     _remove_leftovers(prefix, parent)
     made = tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True)
-    with made as work, open(Path(work, LOCK), "w") as lock:
-        with contextlib.suppress(OSError):  # a file system without locks: leftovers are then told by their age
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with made as work, open(Path(work, LOCK), "w", encoding="utf-8") as lock:
+        with contextlib.suppress(locks.NoLocks):  # leftovers are then told by their age
+            locks.take(lock)
         yield Path(work)
 
 
@@ -42,10 +41,7 @@ def _remove_leftovers(prefix: str, parent: Path) -> None:
 def _is_left(folder: Path) -> bool:
     old = time.time() - folder.stat().st_mtime > LEFTOVER_SECONDS
     try:
-        with open(folder / LOCK) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:  # of an older version, or just being made
+        with open(folder / LOCK, encoding="utf-8") as lock:
+            return locks.take(lock)
+    except (FileNotFoundError, locks.NoLocks):  # of an older version, or just being made; or no lock can tell
         return old
-    except OSError as error:
-        return old and not kept.in_use(error)
-    return True

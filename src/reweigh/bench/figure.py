@@ -1,11 +1,13 @@
 """The bench as a figure: a dot for each ratio, its quartiles as a bar, group by group."""
 
+import io
 from itertools import groupby
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from reweigh import canonical_json
 from reweigh.bench.table import Line
 from reweigh.plots.style import INK, MUTED, SMALL, alone, is_last_row, sheet
 
@@ -36,9 +38,11 @@ def draw(lines: list[Line], stem: Path) -> list[Path]:
             fontsize=SMALL,
             color=MUTED,
         )
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(f"{stem}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": "reweigh"})
-        figure.savefig(f"{stem}.png", metadata={"Software": "reweigh"})
+        about = {"CreationDate": None, "Producer": None, "Creator": "reweigh"}
+        for ending, metadata in {"pdf": about, "png": {"Software": "reweigh"}}.items():
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format=ending, metadata=metadata)
+            canonical_json.write(f"{stem}.{ending}", drawn.getvalue())
     return [Path(f"{stem}.pdf"), Path(f"{stem}.png")]
 
 

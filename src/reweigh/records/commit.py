@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from reweigh.digest import PACKAGE, digest, file_digest
+from reweigh.listing import visible
 
 NAME = "commit.json"
 SOURCE = "src/reweigh"  # what a repository has at its commit, if that is one of the project
@@ -55,7 +56,7 @@ def described(root: str | Path = ".") -> dict[str, Any]:
 def carried(folder: str | Path) -> dict[str, Any]:
     """What the file in a folder says, if it is about the source that is here; else nothing."""
     try:
-        content = json.loads((Path(folder) / NAME).read_text())
+        content = json.loads((Path(folder) / NAME).read_text(encoding="utf-8"))
         if content["source_digest"] == source_digest():
             return {"commit": content["commit"], "dirty": content["dirty"]}
     except (OSError, ValueError, LookupError, TypeError):
@@ -66,7 +67,7 @@ def carried(folder: str | Path) -> dict[str, Any]:
 @functools.cache
 def source_digest(package: Path = PACKAGE) -> str:
     """The digest of all Python files of the package, as they were when it was first asked for."""
-    return digest({path.relative_to(package).as_posix(): file_digest(path) for path in sorted(package.rglob("*.py"))})
+    return digest({path.relative_to(package).as_posix(): file_digest(path) for path in visible(package, "**/*.py")})
 
 
 @functools.cache

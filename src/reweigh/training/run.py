@@ -87,7 +87,7 @@ def _is_installed(lock: Path) -> bool:
     A bare GPU machine has its own: its records name no lock.
     """
     try:
-        pins = re.findall(r"^([\w.-]+)==([^\s;]+)", lock.read_text(), re.MULTILINE)
+        pins = re.findall(r"^([\w.-]+)==([^\s;]+)", lock.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         return False
     return all((name, str(_version(name)).partition("+")[0]) in pins for name in DECIDING)
@@ -132,7 +132,7 @@ def arithmetic(device: torch.device) -> dict[str, Any]:
 @functools.cache
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

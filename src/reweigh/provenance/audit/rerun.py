@@ -97,8 +97,8 @@ def _seed(workspace: retraining.Workspace, seed: int | None) -> int:
     """The seed that was asked for; else that of a call that was stopped; else a new one."""
     path = workspace.folder / "seed"
     if seed is None:
-        seed = int(path.read_text()) if path.is_file() else secrets.randbelow(2**31)
-    path.write_text(f"{seed}\n")
+        seed = int(path.read_text(encoding="utf-8")) if path.is_file() else secrets.randbelow(2**31)
+    path.write_text(f"{seed}\n", encoding="utf-8")
     return seed
 
 

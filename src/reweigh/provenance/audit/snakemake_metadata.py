@@ -31,6 +31,7 @@ from reweigh.config.grid import Config
 from reweigh.config.names import ArtifactName, RunName
 from reweigh.digest import digest, file_digest
 from reweigh.errors import ReweighError
+from reweigh.planning import notes
 from reweigh.planning.jobs import ArtifactJob, Flow
 from reweigh.provenance.audit.links import Link
 from reweigh.records.commit import git
@@ -40,6 +41,7 @@ FORMAT = 6  # `record_format_version` of the metadata that Snakemake 9 writes
 CLOCKS_SECONDS = 60  # the clocks of two machines, or of a file server, may differ by this much
 ROUNDING_SECONDS = 1  # records state whole seconds
 STORE = ".snakemake/metadata"
+NOTES = f"{notes.FOLDER}/"  # inputs that only say why a job ran
 UNFINISHED = ("unverifiable", "Snakemake started to make it again, and that job has not ended")
 
 Records = dict[str, dict[str, Any]]
@@ -164,7 +166,7 @@ def _job(entry: dict[str, Any]) -> Job:
         command=entry["shellcmd"] or "",
         started=float(entry["starttime"]),
         ended=float(entry["endtime"]),
-        checksums=dict(entry["input_checksums"] or {}),
+        checksums={path: one for path, one in (entry["input_checksums"] or {}).items() if not path.startswith(NOTES)},
     )
 
 
