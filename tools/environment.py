@@ -59,6 +59,8 @@ def says(call: Call, environment: Mapping[str, str]) -> str | None:
 
 def setup(root: Path = ROOT) -> None:
     """Make or complete the environment if it is not whole. Raises Failed."""
+    if os.pathsep in str(root):
+        raise Failed(f"{root} has a {os.pathsep} in its name, which PATH cannot hold; rename the folder")
     venv, now = root / ".venv", wanted(root)
     python, stamp = venv / "bin" / "python", venv / STAMP
     environment = {name: value for name, value in os.environ.items() if name not in ELSEWHERE} | {"PIP_USER": "0"}
