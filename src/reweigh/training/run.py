@@ -34,6 +34,7 @@ from reweigh.training.memory import keep_freed_memory
 from reweigh.training.prefix import SharedPrefix, key_of
 from reweigh.training.sealed import Unusable
 from reweigh.training.shared import Surroundings
+from reweigh.training.stints import TIME, in_time
 from reweigh.training.twins import Twin
 
 LOCK = Path("envs/requirements.lock")
@@ -44,7 +45,7 @@ COMPUTE = ("torch", "numpy", "pillow", "cuda", "cudnn")  # of `environment`: the
 
 def now() -> str:
     """The time in UTC, to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.now(UTC).strftime(TIME)
 
 
 @functools.lru_cache(maxsize=1)
@@ -300,7 +301,7 @@ class Job:
 
     def _body(self) -> dict[str, Any]:
         """The part of the record that is this run's own, also where another trained the same."""
-        run, spec = self.run, self.spec
+        run, spec, ended = self.run, self.spec, now()
         described = describe(spec)
         return {
             "run": self.name,
@@ -315,10 +316,20 @@ class Job:
             },
             "group_sizes": group_sizes(run),
             "raw": packed.sources(described["raw"], spec["data"]["dataset"], spec["data"]["options"]),
-            "ended": now(),
+            "ended": ended,
             "begun_by": [] if self.twin.theirs else self.keeper.begun_by(self.keeper.facts["prefix"]),
             **{name: fact for name, fact in self.keeper.facts.items() if name != AT_ONCE},
+            "started": in_time(self.keeper.facts["started"], ended, self._own_seconds()),
         }
+
+    def _own_seconds(self) -> float:
+        """The seconds that this run at least took itself, by the clock on the wall."""
+        if self.twin.theirs:
+            return 0.0
+        prefix = self.keeper.facts["prefix"]
+        taken = prefix["seconds"] if prefix and prefix["reused"] else 0.0
+        own = self.run.seconds - taken - sum(part["seconds"] for part in self.keeper.begun_by(prefix))
+        return own / (self.spec["training"]["threads"] if self.device.type == "cpu" else 1)
 
     def _results(self, path: Path) -> dict[str, Any]:
         """The rest of the record: what was computed, on what, at what cost."""
