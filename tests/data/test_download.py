@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import os
 import threading
+from typing import ClassVar
 
 import pytest
 from support import disks
@@ -25,8 +26,8 @@ PAGE = b"<html>log in</html>"
 class Answers(http.server.BaseHTTPRequestHandler):
     """Gives one answer of a list after the other, the last one for ever: status, headers, body, bytes sent of it."""
 
-    given: list = []
-    asked: list = []
+    given: ClassVar[list] = []
+    asked: ClassVar[list] = []
 
     def log_message(self, *args):
         pass
