@@ -118,9 +118,7 @@ class Replication:
         return done.stdout + done.stderr
 
     def start(self, *settings: str) -> None:
-        """Start Snakemake; a folder that a killed one left locked is unlocked first, as Snakemake asks its users to."""
-        if any((self.folder / ".snakemake/locks").glob("*")):
-            self.call(sys.executable, "-m", "snakemake", "--unlock")
+        """Start Snakemake, which unlocks by itself a folder that a killed one left locked."""
         with open(self.folder / "output", "ab") as output:
             self.process = psutil.Popen(
                 self.command(*settings), cwd=self.folder, env=self.environment, stdout=output, stderr=output

@@ -48,6 +48,8 @@ def in_words(error: BaseException) -> str | None:
         return "there is no memory left; close other programs, or raise the limit: ulimit -v unlimited"
     if isinstance(error, ImportError) and "failed to map segment" in str(error):
         return f"there is no memory left to load {error.name or 'a library'}; raise the limit: ulimit -v unlimited"
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):  # what tempfile says
+        return "there is no folder for temporary files; let TMPDIR be one that you may write to"
     if not isinstance(error, OSError) or error.errno not in _MEANING:
         return None
     what, remedy = _MEANING[error.errno]

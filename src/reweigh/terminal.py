@@ -4,6 +4,9 @@ import contextlib
 import os
 import sys
 from typing import Any
+from unicodedata import category
+
+OBEYED = ("Cc", "Cf", "Cs")  # Unicode's control and format characters, and surrogates
 
 READER_LEFT = 141  # 128 + SIGPIPE: what a shell says of a program that ended because nobody reads it any more
 
@@ -15,7 +18,24 @@ def console(wide: int, **options: Any) -> Any:
     """
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else wide, **options)
+    class Plain(Console):
+        """Shows each text as it is: no [bold], no :smile:, and nothing that a terminal obeys. Styles are options."""
+
+        def render_str(self, text: str, **how: Any) -> Any:
+            return super().render_str(harmless(text), **how)
+
+    return Plain(width=None if sys.stdout.isatty() else wide, markup=False, emoji=False, **options)
+
+
+def harmless(text: str) -> str:
+    """A text of one line or several in which characters that a terminal obeys, and halves of characters, are escaped.
+
+    >>> harmless("a\\x1b[31mb\\nc")
+    'a\\\\x1b[31mb\\nc'
+    """
+    if text.isprintable():
+        return text
+    return "".join(ascii(one)[1:-1] if one != "\n" and category(one) in OBEYED else one for one in text)
 
 
 def print_all_letters() -> None:

@@ -17,7 +17,7 @@ def checked(artifact: str, also: Sequence[str], root: str | Path = ".") -> str:
     """
     config, name = load(root), ArtifactName.parse(artifact)
     if not also and not with_also(name.name)[1]:
-        return artifact
+        return name.stem
     name = name.beside(also) if also else name
     scale, paper, _ = name
     config.artifact(paper, name.name)  # refuses a method that no experiment has which it reads

@@ -4,13 +4,12 @@ import io
 from itertools import groupby
 from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from reweigh import canonical_json
 from reweigh.bench.table import Line
-from reweigh.plots.style import INK, MUTED, RC, SMALL, is_last_row, sheet
+from reweigh.plots.style import INK, MUTED, SMALL, alone, is_last_row, sheet
 
 ROW, HEAD = 0.19, 0.27  # inches: of a line, of a group's title
 DOT = "#0072B2"
@@ -21,7 +20,7 @@ def draw(lines: list[Line], stem: Path) -> list[Path]:
     """Draw all lines that have a ratio to another; write `stem`.pdf and .png, and return their paths."""
     shown = [line for line in lines if line.ratio is not None and line.contender != line.baseline]
     groups = [(name, list(rows)) for name, rows in groupby(shown, key=lambda line: line.group)]
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **RC, "backend": "agg"}):
+    with alone():
         heights = [HEAD + ROW * len(rows) for _, rows in groups]
         figure = sheet(sum(heights) + 0.95)
         panels = figure.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]

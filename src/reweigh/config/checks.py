@@ -15,6 +15,7 @@ from reweigh.config.sources import leaves, source_of
 from reweigh.config.validation import lookup
 from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
+from reweigh.listing import visible
 
 # Values that decide results and so must say where they come from.
 SOURCED = ("split", "scale_inputs", "augment", "dataset_options", "model", "training", "options", "seeds")
@@ -54,7 +55,7 @@ def modules(package: str, defines: str) -> dict[str, dict[str, bool]]:
     They are read, not imported: most of them import torch, which takes seconds.
     """
     modules = {}
-    for path in sorted((PACKAGE / package).glob("*.py")):
+    for path in visible(PACKAGE / package, "*.py"):
         if path.stem in unreadable(package):
             continue
         for node in ast.parse(path.read_text(encoding="utf-8")).body:

@@ -32,10 +32,10 @@ from reweigh.records import record
 STOPPED = 75  # the exit code of a training that was stopped; the same call continues it
 # What must be the same, bit for bit. Times, memory and the other runs on the device may differ.
 COMPARED = ("status", "diverged_at_step", "steps", "parameters", "metrics", "curves", "trace", "split")
+HARDWARE, INSTRUCTIONS = ("kind", "name", "torch", "numpy"), ("capability", "settings")  # what a platform is told by
 PROBE = (
     "import json; from reweigh.training import run; device = run.pick_device(); "
-    "facts = run.device_facts(device, {'training': {'threads': None, 'precision': None}}); "
-    "print(json.dumps({**run.environment(), 'kind': facts['kind'], 'name': facts['name'], 'git': run.git_state()}))"
+    "print(json.dumps({**run.environment(), **run.arithmetic(device), 'git': run.git_state()}))"
 )
 
 
@@ -67,12 +67,30 @@ def platform_here() -> dict[str, Any]:
 
 
 def _platform(facts: dict[str, Any]) -> dict[str, Any]:
-    return {key: facts[key] for key in ("kind", "name", "torch", "numpy")}
+    return {**{key: facts[key] for key in HARDWARE}, **{key: facts.get(key) for key in INSTRUCTIONS}}
+
+
+def is_same(then: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether two platforms round in the same way, bit for bit.
+
+    An older record does not say which instructions it was made by: it counts as made by those that are used where
+    nobody has set others.
+    """
+    if then["settings"] is None:
+        return is_same_hardware(then, now) and not now["settings"]
+    return then == now
+
+
+def is_same_hardware(then: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether two platforms are the same but for the instructions that are used."""
+    return all(then[key] == now[key] for key in HARDWARE)
 
 
 def described(platform: dict[str, Any]) -> str:
     """A platform in words."""
-    return f"{platform['name']} ({platform['kind']}) with torch {platform['torch']}, numpy {platform['numpy']}"
+    settings = [f"{name}={value}" for name, value in (platform["settings"] or {}).items()]
+    what = ", ".join(filter(None, (platform["kind"], platform["capability"], *settings)))
+    return f"{platform['name']} ({what}) with torch {platform['torch']}, numpy {platform['numpy']}"
 
 
 # --- splits ----------------------------------------------------------------------------------------------------------

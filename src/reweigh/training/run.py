@@ -3,9 +3,10 @@
 import functools
 import importlib.metadata
 import json
+import os
 import platform
 import re
-import resource
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -16,10 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from reweigh import canonical_json, plugins
+from reweigh import plugins
 from reweigh.config.names import RunName
 from reweigh.data import load, manifest, packed
-from reweigh.data.arrays import PARTS, RawData, npz_bytes
+from reweigh.data.arrays import RawData
 from reweigh.data.local_cards import is_local
 from reweigh.data.obtain import describe, obtain, recipe_digest, split_path
 from reweigh.digest import canonical, digest, file_digest
@@ -29,6 +30,7 @@ from reweigh.training import afresh, shared, snakemake_backups
 from reweigh.training.checkpoint import Clock, Keeper, OutOfTime
 from reweigh.training.energy import EnergyMeter, driver_version
 from reweigh.training.engine import Run, eagerly
+from reweigh.training.facts import group_sizes, peak_bytes, write_trace
 from reweigh.training.graph import CapturedSteps, told_to_run_eagerly
 from reweigh.training.memory import keep_freed_memory
 from reweigh.training.prefix import SharedPrefix, key_of
@@ -40,6 +42,12 @@ from reweigh.training.twins import Twin
 LOCK = Path("envs/requirements.lock")
 DECIDING = ("torch", "numpy")  # the libraries by which an audit compares a record with its lock
 AT_ONCE = "runs_at_once"  # of the facts that a checkpoint carries
+# Variables by which the libraries compute otherwise: with other instructions, other precision, fewer threads.
+ARITHMETIC = (
+    "ATEN_CPU_CAPABILITY", "DNNL_DEFAULT_FPMATH_MODE", "DNNL_MAX_CPU_ISA", "GLIBC_TUNABLES", "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES", "NVIDIA_TF32_OVERRIDE", "OMP_THREAD_LIMIT",
+    "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)  # fmt: skip
 COMPUTE = ("torch", "numpy", "pillow", "cuda", "cudnn")  # of `environment`: the libraries that decide numbers
 
 
@@ -94,14 +102,31 @@ def _version(package: str) -> str | None:
         return None
 
 
+def place() -> dict[str, Any]:
+    """Where a run ends, for whoever looks for its log: the host, and Slurm's job if there is one."""
+    restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
+    job = os.environ.get("SLURM_JOB_ID") or None
+    attempt = 1 + int(restarts) if restarts.isdecimal() and restarts.isascii() else None
+    return {"host": socket.gethostname(), "slurm_job": job, "slurm_attempt": attempt if job else None}
+
+
 def device_facts(device: torch.device, spec: dict[str, Any]) -> dict[str, Any]:
     """The device, for the record. `threads` and `precision` are from the spec: they change results."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
-        "kind": device.type,
-        "name": name,
+        **arithmetic(device),
         "threads": spec["training"]["threads"],
         "precision": spec["training"]["precision"],
+    }
+
+
+def arithmetic(device: torch.device) -> dict[str, Any]:
+    """What decides how a device rounds: its name, the instructions that torch takes of it, and what someone has set."""
+    on_gpu = device.type == "cuda"
+    return {
+        "kind": device.type,
+        "name": torch.cuda.get_device_name(device) if on_gpu else _processor(),
+        "capability": None if on_gpu else torch.backends.cpu.get_cpu_capability(),
+        "settings": {name: os.environ[name] for name in ARITHMETIC if os.environ.get(name)},
     }
 
 
@@ -123,8 +148,11 @@ def pick_device() -> torch.device:
 
 
 def run_key(spec: dict[str, Any], split_digest: str, device: torch.device) -> str:
-    """The name of a run's checkpoint: a digest of all that its arithmetic and its record depend on."""
-    made_by = [device.type, torch.__version__, record.RECORD_VERSION]
+    """The name of a run's checkpoint: a digest of all that its arithmetic and its record depend on.
+
+    On another processor, or with other instructions, the run begins again: else it would end with the bits of neither.
+    """
+    made_by = [arithmetic(device), _versions(), record.RECORD_VERSION]
     return digest([digest(spec), record.code_digest(spec), split_digest, *made_by])
 
 
@@ -339,7 +367,7 @@ class Job:
         before = (self.keeper.facts["prefix"] or {}).get("peak_bytes", 0)
         return {
             "git": self.git,
-            "environment": environment(),
+            "environment": {**environment(), **place()},
             "device": {
                 **device_facts(self.device, self.spec),
                 "runs_at_once": self.most_at_once(),
@@ -352,41 +380,14 @@ class Job:
         }
 
 
-def group_sizes(run: Run) -> dict[str, list[int]] | None:
-    """Examples of each group in each part, of the groups that the run is measured by; None where these are labels."""
-    split, measured = run.parts.split, run.evaluation
-    if measured.by is None:
-        return None if measured.group_is_label else split.group_sizes()
-    known = {name: run.parts.groups_of(getattr(split, name), train=name != "test") for name in PARTS}
-    return {
-        name: np.bincount(groups, minlength=measured.groups).tolist()
-        for name, groups in known.items()
-        if groups is not None
-    }
-
-
 def surroundings(spec: dict[str, Any], split_digest: str, device: torch.device) -> Surroundings:
     """What decides the result of a run beside its spec and its code."""
     raw = tuple(file["sha256"] for file in describe(spec)["raw"])
-    versions = {name: version for name, version in environment().items() if name in COMPUTE}
-    return Surroundings(split_digest, raw, device.type, device_facts(device, spec)["name"], versions)
+    by = arithmetic(device)
+    chosen = {name: by[name] for name in ("capability", "settings") if by[name]}
+    return Surroundings(split_digest, raw, device.type, by["name"], {**_versions(), **chosen})
 
 
-def peak_bytes(device: torch.device) -> int:
-    """The most memory held at once, in bytes: allocated on the GPU, or resident in this process since it started."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return resident if sys.platform == "darwin" else resident * 1024  # kibibytes on Linux, bytes on macOS
-
-
-def write_trace(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any] | None:
-    """Write the logged arrays beside the record, before it; their file, digest and shapes, for the record."""
-    if not arrays:
-        return None
-    trace = canonical_json.write(path.with_suffix(".npz"), npz_bytes(arrays))
-    return {
-        "file": trace.name,
-        "sha256": file_digest(trace),
-        "arrays": {name: list(array.shape) for name, array in arrays.items()},
-    }
+def _versions() -> dict[str, Any]:
+    """The versions of the libraries that decide numbers."""
+    return {name: version for name, version in environment().items() if name in COMPUTE}

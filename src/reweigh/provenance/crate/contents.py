@@ -20,6 +20,7 @@ from reweigh.data.arrays import Split
 from reweigh.data.catalogue import Manifest
 from reweigh.digest import file_digest
 from reweigh.errors import DataError, RecordError, ReweighError
+from reweigh.listing import is_leftover, visible
 from reweigh.provenance.consistency import contradictions
 from reweigh.records import record
 
@@ -150,8 +151,7 @@ def _split_of(body: dict[str, Any], root: Path) -> list[str]:
 
 def _stems(scale: str, root: Path) -> list[str]:
     """The figures and tables that exist, complete or not: `figures/SCALE/PAPER/NAME`."""
-    tables = (root / "figures" / scale).glob("*/[!.]*.csv")
-    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in tables)
+    return [path.relative_to(root).with_suffix("").as_posix() for path in visible(root / "figures" / scale, "*/*.csv")]
 
 
 def _output(stem: str, endings: tuple[str, ...], scale: str, root: Path) -> Output:
@@ -168,5 +168,5 @@ def _output(stem: str, endings: tuple[str, ...], scale: str, root: Path) -> Outp
 
 
 def _kept(path: Path, root: Path) -> bool:
-    hidden = any(part.startswith((".", "__pycache__")) for part in path.parts)
+    hidden = is_leftover(path) or "__pycache__" in path.parts
     return (root / path).is_file() and not hidden and path.suffix not in (".pyc", ".sif")
