@@ -112,14 +112,13 @@ def test_a_pipe_that_nobody_reads_and_a_full_disk_under_stdout():
 
 def test_sigterm_ends_a_command_so_that_it_can_clean_up(tmp_path):
     code = (
-        "import os, signal, sys, tempfile, typer; from reweigh import cli\n"
-        "def app():\n"
-        "    with tempfile.TemporaryDirectory(dir=sys.argv[1]):\n"
-        "        os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
-        "cli.app = app; cli.main()"
+        "import os, signal, sys, tempfile; from reweigh.cli import base\n"
+        "with base.stopped_in_words('render'), tempfile.TemporaryDirectory(dir=sys.argv[1]):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM); signal.pause()"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, env=project.environment())
-    assert (done.returncode, done.stderr) == (143, b"") and list(tmp_path.iterdir()) == []
+    assert done.returncode == 143 and done.stderr.startswith(b"reweigh: stopped by SIGTERM; ")
+    assert done.stderr.count(b"\n") == 1 and list(tmp_path.iterdir()) == []
 
 
 def test_a_terminal_without_unicode():
