@@ -110,6 +110,18 @@ def test_a_pipe_that_nobody_reads_and_a_full_disk_under_stdout():
         assert done.returncode == 1 and done.stderr.startswith(b"reweigh: the disk is full")
 
 
+def test_streams_that_were_closed(tmp_path):
+    """What is opened first would get the number of the closed one, and be written to by whoever prints there."""
+    code = (
+        "import os, sys; os.close(1); os.close(2); sys.stdout = sys.stderr = None\n"
+        "from reweigh.terminal import print_all_letters; print_all_letters()\n"
+        "file = open(sys.argv[1], 'w'); print('lost'); print('lost', file=sys.stderr); os.write(1, b'lost')\n"
+        "file.write(f'{file.fileno() > 2}')"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "a"], env=project.environment(), check=True)
+    assert (tmp_path / "a").read_text() == "True"
+
+
 def test_sigterm_ends_a_command_so_that_it_can_clean_up(tmp_path):
     code = (
         "import os, signal, sys, tempfile; from reweigh.cli import base\n"
