@@ -76,4 +76,4 @@ def test_where_a_process_is(monkeypatch):
 def test_how_often_a_job_was_started_is_asked_where_the_environment_hides_it(pretend, monkeypatch):
     monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
     asked = pretend("3                   ")
-    assert slurm.restarts() == 3 and asked.read_text() == "squeue --noheader --jobs 4711 -O restartcnt\n"
+    assert slurm.restarts() == 3 and asked.read_text() == "squeue --noheader --jobs 4711 --Format restartcnt\n"

@@ -153,9 +153,10 @@ def test_trainings_run_side_by_side_each_on_a_gpu_of_its_own(grid):
 
 def test_a_job_that_runs_out_of_time_goes_on_and_ends_with_the_same_bits(grid, tmp_path):
     folder, _, said, _, _ = grid
-    log = log_of(folder, "limited")
-    assert "time is up with 1 of 1 runs left" in log and "was put back into the queue" in log, said
-    assert re.search(r"attempt 1 on \S+, Slurm job \d+, restart 1, ", log) and "attempt 2" not in log
+    first, last = log_of(folder, "limited", ".1"), log_of(folder, "limited")
+    assert "time is up with 1 of 1 runs left" in first and "was put back into the queue" in first, said
+    (number,) = re.findall(r"^attempt 1 on \S+, Slurm job (\d+), 2", first)
+    assert re.match(rf"attempt 2 on \S+, Slurm job {number}, restart 1, 2", last)
     alone = project(tmp_path / "alone")
     names = [f"{PLACE}/{name}/seed0" for name in ("limited", "cancelled")]
     command = [sys.executable, "-m", "reweigh", "train", *names]

@@ -21,10 +21,9 @@ def job() -> str | None:
 
 
 def restarts() -> int:
-    """How often Slurm has started the job anew under the same id. Snakemake's plugin hides the variable that says so."""
-    said = os.environ.get("SLURM_RESTART_COUNT") or ask(
-        "squeue", "--noheader", "--jobs", job() or "", "-O", "restartcnt"
-    )
+    """How often Slurm has started the job anew under its id. Snakemake's plugin hides the variable that says so."""
+    said = os.environ.get("SLURM_RESTART_COUNT")
+    said = said or ask("squeue", "--noheader", "--jobs", job() or "", "--Format", "restartcnt")
     return int(said) if said and said.strip().isdecimal() else 0
 
 
