@@ -8,13 +8,10 @@ import sys
 import time
 
 import pytest
-from support import slurm
+from support import needs, slurm
 from support.workflow import copy
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(slurm.absent()), reason=slurm.absent() or "there is one"),
-]
+pytestmark = [pytest.mark.slow, needs.SLURM]
 
 METHOD = '''"""Weights all alike, after a nap (compare nothing)."""
 
@@ -123,7 +120,7 @@ def grid(tmp_path_factory):
             "--default-resources", "mem_mb=500", "runtime=5", "--set-resources", "train:gpu=1", "train:runtime=1",
             "--", *records, NAP="0.085",
         )  # fmt: skip
-        seen, cancelled, end = [], None, time.monotonic() + 220
+        seen, cancelled, end = [], None, time.monotonic() + 400
         try:
             while process.poll() is None and time.monotonic() < end:
                 now = list(jobs())
