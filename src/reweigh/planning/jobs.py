@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from reweigh import environment
 from reweigh.artifacts import receipt
 from reweigh.config.grid import Config
 from reweigh.config.loading import declare_checked, load
@@ -28,6 +27,7 @@ from reweigh.errors import ReweighError
 from reweigh.planning.batches import SeedBatch, Wildcards, dataset_of
 from reweigh.records import record
 from reweigh.records.staleness import Dependencies
+from reweigh.training import variables
 
 T = TypeVar("T")
 
@@ -296,7 +296,7 @@ def flow(overrides: dict[str, Any], root: str | Path = ".", workflow: Any = None
     if workflow is not None and not workflow.is_main_process:
         role = "submitted" if workflow.remote_exec else "started"
     try:
-        environment.check()
+        variables.check()
         made = Flow(load(root).with_options(**overrides), role)
     except ReweighError as error:
         raise SystemExit(f"reweigh: {error}") from None  # one line, without the traceback that Snakemake would print
