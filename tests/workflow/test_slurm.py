@@ -120,7 +120,7 @@ def grid(tmp_path_factory):
             "--default-resources", "mem_mb=500", "runtime=5", "--set-resources", "train:gpu=1", "train:runtime=1",
             "--", *records, NAP="0.085",
         )  # fmt: skip
-        seen, cancelled, end = [], None, time.monotonic() + 400
+        seen, cancelled, end = [], None, time.monotonic() + 500
         try:
             while process.poll() is None and time.monotonic() < end:
                 now = list(jobs())
@@ -153,7 +153,8 @@ def test_a_job_that_runs_out_of_time_goes_on_and_ends_with_the_same_bits(grid, t
     first, last = log_of(folder, "limited", ".1"), log_of(folder, "limited")
     assert "time is up with 1 of 1 runs left" in first and "was put back into the queue" in first, said
     (number,) = re.findall(r"^attempt 1 on \S+, Slurm job (\d+), 2", first)
-    assert re.match(rf"attempt 2 on \S+, Slurm job {number}, restart 1, 2", last)
+    then = re.match(rf"attempt (\d+) on \S+, Slurm job {number}, restart (\d+), 2", last)
+    assert then and int(then[1]) == int(then[2]) + 1 > 1  # more than once where the machine is busy
     alone = project(tmp_path / "alone")
     names = [f"{PLACE}/{name}/seed0" for name in ("limited", "cancelled")]
     command = [sys.executable, "-m", "reweigh", "train", *names]
