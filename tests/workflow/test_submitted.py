@@ -24,9 +24,9 @@ def snakemake(main=True, remote=False, resources=(), groups=()):
 @pytest.mark.parametrize("options", [{}, {"time_budget": "9m"}])
 def test_only_the_main_process_starts_a_job_again(options):
     """A submitted job consists of two more Snakemakes, and three times three times three is not three."""
-    assert flow(options, ROOT, snakemake()).retries == (30 if options else 2)
-    assert flow(options, ROOT, snakemake(main=False, remote=True)).retries == 0
-    assert flow(options, ROOT, snakemake(main=False)).retries == 0
+    assert flow(options, ROOT, workflow=snakemake()).retries == (30 if options else 2)
+    assert flow(options, ROOT, workflow=snakemake(main=False, remote=True)).retries == 0
+    assert flow(options, ROOT, workflow=snakemake(main=False)).retries == 0
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_only_the_main_process_starts_a_job_again(options):
 )
 def test_a_job_with_a_gpu_does_not_train_without_and_one_of_slurm_queues_itself(monkeypatch, device, gpu, remote, said):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    workflow = flow({"device": device, "jobs": "cell"}, ROOT, snakemake(main=not remote, remote=remote))
+    workflow = flow({"device": device, "jobs": "cell"}, ROOT, workflow=snakemake(main=not remote, remote=remote))
     batch = next(batch for batch in workflow.training_batches() if batch.seeds == (0, 1))
     arguments = workflow.training_arguments(batch)(PLACE, threads=1, resources=SimpleNamespace(gpu=gpu))
     assert arguments.startswith(f"{said}--at-once ")
@@ -56,7 +56,7 @@ def test_the_name_of_a_kind_stands_for_all_rules_of_it():
         },
         groups={"render": "figures", "render_tdr_fig5": "alone"},
     )
-    workflow = flow({}, ROOT, made)
+    workflow = flow({}, ROOT, workflow=made)
     resources, groups = made.resource_settings.overwrite_resources, made.group_settings.overwrite_groups
     names = {f"train_{batch.name}" for batch in workflow.training_batches()}
     assert len(names) > 5 and {"train_seed_0", "train_seeds_0_to_4"} <= names

@@ -11,8 +11,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from reweigh.data.download import shown
+from reweigh.data.manifest import mirror_of
 from reweigh.digest import file_digest
-from reweigh.errors import ConfigError
+from reweigh.errors import ConfigError, TrainingError
 from reweigh.training import slurm, variables
 from reweigh.training.device import UNNAMED, holders
 
@@ -31,11 +33,14 @@ def facts() -> Iterator[tuple[str, str]]:
         yield name, _version(name, locked.get(name))
     yield "lock", file_digest(LOCK)[:12] if LOCK.is_file() else f"{LOCK} is missing"
     yield "cores", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-    leases = holders()
-    for device, process in leases:
-        yield f"GPU {device}", _holder(process)
-    if not leases:
-        yield "GPU", "none; training uses the CPU"
+    try:
+        leases = holders()
+        for device, process in leases:
+            yield f"GPU {device}", _holder(process)
+        if not leases:
+            yield "GPU", "none; training uses the CPU"
+    except TrainingError as error:  # the disk of the locks has none
+        yield "GPU", str(error)
     yield "torch and CUDA", _cuda()
     yield from _slurm()
     yield "free space here", f"{shutil.disk_usage('.').free / 2**30:.0f} GiB"
@@ -106,7 +111,7 @@ def _holder(process: int | None) -> str:
 def _locked() -> dict[str, str]:
     """The versions in the lock file by package; the first, where the lock has several."""
     versions: dict[str, str] = {}
-    for line in LOCK.read_text().splitlines() if LOCK.is_file() else ():
+    for line in LOCK.read_text(encoding="utf-8").splitlines() if LOCK.is_file() else ():
         name, _, rest = line.partition("==")
         versions.setdefault(name, rest.partition(" ")[0])
     return versions
@@ -121,5 +126,6 @@ def _version(name: str, locked: str | None) -> str:
 
 
 def _mirror(mirror: str) -> str:
-    exists = mirror.startswith(("http://", "https://")) or Path(mirror.removeprefix("file://")).is_dir()
-    return mirror if exists else f"{mirror}, which is not a folder"
+    place = mirror_of(mirror)
+    exists = place is None or isinstance(place, str) or place.is_dir()
+    return shown(mirror) if exists else f"{shown(mirror)}, which is not a folder"

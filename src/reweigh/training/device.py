@@ -4,7 +4,7 @@ A lease is a `flock` on one file per device slot, held for the life of the proce
 ends, however it ends. Take it before torch is imported, because CUDA reads CUDA_VISIBLE_DEVICES once.
 """
 
-import fcntl
+import contextlib
 import itertools
 import os
 import re
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from reweigh import locks
 from reweigh.errors import ConfigError, TrainingError
 from reweigh.training import slurm
 
@@ -91,7 +92,9 @@ def visible_devices() -> list[str]:
 def _listed() -> list[str]:
     """The numbers of the devices that nvidia-smi lists."""
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
+        listed = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True, encoding="utf-8"
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return []
     return [str(number) for number, line in enumerate(listed.splitlines()) if line.startswith("GPU ")]
@@ -153,15 +156,13 @@ def take_lease(seconds: float | None = None) -> Lease | None:
     waited, end = False, None if seconds is None else time.monotonic() + seconds
     while True:
         for device, path in slots(devices):
-            lock = open(path, "a+")  # noqa: SIM115 - the lease owns the file
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            lock = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - the lease owns the file
+            if not _taken(lock):
                 lock.close()
                 continue
-            lock.truncate(0)
-            lock.write(f"{os.getpid()}\n")
-            lock.flush()
+            with contextlib.suppress(OSError):  # a full disk; it is only for whoever asks who holds the device
+                lock.truncate(0)
+                os.write(lock.fileno(), f"{os.getpid()}\n".encode())
             inherited = {VISIBLE: os.environ.get(VISIBLE)}
             os.environ[VISIBLE] = device
             return Lease(device, lock, inherited)
@@ -186,15 +187,22 @@ def check_used(lease: Lease | None, used: str, asked: bool) -> None:
     )
 
 
+def _taken(lock: IO[str]) -> bool:
+    """`locks.take`, with what to do where there are none: two processes that share a device would not know of it."""
+    try:
+        return locks.take(lock)
+    except locks.NoLocks as missing:
+        raise TrainingError(f"{missing}: set TMPDIR to a folder on this machine's own disk") from None
+
+
 def holders() -> list[tuple[str, int | None]]:
     """Each slot's device with the process that holds it (maybe `UNNAMED`), or None if it is free."""
     held: list[tuple[str, int | None]] = []
     for device, path in slots(visible_devices()):
-        with open(path, "a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with open(path, "a+", encoding="utf-8") as lock:
+            if _taken(lock):
                 held.append((device, None))
-            except BlockingIOError:
+            else:
                 lock.seek(0)
                 named = re.match(r"[0-9]{1,10}\b", lock.read())
                 held.append((device, int(named[0]) if named else UNNAMED))
