@@ -11,12 +11,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from reweigh import environment
 from reweigh.data.download import shown
 from reweigh.data.manifest import mirror_of
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, TrainingError
-from reweigh.training import slurm
+from reweigh.training import slurm, variables
 from reweigh.training.device import UNNAMED, holders
 
 LOCK = Path("envs/requirements.lock")
@@ -48,7 +47,7 @@ def facts() -> Iterator[tuple[str, str]]:
     mirror = os.environ.get("REWEIGH_MIRROR")
     yield "REWEIGH_MIRROR", _mirror(mirror) if mirror else "not set"
     try:
-        environment.check()
+        variables.check()
     except ConfigError as error:
         yield "environment", str(error)
 
