@@ -14,7 +14,7 @@ PIPELINE = {
 
 
 def main() -> None:
-    """Entry point: `reweigh.cli.main`, or what to install for it; then exit code 1."""
+    """Entry point: `reweigh.cli.main`, or what to install for it; then exit code 1. Ctrl-C is 130."""
     try:
         from reweigh.cli import main as command_line
 
@@ -25,6 +25,9 @@ def main() -> None:
         print(f'reweigh: {error.name} is not installed; the pipeline needs: pip install "reweigh[pipeline]"',
               file=sys.stderr)  # fmt: skip
         sys.exit(1)
+    except KeyboardInterrupt:  # before the command itself began, which says more
+        print("reweigh: stopped by Ctrl-C; nothing had begun", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -199,7 +199,8 @@ def _trained(
                     failed(spec, TrainingError("training failed; the traceback is above"))
     except OutOfTime:
         left = len(waiting) - len(outcome.trained) - len(outcome.failed)
-        progress.note(f"time is up with {left} of {len(waiting)} runs left; the same command resumes from here")
+        why = "stopped" if clock.stopping else "time is up"
+        progress.note(f"{why} with {left} of {len(waiting)} runs left; the same command resumes from here")
         outcome.out_of_time = True
 
 
