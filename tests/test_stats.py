@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 from support.seeds import by_seed
 
-from reweigh import stats
+from reweigh import metrics, stats
 
 FRACTIONS = st.floats(0, 1).map(lambda value: round(value, 4))
 SAMPLES = st.lists(FRACTIONS, min_size=2, max_size=8)
@@ -255,3 +255,43 @@ def test_a_claim_with_a_degenerate_place_never_holds_and_may_fail_elsewhere() ->
 def decided(places: list[stats.Comparison]) -> str:
     sides = stats.claim_p(places)
     return stats.claim_verdict(*sides, stats.two_sided(*sides), stats.any_degenerate(places))
+
+
+# --- intervals of means of shares ---
+
+SHARES = st.lists(st.floats(0, 1).map(lambda value: round(value, 4)), min_size=2, max_size=8)
+
+
+@given(SHARES, st.sampled_from([(0.0, 1.0), (0.0, 2.0)]))
+def test_an_interval_of_shares_stays_within_them_around_its_mean(values, ends):
+    found, plain = stats.summarise(values, *ends), stats.summarise(values)
+    assert ends[0] <= found.low <= found.mean + 1e-12 and found.mean - 1e-12 <= found.high <= ends[1]
+    assert (found.mean, found.sd, found.n) == (plain.mean, plain.sd, plain.n)
+    if ends[0] <= plain.low and plain.high <= ends[1]:
+        assert found == plain
+
+
+@given(SHARES)
+def test_where_student_leaves_it_is_wilson_by_its_definition(values):
+    """Both ends solve (m - x)² = h² x (1 - x) / (m (1 - m))."""
+    found, plain = stats.summarise(values, 0.0, 1.0), stats.summarise(values)
+    half, spread = plain.high - plain.mean, plain.mean * (1 - plain.mean)
+    if (plain.low >= 0 and plain.high <= 1) or not spread:
+        return
+    for end in (found.low, found.high):
+        assert (plain.mean - end) ** 2 == pytest.approx(half**2 * end * (1 - end) / spread, abs=1e-9)
+
+
+def test_an_interval_of_errors_mirrors_that_of_accuracies():
+    accuracies = [0.99, 1.0, 0.96]
+    of, turned = stats.summarise(accuracies, 0, 1), stats.summarise([1 - one for one in accuracies], 0, 1)
+    assert of.high < 1 and (turned.low, turned.high) == pytest.approx((1 - of.high, 1 - of.low))
+    assert stats.summarise([1.0, 1.0], 0, 1).high == 1.0 and stats.inside(1.0, 0.1, 0.0, 1.0) == (0.9, 1.0)
+
+
+def test_differences_and_what_is_no_share_keep_student():
+    for name in ("test_accuracy_difference", "acc_gain", "seconds", "class_weight", "relative_gain"):
+        assert metrics.ends(name) == (-math.inf, math.inf), name
+    for name in ("test_accuracy", "balanced_error", "minority_recall", "per_group_recall", "macro_f1"):
+        assert metrics.ends(name) == (0.0, 1.0), name
+    assert metrics.ends("deo_error") == (0.0, 2.0)

@@ -14,6 +14,7 @@ from reweigh import metrics, stats, verdicts
 from reweigh.verdicts import verdict
 
 ACCURACY, ERROR = metrics.of("test_accuracy"), metrics.of("balanced_error")
+UNBOUNDED = replace(ACCURACY, low=-math.inf, high=math.inf)  # its intervals are Student's wherever they end
 FRACTIONS = st.floats(0, 1).map(lambda value: round(value, 4))
 SAMPLES = st.lists(FRACTIONS, min_size=2, max_size=8)
 SDS = st.one_of(st.none(), st.floats(0, 0.2))
@@ -36,7 +37,14 @@ MIRROR = {"better": "worse", "worse": "better"}
         (None, None, [0.9, 0.9], "not reported"),
         (None, None, [], "not reported"),
         (0.500, None, [0.5, 0.5, 0.5], "replicated"),
-        (0.500, None, [0.75, 0.85, 0.95], "better"),  # wide, and still wholly beyond 0.5 ± 0.01
+        (0.500, None, [0.75, 0.80, 0.85], "better"),  # wide, and still wholly beyond 0.5 ± 0.01
+        (
+            0.500,
+            None,
+            [0.75, 0.85, 0.95],
+            "inconclusive",
+        ),  # Student's 0.60 to 1.10 leaves 0 to 1; Wilson's 0.50 to 0.97
+        (0.995, None, [0.75, 0.85, 0.95], "worse"),  # and so its end is below 0.985
     ],
 )
 def test_verdicts_by_hand(published, sd, values, expected):
@@ -46,7 +54,7 @@ def test_verdicts_by_hand(published, sd, values, expected):
 @given(FRACTIONS, SDS, SAMPLES)
 def test_verdicts_follow_the_declared_rule(published, sd, values):
     """By scipy: 95 % intervals beyond p ± τ, else two one-sided t tests at 5 % of |mean - p| below 2τ."""
-    found, tau = verdict(published, sd, values, ACCURACY), max(0.01, sd or 0)
+    found, tau = verdict(published, sd, values, UNBOUNDED), max(0.01, sd or 0)
     error = scipy_stats.sem(values)
     if error < 1e-9:
         return
@@ -64,10 +72,9 @@ def test_verdicts_follow_the_declared_rule(published, sd, values):
 @given(FRACTIONS, SDS, SAMPLES)
 def test_an_error_is_one_minus_an_accuracy(published, sd, values):
     """Lower is better: .20 against a published .30 is better, by the same verdict as .80 against .70."""
-    centre, tau = np.mean(values), max(0.01, sd or 0)
-    half = stats.t_quantile(len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
-    narrow = stats.t_quantile(len(values) - 1, 0.9) * np.std(values, ddof=1) / math.sqrt(len(values))
-    edges = [abs(abs(centre - published) - reach) for reach in (tau + half, 2 * tau - narrow)]
+    tau = max(0.01, sd or 0)
+    wide, narrow = (verdicts.interval(values, 0.0, level, 0.0, 1.0) for level in (0.95, 0.9))
+    edges = [abs(abs(end - published) - reach) for ends, reach in ((wide, tau), (narrow, 2 * tau)) for end in ends]
     if min(edges) < 1e-9:
         return  # rounding decides
     accuracies = [1 - value for value in values]
@@ -81,8 +88,8 @@ def test_an_error_below_the_published_one_is_better():
 
 @given(FRACTIONS, SAMPLES)
 def test_better_and_worse_are_mirror_images(published, values):
-    found = verdict(published, None, values, ACCURACY)
-    flipped = verdict(-published, None, [-value for value in values], ACCURACY)
+    found = verdict(published, None, values, UNBOUNDED)
+    flipped = verdict(-published, None, [-value for value in values], UNBOUNDED)
     assert flipped == MIRROR.get(found, found)
 
 

@@ -14,7 +14,7 @@ PIPELINE = {
 
 
 def main() -> None:
-    """Entry point: `reweigh.cli.main`, or what to install for it; then exit code 1. Ctrl-C is 130."""
+    """Entry point: `reweigh.cli.main`, or what to install for it; then exit code 1. Ctrl-C ends it with 130."""
     try:
         from reweigh.cli import main as command_line
 

@@ -65,6 +65,14 @@ class Metric:
         own = self.tolerance * abs(_or(published, 0.0)) if self.relative else self.tolerance
         return max(own, _or(published_sd, 0.0))
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Between what an interval of its mean stays: of a share 0 and 1, of a gap as far as gaps go; else anything.
+
+        A difference of two shares has ends too, −1 and 1, that no interval comes near; its interval is Student's.
+        """
+        return (self.low, self.high) if self.low == 0 and math.isfinite(self.high) else (-math.inf, math.inf)
+
     def turned(self, values: Any) -> Any:
         """A value, or an array of them, so that higher is better: an error counts as minus itself, a gap by its size.
 
@@ -258,6 +266,8 @@ ON_EVERY_CURVE = ("test_accuracy", "validation_accuracy", "minority_recall", "mi
 RECORDED = tuple(name for name, metric in METRICS.items() if metric.recorded)  # what a claim may speak of
 
 
+# Shares that figures alone have, of the examples of a group, or of points that are drawn.
+OTHER_SHARES = ("train_accuracy", "class_error", "per_group_recall", "positives_right", "negatives_right")
 DERIVED = {name: metric.derived for name, metric in METRICS.items() if metric.derived}
 
 
@@ -273,6 +283,17 @@ def of(name: str, where: str = "") -> Metric:
     if name not in METRICS:
         raise ConfigError(f"{where + ': ' if where else ''}unknown metric {name!r}{_suggestion(name, METRICS)}")
     return METRICS[name]
+
+
+def ends(name: str) -> tuple[float, float]:
+    """Between what an interval of the mean of a line's metric stays; figures have shares that no record states.
+
+    >>> ends("test_accuracy"), ends("per_group_recall"), ends("test_accuracy_difference")
+    ((0.0, 1.0), (0.0, 1.0), (-inf, inf))
+    """
+    if name in OTHER_SHARES:
+        return 0.0, 1.0
+    return METRICS[name].ends if name in METRICS else (-math.inf, math.inf)
 
 
 def printed(name: str, where: str = "") -> tuple[Metric, float]:

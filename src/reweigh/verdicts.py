@@ -25,7 +25,7 @@ def verdict(
 ) -> str:
     """What our values say of a published number of a metric: the declared rule, in this order.
 
-    With τ = `metric.tolerance_of(published, published_sd)` and Student intervals of our mean:
+    With τ = `metric.tolerance_of(published, published_sd)` and intervals of our mean (`interval`):
 
     not reported   the paper gives no number
     not judged     no value of the metric is better than another
@@ -59,7 +59,7 @@ def verdict(
     if len(found) < 2:
         return "inconclusive" if found else "not run"
     tau = metric.tolerance_of(stated, published_sd)
-    wide, narrow = (interval(found, least_sd, level) for level in (stats.LEVEL, EQUIVALENCE))
+    wide, narrow = (interval(found, least_sd, level, *metric.ends) for level in (stats.LEVEL, EQUIVALENCE))
     return _decided(stated, tau, wide, narrow, metric)
 
 
@@ -88,8 +88,17 @@ def _decided(stated: float, tau: float, wide: tuple[float, float], narrow: tuple
     return "replicated" if not_below and not_above else "inconclusive"
 
 
-def interval(values: Sequence[float], least_sd: float = 0.0, level: float = stats.LEVEL) -> tuple[float, float]:
-    """Student's interval of the mean of two values or more, by their sd or `least_sd`, whichever is larger."""
+def interval(
+    values: Sequence[float],
+    least_sd: float = 0.0,
+    level: float = stats.LEVEL,
+    least: float = -math.inf,
+    most: float = math.inf,
+) -> tuple[float, float]:
+    """The interval of the mean of two values or more, by their sd or `least_sd`, whichever is larger.
+
+    Student's, or Wilson's where that leaves what such values can be, from `least` to `most` (`stats.inside`).
+    """
     mean, sd = statistics.fmean(values), max(statistics.stdev(values), least_sd)
     half = stats.t_quantile(len(values) - 1, level) * sd / math.sqrt(len(values))
-    return mean - half, mean + half
+    return stats.inside(mean, half, least, most)

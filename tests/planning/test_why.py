@@ -30,7 +30,7 @@ def test_each_value_says_where_it_stands_and_why(config):
     known = {key: tuple(one[1:]) for key, one in found.items()}
     cut = f"scale quick: {config.cut('quick', 'tdr', 'mnist-4v9')}"
     assert known["training.batch_size"] == (50, place(LENET, "batch_size: { value: 50"), "TDR §4.1 and code")
-    assert known["training.epochs"] == (8, place(MNIST, "epochs: 8"), cut)
+    assert known["training.epochs"] == (20, place(MNIST, "epochs: 20"), cut)
     assert known["training.learning_rate"] == (
         0.001,
         place(METHODS, '0.001, source: "Ren'),
@@ -62,11 +62,8 @@ def test_the_command_prints_them_as_a_table(monkeypatch):
     done = CliRunner().invoke(app, ["plan", f"results/{RUN}.json", "--why"])
     assert done.exit_code == 0
     line = next(line for line in done.stdout.splitlines() if line.startswith("training.epochs"))
-    assert line.split() == ["training.epochs", "8", place(MNIST, "epochs: 8"), "scale", "quick"]
-    assert (
-        "scale quick: 3 of 4 ratios, baselines at the values of the code only, 8 of 100 epochs, 3 of 5 seeds"
-        in done.stdout
-    )
+    assert line.split() == ["training.epochs", "20", place(MNIST, "epochs: 20"), "scale", "quick"]
+    assert "scale quick: 3 of 4 ratios, the values of the code only, 20 of 100 epochs, 3 of 5 seeds" in done.stdout
 
 
 @pytest.mark.parametrize(

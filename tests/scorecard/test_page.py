@@ -23,7 +23,7 @@ from reweigh.config.loading import load
 from reweigh.scorecard.claim_tests import TESTS
 from reweigh.scorecard.heatmap import panels
 from reweigh.scorecard.page import VERDICTS, page, rows_of
-from reweigh.scorecard.text import TEST_NAMES
+from reweigh.scorecard.text import TEST_NAMES, markdown
 
 HOSTILE = """</script><script>alert("1")</script><img src=x onerror='alert(2)'> & "quoted" <!-- \u2028"""
 
@@ -198,8 +198,44 @@ def test_other_scales_say_that_they_replicate_nothing(tmp_path: Path, read: Read
     quick = Reader(html)
     assert "This is no replication." in quick.text and "This is no replication." not in read.text
     assert quick.all("html")[0]["class"] == "scale-cut" and read.all("html")[0]["class"] == "scale-paper"
-    assert "quick: inconclusive" in quick.text or "quick: worse" in quick.text or "quick: better" in quick.text
+    shown = {tag["class"] for tag in quick.all("a") if "data-line" in tag}
+    assert "v-not-comparable" in shown and not shown & {"v-replicated", "v-better", "v-worse", "v-inconclusive"}
+    assert "our runs are cut short at scale quick, which replicates nothing" in quick.text
+    links = [tag["href"] for tag in quick.all("a") if "verdict=not%20comparable" in (tag.get("href") or "")]
+    assert links and "published numbers with an interval of ours" not in quick.text
     assert {"../paper/scorecard.html", "../smoke/scorecard.html"} <= {tag.get("href") for tag in quick.all("a")}
+
+
+def test_what_has_no_run_is_folded_and_counted(paper: Any) -> None:
+    """By paper and table, without any script: details that are closed, with a count; what was found stays open."""
+    lines, _, html = paper
+    opened = [False]
+    folded, idle = (
+        set(),
+        lines["verdict"].isin(["not run", "not reported", "not judged"]) & (lines["runs"].fillna("") == ""),
+    )
+
+    class Folds(HTMLParser):
+        def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+            known = dict(attributes)
+            if tag == "details":
+                opened.append("open" not in known or opened[-1])
+            if tag == "tr" and "data-line" in known and opened[-1]:
+                folded.add(int(known["data-line"] or 0))
+
+        def handle_endtag(self, tag: str) -> None:
+            if tag == "details":
+                opened.pop()
+
+    Folds().feed(html)
+    assert folded == set(lines.index[idle]) and 0 < len(folded) < len(lines)
+    for name, group in lines[idle & (lines["kind"] == "claim")].groupby("paper"):
+        if set(lines[(lines["paper"] == name) & (lines["kind"] == "claim")].index) != set(group.index):
+            assert f"<summary>{len(group)} claim{'s' if len(group) > 1 else ''} without the runs that" in html
+    text = markdown(load(ROOT), "paper", lines)
+    assert text.count("<details>") == text.count("</details>") > 5
+    outside = "".join(part.partition("<details>")[0] for part in text.split("</details>"))
+    assert "**not run**" not in outside and "**holds**" in outside and "**not run**" in text
 
 
 def test_ids_that_two_papers_share_are_told_apart(paper: Any) -> None:

@@ -10,7 +10,7 @@ from typing import IO, Any, TypedDict
 
 import pandas as pd
 
-from reweigh import stats
+from reweigh import metrics, stats
 from reweigh.analysis.tables import Material, fingerprint, join_runs
 
 Row = TypedDict(
@@ -35,7 +35,7 @@ Row = TypedDict(
         "mean": float | None,  # this and the next: in the unit of the metric (accuracies, recalls: fractions)
         "sd": float | None,  # sample sd over runs (n - 1)
         "n": int,  # runs that have a value
-        "low": float | None,  # ends of Student's 95 % interval of the mean, where no note says otherwise
+        "low": float | None,  # ends of the 95 % interval of the mean (`stats.inside`), where no note says otherwise
         "high": float | None,
         "published": float | None,  # the paper's number and its sd, in the unit of `mean`
         "published_sd": float | None,
@@ -134,14 +134,14 @@ def paired_row(ours: pd.DataFrame, others: pd.DataFrame, metric: str) -> Row:
     return _summary(f"{metric}{DIFFERENCE}", pairs[metric] - pairs[f"{metric}_other"], diverged, runs, digests)
 
 
-def mean_row(values: pd.Series) -> Row:
-    """Mean, sd, n and interval of some values; those that are missing do not count."""
-    ours = stats.summarise(values.dropna().tolist())
+def mean_row(values: pd.Series, metric: str = "") -> Row:
+    """Mean, sd, n and interval of some values of a metric; those that are missing do not count."""
+    ours = stats.summarise(values.dropna().tolist(), *metrics.ends(metric))
     return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high}
 
 
 def _summary(metric: str, values: pd.Series, diverged: int, runs: Iterable[str], digests: Iterable[str]) -> Row:
-    row = mean_row(values)
+    row = mean_row(values, metric)
     return {
         "metric": metric,
         **row,

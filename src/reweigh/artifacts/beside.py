@@ -32,6 +32,6 @@ def checked(artifact: str, also: Sequence[str], root: str | Path = ".") -> str:
 
 def absent(stem: str, also: Sequence[str], root: str | Path = ".") -> list[str]:
     """Those of `also` of which the csv of a rendered artifact has no line."""
-    with open(Path(root, f"{stem}.csv"), newline="") as file:
+    with open(Path(root, f"{stem}.csv"), newline="", encoding="utf-8") as file:
         shown = {line.get("method") for line in csv.DictReader(file)}
     return [method for method in also if method not in shown]

@@ -30,7 +30,7 @@ RENDERING = ("artifacts/render", "plots")
 BESIDE = ("analysis/beside", "config/own")  # of artifacts that show methods beside those of the paper
 SCORING = ("scorecard",)
 NUMBERS = ("analysis", "plots", "records/lineage.py")  # and the modules of the package itself, but for
-PLUMBING = ("canonical_json.py", "digest.py", "errors.py", "plugins.py", "terminal.py")
+PLUMBING = ("canonical_json.py", "digest.py", "errors.py", "locks.py", "os_errors.py", "plugins.py", "terminal.py")
 
 Records = Mapping[str, Mapping[str, Any]]
 

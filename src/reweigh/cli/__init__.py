@@ -3,21 +3,26 @@
 Those that plan are in `planning`, those for a GPU machine in `gpu`; `local` and `compare` have those for data of one's
 own, `own` those that take methods of one's own.
 
-Exit codes: 0 if all is well, 2 for a mistake in the config or on the command line, 75 if time ran out, else 1.
+Exit codes: 0 if all is well, 2 for a mistake in the config or on the command line, 75 if time ran out, 141 if nobody
+reads the output any more, 128 and its number after a signal, else 1.
 """
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reweigh import __version__
+from reweigh import __version__, os_errors
+from reweigh.artifacts import fonts
 from reweigh.cli import compare, gpu, local, own, planning
 from reweigh.cli.base import Command, Group
 from reweigh.cli.planning import ScaleOption, scale_named
+from reweigh.config import home
 from reweigh.errors import ConfigError, ReweighError
-from reweigh.terminal import dataset_rows, harmless, print_table
+from reweigh.records import own_code
+from reweigh.terminal import READER_LEFT, dataset_rows, flushed, harmless, print_all_letters, print_table
 
 app = typer.Typer(
     name="reweigh",
@@ -337,10 +342,38 @@ def schema(
 
 def main() -> None:
     """Entry point. An error that the user can act on is printed in one line, without a traceback."""
+    print_all_letters()
+    fonts.keep_list_here()
+    code = _exit_code()
+    left = flushed()
+    if left is not None and code == 0:
+        code = _said(left)
+    sys.exit(code)
+
+
+def _exit_code() -> int:
+    """Run the command that the arguments name; its exit code. An error of the program itself is raised."""
     try:
+        own_code.check(home.above(Path()) or ".")
         app()
     except ReweighError as error:
         print(f"reweigh: {harmless(str(error))}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
-    except BrokenPipeError:
-        sys.exit(1)
+        return 2 if isinstance(error, ConfigError) else 1
+    except SystemExit as end:  # how Typer ends, always
+        if isinstance(end.__context__, BrokenPipeError):  # Typer and rich say 1, as if something were wrong
+            return READER_LEFT
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except (OSError, MemoryError, ImportError) as error:
+        if not isinstance(error, BrokenPipeError) and os_errors.in_words(error) is None:
+            raise
+        return _said(error)
+    return 0
+
+
+def _said(error: BaseException) -> int:
+    """Print an error of the machine in one line, but in silence if nobody reads any more; the exit code."""
+    if isinstance(error, BrokenPipeError):
+        return READER_LEFT
+    with contextlib.suppress(OSError):  # stderr may be on the same full disk
+        print(f"reweigh: {harmless(os_errors.in_words(error) or str(error))}", file=sys.stderr)
+    return 1

@@ -53,7 +53,7 @@ def unreadable(package: str) -> dict[str, str]:
     found = {}
     for path in visible(PACKAGE / package, "*.py"):
         try:
-            ast.parse(path.read_text())
+            ast.parse(path.read_text(encoding="utf-8"))
         except (SyntaxError, UnicodeDecodeError, ValueError) as error:
             found[path.stem] = fault(error, path)
     for name, module in plugins.named(package).items() if package in plugins.KINDS else ():

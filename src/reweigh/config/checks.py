@@ -58,7 +58,7 @@ def modules(package: str, defines: str) -> dict[str, dict[str, bool]]:
     for path in visible(PACKAGE / package, "*.py"):
         if path.stem in unreadable(package):
             continue
-        for node in ast.parse(path.read_text()).body:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name == defines and path.stem != "__init__":
                 options = node.args.args[GIVEN[defines] :]
                 required = len(options) - len(node.args.defaults)
@@ -69,7 +69,7 @@ def modules(package: str, defines: str) -> dict[str, dict[str, bool]]:
 @functools.cache
 def has_batch_norm(model: str) -> bool:
     """Whether the module of a model names a batch norm, in its code or among its imports. It is read, not imported."""
-    for node in ast.walk(ast.parse((PACKAGE / "models" / f"{model}.py").read_text())):
+    for node in ast.walk(ast.parse((PACKAGE / "models" / f"{model}.py").read_text(encoding="utf-8"))):
         names = [getattr(node, key, None) for key in ("id", "attr", "name")]
         if any(isinstance(name, str) and "BatchNorm" in name for name in names):
             return True

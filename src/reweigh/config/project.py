@@ -53,6 +53,7 @@ class ProjectConfig(Frozen):
     extensions: bool = False
     missing: Literal["train", "skip"] = "train"
     stale: Literal["train", "keep"] = "train"
+    confirm: Literal["tell", "ask"] = "tell"
     device: Literal["auto", "cpu", "gpu"] = "auto"
     mirror: str | None = None
 

@@ -160,16 +160,14 @@ def dodges(methods: int) -> np.ndarray:
 
 
 def _line(axes: Axes, places: np.ndarray, cells: pd.DataFrame, look: Look, line: Any) -> None:
-    """One method: its means with markers, a line through them, and their intervals inside what a share can be."""
+    """One method: its means with markers, a line through them, and their intervals."""
     if cells.empty:
         return
     axes.plot(places, cells["mean"], color=look.colour, linewidth=0.9, alpha=0.6, linestyle=line, zorder=2)
     axes.plot(places, cells["mean"], linestyle="none", zorder=4, **marker_style(look))
-    top = 1.0 if cells["metric"].iloc[0].endswith(("accuracy", "recall", "precision")) else np.inf
     for x, low, high in zip(places, cells["low"], cells["high"], strict=True):
         if pd.notna(low):
-            ends = [max(0.0, low), min(top, high)]
-            axes.plot([x, x], ends, color=look.colour, linewidth=1.6, solid_capstyle="butt", zorder=3)
+            axes.plot([x, x], [low, high], color=look.colour, linewidth=1.6, solid_capstyle="butt", zorder=3)
 
 
 def legend(material: Material, by_panel: Sequence[pd.DataFrame], dashed: bool = True) -> Legend:

@@ -67,8 +67,8 @@ def draw(
 ) -> Figure:
     """For each set of values two panels: against epochs, and against minutes on a logarithmic axis.
 
-    A line is the mean over seeds, its band the 95 % interval as far as it lies between 0 and 1. Methods that the
-    paper's figure does not have are dashed.
+    A line is the mean over seeds, its band the 95 % interval. Methods that the paper's figure does not have are
+    dashed.
     """
     titles = [one.title for one in chosen(material, rows["experiment"].iloc[0], panels)]
     by_panel = [lines for _, lines in rows.groupby("panel")]
@@ -92,7 +92,7 @@ def draw(
             chance_line(axes, material, rows["experiment"].iloc[0])
     devices = sorted(set(material.runs["device"]))
     where = [f"Time spent computing on: {', '.join(devices)}"] if devices else []
-    shows = f"{seeds_text(rows, 'band: 95 % interval (Student t), cut at 0 and 1')}; last epoch is the result"
+    shows = f"{seeds_text(rows, 'band: 95 % interval (Student t)')}; last epoch is the result"
     notes = [*missing_notes(material, rows), *where]
     finish(picture, material, shows, notes, legend(material, by_panel), panels=0.4 + ROW * len(by_panel))
     return Figure(picture, rows)
@@ -104,7 +104,7 @@ def _draw(axes: Axes, material: Material, mean: pd.DataFrame, x: str, look: Look
     if mean.empty:
         return
     experiment, method = mean[["experiment", "method"]].iloc[0]
-    low, high = (mean[name].fillna(mean["mean"]).clip(0, 1) for name in ("low", "high"))
+    low, high = (mean[name].fillna(mean["mean"]) for name in ("low", "high"))
     axes.fill_between(mean[x], low, high, color=look.colour, alpha=0.16, linewidth=0, zorder=2)
     line = DASHED if is_extra(material, experiment, method) else "-"
     style: dict[str, Any] = {"linewidth": 1.2, "linestyle": line, "zorder": 4, "markersize": 4}

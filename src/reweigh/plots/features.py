@@ -14,6 +14,7 @@ from reweigh.analysis.rows import AGREEMENT, MAP_POINT, NUMBERS, Row, cell_names
 from reweigh.analysis.tables import Material, expand_runs, fingerprint, join_runs
 from reweigh.config.names import RunName
 from reweigh.plots.figure import Figure, styled
+from reweigh.plots.notes import by_whom
 from reweigh.plots.style import empty, finish, letter, sheet
 
 # Colours that people with any colour vision tell apart (Okabe and Ito's, and two of Tol's); more classes share them.
@@ -54,7 +55,7 @@ def _panel_rows(material: Material, cell: Cell, part: str, panel: str) -> pd.Dat
     agreement = pd.Series([neighbour_agreement(*one) for one in found.values()])
     digests = [material.records[name]["digest"] for name in found]
     of_seeds: Row = {**base, "status": "run", "runs": join_runs(found), "records": fingerprint(digests)}
-    summary = pd.DataFrame([{**of_seeds, "metric": AGREEMENT, **mean_row(agreement)}])
+    summary = pd.DataFrame([{**of_seeds, "metric": AGREEMENT, **mean_row(agreement, AGREEMENT)}])
     if len(features) < FEWEST or not (features != features[0]).any():
         return summary
     options = material.artifact.options
@@ -116,10 +117,11 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
 
 
 def _of_agreement(rows: pd.DataFrame) -> str:
-    several = rows[rows["metric"] == AGREEMENT]["n"].gt(1).any()
+    of = rows[rows["metric"] == AGREEMENT]
+    several = by_whom(of, ", over n seeds with its 95 % interval (Student t)") if of["n"].gt(1).any() else ""
     return (
         "Nearest neighbour: how often the nearest other example of the panel, by features and not on the map, is of "
-        f"the same class; mean over classes{', over n seeds with its 95 % interval (Student t)' if several else ''}"
+        f"the same class; mean over classes{several}"
     )
 
 

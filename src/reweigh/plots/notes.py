@@ -1,14 +1,18 @@
 """What stands below a figure: over how many seeds its means are, and what a reader must know of its cells."""
 
+import math
 from collections.abc import Collection, Iterable
 from typing import Any
 
 import pandas as pd
 
+from reweigh import metrics, stats
 from reweigh.analysis.rows import of_cells
 from reweigh.analysis.tables import Material
 from reweigh.plots.style import data_title
 from reweigh.records.lineage import STAND_INS
+
+STUDENT, WILSON = "Student t", "Wilson's where that leaves 0 to 1"  # how footers name the intervals of `stats.inside`
 
 
 def seeds_text(
@@ -19,7 +23,7 @@ def seeds_text(
     `of_paper` says what of the picture is the paper's: it stands there where nothing of ours was run, too.
     """
     cells = of_cells(rows)
-    ours = f"Mean over {count_text(cells)}; {what}" if (cells["n"] > 0).any() else nothing
+    ours = f"Mean over {count_text(cells)}; {by_whom(cells, what)}" if (cells["n"] > 0).any() else nothing
     return "; ".join(filter(None, (ours, of_paper)))
 
 
@@ -34,7 +38,27 @@ def count_text(rows: pd.DataFrame) -> str:
 
 def means_text(rows: pd.DataFrame, interval: str = "bars: 95 % interval (Student t)") -> str:
     """`mean over n = 3 seeds, bars: ...`, of the lines that any run feeds; where all have one seed, `no interval`."""
-    return f"mean over {count_text(rows)}, {interval if (rows['n'] > 1).any() else 'no interval'}"
+    return f"mean over {count_text(rows)}, {by_whom(rows, interval) if (rows['n'] > 1).any() else 'no interval'}"
+
+
+def by_whom(rows: pd.DataFrame, text: str) -> str:
+    """A text on intervals; where some of these lines' are Wilson's (`stats.inside`), it says so beside Student's name.
+
+    >>> lines = pd.DataFrame([{"metric": "test_accuracy", "mean": 0.99, "sd": 0.01, "n": 3}])
+    >>> by_whom(lines, "bars: 95 % interval (Student t), dots: single seeds")
+    "bars: 95 % interval (Student t; Wilson's where that leaves 0 to 1), dots: single seeds"
+    """
+    return text.replace(STUDENT, f"{STUDENT}; {WILSON}") if any_by_wilson(rows) else text
+
+
+def any_by_wilson(rows: pd.DataFrame) -> bool:
+    """Whether Student's interval of any of these lines would leave what its metric can be."""
+    known = rows[(rows["n"] > 1) & rows["sd"].notna() & rows["mean"].notna()] if "metric" in rows else rows.iloc[:0]
+    for metric, mean, sd, n in zip(*(known[name] for name in ("metric", "mean", "sd", "n")), strict=True):
+        half = stats.t_quantile(int(n) - 1) * float(sd) / math.sqrt(n)
+        if stats.inside(float(mean), half, *metrics.ends(metric)) != (mean - half, mean + half):
+            return True
+    return False
 
 
 def missing_notes(material: Material, rows: pd.DataFrame, gaps: bool = True) -> list[str]:

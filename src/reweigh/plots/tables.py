@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from reweigh.analysis.rows import Row, cell_names, frame, summary_row
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
-from reweigh.plots.notes import missing_notes, seeds_text
+from reweigh.plots.notes import STUDENT, WILSON, any_by_wilson, missing_notes, seeds_text
 from reweigh.plots.printed import with_digits
 from reweigh.plots.style import INK, MUTED, WARNING, WIDTH, finish, sheet
 
@@ -138,7 +138,7 @@ def as_figure(
     scale = f"orange: ours at scale {material.scale}, not to be compared" * cut
     shows = seeds_text(rows, _legend(rows, scale), grey, nothing)
     if rows["n"].gt(1).any():
-        shows += ". 95 % intervals are in the csv"
+        shows += ". 95 % intervals are in the csv" + f" ({STUDENT}; {WILSON})" * any_by_wilson(rows)
     elif rows["n"].gt(0).any():
         shows += ". One seed has no interval"
     if printed and not rows["compared"].all():

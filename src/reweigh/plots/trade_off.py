@@ -61,7 +61,7 @@ def draw(material: Material, rows: pd.DataFrame, across: str, up: Sequence[str],
         if not (shown["n"] > 0).any():
             empty(axes, "not run")
             axes.set(xticks=[], yticks=[])
-    shows = seeds_text(rows, "bars: 95 % interval (Student t), cut at 0")
+    shows = seeds_text(rows, "bars: 95 % interval (Student t)")
     ends = f"Numbers beside points: {varied}, first and last"
     controls = "Hollow and dashed: with a class offset chosen on S_V afterwards"
     notes = [ends, controls, *missing_notes(material, rows[rows["metric"] == across])]
@@ -95,8 +95,7 @@ def _series(axes: Axes, rows: pd.DataFrame, across: str, up: str, look: Look) ->
     style: dict[str, Any] = {"marker": look.marker, "markerfacecolor": face, "markeredgecolor": look.colour}
     axes.plot(x["mean"], y["mean"], linestyle="", markersize=4, markeredgewidth=0.9, zorder=4, **style)
     for side, place in ((x, "xerr"), (y, "yerr")):
-        low, high = side["low"].clip(lower=0), side["high"]
-        bars = np.array([side["mean"] - low, high - side["mean"]]).clip(0)
+        bars = np.array([side["mean"] - side["low"], side["high"] - side["mean"]]).clip(0)
         known = np.isfinite(bars).all(0)
         if known.any():
             bar: dict[str, Any] = {place: bars[:, known], "ecolor": look.colour, "elinewidth": 0.7, "alpha": 0.45}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from reweigh import metrics, stats
+from reweigh import metrics
 from reweigh.analysis import compared
 from reweigh.analysis.ridges import QUANTILES, bin_edges, shares
 from reweigh.analysis.rows import (
@@ -29,6 +29,7 @@ from reweigh.analysis.tables import logged, majority_and_minority_weights
 from reweigh.config.grid import Config
 from reweigh.config.models import Paper
 from reweigh.provenance import recompute_pairs, recompute_searches, recompute_settings
+from reweigh.provenance.recompute_means import summary
 from reweigh.records import record
 from reweigh.records.lineage import value_of
 
@@ -57,17 +58,17 @@ def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = "
     if metric.endswith(DIFFERENCE):
         return _difference(row, bodies)
     if metric in OF_SEARCHES:
-        return _summary(recompute_searches.values(row, bodies, root))
+        return summary(recompute_searches.values(row, bodies, root))
     if _compares(row):
-        return _summary(compared.values(metric, compared.pairs(bodies, row["against"])))
+        return summary(compared.values(metric, compared.pairs(bodies, row["against"])))
     if recompute_pairs.knows(metric):
-        return _summary(recompute_pairs.values(row, bodies, root))
+        return summary(recompute_pairs.values(row, bodies, root))
     if metric == AGREEMENT:
-        return _summary([value for body in bodies if (value := _agreement(row, body, root)) is not None])
+        return summary([value for body in bodies if (value := _agreement(row, body, root)) is not None], metric)
     if not _has(bodies[0], metric):
         return None
     epoch = number(row.get("epoch"))
-    ours = stats.summarise([value for body in bodies if (value := value_at(body, metric, epoch)) is not None])
+    ours = summary([value for body in bodies if (value := value_at(body, metric, epoch)) is not None], metric)
     clock = [value_at(body, "train_seconds", epoch) for body in bodies] if number(row.get("minutes")) else []
     placed: dict[str, Any] = {}
     if clock and None not in clock:
@@ -75,8 +76,8 @@ def line(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path = "
     if number(row.get("x")) is not None:  # what the method was varied in
         placed["x"] = bodies[0]["spec"]["method_options"].get("gamma")
     if number(row.get("seed")) is not None:
-        return {"mean": ours.mean, "n": ours.n, **placed}
-    return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high, **placed}
+        return {"mean": ours["mean"], "n": ours["n"], **placed}
+    return {**ours, **placed}
 
 
 def _compares(row: dict[str, Any]) -> bool:
@@ -100,12 +101,6 @@ def value_at(body: dict[str, Any], metric: str, epoch: float | None) -> float | 
     return None if epoch is not None and not epoch.is_integer() else value_of(body, metric, epoch)
 
 
-def _summary(values: list[float]) -> dict[str, Any]:
-    """Mean over runs, with what a line says of it."""
-    ours = stats.summarise(values)
-    return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high}
-
-
 def _difference(row: dict[str, Any], bodies: list[dict[str, Any]]) -> dict[str, Any]:
     """The mean difference of a line's method and the one that it stands `against`, on the seeds that both have."""
     metric = row["metric"].removesuffix(DIFFERENCE)
@@ -113,14 +108,15 @@ def _difference(row: dict[str, Any], bodies: list[dict[str, Any]]) -> dict[str, 
     for body in bodies:
         if (value := value_of(body, metric)) is not None:
             sides[body["spec"]["method"] == row["against"]][body["spec"]["seed"]] = value
-    found = _summary([value - sides[1][seed] for seed, value in sides[0].items() if seed in sides[1]])
+    found = summary([value - sides[1][seed] for seed, value in sides[0].items() if seed in sides[1]])
     return {**found, "p": recompute_settings.p_of(row, bodies)} if "p" in row else found
 
 
 def _of_group(row: dict[str, Any], bodies: list[dict[str, Any]]) -> dict[str, Any]:
     """The mean over runs of what they say of one group, whose number is the line's `class`."""
     group = number(row.get("class"))
-    return _summary([value for body in bodies if (value := _share_of_group(body, row["metric"], group)) is not None])
+    known = (_share_of_group(body, row["metric"], group) for body in bodies)
+    return summary([value for value in known if value is not None], row["metric"])
 
 
 def _share_of_group(body: dict[str, Any], metric: str, group: float | None) -> float | None:
@@ -147,7 +143,7 @@ def _of_class(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Pat
         if label is None or int(label) not in range(len(last)):
             return {"class": None}  # there is no such class
         values.append(float(last[int(label)]))
-    return _summary(values)
+    return summary(values)
 
 
 def _logs_classes(body: dict[str, Any], metric: str) -> bool:
@@ -159,7 +155,7 @@ def _side_weights(row: dict[str, Any], bodies: list[dict[str, Any]], root: str |
     """The mean weight of the examples of frequent, or of rare, classes in one epoch, over runs."""
     side, epoch = row["metric"].removesuffix("_weight"), number(row.get("epoch"))
     frames = [frame for body in bodies if (frame := majority_and_minority_weights(body, root)) is not None]
-    return _summary([value for frame in frames for value in frame[frame["epoch"] == epoch][side].dropna()])
+    return summary([value for frame in frames for value in frame[frame["epoch"] == epoch][side].dropna()])
 
 
 def _ridge(row: dict[str, Any], bodies: list[dict[str, Any]], root: str | Path) -> dict[str, Any] | None:

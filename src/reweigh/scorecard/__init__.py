@@ -2,8 +2,8 @@
 
 `results/{scale}/scorecard.csv` has one line for each number and each claim. `scorecard.md` shows the same to readers,
 with the inconsistencies found in the papers; `scorecard.html` also shows what is behind each line. Verdicts are
-counted, never averaged. At scales other than `paper` every verdict begins with the name of the scale (`quick: worse`),
-because runs that were cut short replicate nothing.
+counted, never averaged. Runs that were cut short replicate nothing: at scales other than `paper` a published number is
+`not comparable`, unless its runs are degenerate, and other verdicts begin with the name of the scale (`quick: holds`).
 """
 
 from collections import Counter

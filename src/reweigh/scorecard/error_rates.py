@@ -17,7 +17,7 @@ from reweigh import stats
 from reweigh.analysis import tables
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
-from reweigh.scorecard import compare_tables, scored_records
+from reweigh.scorecard import compare_tables, coverage, scored_records
 from reweigh.scorecard.order_rates import (
     decided,
     simulate_frequencies,
@@ -50,6 +50,7 @@ CAPTIONS = {
     "spreads": "Standard deviations over seeds that occur in practice, in points",
     "claims": "How often a claim of a gain is decided, in %: without a gain either way, else `holds`",
     "others": "Other claims, and runs that are not normal, in %",
+    "intervals": coverage.CAPTION,
     **compare_tables.CAPTIONS,
 }
 
@@ -152,6 +153,7 @@ def markdown_tables(config: Config) -> dict[str, str]:
         "spreads": _spreads(config),
         "claims": _claims(),
         "others": _others(),
+        "intervals": coverage.markdown(),
         **compare_tables.markdown_tables(config),
     }
 

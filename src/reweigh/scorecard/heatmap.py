@@ -9,13 +9,12 @@ Place = tuple[str, str]  # the titles of a row and a column
 
 @dataclass
 class Panel:
-    """One heat map. `cells` has the lines at each place; `note` is the note that all its lines share."""
+    """One heat map. `cells` has the lines at each place."""
 
     title: str
     dataset: str
     rows: list[Row] = field(default_factory=list)
     cells: dict[Place, list[Row]] = field(default_factory=dict)
-    note: str = ""
 
     @property
     def down(self) -> list[str]:

@@ -15,7 +15,8 @@ from reweigh.config.grid import Config
 from reweigh.records import lineage
 from reweigh.scorecard import compared_numbers
 
-NOT_COMPARABLE = "not comparable"  # the verdict on a number whose runs are on data that stand in for the paper's
+NOT_COMPARABLE = "not comparable"  # the verdict on a number whose runs are on other data, or were cut short
+CUT_SHORT = "our runs are cut short at scale {}, which replicates nothing"
 
 
 def number_rows(
@@ -72,8 +73,9 @@ def ours(
         if excluded or base["published"] is None
         else stand_in(config, paper, [records[run] for cell in cells for run in cell["run"]])
     )
-    mean = None if foreign or excluded else base["published"]
     found, verdict, said = _found(config, row, base, cells, runs, records)
+    foreign = foreign or (None if row["measured"] else cut_short(scale, verdict))
+    mean = None if foreign or excluded else base["published"]
     notes = [
         *(text for text in (excluded, foreign, row["remark"]) if text),
         *_notes(config, scale, paper, cells, records, (experiment, setting, compared)),
@@ -123,6 +125,18 @@ def stand_in(config: Config, paper: str, bodies: list[dict[str, Any]]) -> str | 
     """Why these runs, by their records, cannot be held against the paper's numbers; None if they can, or are none."""
     mapping = config.paper(paper).published
     return mapping.not_comparable(file["edition"] for body in bodies for file in body["raw"]) if mapping else None
+
+
+def cut_short(scale: str, verdict: str) -> str | None:
+    """Why a verdict cannot stand at a scale that cuts runs short; None where none was cut, or no number compared.
+
+    That of a constant prediction, which is no shorter there, is none either: it would replicate by itself.
+
+    >>> cut_short("quick", "replicated"), cut_short("quick", "degenerate"), cut_short("paper", "replicated")
+    ('our runs are cut short at scale quick, which replicates nothing', None, None)
+    """
+    compared = verdict in (*verdicts.DECIDED, "inconclusive")
+    return CUT_SHORT.format(scale) if scale != "paper" and compared else None
 
 
 def _verdict(base: dict[str, Any], metric: str, cell: pd.DataFrame, records: dict[str, dict[str, Any]]) -> str:

@@ -45,8 +45,8 @@ function filter() {
   const empty = (element) => !element.querySelector("[data-line]:not([hidden])");
   for (const body of document.querySelectorAll(".numbers tbody")) body.hidden = empty(body);
   for (const map of document.querySelectorAll(".map")) map.hidden = empty(map);
-  for (const part of document.querySelectorAll(".maps-of, .part, section.paper")) part.hidden = empty(part);
-  for (const fold of document.querySelectorAll("details.lines")) {
+  for (const part of document.querySelectorAll(".maps-of, .lines .scroll, .part, section.paper")) part.hidden = empty(part);
+  for (const fold of document.querySelectorAll("details:is(.lines, .fold)")) {
     fold.hidden = empty(fold);
     fold.dataset.open ??= fold.open ? "yes" : "no"; // as the page came; what is chosen is not left folded
     fold.open = [...wanted].length ? true : fold.dataset.open === "yes";
@@ -323,7 +323,7 @@ function follow() {
 
 addEventListener("popstate", follow);
 addEventListener("beforeprint", () => {
-  for (const fold of document.querySelectorAll("details.lines:not([hidden])")) fold.open = true;
+  for (const fold of document.querySelectorAll("details:is(.lines, .fold, .about):not([hidden])")) fold.open = true;
 });
 for (const square of document.querySelectorAll(".map a")) square.title = square.getAttribute("aria-label");
 for (const element of document.querySelectorAll("#filters, .js")) element.hidden = false;

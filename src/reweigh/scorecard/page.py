@@ -24,7 +24,7 @@ from reweigh.analysis.tables import expand_runs
 from reweigh.config.grid import Config
 from reweigh.config.specs import OF_PAPERS
 from reweigh.records import lineage
-from reweigh.scorecard.heatmap import panels
+from reweigh.scorecard.heatmap import Panel, panels
 from reweigh.scorecard.rates import false_decisions
 from reweigh.scorecard.text import RULE, TEST_NAMES, p_value, remarks
 
@@ -39,7 +39,10 @@ NUMBER_VERDICTS = {
     "degenerate": ("∅", "all our runs diverged, predict one class or did not move: they decide nothing"),
     "not run": ("·", "we have no runs to compare; the note says why"),
     "not reported": ("–", "the paper leaves the cell empty"),
-    "not comparable": ("≠", "our runs are on data that stand in for the paper's; the note says which"),
+    "not comparable": (
+        "≠",
+        "our runs were cut short, or are on data that stand in for the paper's; the note says it",
+    ),
     "not judged": ("×", "a misprint, or a method that is not implemented; the note says which"),
 }
 CLAIM_VERDICTS = {
@@ -50,7 +53,8 @@ CLAIM_VERDICTS = {
     "not run": ("·", "runs that it needs are missing"),
 }
 VERDICTS = {**CLAIM_VERDICTS, **NUMBER_VERDICTS}
-SILENT = ("not run", "not reported", "not judged")  # verdicts without runs: tables of nothing else are folded at first
+SILENT = ("not run", "not reported", "not judged")  # verdicts that may do without runs: such lines are folded at first
+UNSCALED = (*SILENT, "not comparable")  # verdicts that do not begin with the name of a smaller scale
 AXIS = 50  # half the width of a small plot, in its own units
 KEPT = (  # the columns of a line that the page's script reads
     "paper", "kind", "id", "key", "where", "text", "title", "value_set", "panel", "value", "metric", "dataset",
@@ -69,7 +73,7 @@ def page(config: Config, scale: str, lines: pd.DataFrame, records: dict[str, dic
             config,
             name,
             [row for row in rows if row["paper"] == name],
-            false_decisions(lines[lines["paper"] == name]).text,
+            false_decisions(lines[lines["paper"] == name]).text if scale == "paper" else "",
         )
         for name in _distinct(rows, "paper")
     ]
@@ -79,8 +83,8 @@ def page(config: Config, scale: str, lines: pd.DataFrame, records: dict[str, dic
         other_scales=[name for name in reversed(OF_PAPERS) if name != scale],
         papers=papers,
         runs=len({run for row in rows for run, _ in row["values"]}),
-        silent=SILENT,
-        kinds={"number": NUMBER_VERDICTS, "claim": CLAIM_VERDICTS},
+        unscaled=UNSCALED,
+        kinds={"claim": CLAIM_VERDICTS, "number": NUMBER_VERDICTS},
         rule=_markdown(RULE),
         filters=_filters(rows),
         style=Markup(style),
@@ -178,6 +182,7 @@ def _paper(config: Config, name: str, rows: list[Row], chance: str) -> dict[str,
         row["test"], row["rule"] = TEST_NAMES[rules[row["id"]].test], rules[row["id"]].rule
         row["notes"], row["effects"] = remarks(row["note"], row["rule"])
     cuts = {row["experiment"]: row["scale_note"] for row in rows if row["scale_note"]}
+    of_tables = [_table(source, numbers) for source in _distinct(numbers, "source")]
     return {
         "name": name,
         "paper": paper,
@@ -185,37 +190,52 @@ def _paper(config: Config, name: str, rows: list[Row], chance: str) -> dict[str,
         "totals": {"number": len(numbers), "claim": len(claims)},
         "chance": chance,
         "cuts": {config.experiment(name, key).title: " ".join(cut.split()) for key, cut in cuts.items()},
-        "claims": claims,
-        "claims_folded": _silent(claims),
-        "tables": [_table(source, numbers) for source in _distinct(numbers, "source")],
+        "claims": {
+            "found": [row for row in claims if not _silent([row])],
+            "idle": [row for row in claims if _silent([row])],
+            "folded": _silent(claims),
+        },
+        "tables": of_tables,
+        "folded_maps": sum(table["folded"] for table in of_tables),
     }
 
 
 def _verdict_counts(rows: list[Row]) -> Counter[str]:
-    return Counter(row["plain"] for row in rows)
+    return Counter(sorted((row["plain"] for row in rows), key=_order))
 
 
 def _table(source: str, numbers: list[Row]) -> dict[str, Any]:
-    """One table or figure of a paper: its heat maps, and its lines in the same groups, each with its common note."""
+    """One table or figure of a paper: its heat maps, and its lines in the same groups, each with its common note.
+
+    Lines without a run of ours (`idle`) stand apart from what was found.
+    """
     rows = [row for row in numbers if row["source"] == source]
     maps = panels(rows)
     reach = 1.2 * max((abs(length) for row in rows for length in _lengths(row)), default=0.0)
     for row in rows:
         row["plot"] = _plot(row, reach)
-    for panel in maps:
-        notes = {row["note"] for row in panel.rows}
-        panel.note = notes.pop() if len(notes) == 1 else ""
     return {
         "title": _spaced(source),
         "panels": maps,
         "reach": reach,
-        "counts": Counter(row["verdict"] for row in rows),
+        "counts": Counter(sorted((row["verdict"] for row in rows), key=_order)),
+        "found": [group for panel in maps if (group := _group(panel, idle=False))["rows"]],
+        "idle": [group for panel in maps if (group := _group(panel, idle=True))["rows"]],
+        "without": sum(_silent([row]) for row in rows),
         "folded": _silent(rows),
     }
 
 
+def _group(panel: Panel, idle: bool) -> dict[str, Any]:
+    """The lines of a heat map that have runs, or those that have none, with the note that they share."""
+    rows = [row for row in panel.rows if _silent([row]) == idle]
+    notes = {row["note"] for row in rows}
+    return {"title": panel.title, "rows": rows, "note": notes.pop() if len(notes) == 1 else ""}
+
+
 def _silent(rows: list[Row]) -> bool:
-    return all(row["plain"] in SILENT for row in rows)
+    """Whether no line has a run of ours. A number that is not judged may have some."""
+    return all(row["plain"] in SILENT and not row["values"] for row in rows)
 
 
 def _lengths(row: Row) -> list[float]:

@@ -1,6 +1,7 @@
 """The scorecard as Markdown, for readers."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,8 @@ from reweigh.scorecard.rates import false_decisions
 
 RULE = """
 A published number p with standard deviation s has the tolerance τ = max(one point, s); metrics that are no share of
-examples have tolerances of their own. It is compared with Student intervals of our mean over seeds. The verdict is
+examples have tolerances of their own. It is compared with Student intervals of our mean over seeds (Wilson's, where
+those leave what a share can be). The verdict is
 `better` or `worse` if the 95 % interval lies wholly beyond p ± τ, on the side that is better or the other one;
 `replicated` if the 90 % interval lies within p ± 2τ, which is two one-sided tests at 5 %; else `inconclusive`. It is
 `degenerate` if all our runs diverged, predict one class or did not move. A number is `not judged` if it is a misprint
@@ -30,6 +32,7 @@ STAND_INS = """
 A number is `not comparable` where our runs are on data that stand in for the paper's own, such as features of another
 net. What they decide is a claim's verdict, never a number's.
 """.strip()
+NOT_RUN = "not run"
 DEGENERATE = "degenerate, "  # how the part of a claim's note begins that says why a place decides nothing
 
 # The statistical test behind each `test` that a claim may name in the config.
@@ -70,12 +73,13 @@ TEST_NAMES = {
 def markdown(config: Config, scale: str, lines: pd.DataFrame) -> str:
     """The scorecard's lines as a Markdown page."""
     parts = [f"# Scorecard at scale `{scale}`"]
-    if (lines["verdict"] == NOT_COMPARABLE).any():
+    if scale == "paper" and (lines["verdict"] == NOT_COMPARABLE).any():
         parts.append(STAND_INS)
     if scale != "paper":
         parts.append(
             f"> **This is no replication.** Scale `{scale}` cuts the papers' experiments short so that everything runs "
-            f"in minutes. Each verdict begins with `{scale}:` and only says how such runs compare with the paper's."
+            f"in minutes. No published number is judged by them, and the verdict on a claim begins with `{scale}:` and "
+            "speaks of such runs only."
         )
     parts.append(RULE)
     for paper in lines["paper"].drop_duplicates():
@@ -90,19 +94,35 @@ def _paper(config: Config, scale: str, name: str, lines: pd.DataFrame) -> list[s
         f"## {paper.title}",
         f"{paper.citation}. <{paper.url}>",
         _counts(numbers, claims),
-        false_decisions(lines).text,
     ]
+    if scale == "paper":
+        parts.append(false_decisions(lines).text)
     cuts = _cuts(lines) if scale != "paper" else ""
     if cuts:
         parts.append(f"What scale `{scale}` cuts:\n\n{cuts}")
     if not claims.empty:
         tests = {claim.id: TEST_NAMES[claim.test] for claim in paper.claims}
-        parts += ["### Claims", _claims(claims, tests)]
+        found = claims["verdict"] != NOT_RUN
+        parts += ["### Claims", *([_claims(claims[found], tests)] if found.any() else [])]
+        parts += _folded(f"{_many(sum(~found), 'claim')} without the runs needed", _claims, claims[~found], tests)
     for source, group in numbers.groupby("source", sort=False):
-        parts += [f"### {_spaced(str(source))}", _numbers(group)]
+        found = (group["verdict"] != NOT_RUN) & (group["runs"].fillna("") != "") | (group["status"] == "measured")
+        parts += [f"### {_spaced(str(source))}", *([_numbers(group[found])] if found.any() else [])]
+        parts += _folded(f"{_many(sum(~found), 'number')} without a run of ours", _numbers, group[~found])
     if paper.findings:
         parts += ["### What does not fit together in the paper itself", _findings(paper.findings)]
     return parts
+
+
+def _folded(title: str, write: Callable[..., str], lines: pd.DataFrame, *more: Any) -> list[str]:
+    """A table that a click opens, for lines that say little; nothing where there is no line. GitHub shows it so too."""
+    if lines.empty:
+        return []
+    return [f"<details>\n<summary>{title}</summary>", write(lines, *more), "</details>"]
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def _cuts(lines: pd.DataFrame) -> str:

@@ -112,9 +112,9 @@ def _asked(scale: str | None, there: list[str]) -> list[str]:
 def _audit_one(scale: str, report: str | Path | None, rerun: int | None, seed: int | None) -> int:
     result = audit(scale)
     stopped = train_again(result, ".", rerun, seed) if rerun else 0
-    show(result)
     if report is not None:
-        write(result, report)
+        write(result, report)  # first: whoever reads what is printed may stop reading
+    show(result)
     return stopped or result.exit_code
 
 

@@ -164,7 +164,7 @@ def _csv(path: Path, made: Receipt, view: View) -> Verdict:
 
 def _lines(path: Path, view: View, made: Receipt | None) -> Verdict:
     """The state of the worst line of a figure's csv; of all together where a sound receipt (`made`) is for this csv."""
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file, restval="", strict=True))
     worst = GOOD
     order = ("intact", "stale", "unverifiable", "broken")
@@ -259,7 +259,7 @@ def _broken_records(scale: str, root: Path, records: Records) -> str:
 
 def _scored(path: Path, kind: str, made: Receipt, now: str | None, why_not: str) -> Verdict:
     """The state of one file of the scorecard."""
-    by_receipt, found = made.of(path, kind), path.read_text(errors="replace")
+    by_receipt, found = made.of(path, kind), path.read_text(errors="replace", encoding="utf-8")
     different = "" if now is None or found == now else _first_difference(found, now, kind)
     if by_receipt[0] == "broken":
         return "broken", different or by_receipt[1]

@@ -61,7 +61,7 @@ class Contents:
     @functools.cached_property
     def pins(self) -> dict[str, str]:
         """Package -> version in the lock of this project."""
-        return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", (self.root / LOCK).read_text(), re.MULTILINE))
+        return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", (self.root / LOCK).read_text(encoding="utf-8"), re.MULTILINE))
 
     @property
     def name(self) -> str:
@@ -93,7 +93,7 @@ def read(scale: str, root: Path) -> Contents:
         scorecard=scorecard if scorecard.files else None,
         files=tuple(sorted(files)),
         manifest=Manifest.load(root / "data/manifest.yaml"),
-        citation=yaml.safe_load((root / CITATION).read_text()),
+        citation=yaml.safe_load((root / CITATION).read_text(encoding="utf-8")),
     )
 
 

@@ -150,7 +150,7 @@ def read(path: Path, root: Path) -> tuple[Table, Path]:
         shown = Path("figures", *shown.parts[1:])
     file, home, action = root / shown, shown.parts[0], f"restore {shown} from git or make it again"
     try:
-        with open(file, newline="") as stream:
+        with open(file, newline="", encoding="utf-8") as stream:
             reader = csv.DictReader(stream)
             lines = [(reader.line_num, {name: text or "" for name, text in row.items()}) for row in reader]
     except OSError:

@@ -32,12 +32,13 @@ class Source(NamedTuple):
 
 
 RUNS, OWN = ("runs",), ("runs", "formula")
+INTERVAL = "Student's, or Wilson's where that leaves what a share can be"
 OF_RUNS = {
     "mean": Source("mean over the runs", RUNS),
     "sd": Source("standard deviation over the runs (n - 1)", RUNS),
     "n": Source("how many runs have a value", RUNS),
-    "low": Source("lower end of Student's 95 % interval of the mean", RUNS),
-    "high": Source("upper end of Student's 95 % interval of the mean", RUNS),
+    "low": Source(f"lower end of the 95 % interval of the mean, {INTERVAL}", RUNS),
+    "high": Source(f"upper end of the 95 % interval of the mean, {INTERVAL}", RUNS),
     "seed": Source("the seed of the one run", RUNS),
     "epoch": Source("the epoch of the runs' curves", RUNS),
     "minutes": Source("training time up to that epoch, mean over the runs", RUNS),

@@ -15,6 +15,7 @@ from reweigh.records.lineage import value_of
 
 Body = dict[str, Any]
 UNDECIDED = ("not reported", "not run", "not comparable")
+COMPARED = ("replicated", "better", "worse", "inconclusive")
 
 
 def number_line(
@@ -43,6 +44,8 @@ def number_line(
         verdict = "not comparable"
     else:
         verdict = _of_pairs(stated, metric, together) if line.get("against") else _verdict(stated, metric, values, ours)
+        if scale != "paper" and verdict in COMPARED:  # runs that are cut short replicate nothing
+            verdict, judged = "not comparable", False
     return {
         "difference": sum(values) / len(values) - mean if judged else None,
         "gain": gained.mean,

@@ -23,7 +23,7 @@ from reweigh.analysis.rows import (
 )
 from reweigh.analysis.tables import Material, fingerprint, join_runs, majority_and_minority_weights
 from reweigh.plots.figure import Figure, styled
-from reweigh.plots.notes import count_text, missing_notes
+from reweigh.plots.notes import by_whom, count_text, missing_notes
 from reweigh.plots.style import data_title, empty, finish, letter, look_of, sheet
 
 DASHED = (0, (4, 2))
@@ -190,7 +190,7 @@ def _shows(swept: pd.DataFrame) -> str:
     if not (swept["n"] > 0).any():
         return "Above: nothing of ours was run"
     several = "bars and band: 95 % interval (Student t), dots: single seeds"
-    what = several if (swept["n"] > 1).any() else "no interval"
+    what = by_whom(swept, several) if (swept["n"] > 1).any() else "no interval"
     return f"Above: last epoch, mean over {count_text(of_cells(swept))}; {what}"
 
 

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from reweigh import stats
+from reweigh import metrics, stats
 from reweigh.analysis.rows import BY_COUNT, MORE_RIGHT, NEGATIVES_RIGHT, POSITIVES_RIGHT, Row
 from reweigh.plots.papers.absgd import toy_step as toy
 from reweigh.plots.style import INK, letter
@@ -43,7 +43,7 @@ def rows(options: Mapping[str, Any]) -> list[Row]:
     for method, title in NAMES.items():
         base: Row = {"panel": "c", "experiment": "", "method": method, "title": title, "status": "computed"}
         for metric, side in ((POSITIVES_RIGHT, "positives"), (NEGATIVES_RIGHT, "negatives")):
-            mean = stats.summarise(right[method][side] / options[side]["count"])
+            mean = stats.summarise(right[method][side] / options[side]["count"], *metrics.ends(metric))
             note = "mean over draws"
             lines.append(
                 {
