@@ -35,7 +35,7 @@ def test_what_is_printed_is_no_markup_and_nothing_that_a_terminal_obeys(stdout, 
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("NO_COLOR", "1")
     terminal.print_table([{ODD: ODD, "last": ODD}])
-    terminal.console(wide=200).print(ODD, soft_wrap=True)
+    terminal.console(wide=200).print(ODD, soft_wrap=True, highlight=False)
     said = sys.stdout.getvalue()
     assert said.count(HARMLESS) == 4 and "\x1b[31m" not in said and "\x07" not in said
 
