@@ -101,7 +101,6 @@ def print_table(rows: list[dict[str, str]]) -> None:
     Only the last column may wrap.
     """
     from rich.table import Table
-    from rich.text import Text
 
     shown = Table(box=None, pad_edge=False)
     *firm, last = rows[0]
@@ -109,5 +108,5 @@ def print_table(rows: list[dict[str, str]]) -> None:
         shown.add_column(key, no_wrap=True)
     shown.add_column(last, overflow="fold")
     for row in rows:
-        shown.add_row(*map(Text, row.values()))
+        shown.add_row(*row.values())
     console(wide=160).print(shown, highlight=False)

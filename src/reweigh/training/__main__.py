@@ -212,7 +212,8 @@ def _trained(
                     failed(spec, workers.failure_of(error))
     except OutOfTime:
         left = len(waiting) - len(outcome.trained) - len(outcome.failed)
-        progress.note(f"time is up with {left} of {len(waiting)} runs left; the same command resumes from here")
+        why = "stopped" if clock.stopping else "time is up"
+        progress.note(f"{why} with {left} of {len(waiting)} runs left; the same command resumes from here")
         outcome.out_of_time, outcome.told = True, clock.stopping
     outcome.steps = progress.steps
 
