@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup quick test long stress check lab bench architecture pictures pages clean lock
+.PHONY: help setup quick test long stress check lab bench architecture pictures pages clean distclean lock
 
 PYTHON ?= python3
 CORES ?= all
@@ -10,7 +10,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Each worker begins with a share of the tests in their order, so that files keep their fixtures; who ends early takes more.
 PARALLEL := --numprocesses=logical --maxprocesses=8 --dist=worksteal --durations=10 --durations-min=10
-STAMP := $(VENV)/.lock-sha256
+# Where home cannot be written to, pip and Snakemake keep their caches here.
+ifneq ($(shell mkdir -p "$${XDG_CACHE_HOME:-$${HOME:-/dev/null}/.cache}" 2> /dev/null && test -w "$${XDG_CACHE_HOME:-$${HOME:-/dev/null}/.cache}" && echo yes),yes)
+export XDG_CACHE_HOME := $(CURDIR)/.reweigh/cache
+endif
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
 
@@ -18,22 +21,20 @@ help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | while IFS='|' read -r name what; do \
 		printf '  make %-12s %s\n' "$$name" "$$what"; done
 
-# The digest of the lock decides, not its time: a clone or a touch installs nothing again.
-setup: ## the virtual environment, from the lock; skipped while the lock is the same
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "make: $$($(PYTHON) --version) is too old; name Python 3.11 or later: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
-	@now=$$($(PYTHON) -c 'import hashlib, pathlib, sys; files = ("envs/requirements.lock", "pyproject.toml"); \
-		print(hashlib.sha256(b"".join(pathlib.Path(f).read_bytes() for f in files) + sys.version.encode()).hexdigest())'); \
-	if [ "$$now" != "$$(cat $(STAMP) 2>/dev/null)" ]; then \
-		[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV); \
-		echo "installing the locked packages into $(VENV) (once; torch is large)"; \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement envs/requirements.lock; \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .; \
-		echo "$$now" > $(STAMP); \
-	fi
+# What is named PYTHON is asked for its version here, because an old one cannot read the tool.
+define PYTHON_IS_THERE
+@command -v "$(PYTHON)" > /dev/null || { \
+	echo "make: there is no $(PYTHON) here; name Python 3.11 or later: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	echo "make: $$("$(PYTHON)" --version 2>&1) is too old; name Python 3.11 or later: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+endef
+
+setup: ## the virtual environment, from the lock; skipped while it is whole and the lock the same
+	$(PYTHON_IS_THERE)
+	@"$(PYTHON)" tools/environment.py
 
 quick: setup ## the whole replication at scale quick: every figure, table and verdict, in minutes
-	@$(BIN)/snakemake --cores $(CORES) --config scale=quick
+	@$(BIN)/python -m reweigh.planning.watch logs/quick.log $(BIN)/snakemake --cores $(CORES) --config scale=quick
 	@echo; echo "figures and tables: figures/quick/"; echo "verdicts:           results/quick/scorecard.html (or .md, .csv)"
 
 test: setup ## all tests, on all cores
@@ -69,13 +70,16 @@ pages: setup ## write again what README and docs show of explain, audit and the 
 	@$(BIN)/reweigh scorecard --error-rates --to docs
 	@$(BIN)/python tools/pages.py
 
-clean: ## remove what can be made again: environment, caches, splits, logs, quick and smoke results (not raw data, not paper results)
-	rm -rf $(VENV) .snakemake .reweigh logs crates data/splits results/smoke results/quick figures/smoke figures/quick
-	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis src/*.egg-info
-	find src tests -name __pycache__ -prune -exec rm -rf {} +
+clean: ## remove caches
+	$(PYTHON_IS_THERE)
+	@"$(PYTHON)" tools/clean.py
+
+distclean: ## remove also the environment, checkpoints, splits and small results, after saying so (nothing of scale paper)
+	$(PYTHON_IS_THERE)
+	@"$(PYTHON)" tools/clean.py --all
 
 lock: setup ## write envs/requirements.lock again from pyproject.toml (needs uv)
 	{ echo "# Made by \`make lock\` from pyproject.toml, for every platform and Python from 3.11 on; do not edit."; \
-	  uv pip compile --universal --no-header --no-annotate --python-version 3.11 --extra pipeline --extra dev --upgrade --quiet pyproject.toml; } \
+	  uv pip compile --universal --no-header --no-annotate --python-version 3.11 --extra pipeline --extra dev --extra slurm --upgrade --quiet pyproject.toml; } \
 	  > envs/requirements.lock.new
 	mv envs/requirements.lock.new envs/requirements.lock

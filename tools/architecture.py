@@ -41,8 +41,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 # Modules of the root that are small tools for everybody. `evaluate` measures a model on a data set: one floor up.
 GROUND = ("aggregates", "canonical_json", "cells", "class_rates", "digest", "errors", "group_rates", "layouts",
-          "metrics", "optimisers", "plugins", "ranks", "stats", "streams", "terminal", "thresholds", "verdicts",
-          "weights")  # fmt: skip
+          "listing", "locks", "metrics", "nearest", "optimisers", "os_errors", "plugins", "ranks", "stats", "streams",
+          "strict_yaml", "terminal", "thresholds", "verdicts", "weights")  # fmt: skip
 
 # What is in a package, for its box.
 TEXTS = {
@@ -121,7 +121,7 @@ def imports(files: Mapping[str, Path]) -> dict[str, set[str]]:
 
 
 def _imported(path: Path, files: Mapping[str, Path]) -> Iterator[str]:
-    for node in _walk(ast.parse(path.read_text())):
+    for node in _walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             wanted = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
@@ -313,7 +313,7 @@ def _legend(axes: Axes, y: float) -> None:
 def write(root: Path = ROOT) -> None:
     """Write both files."""
     text = described(root)
-    (root / DATA).write_text(text)
+    (root / DATA).write_text(text, encoding="utf-8")
     with rc_context({**rcParamsDefault, "font.family": "DejaVu Sans", "backend": "agg"}):
         draw(text).savefig(root / PICTURE, dpi=160, metadata={"Software": "reweigh", "Description": digest(text)})
 

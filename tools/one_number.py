@@ -45,7 +45,10 @@ def material(root: Path = ROOT) -> dict[str, Any]:
     }
     counts = sorted({int(n) for n in means["n"]})  # a run that diverged has no score
     row = means[(means["method"] == "tdr_p") & (means["value"] == "0.005")].iloc[0]
-    records = [json.loads((root / f"results/{RUN[:-1]}{seed}.json").read_text()) for seed in range(int(row["n"]))]
+    records = [
+        json.loads((root / f"results/{RUN[:-1]}{seed}.json").read_text(encoding="utf-8"))
+        for seed in range(int(row["n"]))
+    ]
     assert f"{np.mean([one['metrics']['test_accuracy'] for one in records]):.6g}" == f"{row['mean']:.6g}"
     record = records[0]
     split = obtain.obtain(resolve(RUN, root), root / "data")

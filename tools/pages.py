@@ -69,13 +69,17 @@ def printed(command: str, clone: Path) -> str:
     environment = {name: value for name, value in os.environ.items() if name != "REWEIGH_MIRROR"}
     environment["PYTHONPATH"] = str(clone / "src")
     called = [sys.executable, "-m", "reweigh.cli", *command.split()]
-    return subprocess.run(called, cwd=clone, env=environment, capture_output=True, text=True, check=False).stdout
+    return subprocess.run(
+        called, cwd=clone, env=environment, capture_output=True, text=True, check=False, encoding="utf-8"
+    ).stdout
 
 
 def speeds() -> None:
     """Write the tables of docs/speed.md again, from the csv files of the bench."""
     path = ROOT / "docs/speed.md"
-    path.write_text(table.with_measured(path.read_text(), table.read(ROOT / table.CSV)))
+    path.write_text(
+        table.with_measured(path.read_text(encoding="utf-8"), table.read(ROOT / table.CSV)), encoding="utf-8"
+    )
     for name in APART:
         readme.put(path, name, table.whole_table(table.read(ROOT / table.CSV.with_name(f"{name}.csv"))))
 
@@ -87,10 +91,10 @@ def main() -> None:
         subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
         for name in PAGES:
             path = ROOT / name
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
             for command, shown in SHOWN.findall(text):
                 text = text.replace(shown, updated(shown, printed(command, Path(folder))))
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -110,15 +110,15 @@ class Replication:
 
     def call(self, *command: str) -> str:
         """Run a command in the folder to its end; what it printed. Raises Failure if it fails."""
-        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, encoding="utf-8"
+        )
         if done.returncode:
             raise Failure(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done.stdout + done.stderr
 
     def start(self, *settings: str) -> None:
-        """Start Snakemake; a folder that a killed one left locked is unlocked first, as Snakemake asks its users to."""
-        if any((self.folder / ".snakemake/locks").glob("*")):
-            self.call(sys.executable, "-m", "snakemake", "--unlock")
+        """Start Snakemake, which unlocks by itself a folder that a killed one left locked."""
         with open(self.folder / "output", "ab") as output:
             self.process = psutil.Popen(
                 self.command(*settings), cwd=self.folder, env=self.environment, stdout=output, stderr=output
@@ -150,7 +150,7 @@ class Replication:
 
     def said(self) -> str:
         """All that Snakemake printed, with the logs of the jobs that failed."""
-        return (self.folder / "output").read_text(errors="replace")
+        return (self.folder / "output").read_text(errors="replace", encoding="utf-8")
 
 
 def _children(process: psutil.Process, recursive: bool = False) -> list[psutil.Process]:

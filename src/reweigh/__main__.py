@@ -14,11 +14,13 @@ PIPELINE = {
 
 
 def main() -> None:
-    """Entry point: `reweigh.cli.main`, or what to install for it; then exit code 1."""
+    """Entry point: `reweigh.cli.main`, or what to install for it; then exit code 1. No traceback for Ctrl-C."""
     try:
         from reweigh.cli import main as command_line
 
         command_line()
+    except KeyboardInterrupt:
+        sys.exit(130)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in PIPELINE:
             raise

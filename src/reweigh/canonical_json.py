@@ -129,8 +129,13 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
         with open(partial, "wb") as file:
             yield file
         put_in_place(partial, path)
+    except OSError as error:
+        if error.filename in (None, os.fspath(partial)):  # of a full disk the system says no name
+            error.filename = os.fspath(path)
+        raise
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing can be removed, the error of the block is what counts
+            partial.unlink()
 
 
 def put_in_place(made: str | Path, path: str | Path) -> None:

@@ -162,7 +162,7 @@ def shown_path(path: Path) -> Path:
 def _parsed(path: Path) -> ast.Module:
     """The syntax tree of a source file. Raises ReweighError, with file and line, where it is not Python."""
     try:
-        return ast.parse(path.read_text())
+        return ast.parse(path.read_text(encoding="utf-8"))
     except ValueError as error:  # bytes that are no UTF-8, or 0
         raise ReweighError(f"{shown_path(path)}:1: {error}; mend it") from None
     except SyntaxError as error:
@@ -172,7 +172,7 @@ def _parsed(path: Path) -> ast.Module:
 @functools.cache
 def _digest_of(path: Path) -> str:
     _parsed(path)
-    return source_digest(path.read_text())
+    return source_digest(path.read_text(encoding="utf-8"))
 
 
 def _packages_of(module: str) -> list[str]:

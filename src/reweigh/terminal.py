@@ -1,8 +1,14 @@
 """Where commands print, tables that several of them print, and texts that are safe to print."""
 
+import contextlib
 import os
 import sys
 from typing import Any
+from unicodedata import category
+
+OBEYED = ("Cc", "Cf", "Cs")  # Unicode's control and format characters, and surrogates
+
+READER_LEFT = 141  # 128 + SIGPIPE: what a shell says of a program that ended because nobody reads it any more
 
 
 def console(wide: int, **options: Any) -> Any:
@@ -12,7 +18,46 @@ def console(wide: int, **options: Any) -> Any:
     """
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else wide, **options)
+    class Plain(Console):
+        """Shows each text as it is: no [bold], no :smile:, and nothing that a terminal obeys. Styles are options."""
+
+        def render_str(self, text: str, **how: Any) -> Any:
+            return super().render_str(harmless(text), **how)
+
+    return Plain(width=None if sys.stdout.isatty() else wide, markup=False, emoji=False, **options)
+
+
+def harmless(text: str) -> str:
+    """A text of one line or several in which characters that a terminal obeys, and halves of characters, are escaped.
+
+    >>> harmless("a\\x1b[31mb\\nc")
+    'a\\\\x1b[31mb\\nc'
+    """
+    if text.isprintable():
+        return text
+    return "".join(ascii(one)[1:-1] if one != "\n" and category(one) in OBEYED else one for one in text)
+
+
+def print_all_letters() -> None:
+    """From now on print `?` for what the terminal's encoding lacks: ISO-8859-1 has no box, ASCII no é."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # another's object, or closed
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+
+
+def flushed() -> OSError | None:
+    """Print what is still to be printed; the error if that cannot be done. Python then tries no more at its end."""
+    failed = None
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError) as error:
+            failed = failed or (error if isinstance(error, OSError) else None)
+            with contextlib.suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
+    return failed
 
 
 def printable(text: str | os.PathLike[str]) -> str:
@@ -40,8 +85,12 @@ def dataset_rows(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def print_table(rows: list[dict[str, str]]) -> None:
-    """Print rows (dicts with the same keys) as a table. Only the last column may wrap."""
+    """Print rows (dicts with the same keys) as a table, letter by letter: what looks like markup is none.
+
+    Only the last column may wrap.
+    """
     from rich.table import Table
+    from rich.text import Text
 
     shown = Table(box=None, pad_edge=False)
     *firm, last = rows[0]
@@ -49,5 +98,5 @@ def print_table(rows: list[dict[str, str]]) -> None:
         shown.add_column(key, no_wrap=True)
     shown.add_column(last, overflow="fold")
     for row in rows:
-        shown.add_row(*row.values())
+        shown.add_row(*map(Text, row.values()))
     console(wide=160).print(shown, highlight=False)

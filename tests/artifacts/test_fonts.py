@@ -11,6 +11,7 @@ CODE = """
 import json, subprocess, sys
 from reweigh.artifacts import fonts
 
+fonts.keep_list_here()
 fonts.list_once()
 looks = "import matplotlib, os; print(os.listdir(matplotlib.get_cachedir()))"
 done = subprocess.run([sys.executable, "-c", looks], capture_output=True, text=True)
@@ -23,7 +24,10 @@ def test_a_process_that_draws_finds_the_fonts_listed_and_says_nothing(home, tmp_
     place = tmp_path / "home"
     place.mkdir() if home == "new" else place.touch()
     changes = {"HOME": str(place), "MPLCONFIGDIR": "", "XDG_CACHE_HOME": "", "XDG_CONFIG_HOME": ""}
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, env=environment(**changes))
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], capture_output=True, text=True, env=environment(**changes), cwd=tmp_path
+    )
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert (tmp_path / ".reweigh/matplotlib").exists() == (home != "new")
     listed, said = json.loads(done.stdout)
     assert "fontlist-v" in listed and said == ""

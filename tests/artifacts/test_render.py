@@ -11,7 +11,8 @@ from support import synthetic_records
 from support.project import ROOT
 
 from reweigh.artifacts import fonts, receipt
-from reweigh.artifacts.render import ENDINGS, KERNEL, MADE, render
+from reweigh.artifacts.kernel import NAME as KERNEL
+from reweigh.artifacts.render import ENDINGS, MADE, render
 from reweigh.config.loading import load
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, RecordError, ReweighError

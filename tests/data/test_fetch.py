@@ -7,6 +7,7 @@ import http.server
 import io
 import json
 import lzma
+import os
 import re
 import socket
 import tarfile
@@ -18,7 +19,7 @@ import pytest
 import yaml
 
 from reweigh import canonical_json
-from reweigh.data import manifest, transfer
+from reweigh.data import download, manifest
 from reweigh.errors import DataError
 
 CONTENT = np.random.default_rng(7).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
@@ -63,7 +64,7 @@ def server(monkeypatch):
     """A running server: its `url`, the `files` it has, the `cuts` it will make, the `requests` it got."""
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
-    monkeypatch.setattr(transfer, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0)
     state = {"files": {}, "cuts": [], "requests": [], "ranges": True}
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Server, state)) as running:
         try:
@@ -196,14 +197,11 @@ def test_nothing_works_is_one_line_that_says_what_would(project, server):
         project.ensure(mirror=str(project.mirror / "nowhere"))
 
 
-def test_without_a_network_the_error_says_so(project):
+def test_without_a_network_the_error_says_so(project, monkeypatch):
     project.write(mirror="a.bin", urls=["http://127.0.0.1:9/a.bin"])
-    transfer_pause, transfer.PAUSE_SECONDS = transfer.PAUSE_SECONDS, 0
-    try:
-        with pytest.raises(DataError) as caught:
-            project.ensure()
-    finally:
-        transfer.PAUSE_SECONDS = transfer_pause
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0)
+    with pytest.raises(DataError) as caught:
+        project.ensure()
     assert "with a network connection" in one_line(caught)
 
 
@@ -326,8 +324,11 @@ def test_a_file_without_a_published_digest_must_stay_what_it_was(project, caplog
 def test_leftovers_of_killed_processes_are_swept(project):
     project.write(mirror="a.bin").put(project.mirror / "a.bin", CONTENT)
     project.put(project.home / ".a.bin.123.tmp", CONTENT[:10]).put(project.home / ".part-0-a.bin", b"")
+    for leftover in project.home.iterdir():
+        os.utime(leftover, (time.time() - 4000,) * 2)
+    project.put(project.home / ".part-1-a.bin", b"")  # that of a process on another machine
     project.ensure()
-    assert project.lies() == ["SOURCE.json", "a.bin"]
+    assert project.lies() == [".part-1-a.bin", "SOURCE.json", "a.bin"]
 
 
 def test_processes_that_fetch_at_once_get_the_same(project, monkeypatch):

@@ -1,10 +1,12 @@
 """`reweigh doctor`: who holds the devices."""
 
 import fcntl
+import importlib.metadata
 import subprocess
 import sys
 
 import pytest
+from support import ROOT, pretended_gpus
 
 from reweigh.planning import doctor
 from reweigh.training import device
@@ -21,16 +23,17 @@ sys.stdin.read()
 @pytest.fixture
 def slot(tmp_path, monkeypatch):
     """The lock file of the only device, which is made up."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "fake0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("PATH", pretended_gpus.path(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.delenv("REWEIGH_SLOTS_PER_DEVICE", raising=False)
-    ((_, path),) = device.slots(["fake0"])
+    ((_, path),) = device.slots(["0"])
     return path
 
 
 def said():
-    return dict(doctor.facts())["GPU fake0"]
+    return dict(doctor.facts())["GPU 0"]
 
 
 def test_a_device_is_free_or_held_by_a_process(slot):
@@ -50,3 +53,45 @@ def test_a_holder_that_has_not_written_its_id_is_one_too(slot, content):
         lock.write(content)
         lock.flush()
         assert said() == "held by a process that has not said which"
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """A folder with commands of Slurm that are pretended: sets what one of them says."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.chdir(ROOT)
+
+    def says(command, text, code=0):
+        (tmp_path / command).write_text(f"#!/bin/sh\ncat <<'E'\n{text}\nE\nexit {code}\n")
+        (tmp_path / command).chmod(0o755)
+
+    return says
+
+
+def test_partitions_are_shown_with_limits_that_no_job_could_meet(cluster):
+    cluster("sinfo", "short*|up|1:00:00|4|32|128000|(null)\nlong|up|2-00:00:00|2|64|256000|gpu:a100:4")
+    cluster("scontrol", "MessageTimeout = 10 sec\nMinJobAge               = 60 sec")
+    facts = dict(doctor._slurm())
+    assert facts["Slurm plugin"] == importlib.metadata.version(doctor.PLUGIN)
+    assert facts["partition short*"] == (
+        "up, up to 1:00:00, 4 nodes of 32 cores and 128000 MB, GPUs: (null); profiles/slurm/profile.yaml asks for 240 "
+        "minutes: such a job would wait for ever"
+    )
+    assert facts["partition long"] == "up, up to 2-00:00:00, 2 nodes of 64 cores and 256000 MB, GPUs: gpu:a100:4"
+    assert facts["MinJobAge"].startswith("60 s; with less than 120, set slurm-status-command: sacct")
+    cluster("scontrol", "MinJobAge               = 300 sec")
+    assert "MinJobAge" not in dict(doctor._slurm())
+
+
+def test_a_cluster_that_does_not_answer_is_said_to_be_so(cluster, monkeypatch):
+    cluster("sinfo", "slurm_load_partitions: Unable to contact slurm controller", code=1)
+    assert dict(doctor._slurm())["partitions"] == "sinfo does not answer"
+    monkeypatch.setenv("PATH", "")
+    assert dict(doctor._slurm()) == {"Slurm": "none here"}
+
+
+def test_whether_torch_can_use_cuda_and_a_variable_that_does_not_exist_are_said(monkeypatch):
+    monkeypatch.setenv("REWEIGH_MIROR", "/mirror")
+    facts = dict(doctor.facts())
+    assert facts["torch and CUDA"].startswith(("built for CUDA", "CUDA", "this torch is built without"))
+    assert facts["environment"] == "REWEIGH_MIROR: no such variable; did you mean 'REWEIGH_MIRROR'?"

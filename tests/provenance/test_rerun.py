@@ -72,6 +72,24 @@ OTHERS = [body(value) for value in (0.86, 0.88, 0.90, 0.92)]
 SPREAD = 3 * statistics.stdev((0.86, 0.88, 0.90, 0.92))  # 0.0775
 
 
+def by(capability, **settings):
+    return {"device": {"kind": "cpu", "name": "one", "capability": capability, "settings": settings}}
+
+
+def test_by_other_instructions_nothing_is_broken():
+    """Someone who has set ATEN_CPU_CAPABILITY, or an older torch: no record is at fault."""
+    native, limited = by("AVX512"), by("DEFAULT", ATEN_CPU_CAPABILITY="default")
+    state, detail = rerun.compare(body(0.9, **native), body(0.9 + 2**-53, **limited), OTHERS)
+    assert state == "intact" and "made on one (cpu, AVX512)" in detail
+    assert "trained again on one (cpu, DEFAULT, ATEN_CPU_CAPABILITY=default)" in detail
+    far = body(0.1, **limited)
+    assert rerun.compare(body(0.9, **native), far, OTHERS)[0] == "unverifiable"
+    assert rerun.compare(body(0.9), far, OTHERS)[0] == "unverifiable"  # an older record
+    assert rerun.compare(body(0.9), body(0.1, **native), OTHERS)[0] == "broken"
+    assert rerun.compare(body(0.9, **native), body(0.1, **native), OTHERS)[0] == "broken"
+    assert rerun.compare(body(0.9, **native), body(0.1, **limited, steps=9), OTHERS)[0] == "broken"  # no rounding
+
+
 def test_on_the_same_device_and_versions_every_bit_counts():
     assert rerun.compare(body(0.9), body(0.9)) == ("intact", "bit for bit")
     assert rerun.compare(body(0.9), body(0.9 + 2**-53), OTHERS) == (

@@ -1,6 +1,8 @@
 """The commit of a record where there is no git: it travels in a file, and says nothing of other code."""
 
+import hashlib
 import json
+import os
 import shutil
 import subprocess
 
@@ -105,6 +107,90 @@ def test_a_record_that_replaces_a_committed_one_is_no_edit(tmp_path, git):
     assert commit._asked(project_)["dirty"] is False
     (project_ / "src/reweigh/code.py").write_text("x = 2")
     assert commit._asked(project_)["dirty"] is True
+
+
+def test_a_project_that_lies_at_the_top_of_another_repository_is_not_in_it(tmp_path, git):
+    """As where a tarball was unpacked into a home folder that is a repository: nothing of it is tracked."""
+    outer = copied(tmp_path).parent
+    shutil.move(outer / "project/src", outer)
+    assert commit._asked(outer) == commit.UNKNOWN and not commit.has_repository(outer)
+    git("add", "src")
+    git("commit", "-qm", "project")
+    assert commit._asked(outer) == {"commit": git("rev-parse", "HEAD").strip(), "dirty": False}
+
+
+def test_variables_of_another_repositorys_hook_do_not_count(tmp_path, git, monkeypatch):
+    project_ = copied(tmp_path)
+    git("add", ".")
+    git("commit", "-qm", "project")
+    right = commit._asked(project_)
+    subprocess.run(["git", "init", "-q", tmp_path / "theirs"], check=True)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "theirs/.git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "theirs"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "nothing"))
+    assert commit._asked(project_) == right and right["dirty"] is False
+
+
+def test_the_index_is_left_alone(tmp_path, git):
+    """Another git may be at work: nobody waits for its lock, and nothing is written."""
+    project_ = copied(tmp_path)
+    git("add", ".")
+    git("commit", "-qm", "project")
+    os.utime(project_ / "src/reweigh/code.py", (1, 1))  # git would write down that its content is the same
+    index = tmp_path / "outer/.git/index"
+    before = index.read_bytes()
+    (tmp_path / "outer/.git/index.lock").touch()
+    assert commit._asked(project_)["dirty"] is False
+    assert index.read_bytes() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="wants root, who may give a folder away")
+def test_a_repository_of_another_user_of_which_git_says_nothing_is_unknown(tmp_path, git, monkeypatch):
+    project_ = copied(tmp_path)
+    git("add", ".")
+    git("commit", "-qm", "project")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    assert commit._asked(project_)["commit"]
+    for path in (tmp_path / "outer", tmp_path / "outer/.git"):
+        os.chown(path, 65534, 65534)
+    assert commit._asked(project_) == commit.UNKNOWN
+    (tmp_path / "gitconfig").write_text("[safe]\n\tdirectory = *\n")
+    assert commit._asked(project_)["commit"]
+
+
+@needs.CLONE
+def test_every_git_checks_out_the_same_bytes(tmp_path):
+    """With line ends of Windows, and with filters that its user has for notebooks, tables and arrays."""
+    attributes = tmp_path / "attributes"
+    attributes.write_text("*.ipynb filter=strip\n*.csv text=auto eol=crlf\n*.npz filter=strip\n*.py ident\n")
+    config = tmp_path / "gitconfig"
+    config.write_text(f"""[core]
+\tautocrlf = true
+\tattributesFile = {attributes}
+[filter "strip"]
+\tclean = true
+\tsmudge = true
+[safe]
+\tdirectory = *
+""")
+    environment = {**os.environ, "GIT_CONFIG_GLOBAL": str(config), "GIT_CONFIG_NOSYSTEM": "1"}
+
+    def git(*command, cwd=tmp_path):
+        return subprocess.run(["git", *command], cwd=cwd, env=environment, check=True, capture_output=True).stdout
+
+    git("clone", "--quiet", "--shared", "--no-checkout", str(ROOT), "clone")
+    clone = tmp_path / "clone"
+    some = ("data/published", "data/embedded/adult", "notebooks/tdr", "src/reweigh/records", "results/paper/tdr/adult")
+    listed = git("ls-tree", "-r", "-z", "HEAD", "--", *some, cwd=clone).decode().split("\0")[:-1]
+    committed = {path: facts.split()[2] for facts, _, path in (line.partition("\t") for line in listed)}
+    shutil.copy(ROOT / ".gitattributes", clone / ".git/info/attributes")  # before it is committed it counts too
+    git("checkout", "--quiet", "HEAD", "--", *committed, cwd=clone)
+    assert len(committed) > 100
+    for path, stated in committed.items():
+        content = (clone / path).read_bytes()
+        blob = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
+        assert blob == stated, path
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"source_digest": "0"}'])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import project
+from support import pretended_gpus, project
 from support.gpu_runs import fields
 from support.project import ROOT
 
@@ -147,7 +147,8 @@ def test_only_a_new_order_of_batches_may_wait(mode, method, case_file, monkeypat
 @pytest.fixture
 def cards(tmp_path, monkeypatch):
     """Two devices that do not exist, and a lock folder of the test's own."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "fake0,fake1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setenv("PATH", pretended_gpus.path(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -155,16 +156,16 @@ def cards(tmp_path, monkeypatch):
 
 def test_the_card_that_is_checked_is_the_one_that_trains_and_is_held_meanwhile(tmp_path, monkeypatch, cards):
     other = device.take_lease()
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "fake0,fake1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     held = []
     stages = ("leased_checks", "leased_checks")
     code, lines = check(
         stages, tmp_path, monkeypatch, Context("cuda"), written=lambda: held.append(dict(device.holders()))
     )
-    assert held[0] == held[-1] == {"fake1": os.getpid()}
-    assert code == 0 and [line[4] for line in lines[:-1]] == ["fake1"] * 4
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "fake0,fake1" and device.HANDED_ON not in os.environ
-    assert dict(device.holders()) == {"fake0": os.getpid(), "fake1": None}
+    assert held[0] == held[-1] == {"1": os.getpid()}
+    assert code == 0 and [line[4] for line in lines[:-1]] == ["1"] * 4
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1" and device.HANDED_ON not in os.environ
+    assert dict(device.holders()) == {"0": os.getpid(), "1": None}
     other.release()
 
 
@@ -174,16 +175,16 @@ def test_a_lease_lasts_as_long_as_any_process_that_was_started_under_it(cards, m
     with subprocess.Popen(["sleep", "60"], pass_fds=device.handed_on()) as process:
         lease.take_back()
         lease.release()
-        assert dict(device.holders())["fake0"] is not None
+        assert dict(device.holders())["0"] is not None
         process.kill()
-    assert dict(device.holders())["fake0"] is None and device.handed_on() == ()
+    assert dict(device.holders())["0"] is None and device.handed_on() == ()
 
 
 def test_a_check_without_a_free_device_ends_in_time(tmp_path, monkeypatch, cards):
     leases = []
     for _ in range(2):
         leases.append(device.take_lease())
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "fake0,fake1")
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with pytest.raises(device.TrainingError, match="no device became free in 1 s"):
         check(("following_checks",), tmp_path, monkeypatch, Context("cuda"), budget=1.0)
     for lease in leases:

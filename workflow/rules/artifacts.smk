@@ -1,6 +1,9 @@
 # Figures and tables, each from its notebook.
 # OUTPUTS: figures/{scale}/{paper}/{artifact}.{pdf,png,csv,ipynb,json}
 # TARGETS: tdr (a paper), tdr_fig5 (one artifact), both at the configured scale; local_NAME, local_NAME_compare
+
+# The receipt beside an artifact says from what it was made; `stale` has a file if that is not what it would be made from
+# today. So times of files decide nothing, and a rendering that failed is tried again (planning/notes.py).
 for artifact in flow.artifacts():
 
     rule:
@@ -8,9 +11,10 @@ for artifact in flow.artifacts():
         name:
             f"render_{artifact.name}"
         input:
-            notebook=artifact.notebook,
+            notebook=ancient(artifact.notebook),
             records=artifact.records,
-            published=flow.published(),
+            published=ancient(flow.published()),
+            stale=artifact.notes,
         output:
             pdf=update(f"{artifact.stem}.pdf"),
             png=report(update(f"{artifact.stem}.png"), **artifact.in_report("picture")),
@@ -21,13 +25,16 @@ for artifact in flow.artifacts():
             f"logs/render/{{scale}}/{artifact.name}.log",
         wildcard_constraints:
             scale=artifact.scales,
+        group:
+            "render"
         resources:
             mem_mb=2000,
         params:
             rendering=artifact.rendering_digest,
             stem=artifact.stem,
+            missing=artifact.missing,
         shell:
-            "reweigh render {params.stem} > {log} 2>&1"
+            "reweigh render {params.stem} {params.missing} > {log} 2>&1"
 
     rule:
         """One artifact at the configured scale."""

@@ -7,6 +7,8 @@
 
 rule fetch:
     """Get the raw files of a data set and check their digests; the source file is written last."""
+    input:
+        stale=flow.source_notes,
     output:
         source=update("data/raw/{dataset}/SOURCE.json"),
     log:
@@ -45,6 +47,7 @@ for batch in flow.split_batches():
             f"split_{batch.name}"
         input:
             raw=batch.split_inputs,
+            stale=batch.stale_splits,
         output:
             splits=update(batch.splits),
             reports=update(batch.split_reports),

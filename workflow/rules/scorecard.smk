@@ -8,12 +8,13 @@ rule score:
     """Compare the records of a scale with the published numbers, and decide the claims."""
     input:
         records=flow.scored_records,
-        published=flow.published(),
+        published=ancient(flow.published()),
+        stale=flow.scorecard_notes,
     output:
-        csv=report("results/{scale}/scorecard.csv", labels={"scale": "{scale}", "as": "numbers"}, **SHOWN),
-        page=report("results/{scale}/scorecard.html", labels={"scale": "{scale}", "as": "page"}, **SHOWN),
-        text="results/{scale}/scorecard.md",
-        receipt="results/{scale}/scorecard.json",
+        csv=report(update("results/{scale}/scorecard.csv"), labels={"scale": "{scale}", "as": "numbers"}, **SHOWN),
+        page=report(update("results/{scale}/scorecard.html"), labels={"scale": "{scale}", "as": "page"}, **SHOWN),
+        text=update("results/{scale}/scorecard.md"),
+        receipt=update("results/{scale}/scorecard.json"),
     log:
         "logs/scorecard/{scale}.log",
     resources:

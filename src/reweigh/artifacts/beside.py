@@ -17,7 +17,7 @@ def checked(artifact: str, also: Sequence[str], root: str | Path = ".") -> str:
     """
     config, name = load(root), ArtifactName.parse(artifact)
     if not also and not with_also(name.name)[1]:
-        return artifact
+        return name.stem
     name = name.beside(also) if also else name
     scale, paper, _ = name
     config.artifact(paper, name.name)  # refuses a method that no experiment has which it reads
@@ -32,6 +32,6 @@ def checked(artifact: str, also: Sequence[str], root: str | Path = ".") -> str:
 
 def absent(stem: str, also: Sequence[str], root: str | Path = ".") -> list[str]:
     """Those of `also` of which the csv of a rendered artifact has no line."""
-    with open(Path(root, f"{stem}.csv"), newline="") as file:
+    with open(Path(root, f"{stem}.csv"), newline="", encoding="utf-8") as file:
         shown = {line.get("method") for line in csv.DictReader(file)}
     return [method for method in also if method not in shown]

@@ -20,6 +20,7 @@ from reweigh.config.grid import Config
 from reweigh.config.models import Paper
 from reweigh.digest import OURS, PACKAGE, closure, digest, file_digest
 from reweigh.errors import RecordError
+from reweigh.listing import visible
 
 VERSION = 2
 LOCK = "envs/requirements.lock"
@@ -29,7 +30,7 @@ RENDERING = ("artifacts/render", "plots")
 BESIDE = ("analysis/beside", "config/own")  # of artifacts that show methods beside those of the paper
 SCORING = ("scorecard",)
 NUMBERS = ("analysis", "plots", "records/lineage.py")  # and the modules of the package itself, but for
-PLUMBING = ("canonical_json.py", "digest.py", "errors.py", "plugins.py", "terminal.py")
+PLUMBING = ("canonical_json.py", "digest.py", "errors.py", "locks.py", "os_errors.py", "plugins.py", "terminal.py")
 
 Records = Mapping[str, Mapping[str, Any]]
 
@@ -140,7 +141,7 @@ def code_digest(parts: tuple[str, ...]) -> str:
 
 def code_files(parts: Iterable[str]) -> dict[str, str]:
     """The files that `code_digest` is of, by path in this package, with the digest of each."""
-    paths = [path for part in parts for path in (PACKAGE / f"{part}.py", *sorted((PACKAGE / part).rglob("*.*")))]
+    paths = [path for part in parts for path in (PACKAGE / f"{part}.py", *visible(PACKAGE / part, "**/*.*"))]
     there = {path.relative_to(PACKAGE): path for path in paths if path.is_file() and path.suffix != ".pyc"}
     modules = [".".join((OURS, *name.with_suffix("").parts)) for name in there if name.suffix == ".py"]
     templates = {name.as_posix(): file_digest(path) for name, path in there.items() if name.suffix != ".py"}

@@ -1,64 +1,83 @@
 """Render an artifact: execute its notebook with papermill, put pdf, png, csv, executed notebook and a receipt in place.
 
 Everything is made in a folder of its own and moved at the end, so that a figure is whole or not there. The kernel is
-this interpreter, whatever kernels the machine knows, with folders of its own, so that parallel renderings do not meet.
+this interpreter, whatever kernels the machine knows and whatever its user has set, with folders of its own, so that
+parallel renderings do not meet (`artifacts/kernel.py`).
 Times and random ids are taken out of the executed notebook: the same records give the same bytes.
 """
 
 import contextlib
-import json
+import functools
+import importlib.util
 import logging
-import os
 import shutil
+import signal
 import sys
-import tempfile
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from reweigh import canonical_json
+from reweigh import canonical_json, os_errors
 from reweigh.artifacts import receipt
+from reweigh.artifacts.kernel import Kernel, own_kernel
+from reweigh.artifacts.work_folders import work_folder
+from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.config.names import ARTIFACT_ENDINGS as ENDINGS
 from reweigh.config.names import ArtifactName
 from reweigh.errors import ConfigError, ReweighError
 
-KERNEL = "reweigh-render"
 MADE = ("pdf", "png", "csv", "ipynb")
 START_SECONDS = 60
+TELL_TO_END = (signal.SIGTERM, signal.SIGHUP)
 TRIES = 2  # a kernel that does not start is started once more
+END_SECONDS = 5
 
 
 def render(target: str, root: str | Path = ".") -> list[Path]:
     """Make the five files of an artifact from the records that are there; return their paths.
 
-    Raises ConfigError for an artifact that does not exist, ReweighError if its notebook fails. The half-run notebook
-    then lies beside the figure as `NAME.failed.ipynb`, and the figure that was there before is left as it was.
+    Raises ConfigError for an artifact that does not exist, ReweighError if its notebook fails or a file cannot be read
+    or written. A half-run notebook then lies beside the figure as `NAME.failed.ipynb`, and the figure that was there
+    before is left as it was.
     """
     root = Path(root).resolve()
     artifact = ArtifactName.parse(target)
-    scale, paper, name = artifact
     config = load(root)
-    config.cells_of(scale, paper, name)  # refuses an unknown scale, paper or artifact with the nearest name
-    stem = Path(artifact.stem)
-    source = root / config.artifact(paper, name).notebook
+    config.cells_of(*artifact)  # refuses an unknown scale, paper or artifact with the nearest name
+    source = root / config.artifact(artifact.paper, artifact.name).notebook
     if not source.is_file():
-        where = config.place(paper, "artifacts", name, "notebook")
-        raise ConfigError(f"{source.relative_to(root)} is missing, though {where} names it for {name}")
+        where = config.place(artifact.paper, "artifacts", artifact.name, "notebook")
+        raise ConfigError(f"{source.relative_to(root)} is missing, though {where} names it for {artifact.name}")
+    try:
+        with _ended_by_signals():
+            _render(config, artifact, source)
+    except OSError as error:
+        raise ReweighError(f"{artifact.stem}: {os_errors.in_words(error) or error}") from None
+    return [Path(f"{artifact.stem}.{ending}") for ending in ENDINGS]
+
+
+def _render(config: Config, artifact: ArtifactName, source: Path) -> None:
+    """Make the files of an artifact by its notebook, in a folder of its own, and put them in place."""
+    root, stem, name = config.root, artifact.stem, artifact.name
     (root / stem).parent.mkdir(parents=True, exist_ok=True)
     failed = root / f"{stem}.failed.ipynb"
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=(root / stem).parent) as work:
-        made = Path(work) / name
-        basis = receipt.figure_basis(config, scale, paper, name)  # first: what comes later is not in the figure
-        parameters = {"scale": scale, "paper": paper, "artifact": name, "out": made.relative_to(root).as_posix()}
+    with work_folder(f".{name}-", (root / stem).parent) as work:
+        made = work / name
+        basis = receipt.figure_basis(config, *artifact)  # first: what comes later is not in the figure
+        out = made.relative_to(root).as_posix()
+        parameters = {"scale": artifact.scale, "paper": artifact.paper, "artifact": name, "out": out}
         try:
             _execute(source, made.with_suffix(".ipynb"), parameters, root)
         except _NotebookError as error:
-            shutil.move(made.with_suffix(".ipynb"), failed)
             what = f"{stem}: {source.relative_to(root)} failed: {error}"
+            if not made.with_suffix(".ipynb").is_file():
+                raise ReweighError(what) from None
+            shutil.move(made.with_suffix(".ipynb"), failed)
             raise ReweighError(f"{what}; the half-run notebook is {failed.relative_to(root)}") from None
-        tidy(made.with_suffix(".ipynb"), source.relative_to(root), parameters["out"], stem.as_posix())
+        tidy(made.with_suffix(".ipynb"), source.relative_to(root), out, stem)
         files = {ending: made.with_suffix(f".{ending}") for ending in MADE}
         for ending, file in files.items():
             if not file.is_file():
@@ -67,7 +86,27 @@ def render(target: str, root: str | Path = ".") -> list[Path]:
         for ending in ENDINGS:
             canonical_json.put_in_place(made.with_suffix(f".{ending}"), root / f"{stem}.{ending}")
     failed.unlink(missing_ok=True)
-    return [Path(f"{stem}.{ending}") for ending in ENDINGS]
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """In this context SIGTERM and SIGHUP end the process as Ctrl-C does: what was begun is cleaned up.
+
+    A handler of the caller's does that itself.
+    """
+
+    def end(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # only there Python lets signals be handled
+        yield
+        return
+    kept = {number: signal.signal(number, end) for number in TELL_TO_END if signal.getsignal(number) == signal.SIG_DFL}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 class _NotebookError(Exception):
@@ -75,34 +114,90 @@ class _NotebookError(Exception):
 
 
 def _execute(source: Path, target: Path, parameters: dict[str, Any], root: Path) -> None:
-    """Run a notebook in `root`. Raises _NotebookError if a cell fails, ReweighError if no kernel starts."""
+    """Run a notebook in `root`. Raises _NotebookError if a cell fails, ReweighError if it cannot be run at all."""
+    import nbformat
+
     papermill = _papermill()
     from papermill.exceptions import PapermillExecutionError
 
+    try:
+        nbformat.validate(nbformat.read(source, as_version=4))
+    except (ValueError, AttributeError, KeyError, TypeError, nbformat.ValidationError) as error:
+        what = f"{source.relative_to(root)} is no notebook that can be read ({_one_line(str(error), 120)})"
+        raise ReweighError(f"{what}; restore it") from None
+    if importlib.util.find_spec("ipykernel") is None:
+        raise ReweighError("ipykernel, which runs notebooks, is not installed; install it: make setup")
     logging.getLogger("papermill").setLevel(logging.ERROR)
     for attempt in range(1, TRIES + 1):
-        with _own_kernel(), warnings.catch_warnings():
+        with own_kernel() as kernel, warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            run = functools.partial(
+                papermill.execute_notebook,
+                _unformatted(source),
+                _unformatted(target),
+                parameters,
+                kernel_name=kernel.name,
+                cwd=str(root),
+                progress_bar=False,
+                log_output=False,
+                start_timeout=START_SECONDS,
+            )
             try:
-                papermill.execute_notebook(
-                    str(source),
-                    str(target),
-                    parameters,
-                    kernel_name=KERNEL,
-                    cwd=str(root),
-                    progress_bar=False,
-                    log_output=False,
-                    start_timeout=START_SECONDS,
-                )
+                _in_thread(run, kernel)
                 return
             except PapermillExecutionError as error:
                 raise _NotebookError(_one_line(f"{error.ename}: {error.evalue}")) from None
             except Exception as error:  # whatever jupyter raises where a kernel dies or does not answer
-                if attempt == TRIES:
-                    reason = _one_line(f"{type(error).__name__}: {error}")
-                    raise ReweighError(
-                        f"{source}: the notebook's kernel did not start or died ({reason}); try again"
-                    ) from None
+                if isinstance(error, OSError) and not _is_silence(error):
+                    raise
+                reason = error
+        where, what = source.relative_to(root), _one_line(f"{type(reason).__name__}: {reason}")
+        if not _is_silence(reason):
+            raise ReweighError(f"{where} cannot be run: {what}")
+        if attempt == TRIES:
+            raise ReweighError(
+                f"{where}: the notebook's kernel did not start or died, {TRIES} times ({what}); "
+                "is there memory enough? then try again"
+            )
+
+
+def _is_silence(error: Exception) -> bool:
+    """Whether it says that a kernel died, did not start or did not answer, which may go better the next time."""
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from zmq import ZMQError
+
+    said = isinstance(error, RuntimeError) and str(error).startswith("Kernel ")  # jupyter_client has no class for it
+    return said or isinstance(error, (DeadKernelError, CellTimeoutError, TimeoutError, ZMQError))
+
+
+def _unformatted(path: Path) -> str:
+    """A path for papermill, which puts values in where it finds braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _in_thread(run: Callable[[], Any], kernel: Kernel) -> None:
+    """Call `run` in a thread, and wait. Whatever ends the waiting, such as Ctrl-C, ends the kernel too.
+
+    In the main thread nbclient would take signals for itself, end the kernel, and say that it died.
+    """
+    raised: list[Exception] = []
+
+    def guarded() -> None:
+        try:
+            run()
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=guarded, daemon=True)
+    thread.start()
+    try:
+        thread.join()
+    except BaseException:
+        kernel.end()
+        thread.join(END_SECONDS)
+        raise
+    if raised:
+        raise raised[0]
 
 
 def _papermill() -> Any:
@@ -119,35 +214,6 @@ def _papermill() -> Any:
         if grammar in sys.modules and sys.modules[grammar] is None:
             del sys.modules[grammar]
     return papermill
-
-
-@contextlib.contextmanager
-def _own_kernel() -> Iterator[None]:
-    """A kernel of this very interpreter, known by name in a folder that only this rendering sees."""
-    with tempfile.TemporaryDirectory(prefix="reweigh-kernel-") as folder:
-        spec = Path(folder, "jupyter", "kernels", KERNEL)
-        spec.mkdir(parents=True)
-        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=40"]
-        (spec / "kernel.json").write_text(json.dumps({"argv": command, "display_name": KERNEL, "language": "python"}))
-        package = str(Path(__file__).parents[2])
-        ours = {
-            "JUPYTER_PATH": str(Path(folder, "jupyter")),
-            "JUPYTER_RUNTIME_DIR": str(Path(folder, "runtime")),
-            "IPYTHONDIR": str(Path(folder, "ipython")),
-            "PYTHONPATH": os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH")))),
-            "MPLBACKEND": "agg",
-            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        }
-        before = {name: os.environ.get(name) for name in ours}
-        os.environ.update(ours)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
 
 
 def tidy(path: Path, source: Path, temporary: str, final: str) -> None:
@@ -167,7 +233,7 @@ def tidy(path: Path, source: Path, temporary: str, final: str) -> None:
             cell["source"] = cell["source"].replace(temporary, final)
         elif not cell.get("id"):
             cell["id"] = f"cell-{place}"
-    path.write_text(nbformat.writes(notebook) + "\n")
+    path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
 
 
 def _one_line(text: str, longest: int = 400) -> str:

@@ -36,7 +36,7 @@ def entries() -> dict[str, Entry]:
     except ModuleNotFoundError as error:
         if error.name != "pydantic":
             raise
-    return {name: Entry(**entry) for name, entry in json.loads(PATH.read_text()).items()}
+    return {name: Entry(**entry) for name, entry in json.loads(PATH.read_text(encoding="utf-8")).items()}
 
 
 def on_cards() -> dict[str, Entry]:

@@ -1,14 +1,15 @@
 """The bench as a figure: a dot for each ratio, its quartiles as a bar, group by group."""
 
+import io
 from itertools import groupby
 from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from reweigh import canonical_json
 from reweigh.bench.table import Line
-from reweigh.plots.style import INK, MUTED, RC, SMALL, is_last_row, sheet
+from reweigh.plots.style import INK, MUTED, SMALL, alone, is_last_row, sheet
 
 ROW, HEAD = 0.19, 0.27  # inches: of a line, of a group's title
 DOT = "#0072B2"
@@ -19,7 +20,7 @@ def draw(lines: list[Line], stem: Path) -> list[Path]:
     """Draw all lines that have a ratio to another; write `stem`.pdf and .png, and return their paths."""
     shown = [line for line in lines if line.ratio is not None and line.contender != line.baseline]
     groups = [(name, list(rows)) for name, rows in groupby(shown, key=lambda line: line.group)]
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **RC, "backend": "agg"}):
+    with alone():
         heights = [HEAD + ROW * len(rows) for _, rows in groups]
         figure = sheet(sum(heights) + 0.95)
         panels = figure.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
@@ -37,9 +38,11 @@ def draw(lines: list[Line], stem: Path) -> list[Path]:
             fontsize=SMALL,
             color=MUTED,
         )
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(f"{stem}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": "reweigh"})
-        figure.savefig(f"{stem}.png", metadata={"Software": "reweigh"})
+        about = {"CreationDate": None, "Producer": None, "Creator": "reweigh"}
+        for ending, metadata in {"pdf": about, "png": {"Software": "reweigh"}}.items():
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format=ending, metadata=metadata)
+            canonical_json.write(f"{stem}.{ending}", drawn.getvalue())
     return [Path(f"{stem}.pdf"), Path(f"{stem}.png")]
 
 

@@ -119,8 +119,8 @@ def _with_papers(folder: Path, paper: dict[str, Any], count: int) -> Config:
     for name in names:
         file = folder / f"{files.PAPERS}/{name}/paper.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(yaml.safe_dump(paper, sort_keys=False, allow_unicode=True))
-    (folder / "config/config.yaml").write_text(yaml.safe_dump({"scale": "paper", "papers": names}))
+        file.write_text(yaml.safe_dump(paper, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    (folder / "config/config.yaml").write_text(yaml.safe_dump({"scale": "paper", "papers": names}), encoding="utf-8")
     return load(folder)
 
 
@@ -130,7 +130,9 @@ def leave_records(config: Config) -> int:
     for run in runs:
         path = record.record_path(run, config.root)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(canonical_json.text_of(canonical_json.seal(_body(config, run))))  # no need to sync thousands
+        path.write_text(
+            canonical_json.text_of(canonical_json.seal(_body(config, run))), encoding="utf-8"
+        )  # no need to sync thousands
     return len(runs)
 
 
@@ -197,7 +199,7 @@ def leave_tables(config: Config) -> None:
         (Path(SCORECARD), scorecard.csv_text(scorecard.score(config, "paper"))),
     ):
         (config.root / file).parent.mkdir(parents=True, exist_ok=True)
-        (config.root / file).write_text(text)
+        (config.root / file).write_text(text, encoding="utf-8")
 
 
 def dry_run(folder: str | Path, case: str, *target: str) -> DryRun:
@@ -222,7 +224,7 @@ def _timed(command: list[str], folder: str | Path) -> tuple[subprocess.Completed
     path = os.pathsep.join((str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])))
     environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""}
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8")
     seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)

@@ -153,7 +153,7 @@ def resident_peak(work: Callable[[], Any]) -> float | None:
     gc.collect()
     try:
         ctypes.CDLL(None).malloc_trim(0)
-        clear.write_text("5")  # the high-water mark starts again from what is resident now
+        clear.write_text("5", encoding="utf-8")  # the high-water mark starts again from what is resident now
         before = _kibibytes(status, "VmRSS")
         work()
         return max(0.0, (_kibibytes(status, "VmHWM") - before) / 1024)
@@ -162,7 +162,7 @@ def resident_peak(work: Callable[[], Any]) -> float | None:
 
 
 def _kibibytes(status: Path, name: str) -> int:
-    (count,) = re.findall(rf"^{name}:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
+    (count,) = re.findall(rf"^{name}:\s+(\d+) kB$", status.read_text(encoding="utf-8"), re.MULTILINE)
     return int(count)
 
 

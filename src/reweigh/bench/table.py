@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import io
 import platform
 import re
 import subprocess
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from reweigh import canonical_json
 from reweigh.bench.entries import cycle_of
 
 CSV = Path("results") / "bench" / "bench.csv"
@@ -53,12 +55,12 @@ def method_key(uses: str, options: dict[str, Any]) -> str:
 
 def write(lines: Iterable[Line], path: Path) -> None:
     """Write lines as csv: six significant digits, an empty field where there is no value."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Line)], lineterminator="\n")
-        writer.writeheader()
-        for line in lines:
-            writer.writerow({name: _text(value) for name, value in asdict(line).items()})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Line)], lineterminator="\n")
+    writer.writeheader()
+    for line in lines:
+        writer.writerow({name: _text(value) for name, value in asdict(line).items()})
+    canonical_json.write(path, text.getvalue())
 
 
 def _text(value: object) -> object:
@@ -68,7 +70,7 @@ def _text(value: object) -> object:
 def read(path: Path) -> list[Line]:
     """The lines of a csv that `write` wrote; none if there is no such file, or it has other columns."""
     try:
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             return [_line(row) for row in csv.DictReader(file)]
     except (FileNotFoundError, KeyError, TypeError, ValueError):
         return []
@@ -144,7 +146,7 @@ def whole_table(lines: Iterable[Line]) -> str:
 def processor() -> str:
     """The name of this machine's processor, as in records and in the bench."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
@@ -155,7 +157,9 @@ def devices() -> frozenset[str]:
     """The names of the devices that this machine trains on: its GPUs if nvidia-smi lists any, else its processor."""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
-        listed = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+        listed = subprocess.run(
+            command, capture_output=True, text=True, timeout=20, check=True, encoding="utf-8"
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         listed = ""
     return frozenset(name.strip() for name in listed.splitlines() if name.strip()) or frozenset([processor()])

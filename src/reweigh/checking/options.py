@@ -10,6 +10,7 @@ from reweigh.config.cards import check_loss
 from reweigh.config.validation import validated
 from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
+from reweigh.listing import visible
 
 Options = Mapping[str, Any]
 
@@ -22,7 +23,7 @@ def require(holds: bool, text: str) -> None:
 
 def modules(package: str) -> list[str]:
     """The modules of a package (methods, losses) beside which there is a card, the template's too."""
-    here = sorted(path.stem for path in (PACKAGE / "config" / package).glob("[a-z]*.py"))
+    here = [path.stem for path in visible(PACKAGE / "config" / package, "[a-z]*.py")]
     return [name for name in here if hasattr(card_module(package, name), "CARD")]
 
 

@@ -3,35 +3,35 @@
 Those that plan are in `planning`, those for a GPU machine in `gpu`; `local` and `compare` have those for data of one's
 own, `own` those that take methods of one's own.
 
-Exit codes: 0 if all is well, 2 for a mistake in the config or on the command line, 75 if time ran out, else 1.
+Exit codes: 0 if all is well, 2 for a mistake in the config or on the command line, 75 if time ran out, 141 if nobody
+reads the output any more, 128 and its number after a signal, else 1.
 """
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reweigh import __version__
+from reweigh import __version__, os_errors
+from reweigh.artifacts import fonts
 from reweigh.cli import compare, gpu, local, own, planning
+from reweigh.cli.base import Command, Group
 from reweigh.cli.planning import ScaleOption, scale_named
 from reweigh.errors import ConfigError, ReweighError
-from reweigh.terminal import dataset_rows, print_table
+from reweigh.records import own_code
+from reweigh.terminal import READER_LEFT, dataset_rows, flushed, harmless, print_all_letters, print_table
 
 app = typer.Typer(
     name="reweigh",
+    cls=Group,
     help="Replicate papers on imbalanced, noisy and group-biased data; ask any number where it comes from.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Runs = Annotated[
-    list[str],
-    typer.Argument(metavar="RUN...", help="SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN; all seeds without /seedN"),
-]
 
 
 def _version(wanted: bool) -> None:
@@ -49,7 +49,7 @@ def _options(
     pass
 
 
-@app.command()
+@app.command(cls=Command)
 def fetch(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="data sets")] = None,
     show: Annotated[
@@ -72,10 +72,10 @@ def fetch(
         typer.echo(f"{name}: {len(source['files'])} files, {source['edition']} edition, in data/raw/{name}")
 
 
-app.command("import")(local.import_)
+app.command("import", cls=Command)(local.import_)
 
 
-@app.command()
+@app.command(cls=Command)
 def features(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="waterbirds")],
 ) -> None:
@@ -91,28 +91,34 @@ def features(
     typer.echo(f"{dataset}: {len(source['files'])} files, {source['edition']} edition, in data/raw/{dataset}")
 
 
-@app.command()
-def split(runs: Runs) -> None:
-    """Draw the splits of runs: which examples train, guide and test. The method may be left out of the name.
+@app.command(cls=Command)
+def split(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="as for plan, or a split: SCALE/PAPER/EXPERIMENT/SETTING/seedN"),
+    ],
+) -> None:
+    """Draw the splits of runs: which examples train, guide and test. The method may be left out of a run's name.
 
     [dim]reweigh split quick/tdr/mnist-4v9/rho0.005/seed0[/dim]
     """
     from reweigh.config.loading import load
     from reweigh.data.obtain import describe, split_path, summary
+    from reweigh.planning.plan import runs_with_splits
 
     config = load()
     config.project.apply()
-    for run in runs:
-        spec = config.resolve(config.run_with_split(run))
+    for run in runs_with_splits(config, runs):
+        spec = config.resolve(run)
         described = describe(spec)
         typer.echo(f"{split_path(spec)}: {summary(described)}")
 
 
-app.command()(own.train)
-app.command()(own.render)
+app.command(cls=Command)(own.train)
+app.command(cls=Command)(own.render)
 
 
-@app.command()
+@app.command(cls=Command)
 def scorecard(
     scale: ScaleOption = None,
     readme: Annotated[
@@ -139,7 +145,7 @@ def scorecard(
     run_scorecard(scale_named(scale), readme)
 
 
-@app.command()
+@app.command(cls=Command)
 def explain(
     target: Annotated[
         Path,
@@ -168,9 +174,11 @@ def explain(
     raise typer.Exit(run_explain(target, row, column, where or [], as_json, line))
 
 
-@app.command()
+@app.command(cls=Command)
 def audit(
-    scale: ScaleOption = None,
+    scale: Annotated[
+        str | None, typer.Option("--scale", help="smoke, quick, paper or local; by default every one that has results.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Also write the verdicts to this JSON file.")] = None,
     rerun: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Also train N randomly chosen runs again, and compare.")
@@ -181,16 +189,17 @@ def audit(
 ) -> None:
     """Recompute every digest from figures to raw bytes; exit code 1 if a link is broken, stale or missing.
 
-    With --rerun, exit code 75 means that it was stopped: the same command goes on.
+    Exit code 2 if there is nothing to audit. With --rerun, exit code 75 means that it was stopped:
+    the same command goes on.
 
     [dim]reweigh audit --scale paper --rerun 2[/dim]
     """
     from reweigh.provenance.audit import main as run_audit
 
-    raise typer.Exit(run_audit(scale_named(scale), report, rerun, seed))
+    raise typer.Exit(run_audit(None if scale is None else scale_named(scale), report, rerun, seed))
 
 
-@app.command()
+@app.command(cls=Command)
 def attest(
     targets: Annotated[
         list[str] | None,
@@ -221,7 +230,7 @@ def attest(
     raise typer.Exit(run_attest(targets or [], scale_named(scale), sample, seed, dry_run))
 
 
-@app.command()
+@app.command(cls=Command)
 def crate(
     scale: ScaleOption = None,
     to: Annotated[
@@ -238,12 +247,12 @@ def crate(
     typer.echo(f"{place}: {what}")
 
 
-app.command()(compare.compare)
-app.command()(planning.plan)
-app.command()(planning.fill)
+app.command(cls=Command)(compare.compare)
+app.command(cls=Command)(planning.plan)
+app.command(cls=Command)(planning.fill)
 
 
-@app.command()
+@app.command(cls=Command)
 def tune(
     paper: Annotated[str, typer.Argument(metavar="PAPER", help="a paper whose config has rules of tuning")],
     scale: Annotated[str, typer.Option("--scale", help="smoke, quick or paper")] = "paper",
@@ -266,7 +275,7 @@ def tune(
     run_tune(paper, scale_named(scale))
 
 
-@app.command()
+@app.command(cls=Command)
 def bench(
     groups: Annotated[
         list[str] | None,
@@ -290,15 +299,15 @@ def bench(
     run_bench(groups, rounds)
 
 
-app.command()(planning.new)
-app.command()(own.check)
+app.command(cls=Command)(planning.new)
+app.command(cls=Command)(own.check)
 
 
-app.command()(gpu.pack)
-app.command("gpu-check")(gpu.gpu_check)
+app.command(cls=Command)(gpu.pack)
+app.command("gpu-check", cls=Command)(gpu.gpu_check)
 
 
-@app.command()
+@app.command(cls=Command)
 def doctor() -> None:
     """Print what this machine has: versions, devices and who holds them, data sets, disk space.
 
@@ -312,7 +321,7 @@ def doctor() -> None:
     print_table(dataset_rows(manifest.status()))
 
 
-@app.command()
+@app.command(cls=Command)
 def schema(
     records: Annotated[
         bool, typer.Option("--records", help="The schema of records (config/record.schema.json).")
@@ -332,10 +341,38 @@ def schema(
 
 def main() -> None:
     """Entry point. An error that the user can act on is printed in one line, without a traceback."""
+    print_all_letters()
+    fonts.keep_list_here()
+    code = _exit_code()
+    left = flushed()
+    if left is not None and code == 0:
+        code = _said(left)
+    sys.exit(code)
+
+
+def _exit_code() -> int:
+    """Run the command that the arguments name; its exit code. An error of the program itself is raised."""
     try:
+        own_code.check()
         app()
     except ReweighError as error:
-        print(f"reweigh: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
-    except BrokenPipeError:
-        sys.exit(1)
+        print(f"reweigh: {harmless(str(error))}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    except SystemExit as end:  # how Typer ends, always
+        if isinstance(end.__context__, BrokenPipeError):  # Typer and rich say 1, as if something were wrong
+            return READER_LEFT
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except (OSError, MemoryError, ImportError) as error:
+        if not isinstance(error, BrokenPipeError) and os_errors.in_words(error) is None:
+            raise
+        return _said(error)
+    return 0
+
+
+def _said(error: BaseException) -> int:
+    """Print an error of the machine in one line, but in silence if nobody reads any more; the exit code."""
+    if isinstance(error, BrokenPipeError):
+        return READER_LEFT
+    with contextlib.suppress(OSError):  # stderr may be on the same full disk
+        print(f"reweigh: {harmless(os_errors.in_words(error) or str(error))}", file=sys.stderr)
+    return 1

@@ -1,7 +1,8 @@
 """The commands that take methods of one's own: `reweigh train`, `render` and `check`. What is heavy comes late."""
 
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -9,7 +10,7 @@ from reweigh.errors import ConfigError
 
 Runs = Annotated[
     list[str],
-    typer.Argument(metavar="RUN...", help="SCALE/PAPER/EXPERIMENT/SETTING/METHOD/seedN; all seeds without /seedN"),
+    typer.Argument(metavar="RUN...", help="as for plan: a run, or fewer parts of its name for more runs; or a figure"),
 ]
 
 
@@ -22,6 +23,16 @@ def train(
         str, typer.Option(metavar="N", help="Runs side by side on the device; auto: as many as it pays for.")
     ] = "auto",
     again: Annotated[bool, typer.Option("--again", help="Also train runs whose record is current.")] = False,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Fail where there is no GPU, instead of using the CPU.")] = False,
+    attempt: Annotated[
+        int | None, typer.Option(hidden=True, help="As a job of the workflow, for the how many-th time.")
+    ] = None,
+    requeue: Annotated[
+        bool, typer.Option("--requeue", hidden=True, help="Out of time, queue the Slurm job again.")
+    ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="METHOD:seedN", help="Of these runs only that one; may be repeated.")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="With --as: a key of the method with another value."),
@@ -30,7 +41,9 @@ def train(
         str | None, typer.Option("--as", metavar="NAME", help="With --set: the name of the method with these values.")
     ] = None,
 ) -> None:
-    """Train runs, or all seeds of cells, unless their record is current. A killed run resumes from its checkpoint.
+    """Train runs, or all runs of a cell, an experiment, a paper or a figure, unless their record is current.
+
+    A killed run resumes from its checkpoint.
 
     With --set and --as: of a method with other values, under a name of its own. The config gets its entry, as a file;
     all records that there are stay as they are.
@@ -42,19 +55,32 @@ def train(
     [dim]reweigh train quick/tdr/mnist-4v9/rho0.1/tdr --set options.outer_every=20 --as tdr20[/dim]
     """
     from reweigh.config.loading import load
+    from reweigh.planning.plan import is_wide, runs_of_target, to_train
     from reweigh.planning.tidy import remove_unwanted
-    from reweigh.training.__main__ import at_once_of, seconds
+    from reweigh.training import slurm
+    from reweigh.training.__main__ import TRY_AGAIN, at_once_of, seconds
     from reweigh.training.__main__ import train as train_specs
 
+    if attempt is not None:
+        typer.echo(f"attempt {attempt} on {slurm.where()}, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC", err=True)
     budget, side_by_side = None if time_budget is None else seconds(time_budget), at_once_of(at_once)
     if set_ or as_:
         runs = _variant(runs, set_ or [], as_)
     config = load()
     config.project.apply()
-    named = dict.fromkeys(run for name in runs for run in config.runs_named(name))
+    named = dict.fromkeys(run for name in runs for run in runs_of_target(config, name))
+    if only:
+        named = {run: None for run in named if ":".join(run.split("/")[-2:]) in only}
+        if len(named) != len(set(only)):
+            raise ConfigError(f"--only {' '.join(only)}: write METHOD:seedN of one of the runs that are named")
+    if any(is_wide(name) for name in runs) and not again:
+        typer.echo(to_train(config, named), err=True)
     specs = [config.resolve(run) for run in named]
     remove_unwanted(config, specs)
-    raise typer.Exit(train_specs(specs, budget, again, side_by_side).exit_code)
+    outcome = train_specs(specs, budget, again, side_by_side, gpu)
+    if requeue and outcome.exit_code == TRY_AGAIN and outcome.steps and not outcome.told:
+        slurm.requeue()
+    raise typer.Exit(outcome.exit_code)
 
 
 def _variant(runs: list[str], changes: list[str], name: str | None) -> list[str]:
@@ -74,21 +100,29 @@ def render(
         list[str] | None,
         typer.Option(metavar="METHOD", help="Draw this method beside; the files are then ARTIFACT+METHOD.*"),
     ] = None,
+    missing: Annotated[
+        Literal["train", "skip"],
+        typer.Option(help="skip: show runs without records as not run. Else they are to be trained first."),
+    ] = "train",
 ) -> None:
     """Render figures and tables from their records: pdf, png, csv of every number shown, and the executed notebook.
 
-    With --also the artifact's own files stay as they are. May be repeated.
+    Nothing is rendered while records are missing, unless --missing skip says so. With --also, which may be repeated,
+    the artifact's own files stay as they are, and the new ones take the records that exist.
 
     [dim]reweigh render figures/quick/tdr/fig5[/dim]
 
     [dim]reweigh render figures/quick/tdr/fig5 --also er_slow[/dim]
     """
-    from reweigh.artifacts import beside, fonts
+    from reweigh.artifacts import beside, complete, fonts
     from reweigh.artifacts.render import render as render_artifact
+    from reweigh.config.names import ArtifactName, with_also
 
     fonts.list_once()
     for artifact in artifacts:
         name = beside.checked(artifact, also or [])
+        if missing == "train" and not with_also(ArtifactName.parse(name).name)[1]:
+            complete.check(name)
         render_artifact(name)
         typer.echo(f"{name}.pdf")
         for method in beside.absent(name, also or []):

@@ -12,6 +12,7 @@ from pathlib import Path
 from reweigh import plugins
 from reweigh.digest import PACKAGE, closure, shown_path
 from reweigh.errors import ConfigError, ReweighError
+from reweigh.listing import visible
 
 _CARDS: dict[tuple[str, str], str] = {}  # what is wrong with a card, by its package and name
 
@@ -50,9 +51,9 @@ def unreadable(package: str) -> dict[str, str]:
     Of another distribution also those that import such a module of their own.
     """
     found = {}
-    for path in sorted((PACKAGE / package).glob("*.py")):
+    for path in visible(PACKAGE / package, "*.py"):
         try:
-            ast.parse(path.read_text())
+            ast.parse(path.read_text(encoding="utf-8"))
         except (SyntaxError, UnicodeDecodeError, ValueError) as error:
             found[path.stem] = fault(error, path)
     for name, module in plugins.named(package).items() if package in plugins.KINDS else ():

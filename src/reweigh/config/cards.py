@@ -22,6 +22,7 @@ from reweigh.config.specs import Frozen, Layout
 from reweigh.config.validation import lookup, validated
 from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
+from reweigh.listing import visible
 
 Options = Mapping[str, Any]  # the options of a method or a loss, as a spec states them
 Sign = int | None  # -1, 0, 1; None: either way
@@ -185,7 +186,7 @@ def _card(what: str, name: str, cards: Mapping[str, Any], where: str) -> Any:
 def _cards(package: str) -> dict[str, Any]:
     """Every `CARD` of a package of cards, of which the code is there too."""
     cards = {}
-    for path in sorted((PACKAGE / "config" / package).glob("[a-z]*.py")):
+    for path in visible(PACKAGE / "config" / package, "[a-z]*.py"):
         try:
             module = importlib.import_module(f"reweigh.config.{package}.{path.stem}")
         except Exception as error:  # of one card: said by whoever needs it, and no fault of the others

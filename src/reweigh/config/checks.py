@@ -15,6 +15,7 @@ from reweigh.config.sources import leaves, source_of
 from reweigh.config.validation import lookup
 from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
+from reweigh.listing import visible
 
 # Values that decide results and so must say where they come from.
 SOURCED = ("split", "scale_inputs", "augment", "dataset_options", "model", "training", "options", "seeds")
@@ -54,10 +55,10 @@ def modules(package: str, defines: str) -> dict[str, dict[str, bool]]:
     They are read, not imported: most of them import torch, which takes seconds.
     """
     modules = {}
-    for path in sorted((PACKAGE / package).glob("*.py")):
+    for path in visible(PACKAGE / package, "*.py"):
         if path.stem in unreadable(package):
             continue
-        for node in ast.parse(path.read_text()).body:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name == defines and path.stem != "__init__":
                 options = node.args.args[GIVEN[defines] :]
                 required = len(options) - len(node.args.defaults)
@@ -68,7 +69,7 @@ def modules(package: str, defines: str) -> dict[str, dict[str, bool]]:
 @functools.cache
 def has_batch_norm(model: str) -> bool:
     """Whether the module of a model names a batch norm, in its code or among its imports. It is read, not imported."""
-    for node in ast.walk(ast.parse((PACKAGE / "models" / f"{model}.py").read_text())):
+    for node in ast.walk(ast.parse((PACKAGE / "models" / f"{model}.py").read_text(encoding="utf-8"))):
         names = [getattr(node, key, None) for key in ("id", "attr", "name")]
         if any(isinstance(name, str) and "BatchNorm" in name for name in names):
             return True

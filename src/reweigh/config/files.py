@@ -7,7 +7,6 @@
 """
 
 import functools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,27 +14,19 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from reweigh.config.home import CONFIG
 from reweigh.errors import ConfigError
+from reweigh.listing import visible
+from reweigh.strict_yaml import MERGE, TEXT, Loader, ambiguous, problem
 
-CONFIG = "config/config.yaml"
 METHODS, PROTOCOLS, PAPERS = "config/methods", "config/protocols", "config/papers"
 TEMPLATE, CARDS = "config/local.yaml", "data/local"  # of papers for a user's own data
 CHOICES = f"{CARDS}/compare"
 PUBLISHED = "data/published"  # the numbers of the papers: no YAML, but checked with it
-_SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SHARED = ("methods", "protocols", "blocks")
-TEXT, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+MOST = 200_000  # values of one file; the largest has a hundredth, and aliases of aliases can stand for billions
 
 Keys = tuple[str, ...]
-
-
-class Loader(_SAFE):
-    """YAML in which 1e-3 is a number, as it is from YAML 1.2 on. PyYAML reads 1.1, where it would have to be 1.0e-3."""
-
-
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z"), list("-+.0123456789")
-)
 
 
 class UnreadError(ConfigError):
@@ -78,8 +69,8 @@ def stamp(root: Path) -> tuple[tuple[str, int, int], ...]:
     """Every file that the config is checked with, and the time and size by which a change is seen: a cheap key."""
     paths = [root / CONFIG, *local_files(root)]
     for folder in (METHODS, PROTOCOLS, PAPERS):
-        paths += sorted((root / folder).rglob("*.yaml"))
-    paths += sorted((root / PUBLISHED).glob("*.csv"))
+        paths += visible(root / folder, "**/*.yaml")
+    paths += visible(root / PUBLISHED, "*.csv")
     return tuple((str(path.relative_to(root)), *_stamp(path)) for path in paths)
 
 
@@ -87,7 +78,7 @@ def local_files(root: Path) -> list[Path]:
     """The files of which papers for a user's own data are made (`reweigh.config.local`)."""
     if not (root / TEMPLATE).is_file():
         return []
-    return [root / TEMPLATE, *(path for folder in (CARDS, CHOICES) for path in sorted((root / folder).glob("*.yaml")))]
+    return [root / TEMPLATE, *(path for folder in (CARDS, CHOICES) for path in visible(root / folder, "*.yaml"))]
 
 
 def local_names(root: Path) -> list[str]:
@@ -98,12 +89,12 @@ def local_names(root: Path) -> list[str]:
 def paper_names(root: Path) -> list[str]:
     """The papers: the folders of config/papers. Raises ConfigError for a file there, or a folder without paper.yaml."""
     names = []
-    for path in sorted((root / PAPERS).glob("*")):
+    for path in visible(root / PAPERS, "*"):
         if path.suffix == ".yaml":
             raise ConfigError(
                 f"{PAPERS}/{path.name}: a paper is a folder; move this to {PAPERS}/{path.stem}/paper.yaml"
             )
-        if any(path.rglob("*.yaml")):
+        if visible(path, "**/*.yaml"):
             names.append(path.name)
             if not (path / "paper.yaml").is_file():
                 raise ConfigError(f"{PAPERS}/{path.name} has no paper.yaml, which states title, citation and url")
@@ -116,7 +107,7 @@ def paper(root: Path, name: str) -> Node:
     Entries of methods that cannot be read are left out, see `unread`.
     """
     folder, lost = root / PAPERS / name, unread(root, name)
-    nested = sorted(path for path in folder.rglob("*.yaml") if path not in lost)
+    nested = [path for path in visible(folder, "**/*.yaml") if path not in lost]
     return _together(
         root, sorted(nested, key=lambda path: len(path.relative_to(folder).parts)), f"{PAPERS}/{name}/paper.yaml"
     )
@@ -129,7 +120,7 @@ def unread(root: Path, name: str) -> dict[Path, str]:
     method, and of nothing else.
     """
     found = {}
-    for path in sorted((root / PAPERS / name / "methods").glob("*.yaml")):
+    for path in visible(root / PAPERS / name / "methods", "*.yaml"):
         try:
             read(path, str(path.relative_to(root)))
         except UnreadError as error:
@@ -139,7 +130,7 @@ def unread(root: Path, name: str) -> dict[Path, str]:
 
 def shared(root: Path) -> Node:
     """All files of config/methods and config/protocols as one block; empty if there is none."""
-    paths = [path for folder in (METHODS, PROTOCOLS) for path in sorted((root / folder).glob("*.yaml"))]
+    paths = [path for folder in (METHODS, PROTOCOLS) for path in visible(root / folder, "*.yaml")]
     return _together(root, paths, "config")
 
 
@@ -203,71 +194,104 @@ def _is_list(node: Node) -> bool:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    about = path.stat()
+    """Time and size of a file; of one that is not there, as behind a link to nothing, what no file has."""
+    try:
+        about = path.stat()
+    except OSError:
+        return 0, -1
     return about.st_mtime_ns, about.st_size
 
 
 @functools.lru_cache(maxsize=512)
 def _read(path: Path, label: str, stamp: tuple[int, int]) -> Node:
+    text = _text(path, label)
     try:
-        loader = Loader(path.read_text(encoding="utf-8"))  # refuses control characters at once
-    except UnicodeDecodeError as error:
-        raise UnreadError(f"{label}: not UTF-8, from byte {error.start} on; save it as UTF-8") from None
+        loader = Loader(text)  # refuses control characters at once
     except yaml.YAMLError as error:
-        raise UnreadError(f"{label}: not valid YAML: {_line(error)}") from None
+        raise UnreadError(problem(error, label)) from None
     try:
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
-            what = "nothing" if root is None else root.tag.rpartition(":")[2]
+            what = {None: "nothing", yaml.SequenceNode: "a list"}.get(root and type(root), "a single value")
             raise UnreadError(f"{label}: must hold keys and values, holds {what}")
-        return _node(root, loader, label)
+        return _Reader(loader, label).node(root)
     except yaml.YAMLError as error:
-        raise UnreadError(f"{label}: not valid YAML: {_line(error)}") from None
+        raise UnreadError(problem(error, label, text)) from None
     except RecursionError:
         raise UnreadError(f"{label}: an alias stands inside what it names, or blocks are nested too deep") from None
     finally:
         loader.dispose()
 
 
-def _node(raw: yaml.Node, loader: Any, label: str) -> Node:
-    place = Place(label, raw.start_mark.line + 1)
-    if isinstance(raw, yaml.MappingNode):
-        return _block(raw, place, loader)
-    if isinstance(raw, yaml.SequenceNode):
-        return Node([_node(item, loader, label) for item in raw.value], place)
-    return Node(raw.value if raw.tag == TEXT else _scalar(raw, loader, place), place)
-
-
-def _scalar(raw: yaml.Node, loader: Any, place: Place) -> Any:
-    """A number, a date, true, false or null. PyYAML answers with anything to what only looks like one (2026-13-45)."""
+def _text(path: Path, label: str) -> str:
+    """What a file says, without the mark that some editors put before it."""
     try:
-        return loader.construct_object(raw)
-    except yaml.YAMLError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"{place}: {raw.value[:40]!r} cannot be read as {raw.tag}: {_line(error)}") from None
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnreadError(f"{label}: not UTF-8, from byte {error.start} on; save it as UTF-8") from None
+    except OSError as error:
+        why = "a link to a file that is not there" if path.is_symlink() and not path.exists() else error.strerror
+        raise UnreadError(f"{label}: cannot be read ({why}); mend or remove it") from None
 
 
-def _line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(error).split())
+class _Reader:
+    """Makes nodes of those of PyYAML, and counts them."""
 
+    def __init__(self, loader: Any, label: str) -> None:
+        self.loader, self.label, self.left = loader, label, MOST
 
-def _block(raw: yaml.MappingNode, place: Place, loader: Any) -> Node:
-    """A mapping; `{value: ..., source: ...}` is taken apart."""
-    children: dict[str, Node] = {}
-    for key_node, value_node in raw.value:
-        key, where = str(key_node.value), Place(place.file, key_node.start_mark.line + 1)
-        if key_node.tag == MERGE:
-            raise ConfigError(f"{where}: `<<` is not read here; write `like: NAME`")
-        if key in children:
-            raise ConfigError(f"{where}: {key!r} stands here twice, first in line {children[key].place.line}")
-        child = _node(value_node, loader, place.file)
-        child.place = where
-        children[key] = child
-    if children.keys() == {"value", "source"}:
-        return Node(children["value"].value, place, str(children["source"].value))
-    return Node(children, place)
+    def node(self, raw: yaml.Node) -> Node:
+        self.left -= 1
+        if self.left < 0:
+            raise UnreadError(f"{self.label}: its aliases stand for more than {MOST:,} values; write `like: NAME`")
+        place = Place(self.label, raw.start_mark.line + 1)
+        if isinstance(raw, yaml.MappingNode):
+            return self._block(raw, place)
+        if isinstance(raw, yaml.SequenceNode):
+            return self._list(raw, place)
+        return Node(self._scalar(raw, place), place)
+
+    def _list(self, raw: yaml.SequenceNode, place: Place) -> Node:
+        """A list. A word that stands twice in it is a mistake: no list here means more by that."""
+        found, first = [self.node(item) for item in raw.value], dict[str, Place]()
+        for one in found:
+            if isinstance(one.value, str) and one.value in first:
+                where = f"first in line {first[one.value].line}"
+                raise ConfigError(f"{one.place}: {one.value!r} stands twice in this list, {where}; keep one of them")
+            if isinstance(one.value, str):
+                first[one.value] = one.place
+        return Node(found, place)
+
+    def _scalar(self, raw: yaml.Node, place: Place) -> Any:
+        """A number, true, false, null or a text. PyYAML answers with anything to what only looks like a number."""
+        if why := ambiguous(raw):
+            raise ConfigError(f"{place}: {why}")
+        try:
+            return raw.value if raw.tag == TEXT else self.loader.construct_object(raw)
+        except yaml.YAMLError:
+            raise
+        except Exception as error:
+            what = " ".join(str(error).split())
+            raise ConfigError(f"{place}: {raw.value[:40]!r} cannot be read as {raw.tag}: {what}") from None
+
+    def _block(self, raw: yaml.MappingNode, place: Place) -> Node:
+        """A mapping; `{value: ..., source: ...}` is taken apart."""
+        children: dict[str, Node] = {}
+        for key_node, value_node in raw.value:
+            where = Place(place.file, key_node.start_mark.line + 1)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ConfigError(f"{where}: a key is a word, not a list or a block")
+            key = str(key_node.value)
+            if key_node.tag == MERGE:
+                raise ConfigError(f"{where}: `<<` is not read here; write `like: NAME`")
+            if key in children:
+                raise ConfigError(f"{where}: {key!r} stands here twice, first in line {children[key].place.line}")
+            child = self.node(value_node)
+            child.place = where
+            children[key] = child
+        if children.keys() == {"value", "source"}:
+            return Node(children["value"].value, place, str(children["source"].value))
+        return Node(children, place)
 
 
 # --- several files ---

@@ -256,11 +256,24 @@ class Config:
             runs = self.runs_of(str(self.run_name(str(CellName.parse(name).run(0))).cell))
         except NotAName:
             runs = [str(self.run_name(_named(name, "a run or a cell", RUN_OR_CELL)))]
+            self.check_seed(RunName.parse(runs[0]))
         for run in runs:
             if reason := self.placeholder(run):
                 raise ConfigError(f"{RunName.parse(run).cell} is a placeholder, which nothing trains: {reason}")
         parsed = [RunName.parse(run) for run in runs]
         return [str(run._replace(paper=self.home(run.paper, run.experiment, run.method))) for run in parsed]
+
+    def check_seed(self, name: RunName | SplitName) -> None:
+        """Raise ConfigError for a run or a split of a seed that its experiment does not have at its scale."""
+        seeds = self.seeds(name.scale, name.paper, name.experiment)
+        if name.seed not in seeds:
+            block = self.experiment(name.paper, name.experiment).block(name.scale)
+            keys = ("scales", name.scale, "seeds") if block and block.seeds else ("seeds",)
+            there = f"seed{seeds[0]}" if len(seeds) == 1 else f"seed{seeds[0]} to seed{seeds[-1]}"
+            raise ConfigError(
+                f"{name.scale}/{name.paper}/{name.experiment} has no seed{name.seed}, only {there}; name one of "
+                f"these, or raise `seeds` in {self.place(name.paper, 'experiments', name.experiment, *keys)}"
+            )
 
     def placeholder(self, run: str) -> str:
         """Why the method of a run is a placeholder in its experiment; empty if it is none."""
@@ -277,7 +290,7 @@ class Config:
         except NotAName:
             return _named(name, "a split or a run", SPLIT_OR_RUN)
         method = self.experiment(split.paper, split.experiment).with_extensions[0]
-        return str(RunName(split.scale, split.paper, split.experiment, split.setting, method, split.seed))
+        return str(split.run(method))
 
     def resolve(self, run: str) -> dict[str, Any]:
         """The complete, validated spec of a run. Its digest is what its record carries."""

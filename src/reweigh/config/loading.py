@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from reweigh.config import checks, cut, files, local, own
+from reweigh.config import checks, cut, files, home, local, own
 from reweigh.config.files import CONFIG, Keys, Node, Place
 from reweigh.config.grid import Config
 from reweigh.config.inherit import Scope, without_grids
@@ -25,7 +25,7 @@ def load(root: str | Path = ".") -> Config:
     """Load and check config/ below `root`; the same object as long as no file has changed."""
     root = Path(root)
     if not (root / CONFIG).is_file():
-        above = next((folder for folder in root.resolve().parents if (folder / CONFIG).is_file()), None)
+        above = home.above(root)
         where = f": cd {shlex.quote(str(above))}" if above else ""
         raise ConfigError(f"no {CONFIG} in {root.resolve()}; run this in the project's own folder{where}")
     root = root.resolve()

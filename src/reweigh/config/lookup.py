@@ -1,10 +1,10 @@
 """A name among those that exist; without pydantic, for a bare GPU machine has none."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reweigh.errors import ConfigError
+from reweigh.nearest import nearest
 
 
 def lookup(what: str, name: str, known: Any, where: str = "") -> Any:
@@ -22,5 +22,6 @@ def lookup(what: str, name: str, known: Any, where: str = "") -> Any:
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """The nearest of the known words, or all of them, to end an error with."""
-    near = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known) or 'none'}"
+    names = list(known)
+    near = nearest(str(word), names)
+    return f"; did you mean {near!r}?" if near else f"; known: {', '.join(names) or 'none'}"

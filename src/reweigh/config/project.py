@@ -4,7 +4,7 @@ import os
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from reweigh.config.specs import Frozen, Name, Positive, Scale
 
@@ -34,11 +34,18 @@ _DURATION = r"^[0-9]+([.][0-9]+)?[smh]$"
 Duration = Annotated[str, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": _DURATION})]
 
 
+def _once(names: list[str]) -> list[str]:
+    """Names that stand once each. Those of a file are asked there, with their lines; `--config papers=[a,a]` is not."""
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise ValueError(f"{twice[0]!r} stands twice in this list; keep one of them")
+    return names
+
+
 class ProjectConfig(Frozen):
     """config/config.yaml: what a call of Snakemake without further words does."""
 
     scale: Scale = "quick"
-    papers: Annotated[list[Name], Field(min_length=1)]
+    papers: Annotated[list[Name], Field(min_length=1), AfterValidator(_once)]
     jobs: Literal["auto", "cell", "setting"] = "auto"
     seeds_per_job: Positive = 5
     runs_at_once: AtOnce = "auto"
@@ -46,6 +53,7 @@ class ProjectConfig(Frozen):
     extensions: bool = False
     missing: Literal["train", "skip"] = "train"
     stale: Literal["train", "keep"] = "train"
+    confirm: Literal["tell", "ask"] = "tell"
     device: Literal["auto", "cpu", "gpu"] = "auto"
     mirror: str | None = None
 

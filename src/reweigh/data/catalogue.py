@@ -2,15 +2,16 @@
 
 import re
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from reweigh import strict_yaml
 from reweigh.data.transfer import Expected
 from reweigh.digest import digest
 from reweigh.errors import DataError
+from reweigh.nearest import nearest
 
 PATH = "data/manifest.yaml"
 
@@ -89,19 +90,21 @@ class Manifest:
         """Read the manifest. Raises DataError if it is missing or malformed."""
         path = Path(path)
         try:
-            body = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            body = strict_yaml.read(path.read_bytes())
             datasets = {name: _dataset(name, entry) for name, entry in body["datasets"].items()}
         except FileNotFoundError:
             raise DataError(f"{path} is missing; run this in the project's own folder") from None
-        except (yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError) as error:
+        except yaml.YAMLError as error:
+            raise DataError(strict_yaml.problem(error, str(path))) from None
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise DataError(f"{path}: malformed manifest ({' '.join(str(error).split())})") from None
         return cls(datasets, path.parent)
 
     def __getitem__(self, name: str) -> Dataset:
         """A data set by name. Raises DataError that suggests the nearest name."""
         if name not in self.datasets:
-            near = get_close_matches(name, self.datasets, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(self.datasets)}"
+            near = nearest(name, self.datasets)
+            hint = f"did you mean {near!r}?" if near else f"known: {', '.join(self.datasets)}"
             raise DataError(f"no data set {name!r}; {hint}")
         return self.datasets[name]
 

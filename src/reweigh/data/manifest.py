@@ -7,18 +7,22 @@ checked. A good file is never overwritten, and a bad one never kept.
 
 import contextlib
 import datetime
-import fcntl
 import json
 import logging
 import os
+import re
+import secrets
+import time
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reweigh import canonical_json
+from reweigh import canonical_json, locks, os_errors
 from reweigh.data import transfer
 from reweigh.data.catalogue import PATH, Dataset, Edition, Manifest, Source, content_digest
+from reweigh.data.download import download, shown
 from reweigh.data.transfer import Expected, Found
 from reweigh.digest import digest
 from reweigh.errors import DataError
@@ -47,15 +51,16 @@ def ensure(
     catalogue = Manifest.load(manifest)
     for needed in catalogue[dataset].needs:
         ensure(needed, root, mirror, manifest)
-    job = _Fetch(catalogue[dataset], Path(root) / dataset, catalogue.directory / "embedded", _mirror(mirror))
+    job = _Fetch(catalogue[dataset], Path(root) / dataset, catalogue.directory / "embedded", mirror_of(mirror))
     try:
         # Files without a source file may be those of a process that is about to write it: look again when it is done.
         if (edition := job.complete_edition()) and (body := job.source_file(edition)):
             return body
-        with _alone(job.home):
+        with _alone(job.home) as job.locked:
             return job.write_source_file(job.complete_edition() or job.fetch())
     except OSError as error:
-        raise DataError(f"data set {dataset}: {error}; free disk space or allow writing, then fetch again") from None
+        why = os_errors.in_words(error) or f"{error}; free disk space or allow writing"
+        raise DataError(f"data set {dataset}: {why}, then fetch again") from None
 
 
 def status(
@@ -67,7 +72,7 @@ def status(
     or was never published); if a data set needs others, the farthest of theirs and its own. `missing` lists the files
     that are not in raw; `how` says how to get the data set.
     """
-    catalogue, place = Manifest.load(manifest), _mirror(mirror)
+    catalogue, place = Manifest.load(manifest), mirror_of(mirror)
     jobs = {
         name: _Fetch(entry, Path(root) / name, catalogue.directory / "embedded", place)
         for name, entry in catalogue.datasets.items()
@@ -99,6 +104,8 @@ class _Fetch:
     failures: dict[tuple[str, str], str] = field(default_factory=dict)
     taken: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     found: dict[str, Found] = field(default_factory=dict)
+    partials: set[Path] = field(default_factory=set)  # that this fetching downloads to
+    locked: bool = True  # whether no other process of this machine can be at it
 
     def complete_edition(self) -> Edition | None:
         """The first edition whose files are all there. Raises DataError if one of them has the wrong bytes."""
@@ -134,9 +141,18 @@ class _Fetch:
         offers = [self._offers(edition, file, kinds) for file in missing]
         if not (all(offers) and all(map(self._take_first, missing, offers))):
             return False
-        for path in (*self.home.glob(f"{PARTIAL}*"), *self.home.glob(".*.tmp")):
-            path.unlink()
+        self._sweep()
         return True
+
+    def _sweep(self) -> None:
+        """Remove what was downloaded on the way, and what killed processes left; of others only what is old.
+
+        A lock may be this machine's alone: what is young, a process of another machine may be writing.
+        """
+        for path in (*self.home.glob(f"{PARTIAL}*"), *self.home.glob(".*.tmp")):
+            with contextlib.suppress(FileNotFoundError):
+                if path in self.partials or time.time() - path.stat().st_mtime > canonical_json.LEFTOVER_SECONDS:
+                    path.unlink()
 
     def _missing(self, edition: Edition) -> list[Source]:
         return [file for file in edition.files if not (self.home / file.name).is_file()]
@@ -186,7 +202,8 @@ class _Fetch:
                 member = file.member or file.name
                 self._check_archive(local, offer.packed)
                 with transfer.opened_member(local, member) as stream:
-                    found = transfer.write(stream, self.home / file.name, file.expected, f"{offer.location}:{member}")
+                    origin = f"{shown(str(offer.location))}:{member}"
+                    found = transfer.write(stream, self.home / file.name, file.expected, origin)
             else:
                 found = transfer.place(local, self.home / file.name, file.expected)
             self.found[file.name] = found
@@ -207,10 +224,13 @@ class _Fetch:
         """The file behind a URL, downloaded into the data set's folder under a name that belongs to this URL."""
         name = str(offer.location).partition("?")[0].rsplit("/", 1)[-1]
         partial = self.home / f"{PARTIAL}{digest(offer.location)[:8]}-{name}"
+        if not self.locked:  # two processes that append to one file would both fail
+            partial = partial.with_name(f"{PARTIAL}{secrets.token_hex(4)}-{name}")
+        self.partials.add(partial)
         expected = offer.packed.expected
         if transfer.packing(name, offer.packed.name):
             expected = (offer.packed.download if offer.kind == "official" else None) or Expected()
-        return transfer.download(str(offer.location), partial, expected)
+        return download(str(offer.location), partial, expected)
 
     def source_file(self, edition: Edition) -> dict[str, Any] | None:
         """The content of the source file of a complete edition; `None` if it is not there, or says something else."""
@@ -294,12 +314,14 @@ class _Fetch:
         )
 
 
-def _mirror(mirror: str | None) -> Path | str | None:
+def mirror_of(mirror: str | None) -> Path | str | None:
     """The mirror as a path, or as a URL prefix that ends in a slash; `None` if there is none."""
-    mirror = os.environ.get("REWEIGH_MIRROR", "") if mirror is None else str(mirror)
-    if mirror.startswith(("http://", "https://")):
-        return mirror.rstrip("/") + "/"
-    return Path(mirror.removeprefix("file://")) if mirror else None
+    mirror = (os.environ.get("REWEIGH_MIRROR", "") if mirror is None else str(mirror)).strip()
+    if web := re.match(r"https?://", mirror, re.IGNORECASE):
+        return web[0].lower() + mirror[web.end() :].rstrip("/") + "/"
+    if local := re.match(r"file:(//(localhost(?=/))?)?", mirror, re.IGNORECASE):
+        mirror = urllib.parse.unquote(mirror[local.end() :])
+    return Path(os.path.expanduser(mirror)) if mirror else None
 
 
 def _public_url(edition: Edition, file: Source) -> str | None:
@@ -318,9 +340,13 @@ def _read_source_file(home: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """Wait until no other process fetches into `home`. The lock ends with its process."""
+def _alone(home: Path) -> Iterator[bool]:
+    """Wait until no other process fetches into `home`; whether the disk has locks at all. One ends with its process."""
     home.mkdir(parents=True, exist_ok=True)
-    with open(home / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    with open(home / ".lock", "w", encoding="utf-8") as file:
+        try:
+            locked = locks.take(file, wait=True)
+        except locks.NoLocks as missing:
+            locks.without(str(missing), "two processes may fetch the same files, each for itself")
+            locked = False
+        yield locked

@@ -1,14 +1,15 @@
-"""Check, unpack and download files. A file gets its name only when it is whole and has the expected bytes."""
+"""Check and unpack files. A file gets its name only when it is whole and has the expected bytes.
+
+What is wrong with a source is a DataError, and another source may do better. What is wrong with the disk that is
+written to stays an OSError: no other source would help.
+"""
 
 import contextlib
 import gzip
 import hashlib
-import importlib.util
 import io
 import lzma
-import sys
 import tarfile
-import time
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,12 +19,10 @@ from typing import IO, Any
 
 from reweigh.canonical_json import atomic_file
 from reweigh.errors import DataError
+from reweigh.terminal import printable
 
 CHUNK = 1 << 20
-DOWNLOAD_CHUNK = 1 << 14
-ATTEMPTS = 3
-PAUSE_SECONDS = 1.0
-TIMEOUT_SECONDS = 30
+UNREADABLE = (OSError, EOFError, lzma.LZMAError, zlib.error)  # what reading a damaged or forbidden source raises
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,12 @@ class Found:
 
 
 def measure(path: Path, expected: Expected) -> Found:
-    """Length and digests of a file, read once."""
-    with open(path, "rb") as file:
-        return _pump(file, None, expected)
+    """Length and digests of a file, read once. Raises DataError if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return _pump(file, None, expected, printable(path))
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def fault(found: Found, expected: Expected) -> str | None:
@@ -62,19 +64,23 @@ def fault(found: Found, expected: Expected) -> str | None:
 def place(source: Path, destination: Path, expected: Expected) -> Found:
     """Unpack `source` to `destination`, if and only if the content is as expected.
 
-    Raises DataError if it is not, or cannot be read; `destination` is then as it was.
+    Raises DataError if it is not, or cannot be read, OSError if `destination` cannot be written; it is then as it was.
     """
-    try:
-        with unpacked(source, destination.name) as stream:
-            return write(stream, destination, expected, str(source))
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise DataError(f"{source}: cannot be read or written to {destination} ({error})") from None
+    with contextlib.ExitStack() as stack:
+        try:
+            stream = stack.enter_context(unpacked(source, destination.name))
+        except UNREADABLE as error:
+            raise unreadable(source, error) from None
+        return write(stream, destination, expected, printable(source))
 
 
 def write(stream: IO[bytes], destination: Path, expected: Expected, origin: str) -> Found:
-    """Write a stream to `destination`, which gets its name only if the content is as expected, else DataError."""
+    """Write a stream to `destination`, which gets its name only if the content is as expected, else DataError.
+
+    Raises DataError if the stream, which comes from `origin`, cannot be read, OSError if nothing can be written.
+    """
     with atomic_file(destination) as file:
-        found = _pump(stream, file, expected)
+        found = _pump(stream, file, expected, origin)
         if wrong := fault(found, expected):
             raise DataError(f"{origin}: {wrong}")
     return found
@@ -103,106 +109,33 @@ def _decoded(source: Path, mode: str) -> IO[bytes]:
 
 @contextlib.contextmanager
 def opened_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
-    """One file in a .zip or .tar archive, compressed or not. Raises DataError if it is not there."""
+    """One file in a .zip or .tar archive, compressed or not. Raises DataError if it is not there or cannot be read."""
     with contextlib.ExitStack() as stack:
+        stream: IO[bytes] | None
         try:
             if zipfile.is_zipfile(archive):
-                yield stack.enter_context(stack.enter_context(zipfile.ZipFile(archive)).open(member))
-            else:
-                stream = stack.enter_context(tarfile.open(archive)).extractfile(member)
-                if stream is None:
-                    raise KeyError(member)
-                yield stack.enter_context(stream)
+                stream = stack.enter_context(zipfile.ZipFile(archive)).open(member)
+            elif (stream := stack.enter_context(tarfile.open(archive)).extractfile(member)) is None:
+                raise KeyError(member)
+            stack.enter_context(stream)
         except KeyError:
-            raise DataError(f"{archive}: contains no {member}") from None
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error) as error:
-            raise DataError(f"{archive}: cannot be read ({error})") from None
+            raise DataError(f"{printable(archive)}: contains no {member}") from None
+        except (tarfile.TarError, zipfile.BadZipFile, *UNREADABLE) as error:
+            raise unreadable(archive, error) from None
+        yield stream
 
 
-def download(url: str, partial: Path, expected: Expected) -> Path:
-    """Download `url` to `partial`, resuming an earlier attempt, and check it against `expected`; the path `partial`.
-
-    Each of three attempts resumes where the last one stopped, or starts again if the server cannot resume. An
-    incomplete file stays for the next call; a complete one with the wrong bytes is removed. Raises DataError.
-    """
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    trouble = "nothing was tried"
-    for attempt in range(ATTEMPTS):
-        time.sleep(PAUSE_SECONDS * attempt)
-        had = partial.stat().st_size if partial.exists() else 0
-        if problem := _receive(url, partial, expected):
-            trouble = problem
-            continue
-        found = measure(partial, expected)
-        if expected.bytes is not None and found.bytes < expected.bytes:
-            trouble = f"the connection ended after {found.bytes} of {expected.bytes} bytes"
-            continue
-        if not (wrong := fault(found, expected)):
-            return partial
-        partial.unlink()
-        trouble = wrong
-        if not had:
-            break
-    raise DataError(f"{url}: {trouble}")
+def unreadable(source: Path | str, error: Exception) -> DataError:
+    """What is said of a source that cannot be read."""
+    why = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+    return DataError(f"{printable(source)}: cannot be read ({why or type(error).__name__})")
 
 
-def _receive(url: str, partial: Path, expected: Expected) -> str | None:
-    """One request for the missing part of `partial`. Returns what went wrong, if another attempt may succeed.
-
-    Raises DataError if none can: the server has no such file, or the library for downloads is not installed.
-    """
-    try:
-        import pooch
-        import requests
-    except ModuleNotFoundError as error:
-        raise DataError(f"{url}: downloading needs {error.name}; install it with: pip install pooch tqdm") from None
-
-    def begin_again(response: requests.Response, *args: object, **kwargs: object) -> None:
-        if response.status_code == 200:
-            file.truncate(0)
-
-    with open(partial, "ab") as file:
-        have = file.tell()
-        if expected.bytes is not None and have >= expected.bytes:
-            return None
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-        receive = pooch.HTTPDownloader(
-            progressbar=_progress_bar(),
-            chunk_size=DOWNLOAD_CHUNK,
-            headers=headers,
-            timeout=TIMEOUT_SECONDS,
-            hooks={"response": begin_again},
-        )
-        try:
-            receive(url, file, None)
-        except requests.RequestException as error:
-            status = error.response.status_code if error.response is not None else None
-            if status == 416:
-                return None
-            if file.tell() == 0:
-                partial.unlink()
-            if status is not None and 400 <= status < 500:
-                raise DataError(f"{url}: {_brief(error)}") from None
-            return _brief(error)
-    return None
-
-
-def _progress_bar() -> bool:
-    """Whether to show a progress bar: on a terminal, if tqdm is installed."""
-    return sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
-
-
-def _brief(error: Exception) -> str:
-    """An exception in one short line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else f"{text[:197]}..."
-
-
-def _pump(stream: IO[bytes], file: IO[bytes] | None, expected: Expected) -> Found:
+def _pump(stream: IO[bytes], file: IO[bytes] | None, expected: Expected, origin: str) -> Found:
     """Read a stream to its end, copy it to `file` if there is one, and count and hash its bytes."""
     length, sha256 = 0, hashlib.sha256()
     md5 = hashlib.md5(usedforsecurity=False) if expected.sha256 is None else None
-    while chunk := stream.read(CHUNK):
+    while chunk := _read(stream, origin):
         length += len(chunk)
         sha256.update(chunk)
         if md5 is not None:
@@ -210,3 +143,10 @@ def _pump(stream: IO[bytes], file: IO[bytes] | None, expected: Expected) -> Foun
         if file is not None:
             file.write(chunk)
     return Found(length, sha256.hexdigest(), md5.hexdigest() if md5 else None)
+
+
+def _read(stream: IO[bytes], origin: str) -> bytes:
+    try:
+        return stream.read(CHUNK)
+    except (tarfile.TarError, zipfile.BadZipFile, *UNREADABLE) as error:
+        raise unreadable(origin, error) from None

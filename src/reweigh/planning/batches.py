@@ -7,15 +7,14 @@ torch costs seconds, which is more than a small run takes.
 import functools
 import re
 import shlex
-import time
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reweigh.config.files import CARDS
 from reweigh.config.grid import Config
-from reweigh.config.names import ExperimentName, seed_part
+from reweigh.config.names import ExperimentName, RunName, seed_part
 from reweigh.digest import digest
+from reweigh.planning import notes
 from reweigh.records.staleness import Dependencies, drawn_by
 
 Wildcards = Any  # an object of Snakemake with one attribute per wildcard
@@ -26,7 +25,8 @@ class SeedBatch:
     """The seeds that one job trains, or whose splits one job draws, and the experiments that have such a batch.
 
     A training job takes one method, a wildcard of its rule, or all `methods` of a setting. `by_setting` has the scales
-    at which the methods of an experiment are left to the latter kind of job.
+    at which the methods of an experiment are left to the latter kind of job. `asked` has the runs that a training job
+    is to train, as methods ("" where that is a wildcard) and seeds; empty for all of them.
     """
 
     dependencies: Dependencies
@@ -34,6 +34,19 @@ class SeedBatch:
     experiments: tuple[ExperimentName, ...]
     methods: tuple[str, ...] = ()
     by_setting: tuple[str, ...] = ()
+    asked: tuple[tuple[str, int], ...] = ()
+
+    def only(self, runs: tuple[str, ...]) -> "SeedBatch":
+        """This batch with those of its runs that are asked for; with all of them if it has none of `runs`.
+
+        Its digests stay those of the whole batch, so that the runs which are left out later change no params.
+        """
+        names = [name for name in map(RunName.parse, runs) if name.of_experiment in self.experiments]
+        mine = [name for name in names if name.seed in self.seeds and (not self.methods or name.method in self.methods)]
+        return replace(self, asked=tuple(sorted({(name.method if self.methods else "", name.seed) for name in mine})))
+
+    def _is_asked(self, method: str, seed: int) -> bool:
+        return not self.asked or (method if self.methods else "", seed) in self.asked
 
     @property
     def config(self) -> Config:
@@ -70,6 +83,7 @@ class SeedBatch:
             f"results/{{experiment}}/{{setting}}/{method}/{seed_part(seed)}.json"
             for method in methods
             for seed in self.seeds
+            if self._is_asked(method, seed)
         ]
 
     @property
@@ -88,7 +102,7 @@ class SeedBatch:
 
     def training_inputs(self, wildcards: Wildcards) -> list[str]:
         """The splits and the raw data that training reads; nothing if every record is there and current."""
-        if all(self.dependencies.recorded(run) for run in self.runs(wildcards)) and not self.stale_notes(wildcards):
+        if all(self.dependencies.recorded(run) for run in self.trained(wildcards)) and not self.stale_notes(wildcards):
             return []
         return [*(self._filled(path, wildcards) for path in self.splits), self._source_file(wildcards)]
 
@@ -109,20 +123,20 @@ class SeedBatch:
         return pattern.format(experiment=wildcards.experiment, setting=wildcards.setting)
 
     def stale_notes(self, wildcards: Wildcards) -> list[str]:
-        """Files newer than the records, one for each record that is stale by its own digests; their paths say why.
+        """A note (see `notes`) for each record that is stale by its own digests; its path says why."""
+        root, runs = self.config.root, self.trained(wildcards)
+        reasons = {run: parts for run in runs if (parts := self.dependencies.stale(run))}
+        return [notes.write(root, parts, run, [f"results/{run}.json"]) for run, parts in reasons.items()]
 
-        Snakemake knows the params of the jobs that it ran itself in this folder. A record from a clone, or from a
-        machine without Snakemake, has its own digests of what it was made from, and only a newer input makes Snakemake
-        run its job again. The content must be new too: Snakemake also stores inputs and params of jobs that failed, so
-        that a failed update would look done.
-        """
-        notes = []
-        for run in self.runs(wildcards):
-            if parts := self.dependencies.stale(run):
-                note = Path(".reweigh/stale", "_and_".join(parts), run)
-                _write_anew(self.config.root / note)
-                notes.append(note.as_posix())
-        return notes
+    def stale_splits(self, wildcards: Wildcards) -> list[str]:
+        """A note for each split that is there and was not drawn by today's recipe, or lacks one of its two files."""
+        root, written = self.config.root, []
+        for name in self.split_names(wildcards):
+            files = [f"data/splits/{name}.{ending}" for ending in ("npz", "json")]
+            there = any((root / file).is_file() for file in files)
+            if there and drawn_by(root / files[1]) != self.dependencies.recipe(name):
+                written.append(notes.write(root, ["split"], f"data/splits/{name}", files))
+        return written
 
     def split_names(self, wildcards: Wildcards) -> list[str]:
         """The names of the job's splits: SCALE/PAPER/EXPERIMENT/SETTING/seedN."""
@@ -135,10 +149,15 @@ class SeedBatch:
         cells = [experiment.cell(wildcards.setting, method) for method in self.methods or (wildcards.method,)]
         return [str(cell.run(seed)) for cell in cells for seed in self.seeds]
 
+    def trained(self, wildcards: Wildcards) -> list[str]:
+        """Those of the job's runs that it is to train: all, or those asked for."""
+        names = {run: RunName.parse(run) for run in self.runs(wildcards)}
+        return [run for run, name in names.items() if self._is_asked(name.method, name.seed)]
+
     def cores(self, wildcards: Wildcards) -> int:
         """Cores of a training job: on a CPU one for each run that trains at once, on a GPU one for all of them."""
         at_once = self.config.project.runs_at_once
-        return 1 if at_once == "auto" or self.gpus(wildcards) else min(at_once, len(self.runs(wildcards)))
+        return 1 if at_once == "auto" or self.gpus(wildcards) else min(at_once, len(self.trained(wildcards)))
 
     def gpus(self, wildcards: Wildcards) -> int:
         """GPUs that a training job asks for: 1 if this machine has any, or if the config says so; else 0."""
@@ -154,7 +173,17 @@ class SeedBatch:
         options = self.config.project
         at_once = options.runs_at_once if resources.gpu else threads
         budget = ["--time-budget", shlex.quote(options.time_budget)] if options.time_budget else []
-        return " ".join(["--at-once", str(at_once), *budget, *self.runs(wildcards)])
+        runs = [RunName.parse(run) for run in self.trained(wildcards)] if self.asked else []
+        only = [word for run in runs for word in ("--only", f"{run.method}:{seed_part(run.seed)}")]
+        return " ".join(["--at-once", str(at_once), *budget, *only, *self.runs(wildcards)])
+
+    def failed_log(self, wildcards: Wildcards, resources: Any) -> str:
+        """Where an attempt of a training job keeps its log until it has succeeded: `seed_0.1.log`, of the first one.
+
+        Snakemake removes the log that it knows before it starts a job again.
+        """
+        filled = self.log.format(**dict(wildcards.items()))
+        return f"{filled.removesuffix('.log')}.{resources.attempt}.log"
 
     def spec_digest(self, wildcards: Wildcards) -> str:
         """Digest of the resolved specs of the job's runs."""
@@ -178,13 +207,6 @@ def dataset_of(config: Config, name: ExperimentName) -> str:
     experiment = config.experiment(name.paper, name.experiment)
     block = experiment.block(name.scale)
     return (block.dataset if block else None) or experiment.dataset or ""
-
-
-@functools.cache
-def _write_anew(note: Path) -> None:
-    """Write a file with a content that it never had, once per process."""
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(f"{time.time_ns()}\n")
 
 
 @functools.cache

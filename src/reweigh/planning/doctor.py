@@ -1,16 +1,28 @@
 """What this machine has: versions, devices and who holds them, disk space. Uses no network."""
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from reweigh import environment
+from reweigh.data.download import shown
+from reweigh.data.manifest import mirror_of
 from reweigh.digest import file_digest
+from reweigh.errors import ConfigError, TrainingError
+from reweigh.training import slurm
 from reweigh.training.device import UNNAMED, holders
 
 LOCK = Path("envs/requirements.lock")
+PLUGIN = "snakemake-executor-plugin-slurm"
+PROFILE = Path("profiles/slurm/profile.yaml")
+LEAST_MEMORY = 120  # seconds for which squeue must remember a job that is over (MinJobAge), or Snakemake misses its end
 LIBRARIES = ("torch", "torchvision", "numpy", "snakemake", "papermill", "pydantic")
 
 
@@ -22,14 +34,73 @@ def facts() -> Iterator[tuple[str, str]]:
         yield name, _version(name, locked.get(name))
     yield "lock", file_digest(LOCK)[:12] if LOCK.is_file() else f"{LOCK} is missing"
     yield "cores", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-    leases = holders()
-    for device, process in leases:
-        yield f"GPU {device}", _holder(process)
-    if not leases:
-        yield "GPU", "none; training uses the CPU"
+    try:
+        leases = holders()
+        for device, process in leases:
+            yield f"GPU {device}", _holder(process)
+        if not leases:
+            yield "GPU", "none; training uses the CPU"
+    except TrainingError as error:  # the disk of the locks has none
+        yield "GPU", str(error)
+    yield "torch and CUDA", _cuda()
+    yield from _slurm()
     yield "free space here", f"{shutil.disk_usage('.').free / 2**30:.0f} GiB"
     mirror = os.environ.get("REWEIGH_MIRROR")
     yield "REWEIGH_MIRROR", _mirror(mirror) if mirror else "not set"
+    try:
+        environment.check()
+    except ConfigError as error:
+        yield "environment", str(error)
+
+
+def _cuda() -> str:
+    """Whether torch can use CUDA; asked in another process, since CUDA reads the visible devices once."""
+    code = "import torch; print(torch.version.cuda, torch.cuda.is_available(), torch.cuda.device_count())"
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+        built, usable, count = done.stdout.split()
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return "torch cannot be imported"
+    if built == "None":
+        return "this torch is built without CUDA"
+    return f"CUDA {built}, {count} devices" if usable == "True" else f"built for CUDA {built}; finds no device"
+
+
+def _slurm() -> Iterator[tuple[str, str]]:
+    """The plugin, and of a cluster its partitions with their limits, and what would keep jobs from running."""
+    if not shutil.which("sinfo"):
+        yield "Slurm", "none here"
+        return
+    plugin = importlib.util.find_spec(PLUGIN.replace("-", "_"))
+    yield "Slurm plugin", _version(PLUGIN, None) if plugin else f"{PLUGIN} is not installed; run: make setup"
+    said = slurm.ask("sinfo", "--noheader", "--format", "%P|%a|%l|%D|%c|%m|%G")
+    if said is None:
+        yield "partitions", "sinfo does not answer"
+        return
+    asked = _runtime()
+    for line in dict.fromkeys(said.splitlines()):
+        name, state, limit, nodes, cores, memory, gres = line.split("|")
+        most = slurm.duration(limit)
+        over = most is not None and asked is not None and 60 * asked > most
+        yield (
+            f"partition {name}",
+            (
+                f"{state}, up to {limit}, {nodes} nodes of {cores} cores and {memory} MB, GPUs: {gres}"
+                + (f"; {PROFILE} asks for {asked} minutes: such a job would wait for ever" if over else "")
+            ),
+        )
+    config = slurm.ask("scontrol", "show", "config") or ""
+    if (found := re.search(r"MinJobAge\s*=\s*(\d+)", config)) and int(found[1]) < LEAST_MEMORY:
+        yield "MinJobAge", f"{found[1]} s; with less than {LEAST_MEMORY}, set slurm-status-command: sacct in {PROFILE}"
+
+
+def _runtime() -> int | None:
+    """The longest runtime that the profile asks for, in minutes; None if it says none in minutes."""
+    import yaml
+
+    said = yaml.safe_load(PROFILE.read_text()) if PROFILE.is_file() else {}
+    blocks = [said.get("default-resources") or {}, *(said.get("set-resources") or {}).values()]
+    return max((block["runtime"] for block in blocks if type(block.get("runtime")) is int), default=None)
 
 
 def _holder(process: int | None) -> str:
@@ -41,7 +112,7 @@ def _holder(process: int | None) -> str:
 def _locked() -> dict[str, str]:
     """The versions in the lock file by package; the first, where the lock has several."""
     versions: dict[str, str] = {}
-    for line in LOCK.read_text().splitlines() if LOCK.is_file() else ():
+    for line in LOCK.read_text(encoding="utf-8").splitlines() if LOCK.is_file() else ():
         name, _, rest = line.partition("==")
         versions.setdefault(name, rest.partition(" ")[0])
     return versions
@@ -56,5 +127,6 @@ def _version(name: str, locked: str | None) -> str:
 
 
 def _mirror(mirror: str) -> str:
-    exists = mirror.startswith(("http://", "https://")) or Path(mirror.removeprefix("file://")).is_dir()
-    return mirror if exists else f"{mirror}, which is not a folder"
+    place = mirror_of(mirror)
+    exists = place is None or isinstance(place, str) or place.is_dir()
+    return shown(mirror) if exists else f"{shown(mirror)}, which is not a folder"

@@ -1,7 +1,6 @@
 """`reweigh fill`: train what is missing or stale, in the order of config/priorities.yaml, where a machine is idle."""
 
 import contextlib
-import fcntl
 import json
 import os
 import sys
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from reweigh import terminal
+from reweigh import locks, terminal
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.config.names import RunName
@@ -176,11 +175,12 @@ def alone() -> Iterator[IO[str]]:
     Raises TrainingError if one does already.
     """
     LOCK.parent.mkdir(exist_ok=True)
-    with open(LOCK, "a+") as lock:
+    with open(LOCK, "a+", encoding="utf-8") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TrainingError("another `reweigh fill` is at work in this folder; one takes all cores") from None
+            if not locks.take(lock):
+                raise TrainingError("another `reweigh fill` is at work in this folder; one takes all cores")
+        except locks.NoLocks as missing:
+            locks.without(str(missing), "start no second `reweigh fill` here, it would train the same runs")
         yield lock
 
 

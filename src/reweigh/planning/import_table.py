@@ -5,7 +5,6 @@ What is filled in, and which categories there are, is found in the training part
 
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from reweigh.data.local_cards import AS_ASKED, MISSING, TEST
 from reweigh.data.tables import INFINITE, NUMBER, Column, Table, is_missing
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, DataError
+from reweigh.nearest import nearest
 from reweigh.planning import memory
 from reweigh.planning.import_parts import (
     LONGEST,
@@ -91,9 +91,9 @@ class Import:
             return
         if all(NUMBER.fullmatch(column) for column in known):
             raise DataError(f"{printable(self.place)}: its first line has numbers, no names of columns; add those")
-        near = get_close_matches(name, known, 1, 0.5)
+        near = nearest(name, known)
         some = ", ".join(known[:SHOWN]) + (", ..." if len(known) > SHOWN else "")
-        hint = f"did you mean {quoted(near[0])}?" if near else f"known: {printable(some)}"
+        hint = f"did you mean {quoted(near)}?" if near else f"known: {printable(some)}"
         raise ConfigError(f"{printable(self.place)} has no column {quoted(name)}; {hint}")
 
     def said_by(self, column: Column) -> list[str]:

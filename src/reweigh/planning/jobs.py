@@ -1,8 +1,9 @@
 """What the Snakefiles need: the files that each job reads and makes, and digests that decide when it runs again.
 
 Snakemake runs a job again when its params change. So each rule has as params the digests of the *content* that its
-result depends on: the resolved spec, the source code that the run imports, the recipe of its split. File times decide
-nothing. Every function here that takes `wildcards` is an input, params or resource function of a rule.
+result depends on: the resolved spec, the source code that the run imports, the recipe of its split. What Snakemake does
+not know, a note says (`notes.py`). File times decide nothing. Every function here that takes `wildcards` is an input,
+params or resource function of a rule.
 
 Three wildcards name a run's files: `experiment` (SCALE/PAPER/EXPERIMENT, as in `config.names.ExperimentName`),
 `setting` and `method`. What one job trains, or whose splits it draws, is in `batches.py`.
@@ -12,28 +13,37 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from reweigh import environment
 from reweigh.artifacts import receipt
 from reweigh.config.grid import Config
 from reweigh.config.loading import declare_checked, load
 from reweigh.config.names import ARTIFACT_ENDINGS, ArtifactName, ExperimentName
 from reweigh.config.specs import OF_PAPERS, SCALES
-from reweigh.digest import digest, file_digest
+from reweigh.digest import digest
 from reweigh.errors import ReweighError
+from reweigh.planning import notes
 from reweigh.planning.batches import SeedBatch, Wildcards, dataset_of
-from reweigh.records import record
+from reweigh.records import own_code, record
 from reweigh.records.staleness import Dependencies
+
+Basis = Callable[[receipt.Records], dict[str, Any]]  # what files are made from, as `artifacts.receipt` says it
 
 
 @dataclass(frozen=True)
 class Flow:
-    """The workflow of one call of Snakemake: the config, changed by `--config`. Get it from `flow`."""
+    """The workflow of one call of Snakemake: the config, changed by `--config`. Get it from `flow`.
+
+    `role` is that of this process: `main`, or in a job that the main process submitted (`submitted`) or started.
+    """
 
     config: Config
+    role: Literal["main", "submitted", "started"] = "main"
+    asked: tuple[str, ...] = ()  # the runs that a call is to train, if it was asked for records and for nothing else
 
     @functools.cached_property
     def dependencies(self) -> Dependencies:
@@ -60,9 +70,11 @@ class Flow:
     # --- targets ---
 
     def everything(self) -> list[str]:
-        """What a bare `snakemake` makes: all artifacts, and the scorecard, which needs every record of the scale."""
+        """What a bare `snakemake` makes: all artifacts, all records of the grid, and the scorecard."""
         papers = self.config.papers_at(self.scale)
+        cells = [cell for paper in papers for cell in self.config.cells(self.scale, paper)]
         made = [path for one in self.artifacts() if one.paper in papers for path in one.files(self.scale)]
+        made += [record.record_path(run).as_posix() for run in self.needed(cells)]
         return made if self.scale == "local" else [*made, *self.scorecard()]
 
     def of_paper(self, paper: str) -> list[str]:
@@ -70,9 +82,9 @@ class Flow:
         scale = self.scale_of(paper)
         return [path for artifact in self.artifacts() if artifact.paper == paper for path in artifact.files(scale)]
 
-    def scorecard(self) -> list[str]:
-        """The files of the scorecard of the configured scale."""
-        return [f"results/{self.scale}/scorecard.{kind}" for kind in ("csv", "md", "html", "json")]
+    def scorecard(self, scale: str | None = None) -> list[str]:
+        """The files of the scorecard of a scale; without one, of the configured scale."""
+        return [f"results/{scale or self.scale}/scorecard.{kind}" for kind in ("csv", "md", "html", "json")]
 
     def audit_report(self) -> str:
         """The report of the audit of the configured scale."""
@@ -108,7 +120,7 @@ class Flow:
             SeedBatch(self.dependencies, seeds, tuple(names), methods)
             for (methods, seeds), names in sorted(experiments_of.items())
         ]
-        return [*single, *batches]
+        return [batch.only(self.asked) for batch in (*single, *batches)]
 
     @property
     def by_setting(self) -> tuple[str, ...]:
@@ -144,21 +156,78 @@ class Flow:
 
         return content_digest(wildcards.dataset)
 
+    def source_notes(self, wildcards: Wildcards) -> list[str]:
+        """A note (see `notes`) if a data set was fetched and its raw files are not what the manifest lists."""
+        name, root = f"data/raw/{wildcards.dataset}", self.config.root
+        if not (root / name / "SOURCE.json").is_file():
+            return []
+        reasons = notes.since_fetch(root / name, root / "data/manifest.yaml")
+        return [notes.write(root, reasons, name, [f"{name}/SOURCE.json"])] if reasons else []
+
     # --- records for artifacts and scorecard ---
 
-    def records_of(self, cells: Iterable[str]) -> list[str]:
-        """The records of some cells. With `--config missing=skip`, only of cells whose records are all there."""
+    def needed(self, cells: Iterable[str]) -> list[str]:
+        """The runs of some cells. With `--config missing=skip`, only of cells whose records are all there."""
         kept = [cell for cell in cells if self.config.project.missing == "train" or self.is_complete(cell)]
-        return [record.record_path(run).as_posix() for cell in kept for run in self.config.runs_of(cell)]
+        return [run for cell in kept for run in self.config.runs_of(cell)]
 
     def is_complete(self, cell: str) -> bool:
         """Whether every run of a cell has a record."""
         return all((self.config.root / record.record_path(run)).is_file() for run in self.config.runs_of(cell))
 
-    def scored_records(self, wildcards: Wildcards) -> list[str]:
-        """The records that the scorecard of a scale needs: the whole grid."""
+    def records(self, runs: list[str], reasons: Sequence[str]) -> list[str]:
+        """The records of some runs as inputs of a job, whose files are stale for some `reasons`, or for none.
+
+        If the job has nothing to do they are `ancient`: their times decide nothing. Otherwise they are not, as
+        Snakemake does not start a job again after one of its `ancient` inputs.
+        """
+        paths = [record.record_path(run).as_posix() for run in runs]
+        if reasons or not all(map(self.dependencies.current, runs)):
+            return paths
+        from snakemake.io import ancient
+
+        return [ancient(path) for path in paths]
+
+    def reasons(self, stem: str, needed: list[str], shown: list[str], basis: Basis) -> list[str]:
+        """Why the files `stem.*` are stale (see `notes`), with `missing` if a run that they need has no record.
+
+        `basis` says of the records of the runs that are `shown`, as far as they exist, what is made of them today.
+        Of files that are not there nothing is said: Snakemake sees for itself that they are missing.
+        """
+        if stem not in self._reasons:
+            self._reasons[stem] = []
+            if any(self.config.root.glob(f"{stem}.*")):
+                digests = {run: found for run in shown if (found := self.dependencies.own_digest(run))}
+                today = basis({run: {"digest": found} for run, found in digests.items()})
+                gone = ["missing"] if not all(map(self.dependencies.recorded, needed)) else []
+                self._reasons[stem] = [*gone, *notes.since_receipt(self.config.root / stem, today)]
+        return self._reasons[stem]
+
+    @functools.cached_property
+    def _reasons(self) -> dict[str, list[str]]:
+        return {}
+
+    def scored(self, wildcards: Wildcards) -> list[str]:
+        """The runs that the scorecard of a scale needs: the whole grid."""
         papers = self.config.project.papers
-        return [path for paper in papers for path in self.records_of(self.config.cells(wildcards.scale, paper))]
+        return [run for paper in papers for run in self.needed(self.config.cells(wildcards.scale, paper))]
+
+    def scored_records(self, wildcards: Wildcards) -> list[str]:
+        """The records that the scorecard of a scale needs."""
+        return self.records(self.scored(wildcards), self._stale_scorecard(wildcards))
+
+    def scorecard_notes(self, wildcards: Wildcards) -> list[str]:
+        """A note if the scorecard of a scale is not what would be written today."""
+        reasons, stem = self._stale_scorecard(wildcards), f"results/{wildcards.scale}/scorecard"
+        return [notes.write(self.config.root, reasons, stem, self.scorecard(wildcards.scale))] if reasons else []
+
+    def _stale_scorecard(self, wildcards: Wildcards) -> list[str]:
+        from reweigh.scorecard import scored_runs  # pandas and scipy, which other jobs do without
+
+        config, scale = self.config, wildcards.scale
+        runs = [run for paper in config.project.papers for run in scored_runs(config, scale, paper)]
+        needed, stem = self.scored(wildcards), f"results/{scale}/scorecard"
+        return self.reasons(stem, needed, runs, lambda records: receipt.scorecard_basis(config, runs, records))
 
     def published(self) -> list[str]:
         """The files of published numbers, and those of the bench by which some are judged, if they are there."""
@@ -168,14 +237,8 @@ class Flow:
         return list(dict.fromkeys(files))
 
     def scoring_digest(self, wildcards: Wildcards) -> str:
-        """Digest of what the scorecard depends on beside its inputs: code, claims, mapping of published numbers."""
-        return digest([receipt.scoring_digest(self.config), self._other_records(wildcards)])
-
-    def _other_records(self, wildcards: Wildcards) -> list[str]:
-        """Digests of the records of a scale that exist though the grid does not ask for them (extensions)."""
-        root, in_grid = self.config.root, set(self.scored_records(wildcards))
-        paths = sorted((root / "results" / wildcards.scale).glob("*/*/*/*/seed*.json"))
-        return [file_digest(path) for path in paths if path.relative_to(root).as_posix() not in in_grid]
+        """Digest of what the scorecard depends on beside records: code, claims, mapping of published numbers."""
+        return receipt.scoring_digest(self.config)
 
     # --- resources ---
 
@@ -183,9 +246,39 @@ class Flow:
     def retries(self) -> int:
         """How often a training job that ended too early is started again; it resumes from its checkpoints.
 
-        Without a time budget a few times, for lost machines. With one, each start does a part of the work.
+        Twice, for lost machines. With a time budget more often: each start does a part of the work. A job of Slurm that
+        runs out of time needs none of these, since it goes back into the queue. Only the main process starts again: the
+        Snakemakes in a job that was submitted would each multiply what the job itself is granted.
         """
+        if self.role != "main":
+            return 0
         return 30 if self.config.project.time_budget else 2
+
+    def attempt(self, wildcards: Wildcards, attempt: int) -> int:
+        """For the how many-th time this call starts a job."""
+        return attempt
+
+    def as_job(self, wildcards: Wildcards, resources: Any) -> str:
+        """The arguments of `reweigh train` that say what the job is: `--attempt 2 --gpu --requeue`."""
+        gpu = ["--gpu"] if resources.gpu and self.config.project.device != "cpu" else []
+        return " ".join(["--attempt", str(resources.attempt), *gpu, *(["--requeue"] * (self.role == "submitted"))])
+
+    def spread(self, overwritten: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+        """What `--set-resources` says, by rule, where the name of a kind of rule stands for all of that kind.
+
+        Snakemake asks for the names of single rules, and here each seed batch and each artifact has one of its own.
+        """
+        kinds = {
+            "train": [f"train_{batch.name}" for batch in self.training_batches()],
+            "split": [f"split_{batch.name}" for batch in self.split_batches()],
+            "render": [f"render_{artifact.name}" for artifact in self.artifacts()],
+        }
+        said = {  # Snakemake gives what it has parsed as objects of its own
+            rule: {name: getattr(value, "raw", value) for name, value in values.items()}
+            for rule, values in overwritten.items()
+        }
+        of_kind = {name: said[kind] for kind, names in kinds.items() if kind in said for name in names}
+        return {name: {**of_kind.get(name, {}), **said.get(name, {})} for name in [*said, *of_kind]}
 
 
 @dataclass(frozen=True)
@@ -234,9 +327,34 @@ class ArtifactJob:
         """Its files at the configured scale."""
         return self.files(self.flow.scale_of(self.paper))
 
+    def needed(self, wildcards: Wildcards) -> list[str]:
+        """The runs whose records it needs; missing ones are trained."""
+        return self.flow.needed(self.flow.config.cells_of(wildcards.scale, self.paper, self.artifact))
+
     def records(self, wildcards: Wildcards) -> list[str]:
-        """The records that it needs; missing ones are trained."""
-        return self.flow.records_of(self.flow.config.cells_of(wildcards.scale, self.paper, self.artifact))
+        """The records that it needs."""
+        return self.flow.records(self.needed(wildcards), self._stale(wildcards))
+
+    def missing(self, wildcards: Wildcards, threads: int) -> str:
+        """The option of `reweigh render` for runs without records. By `threads` Snakemake leaves it uncompared."""
+        return f"--missing {self.flow.config.project.missing}"
+
+    def notes(self, wildcards: Wildcards) -> list[str]:
+        """A note if its files are there and are not what would be rendered today."""
+        stem, reasons = ArtifactName(wildcards.scale, self.paper, self.artifact).stem, self._stale(wildcards)
+        files = self.files(wildcards.scale)
+        return [notes.write(self.flow.config.root, reasons, stem, files)] if reasons else []
+
+    def _stale(self, wildcards: Wildcards) -> list[str]:
+        config, artifact = self.flow.config, ArtifactName(wildcards.scale, self.paper, self.artifact)
+        cells = [cell for extra in (False, True) for cell in config.cells_of(*artifact, optional=extra)]
+        shown = [run for cell in cells for run in config.runs_of(cell)]
+        return self.flow.reasons(
+            artifact.stem,
+            self.needed(wildcards),
+            shown,
+            lambda records: receipt.figure_basis(config, *artifact, records=records),
+        )
 
     def rendering_digest(self, wildcards: Wildcards) -> str:
         """Digest of its code, its entry in the config, and the optional records that exist (they are no inputs)."""
@@ -247,17 +365,28 @@ class ArtifactJob:
         return digest([receipt.rendering_digest(config, wildcards.scale, self.paper, self.artifact), extra])
 
 
-def flow(overrides: dict[str, Any], root: str | Path = ".") -> Flow:
+def flow(overrides: dict[str, Any], root: str | Path = ".", asked: tuple[str, ...] = (), workflow: Any = None) -> Flow:
     """The workflow of the project in `root`; `overrides` is Snakemake's `config`: config.yaml, changed by --config.
+
+    `asked` names the runs of a call that wants their records and nothing else: the others of their jobs are left out.
+    `workflow` is Snakemake's own object: it says whose process this is, and what `--set-resources` says goes into it.
 
     Puts the folder of this Python first on PATH, so that shell commands find `reweigh` in an environment that is not
     activated. The jobs do not check again the config that is checked here, unless it changes meanwhile.
     """
+    role: Literal["main", "submitted", "started"] = "main"
+    if workflow is not None and not workflow.is_main_process:
+        role = "submitted" if workflow.remote_exec else "started"
     try:
-        workflow = Flow(load(root).with_options(**overrides))
+        own_code.check(root)
+        environment.check()
+        made = Flow(load(root).with_options(**overrides), role, asked)
     except ReweighError as error:
         raise SystemExit(f"reweigh: {error}") from None  # one line, without the traceback that Snakemake would print
     os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
-    workflow.config.project.apply()
+    made.config.project.apply()
     declare_checked(root)
-    return workflow
+    if workflow is not None:
+        settings = workflow.resource_settings
+        settings.overwrite_resources = made.spread(settings.overwrite_resources)
+    return made

@@ -61,7 +61,7 @@ def in_a_session_of_its_own(work: Callable[[], int]) -> int:
 
 def _sessions_compete() -> bool:
     try:
-        return AUTOGROUPS.read_text().strip() == "1"
+        return AUTOGROUPS.read_text(encoding="utf-8").strip() == "1"
     except OSError:
         return False
 
@@ -71,7 +71,7 @@ def _set_niceness_of_the_session(nice: int) -> None:
     for _ in range(TRIES):
         with contextlib.suppress(OSError):
             try:
-                OWN_AUTOGROUP.write_text(str(nice))
+                OWN_AUTOGROUP.write_text(str(nice), encoding="utf-8")
             except BlockingIOError:
                 time.sleep(PAUSE_SECONDS)
                 continue

@@ -7,7 +7,7 @@ from pathlib import Path
 def left() -> int:
     """Bytes of memory that are free on this machine, or all it has where it does not say."""
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     except OSError:

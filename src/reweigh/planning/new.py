@@ -131,7 +131,7 @@ def _module(kind: str, name: str, root: Path) -> dict[str, str]:
         f"src/reweigh/{package}/{name}.py": root / f"src/reweigh/{package}/template.py",
         f"src/reweigh/config/{package}/{name}.py": root / f"src/reweigh/config/{package}/template.py",
     }
-    files = {path: _renamed(template.read_text(), kind, name) for path, template in templates.items()}
+    files = {path: _renamed(template.read_text(encoding="utf-8"), kind, name) for path, template in templates.items()}
     files[f"tests/{package}/test_{name}.py"] = _filled(skeletons.TESTS[kind], name)
     return files
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from reweigh.digest import file_digest
+from reweigh.listing import visible
 
 READER = '''\
 """NAME: what it is, and in what format its publisher gives it."""
@@ -123,7 +124,7 @@ def _entry(name: str, root: Path) -> str:
         "      official:",
         "        files:",
     ]
-    there = sorted(path for path in (root / "data/embedded" / name).glob("*") if path.is_file())
+    there = [path for path in visible(root / "data/embedded" / name, "*") if path.is_file()]
     for path in there:
         lines += [
             f"          - name: {path.name}",

@@ -17,6 +17,7 @@ from reweigh.config.cards import card_of
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest
 from reweigh.errors import ReweighError
+from reweigh.listing import visible
 from reweigh.records import kept, record
 from reweigh.records.identity import decisive, with_prefix
 
@@ -75,7 +76,7 @@ def kept_parts(root: Path) -> set[str]:
 
 def _wholes(root: Path) -> Iterator[str]:
     """Of whole runs: a link names a record, which is still the one that the link was made for."""
-    for path in (root / kept.FOLDER / "whole").glob("*.json"):
+    for path in visible(root / kept.FOLDER / "whole", "*.json"):
         try:
             link = json.loads(path.read_bytes())
             theirs = record.record_path(link["run"], root)
@@ -90,7 +91,7 @@ def _wholes(root: Path) -> Iterator[str]:
 def _prefixes(root: Path) -> Iterator[str]:
     """Of first stages: a record names the key of those that it trained or took over, and the file is there."""
     keys = {path.stem for path in (root / kept.FOLDER).glob("*.pt")}
-    for path in (root / "results").glob("*/*/*/*/*/seed*.json") if keys else ():
+    for path in visible(root / "results", "*/*/*/*/*/seed*.json") if keys else ():
         if _key_in(path, path.stat().st_mtime_ns) not in keys:
             continue
         try:

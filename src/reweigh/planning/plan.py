@@ -31,6 +31,7 @@ from reweigh.data import local_cards
 from reweigh.data.local_cards import is_local
 from reweigh.data.obtain import recipe_digest
 from reweigh.errors import ConfigError, RecordError
+from reweigh.listing import visible
 from reweigh.planning.once import TrainedOnce, kept_parts
 from reweigh.records import attestations, record
 
@@ -123,6 +124,37 @@ def runs_of_target(config: Config, target: str) -> list[str]:
         lookup("setting", setting, config.experiment(paper, experiment).settings)
         runs = [run for run in runs if RunName.parse(run).setting == setting]
     return runs
+
+
+def runs_with_splits(config: Config, targets: Iterable[str]) -> list[str]:
+    """A run for each of the splits behind some targets; a split may be named itself, or by its file."""
+    runs: dict[str, str] = {}
+    for target in targets:
+        name = target.strip("/").removeprefix("data/splits/").removesuffix(".npz").removesuffix(".json")
+        try:
+            found = [config.run_with_split(name)]
+            config.check_seed(config.run_name(found[0]))
+        except NotAName:
+            found = runs_of_target(config, target)
+        for run in found:
+            runs.setdefault(str(RunName.parse(run).split), run)
+    return list(runs.values())
+
+
+def is_wide(target: str) -> bool:
+    """Whether a target stands for more than a cell."""
+    return target.strip("/").removeprefix("results/").count("/") < 4
+
+
+def to_train(config: Config, runs: Iterable[str]) -> str:
+    """What training some runs would take, in one line."""
+    planned = of_runs(config, runs)
+    pending = [run for run in planned if run.pending]
+    total = duration(sum(run.seconds for run in pending))
+    return (
+        f"{len(pending)} of {len(planned)} runs to train: about {total} of one core or device; "
+        "Ctrl-C saves and stops, and the same command goes on"
+    )
 
 
 def _artifact(config: Config, target: str) -> ArtifactName | None:
@@ -244,7 +276,7 @@ class Costs:
         """Mean seconds of a step by kind of run, from the records of this machine's devices, and from all others."""
         times_here: dict[str, list[float]] = defaultdict(list)
         times_elsewhere: dict[str, list[float]] = defaultdict(list)
-        for path in (self.root / "results").glob("*/*/*/*/*/seed*.json"):
+        for path in visible(self.root / "results", "*/*/*/*/*/seed*.json"):
             for kind, device, seconds in _seconds_per_step(path, path.stat().st_mtime_ns):
                 (times_here if device in devices() else times_elsewhere)[kind].append(seconds)
         return _means(times_here), _means(times_elsewhere)

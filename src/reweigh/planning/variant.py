@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from reweigh import canonical_json
-from reweigh.config.files import PAPERS, Loader
+from reweigh import canonical_json, strict_yaml
+from reweigh.config.files import PAPERS
 from reweigh.config.grid import RUN_OR_CELL, Config
 from reweigh.config.loading import load
 from reweigh.config.models import OURS
@@ -121,9 +121,9 @@ def _changed(config: Config, run: RunName, changes: Sequence[str]) -> dict[str, 
 def _value(change: str, text: str) -> Any:
     """A value as the config writes it: 20, 0.5, 1e-3, true, null, {name: focal, gamma: 2.0}."""
     try:
-        return yaml.load(text, Loader=Loader)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {change}: {text!r} is no value; write it as in the config") from None
+        return strict_yaml.read(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"--set {change}: {strict_yaml.cause(error, text)}; write it as in the config") from None
 
 
 def _tree(path: Sequence[str], value: Any) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def show(targets: list[str], root: str | Path = ".") -> None:
         raise ConfigError(f"--why is about one run, not {len(targets)}; write {form}")
     config = load(root)
     run = str(config.run_name(targets[0].strip("/").removeprefix("results/").removesuffix(".json")))
+    config.check_seed(RunName.parse(run))
     table = Table(box=None, pad_edge=False)
     for column in ("key", "value", "stands in", "source"):
         table.add_column(column, overflow="fold")
@@ -59,11 +60,11 @@ def show(targets: list[str], root: str | Path = ".") -> None:
     cut = f"scale {name.scale}: {config.cut(name.scale, name.paper, name.experiment)}"
     for one in values(config, run):
         table.add_row(one.key, _text(one.value), one.place, f"scale {name.scale}" if one.source == cut else one.source)
-    console.print(table, highlight=False, markup=False)
+    console.print(table, highlight=False)
     if name.scale != config.paper(name.paper).whole:
         console.print(f"\n{cut}", highlight=False)
     if reason := config.placeholder(run):
-        console.print(f"\na placeholder, which nothing trains: {reason}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"\na placeholder, which nothing trains: {reason}", highlight=False, soft_wrap=True)
     console.print(f"\nspec {digest(config.resolve(run))}", highlight=False)
 
 

@@ -85,7 +85,7 @@ def bench_rows(root: Path, options: Mapping[str, Any]) -> list[Row]:
     path = root / options["measured"]
     if not path.is_file():
         return []
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         found = list(csv.DictReader(file))
     lines: list[Row] = []
     for line in found:

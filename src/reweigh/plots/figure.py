@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec
 
-import matplotlib
 import matplotlib.figure
 import pandas as pd
 
 from reweigh.analysis.rows import write_csv
-from reweigh.plots.style import RC
+from reweigh.plots.style import RC, alone
 
 Options = ParamSpec("Options")
 
@@ -29,7 +28,7 @@ class Figure:
         if stem:
             stem = Path(stem)
             stem.parent.mkdir(parents=True, exist_ok=True)
-            with matplotlib.rc_context(RC):
+            with alone():
                 metadata = {"CreationDate": None, "Producer": None, "Creator": "reweigh"}
                 self.picture.savefig(f"{stem}.pdf", metadata=metadata)
             Path(f"{stem}.png").write_bytes(self.png())
@@ -39,7 +38,7 @@ class Figure:
     def png(self, dpi: int | None = None) -> bytes:
         """The picture as png, at the house style's resolution (dots per inch) unless another is asked for."""
         stream = io.BytesIO()
-        with matplotlib.rc_context(RC):
+        with alone():
             self.picture.savefig(stream, format="png", dpi=dpi or RC["savefig.dpi"], metadata={"Software": "reweigh"})
         return stream.getvalue()
 
@@ -52,7 +51,7 @@ def styled(draw: Callable[Options, Figure]) -> Callable[Options, Figure]:
 
     @functools.wraps(draw)
     def in_style(*args: Options.args, **kwargs: Options.kwargs) -> Figure:
-        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **RC, "backend": "agg"}):
+        with alone():
             return draw(*args, **kwargs)
 
     return in_style

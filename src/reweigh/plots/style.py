@@ -3,8 +3,10 @@
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -45,6 +47,12 @@ RC: dict[Any, Any] = {
     "savefig.dpi": 200,
     "figure.dpi": 100,
 }
+
+
+def alone() -> AbstractContextManager[None]:
+    """In this context matplotlib has the house style and its own defaults, whatever its user has set."""
+    return matplotlib.rc_context({**matplotlib.rcParamsDefault, **RC, "backend": "agg"})
+
 
 INK, MUTED, WARNING = "#222222", "#6b6b6b", "#b35900"
 BAND = "#f6f6f6"  # behind every other group of points

@@ -149,7 +149,7 @@ def _stale_run(config: Config, run: str, changed: list[str], dependencies: Depen
     if digest(body["code"]["files"]) != body["code"]["digest"]:
         raise ReweighError("its code.digest is not the digest of its code.files")
     here, then = retraining.platform_here(), retraining.platform(body)
-    if then != here:
+    if not retraining.is_same(then, here):
         raise ReweighError(f"made on {retraining.described(then)}; this is {retraining.described(here)}")
     if body["device"]["threads"] != spec["training"]["threads"]:
         raise ReweighError(f"made with {body['device']['threads']} threads, not {spec['training']['threads']}")
@@ -223,8 +223,8 @@ def _train(chosen: list[StaleRun], costs: dict[str, float], workspace: retrainin
 def _difference(stale: StaleRun, workspace: retraining.Workspace) -> str:
     """How a run came out differently than its record says; empty if it is the same, bit for bit."""
     body = workspace.record(stale.run)
-    trained_by = body["spec_digest"], body["code"]["digest"], retraining.platform(body)
-    if trained_by != (digest(stale.spec), record.code_digest(stale.spec), retraining.platform(stale.body)):
+    asked = (body["spec_digest"], body["code"]["digest"]) == (digest(stale.spec), record.code_digest(stale.spec))
+    if not asked or not retraining.is_same(retraining.platform(stale.body), retraining.platform(body)):
         raise ReweighError(f"{stale.run}: code or device changed while it was trained again; attest once more")
     changes = retraining.differences(retraining.outcome(stale.body), retraining.outcome(body))
     return "; ".join(changes[:3]) + (f"; and {len(changes) - 3} more" if len(changes) > 3 else "")
@@ -253,7 +253,7 @@ def statement(surveyed: Survey, chosen: list[StaleRun], sample: dict[str, Any]) 
         "compared": retraining.COMPARED,
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "git": here.pop("git"),
-        "device": {"kind": here.pop("kind"), "name": here.pop("name")},
+        "device": {key: here.pop(key) for key in ("kind", "name", *retraining.INSTRUCTIONS)},
         "environment": here,
     }
 

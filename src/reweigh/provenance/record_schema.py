@@ -41,6 +41,11 @@ def on_request(meaning: str) -> Any:
     return Field(default=[], description=meaning)
 
 
+def since(meaning: str) -> Any:
+    """A key that the oldest records lack, and what it means."""
+    return Field(default=None, description=f"{meaning}; absent in older records")
+
+
 class Code(Part):
     digest: Digest = key("sha256 of the canonical JSON of `files`")
     files: dict[str, Digest] = key(
@@ -67,6 +72,9 @@ class Environment(Environment1):
     cuda: str | None = key("version of CUDA that torch was built for; null on a CPU")
     cudnn: Count | None = key("version of cuDNN, as torch counts it; null on a CPU or where there is none")
     driver: str | None = key("version of the NVIDIA driver; null where there is none")
+    host: str | None = since("the machine on which it ended")
+    slurm_job: str | None = since("id of the job of Slurm in which it ended; null outside of Slurm")
+    slurm_attempt: Positive | None = since("which start of that job it was, counted from 1; null outside of Slurm")
 
 
 class Sizes(Part):
@@ -104,6 +112,12 @@ class Graph(Part):
 class Device(Part):
     kind: Literal["cpu", "cuda"] = key("what it is")
     name: str = key("its name, by the driver or the operating system")
+    capability: str | None = since(
+        "the instructions that torch took of a CPU: DEFAULT, AVX2, AVX512, ...; null on a GPU"
+    )
+    settings: dict[str, str] | None = since(
+        "environment variables by which libraries round otherwise, such as ATEN_CPU_CAPABILITY -> its value"
+    )
     threads: Positive = key("threads of one operation on a CPU")
     precision: Literal["fp32", "tf32", "bf16"] = key("arithmetic of the model")
     runs_at_once: Positive = key(

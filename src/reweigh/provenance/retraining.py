@@ -8,7 +8,6 @@ If it is stopped, the same call continues from what the workspace holds.
 """
 
 import contextlib
-import fcntl
 import functools
 import json
 import os
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reweigh import locks
 from reweigh.config.names import RunName
 from reweigh.data import load, manifest
 from reweigh.data.arrays import RawData
@@ -32,10 +32,10 @@ from reweigh.records import record
 STOPPED = 75  # the exit code of a training that was stopped; the same call continues it
 # What must be the same, bit for bit. Times, memory and the other runs on the device may differ.
 COMPARED = ("status", "diverged_at_step", "steps", "parameters", "metrics", "curves", "trace", "split")
+HARDWARE, INSTRUCTIONS = ("kind", "name", "torch", "numpy"), ("capability", "settings")  # what a platform is told by
 PROBE = (
     "import json; from reweigh.training import run; device = run.pick_device(); "
-    "facts = run.device_facts(device, {'training': {'threads': None, 'precision': None}}); "
-    "print(json.dumps({**run.environment(), 'kind': facts['kind'], 'name': facts['name'], 'git': run.git_state()}))"
+    "print(json.dumps({**run.environment(), **run.arithmetic(device), 'git': run.git_state()}))"
 )
 
 
@@ -48,7 +48,9 @@ def here() -> dict[str, Any]:
 
     A process of its own finds out, because CUDA reads the visible devices only once and training takes its lease later.
     """
-    done = subprocess.run([sys.executable, "-c", PROBE], env=_environment(), capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE], env=_environment(), capture_output=True, text=True, encoding="utf-8"
+    )
     if done.returncode:
         raise TrainingError(f"training cannot start here: {done.stderr.strip().splitlines()[-1]}")
     return json.loads(done.stdout)
@@ -65,12 +67,30 @@ def platform_here() -> dict[str, Any]:
 
 
 def _platform(facts: dict[str, Any]) -> dict[str, Any]:
-    return {key: facts[key] for key in ("kind", "name", "torch", "numpy")}
+    return {**{key: facts[key] for key in HARDWARE}, **{key: facts.get(key) for key in INSTRUCTIONS}}
+
+
+def is_same(then: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether two platforms round in the same way, bit for bit.
+
+    An older record does not say which instructions it was made by: it counts as made by those that are used where
+    nobody has set others.
+    """
+    if then["settings"] is None:
+        return is_same_hardware(then, now) and not now["settings"]
+    return then == now
+
+
+def is_same_hardware(then: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether two platforms are the same but for the instructions that are used."""
+    return all(then[key] == now[key] for key in HARDWARE)
 
 
 def described(platform: dict[str, Any]) -> str:
     """A platform in words."""
-    return f"{platform['name']} ({platform['kind']}) with torch {platform['torch']}, numpy {platform['numpy']}"
+    settings = [f"{name}={value}" for name, value in (platform["settings"] or {}).items()]
+    what = ", ".join(filter(None, (platform["kind"], platform["capability"], *settings)))
+    return f"{platform['name']} ({what}) with torch {platform['torch']}, numpy {platform['numpy']}"
 
 
 # --- splits ----------------------------------------------------------------------------------------------------------
@@ -115,7 +135,7 @@ class Workspace:
         """
         paths = [self.folder / "specs" / f"{str(RunName.of_spec(spec)).replace('/', '__')}.json" for spec in specs]
         for path, spec in zip(paths, specs, strict=True):
-            path.write_text(json.dumps(spec))
+            path.write_text(json.dumps(spec), encoding="utf-8")
         command = [sys.executable, "-m", "reweigh.training", "--at-once", "auto", *map(str, paths)]
         # The child inherits the lock: if this process is killed, the next one waits until the child has ended too.
         process = subprocess.Popen(command, cwd=self.folder, env=_environment(), pass_fds=[self.lock])
@@ -144,12 +164,13 @@ def workspace(root: Path, purpose: str = "attest", key: Any = None) -> Iterator[
     parent = (root / ".reweigh" / purpose).absolute()
     parent.mkdir(parents=True, exist_ok=True)
     name = digest(platform_here())[:12]
-    with open(parent / f"{name}.lock", "a") as lock:
+    with open(parent / f"{name}.lock", "a", encoding="utf-8") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another `reweigh {purpose}` that trains in {parent}", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not locks.take(lock):
+                print(f"waiting for another `reweigh {purpose}` that trains in {parent}", file=sys.stderr)
+                locks.take(lock, wait=True)
+        except locks.NoLocks as missing:
+            locks.without(str(missing), f"start no second `reweigh {purpose}` here, it would train the same runs")
         folder = parent / (name if key is None else f"{name}-{digest(key)[:12]}")
         _link_inputs(folder, root.absolute())
         yield Workspace(folder, lock.fileno())

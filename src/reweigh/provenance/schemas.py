@@ -20,5 +20,5 @@ def main(records: bool, check: bool) -> None:
         raise ConfigError(
             f"no {path} here; run this in the project's folder, or write it: reweigh schema{option} > {path}"
         )
-    elif Path(path).read_text() != schema:
+    elif Path(path).read_text(encoding="utf-8") != schema:
         raise ConfigError(f"{path} does not match the models; write it again: reweigh schema{option} > {path}")

@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from reweigh.digest import PACKAGE, digest, file_digest
+from reweigh.listing import visible
 
 NAME = "commit.json"
 SOURCE = "src/reweigh"  # what a repository has at its commit, if that is one of the project
 # A stale run trained again replaces its committed record. What runs write is no edit of what they are made from.
 OUTPUTS = (":(exclude)results", ":(exclude)figures")
 UNKNOWN = {"commit": None, "dirty": None}
+# Of git's variables those that say what it may do, and not where its repository is.
+GIT_KEPT = {"GIT_CEILING_DIRECTORIES", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_SYSTEM", "GIT_EXEC_PATH"}
+SECONDS = 60  # git of a cold disk takes its time
 _folders: list[Path] = []
 
 
@@ -52,7 +56,7 @@ def described(root: str | Path = ".") -> dict[str, Any]:
 def carried(folder: str | Path) -> dict[str, Any]:
     """What the file in a folder says, if it is about the source that is here; else nothing."""
     try:
-        content = json.loads((Path(folder) / NAME).read_text())
+        content = json.loads((Path(folder) / NAME).read_text(encoding="utf-8"))
         if content["source_digest"] == source_digest():
             return {"commit": content["commit"], "dirty": content["dirty"]}
     except (OSError, ValueError, LookupError, TypeError):
@@ -63,7 +67,7 @@ def carried(folder: str | Path) -> dict[str, Any]:
 @functools.cache
 def source_digest(package: Path = PACKAGE) -> str:
     """The digest of all Python files of the package, as they were when it was first asked for."""
-    return digest({path.relative_to(package).as_posix(): file_digest(path) for path in sorted(package.rglob("*.py"))})
+    return digest({path.relative_to(package).as_posix(): file_digest(path) for path in visible(package, "**/*.py")})
 
 
 @functools.cache
@@ -71,18 +75,44 @@ def _here() -> dict[str, Any]:
     return _asked(Path())
 
 
+def git(root: str | Path, *command: str, stdin: bytes = b"") -> bytes | None:
+    """What git prints of the repository in which `root` lies; None if it fails or there is none.
+
+    Where it would look is not left to variables such as GIT_DIR, which hooks of another repository set. It takes no
+    lock, so that it disturbs no other git.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in GIT_KEPT}
+    environment = {**kept, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            ["git", *command], cwd=root, env=environment, input=stdin, capture_output=True, timeout=SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout
+
+
+def has_repository(root: str | Path) -> bool:
+    """Whether the project in `root` is in git: not if it merely lies in a repository that does not have its code.
+
+    One without code of its own, whose reweigh is installed, must have a repository to itself.
+    """
+    top = _line(root, "rev-parse", "--show-toplevel")
+    if top is None:
+        return False
+    if Path(root, SOURCE).is_dir():
+        return _line(root, "rev-parse", "--verify", "--quiet", f"HEAD:./{SOURCE}") is not None
+    return os.path.samefile(top, root)
+
+
+def _line(root: str | Path, *command: str) -> str | None:
+    """What git prints, without the end of the line."""
+    said = git(root, *command)
+    return None if said is None else os.fsdecode(said).removesuffix("\n")
+
+
 def _asked(root: Path) -> dict[str, Any]:
     """What git says: nothing, if the project merely lies in a folder of another repository."""
-
-    def ask(*command: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, timeout=30, check=True)
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip()
-
-    top = ask("rev-parse", "--show-toplevel")
-    known = top and (os.path.samefile(top, root) or ask("rev-parse", "--verify", "--quiet", f"HEAD:./{SOURCE}"))
-    commit = ask("rev-parse", "HEAD") if known else None
-    status = ask("status", "--porcelain", "--untracked-files=no", "--", ".", *OUTPUTS) if commit else None
+    commit = _line(root, "rev-parse", "HEAD") if has_repository(root) else None
+    status = _line(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *OUTPUTS) if commit else None
     return {"commit": commit, "dirty": None if status is None else bool(status)}

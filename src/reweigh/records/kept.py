@@ -8,8 +8,6 @@ Needs no torch: so a plan finds out what its runs want, though it cannot compute
 """
 
 import contextlib
-import errno
-import fcntl
 import json
 import math
 import os
@@ -20,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from reweigh import canonical_json
+from reweigh import canonical_json, locks
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest
 from reweigh.records import record
@@ -60,30 +58,19 @@ def locked(path: Path) -> IO[str] | None:
     """The lock file at `path`, locked by this process and open; None if another has it, or there are no locks."""
     while True:
         try:
-            file = open(path, "a+")  # noqa: SIM115 - it is open as long as the lock is held
+            file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - it is open as long as the lock is held
         except OSError:
             return None
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            if not locks.take(file):
+                file.close()
+                return None
+        except (OSError, locks.NoLocks):
             file.close()
             return None
-        if is_at(file, path):  # else its last holder has removed it since it was opened
+        if locks.is_at(file, path):  # else its last holder has removed it since it was opened
             return file
         file.close()
-
-
-def is_at(file: IO[str], path: Path) -> bool:
-    """Whether an open file is the one at `path`."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-def in_use(error: OSError) -> bool:
-    """Whether an error of `flock` says that another has the lock."""
-    return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
 
 
 # --- removing --------------------------------------------------------------------------------------------------------
@@ -106,7 +93,7 @@ def remove_unwanted(wanted: Iterable[str], folder: Path = FOLDER, now: float | N
             if not any(_changed(file) > before for file in files):  # still so, with the lock
                 size += sum(map(_removed, files))
                 keys += 1
-            if is_at(lock, folder / f"{key}.lock"):
+            if locks.is_at(lock, folder / f"{key}.lock"):
                 (folder / f"{key}.lock").unlink()
     if keys:
         print(

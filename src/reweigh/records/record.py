@@ -13,6 +13,7 @@ from typing import Any
 from reweigh import canonical_json, plugins
 from reweigh.digest import closure, digest, file_digest
 from reweigh.errors import RecordError
+from reweigh.listing import visible
 from reweigh.records.attestations import Attestations
 
 RECORD_VERSION = 3  # of what is written
@@ -42,7 +43,7 @@ def files_of(scale: str, root: str | Path = ".", ending: str = "json") -> dict[s
     A file that somebody put among them is there too, under a name that is perhaps no run's.
     """
     results = Path(root) / "results"
-    paths = sorted((results / scale).glob(f"*/*/*/*/seed*.{ending}"))
+    paths = visible(results / scale, f"*/*/*/*/seed*.{ending}")
     return {path.relative_to(results).with_suffix("").as_posix(): path for path in paths}
 
 

@@ -50,6 +50,14 @@ class Dependencies:
         """The digests of spec, code and split that a run's record was made from; empty if there is no record."""
         return self._read(run)[0]
 
+    def own_digest(self, run: str) -> str:
+        """The digest that a run's record states of itself; empty if there is no record, or none that can be read."""
+        return self._read(run)[1]
+
+    def current(self, run: str) -> bool:
+        """Whether a run has a record that is not stale."""
+        return bool(self.recorded(run)) and not self.stale(run)
+
     def stale(self, run: str) -> list[str]:
         """The parts ("spec", "code", "split") that changed since a run's record was made; none if it has no record."""
         before = self.recorded(run)

@@ -250,7 +250,7 @@ class Facts:
         path = self._root / f"figures/{SCALE}/{self._paper}/{name}.csv"
         if not path.is_file():
             raise ReweighError(f"{path.relative_to(self._root)} is not there; draw it: reweigh render {path.stem}")
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
     # --- records and measurements ------------------------------------------------------------------------------------
@@ -299,7 +299,7 @@ class Facts:
 
     def measured(self, file: str, group: str, contender: str) -> str:
         """A ratio that `reweigh bench` measured: the first line of results/bench/FILE.csv whose group begins so."""
-        with open(self._root / f"results/bench/{file}.csv", newline="") as lines:
+        with open(self._root / f"results/bench/{file}.csv", newline="", encoding="utf-8") as lines:
             found = [row for row in csv.DictReader(lines) if group in row["group"] and row["contender"] == contender]
         self.check(bool(found), f"results/bench/{file}.csv has no {contender!r} of {group!r}")
         return f"{float(found[0]['ratio']):.3g}"

@@ -94,7 +94,7 @@ def main(scale: str, readme: bool = False) -> None:
 def put(path: Path, name: str, body: str) -> Path:
     """Replace the text between `<!-- name -->` and `<!-- /name -->` in a file. Raises ReweighError without these."""
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    text = path.read_text() if path.is_file() else ""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
     head, opened, rest = text.partition(start)
     _, closed, tail = rest.partition(end)
     if not (opened and closed):

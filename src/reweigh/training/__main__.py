@@ -14,19 +14,22 @@ import re
 import signal
 import sys
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reweigh import environment, os_errors
 from reweigh.config.names import RunName
-from reweigh.errors import ConfigError, RecordError, ReweighError, TrainingError
-from reweigh.records import attestations, commit, record
-from reweigh.training import afresh
-from reweigh.training.device import slots_per_device, take_lease
+from reweigh.errors import ConfigError, RecordError, ReweighError
+from reweigh.listing import visible
+from reweigh.records import attestations, commit, own_code, record
+from reweigh.terminal import READER_LEFT, flushed
+from reweigh.training import afresh, slurm
+from reweigh.training.device import check_used, slots_per_device, take_lease
 
+TELL_SECONDS = 60.0  # between two lines of a log about how far training has come
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 ORDER = "order.txt"  # the names of the specs in a folder, in the order in which they are to be trained
 NOT_SPECS = ("expected.json", "commit.json")  # what else `reweigh plan --specs DIR` writes there
@@ -43,7 +46,7 @@ def seconds(text: str) -> float:
 def read_spec(path: str | Path) -> dict[str, Any]:
     """A resolved spec from its JSON file, as `reweigh plan --specs` wrote it."""
     try:
-        spec = json.loads(Path(path).read_text())
+        spec = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such spec; write specs with: reweigh plan --specs DIR") from None
     except ValueError as error:
@@ -61,9 +64,9 @@ def spec_paths(paths: list[str]) -> list[Path]:
         if not path.is_dir():
             listed += [path] if path.name not in NOT_SPECS else []
         elif order.is_file():
-            listed += [path / name for name in order.read_text().split()]
+            listed += [path / name for name in order.read_text(encoding="utf-8").split()]
         else:
-            listed += sorted(one for one in path.glob("*.json") if one.name not in NOT_SPECS)
+            listed += [one for one in visible(path, "*.json") if one.name not in NOT_SPECS]
     return listed
 
 
@@ -82,11 +85,16 @@ def is_current(spec: dict[str, Any]) -> bool:
 
 @dataclass
 class Outcome:
-    """What became of some runs: the names of those that were trained, the errors of those that cannot be."""
+    """What became of some runs: the names of those that were trained, the errors of those that cannot be.
+
+    `out_of_time`: some are left; `told` then says whether a signal ended them, not the clock. `steps` were taken.
+    """
 
     trained: list[str] = field(default_factory=list)
     failed: dict[str, Exception] = field(default_factory=dict)
     out_of_time: bool = False
+    told: bool = False
+    steps: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -101,14 +109,18 @@ def train(
     time_budget: float | None = None,
     again: bool = False,
     at_once: int | None = None,
+    gpu: bool = False,
 ) -> Outcome:
     """Train the runs of the specs, in their order. One that fails is named on stderr, and the others go on.
 
-    `time_budget` is in seconds from now. Current records are kept unless `again`. `at_once` runs train side by side on
-    the device (None: see `automatic`). SIGTERM and Ctrl-C save and stop, as the end of the time budget does.
+    `time_budget` is in seconds from now; under Slurm the job's own limit is one, too. Current records are kept unless
+    `again`. `at_once` runs train side by side on the device (None: see `automatic`). SIGTERM and Ctrl-C save and stop,
+    as the end of the time budget does. Raises TrainingError if `gpu` and there is none that torch can use.
     """
+    environment.check()
     told = afresh.start()
-    deadline = told.deadline or (None if time_budget is None else time.monotonic() + time_budget)
+    budgets = [one for one in (time_budget, None if told.deadline else slurm.seconds_to_train()) if one is not None]
+    deadline = told.deadline or (time.monotonic() + min(budgets) if budgets else None)
     names = [str(RunName.of_spec(spec)) for spec in specs]
     before = {
         name: record.stamp(record.record_path(name)) for name in names
@@ -129,6 +141,7 @@ def train(
     from reweigh.training.run import Job, pick_device
 
     device, clock = pick_device(), Clock(deadline)
+    check_used(lease, device.type, gpu)
     at_once = min(at_once or automatic(waiting, device.type), len(waiting))
     since = told.since or (time.time() if again else None)  # what was trained before then is trained again
     # Another process in a slot of the same device may train as many as this one, and the records of both must say so.
@@ -188,18 +201,20 @@ def _trained(
         else:
             for spec in waiting:
                 try:
-                    done(make(spec, clock=clock).finish(lambda run: progress.add(1)))
+                    done(make(spec, clock=clock).finish(lambda run: progress.add(1, run)))
                 except OutOfTime:
                     raise
                 except ReweighError as error:
                     failed(spec, error)
-                except Exception:
-                    traceback.print_exc()
-                    failed(spec, TrainingError("training failed; the traceback is above"))
+                except Exception as error:
+                    if os_errors.is_of_the_disk(error):  # the other runs would only train to the same end
+                        raise
+                    failed(spec, workers.failure_of(error))
     except OutOfTime:
         left = len(waiting) - len(outcome.trained) - len(outcome.failed)
         progress.note(f"time is up with {left} of {len(waiting)} runs left; the same command resumes from here")
-        outcome.out_of_time = True
+        outcome.out_of_time, outcome.told = True, clock.stopping
+    outcome.steps = progress.steps
 
 
 def automatic(specs: list[dict[str, Any]], device_type: str) -> int:
@@ -246,26 +261,49 @@ def summary(done: dict[str, Any]) -> str:
 
 
 class Progress:
-    """A numbered line about each run that has ended; with tqdm on a terminal, a bar over the steps of all runs."""
+    """A numbered line about each run that has ended; beside it on a terminal a bar over the steps of all runs (tqdm),
+    and in a log a line a minute.
+    """
 
     def __init__(self, specs: list[dict[str, Any]]) -> None:
         self.title = str(RunName.of_spec(specs[0])) if len(specs) == 1 else f"{len(specs)} runs"
         self.runs, self.over, self.steps = len(specs), 0, 0
         self.bar: Any = None
+        self.in_a_log = not sys.stderr.isatty()
+        self.began = self.told = time.monotonic()
+        self.told_steps = 0
 
     def __enter__(self) -> "Progress":
         return self
 
-    def add(self, steps: int) -> None:
-        """Count steps that were taken."""
+    def add(self, steps: int, run: Any = None) -> None:
+        """Count steps that were taken; `run` is the one that took them, where runs are trained one by one."""
         self.steps += steps
-        if self.bar is None and sys.stderr.isatty():
+        if self.in_a_log:
+            if (now := time.monotonic()) - self.told >= TELL_SECONDS:
+                speed = (self.steps - self.told_steps) / (now - self.told)
+                self.note(self._so_far(run, speed, now - self.began))
+                self.told, self.told_steps = now, self.steps
+            return
+        if self.bar is None:
             with contextlib.suppress(ModuleNotFoundError):
                 from tqdm import tqdm
 
                 self.bar = tqdm(desc=self.title, unit=" steps", initial=self.steps, leave=False)
         if self.bar is not None:
             self.bar.update(steps)
+
+    def _so_far(self, run: Any, speed: float, took: float) -> str:
+        """How far training has come: `speed` is in steps a second, `took` in seconds since it began."""
+        numbered = f"{self.over + 1}/{self.runs} " if self.runs > 1 else ""
+        if run is None:
+            left = f", about {_time(took / self.over * (self.runs - self.over))} left" if self.over else ""
+            return f"{self.over} of {self.runs} runs are over, {speed:,.1f} steps/s{left}"
+        epochs = sum(course.stage.epochs for course in run.courses)
+        epoch = epochs if run.over else run.course.at(run.stage_step).epoch + 1
+        done, left = f"{run.step:,} of {run.total_steps:,} steps", (run.total_steps - run.step) / speed
+        so_far = f"epoch {epoch} of {epochs}, {done}, {speed:,.1f} steps/s, about {_time(left)} left"
+        return f"{numbered}{RunName.of_spec(run.spec)}: {so_far}"
 
     def ended(self, line: str) -> None:
         """Print a line about a run that has ended."""
@@ -274,13 +312,23 @@ class Progress:
 
     def note(self, line: str) -> None:
         """Print a line above the bar."""
-        if self.bar is not None:
-            self.bar.clear()
-        print(line, file=sys.stderr, flush=True)
+        try:
+            if self.bar is not None:
+                self.bar.clear()
+            print(line, file=sys.stderr, flush=True)
+        except OSError:  # nobody reads it any more, or it goes to a full disk; the records are what counts
+            flushed()
 
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+def _time(seconds: float) -> str:
+    """A duration to read: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def at_once_of(text: str) -> int | None:
@@ -300,17 +348,27 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--time-budget", metavar="T", help="save and stop after T, e.g. 9m, with exit code 75")
     parser.add_argument("--at-once", metavar="N", default="auto", help="runs side by side on the device (auto)")
+    parser.add_argument("--gpu", action="store_true", help="fail where there is no GPU, instead of using the CPU")
     parser.add_argument("--again", action="store_true", help="also train runs whose record is current")
     options = parser.parse_args(arguments)
     try:
+        own_code.check()
         budget = None if options.time_budget is None else seconds(options.time_budget)
         paths = spec_paths(options.specs)
         specs = [read_spec(path) for path in paths]
         commit.look_in(path.parent for path in paths)
-        return train(specs, budget, options.again, at_once_of(options.at_once)).exit_code
+        return train(specs, budget, options.again, at_once_of(options.at_once), options.gpu).exit_code
     except ReweighError as error:
         print(f"reweigh: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
+    except BrokenPipeError:
+        flushed()
+        return READER_LEFT
+    except (OSError, MemoryError, ImportError) as error:
+        if (said := os_errors.in_words(error)) is None:
+            raise
+        print(f"reweigh: {said}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def start() -> Start:
     if not path:
         return Start()
     try:
-        told = json.loads(Path(path).read_text())
+        told = json.loads(Path(path).read_text(encoding="utf-8"))
         start = Start(**{**told, "finished": tuple(told["finished"]), "mistaken": tuple(told.get("mistaken", ()))})
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ConfigError(f"{VARIABLE}={path}: cannot be read ({error}); unset it, it is not for users") from None
@@ -115,7 +115,9 @@ def start_again(told: Start, environment: Mapping[str, str | None]) -> NoReturn:
     Everything that is open is closed first: the lease of the device, and the device itself, which the driver then
     frees with all its memory.
     """
-    with tempfile.NamedTemporaryFile("w", prefix="reweigh-afresh-", suffix=".json", delete=False) as file:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="reweigh-afresh-", suffix=".json", delete=False, encoding="utf-8"
+    ) as file:
         json.dump(asdict(told), file)
     os.environ[VARIABLE] = file.name
     for name, value in environment.items():

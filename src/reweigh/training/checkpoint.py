@@ -1,8 +1,9 @@
 """Checkpoints: the state of an unfinished run, so that a lost machine costs minutes.
 
 They are in `.reweigh/checkpoints/RUN`, outside of Snakemake's outputs (which it may delete before a retry), under a key
-of all that the run's arithmetic depends on. With another spec, source, split, device or torch the key is another, so
-that no run resumes from the state of a different one. A file that is not what was written is ignored (`sealed`).
+of all that the run's arithmetic depends on. With another spec, source, split, device (by its name and the instructions
+that torch takes of it), torch or numpy the key is another, so that no run resumes from the state of a different one. A
+file that is not what was written is ignored (`sealed`).
 """
 
 import contextlib

@@ -4,7 +4,8 @@ A lease is a `flock` on one file per device slot, held for the life of the proce
 ends, however it ends. Take it before torch is imported, because CUDA reads CUDA_VISIBLE_DEVICES once.
 """
 
-import fcntl
+import contextlib
+import itertools
 import os
 import re
 import subprocess
@@ -16,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from reweigh import locks
 from reweigh.errors import ConfigError, TrainingError
+from reweigh.training import slurm
 
 WAIT_SECONDS = 0.2
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -24,6 +27,9 @@ SLOTS = "REWEIGH_SLOTS_PER_DEVICE"
 HANDED_ON = (
     "REWEIGH_LEASE"  # in the environment: the descriptor of a lock that the process which started this one holds
 )
+DRIVERS = ("nvidia[0-9]*", "nvidiactl", "dxg", "kfd")  # in /dev, where a driver of GPUs is loaded
+DEVICE = r"[0-9]{1,4}|(GPU|MIG)-[0-9A-Za-z/-]+"  # what CUDA takes as the name of a device
+JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")  # the ids by which schedulers tell a job which one it is
 UNNAMED = 0  # in place of a process id: one that holds a slot, and has not written its id yet
 
 
@@ -70,20 +76,48 @@ def handed_on() -> tuple[int, ...]:
 
 
 def visible_devices() -> list[str]:
-    """The devices that this process may use: those of CUDA_VISIBLE_DEVICES, else those that nvidia-smi lists."""
+    """The devices that this process may use: those of CUDA_VISIBLE_DEVICES, else those that nvidia-smi lists.
+
+    CUDA takes that list up to the first name that none can have: `-1`, `none`, Slurm's `NoDevFiles`. And whatever it
+    says, a machine without a GPU has none.
+    """
     inherited = os.environ.get(VISIBLE)
-    if inherited is not None:
-        return [device.strip() for device in inherited.split(",") if device.strip() not in ("", "-1")]
+    if inherited is None:
+        return _listed()
+    named = (device.strip() for device in inherited.split(","))
+    devices = list(itertools.takewhile(lambda device: re.fullmatch(DEVICE, device, re.ASCII), named))
+    return devices if devices and _has_gpu() else []
+
+
+def _listed() -> list[str]:
+    """The numbers of the devices that nvidia-smi lists."""
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
+        listed = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True, encoding="utf-8"
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return []
     return [str(number) for number, line in enumerate(listed.splitlines()) if line.startswith("GPU ")]
 
 
+def _has_gpu() -> bool:
+    """Whether this machine has a GPU, by the files of its driver or by nvidia-smi."""
+    return any(next(Path("/dev").glob(name), None) for name in DRIVERS) or bool(_listed())
+
+
+def job_id() -> str | None:
+    """The id of the scheduler's job that this process belongs to; None outside of jobs."""
+    return next((os.environ[name] for name in JOBS if os.environ.get(name)), None)
+
+
 def lock_folder() -> Path:
-    """The folder of the lock files: on this machine's own disk, one for each user."""
-    folder = Path(tempfile.gettempdir()) / f"reweigh-leases-{os.getuid()}"
+    """The folder of the lock files: on this machine's own disk, one for each user, and for each job that has devices.
+
+    A scheduler may number the devices of each job from 0: device 0 of one job is not that of another.
+    """
+    job = job_id() if VISIBLE in os.environ else None
+    named = f"-job-{re.sub('[^0-9A-Za-z_.-]', '_', job)}" if job else ""
+    folder = Path(tempfile.gettempdir()) / f"reweigh-leases-{os.getuid()}{named}"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
@@ -109,28 +143,26 @@ def slots(devices: list[str]) -> list[tuple[str, Path]]:
 
 
 def take_lease(seconds: float | None = None) -> Lease | None:
-    """Wait for a free device and hold it: no other is visible then. None without a GPU, or where Slurm assigns it.
+    """Wait for a free device and hold it: no other is visible then. None without a GPU.
 
-    The lease of the process that started this one is as good (`Lease.hand_on`). Raises TrainingError if no device
-    becomes free in so many `seconds`.
+    Under a scheduler, too: two trainings in one job share what the job has. The lease of the process that started this
+    one is as good (`Lease.hand_on`). Raises TrainingError if no device becomes free in so many `seconds`.
     """
     devices = visible_devices()
-    if not devices or "SLURM_JOB_ID" in os.environ:
+    if not devices:
         return None
     if HANDED_ON in os.environ:
         return Lease(devices[0], None, {VISIBLE: os.environ.get(VISIBLE)})
     waited, end = False, None if seconds is None else time.monotonic() + seconds
     while True:
         for device, path in slots(devices):
-            lock = open(path, "a+")  # noqa: SIM115 - the lease owns the file
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            lock = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - the lease owns the file
+            if not _taken(lock):
                 lock.close()
                 continue
-            lock.truncate(0)
-            lock.write(f"{os.getpid()}\n")
-            lock.flush()
+            with contextlib.suppress(OSError):  # a full disk; it is only for whoever asks who holds the device
+                lock.truncate(0)
+                os.write(lock.fileno(), f"{os.getpid()}\n".encode())
             inherited = {VISIBLE: os.environ.get(VISIBLE)}
             os.environ[VISIBLE] = device
             return Lease(device, lock, inherited)
@@ -142,15 +174,35 @@ def take_lease(seconds: float | None = None) -> Lease | None:
         time.sleep(WAIT_SECONDS)
 
 
+def check_used(lease: Lease | None, used: str, asked: bool) -> None:
+    """Raise TrainingError, which names the machine, if a GPU was leased or `asked` for, and `used` is not `cuda`."""
+    if used == "cuda" or (lease is None and not asked):
+        return
+    here, visible = slurm.where(), os.environ.get(VISIBLE)
+    said = f"{VISIBLE} is {visible!r}" if visible is not None else f"{VISIBLE} is not set, and nvidia-smi lists none"
+    what = f"torch cannot use GPU {lease.device}" if lease else f"there is no GPU, though one was asked for ({said})"
+    raise TrainingError(
+        f"{here}: {what}; `reweigh doctor` there shows why. To train on the processor, ask for it: device: cpu in "
+        f"config/config.yaml, or {VISIBLE}= before the command"
+    )
+
+
+def _taken(lock: IO[str]) -> bool:
+    """`locks.take`, with what to do where there are none: two processes that share a device would not know of it."""
+    try:
+        return locks.take(lock)
+    except locks.NoLocks as missing:
+        raise TrainingError(f"{missing}: set TMPDIR to a folder on this machine's own disk") from None
+
+
 def holders() -> list[tuple[str, int | None]]:
     """Each slot's device with the process that holds it (maybe `UNNAMED`), or None if it is free."""
     held: list[tuple[str, int | None]] = []
     for device, path in slots(visible_devices()):
-        with open(path, "a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with open(path, "a+", encoding="utf-8") as lock:
+            if _taken(lock):
                 held.append((device, None))
-            except BlockingIOError:
+            else:
                 lock.seek(0)
                 named = re.match(r"[0-9]{1,10}\b", lock.read())
                 held.append((device, int(named[0]) if named else UNNAMED))

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from reweigh import os_errors
 from reweigh.config.names import RunName
 from reweigh.errors import ReweighError, TrainingError
 from reweigh.training import afresh
@@ -303,9 +304,15 @@ class Turns:
         self._fail(spec, error)
 
     def _fail(self, spec: dict[str, Any], error: Exception) -> None:
+        if os_errors.is_of_the_disk(error):  # the others would only train on to the same end
+            for lane in self.lanes:
+                lane.job.release()
+            raise _without_frames(error)
         if not isinstance(error, ReweighError):
-            traceback.print_exception(error)
-            error = TrainingError(_in_a_line(error))
+            said = os_errors.in_words(error)
+            if said is None:
+                traceback.print_exception(error)
+            error = TrainingError(said or _in_a_line(error))
         self.failed(spec, _without_frames(error))  # who keeps the error must not keep the run
 
     def _fewer(self, spec: dict[str, Any], active: int) -> None:

@@ -3,9 +3,11 @@
 import functools
 import importlib.metadata
 import json
+import os
 import platform
 import re
 import resource
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -39,6 +41,12 @@ from reweigh.training.twins import Twin
 LOCK = Path("envs/requirements.lock")
 DECIDING = ("torch", "numpy")  # the libraries by which an audit compares a record with its lock
 AT_ONCE = "runs_at_once"  # of the facts that a checkpoint carries
+# Variables by which the libraries compute otherwise: with other instructions, other precision, fewer threads.
+ARITHMETIC = (
+    "ATEN_CPU_CAPABILITY", "DNNL_DEFAULT_FPMATH_MODE", "DNNL_MAX_CPU_ISA", "GLIBC_TUNABLES", "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES", "NVIDIA_TF32_OVERRIDE", "OMP_THREAD_LIMIT",
+    "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)  # fmt: skip
 COMPUTE = ("torch", "numpy", "pillow", "cuda", "cudnn")  # of `environment`: the libraries that decide numbers
 
 
@@ -79,7 +87,7 @@ def _is_installed(lock: Path) -> bool:
     A bare GPU machine has its own: its records name no lock.
     """
     try:
-        pins = re.findall(r"^([\w.-]+)==([^\s;]+)", lock.read_text(), re.MULTILINE)
+        pins = re.findall(r"^([\w.-]+)==([^\s;]+)", lock.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         return False
     return all((name, str(_version(name)).partition("+")[0]) in pins for name in DECIDING)
@@ -93,21 +101,38 @@ def _version(package: str) -> str | None:
         return None
 
 
+def place() -> dict[str, Any]:
+    """Where a run ends, for whoever looks for its log: the host, and Slurm's job if there is one."""
+    restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
+    job = os.environ.get("SLURM_JOB_ID") or None
+    attempt = 1 + int(restarts) if restarts.isdecimal() and restarts.isascii() else None
+    return {"host": socket.gethostname(), "slurm_job": job, "slurm_attempt": attempt if job else None}
+
+
 def device_facts(device: torch.device, spec: dict[str, Any]) -> dict[str, Any]:
     """The device, for the record. `threads` and `precision` are from the spec: they change results."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
-        "kind": device.type,
-        "name": name,
+        **arithmetic(device),
         "threads": spec["training"]["threads"],
         "precision": spec["training"]["precision"],
+    }
+
+
+def arithmetic(device: torch.device) -> dict[str, Any]:
+    """What decides how a device rounds: its name, the instructions that torch takes of it, and what someone has set."""
+    on_gpu = device.type == "cuda"
+    return {
+        "kind": device.type,
+        "name": torch.cuda.get_device_name(device) if on_gpu else _processor(),
+        "capability": None if on_gpu else torch.backends.cpu.get_cpu_capability(),
+        "settings": {name: os.environ[name] for name in ARITHMETIC if os.environ.get(name)},
     }
 
 
 @functools.cache
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
@@ -122,8 +147,11 @@ def pick_device() -> torch.device:
 
 
 def run_key(spec: dict[str, Any], split_digest: str, device: torch.device) -> str:
-    """The name of a run's checkpoint: a digest of all that its arithmetic and its record depend on."""
-    made_by = [device.type, torch.__version__, record.RECORD_VERSION]
+    """The name of a run's checkpoint: a digest of all that its arithmetic and its record depend on.
+
+    On another processor, or with other instructions, the run begins again: else it would end with the bits of neither.
+    """
+    made_by = [arithmetic(device), _versions(), record.RECORD_VERSION]
     return digest([digest(spec), record.code_digest(spec), split_digest, *made_by])
 
 
@@ -328,7 +356,7 @@ class Job:
         before = (self.keeper.facts["prefix"] or {}).get("peak_bytes", 0)
         return {
             "git": self.git,
-            "environment": environment(),
+            "environment": {**environment(), **place()},
             "device": {
                 **device_facts(self.device, self.spec),
                 "runs_at_once": self.most_at_once(),
@@ -357,8 +385,14 @@ def group_sizes(run: Run) -> dict[str, list[int]] | None:
 def surroundings(spec: dict[str, Any], split_digest: str, device: torch.device) -> Surroundings:
     """What decides the result of a run beside its spec and its code."""
     raw = tuple(file["sha256"] for file in describe(spec)["raw"])
-    versions = {name: version for name, version in environment().items() if name in COMPUTE}
-    return Surroundings(split_digest, raw, device.type, device_facts(device, spec)["name"], versions)
+    by = arithmetic(device)
+    chosen = {name: by[name] for name in ("capability", "settings") if by[name]}
+    return Surroundings(split_digest, raw, device.type, by["name"], {**_versions(), **chosen})
+
+
+def _versions() -> dict[str, Any]:
+    """The versions of the libraries that decide numbers."""
+    return {name: version for name, version in environment().items() if name in COMPUTE}
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -8,7 +8,7 @@ is free because its holder stopped or was killed (the kernel frees it); then it 
 for a run of its own that stands still: it trains a second time, and says so.
 """
 
-import fcntl
+import contextlib
 import os
 import sys
 import time
@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from reweigh import locks
 from reweigh.digest import digest
-from reweigh.records import kept, record
+from reweigh.records import record
 from reweigh.records.identity import decisive
 from reweigh.training.engine import Run
 
@@ -66,19 +67,19 @@ class Lock:
         """Whether the lock is ours now. A file system without locks has one for everybody."""
         while self.file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = open(self.path, "a+")  # noqa: SIM115 - it is open as long as the lock is held
+            file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 - it is open as long as the lock is held
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if kept.in_use(error):
+                if not locks.take(file):
                     file.close()
                     return False
-            if not kept.is_at(file, self.path):  # its last holder has removed it since it was opened
+            except locks.NoLocks as missing:
+                locks.without(str(missing), "what several processes need may be trained by each of them")
+            if not locks.is_at(file, self.path):  # its last holder has removed it since it was opened
                 file.close()
                 continue
-            file.truncate(0)
-            file.write(f"{name} {os.getpid()}\n")
-            file.flush()
+            with contextlib.suppress(OSError):  # a full disk; it is only for whoever asks who holds it
+                file.truncate(0)
+                os.write(file.fileno(), f"{name} {os.getpid()}\n".encode())
             self.file = file
         self.held_by(run)
         return True
@@ -90,7 +91,7 @@ class Lock:
     def release(self) -> None:
         """Let others have it; remove its file."""
         if self.file is not None:
-            if kept.is_at(self.file, self.path):
+            if locks.is_at(self.file, self.path):
                 self.path.unlink()
             self.file.close()
             self.file = None
@@ -104,7 +105,7 @@ class Lock:
     def holder(self) -> str:
         """Who holds the lock, in words."""
         try:
-            name, process = self.path.read_text().split()
+            name, process = self.path.read_text(encoding="utf-8").split()
         except (OSError, ValueError):
             return "another process"
         return f"{name} (process {process})"
@@ -113,13 +114,10 @@ class Lock:
 def is_free(path: Path) -> bool:
     """Whether nobody is at work on what is kept at `path`, as far as a look can tell."""
     try:
-        with open(path.with_suffix(".lock")) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+        with open(path.with_suffix(".lock"), encoding="utf-8") as file:
+            return locks.take(file, shared=True)
+    except (OSError, locks.NoLocks):
         return True
-    except OSError as error:
-        return not kept.in_use(error)
-    return True
 
 
 class Shared:

@@ -23,6 +23,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from reweigh import os_errors
 from reweigh.config.names import RunName
 from reweigh.errors import ReweighError, TrainingError
 from reweigh.training.checkpoint import Clock, OutOfTime
@@ -76,7 +77,7 @@ def train(
 
     `done(record)` ends a run; `failed(spec, error)` one that cannot be trained, and the others go on. Without it the
     error is raised, and the others end at their last checkpoints. Raises OutOfTime when the clock is up, with every
-    state saved; TrainingError if the only worker is killed.
+    state saved; TrainingError if the only worker is killed; OSError if the disk is full, which ends them all.
     """
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     waiting: deque[dict[str, Any]] = deque(specs)
@@ -170,6 +171,13 @@ def _lost(
     return None
 
 
+def failure_of(error: Exception) -> TrainingError:
+    """What is said of a run that failed by an error that is not ours: a line, or a traceback if it may be a fault."""
+    if (said := os_errors.in_words(error)) is None:
+        traceback.print_exception(error)
+    return TrainingError(said or "training failed; the traceback is above")
+
+
 class _Orphaned(BaseException):
     """The parent process has ended, so nobody waits for the result."""
 
@@ -202,9 +210,8 @@ def _work(pipe: Connection, make: Callable[..., Any], deadline: float | None, pa
                 pipe.send(("stopped", stop))
             except ReweighError as error:
                 pipe.send(("failed", error))
-            except Exception:
-                traceback.print_exc()
-                pipe.send(("failed", TrainingError("training failed; the traceback is above")))
+            except Exception as error:
+                pipe.send(("stopped", error) if os_errors.is_of_the_disk(error) else ("failed", failure_of(error)))
             finally:
                 if job is not None:
                     job.release()

@@ -31,6 +31,7 @@ from reweigh.config.names import RunName
 from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup
 from reweigh.errors import ConfigError
+from reweigh.listing import visible
 from reweigh.provenance.audit.commits import check_commits
 from reweigh.provenance.audit.figures import check_figures, check_scorecard, named_runs
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link
@@ -70,21 +71,50 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
     return Report(scale, links, absent, _not_rendered(config, scale, root, records))
 
 
-def main(scale: str, report: str | Path | None = None, rerun: int | None = None, seed: int | None = None) -> int:
+def main(scale: str | None, report: str | Path | None = None, rerun: int | None = None, seed: int | None = None) -> int:
     """The command `reweigh audit`: audit, train `rerun` runs again, print, and write the report if asked to.
 
-    The exit code: 0; 1 if a link is stale, broken or missing; 75 if training was stopped (the same call continues it).
-    Raises ConfigError for options that mean nothing together, and for a report that cannot be written.
+    Without a scale every one is audited that has results. The exit code: 0; 1 if a link is stale, broken or missing; 75
+    if training was stopped (the same call continues it). Raises ConfigError (exit code 2) where there is nothing to
+    audit, for options that mean nothing together, and for a report that cannot be written.
     """
     if seed is not None and rerun is None:
         raise ConfigError("--seed chooses the runs of --rerun; without --rerun N it does nothing")
     if report is not None and (Path(report).is_dir() or not _nearest(Path(report).parent).is_dir()):
         raise ConfigError(f"--report {report}: a report is a file, in a folder that exists or can be made")
+    there = scales_with_results()
+    scales = _asked(scale, there)
+    if len(scales) > 1 and (report is not None or rerun is not None):
+        option = "--report" if rerun is None else "--rerun"
+        raise ConfigError(
+            f"{option} is about one scale, and {' and '.join(there)} have results; add --scale {there[-1]}"
+        )
+    codes = [_audit_one(one, report, rerun, seed) for one in scales]
+    return max(codes)
+
+
+def scales_with_results(root: str | Path = ".") -> list[str]:
+    """The scales that have anything to audit: records, figures, a scorecard or attestations."""
+    kinds = ("results/{}/*/*/*/*/seed*", "results/{}/attestations/*.json", "results/{}/scorecard.*", "figures/{}/*/*.*")
+    return [scale for scale in SCALES if any(visible(Path(root), kind.format(scale)) for kind in kinds)]
+
+
+def _asked(scale: str | None, there: list[str]) -> list[str]:
+    """The scales to audit. Raises ConfigError where there is nothing: such an audit would find no fault."""
+    if there and (scale is None or scale in there):
+        return there if scale is None else [scale]
+    if not there:
+        raise ConfigError("there is nothing to audit: no scale has results; make some: snakemake --cores all")
+    raise ConfigError(f"there is nothing at scale {scale} to audit; {' and '.join(there)} has results: "
+                      f"reweigh audit --scale {there[-1]}")  # fmt: skip
+
+
+def _audit_one(scale: str, report: str | Path | None, rerun: int | None, seed: int | None) -> int:
     result = audit(scale)
     stopped = train_again(result, ".", rerun, seed) if rerun else 0
-    show(result)
     if report is not None:
-        write(result, report)
+        write(result, report)  # first: whoever reads what is printed may stop reading
+    show(result)
     return stopped or result.exit_code
 
 

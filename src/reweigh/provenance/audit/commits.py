@@ -4,26 +4,25 @@ A record states the digest of each source file and, besides, the commit that was
 would also have to name a commit whose code has them.
 """
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from reweigh.digest import is_foreign, source_digest
 from reweigh.provenance.audit.links import Link
+from reweigh.records.commit import git, has_repository
 
 PACKAGE = "src/reweigh"
 SHOWN = 3  # files that a fault names
 
 
 def check_commits(records: dict[str, dict[str, Any]], root: Path) -> Iterator[Link]:
-    """One link for each commit that records of an unedited checkout name; none without a git repository.
+    """One link for each commit that records of an unedited checkout name; none without a git repository of the project.
 
     It is broken if a file at that commit has another digest than a record says; unverifiable if git does not have the
     commit, or if a file is not in it: git calls a checkout unedited although it has untracked files.
     """
-    inside = _git(root, "rev-parse", "--show-prefix")
-    if inside is None:
+    if not has_repository(root) or (inside := git(root, "rev-parse", "--show-prefix")) is None:
         return
     stated: dict[str, dict[tuple[str, str], str]] = {}  # commit -> (file, digest) -> a run that says so
     for run, body in records.items():
@@ -37,7 +36,7 @@ def check_commits(records: dict[str, dict[str, Any]], root: Path) -> Iterator[Li
 
 
 def _compared(commit: str, pairs: dict[tuple[str, str], str], root: Path, inside: str) -> tuple[str, str]:
-    if _git(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}") is None:
+    if git(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}") is None:
         return "unverifiable", "this clone's git does not have it; a full clone has"
     committed = _digests(commit, sorted({file for file, _ in pairs}), root, inside)
     if different := [
@@ -52,7 +51,7 @@ def _compared(commit: str, pairs: dict[tuple[str, str], str], root: Path, inside
 def _digests(commit: str, files: list[str], root: Path, inside: str) -> dict[str, str]:
     """The digest of the code of each file that a commit has of the package, or why it has none."""
     names = "".join(f"{commit}:{inside}{PACKAGE}/{file}\n" for file in files)
-    answer, digests = _git(root, "cat-file", "--batch", stdin=names) or b"", {}
+    answer, digests = git(root, "cat-file", "--batch", stdin=names.encode()) or b"", {}
     for file in files:
         head, _, answer = answer.partition(b"\n")  # OBJECT TYPE SIZE, or NAME missing
         if head.endswith(b" missing"):
@@ -69,12 +68,3 @@ def _digests(commit: str, files: list[str], root: Path, inside: str) -> dict[str
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return f"{', '.join(names[:SHOWN])}{more}"
-
-
-def _git(root: Path, *arguments: str, stdin: str = "") -> bytes | None:
-    """The output of git; None if it fails or is not installed."""
-    try:
-        done = subprocess.run(["git", *arguments], cwd=root, input=stdin.encode(), capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout

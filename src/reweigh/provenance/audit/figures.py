@@ -18,10 +18,12 @@ from reweigh.config.grid import Config
 from reweigh.config.names import ArtifactName
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, RecordError, ReweighError
+from reweigh.listing import visible
 from reweigh.provenance import recompute
 from reweigh.provenance.audit.completeness import incompleteness
 from reweigh.provenance.audit.links import Link, with_progress
 from reweigh.provenance.audit.notebook_rows import unlike_its_notebook
+from reweigh.records import record
 
 Records = dict[str, dict[str, Any]]
 Numbers = dict[tuple[str, ...], tuple[Any, Any]] | None  # None: they cannot be read
@@ -83,7 +85,7 @@ def _moved(body: dict[str, Any], basis: dict[str, Any] | str, records: Records) 
 
 def named_runs(scale: str, root: Path) -> Iterator[tuple[str, str]]:
     """Every run that a sound receipt of a scale names, and the receipt."""
-    paths = [*sorted((root / "figures" / scale).glob("*/*.json")), root / "results" / scale / "scorecard.json"]
+    paths = [*visible(root / "figures" / scale, "*/*.json"), root / "results" / scale / "scorecard.json"]
     for path in filter(Path.is_file, paths):
         try:
             runs = [one["run"] for one in receipt.read(path)["records"]]
@@ -98,7 +100,7 @@ def named_runs(scale: str, root: Path) -> Iterator[tuple[str, str]]:
 def check_figures(config: Config, scale: str, root: Path, records: Records) -> Iterator[Link]:
     """Links of each artifact that is there: `figure` (its csv), `rendering` (pdf, png and notebook) and `receipt`."""
     folder = root / "figures" / scale
-    files = [path for ending in (*MADE, "json") for path in folder.glob(f"*/[!.]*.{ending}")]
+    files = [path for ending in (*MADE, "json") for path in visible(folder, f"*/*.{ending}")]
     stems = {path.with_suffix("") for path in files if not path.name.endswith(".failed.ipynb")}
     numbers: dict[str, Numbers] = {}
     for stem in with_progress(sorted(stems), "figures"):
@@ -162,7 +164,7 @@ def _csv(path: Path, made: Receipt, view: View) -> Verdict:
 
 def _lines(path: Path, view: View, made: Receipt | None) -> Verdict:
     """The state of the worst line of a figure's csv; of all together where a sound receipt (`made`) is for this csv."""
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file, restval="", strict=True))
     worst = GOOD
     order = ("intact", "stale", "unverifiable", "broken")
@@ -228,7 +230,7 @@ def check_scorecard(config: Config, scale: str, root: Path, records: Records) ->
     from reweigh import scorecard
 
     folder = root / "results" / scale
-    if not any(folder.glob("scorecard.*")):
+    if not visible(folder, "scorecard.*"):
         return
     now: dict[str, str | None] = dict.fromkeys(scorecard.ENDINGS)
     why_not = _broken_records(scale, root, records)
@@ -251,14 +253,13 @@ def check_scorecard(config: Config, scale: str, root: Path, records: Records) ->
 
 def _broken_records(scale: str, root: Path, records: Records) -> str:
     """Why nothing that is scored now is evidence: a record that is there and broken would be scored too."""
-    there = (path.relative_to(root / "results") for path in (root / "results" / scale).glob("*/*/*/*/seed*.json"))
-    broken = sorted(run for path in there if (run := path.with_suffix("").as_posix()) not in records)
+    broken = sorted(run for run in record.files_of(scale, root) if run not in records)
     return f"the record of {broken[0]} is broken" if broken else ""
 
 
 def _scored(path: Path, kind: str, made: Receipt, now: str | None, why_not: str) -> Verdict:
     """The state of one file of the scorecard."""
-    by_receipt, found = made.of(path, kind), path.read_text(errors="replace")
+    by_receipt, found = made.of(path, kind), path.read_text(errors="replace", encoding="utf-8")
     different = "" if now is None or found == now else _first_difference(found, now, kind)
     if by_receipt[0] == "broken":
         return "broken", different or by_receipt[1]

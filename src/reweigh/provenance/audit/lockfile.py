@@ -1,6 +1,5 @@
 """The libraries that made the records, against the versions that the lock file pinned then and pins now."""
 
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from hashlib import sha256
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reweigh.provenance.audit.links import Link
+from reweigh.records.commit import git
 
 LOCK = "envs/requirements.lock"
 DECIDING = ("torch", "numpy")  # the libraries that a record's bits depend on
@@ -52,18 +52,10 @@ def _state(stated: str, python: str, used: dict[str, str], root: Path) -> tuple[
 
 def _earlier_pins(stated: str, python: str, root: Path) -> dict[str, str] | None:
     """What the lock with that digest pinned, from git's history; None if git has no such lock."""
-    commits = _git(root, "log", "--format=%H", "--", LOCK).decode().split()
-    contents = (_git(root, "show", f"{commit}:./{LOCK}") for commit in commits)
+    commits = (git(root, "log", "--format=%H", "--", LOCK) or b"").decode().split()
+    contents = (git(root, "show", f"{commit}:./{LOCK}") or b"" for commit in commits)
     lock = next((content for content in contents if sha256(content).hexdigest() == stated), None)
     return None if lock is None else pins(lock.decode(errors="replace"), python)
-
-
-def _git(root: Path, *arguments: str) -> bytes:
-    """The output of git; empty without git or a repository."""
-    try:
-        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return b""
 
 
 def pins(text: str, python: str) -> dict[str, str]:

@@ -94,7 +94,7 @@ def call_of(notebook: Path) -> Call | None:
 
 
 def _statements(notebook: Path) -> Iterator[ast.stmt]:
-    for cell in json.loads(notebook.read_text())["cells"]:
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code":
             yield from ast.parse("".join(cell["source"])).body
 

@@ -81,7 +81,6 @@ def write(report: Report, path: str | Path) -> Path:
 
 def show(report: Report, most: int = 30) -> None:
     """Print the counts, then the faults, the worst first; faults of the same kind and reason share one line."""
-    from rich.markup import escape
     from rich.table import Table
 
     console = terminal.console(wide=120, highlight=False)
@@ -94,9 +93,9 @@ def show(report: Report, most: int = 30) -> None:
     for links in groups[:most]:
         first, others = links[0], f" and {len(links) - 1} more" if len(links) > 1 else ""
         text = f"{first.state}: {first.kind} {first.name}{others}: {first.detail}"
-        console.print(escape(printable(text)), soft_wrap=True)
+        console.print(printable(text), soft_wrap=True)
         if action := remedy(first):
-            console.print(escape(printable(f"    {action}")), style="dim", soft_wrap=True)
+            console.print(printable(f"    {action}"), style="dim", soft_wrap=True)
     if left := sum(map(len, groups[most:])):
         console.print(f"... and {left} more; all are in the report (--report FILE)", soft_wrap=True)
     if report.absent:

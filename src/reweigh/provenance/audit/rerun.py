@@ -6,7 +6,8 @@ The runs are chosen uniformly among the records that the audit found intact or a
 differently today, and a broken one is no evidence.) Without a seed, one is chosen at random, so that nobody can prepare
 for it; the report states it. Each run is trained in a folder of its own, on a split drawn again, and is one link:
 
-- On the device and with the torch and NumPy that its record names, every number must come out bit for bit the same. If
+- On the device, by the instructions (`device.capability`, `device.settings`; an older record counts as made by those of
+  the processor) and with the torch and NumPy that its record names, every number must come out bit for bit the same. If
   a single bit differs, the link is `broken` and its detail names the first numbers that differ.
 - Elsewhere sums are rounded in another order, and training amplifies such differences. The two runs still share split,
   first weights and batches. So the split, the parameters and the steps must be the same, and the run must end in the
@@ -14,7 +15,8 @@ for it; the report states it. Each run is trained in a folder of its own, on a s
   seeds of the cell: if it included the run itself, a forged number would widen its own tolerance. Within the tolerance
   the link is `intact`, and its detail says how it was compared; beyond it is `broken`. The tolerance is wide: with the
   processor's vector units switched off, which rounds every sum differently, no accuracy of 22 runs of MNIST moved by
-  more than 0.004. With fewer than 3 other seeds the spread is unknown, and beyond 0.01 the link is `unverifiable`.
+  more than 0.004. With fewer than 3 other seeds the spread is unknown, and beyond 0.01 the link is `unverifiable`. So
+  it is beyond the tolerance on the same device by other instructions.
 """
 
 import secrets
@@ -95,8 +97,8 @@ def _seed(workspace: retraining.Workspace, seed: int | None) -> int:
     """The seed that was asked for; else that of a call that was stopped; else a new one."""
     path = workspace.folder / "seed"
     if seed is None:
-        seed = int(path.read_text()) if path.is_file() else secrets.randbelow(2**31)
-    path.write_text(f"{seed}\n")
+        seed = int(path.read_text(encoding="utf-8")) if path.is_file() else secrets.randbelow(2**31)
+    path.write_text(f"{seed}\n", encoding="utf-8")
     return seed
 
 
@@ -112,19 +114,22 @@ def _other_seeds(run: str, records: dict[str, Body]) -> list[Body]:
 def compare(then: Body, now: Body, others: Iterable[Body] = ()) -> tuple[str, str]:
     """State and detail of a run that was trained again; `others` are the records of its cell's other seeds."""
     differences = retraining.differences(retraining.outcome(then), retraining.outcome(now))
-    if retraining.platform(then) == retraining.platform(now):
+    made, here = retraining.platform(then), retraining.platform(now)
+    if retraining.is_same(made, here):
         more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
         return ("broken", "; ".join(differences[:3]) + more) if differences else ("intact", "bit for bit")
-    first, second = (retraining.described(retraining.platform(body)) for body in (then, now))
-    platforms = f"made on {first}, trained again on {second}"
+    platforms = f"made on {retraining.described(made)}, trained again on {retraining.described(here)}"
     if not differences:
         return "intact", f"bit for bit, though {platforms}"
-    state, detail = _within_tolerance(then, now, list(others))
+    state, detail = _within_tolerance(then, now, list(others), certain=not retraining.is_same_hardware(made, here))
     return state, f"{detail}; {platforms}"
 
 
-def _within_tolerance(then: Body, now: Body, others: list[Body]) -> tuple[str, str]:
-    """Whether a run came out the same, except for what another order of rounding may change."""
+def _within_tolerance(then: Body, now: Body, others: list[Body], certain: bool) -> tuple[str, str]:
+    """Whether a run came out the same, except for what another order of rounding may change.
+
+    Unless `certain`, what is beyond the tolerance is not broken: whoever sets other instructions can unset them.
+    """
     before, after = retraining.outcome(then), retraining.outcome(now)
     for part in ("split", "parameters", "status", *(("steps",) if then["status"] == "finished" else ())):
         if before[part] != after[part]:
@@ -142,7 +147,8 @@ def _within_tolerance(then: Body, now: Body, others: list[Body]) -> tuple[str, s
         text = f"{name} {old:.4f} -> {new:.4f}, tolerance {tolerance:.4f}"
         if abs(new - old) > tolerance:
             if enough:
-                return "broken", f"{text} (3 sd of {len(values)} other seeds)"
+                said = f"{text} (3 sd of {len(values)} other seeds)"
+                return ("broken", said) if certain else ("unverifiable", f"{said}, by other instructions")
             return "unverifiable", f"{text}; {len(values)} other seeds are too few to know the spread"
         texts.append(text)
     return "intact", "; ".join(texts)
@@ -174,7 +180,8 @@ def _statement(links: list[Link], records: dict[str, Body], retrained: dict[str,
     """What a report states about the runs trained again: on what, how they were compared, and what came out."""
     here = dict(retraining.here())
     same_platform = {
-        run: retraining.platform(records[run]) == retraining.platform(body) for run, body in retrained.items()
+        run: retraining.is_same(retraining.platform(records[run]), retraining.platform(body))
+        for run, body in retrained.items()
     }
     return {
         "runs": [
@@ -188,7 +195,7 @@ def _statement(links: list[Link], records: dict[str, Body], retrained: dict[str,
             for link in links
         ],
         "git": here.pop("git"),
-        "device": {"kind": here.pop("kind"), "name": here.pop("name")},
+        "device": {key: here.pop(key) for key in ("kind", "name", *retraining.INSTRUCTIONS)},
         "environment": here,
     }
 

@@ -19,7 +19,6 @@ longer counts as its job left it.
 import base64
 import binascii
 import json
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,14 +31,17 @@ from reweigh.config.grid import Config
 from reweigh.config.names import ArtifactName, RunName
 from reweigh.digest import digest, file_digest
 from reweigh.errors import ReweighError
+from reweigh.planning import notes
 from reweigh.planning.jobs import ArtifactJob, Flow
 from reweigh.provenance.audit.links import Link
+from reweigh.records.commit import git
 from reweigh.records.staleness import drawn_by
 
 FORMAT = 6  # `record_format_version` of the metadata that Snakemake 9 writes
 CLOCKS_SECONDS = 60  # the clocks of two machines, or of a file server, may differ by this much
 ROUNDING_SECONDS = 1  # records state whole seconds
 STORE = ".snakemake/metadata"
+NOTES = f"{notes.FOLDER}/"  # inputs that only say why a job ran
 UNFINISHED = ("unverifiable", "Snakemake started to make it again, and that job has not ended")
 
 Records = dict[str, dict[str, Any]]
@@ -164,7 +166,7 @@ def _job(entry: dict[str, Any]) -> Job:
         command=entry["shellcmd"] or "",
         started=float(entry["starttime"]),
         ended=float(entry["endtime"]),
-        checksums=dict(entry["input_checksums"] or {}),
+        checksums={path: one for path, one in (entry["input_checksums"] or {}).items() if not path.startswith(NOTES)},
     )
 
 
@@ -265,14 +267,8 @@ def _rendered_as_today(path: str, job: Job, config: Config) -> bool:
 
 def _committed(path: str, root: Path) -> bool:
     """Whether a file is the one in the checked-out commit: then git may have restored an older one."""
-    blobs = []
-    for command in (("rev-parse", "--verify", "--quiet", f"HEAD:./{path}"), ("hash-object", "--", path)):
-        try:
-            done = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, timeout=30)
-        except (OSError, subprocess.SubprocessError):
-            return False
-        blobs.append(done.stdout.strip())
-    return blobs[0] != "" and blobs[0] == blobs[1]
+    committed = git(root, "rev-parse", "--verify", "--quiet", f"HEAD:./{path}")
+    return bool(committed) and committed == git(root, "hash-object", "--", path)
 
 
 def _is_older(body: dict[str, Any], job: Job) -> bool:

@@ -19,6 +19,7 @@ from reweigh.data.split import draw
 from reweigh.data.transfer import Expected
 from reweigh.digest import canonical, file_digest
 from reweigh.errors import DataError, ReweighError
+from reweigh.os_errors import is_of_the_disk
 from reweigh.provenance.audit.links import Link, with_progress
 from reweigh.terminal import printable
 
@@ -89,6 +90,8 @@ def _embedded(records: Records, catalogue: Manifest, root: Path) -> Iterator[Lin
                 transfer.place(root / path, Path(folder, Path(file.name).name), file.expected)
                 yield Link("embedded", path, "intact")
             except Exception as error:  # a damaged archive can raise anything
+                if is_of_the_disk(error):  # where it was to be unpacked
+                    raise
                 if (dataset, file.name, _packed_sha256(root, file)) in recorded:
                     path = f"{MANIFEST} ({dataset}/{file.name})"
                 yield Link("embedded", path, "broken", _relative(error, root))

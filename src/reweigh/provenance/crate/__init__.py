@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from reweigh import os_errors
 from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup
 from reweigh.errors import ReweighError
@@ -50,7 +51,8 @@ def write(scale: str, to: str | Path | None = None, root: str | Path = ".") -> t
                 os.replace(target, Path(work, "before"))
             os.replace(written, target)
     except OSError as error:
-        raise ReweighError(f"{target}: {error}; free some space or choose another path with --to") from None
+        why = os_errors.in_words(error) or error
+        raise ReweighError(f"{target}: {why}; or choose another path with --to") from None
     artifacts = len(contents.artifacts)
     return target, f"{len(contents.records)} runs, {artifacts} figures and tables, {len(contents.files)} files"
 
@@ -77,7 +79,7 @@ def _refuse_other(target: Path) -> None:
 def _is_ours(target: Path) -> bool:
     try:
         if target.is_dir():
-            text = (target / METADATA).read_text()
+            text = (target / METADATA).read_text(encoding="utf-8")
         else:
             with zipfile.ZipFile(target) as archive:
                 text = archive.read(METADATA).decode()

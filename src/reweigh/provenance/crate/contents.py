@@ -20,6 +20,7 @@ from reweigh.data.arrays import Split
 from reweigh.data.catalogue import Manifest
 from reweigh.digest import file_digest
 from reweigh.errors import DataError, RecordError, ReweighError
+from reweigh.listing import is_leftover, visible
 from reweigh.provenance.consistency import contradictions
 from reweigh.records import record
 
@@ -60,7 +61,7 @@ class Contents:
     @functools.cached_property
     def pins(self) -> dict[str, str]:
         """Package -> version in the lock of this project."""
-        return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", (self.root / LOCK).read_text(), re.MULTILINE))
+        return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", (self.root / LOCK).read_text(encoding="utf-8"), re.MULTILINE))
 
     @property
     def name(self) -> str:
@@ -92,7 +93,7 @@ def read(scale: str, root: Path) -> Contents:
         scorecard=scorecard if scorecard.files else None,
         files=tuple(sorted(files)),
         manifest=Manifest.load(root / "data/manifest.yaml"),
-        citation=yaml.safe_load((root / CITATION).read_text()),
+        citation=yaml.safe_load((root / CITATION).read_text(encoding="utf-8")),
     )
 
 
@@ -150,8 +151,7 @@ def _split_of(body: dict[str, Any], root: Path) -> list[str]:
 
 def _stems(scale: str, root: Path) -> list[str]:
     """The figures and tables that exist, complete or not: `figures/SCALE/PAPER/NAME`."""
-    tables = (root / "figures" / scale).glob("*/[!.]*.csv")
-    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in tables)
+    return [path.relative_to(root).with_suffix("").as_posix() for path in visible(root / "figures" / scale, "*/*.csv")]
 
 
 def _output(stem: str, endings: tuple[str, ...], scale: str, root: Path) -> Output:
@@ -168,5 +168,5 @@ def _output(stem: str, endings: tuple[str, ...], scale: str, root: Path) -> Outp
 
 
 def _kept(path: Path, root: Path) -> bool:
-    hidden = any(part.startswith((".", "__pycache__")) for part in path.parts)
+    hidden = is_leftover(path) or "__pycache__" in path.parts
     return (root / path).is_file() and not hidden and path.suffix not in (".pyc", ".sif")

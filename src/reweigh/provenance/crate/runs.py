@@ -89,7 +89,7 @@ class Runs:
     @functools.cache  # noqa: B019 (it lives only while the crate is built)
     def _digest_now(self, name: str) -> str:
         path = self.graph.contents.root / "src/reweigh" / name
-        return source_digest(path.read_text()) if path.is_file() else ""
+        return source_digest(path.read_text(encoding="utf-8")) if path.is_file() else ""
 
     # --- what it read ---
 

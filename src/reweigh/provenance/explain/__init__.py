@@ -25,6 +25,8 @@ from typing import Any
 from reweigh.artifacts import receipt
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, RecordError
+from reweigh.listing import visible
+from reweigh.nearest import nearest
 from reweigh.provenance import recompute
 from reweigh.provenance.explain.columns import NAME, source
 from reweigh.provenance.explain.evidence import Table, cell
@@ -37,6 +39,7 @@ VERSION = 1
 MOST = 24  # lines that one call explains; more would not be readable
 OFFERED = 16  # values of a column that an error message names
 BESIDE_CSV = (".pdf", ".png", ".ipynb", ".html", ".md", ".json", "")  # files that are explained by the csv beside them
+EXPLAINED = ("figures/*/*/*.csv", "results/*/scorecard.csv", "results/bench/*.csv", "data/published/*.csv")
 OF_PAGES = ("results", "local")  # where `reweigh compare` writes its pages
 AUXILIARY = ("class_weight_density", "inverse_frequency")
 # The columns that a csv must have at least: a figure's or scorecard's, that of the bench, published numbers.
@@ -147,7 +150,7 @@ def read(path: Path, root: Path) -> tuple[Table, Path]:
         shown = Path("figures", *shown.parts[1:])
     file, home, action = root / shown, shown.parts[0], f"restore {shown} from git or make it again"
     try:
-        with open(file, newline="") as stream:
+        with open(file, newline="", encoding="utf-8") as stream:
             reader = csv.DictReader(stream)
             lines = [(reader.line_num, {name: text or "" for name, text in row.items()}) for row in reader]
     except OSError:
@@ -171,14 +174,26 @@ def _absent(path: Path, shown: Path, root: Path) -> str:
     from reweigh.config.validation import lookup
 
     match shown.with_suffix("").parts:
-        case ("figures", scale, paper, name):
+        case ("figures", scale, paper, name) if shown.suffix in (".csv", *BESIDE_CSV):
             lookup("scale", scale, SCALES)
             load(root).artifact(paper, name)  # or it raises an error that names those that exist
         case ("results", scale, "scorecard"):
             lookup("scale", scale, SCALES)
-        case _:
+        case _ if (root / path).exists():
             return f"{path}: cannot be explained; explain reads {READS}"
+        case _:
+            return f"{path}: no such file{_nearest_file(path, root)}"
     return f"{shown}: no such file; make it with: snakemake {shown}"
+
+
+def _nearest_file(path: Path, root: Path) -> str:
+    """The csv that was meant, to end an error with: one of the same name elsewhere, or one with a similar name."""
+    known = [file.relative_to(root) for pattern in EXPLAINED for file in visible(root, pattern)]
+    same = [file.as_posix() for file in known if f"/{file.with_suffix('')}".endswith(f"/{path.with_suffix('')}")]
+    if same:
+        return f"; did you mean {' or '.join(same[:OFFERED])}?"
+    near = nearest(path.as_posix(), [file.as_posix() for file in known])
+    return f"; did you mean {near}?" if near else f"; explain reads {READS}"
 
 
 def _column(lines: list[Numbered], asked: str | None) -> tuple[str | None, str | None]:

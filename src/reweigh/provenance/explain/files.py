@@ -10,6 +10,7 @@ from typing import Any
 
 from reweigh import metrics
 from reweigh.analysis.tables import join_runs
+from reweigh.config.loading import load
 from reweigh.config.names import NotAName, RunName, SplitName
 from reweigh.config.specs import SCALES
 from reweigh.data.catalogue import Manifest
@@ -58,6 +59,7 @@ def _record(run: str, root: Path, metric: str, epoch: str | None) -> dict[str, A
     if epoch is not None and not (epoch.isdecimal() and len(epoch) < 10):
         raise ConfigError(f"--where epoch={epoch}: an epoch is a whole number, e.g. epoch=50")
     if not record.record_path(run, root).is_file():
+        _check_in_grid(RunName.parse(run), root)
         raise ConfigError(
             f"{record.record_path(run)}: no such record; train it with: snakemake {record.record_path(run)}"
         )
@@ -98,6 +100,7 @@ def _split(split: SplitName, root: Path) -> dict[str, Any]:
     runs = [path.relative_to(root / "results").with_suffix("").as_posix() for path in paths]
     file = f"data/splits/{split}.npz"
     if not runs:
+        _check_in_grid(split, root)
         raise ConfigError(f"{file}: no record in {folder} was made from it; draw it with: reweigh split {split}")
     chains = [formula.chain_of(run, root)[0] for run in runs]
     digests = {chain["split"]["digest"] for chain in chains if "digest" in chain}
@@ -105,6 +108,13 @@ def _split(split: SplitName, root: Path) -> dict[str, Any]:
     several = f"its records name {len(digests)} different splits; audit them: reweigh audit --scale {split.scale}"
     fault = several if len(digests) > 1 else bad_records[0] if bad_records else ""
     return {"kind": "split", **_file(file, root), "fault": fault, "runs": chains}
+
+
+def _check_in_grid(name: RunName | SplitName, root: Path) -> None:
+    """Raise ConfigError, with the nearest name, for a run or a split that the config does not have."""
+    config = load(root)
+    config.run_name(config.run_with_split(str(name)))
+    config.check_seed(name)
 
 
 def _raw(dataset: str, name: str, root: Path) -> dict[str, Any]:

@@ -277,7 +277,7 @@ def _manifest(path: Path) -> Manifest:
 
 @functools.cache
 def _code_digest(file: str) -> str:
-    return source_digest((PACKAGE / file).read_text())
+    return source_digest((PACKAGE / file).read_text(encoding="utf-8"))
 
 
 def _drawn_from(config: Config, dataset: str) -> list[dict[str, Any]]:

@@ -76,7 +76,7 @@ class PublishedNumbers:
         mapping, rows = self.paper.published, []
         if mapping is None:
             return []
-        with open(Path(self.config.root, mapping.file), newline="") as file:
+        with open(Path(self.config.root, mapping.file), newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             for printed in reader:
                 cell = mapping.target(printed)

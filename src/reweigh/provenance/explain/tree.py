@@ -23,8 +23,8 @@ def as_tree(tree: dict[str, Any]) -> Node:
     from rich.text import Text
     from rich.tree import Tree
 
-    head = Text.assemble((f"AT FAULT: {tree['fault']}\n", "bold red")) if tree["fault"] else Text()
-    head.append(tree["file"], "bold").append(
+    head = Text.assemble((f"AT FAULT: {terminal.harmless(tree['fault'])}\n", "bold red")) if tree["fault"] else Text()
+    head.append(terminal.harmless(tree["file"]), "bold").append(
         f" sha256 {_short(tree['sha256'])}" if tree["sha256"] else " (does not exist)"
     )
     if made := tree.get("receipt"):
@@ -49,7 +49,7 @@ def as_tree(tree: dict[str, Any]) -> Node:
 def _add(branch: Node, text: str) -> Node:
     from rich.text import Text
 
-    return branch.add(Text(text))
+    return branch.add(Text(terminal.harmless(text)))
 
 
 def _headline(cell: dict[str, Any]) -> str:

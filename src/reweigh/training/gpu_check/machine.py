@@ -75,7 +75,9 @@ def device(context: Context) -> str | tuple[str, Facts]:
 
 def _nvidia_smi(*arguments: str) -> str:
     try:
-        done = subprocess.run(["nvidia-smi", *arguments], capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(
+            ["nvidia-smi", *arguments], capture_output=True, text=True, timeout=20, check=True, encoding="utf-8"
+        )
     except (OSError, subprocess.SubprocessError) as error:
         return f"not available ({type(error).__name__})"
     return done.stdout.strip()

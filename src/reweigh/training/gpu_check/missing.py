@@ -182,7 +182,9 @@ def started(context: Context, command: list[str], environment: dict[str, str]) -
 
     previous = signal.signal(signal.SIGTERM, pass_on)
     try:
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, pass_fds=handed_on())
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env=environment, pass_fds=handed_on(), encoding="utf-8"
+        )
         if context.stopped:  # before there was anything to pass it on to
             process.terminate()
         yield process

@@ -43,7 +43,7 @@ class Report:
         try:
             print(line, flush=True)
         except OSError as error:  # nobody reads it any more, or it is a file on a disk that is full
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open as long as the process
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
             complain(f"nothing more is printed: {error.strerror or error}")
         if self.file is not None:
             self.unwritten += f"{line}\n".encode()

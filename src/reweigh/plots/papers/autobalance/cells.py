@@ -114,7 +114,7 @@ def _bars(axes: Axes, rows: pd.DataFrame) -> None:
 
 @functools.lru_cache(maxsize=4)
 def _listing(path: Path) -> tuple[dict[str, str], ...]:
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         return tuple(csv.DictReader(file))
 
 

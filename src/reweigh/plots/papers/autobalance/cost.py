@@ -85,7 +85,7 @@ def product_rows(root: Path, options: Mapping[str, Any]) -> list[Row]:
     path = root / options["measured"]
     if not path.is_file():
         return []
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         lines = [line for line in csv.DictReader(file) if line["group"] == options["group"]]
     return [
         {
