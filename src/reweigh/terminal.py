@@ -51,9 +51,9 @@ def print_all_letters() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
             stream = open(number, "w" if number else "r", encoding="utf-8")  # noqa: SIM115 - as long as the process
             setattr(sys, name, stream)
-    for stream in (sys.stdout, sys.stderr):
+    for shown in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError, ValueError):  # another's object, or closed
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+            shown.reconfigure(errors="replace")  # type: ignore[union-attr]
 
 
 def flushed() -> OSError | None:
