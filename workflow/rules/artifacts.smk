@@ -22,8 +22,6 @@ for artifact in flow.artifacts():
             f"logs/render/{{scale}}/{artifact.name}.log",
         wildcard_constraints:
             scale=artifact.scales,
-        group:
-            "render"
         resources:
             mem_mb=2000,
         params:
