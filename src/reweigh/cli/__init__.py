@@ -8,6 +8,7 @@ reads the output any more, 128 and its number after a signal, else 1.
 """
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,7 @@ from reweigh.artifacts import fonts
 from reweigh.cli import compare, gpu, local, own, planning
 from reweigh.cli.base import Command, Group
 from reweigh.cli.planning import ScaleOption, scale_named
+from reweigh.config import home
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.records import own_code
 from reweigh.terminal import READER_LEFT, dataset_rows, flushed, harmless, print_all_letters, print_table
@@ -342,7 +344,6 @@ def schema(
 def main() -> None:
     """Entry point. An error that the user can act on is printed in one line, without a traceback."""
     print_all_letters()
-    fonts.keep_list_here()
     code = _exit_code()
     left = flushed()
     if left is not None and code == 0:
@@ -353,7 +354,9 @@ def main() -> None:
 def _exit_code() -> int:
     """Run the command that the arguments name; its exit code. An error of the program itself is raised."""
     try:
-        own_code.check()
+        root = home.above(Path(os.path.abspath("."))) or Path()
+        fonts.keep_list_here(root)
+        own_code.check(root)
         app()
     except ReweighError as error:
         print(f"reweigh: {harmless(str(error))}", file=sys.stderr)
