@@ -142,9 +142,10 @@ def test_smaller_scales_say_so_everywhere(root: Path) -> None:
     card = scorecard.write("quick", root, ["tdr"])
     decided = card.lines[~card.lines["verdict"].isin(["not run", "not reported"])]
     assert not decided.empty
-    assert decided["verdict"].str.startswith("quick: ").all()
+    assert decided["verdict"].str.startswith("quick: ").all()  # of numbers that were run see test_numbers.py
     assert (decided["scale_note"] != "").all()
     text = card.text.read_text()
+    assert "with an interval of ours" not in text
     assert "This is no replication." in text
     assert "**holds**" not in text
 

@@ -8,7 +8,6 @@ reads the output any more, 128 and its number after a signal, else 1.
 """
 
 import contextlib
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -354,7 +353,7 @@ def main() -> None:
 def _exit_code() -> int:
     """Run the command that the arguments name; its exit code. An error of the program itself is raised."""
     try:
-        root = home.above(Path(os.path.abspath("."))) or Path()
+        root = home.above(Path()) or Path()
         fonts.keep_list_here(root)
         own_code.check(root)
         app()
