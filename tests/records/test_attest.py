@@ -85,7 +85,7 @@ def edited(trained_project, tmp_path, monkeypatch):
     root = Path(shutil.copytree(trained_project, tmp_path / "a project [1]", symlinks=True))
     made = Edited(root, monkeypatch)
     body = record.read(record.record_path(TDR[0], root))
-    device = {key: body["device"][key] for key in ("kind", "name")}
+    device = {key: body["device"][key] for key in (*retraining.HARDWARE[:2], *retraining.INSTRUCTIONS)}
     monkeypatch.setattr(retraining, "here", lambda: {**body["environment"], **device, "git": body["git"]})
     monkeypatch.setattr(retraining.Workspace, "train", lambda place, specs: made.train_again(place, specs))
     monkeypatch.chdir(root)

@@ -54,6 +54,11 @@ def test_every_way_in_refuses(copied, call):
     command = [sys.executable, "-P", "-m", *call]
     done = subprocess.run(command, cwd=copied, env=project.environment(), capture_output=True, text=True)
     assert done.returncode in (1, 2)
+    if call[0] == "reweigh.cli":  # which goes to the project's folder by itself
+        there = subprocess.run(
+            command, cwd=copied / "config", env=project.environment(), capture_output=True, text=True
+        )
+        assert there.stderr == done.stderr
     (line,) = [line for line in done.stderr.splitlines() if "this is the code of" in line]
     assert line.startswith(f"reweigh: this is the code of {ROOT}, the project here is {copied}")
     assert "Traceback" not in done.stderr

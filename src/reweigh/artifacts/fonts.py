@@ -6,15 +6,15 @@ from pathlib import Path
 HERE = Path(".reweigh") / "matplotlib"
 
 
-def keep_list_here() -> None:
-    """Have matplotlib keep its list in the project where it may not write home. Before it is imported.
+def keep_list_here(root: Path = Path()) -> None:
+    """Have matplotlib keep its list in the project at `root` where it may not write home. Before it is imported.
 
     It would warn about it in each process, and list the fonts anew. Processes that are started from here inherit the
     place (MPLCONFIGDIR).
     """
     there = os.environ.get("MPLCONFIGDIR") or all(_is_writable(Path(place, "matplotlib")) for place in _places())
-    if not there and _is_writable(HERE.absolute()):
-        os.environ["MPLCONFIGDIR"] = str(HERE.absolute())
+    if not there and _is_writable((root / HERE).absolute()):
+        os.environ["MPLCONFIGDIR"] = str((root / HERE).absolute())
 
 
 def list_once() -> None:

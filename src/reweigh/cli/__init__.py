@@ -343,7 +343,6 @@ def schema(
 def main() -> None:
     """Entry point. An error that the user can act on is printed in one line, without a traceback."""
     print_all_letters()
-    fonts.keep_list_here()
     code = _exit_code()
     left = flushed()
     if left is not None and code == 0:
@@ -354,7 +353,9 @@ def main() -> None:
 def _exit_code() -> int:
     """Run the command that the arguments name; its exit code. An error of the program itself is raised."""
     try:
-        own_code.check(home.above(Path()) or ".")
+        root = home.above(Path()) or Path()
+        fonts.keep_list_here(root)
+        own_code.check(root)
         app()
     except ReweighError as error:
         print(f"reweigh: {harmless(str(error))}", file=sys.stderr)

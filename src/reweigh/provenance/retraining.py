@@ -76,8 +76,8 @@ def is_same(then: dict[str, Any], now: dict[str, Any]) -> bool:
     An older record does not say which instructions it was made by: it counts as made by those that are used where
     nobody has set others.
     """
-    if then["settings"] is None:
-        return is_same_hardware(then, now) and not now["settings"]
+    if None in (then["settings"], now["settings"]):
+        return is_same_hardware(then, now) and not (then["settings"] or now["settings"])
     return then == now
 
 
