@@ -13,10 +13,10 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from reweigh.artifacts import receipt
 from reweigh.config.grid import Config
@@ -25,13 +25,11 @@ from reweigh.config.names import ARTIFACT_ENDINGS, ArtifactName, ExperimentName
 from reweigh.config.specs import OF_PAPERS, SCALES
 from reweigh.digest import digest
 from reweigh.errors import ReweighError
-from reweigh.planning import notes
+from reweigh.planning import kinds_of_rules, notes
 from reweigh.planning.batches import SeedBatch, Wildcards, dataset_of
 from reweigh.records import own_code, record
 from reweigh.records.staleness import Dependencies
 from reweigh.training import variables
-
-T = TypeVar("T")
 
 Basis = Callable[[receipt.Records], dict[str, Any]]  # what files are made from, as `artifacts.receipt` says it
 
@@ -270,17 +268,13 @@ class Flow:
 
         return arguments
 
-    def spread(self, said: Mapping[str, T]) -> dict[str, T]:
-        """What `--set-resources` or `--groups` says, by rule: the name of a kind of rule stands for all of that kind.
-
-        Snakemake asks for the names of single rules, and here each seed batch and each artifact has one of its own.
-        """
-        kinds = {
+    def kinds_of_rules(self) -> dict[str, list[str]]:
+        """The rules of each kind: each seed batch and each artifact has one of its own."""
+        return {
             "train": [f"train_{batch.name}" for batch in self.training_batches()],
             "split": [f"split_{batch.name}" for batch in self.split_batches()],
             "render": [f"render_{artifact.name}" for artifact in self.artifacts()],
         }
-        return {**said, **{name: said[kind] for kind, names in kinds.items() if kind in said for name in names}}
 
 
 @dataclass(frozen=True)
@@ -337,9 +331,10 @@ class ArtifactJob:
         """The records that it needs."""
         return self.flow.records(self.needed(wildcards), self._stale(wildcards))
 
-    def missing(self, wildcards: Wildcards, threads: int) -> str:
-        """The option of `reweigh render` for runs without records. By `threads` Snakemake leaves it uncompared."""
-        return f"--missing {self.flow.config.project.missing}"
+    def arguments(self, wildcards: Wildcards, threads: int) -> str:
+        """The arguments of `reweigh render`. As they take `threads`, Snakemake leaves them out of its comparison."""
+        stem = ArtifactName(wildcards.scale, self.paper, self.artifact).stem
+        return f"{stem} --missing {self.flow.config.project.missing}"
 
     def notes(self, wildcards: Wildcards) -> list[str]:
         """A note if its files are there and are not what would be rendered today."""
@@ -389,12 +384,5 @@ def flow(overrides: dict[str, Any], root: str | Path = ".", asked: tuple[str, ..
     made.config.project.apply()
     declare_checked(root)
     if workflow is not None:
-        resources, groups = workflow.resource_settings, workflow.group_settings
-        own = {  # Snakemake gives what it has parsed as objects of its own
-            rule: {name: getattr(value, "raw", value) for name, value in values.items()}
-            for rule, values in resources.overwrite_resources.items()
-        }
-        spread = made.spread(own)
-        resources.overwrite_resources = {rule: {**values, **own.get(rule, {})} for rule, values in spread.items()}
-        groups.overwrite_groups = {**made.spread(groups.overwrite_groups), **groups.overwrite_groups}
+        kinds_of_rules.spread(workflow, made.kinds_of_rules())
     return made

@@ -25,7 +25,7 @@ from reweigh.config.names import RunName
 from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.listing import visible
 from reweigh.records import attestations, commit, own_code, record
-from reweigh.terminal import READER_LEFT, flushed
+from reweigh.terminal import READER_LEFT, flushed, print_all_letters
 from reweigh.training import afresh, slurm, variables
 from reweigh.training.device import check_used, slots_per_device, take_lease
 
@@ -212,7 +212,8 @@ def _trained(
                     failed(spec, workers.failure_of(error))
     except OutOfTime:
         left = len(waiting) - len(outcome.trained) - len(outcome.failed)
-        progress.note(f"time is up with {left} of {len(waiting)} runs left; the same command resumes from here")
+        why = "stopped" if clock.stopping else "time is up"
+        progress.note(f"{why} with {left} of {len(waiting)} runs left; the same command resumes from here")
         outcome.out_of_time, outcome.told = True, clock.stopping
     outcome.steps = progress.steps
 
@@ -350,6 +351,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--at-once", metavar="N", default="auto", help="runs side by side on the device (auto)")
     parser.add_argument("--gpu", action="store_true", help="fail where there is no GPU, instead of using the CPU")
     parser.add_argument("--again", action="store_true", help="also train runs whose record is current")
+    print_all_letters()
     options = parser.parse_args(arguments)
     try:
         own_code.check()

@@ -89,6 +89,6 @@ def requeue() -> bool:
 def ask(*command: str) -> str | None:
     """What a command of Slurm printed; None if it failed, or is not there."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, encoding="utf-8").stdout
     except (OSError, subprocess.SubprocessError):
         return None

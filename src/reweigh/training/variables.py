@@ -27,13 +27,7 @@ KNOWN: Mapping[str, tuple[str, str]] = {
     "REWEIGH_SLOTS_PER_DEVICE": NUMBER_FROM_1,
 }
 # Those that a process gives to the ones that it starts.
-INTERNAL = (
-    "REWEIGH_AFRESH",
-    "REWEIGH_ASKED_RUNS",
-    "REWEIGH_CONFIG_CHECKED",
-    "REWEIGH_FILL_UNTIL",
-    "REWEIGH_LEASE",
-)
+INTERNAL = ("REWEIGH_AFRESH", "REWEIGH_ASKED_RUNS", "REWEIGH_CONFIG_CHECKED", "REWEIGH_FILL_UNTIL", "REWEIGH_LEASE")
 
 
 def check(environment: Mapping[str, str] = os.environ) -> None:
