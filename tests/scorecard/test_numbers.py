@@ -203,3 +203,21 @@ def test_readers_are_told_of_stand_ins(on_stand_ins: Path, root: Path) -> None:
 
 def test_a_smaller_scale_does_not_stand_before_not_comparable() -> None:
     assert "not comparable" in scorecard.UNDECIDED
+
+
+def test_runs_that_are_cut_short_replicate_nothing_whatever_they_score(tmp_path: Path) -> None:
+    """At scale quick the very number is not comparable, one class is degenerate, and explain finds the same."""
+    root = synthetic_records.project(tmp_path / "project")
+    for seed in range(2):
+        synthetic_records.make(root, f"quick/tdr/cifar10-4v9-convnet/rho0.3/er/seed{seed}", **ONE_CLASS)
+        synthetic_records.make(root, f"quick/tdr/cifar10-4v9-convnet/rho0.3/tdr/seed{seed}", test_accuracy=0.9)
+        synthetic_records.make(root, f"quick/tdr/adult/sex/constant/seed{seed}", test_accuracy=0.7875)
+    found = scorecard.write("quick", root, ["tdr"]).lines.set_index("id")
+    exact, collapsed = found.loc[ER.replace("/er/", "/tdr/")], found.loc[ER]
+    assert (exact["verdict"], collapsed["verdict"]) == ("not comparable", "quick: degenerate")
+    assert exact["note"].startswith("our runs are cut short at scale quick") and pd.isna(exact["difference"])
+    verdicts = set(found[found["kind"] == "number"]["verdict"])
+    assert verdicts == {"not comparable", "quick: degenerate", "not run", "not reported"}
+    for name in (ER, ER.replace("/er/", "/tdr/")):
+        (cell,) = explain("results/quick/scorecard.csv", row=name, root=root)["cells"]
+        assert (cell["fault"], cell["check"][-8:]) == ("", "the same"), name
