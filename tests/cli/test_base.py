@@ -197,6 +197,13 @@ def test_a_folder_of_specs_that_is_not_there(monkeypatch):
         said("pack", "nowhere")
 
 
+@pytest.mark.parametrize("folder", ["README.md", "README.md/specs", "/proc/specs"])
+def test_what_is_no_folder_for_specs(folder, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ConfigError, match=rf"^{folder}: no folder for specs .*; name one"):
+        said("plan", "smoke/tdr/mnist-4v9", "--specs", folder)
+
+
 # --- being stopped ---
 
 STOPPED = """

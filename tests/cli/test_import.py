@@ -148,7 +148,7 @@ def test_a_mistake_is_one_line_and_a_code(project, capsys, monkeypatch, argument
 
 def test_outside_of_a_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ReweighError, match="run this in the project's own folder"):
+    with pytest.raises(ReweighError, match=r"no project here: no config/config.yaml in .*"):
         CliRunner().invoke(
             cli.app, ["import", str(table(tmp_path / "a.csv")), "--label", "label"], catch_exceptions=False
         )

@@ -200,7 +200,7 @@ def test_without_a_scale_every_one_with_results_is_audited(
     monkeypatch.chdir(root)
     assert audit.scales_with_results(root) == ["smoke"]
     path = record.record_path(TDR, root)
-    path.write_text(path.read_text().replace('"status":"finished"', '"status":"finishad"'))
+    path.write_text(path.read_text().replace("finished", "finishad", 1))
     assert audit.main(None) == 1, "config.yaml says quick, of which there is nothing"
     assert f"broken: record {TDR}" in capsys.readouterr().out
     with pytest.raises(ConfigError, match=r"nothing at scale paper to audit; smoke has results: .* --scale smoke"):

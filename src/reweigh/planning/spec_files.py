@@ -36,6 +36,8 @@ def main(
     """
     if folder is None and (pending or in_order):
         raise ConfigError(f"{'--pending' if pending else '--wanted'} says which specs to write; add --specs DIR")
+    if folder is not None:
+        _make_folder(folder)
     config = load()
     planned = make(targets, scale or config.project.scale)
     scales = list(dict.fromkeys(RunName.parse(run.run).scale for run in planned)) or [scale or config.project.scale]
@@ -78,7 +80,7 @@ def _of_the_list(config: Config, names: set[str] | None, scales: list[str]) -> l
 def write(planned: Iterable[Planned], folder: Path, root: Path = Path()) -> int:
     """Write the specs of some runs, in their order, and what goes with them, to `folder`; returns their number."""
     specs = {f"{run.run.replace('/', '__')}.json": run for run in planned}
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     for name, run in specs.items():
         canonical_json.write(folder / name, json.dumps(run.spec, indent=1) + "\n")
     expected = {name: {"run": run.run, **_split(run.spec, root / "data")} for name, run in specs.items()}
@@ -86,6 +88,15 @@ def write(planned: Iterable[Planned], folder: Path, root: Path = Path()) -> int:
     canonical_json.write(folder / COMMIT, json.dumps(commit.described(root)) + "\n")
     canonical_json.write(folder / ORDER, "".join(f"{name}\n" for name in specs))
     return len(specs)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder for specs. Raises ConfigError where none can be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = "it is a file" if folder.is_file() else error.strerror
+        raise ConfigError(f"{folder}: no folder for specs ({why}); name one that is there or can be made") from None
 
 
 def _split(spec: dict[str, Any], data: Path) -> dict[str, str | None]:

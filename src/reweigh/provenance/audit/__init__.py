@@ -105,8 +105,8 @@ def _asked(scale: str | None, there: list[str]) -> list[str]:
         return there if scale is None else [scale]
     if not there:
         raise ConfigError("there is nothing to audit: no scale has results; make some: snakemake --cores all")
-    raise ConfigError(f"there is nothing at scale {scale} to audit; {' and '.join(there)} has results: "
-                      f"reweigh audit --scale {there[-1]}")  # fmt: skip
+    others = f"{' and '.join(there)} {'has' if len(there) == 1 else 'have'} results"
+    raise ConfigError(f"there is nothing at scale {scale} to audit; {others}: reweigh audit --scale {there[-1]}")
 
 
 def _audit_one(scale: str, report: str | Path | None, rerun: int | None, seed: int | None) -> int:
