@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support import ROOT, needs, shared
+from support import ROOT, disks, needs, shared
 
 from reweigh.data import manifest
 
@@ -138,3 +138,14 @@ def copy(tmp_path, raw_root):
     shutil.copytree(ROOT / "data" / "published", tmp_path / "data" / "published")
     (tmp_path / "data" / "raw").symlink_to(Path(raw_root).resolve())
     return tmp_path
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder that is a disk of one megabyte; see `support.disks`."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not disks.mount(folder):
+        pytest.skip("wants to mount a disk (root)")
+    yield folder
+    disks.unmount(folder)

@@ -96,6 +96,12 @@ def test_another_python_gets_another_environment(pip, monkeypatch):
     assert pip.again() == WHOLE
 
 
+def test_a_folder_that_cannot_be_in_path_is_refused(pip, tmp_path):
+    with pytest.raises(environment.Failed, match="has a : in its name, which PATH cannot hold; rename the folder"):
+        environment.setup(tmp_path / "a:b")
+    assert pip.calls == []
+
+
 def test_packages_that_went_elsewhere_are_not_called_installed(pip, monkeypatch):
     monkeypatch.setattr(environment, "called", lambda *call: None if "--no-deps" in call[0] else pip(*call))
     with pytest.raises(environment.Failed, match=r"somewhere else than into .venv"):

@@ -52,19 +52,28 @@ def is_of(venv: Path) -> bool:
 def says(call: Call, environment: Mapping[str, str]) -> str | None:
     """What a command prints; None if it fails or is not there."""
     try:
-        return subprocess.run(call, capture_output=True, text=True, check=True, env=environment).stdout.strip()
+        return subprocess.run(
+            call, capture_output=True, text=True, check=True, env=environment, encoding="utf-8"
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 
 
 def setup(root: Path = ROOT) -> None:
     """Make or complete the environment if it is not whole. Raises Failed."""
+    if os.pathsep in str(root):
+        raise Failed(f"{root} has a {os.pathsep} in its name, which PATH cannot hold; rename the folder")
     venv, now = root / ".venv", wanted(root)
     python, stamp = venv / "bin" / "python", venv / STAMP
     environment = {name: value for name, value in os.environ.items() if name not in ELSEWHERE} | {"PIP_USER": "0"}
     version = says([python, "-c", "import sys; print(sys.version)"], environment)
     same = version == sys.version.strip() and is_of(venv)
-    if same and (venv / "bin/reweigh").is_file() and stamp.is_file() and stamp.read_text().strip() == now:
+    if (
+        same
+        and (venv / "bin/reweigh").is_file()
+        and stamp.is_file()
+        and stamp.read_text(encoding="utf-8").strip() == now
+    ):
         return
     stamp.unlink(missing_ok=True)
     if not same or says([python, "-m", "pip", "--version"], environment) is None:
@@ -81,7 +90,7 @@ def setup(root: Path = ROOT) -> None:
         called([*pip, *some], environment, "pip could not install it; the same command goes on from here")
     if not is_of(venv) or started_by(venv / "bin/reweigh") is None:
         raise Failed("pip has installed it somewhere else than into .venv; see: pip config list")
-    stamp.write_text(f"{now}\n")
+    stamp.write_text(f"{now}\n", encoding="utf-8")
 
 
 def called(call: Call, environment: Mapping[str, str], otherwise: str) -> None:

@@ -14,19 +14,20 @@ PIPELINE = {
 
 
 def main() -> None:
-    """Entry point: `reweigh.cli.main`, or what to install for it; then exit code 1. No traceback for Ctrl-C."""
+    """Entry point: `reweigh.cli.main`, or what to install for it; then exit code 1. Ctrl-C ends it with 130."""
     try:
         from reweigh.cli import main as command_line
 
         command_line()
-    except KeyboardInterrupt:
-        sys.exit(130)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in PIPELINE:
             raise
         print(f'reweigh: {error.name} is not installed; the pipeline needs: pip install "reweigh[pipeline]"',
               file=sys.stderr)  # fmt: skip
         sys.exit(1)
+    except KeyboardInterrupt:  # before the command itself began, which says more
+        print("reweigh: stopped by Ctrl-C; nothing had begun", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

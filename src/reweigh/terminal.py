@@ -39,10 +39,21 @@ def harmless(text: str) -> str:
 
 
 def print_all_letters() -> None:
-    """From now on print `?` for what the terminal's encoding lacks: ISO-8859-1 has no box, ASCII no é."""
-    for stream in (sys.stdout, sys.stderr):
+    """From now on print `?` for what the terminal's encoding lacks: ISO-8859-1 has no box, ASCII no é.
+
+    Where a stream was closed (`>&-`), what is printed there is lost, and no file that is opened later takes its place.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            with contextlib.suppress(OSError):
+                os.fstat(number)
+                continue
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            stream = open(number, "w" if number else "r", encoding="utf-8")  # noqa: SIM115 - as long as the process
+            setattr(sys, name, stream)
+    for shown in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError, ValueError):  # another's object, or closed
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+            shown.reconfigure(errors="replace")  # type: ignore[union-attr]
 
 
 def flushed() -> OSError | None:
@@ -90,7 +101,6 @@ def print_table(rows: list[dict[str, str]]) -> None:
     Only the last column may wrap.
     """
     from rich.table import Table
-    from rich.text import Text
 
     shown = Table(box=None, pad_edge=False)
     *firm, last = rows[0]
@@ -98,5 +108,5 @@ def print_table(rows: list[dict[str, str]]) -> None:
         shown.add_column(key, no_wrap=True)
     shown.add_column(last, overflow="fold")
     for row in rows:
-        shown.add_row(*map(Text, row.values()))
+        shown.add_row(*row.values())
     console(wide=160).print(shown, highlight=False)

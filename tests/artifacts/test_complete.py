@@ -24,6 +24,7 @@ def test_render_refuses_and_renders_when_asked(monkeypatch):
     monkeypatch.chdir(ROOT)
     rendered = []
     monkeypatch.setattr("reweigh.artifacts.render.render", rendered.append)
+    monkeypatch.setattr("reweigh.artifacts.beside.absent", lambda name, also: [])
     refused = CliRunner().invoke(app, ["render", FIGURE])
     assert isinstance(refused.exception, ReweighError) and rendered == []
     assert CliRunner().invoke(app, ["render", FIGURE, "--missing", "skip"]).exit_code == 0

@@ -179,6 +179,10 @@ def test_a_config_that_snakemake_has_checked_is_not_checked_again_unless_a_file_
     assert checked == 3 * papers
 
 
+# Each line stands for ten times what the one above does.
+BOMB = "a0: &a0 1\n" + "".join(f"a{k + 1}: &a{k + 1} [{', '.join([f'*a{k}'] * 10)}]\n" for k in range(12))
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -187,11 +191,29 @@ def test_a_config_that_snakemake_has_checked_is_not_checked_again_unless_a_file_
         (b"title: \x01\n", "not valid YAML"),
         (b"title: &a [*a]\n", "an alias stands inside what it names"),
         (b"title: &a { b: *a }\n", "an alias stands inside what it names"),
-        (b"title: 2026-13-45\n", "some.yaml:1: '2026-13-45' cannot be read as"),
+        (b"title: 2026-13-45\n", "some.yaml:1: 2026-13-45 is a date"),
         (b"title: !!bool maybe\n", "'maybe' cannot be read as"),
         (b"title: !!int ''\n", "cannot be read as"),
         (b"title: " + b"1" * 5000 + b"\n", "cannot be read as"),
         (b"title: !!nothing x\n", "not valid YAML"),
+        (b"", "must hold keys and values, holds nothing"),
+        (b"# nothing\n", "holds nothing"),
+        (b"- title\n", "holds a list"),
+        (b"title\n", "holds a single value"),
+        (b"a: 1\nb:\n\tc: 1\n", "some.yaml:3: not valid YAML: a tab; indent with spaces"),
+        ("a: 1\n".encode("utf-16"), "not UTF-8"),
+        (b"? [a, b]\n: 1\n", "some.yaml:1: a key is a word"),
+        (b"a: 1\n---\nb: 1\n", "some.yaml:2: not valid YAML"),
+        (b"a:\n  b: 1\n  c: 2\n  b: 3\n", "some.yaml:4: 'b' stands here twice, first in line 2"),
+        (b"papers: [tdr, har,\n tdr]\n", "some.yaml:2: 'tdr' stands twice in this list, first in line 1"),
+        (b"a: 010\n", "some.yaml:1: 010 is octal, 8, by old YAML alone; write 10 or 8"),
+        (b"a: 08\n", "08 is a text because of its 0; write 8"),
+        (b"a: 1_000\n", "1_000 is a number by old YAML alone; write it in plain digits"),
+        (b"a: [1, 12:30:00]\n", "some.yaml:1: 12:30:00 is a number by old YAML alone"),
+        (b"a: { b: No }\n", "No is false by old YAML alone; write false, or 'No' if it is a text"),
+        (b"a: on\n", "on is true by old YAML alone"),
+        (b"a: 2026-11-30\n", "2026-11-30 is a date, which nothing here takes; write '2026-11-30', in quotes"),
+        (BOMB.encode(), "its aliases stand for more than 200,000 values"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path, content, says):
@@ -199,6 +221,34 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path, content, says):
     with pytest.raises(ConfigError) as error:
         files.read(tmp_path / "some.yaml", "some.yaml")
     assert str(error.value).startswith("some.yaml") and says in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        ("\ufeffa: 1\n".encode(), 1),  # the mark that some editors put before a text
+        (b"a: 1\r\nb: 2\r\n", 1),
+        (b"a: 1\t# one\n", 1),
+        (b"a: '010'\n", "010"),
+        (b"a: 'no'\n", "no"),
+        (b"a: no-reweighting\n", "no-reweighting"),
+        (b"a: '2026-11-30'\n", "2026-11-30"),
+        (b"a: 0\n", 0),
+        (b"a: 0.5\n", 0.5),
+        (b"a: 0x10\n", 16),
+        (b"a: [1, 1]\n", [1, 1]),
+        (b"on: 1\na: true\n", True),
+    ],
+)
+def test_what_can_be_read_in_one_way_alone_is_read(tmp_path, content, value):
+    (tmp_path / "some.yaml").write_bytes(content)
+    found = files.plain(files.read(tmp_path / "some.yaml", "some.yaml"))["a"]
+    assert found == value and type(found) is type(value)
+
+
+def test_names_that_come_from_the_command_line_stand_once_too(tdr_project):
+    with pytest.raises(ConfigError, match=r"papers: 'tdr' stands twice in this list; keep one of them"):
+        load(tdr_project).with_options(papers=["tdr", "tdr"])
 
 
 @pytest.mark.parametrize("locale", ["C", "POSIX"])

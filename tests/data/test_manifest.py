@@ -15,6 +15,7 @@ from support.needs import MIRROR_FOLDER
 from support.project import ROOT
 
 from reweigh.data import manifest, transfer
+from reweigh.data.catalogue import Manifest
 from reweigh.errors import DataError
 
 EMBEDDED = ROOT / "data" / "embedded"
@@ -60,6 +61,13 @@ def test_content_digest_ignores_urls_but_not_content(tmp_path):
     assert changed(sha256=64 * "0") != here
 
 
+def test_a_data_set_that_stands_twice_is_refused_with_both_lines(tmp_path):
+    path = tmp_path / "manifest.yaml"
+    path.write_text("datasets:\n  one: {}\n  two: {}\n  one: {}\n")
+    with pytest.raises(DataError, match=r"manifest.yaml:4: .*'one' stands here twice, first in line 2"):
+        Manifest.load(path)
+
+
 def test_unknown_names_and_broken_manifests_are_one_line(tmp_path):
     with pytest.raises(DataError, match=r"no data set 'mnits'; did you mean 'mnist'\?$"):
         CATALOGUE["mnits"]
@@ -67,7 +75,7 @@ def test_unknown_names_and_broken_manifests_are_one_line(tmp_path):
         manifest.Manifest.load(tmp_path / "manifest.yaml")
     for text in ("datasets: [", "datasets: {a: 3}", "{}", "datasets: {a: {titel: x, papers: []}}"):
         (tmp_path / "manifest.yaml").write_text(text)
-        with pytest.raises(DataError, match="malformed manifest|not valid YAML") as caught:
+        with pytest.raises(DataError, match=r"malformed manifest|not valid YAML") as caught:
             manifest.Manifest.load(tmp_path / "manifest.yaml")
         assert "\n" not in str(caught.value)
 

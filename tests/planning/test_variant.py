@@ -115,3 +115,10 @@ def test_a_name_with_another_value_is_refused(copy):
     with pytest.raises(ConfigError, match=r"tdr20\.yaml says something else of tdr20; choose another name"):
         write([CELL], ["options.outer_every=30"], "tdr20", copy)
     assert (copy / FILE).read_text() == text
+
+
+@pytest.mark.parametrize("text", ["010", "1_0", "12:30", "no", "2026-11-30", "{a: 1, a: 2}", "[1"])
+def test_a_value_that_can_be_read_in_two_ways_is_refused(text):
+    with pytest.raises(ConfigError, match=r"^--set options.k=.*: .*; write it as in the config$") as refused:
+        variant._value(f"options.k={text}", text)
+    assert "\n" not in str(refused.value)

@@ -194,6 +194,35 @@ def test_the_report_is_written_and_shown(
     assert body["counts"]["record"] == {"intact": 4}
 
 
+def test_without_a_scale_every_one_with_results_is_audited(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(root)
+    assert audit.scales_with_results(root) == ["smoke"]
+    path = record.record_path(TDR, root)
+    path.write_text(path.read_text().replace('"status":"finished"', '"status":"finishad"'))
+    assert audit.main(None) == 1, "config.yaml says quick, of which there is nothing"
+    assert f"broken: record {TDR}" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"nothing at scale paper to audit; smoke has results: .* --scale smoke"):
+        audit.main("paper")
+    (root / "results/paper").mkdir()
+    (root / "results/paper/scorecard.csv").touch()
+    assert audit.scales_with_results(root) == ["smoke", "paper"]
+    for report, rerun, option in (("report.json", None, "--report"), (None, 1, "--rerun")):
+        with pytest.raises(ConfigError, match=f"^{option} is about one scale, and smoke and paper have results"):
+            audit.main(None, report, rerun)
+
+
+def test_leftovers_are_no_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("results/smoke/.scorecard.csv.swp", "figures/quick/tdr/._fig5.csv", "figures/quick/tdr/.DS_Store"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert audit.scales_with_results(tmp_path) == []
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="nothing to audit: no scale has results; make some: snakemake"):
+        audit.main(None)
+
+
 def test_two_audits_of_one_state_give_the_same_bytes(sound_project: Path, root: Path) -> None:
     def said(place: Path) -> str:
         return json.dumps(check(place).as_dict())

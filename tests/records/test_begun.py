@@ -9,7 +9,7 @@ from support.forgeries import forged
 
 from reweigh.config import loading as config
 from reweigh.provenance import record_schema
-from reweigh.provenance.consistency import contradictions
+from reweigh.provenance.consistency import contradictions, doubts
 from reweigh.training.checkpoint import Clock, OutOfTime
 from reweigh.training.run import Job
 
@@ -97,4 +97,7 @@ def test_what_others_took_need_not_fit_into_the_time_of_the_run(trained):
     assert contradictions(body) == []
     for part in (body, body["prefix"]):
         part["begun_by"][0]["seconds"] -= 1e6
-    assert any("do not fit between started and ended" in one for one in contradictions(body))
+    late = {**body, "resumed": 0}
+    assert any("do not fit between started and ended" in one for one in contradictions(late)) and not doubts(late)
+    (doubt,) = doubts({**body, "resumed": 1})
+    assert "do not fit between started and ended" in doubt and "clock was set back" in doubt

@@ -184,3 +184,12 @@ def test_models_that_collapsed_are_named(root: Path, tmp_path: Path) -> None:
     line = number(scorecard.score(load(other), "paper", ["tdr"]), CLAIM)
     assert line["verdict"] == "degenerate" and line["note"].endswith("2 of 2 runs of er predict one class")
     assert line["effect"] == pytest.approx(0.405) and line[["p", "p_holm", "effect_low"]].isna().all()
+
+
+def test_a_title_in_a_markdown_table_is_what_it_is():
+    from reweigh.scorecard.text import plain, table
+
+    title = "a|b [c](d) `e` <script>alert(1)</script> *f* _g_ h_i &lt;\nj"
+    head, rule, row = table(["method"], [[plain(title)]]).splitlines()
+    assert (head, rule) == ("| method |", "| --- |")
+    assert row == (r"| a\|b \[c\](d) \`e\` \<script>alert(1)\</script> \*f\* \_g\_ h_i \&lt; j |")

@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from support import slurm
+
 MIRROR_FOLDER = Path(os.environ.get("REWEIGH_MIRROR") or "no-mirror")
 WANTS_MIRROR = "wants the mirror (REWEIGH_MIRROR)"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -41,6 +43,10 @@ GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="wants a GPU")
 BROWSER = pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="wants a browser (chromium, chromedriver)")
 GIT = pytest.mark.skipif(not shutil.which("git"), reason="wants git")
 CLONE = pytest.mark.skipif(not _is_clone(), reason="wants a clone of the project that git may read")
+SLURM = pytest.mark.skipif(
+    not slurm.can_start(),
+    reason="wants to start a Slurm (root; slurmctld, slurmd, slurm-client, munge)",
+)
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="wants Linux")
 
 

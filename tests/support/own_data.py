@@ -20,6 +20,7 @@ def project(folder, monkeypatch):
     shutil.copy(ROOT / "data" / "manifest.yaml", folder / "data")
     (folder / "config" / "papers" / "tdr").mkdir(parents=True)
     (folder / "config" / "papers" / "tdr" / "paper.yaml").touch()
+    (folder / "config" / "config.yaml").touch()  # by which commands know it
     monkeypatch.chdir(folder)
     return folder
 

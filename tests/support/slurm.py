@@ -50,17 +50,11 @@ PartitionName=main Nodes={host} Default=YES DefaultTime=10 MaxTime=60
 GRES = f"{OURS}\nName=gpu Type=fake File=/dev/null\nName=gpu Type=fake File=/dev/zero\n"
 
 
-def absent():
-    """Why no Slurm can be started here; nothing if one can."""
-    missing = [name for name in (*DAEMONS, "munged", "squeue", "srun") if not shutil.which(name, path=_path())]
-    if os.geteuid() != 0:
-        return "starts a Slurm, which takes root"
-    if missing:
-        return f"no {', '.join(missing)}: apt-get install slurmctld slurmd slurm-client munge"
+def can_start():
+    """Whether a Slurm can be started here: as root, with its programs, and no cluster's configuration in the place."""
+    there = all(shutil.which(name, path=_path()) for name in (*DAEMONS, "munged", "squeue", "srun", "setpriv"))
     conf = ETC / FILES[0]
-    if conf.exists() and not conf.read_text().startswith(OURS):
-        return f"{conf} is that of a cluster"
-    return ""
+    return there and os.geteuid() == 0 and (not conf.exists() or conf.read_text().startswith(OURS))
 
 
 @contextlib.contextmanager

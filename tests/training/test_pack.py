@@ -133,7 +133,7 @@ def test_a_signal_saves_every_run_and_asks_to_be_started_again(folder, alone, nu
     workers = children(process.pid)
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 75 and re.search(r"time is up with \d of 6 runs left", said), said
+    assert process.returncode == 75 and re.search(r"stopped with \d of 6 runs left", said), said
     assert all(gone(pid) for pid in workers) and "Traceback" not in said
     assert project.train(folder, *paths, "--at-once", "3").returncode == 0
     assert outcomes(folder) == alone

@@ -64,9 +64,16 @@ def test_where_a_process_is(monkeypatch):
     for name in ("JOB_ID", "ARRAY_JOB_ID", "ARRAY_TASK_ID", "RESTART_COUNT"):
         monkeypatch.delenv(f"SLURM_{name}", raising=False)
     assert slurm.where() == "gpu03"
+    monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("SLURM_JOB_ID", "4712")
     assert slurm.where() == "gpu03, Slurm job 4712"
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "4711")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
     assert slurm.where() == "gpu03, Slurm job 4712 (4711_1), restart 2"
+
+
+def test_how_often_a_job_was_started_is_asked_where_the_environment_hides_it(pretend, monkeypatch):
+    monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
+    asked = pretend("3                   ")
+    assert slurm.restarts() == 3 and asked.read_text() == "squeue --noheader --jobs 4711 --Format restartcnt\n"

@@ -14,7 +14,7 @@ from support.prefixes import counted, start_counted
 
 from reweigh.config import loading as config
 from reweigh.provenance import record_schema
-from reweigh.provenance.consistency import contradictions
+from reweigh.provenance.consistency import contradictions, doubts
 from reweigh.provenance.explain import tree
 from reweigh.records import lineage, record
 from reweigh.training.checkpoint import Clock, OutOfTime
@@ -323,6 +323,20 @@ def test_a_run_that_goes_on_after_another_went_on_with_it_still_knows_when_it_st
     body, steps = trained(longer())
     assert steps == body["steps"] - 9 and (body["started"], body["resumed"]) == ("2026-01-01T00:00:00Z", 2)
     assert [(one["run"], one["steps"]) for one in body["begun_by"]] == [(TWIN, 3)]
+
+
+def test_a_clock_that_was_set_back_between_two_parts_makes_no_contradiction(folder, monkeypatch):
+    """The second part begins a week before the first; it ends so early that its training would not fit."""
+    times = iter(("2026-01-09T00:00:00Z", "2026-01-02T00:00:00Z", "2026-01-02T00:00:01Z"))
+    monkeypatch.setattr("reweigh.training.run.now", lambda: next(times))
+    clock = Clock()
+    first = Job(longer(), CPU, clock)
+    first.run.seconds = 1000.0  # of a slow machine
+    with pytest.raises(OutOfTime):
+        first.finish(lambda run: run.step == 6 and clock.stop())
+    body, _ = trained(longer())
+    assert body["resumed"] == 1 and body["started"].startswith("2026-01-01T23:") and body["ended"][-3:] == "01Z"
+    assert not [*doubts(body), *(line for line in contradictions(body) if "start" in line)]
 
 
 def test_a_checkpoint_of_another_training_is_not_taken_for_that_of_a_twin(alone, folder):

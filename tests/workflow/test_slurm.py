@@ -8,13 +8,10 @@ import sys
 import time
 
 import pytest
-from support import slurm
+from support import needs, slurm
 from support.workflow import copy
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(slurm.absent()), reason=slurm.absent() or "there is one"),
-]
+pytestmark = [pytest.mark.slow, needs.SLURM]
 
 METHOD = '''"""Weights all alike, after a nap (compare nothing)."""
 
@@ -28,7 +25,7 @@ from reweigh.methods import base
 
 class Method(base.Method):
     def example_weights(self, step: base.Step, losses: torch.Tensor) -> torch.Tensor:
-        time.sleep(float(os.environ.get("NAP", "0")))
+        time.sleep(float(os.environ.get("NAP", "0")) * (0.4 if self.options["called"] == "cancelled" else 1))
         if self.options["broken"]:
             raise RuntimeError("this method is broken")
         return torch.full_like(losses, 1 / len(losses))
@@ -115,13 +112,15 @@ def grid(tmp_path_factory):
     """Three trainings on two GPUs, a minute each at a time: one is cancelled once, one is broken. What was seen."""
     folder = project(tmp_path_factory.mktemp("slurm") / "project")
     records = [f"results/{PLACE}/{name}/seed0.json" for name in NAMES]
+    for command in (["fetch", "adult"], ["split", f"{PLACE}/seed0"]):
+        subprocess.run([sys.executable, "-m", "reweigh", *command], cwd=folder, env=environment(folder), check=True)
     with slurm.running():
         process = snakemake(
             folder, "--config", "scale=smoke", "jobs=cell", "device=cpu",
             "--default-resources", "mem_mb=500", "runtime=5", "--set-resources", "train:gpu=1", "train:runtime=1",
-            "--", *records, NAP="0.1",
+            "--", *records, NAP="0.085",
         )  # fmt: skip
-        seen, cancelled, end = [], None, time.monotonic() + 280
+        seen, cancelled, end = [], None, time.monotonic() + 500
         try:
             while process.poll() is None and time.monotonic() < end:
                 now = list(jobs())
@@ -151,9 +150,11 @@ def test_trainings_run_side_by_side_each_on_a_gpu_of_its_own(grid):
 
 def test_a_job_that_runs_out_of_time_goes_on_and_ends_with_the_same_bits(grid, tmp_path):
     folder, _, said, _, _ = grid
-    log = log_of(folder, "limited")
-    assert "time is up with 1 of 1 runs left" in log and "was put back into the queue" in log, said
-    assert re.search(r"attempt 1 on \S+, Slurm job \d+, restart 1, ", log) and "attempt 2" not in log
+    first, last = log_of(folder, "limited", ".1"), log_of(folder, "limited")
+    assert "time is up with 1 of 1 runs left" in first and "was put back into the queue" in first, said
+    (number,) = re.findall(r"^attempt 1 on \S+, Slurm job (\d+), 2", first)
+    then = re.match(rf"attempt (\d+) on \S+, Slurm job {number}, restart (\d+), 2", last)
+    assert then and int(then[1]) == int(then[2]) + 1 > 1  # more than once where the machine is busy
     alone = project(tmp_path / "alone")
     names = [f"{PLACE}/{name}/seed0" for name in ("limited", "cancelled")]
     command = [sys.executable, "-m", "reweigh", "train", *names]

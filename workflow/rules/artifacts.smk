@@ -11,30 +11,24 @@ for artifact in flow.artifacts():
         name:
             f"render_{artifact.name}"
         input:
-            notebook=ancient(artifact.notebook),
+            sources=ancient([artifact.notebook, *flow.published()]),
             records=artifact.records,
-            published=ancient(flow.published()),
             stale=artifact.notes,
         output:
-            pdf=update(f"{artifact.stem}.pdf"),
             png=report(update(f"{artifact.stem}.png"), **artifact.in_report("picture")),
             csv=report(update(f"{artifact.stem}.csv"), **artifact.in_report("numbers")),
-            notebook=update(f"{artifact.stem}.ipynb"),
-            receipt=update(f"{artifact.stem}.json"),
+            others=update([f"{artifact.stem}.{ending}" for ending in ("pdf", "ipynb", "json")]),
         log:
             f"logs/render/{{scale}}/{artifact.name}.log",
         wildcard_constraints:
             scale=artifact.scales,
-        group:
-            "render"
         resources:
             mem_mb=2000,
         params:
             rendering=artifact.rendering_digest,
-            stem=artifact.stem,
-            missing=artifact.missing,
+            arguments=artifact.arguments,
         shell:
-            "reweigh render {params.stem} {params.missing} > {log} 2>&1"
+            "reweigh render {params.arguments} > {log} 2>&1"
 
     rule:
         """One artifact at the configured scale."""

@@ -5,7 +5,7 @@
 
 
 # Records are `update`: Snakemake does not delete them before the job, which trains only those that are missing or stale.
-# The log of an attempt that failed, or was killed, stays beside the next one's, as seed_0.1.log.
+# The log of an attempt that fails, or is killed, stays beside the next one's (planning/attempts.py).
 # If the job fails, Snakemake restores all of them; `reweigh train` sees to it that finished ones are not lost
 # (training/snakemake_backups.py). `stale` has a file for each record that is stale by its own digests.
 for batch in flow.training_batches():
@@ -26,17 +26,12 @@ for batch in flow.training_batches():
         retries: flow.retries
         threads: batch.cores
         resources:
-            attempt=flow.attempt,
             gpu=batch.gpus,
             mem_mb=4000,
         params:
             spec=batch.spec_digest,
             code=batch.code_digest,
             split=batch.split_digest,
-            arguments=batch.training_arguments,
-            job=flow.as_job,
-            kept=batch.failed_log,
+            arguments=flow.training_arguments(batch),
         shell:
-            "ln -sf $(basename {params.kept}) {log}; "
-            "reweigh train {params.job} {params.arguments} >> {params.kept} 2>&1; "
-            "mv -f {params.kept} {log}"
+            "reweigh train --log {log} {params.arguments} > {log} 2>&1"

@@ -41,7 +41,7 @@ class Kernel:
     def end(self) -> None:
         """Kill the kernel, if one was started. Only for one that nobody else ends: then its number may be another's."""
         with contextlib.suppress(OSError, ValueError):
-            os.kill(int(self.pid_file.read_text()), signal.SIGKILL)
+            os.kill(int(self.pid_file.read_text(encoding="utf-8")), signal.SIGKILL)
 
 
 def clean(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
@@ -82,7 +82,7 @@ def own_kernel() -> Iterator[Kernel]:
         command = [sys.executable, "-P", "-m", "reweigh.artifacts.kernel_program", str(kernel.pid_file)]
         options = ["-f", "{connection_file}", "--log-level=40", "--InteractiveShellApp.ignore_cwd=True"]
         described = {"argv": [*command, *options], "display_name": NAME, "language": "python"}
-        (spec / "kernel.json").write_text(json.dumps(described))
+        (spec / "kernel.json").write_text(json.dumps(described), encoding="utf-8")
         before = dict(os.environ)
         _become(clean(before, folder))
         try:

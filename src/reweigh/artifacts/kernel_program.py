@@ -14,7 +14,7 @@ from pathlib import Path
 def main() -> None:
     """Write the number of this process to PID_FILE, and be the kernel."""
     pid_file = Path(sys.argv.pop(1))
-    pid_file.write_text(f"{os.getpid()}\n")
+    pid_file.write_text(f"{os.getpid()}\n", encoding="utf-8")
     here = os.getcwd()
     os.chdir(pid_file.parent)
     import matplotlib

@@ -19,6 +19,7 @@ from reweigh.artifacts import fonts
 from reweigh.cli import compare, gpu, local, own, planning
 from reweigh.cli.base import Command, Group
 from reweigh.cli.planning import ScaleOption, scale_named
+from reweigh.config import home
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.records import own_code
 from reweigh.terminal import READER_LEFT, dataset_rows, flushed, harmless, print_all_letters, print_table
@@ -353,7 +354,7 @@ def main() -> None:
 def _exit_code() -> int:
     """Run the command that the arguments name; its exit code. An error of the program itself is raised."""
     try:
-        own_code.check()
+        own_code.check(home.above(Path()) or ".")
         app()
     except ReweighError as error:
         print(f"reweigh: {harmless(str(error))}", file=sys.stderr)

@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,8 @@ def stopped_in_words(command: str) -> Iterator[None]:
             os.kill(os.getpid(), number)
         raise Terminated
 
-    mine = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    main_thread = threading.current_thread() is threading.main_thread()  # elsewhere Python takes no handler
+    mine = main_thread and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     try:
         if mine:
             signal.signal(signal.SIGTERM, terminate)

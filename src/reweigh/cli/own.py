@@ -1,6 +1,5 @@
 """The commands that take methods of one's own: `reweigh train`, `render` and `check`. What is heavy comes late."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,9 +23,7 @@ def train(
     ] = "auto",
     again: Annotated[bool, typer.Option("--again", help="Also train runs whose record is current.")] = False,
     gpu: Annotated[bool, typer.Option("--gpu", help="Fail where there is no GPU, instead of using the CPU.")] = False,
-    attempt: Annotated[
-        int | None, typer.Option(hidden=True, help="As a job of the workflow, for the how many-th time.")
-    ] = None,
+    log: Annotated[Path | None, typer.Option(hidden=True, help="Of a job: its log, kept if it fails.")] = None,
     requeue: Annotated[
         bool, typer.Option("--requeue", hidden=True, help="Out of time, queue the Slurm job again.")
     ] = False,
@@ -55,14 +52,14 @@ def train(
     [dim]reweigh train quick/tdr/mnist-4v9/rho0.1/tdr --set options.outer_every=20 --as tdr20[/dim]
     """
     from reweigh.config.loading import load
+    from reweigh.planning.attempts import begin, end
     from reweigh.planning.plan import is_wide, runs_of_target, to_train
     from reweigh.planning.tidy import remove_unwanted
     from reweigh.training import slurm
     from reweigh.training.__main__ import TRY_AGAIN, at_once_of, seconds
     from reweigh.training.__main__ import train as train_specs
 
-    if attempt is not None:
-        typer.echo(f"attempt {attempt} on {slurm.where()}, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC", err=True)
+    kept = None if log is None else begin(log)
     budget, side_by_side = None if time_budget is None else seconds(time_budget), at_once_of(at_once)
     if set_ or as_:
         runs = _variant(runs, set_ or [], as_)
@@ -80,6 +77,7 @@ def train(
     outcome = train_specs(specs, budget, again, side_by_side, gpu)
     if requeue and outcome.exit_code == TRY_AGAIN and outcome.steps and not outcome.told:
         slurm.requeue()
+    end(kept, outcome.exit_code)
     raise typer.Exit(outcome.exit_code)
 
 

@@ -177,14 +177,6 @@ class SeedBatch:
         only = [word for run in runs for word in ("--only", f"{run.method}:{seed_part(run.seed)}")]
         return " ".join(["--at-once", str(at_once), *budget, *only, *self.runs(wildcards)])
 
-    def failed_log(self, wildcards: Wildcards, resources: Any) -> str:
-        """Where an attempt of a training job keeps its log until it has succeeded: `seed_0.1.log`, of the first one.
-
-        Snakemake removes the log that it knows before it starts a job again.
-        """
-        filled = self.log.format(**dict(wildcards.items()))
-        return f"{filled.removesuffix('.log')}.{resources.attempt}.log"
-
     def spec_digest(self, wildcards: Wildcards) -> str:
         """Digest of the resolved specs of the job's runs."""
         return digest([self.dependencies.of(run)["spec"] for run in self.runs(wildcards)])

@@ -11,12 +11,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from reweigh import environment
 from reweigh.data.download import shown
 from reweigh.data.manifest import mirror_of
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, TrainingError
-from reweigh.training import slurm
+from reweigh.training import slurm, variables
 from reweigh.training.device import UNNAMED, holders
 
 LOCK = Path("envs/requirements.lock")
@@ -48,7 +47,7 @@ def facts() -> Iterator[tuple[str, str]]:
     mirror = os.environ.get("REWEIGH_MIRROR")
     yield "REWEIGH_MIRROR", _mirror(mirror) if mirror else "not set"
     try:
-        environment.check()
+        variables.check()
     except ConfigError as error:
         yield "environment", str(error)
 
@@ -57,7 +56,9 @@ def _cuda() -> str:
     """Whether torch can use CUDA; asked in another process, since CUDA reads the visible devices once."""
     code = "import torch; print(torch.version.cuda, torch.cuda.is_available(), torch.cuda.device_count())"
     try:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True, encoding="utf-8"
+        )
         built, usable, count = done.stdout.split()
     except (OSError, subprocess.SubprocessError, ValueError):
         return "torch cannot be imported"
@@ -98,7 +99,7 @@ def _runtime() -> int | None:
     """The longest runtime that the profile asks for, in minutes; None if it says none in minutes."""
     import yaml
 
-    said = yaml.safe_load(PROFILE.read_text()) if PROFILE.is_file() else {}
+    said = yaml.safe_load(PROFILE.read_text(encoding="utf-8")) if PROFILE.is_file() else {}
     blocks = [said.get("default-resources") or {}, *(said.get("set-resources") or {}).values()]
     return max((block["runtime"] for block in blocks if type(block.get("runtime")) is int), default=None)
 

@@ -13,12 +13,11 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from reweigh import environment
 from reweigh.artifacts import receipt
 from reweigh.config.grid import Config
 from reweigh.config.loading import declare_checked, load
@@ -26,10 +25,11 @@ from reweigh.config.names import ARTIFACT_ENDINGS, ArtifactName, ExperimentName
 from reweigh.config.specs import OF_PAPERS, SCALES
 from reweigh.digest import digest
 from reweigh.errors import ReweighError
-from reweigh.planning import notes
+from reweigh.planning import kinds_of_rules, notes
 from reweigh.planning.batches import SeedBatch, Wildcards, dataset_of
 from reweigh.records import own_code, record
 from reweigh.records.staleness import Dependencies
+from reweigh.training import variables
 
 Basis = Callable[[receipt.Records], dict[str, Any]]  # what files are made from, as `artifacts.receipt` says it
 
@@ -254,31 +254,27 @@ class Flow:
             return 0
         return 30 if self.config.project.time_budget else 2
 
-    def attempt(self, wildcards: Wildcards, attempt: int) -> int:
-        """For the how many-th time this call starts a job."""
-        return attempt
+    def training_arguments(self, batch: SeedBatch) -> Callable[..., str]:
+        """A params function: the arguments of `reweigh train`, with those that depend on who runs the job.
 
-    def as_job(self, wildcards: Wildcards, resources: Any) -> str:
-        """The arguments of `reweigh train` that say what the job is: `--attempt 2 --gpu --requeue`."""
-        gpu = ["--gpu"] if resources.gpu and self.config.project.device != "cpu" else []
-        return " ".join(["--attempt", str(resources.attempt), *gpu, *(["--requeue"] * (self.role == "submitted"))])
-
-    def spread(self, overwritten: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-        """What `--set-resources` says, by rule, where the name of a kind of rule stands for all of that kind.
-
-        Snakemake asks for the names of single rules, and here each seed batch and each artifact has one of its own.
+        A job that has a GPU does not train without one, unless the config says so; one that was submitted goes back
+        into Slurm's queue when its time is up.
         """
-        kinds = {
+
+        def arguments(wildcards: Wildcards, threads: int, resources: Any) -> str:
+            gpu = ["--gpu"] if resources.gpu and self.config.project.device != "cpu" else []
+            requeue = ["--requeue"] if self.role == "submitted" else []
+            return " ".join([*gpu, *requeue, batch.training_arguments(wildcards, threads, resources)])
+
+        return arguments
+
+    def kinds_of_rules(self) -> dict[str, list[str]]:
+        """The rules of each kind: each seed batch and each artifact has one of its own."""
+        return {
             "train": [f"train_{batch.name}" for batch in self.training_batches()],
             "split": [f"split_{batch.name}" for batch in self.split_batches()],
             "render": [f"render_{artifact.name}" for artifact in self.artifacts()],
         }
-        said = {  # Snakemake gives what it has parsed as objects of its own
-            rule: {name: getattr(value, "raw", value) for name, value in values.items()}
-            for rule, values in overwritten.items()
-        }
-        of_kind = {name: said[kind] for kind, names in kinds.items() if kind in said for name in names}
-        return {name: {**of_kind.get(name, {}), **said.get(name, {})} for name in [*said, *of_kind]}
 
 
 @dataclass(frozen=True)
@@ -335,9 +331,10 @@ class ArtifactJob:
         """The records that it needs."""
         return self.flow.records(self.needed(wildcards), self._stale(wildcards))
 
-    def missing(self, wildcards: Wildcards, threads: int) -> str:
-        """The option of `reweigh render` for runs without records. By `threads` Snakemake leaves it uncompared."""
-        return f"--missing {self.flow.config.project.missing}"
+    def arguments(self, wildcards: Wildcards, threads: int) -> str:
+        """The arguments of `reweigh render`. As they take `threads`, Snakemake leaves them out of its comparison."""
+        stem = ArtifactName(wildcards.scale, self.paper, self.artifact).stem
+        return f"{stem} --missing {self.flow.config.project.missing}"
 
     def notes(self, wildcards: Wildcards) -> list[str]:
         """A note if its files are there and are not what would be rendered today."""
@@ -379,7 +376,7 @@ def flow(overrides: dict[str, Any], root: str | Path = ".", asked: tuple[str, ..
         role = "submitted" if workflow.remote_exec else "started"
     try:
         own_code.check(root)
-        environment.check()
+        variables.check()
         made = Flow(load(root).with_options(**overrides), role, asked)
     except ReweighError as error:
         raise SystemExit(f"reweigh: {error}") from None  # one line, without the traceback that Snakemake would print
@@ -387,6 +384,5 @@ def flow(overrides: dict[str, Any], root: str | Path = ".", asked: tuple[str, ..
     made.config.project.apply()
     declare_checked(root)
     if workflow is not None:
-        settings = workflow.resource_settings
-        settings.overwrite_resources = made.spread(settings.overwrite_resources)
+        kinds_of_rules.spread(workflow, made.kinds_of_rules())
     return made

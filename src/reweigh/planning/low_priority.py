@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,8 @@ def in_a_session_of_its_own(work: Callable[[], int]) -> int:
         signal.signal(number, hand_on)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
+    if code == -signal.SIGTERM:  # before it had anything to save
+        print("reweigh: stopped by SIGTERM; the same command begins again", file=sys.stderr)
     return code if code >= 0 else 128 - code
 
 

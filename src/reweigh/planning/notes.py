@@ -43,7 +43,7 @@ def write(root: Path, reasons: Sequence[str], name: str, files: Iterable[str] = 
 def _write_anew(note: Path) -> float:
     """Write a file with a content that it never had, once per process; its time."""
     note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(f"{time.time_ns()}\n")
+    note.write_text(f"{time.time_ns()}\n", encoding="utf-8")
     return note.stat().st_mtime
 
 

@@ -27,6 +27,8 @@ class Screen:
         self.stream, self.is_terminal = stream, stream.isatty()
         self.began = self.told = time.monotonic()
         self.done, self.total, self.lines = 0, 0, 0
+        if self.is_terminal:
+            print("looking what there is to do ...", end="", file=stream, flush=True)
 
     def line(self, text: str) -> None:
         """Print a line that stays."""
@@ -67,8 +69,10 @@ def watch(log: Path, command: list[str], stream: TextIO = sys.stderr) -> int:
     screen, last, ours = Screen(stream), deque[str](maxlen=SHOWN), False
     log.parent.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGINT, lambda *_: None)  # the command gets it too, and says how it ended
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-    with log.open("w") as file:
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
+    )
+    with log.open("w", encoding="utf-8") as file:
         for line in process.stdout or ():
             file.write(line)
             file.flush()

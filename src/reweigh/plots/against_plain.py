@@ -62,7 +62,7 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
     title = drawable(material.experiment(shown[0]).title, material.paper)
     shows = f"{title}. {means_text(gained)[:1].upper()}{means_text(gained)[1:]}"
     notes = [f"{sentence(found)[:1].upper()}{sentence(found)[1:]}", *remarks(found)]
-    finish(picture, material, shows, [escaped(note) for note in notes], panels=0.7 + LINE * sum(heights))
+    finish(picture, material, shows, notes, panels=0.7 + LINE * sum(heights))
     return Figure(picture, rows)
 
 
@@ -121,17 +121,8 @@ def _ruled(axes: Axes, count: int, at: float) -> None:
 # --- titles in any script --------------------------------------------------------------------------------------------
 
 
-def escaped(text: str) -> str:
-    """A text of a user's own for matplotlib, which takes what stands between two `$` for a formula.
-
-    >>> escaped("$5 and $7")
-    '\\\\$5 and \\\\$7'
-    """
-    return text.replace("$", r"\$")
-
-
 def drawable(text: str, otherwise: str) -> str:
-    """The text, escaped, if the font of figures has all of its letters; else what may stand in its place."""
+    """The text, if the font of figures has all of its letters; else what may stand in its place."""
     path = font_manager.findfont(str(RC["font.family"]))
     glyphs: Any = font_manager.get_font(path)
-    return escaped(text) if all(glyphs.get_char_index(ord(letter_)) for letter_ in text) else otherwise
+    return text if all(glyphs.get_char_index(ord(letter_)) for letter_ in text) else otherwise

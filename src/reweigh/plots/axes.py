@@ -1,12 +1,14 @@
 """Axes of shares: their limits, a scale that keeps .98 and .99 apart, and where chance lies."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.path import Path
-from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, LogFormatterSciNotation, NullFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
 from reweigh.analysis.tables import Material
@@ -34,6 +36,32 @@ def error_axis(axes: Axes, shown: pd.Series) -> None:
     axes.yaxis.set_major_formatter(lambda value, place: f"{value:g}")
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+class Powers(LogFormatterSciNotation):
+    """What matplotlib writes at a logarithmic axis, in plain letters instead of a formula: 10³, −10², 2×10⁻¹."""
+
+    def __call__(self, value: float, place: int | None = None) -> str:
+        """The label of a tick."""
+        return in_letters(str(super().__call__(value, place)))
+
+
+def in_letters(formula: str) -> str:
+    r"""A power of ten that matplotlib writes as a formula, in letters.
+
+    >>> in_letters(r"$\mathdefault{-2\times10^{-13}}$")
+    '−2×10⁻¹³'
+    """
+    words = formula.removeprefix(r"$\mathdefault{").removesuffix("}$").replace(r"\times", "×")
+    words = re.sub(r"\^\{(.*?)\}", lambda found: found[1].translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")), words)
+    return words.replace("-", "−")
+
+
+def powers(axis: Axis) -> None:
+    """Have a logarithmic axis say powers of ten in letters. Formulas are off in the house style."""
+    axis.set_major_formatter(Powers())
+    if isinstance(axis.get_minor_formatter(), LogFormatterSciNotation):
+        axis.set_minor_formatter(Powers(labelOnlyBase=False))
 
 
 def _up(accuracy: float | np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from reweigh.data.catalogue import Manifest
 from reweigh.data.imbalance import class_sizes
 from reweigh.data.readers.lists import labelled_paths
 from reweigh.digest import file_digest
+from reweigh.plots.axes import powers
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.style import data_title, empty, finish, sheet
 
@@ -194,6 +195,7 @@ def _draw(axes: Axes, curves: dict[str, np.ndarray], by_law: dict[str, np.ndarra
         known = title.removesuffix(", by its law")
         _curve(axes, title, ranked, color=colour_of.get(known) or next(colours), zorder=2, **BY_LAW)
     axes.set_yscale("log")
+    powers(axes.yaxis)
     axes.set_xlim(0, 1)
     axes.set_xlabel("rank of the class, as a share of all classes")
     axes.set_ylabel("training examples")

@@ -44,6 +44,7 @@ RC: dict[Any, Any] = {
     "pdf.fonttype": 42,
     "ps.fonttype": 42,
     "svg.hashsalt": "reweigh",
+    "text.parse_math": False,  # what stands between two $ of a title or a value is no formula; see `Formula`
     "savefig.dpi": 200,
     "figure.dpi": 100,
 }
@@ -59,6 +60,10 @@ BAND = "#f6f6f6"  # behind every other group of points
 
 
 Legend = Iterable[tuple[Any, str]]  # handle and text
+
+
+class Formula(str):
+    """A text of a legend in which what stands between two $ is a formula. Elsewhere `parse_math=True` says so."""
 
 
 # The first of a paper's methods to which a card gives a look has it; the others get one of these. All colours are Okabe
@@ -275,6 +280,8 @@ def _legend(figure: Figure, entries: list[tuple[Any, str]], top: float) -> float
             handletextpad=0.5,
             handlelength=3.2,
         )
+        for shown, (_, text) in zip(drawn.get_texts(), entries, strict=True):
+            shown.set_parse_math(isinstance(text, Formula))
         drawn.set_in_layout(False)
         box = drawn.get_window_extent()
         if box.width <= width * figure.dpi or columns == 1:

@@ -98,13 +98,36 @@ def _names(body: Body) -> Iterator[str]:
 
 
 def _times(body: Body) -> Iterator[str]:
+    if _time(body["started"]) < EARLIEST:
+        yield f"started {body['started']}, before any version of torch that could train it"
+    if _time(body["ended"]) > datetime.now(UTC) + CLOCK_SKEW:
+        yield f"ended {body['ended']}, which is in the future by this machine's clock"
+    if not _was_resumed(body):
+        yield from _spans(body)
+    joules = body.get("energy_joules")
+    if joules is not None and body["device"]["kind"] != "cuda":
+        yield f"energy_joules is {joules} on a CPU, which has no counter"
+
+
+def _was_resumed(body: Body) -> bool:
+    return bool(body.get("resumed", 0) > 0)
+
+
+def doubts(body: Body) -> list[str]:
+    """What is odd in a record without contradiction that a clock may explain, one line each; [] for most.
+
+    A run that was stopped and went on may have had two clocks, or one that was set back meanwhile.
+    """
+    if not _was_resumed(body):
+        return []
+    return [f"{line}; perhaps a clock was set back before it went on" for line in _spans(body)]
+
+
+def _spans(body: Body) -> Iterator[str]:
+    """Whether what a run took fits between its start and its end."""
     started, ended = _time(body["started"]), _time(body["ended"])
     if ended < started:
         yield f"ended {body['ended']}, before it started at {body['started']}"
-    if started < EARLIEST:
-        yield f"started {body['started']}, before any version of torch that could train it"
-    if ended > datetime.now(UTC) + CLOCK_SKEW:
-        yield f"ended {body['ended']}, which is in the future"
     on_gpu = body["device"]["kind"] == "cuda"
     span = (ended - started).total_seconds() + 1  # both are cut to whole seconds
     elsewhere = _taken_over(body) + sum(part["seconds"] for part in body.get("begun_by", []))
@@ -113,8 +136,6 @@ def _times(body: Body) -> Iterator[str]:
     if body["record_version"] > 1 and here > span * cores * (1 + CLOCK_RATE):
         yield f"{here:.1f} s of training do not fit between started and ended, {span - 1:.0f} s apart"
     joules = body.get("energy_joules")
-    if joules is not None and not on_gpu:
-        yield f"energy_joules is {joules} on a CPU, which has no counter"
     if joules is not None and not 0 <= joules <= (span + elsewhere) * MOST_WATTS:
         yield f"energy_joules is {joules}, more than a card can draw in {span - 1:.0f} s"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from reweigh.digest import PACKAGE, digest, file_digest
 from reweigh.errors import ConfigError
+from reweigh.listing import visible
 from reweigh.records.commit import SOURCE
 from reweigh.terminal import printable
 
@@ -29,4 +30,4 @@ def check(root: str | Path = ".", package: Path = PACKAGE) -> None:
 
 
 def _content(package: Path) -> str:
-    return digest({path.relative_to(package).as_posix(): file_digest(path) for path in sorted(package.rglob("*.py"))})
+    return digest({path.relative_to(package).as_posix(): file_digest(path) for path in visible(package, "**/*.py")})

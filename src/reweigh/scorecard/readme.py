@@ -16,7 +16,7 @@ from reweigh.scorecard import prose
 from reweigh.scorecard.claim_tests import DIFFERENCES
 from reweigh.scorecard.numbers import NOT_COMPARABLE
 from reweigh.scorecard.rates import false_decisions
-from reweigh.scorecard.text import DEGENERATE, TEST_NAMES, p_value, remarks, table
+from reweigh.scorecard.text import DEGENERATE, TEST_NAMES, p_value, plain, remarks, table
 
 NUMBER_VERDICTS = ("replicated", "better", "worse", "inconclusive", "degenerate", "not run")
 CLAIM_VERDICTS = ("holds", "fails", "inconclusive", "degenerate", "not run")
@@ -107,7 +107,7 @@ def _noted(numbers: pd.DataFrame) -> list[str]:
     told = numbers[numbers["verdict"].isin((*verdicts.DECIDED, "degenerate")) & numbers["note"].fillna("").ne("")]
     lines = []
     for (paper, verdict, note), rows in told.groupby(["paper", "verdict", "note"], sort=False):
-        where = ", ".join(f"{row.source} {row.title}" for row in rows.itertuples())
+        where = ", ".join(f"{row.source} {plain(row.title)}" for row in rows.itertuples())
         lines.append(f"* `{paper}`, {len(rows)} {verdict} ({where}): {note}.")
     return ["\n".join(lines)] if lines else []
 

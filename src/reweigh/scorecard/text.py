@@ -1,5 +1,6 @@
 """The scorecard as Markdown, for readers."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -91,8 +92,8 @@ def _paper(config: Config, scale: str, name: str, lines: pd.DataFrame) -> list[s
     paper = config.paper(name)
     numbers, claims = lines[lines["kind"] == "number"], lines[lines["kind"] == "claim"]
     parts = [
-        f"## {paper.title}",
-        f"{paper.citation}. <{paper.url}>",
+        f"## {plain(paper.title)}",
+        f"{plain(paper.citation)}. <{paper.url}>",
         _counts(numbers, claims),
     ]
     if scale == "paper":
@@ -142,9 +143,9 @@ def _counts(numbers: pd.DataFrame, claims: pd.DataFrame) -> str:
 def _numbers(group: pd.DataFrame) -> str:
     rows = [
         {
-            "experiment": _text(row.experiment),
-            "value": _text(row.value),
-            "method": _text(row.title),
+            "experiment": plain(_text(row.experiment)),
+            "value": plain(_text(row.value)),
+            "method": plain(_text(row.title)),
             "value set": _text(row.value_set),
             "metric": metrics.of(row.metric).label,
             "published": _spread(row.published, row.published_sd),
@@ -155,7 +156,7 @@ def _numbers(group: pd.DataFrame) -> str:
             "gain": _signed(row.gain),
             "published gain": _signed(row.published_gain),
             "verdict": f"**{row.verdict}**",
-            "note": _text(row.note),
+            "note": prose(_text(row.note)),
         }
         for row in group.itertuples()
     ]
@@ -165,7 +166,7 @@ def _numbers(group: pd.DataFrame) -> str:
 def _claims(group: pd.DataFrame, tests: dict[str, str]) -> str:
     rows = [
         {
-            "claim": row.text,
+            "claim": prose(row.text),
             "where": _text(row.source),
             "value set": _text(row.value_set),
             "test": tests[row.id],
@@ -175,7 +176,7 @@ def _claims(group: pd.DataFrame, tests: dict[str, str]) -> str:
             "p": p_value(row.p),
             "p (Holm)": p_value(row.p_holm),
             "verdict": f"**{row.verdict}**",
-            "note": _text(row.note),
+            "note": prose(_text(row.note)),
         }
         for row in group.itertuples()
     ]
@@ -184,7 +185,8 @@ def _claims(group: pd.DataFrame, tests: dict[str, str]) -> str:
 
 def _findings(findings: list[Any]) -> str:
     return "\n".join(
-        f"- **{finding.where}.** {' '.join(finding.text.split())} Evidence: {finding.evidence}." for finding in findings
+        f"- **{finding.where}.** {prose(' '.join(finding.text.split()))} Evidence: {finding.evidence}."
+        for finding in findings
     )
 
 
@@ -198,7 +200,27 @@ def remarks(note: str, rule: str) -> tuple[list[str], list[str]]:
 def table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+
+
+def plain(text: str) -> str:
+    """A title, a name or a value in Markdown, in which it is what it is: no code, no link, no element of HTML.
+
+    >>> print(plain("TDR [new] `a_b` <b>*"))
+    TDR \\[new\\] \\`a_b\\` \\<b>\\*
+    """
+    return re.sub(r"[\\`*\[\]<]|&(?=[#\w]+;)|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
+
+
+def prose(text: str) -> str:
+    """A sentence that is written in Markdown, such as a claim or a note, without elements of HTML.
+
+    >>> print(prose("`p` < 0.05 <script>"))
+    `p` < 0.05 \\<script>
+    """
+    return re.sub(r"<(?=[A-Za-z/!?])", r"\\<", text)
 
 
 def percent(rate: float) -> str:

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reweigh import environment, os_errors
+from reweigh import os_errors
 from reweigh.config.names import RunName
 from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.listing import visible
 from reweigh.records import attestations, commit, own_code, record
-from reweigh.terminal import READER_LEFT, flushed
-from reweigh.training import afresh, slurm
+from reweigh.terminal import READER_LEFT, flushed, print_all_letters
+from reweigh.training import afresh, slurm, variables
 from reweigh.training.device import check_used, slots_per_device, take_lease
 
 TELL_SECONDS = 60.0  # between two lines of a log about how far training has come
@@ -117,7 +117,7 @@ def train(
     `again`. `at_once` runs train side by side on the device (None: see `automatic`). SIGTERM and Ctrl-C save and stop,
     as the end of the time budget does. Raises TrainingError if `gpu` and there is none that torch can use.
     """
-    environment.check()
+    variables.check()
     told = afresh.start()
     budgets = [one for one in (time_budget, None if told.deadline else slurm.seconds_to_train()) if one is not None]
     deadline = told.deadline or (time.monotonic() + min(budgets) if budgets else None)
@@ -212,7 +212,8 @@ def _trained(
                     failed(spec, workers.failure_of(error))
     except OutOfTime:
         left = len(waiting) - len(outcome.trained) - len(outcome.failed)
-        progress.note(f"time is up with {left} of {len(waiting)} runs left; the same command resumes from here")
+        why = "stopped" if clock.stopping else "time is up"
+        progress.note(f"{why} with {left} of {len(waiting)} runs left; the same command resumes from here")
         outcome.out_of_time, outcome.told = True, clock.stopping
     outcome.steps = progress.steps
 
@@ -350,6 +351,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--at-once", metavar="N", default="auto", help="runs side by side on the device (auto)")
     parser.add_argument("--gpu", action="store_true", help="fail where there is no GPU, instead of using the CPU")
     parser.add_argument("--again", action="store_true", help="also train runs whose record is current")
+    print_all_letters()
     options = parser.parse_args(arguments)
     try:
         own_code.check()

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import re
-import resource
 import socket
 import sys
 import time
@@ -18,10 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from reweigh import canonical_json, plugins
+from reweigh import plugins
 from reweigh.config.names import RunName
 from reweigh.data import load, manifest, packed
-from reweigh.data.arrays import PARTS, RawData, npz_bytes
+from reweigh.data.arrays import RawData
 from reweigh.data.local_cards import is_local
 from reweigh.data.obtain import describe, obtain, recipe_digest, split_path
 from reweigh.digest import canonical, digest, file_digest
@@ -31,11 +30,13 @@ from reweigh.training import afresh, shared, snakemake_backups
 from reweigh.training.checkpoint import Clock, Keeper, OutOfTime
 from reweigh.training.energy import EnergyMeter, driver_version
 from reweigh.training.engine import Run, eagerly
+from reweigh.training.facts import group_sizes, peak_bytes, write_trace
 from reweigh.training.graph import CapturedSteps, told_to_run_eagerly
 from reweigh.training.memory import keep_freed_memory
 from reweigh.training.prefix import SharedPrefix, key_of
 from reweigh.training.sealed import Unusable
 from reweigh.training.shared import Surroundings
+from reweigh.training.stints import TIME, in_time
 from reweigh.training.twins import Twin
 
 LOCK = Path("envs/requirements.lock")
@@ -52,7 +53,7 @@ COMPUTE = ("torch", "numpy", "pillow", "cuda", "cudnn")  # of `environment`: the
 
 def now() -> str:
     """The time in UTC, to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.now(UTC).strftime(TIME)
 
 
 @functools.lru_cache(maxsize=1)
@@ -328,7 +329,7 @@ class Job:
 
     def _body(self) -> dict[str, Any]:
         """The part of the record that is this run's own, also where another trained the same."""
-        run, spec = self.run, self.spec
+        run, spec, ended = self.run, self.spec, now()
         described = describe(spec)
         return {
             "run": self.name,
@@ -343,10 +344,20 @@ class Job:
             },
             "group_sizes": group_sizes(run),
             "raw": packed.sources(described["raw"], spec["data"]["dataset"], spec["data"]["options"]),
-            "ended": now(),
+            "ended": ended,
             "begun_by": [] if self.twin.theirs else self.keeper.begun_by(self.keeper.facts["prefix"]),
             **{name: fact for name, fact in self.keeper.facts.items() if name != AT_ONCE},
+            "started": in_time(self.keeper.facts["started"], ended, self._own_seconds()),
         }
+
+    def _own_seconds(self) -> float:
+        """The seconds that this run at least took itself, by the clock on the wall."""
+        if self.twin.theirs:
+            return 0.0
+        prefix = self.keeper.facts["prefix"]
+        taken = prefix["seconds"] if prefix and prefix["reused"] else 0.0
+        own = self.run.seconds - taken - sum(part["seconds"] for part in self.keeper.begun_by(prefix))
+        return own / (self.spec["training"]["threads"] if self.device.type == "cpu" else 1)
 
     def _results(self, path: Path) -> dict[str, Any]:
         """The rest of the record: what was computed, on what, at what cost."""
@@ -369,19 +380,6 @@ class Job:
         }
 
 
-def group_sizes(run: Run) -> dict[str, list[int]] | None:
-    """Examples of each group in each part, of the groups that the run is measured by; None where these are labels."""
-    split, measured = run.parts.split, run.evaluation
-    if measured.by is None:
-        return None if measured.group_is_label else split.group_sizes()
-    known = {name: run.parts.groups_of(getattr(split, name), train=name != "test") for name in PARTS}
-    return {
-        name: np.bincount(groups, minlength=measured.groups).tolist()
-        for name, groups in known.items()
-        if groups is not None
-    }
-
-
 def surroundings(spec: dict[str, Any], split_digest: str, device: torch.device) -> Surroundings:
     """What decides the result of a run beside its spec and its code."""
     raw = tuple(file["sha256"] for file in describe(spec)["raw"])
@@ -393,23 +391,3 @@ def surroundings(spec: dict[str, Any], split_digest: str, device: torch.device) 
 def _versions() -> dict[str, Any]:
     """The versions of the libraries that decide numbers."""
     return {name: version for name, version in environment().items() if name in COMPUTE}
-
-
-def peak_bytes(device: torch.device) -> int:
-    """The most memory held at once, in bytes: allocated on the GPU, or resident in this process since it started."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return resident if sys.platform == "darwin" else resident * 1024  # kibibytes on Linux, bytes on macOS
-
-
-def write_trace(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any] | None:
-    """Write the logged arrays beside the record, before it; their file, digest and shapes, for the record."""
-    if not arrays:
-        return None
-    trace = canonical_json.write(path.with_suffix(".npz"), npz_bytes(arrays))
-    return {
-        "file": trace.name,
-        "sha256": file_digest(trace),
-        "arrays": {name: list(array.shape) for name, array in arrays.items()},
-    }

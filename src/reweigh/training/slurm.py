@@ -21,9 +21,10 @@ def job() -> str | None:
 
 
 def restarts() -> int:
-    """How often Slurm has started the job anew under the same id."""
-    said = os.environ.get("SLURM_RESTART_COUNT", "")
-    return int(said) if said.isascii() and said.isdigit() else 0
+    """How often Slurm has started the job anew under its id. Snakemake's plugin hides the variable that says so."""
+    said = os.environ.get("SLURM_RESTART_COUNT")
+    said = said or ask("squeue", "--noheader", "--jobs", job() or "", "--Format", "restartcnt")
+    return int(said) if said and said.strip().isdecimal() else 0
 
 
 def where() -> str:
@@ -32,7 +33,8 @@ def where() -> str:
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     named = f", Slurm job {number}" if number else ""
     named += f" ({array}_{task})" if number and array and task else ""
-    return host + named + (f", restart {restarts()}" if number and restarts() else "")
+    again = restarts() if number else 0
+    return host + named + (f", restart {again}" if again else "")
 
 
 def duration(text: str) -> float | None:
@@ -87,6 +89,6 @@ def requeue() -> bool:
 def ask(*command: str) -> str | None:
     """What a command of Slurm printed; None if it failed, or is not there."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, encoding="utf-8").stdout
     except (OSError, subprocess.SubprocessError):
         return None

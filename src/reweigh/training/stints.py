@@ -6,7 +6,10 @@ from which it went on. The last stint is not over.
 
 import itertools
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any, TypedDict
+
+TIME = "%Y-%m-%dT%H:%M:%SZ"  # in UTC; such texts sort as the times do
 
 
 class Stint(TypedDict):
@@ -34,3 +37,15 @@ def begun_by(stints: Sequence[Stint], run: str, step: int = 0, seconds: float = 
         part["steps"] += max(steps, 0)
         part["seconds"] += max(spent, 0.0)
     return list(parts.values())
+
+
+def in_time(started: str, ended: str, seconds: float) -> str:
+    """When a run started that took so many seconds until `ended`: at the latest that long before.
+
+    A clock that was set back meanwhile would else say that it ended first, or trained for longer than it was there.
+
+    >>> in_time("2026-11-30T12:00:00Z", "2026-11-30T11:00:00Z", 90.0)
+    '2026-11-30T10:58:30Z'
+    """
+    latest = datetime.strptime(ended, TIME) - timedelta(seconds=max(seconds, 0.0))
+    return min(started, latest.strftime(TIME))

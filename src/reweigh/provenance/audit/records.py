@@ -14,7 +14,7 @@ from reweigh.provenance import record_schema, retraining
 from reweigh.provenance.audit import traces
 from reweigh.provenance.audit.duplicates import duplicate_results
 from reweigh.provenance.audit.links import Link, with_progress
-from reweigh.provenance.consistency import CLOCK_SKEW, contradictions
+from reweigh.provenance.consistency import CLOCK_SKEW, contradictions, doubts
 from reweigh.records import attestations, record
 
 Records = dict[str, dict[str, Any]]
@@ -35,12 +35,14 @@ def check_records(
             continue
         try:
             fault = _misplaced(run, body) or "; ".join(contradictions(body) or record_schema.faults(body))
+            doubt = "" if fault else "; ".join(doubts(body))
             parts = [] if fault else list(_parts(config, run, body, root, attested))
         except Exception as error:  # the file may hold anything; the audit must go on
-            fault, parts = f"it does not have the form of a record ({error!r})", []
+            fault, doubt, parts = f"it does not have the form of a record ({error!r})", "", []
         if not fault:
             sound[run] = body
-        links += [Link("record", run, "broken" if fault else "intact", fault), *parts]
+        state = "broken" if fault else "unverifiable" if doubt else "intact"
+        links += [Link("record", run, state, fault or doubt), *parts]
     duplicates = {"record": duplicate_results(sound), "trace": traces.duplicate_traces(sound, root)}
     links = [_unless_duplicate(link, duplicates.get(link.kind, {})) for link in links]
     links += traces.without_record(scale, root)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from reweigh import canonical_json
+from reweigh.listing import visible
 from reweigh.records.record import stamp
 from reweigh.training.gpu_check.report import complain
 
@@ -71,7 +72,7 @@ class Homeward:
 
 
 def _results() -> list[Path]:
-    return [path for path in RESULTS.glob("*/*/*/*/*/seed*") if path.suffix in (".json", ".npz")]
+    return [path for path in visible(RESULTS, "*/*/*/*/*/seed*") if path.suffix in (".json", ".npz")]
 
 
 def _claimed(folder: Path) -> Path:

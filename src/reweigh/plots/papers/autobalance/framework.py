@@ -39,7 +39,8 @@ def diagram(axes: Axes) -> None:
     for left, bottom, width, height, text, colour in BOXES.values():
         box: dict[str, Any] = {"boxstyle": "round,pad=0,rounding_size=2", "facecolor": colour, "edgecolor": INK}
         axes.add_patch(FancyBboxPatch((left, bottom), width, height, linewidth=0.7, **box))
-        axes.text(left + width / 2, bottom + height / 2, text, ha="center", va="center", fontsize=6.8, linespacing=1.3)
+        axes.text(left + width / 2, bottom + height / 2, text, ha="center", va="center", fontsize=6.8, linespacing=1.3,
+                  parse_math=True)  # fmt: skip
     for start, end, bend in ARROWS:
         style: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 8, "linewidth": 0.9, "color": INK}
         axes.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={bend}", **style))

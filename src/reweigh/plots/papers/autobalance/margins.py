@@ -17,6 +17,7 @@ from matplotlib.patches import Circle
 
 from reweigh.analysis.rows import DECISION_LINE, EXAMPLE, Row
 from reweigh.analysis.tables import Material
+from reweigh.plots.axes import powers
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.papers.autobalance.lemmas import distances, flow, limit, max_margin, radii
 from reweigh.plots.style import INK, MUTED, finish, letter, sheet
@@ -174,6 +175,7 @@ def _logits(axes: Axes, rows: pd.DataFrame, options: Mapping[str, Any]) -> None:
             place: dict[str, Any] = {"xytext": (3, 0), "textcoords": "offset points", "va": "center", "fontsize": 6.5}
             axes.annotate(text, (options["time"], end), color=OF_LOGITS[int(label)], annotation_clip=False, **place)
     axes.set_xscale("symlog", linthresh=1)
+    powers(axes.xaxis)
     axes.set_xlim(0, options["time"])
     axes.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
     axes.minorticks_off()

@@ -20,6 +20,7 @@ from reweigh.analysis import searches
 from reweigh.analysis.rows import Row
 from reweigh.analysis.tables import Material
 from reweigh.plots import forest
+from reweigh.plots.axes import powers
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text, stand_ins
 from reweigh.plots.papers.autobalance.lemmas import filtered
@@ -197,6 +198,7 @@ def _largest_steps(axes: Axes, rows: pd.DataFrame, styles: Mapping[tuple[str, st
             said: dict[str, Any] = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": 6, "color": MUTED}
             axes.annotate(f"{count:.0f}", (where + shift, height), **said)
     axes.set_yscale("log")
+    powers(axes.yaxis)
     centre = 10 ** known["mean"].to_numpy(float)  # an interval of two searches would fill the panel
     axes.set_ylim(centre.min() / 30, centre.max() * 30)
     axes.set_xlim(-0.6, 1.6)

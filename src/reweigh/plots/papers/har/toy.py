@@ -16,11 +16,12 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 from scipy.interpolate import CubicSpline
 
 from reweigh.analysis.tables import Material
+from reweigh.plots.axes import powers
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.papers.har import toy_rows as lines_of
 from reweigh.plots.papers.har.toy_draws import EXPONENT, PROBLEMS
 from reweigh.plots.papers.har.toy_rows import ARMS, BALANCED, DATA, HAR, PAIR, number, spanned
-from reweigh.plots.style import INK, MUTED, finish, letter, sheet
+from reweigh.plots.style import INK, MUTED, Formula, finish, letter, sheet
 
 DASHED = (0, (4, 2))
 LOOKS: dict[str, tuple[str, str]] = {
@@ -75,6 +76,7 @@ def _over_lambda(axes: Axes, rows: pd.DataFrame) -> None:
     least = 1000 * min(curves["y"].min(), pair["y"])
     shown = curves[1000 * curves["y"] < 8 * least]
     axes.set_xscale("log")
+    powers(axes.xaxis)
     axes.set_yscale("log")
     axes.set_xlim(shown["x"].min(), shown["x"].max())
     axes.set_ylim(0.85 * least, 8 * least)
@@ -134,7 +136,7 @@ def _over_gamma(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_xlim(gammas.min(), gammas.max())
     axes.set_ylim(0.86, HIGHEST)
     axes.yaxis.set_major_locator(FixedLocator([1, 1.1, 1.2, 1.3, 1.4, 1.5]))
-    axes.set_xlabel("γ of ρ ∝ (q I)$^γ$")
+    axes.set_xlabel("γ of ρ ∝ (q I)$^γ$", parse_math=True)
 
 
 def _smooth(curve: pd.DataFrame) -> list[np.ndarray]:
@@ -157,6 +159,7 @@ def _over_size(axes: Axes, rows: pd.DataFrame) -> None:
         axes.errorbar(mine["x"] * shift, mine["y"], spread, color=colour, fmt="o", **style)
     axes.axhline(EXPONENT, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
     axes.set_xscale("log")
+    powers(axes.xaxis)
     axes.set_xlim(formula["x"].min(), formula["x"].max())
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("examples n")
@@ -197,7 +200,7 @@ def _legend() -> list[tuple[Any, str]]:
     entries: list[tuple[Any, str]] = []
     for method, title in ARMS.items():
         colour, marker = LOOKS[method]
-        words = title.replace("q^−.4", "$q^{-0.4}$").replace("I^.6", "$I^{0.6}$")
+        words = Formula(title.replace("q^−.4", "$q^{-0.4}$").replace("I^.6", "$I^{0.6}$"))
         line: Any = DASHED if method == PAIR else "-"
         mark: dict[str, Any] = {"marker": "" if method == PAIR else marker, "markersize": 4}
         entries.append((Line2D([], [], color=colour, linestyle=line, linewidth=1.2, **mark), words))

@@ -21,6 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from reweigh.analysis import margins
 from reweigh.analysis.rows import Row, cell_names, mean_row
 from reweigh.analysis.tables import Material, fingerprint, join_runs
+from reweigh.plots.axes import powers
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import count_text
 from reweigh.plots.panels import LETTERS
@@ -183,6 +184,7 @@ def _histogram(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
     shares = shares[shares["mean"] > 0]
     axes.bar(shares["x"], shares["mean"], margins.BIN * 0.94, color=colour, alpha=0.75, zorder=2)
     axes.set_yscale("log")
+    powers(axes.yaxis)
     axes.set_ylim(shares["mean"].min() / 2, 4)
     reach = min(2.0, max(0.3, float(shares["x"].abs().max()) + margins.BIN))
     axes.set_xlim(-reach, reach)

@@ -4,11 +4,11 @@ One that is misspelt would otherwise change nothing, and say nothing; one with a
 the first job that reads it, hours after it was queued. Needs neither torch nor pydantic.
 """
 
+import difflib
 import os
 import re
 from collections.abc import Mapping
 
-from reweigh.config.lookup import suggestion
 from reweigh.errors import ConfigError
 
 PREFIX = "REWEIGH_"
@@ -27,7 +27,7 @@ KNOWN: Mapping[str, tuple[str, str]] = {
     "REWEIGH_SLOTS_PER_DEVICE": NUMBER_FROM_1,
 }
 # Those that a process gives to the ones that it starts.
-INTERNAL = ("REWEIGH_AFRESH", "REWEIGH_CONFIG_CHECKED", "REWEIGH_FILL_UNTIL", "REWEIGH_LEASE")
+INTERNAL = ("REWEIGH_AFRESH", "REWEIGH_ASKED_RUNS", "REWEIGH_CONFIG_CHECKED", "REWEIGH_FILL_UNTIL", "REWEIGH_LEASE")
 
 
 def check(environment: Mapping[str, str] = os.environ) -> None:
@@ -41,7 +41,8 @@ def check(environment: Mapping[str, str] = os.environ) -> None:
         if not name.startswith(PREFIX) or name in INTERNAL:
             continue
         if name not in KNOWN:
-            raise ConfigError(f"{name}: no such variable{suggestion(name, KNOWN)}")
+            (near,) = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0)
+            raise ConfigError(f"{name}: no such variable; did you mean {near!r}?")
         pattern, instead = KNOWN[name]
         if value.strip() and not re.fullmatch(pattern, value.strip(), re.ASCII | re.DOTALL):
             raise ConfigError(f"{name}={value}: {instead}")

@@ -5,9 +5,9 @@ import re
 import pytest
 from support import ROOT
 
-from reweigh import environment
 from reweigh.errors import ConfigError
 from reweigh.planning.jobs import flow
+from reweigh.training import variables
 
 
 def test_every_variable_that_the_source_names_is_known():
@@ -17,7 +17,7 @@ def test_every_variable_that_the_source_names_is_known():
         for name in re.findall(r"\bREWEIGH_[A-Z_]*[A-Z]\b", path.read_text())
     }
     examples = {"REWEIGH_SLOT_PER_DEVICE"}  # in a doctest
-    assert named - examples == {*environment.KNOWN, *environment.INTERNAL}
+    assert named - examples == {*variables.KNOWN, *variables.INTERNAL}
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_every_variable_that_the_source_names_is_known():
 def test_a_variable_that_cannot_be_is_refused_before_any_job(monkeypatch, name, value, said):
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError) as error:
-        environment.check()
+        variables.check()
     assert said in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(SystemExit, match=f"reweigh: {name}"):
         flow({}, ROOT)
@@ -50,4 +50,4 @@ def test_what_is_said_may_be(monkeypatch):
         "EAGER": "er,tdr",
         "LEASE": "7",
     }
-    environment.check({**{f"REWEIGH_{name}": value for name, value in said.items()}, "REWEIGH_MIRROR": "", "HOME": "/"})
+    variables.check({**{f"REWEIGH_{name}": value for name, value in said.items()}, "REWEIGH_MIRROR": "", "HOME": "/"})
