@@ -112,7 +112,7 @@ def inside(mean: float, half: float, least: float, most: float) -> tuple[float, 
     >>> inside(0.9, 0.05, 0.0, 1.0)
     (0.85, 0.9500000000000001)
     >>> [round(end, 3) for end in inside(0.9, 0.2, 0.0, 1.0)]
-    [0.59, 0.983]
+    [0.57, 0.984]
     """
     low, high = mean - half, mean + half
     if (least <= low and high <= most) or not least <= mean <= most:  # a mean beyond them is none of such values

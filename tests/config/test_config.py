@@ -65,7 +65,7 @@ def test_layers_scale_over_method_over_setting_over_experiment(config):
     assert spec["model"] == {"name": "resnet20", "options": {"width": 0.25}}
     assert spec["data"]["dataset"] == "cifar10-slice"
     assert spec["data"]["split"]["imbalance_ratio"] == 10 / 3
-    assert spec["training"]["epochs"] == 5
+    assert spec["training"]["epochs"] == 20
     ablated = config.resolve("paper/tdr/mnist-4v9-ablation/t_in100/tdr/seed0")
     assert ablated["method_options"]["outer_every"] == 100
 

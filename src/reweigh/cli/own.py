@@ -67,7 +67,7 @@ def train(
     config.project.apply()
     named = dict.fromkeys(run for name in runs for run in runs_of_target(config, name))
     if only:
-        named = {run: None for run in named if ":".join(run.split("/")[-2:]) in only}
+        named = {run: None for run in named if RunName.parse(run).short in only}
         if len(named) != len(set(only)):
             raise ConfigError(f"--only {' '.join(only)}: write METHOD:seedN of one of the runs that are named")
     if any(is_wide(name) for name in runs) and not again:

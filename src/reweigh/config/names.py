@@ -130,6 +130,11 @@ class RunName(NamedTuple):
         return SplitName(self.scale, self.paper, self.experiment, self.setting, self.seed)
 
     @property
+    def short(self) -> str:
+        """What tells it from the other runs of its setting: `METHOD:seedN`."""
+        return f"{self.method}:{seed_part(self.seed)}"
+
+    @property
     def of_experiment(self) -> ExperimentName:
         """The experiment that it belongs to, at its scale."""
         return ExperimentName(self.scale, self.paper, self.experiment)

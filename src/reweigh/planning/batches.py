@@ -174,7 +174,7 @@ class SeedBatch:
         at_once = options.runs_at_once if resources.gpu else threads
         budget = ["--time-budget", shlex.quote(options.time_budget)] if options.time_budget else []
         runs = [RunName.parse(run) for run in self.trained(wildcards)] if self.asked else []
-        only = [word for run in runs for word in ("--only", f"{run.method}:{seed_part(run.seed)}")]
+        only = [word for run in runs for word in ("--only", run.short)]
         return " ".join(["--at-once", str(at_once), *budget, *only, *self.runs(wildcards)])
 
     def spec_digest(self, wildcards: Wildcards) -> str:
