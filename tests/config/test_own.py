@@ -34,7 +34,7 @@ def joined(folder, text=ENTRY):
 
 
 NO_YAML = "methods: [mine\n"
-SAYS = "config/papers/tdr/methods/mine.yaml: not valid YAML: "
+SAYS = r"config/papers/tdr/methods/mine.yaml:\d+: not valid YAML: "
 
 
 def test_an_entry_that_is_no_yaml_is_in_the_way_of_its_own_method_alone(tdr_project):
@@ -67,7 +67,7 @@ def test_an_entry_that_the_paper_cannot_do_without_is_named(tdr_project):
     folder.mkdir(exist_ok=True)
     (tdr_project / "config/papers/tdr/methods.yaml").rename(folder / "theirs.yaml")
     (folder / "theirs.yaml").write_text((folder / "theirs.yaml").read_text() + "\n  - ]\n")
-    with pytest.raises(ConfigError, match=r"^config/papers/tdr/methods/theirs.yaml: not valid YAML"):
+    with pytest.raises(ConfigError, match=r"^config/papers/tdr/methods/theirs.yaml:\d+: not valid YAML"):
         load(tdr_project)
 
 
@@ -81,7 +81,7 @@ def test_a_paper_of_ones_own_that_is_no_yaml_is_in_nobodys_way(content, tdr_proj
         lambda: config.cells("smoke", "second"),
         lambda: config.resolve("smoke/second/mnist-4v9/rho0.1/slow/seed0"),
     ):
-        with pytest.raises(ConfigError, match=r"^config/papers/second/paper.yaml: ") as error:
+        with pytest.raises(ConfigError, match=r"^config/papers/second/paper.yaml:\d+: ") as error:
             asked()
         assert "\n" not in str(error.value)
 

@@ -52,6 +52,7 @@ def train(
     [dim]reweigh train quick/tdr/mnist-4v9/rho0.1/tdr --set options.outer_every=20 --as tdr20[/dim]
     """
     from reweigh.config.loading import load
+    from reweigh.config.names import RunName
     from reweigh.planning.attempts import begin, end
     from reweigh.planning.plan import is_wide, runs_of_target, to_train
     from reweigh.planning.tidy import remove_unwanted

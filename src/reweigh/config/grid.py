@@ -19,7 +19,7 @@ from reweigh.config import own
 from reweigh.config.cards import card_of
 from reweigh.config.files import PAPERS, Keys, Place
 from reweigh.config.models import Artifact, Experiment, Paper
-from reweigh.config.names import CellName, ExperimentName, NotAName, RunName, SplitName, with_also
+from reweigh.config.names import CellName, ExperimentName, NotAName, RunName, SplitName, seed_part, with_also
 from reweigh.config.project import ProjectConfig
 from reweigh.config.resolve import layers, spec_of
 from reweigh.config.sources import leaves, place_of, source_of
@@ -269,7 +269,7 @@ class Config:
         if name.seed not in seeds:
             block = self.experiment(name.paper, name.experiment).block(name.scale)
             keys = ("scales", name.scale, "seeds") if block and block.seeds else ("seeds",)
-            there = f"seed{seeds[0]}" if len(seeds) == 1 else f"seed{seeds[0]} to seed{seeds[-1]}"
+            there = " to ".join(dict.fromkeys(map(seed_part, (seeds[0], seeds[-1]))))
             raise ConfigError(
                 f"{ExperimentName(*name[:3])} has no seed{name.seed}, only {there}; name one of "
                 f"these, or raise `seeds` in {self.place(name.paper, 'experiments', name.experiment, *keys)}"
