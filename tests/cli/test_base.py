@@ -239,7 +239,11 @@ with base.stopped_in_words(sys.argv[1]):
 )
 def test_a_command_that_is_stopped_says_so(number, command, code, says):
     process = subprocess.Popen(
-        [sys.executable, "-c", STOPPED, command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", STOPPED, command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a shell's background jobs ignore some
     )
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
