@@ -86,7 +86,7 @@ def test_the_niceness_of_a_session_is_set_again_where_another_was_set_just_befor
     """Linux answers so to all but root. Another refusal is final."""
     answers, seen = iter(refusals), []
 
-    def write_text(text):
+    def write_text(text, encoding="utf-8"):
         if answer := next(answers, None):
             raise answer
         seen.append(text)

@@ -20,7 +20,7 @@ from reweigh.records.staleness import Dependencies
 
 # Runs Snakemake in its own process and watches what it imports, opens and resolves; its answer is the first argument.
 PROBE = """
-import atexit, json, sys
+import atexit, json, sys, types
 from collections import Counter
 
 HEAVY = {"torch", "pandas", "scipy", "matplotlib", "papermill"}
@@ -40,6 +40,11 @@ def write():
     heavy.update(HEAVY & set(sys.modules))
     with open(sys.argv[1], "w") as file:
         json.dump({"heavy": sorted(heavy), "opened": opened, "resolved": resolved}, file)
+
+# Snakemake imports every plugin that is installed, and the one for Slurm pandas, for a report that nobody asked for.
+report = types.ModuleType("snakemake_executor_plugin_slurm.efficiency_report")
+report.create_efficiency_report = None
+sys.modules[report.__name__] = report
 
 sys.meta_path.insert(0, Watch)
 sys.addaudithook(audit)

@@ -193,6 +193,15 @@ class Config:
         chosen = [experiment] if experiment else self.experiments(scale, paper)
         return [cell for name in chosen for cell in self._cells_of_experiment(scale, paper, name)]
 
+    def scored_runs(self, scale: str, paper: str) -> list[str]:
+        """The runs of all cells that a number or a claim may be about: the grid, and the methods of extensions."""
+        runs = []
+        for name, experiment in self.paper(paper).experiments.items():
+            for setting in self.settings_of(scale, paper, name):
+                for method in experiment.with_extensions:
+                    runs += self.runs_of(str(CellName(scale, self.home(paper, name, method), name, setting, method)))
+        return runs
+
     def _cells_of_experiment(self, scale: str, paper: str, experiment: str) -> list[str]:
         one = self.experiment(paper, experiment)
         settings = self.settings_of(scale, paper, experiment)

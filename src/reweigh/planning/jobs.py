@@ -222,10 +222,8 @@ class Flow:
         return [notes.write(self.config.root, reasons, stem, self.scorecard(wildcards.scale))] if reasons else []
 
     def _stale_scorecard(self, wildcards: Wildcards) -> list[str]:
-        from reweigh.scorecard import scored_runs  # pandas and scipy, which other jobs do without
-
         config, scale = self.config, wildcards.scale
-        runs = [run for paper in config.project.papers for run in scored_runs(config, scale, paper)]
+        runs = [run for paper in config.project.papers for run in config.scored_runs(scale, paper)]
         needed, stem = self.scored(wildcards), f"results/{scale}/scorecard"
         return self.reasons(stem, needed, runs, lambda records: receipt.scorecard_basis(config, runs, records))
 

@@ -37,7 +37,7 @@ def main(
     if folder is None and (pending or in_order):
         raise ConfigError(f"{'--pending' if pending else '--wanted'} says which specs to write; add --specs DIR")
     if folder is not None:
-        _make_folder(folder)
+        _check_folder(folder)
     config = load()
     planned = make(targets, scale or config.project.scale)
     scales = list(dict.fromkeys(RunName.parse(run.run).scale for run in planned)) or [scale or config.project.scale]
@@ -88,6 +88,13 @@ def write(planned: Iterable[Planned], folder: Path, root: Path = Path()) -> int:
     canonical_json.write(folder / COMMIT, json.dumps(commit.described(root)) + "\n")
     canonical_json.write(folder / ORDER, "".join(f"{name}\n" for name in specs))
     return len(specs)
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise ConfigError where a file stands in the way of a folder for specs, before anything is counted."""
+    there = next((path for path in (folder, *folder.parents) if path.exists()), Path())
+    if not there.is_dir():
+        raise ConfigError(f"{folder}: no folder for specs ({there} is a file); name one that is there or can be made")
 
 
 def _make_folder(folder: Path) -> None:

@@ -19,7 +19,7 @@ from reweigh.analysis import tables
 from reweigh.artifacts import receipt
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
-from reweigh.config.names import CellName, RunName
+from reweigh.config.names import RunName
 from reweigh.config.specs import OF_PAPERS, SCALES
 from reweigh.config.validation import lookup
 from reweigh.errors import ConfigError
@@ -112,20 +112,9 @@ def csv_text(lines: pd.DataFrame) -> str:
     return lines.to_csv(columns=kept, index=False, float_format="%.6g", lineterminator="\n")
 
 
-def scored_runs(config: Config, scale: str, paper: str) -> list[str]:
-    """The runs of all cells that a number or a claim may be about: the grid, and the methods of extensions."""
-    runs = []
-    for name, experiment in config.paper(paper).experiments.items():
-        extra = [method for extension in experiment.extensions for method in extension.methods]
-        for setting in config.settings_of(scale, paper, name):
-            for method in dict.fromkeys([*experiment.methods, *extra]):
-                runs += config.runs_of(str(CellName(scale, config.home(paper, name, method), name, setting, method)))
-    return runs
-
-
 def scored_records(config: Config, scale: str, papers: list[str] | None = None) -> Records:
-    """The records of `scored_runs`, as far as they exist, by run, for the config's papers or those given."""
-    runs = [run for paper in papers or config.project.papers for run in scored_runs(config, scale, paper)]
+    """The records of `Config.scored_runs`, as far as they exist, by run, for the config's papers or those given."""
+    runs = [run for paper in papers or config.project.papers for run in config.scored_runs(scale, paper)]
     return tables.records_of(runs, config.root)
 
 
@@ -141,11 +130,11 @@ def _of_paper(config: Config, scale: str, records: Records, paper: str) -> Recor
     own = {run: body for run, body in records.items() if RunName.parse(run).paper in (paper, extends)}
     if extends is None:
         return own
-    of_paper = {*scored_runs(config, scale, paper)}
+    of_paper = {*config.scored_runs(scale, paper)}
     return {run: body for run, body in own.items() if run in of_paper}
 
 
 def basis(config: Config, scale: str, records: receipt.Records | None = None) -> dict[str, Any]:
     """What the scorecard of a scale is made from, as its receipt states it. Records are read unless they are given."""
-    runs = [run for paper in config.project.papers for run in scored_runs(config, scale, paper)]
+    runs = [run for paper in config.project.papers for run in config.scored_runs(scale, paper)]
     return receipt.scorecard_basis(config, runs, records)

@@ -343,7 +343,7 @@ def at_once_of(text: str) -> int | None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m reweigh.training", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m reweigh.training", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "specs", nargs="+", metavar="SPEC", help="JSON file of a resolved spec, or a folder of them (plan --specs DIR)"
     )

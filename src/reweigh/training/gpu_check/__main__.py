@@ -85,7 +85,7 @@ def _travelled(packed: Path) -> Path | None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="reweigh gpu-check", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="reweigh gpu-check", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--specs", type=Path, metavar="DIR", help="specs to train, and what `reweigh pack` put there")
     parser.add_argument("--for", dest="time", metavar="T", default="10m", help="how long in all, e.g. 10m (10m)")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal of a few seconds")
