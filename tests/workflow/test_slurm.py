@@ -53,6 +53,7 @@ ENTRY = """  {name}:
     options: {{ source: ours, value: {{ broken: {broken}, called: {name} }} }}
 """
 PLACE = "smoke/tdr/adult/sex"
+SAID = "said.txt"
 PROFILE = (
     "--workflow-profile",
     "profiles/slurm",
@@ -82,15 +83,12 @@ def environment(folder, **changes):
 
 
 def snakemake(folder, *arguments, **changes):
+    """Start Snakemake. What it says goes to a file: nobody reads a pipe meanwhile, and when it is full it blocks."""
     command = [sys.executable, "-m", "snakemake", *PROFILE, *arguments]
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment(folder, **changes),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    with (folder / SAID).open("w") as said:
+        return subprocess.Popen(
+            command, cwd=folder, env=environment(folder, **changes), stdout=said, stderr=subprocess.STDOUT
+        )
 
 
 def jobs():
@@ -135,7 +133,8 @@ def grid(tmp_path_factory):
         finally:
             if process.poll() is None:
                 process.kill()
-        yield folder, seen, process.communicate()[0], cancelled
+            process.wait()
+        yield folder, seen, (folder / SAID).read_text(), cancelled
 
 
 def log_of(folder, name, attempt=""):
@@ -196,14 +195,14 @@ def test_two_trainings_in_one_job_of_two_gpus_lease_one_each(grid):
     folder = grid[0]
     both = '"$0" -c "$1" & "$0" -c "$1"; wait'
     command = ["srun", "--gpus=2", "--time=1", "bash", "-c", both, sys.executable, LEASES]
-    done = subprocess.run(command, env=environment(folder), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment(folder), capture_output=True, text=True, timeout=200)
     leased = [line.split() for line in done.stdout.splitlines()]
     assert sorted(device for device, _ in leased) == ["0", "1"], done.stderr
     assert len({folder for _, folder in leased}) == 1 and re.search(r"-job-\d+$", leased[0][1])
 
 
 def test_another_scale_keeps_the_gpu(grid):
-    said = snakemake(
-        grid[0], "--config", "scale=quick", "--dry-run", "--", "results/quick/tdr/adult/sex/tdr/seed0.json"
-    ).communicate()[0]
+    arguments = ("--config", "scale=quick", "--dry-run", "--", "results/quick/tdr/adult/sex/tdr/seed0.json")
+    snakemake(grid[0], *arguments).wait(200)
+    said = (grid[0] / SAID).read_text()
     assert re.search(r"resources: .*\bgpu=1\b", said), said
