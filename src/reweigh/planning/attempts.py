@@ -51,12 +51,17 @@ def end(log: Path, kept: Path | None, code: int, time_is_up: bool = False) -> No
             kept.unlink(missing_ok=True)
         return
     try:
-        notes = FOLDER / log
+        notes = _notes(log)
         notes.parent.mkdir(parents=True, exist_ok=True)
         with notes.open("a", encoding="utf-8") as file:
             print(TIME_IS_UP if time_is_up else FAILED, file=file)
     except OSError as error:  # a full disk, say, which has its own line
-        print(f"{FOLDER / log}: how this attempt ended is not noted ({error})", file=sys.stderr)
+        print(f"{_notes(log)}: how this attempt ended is not noted ({error})", file=sys.stderr)
+
+
+def _notes(log: Any) -> Path:
+    """The file with the ends of the attempts of the job that has this log."""
+    return FOLDER / str(log).lstrip("/")
 
 
 def forget() -> None:
@@ -72,7 +77,7 @@ def starts_left(logs: Iterable[Any], granted: int) -> int:
     """
     notes: list[str] = []
     for log in logs:
-        path = FOLDER / str(log)
+        path = _notes(log)
         notes += path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return 0 if FAILED in notes else min(granted, LOST + len(notes))
 
