@@ -84,7 +84,7 @@ def environment(folder, **changes):
 
 def snakemake(folder, *arguments, **changes):
     """Start Snakemake. What it says goes to a file: nobody reads a pipe meanwhile, and when it is full it blocks."""
-    command = [sys.executable, "-m", "snakemake", *PROFILE, *arguments]
+    command = [*slurm.WITH_US, sys.executable, "-m", "snakemake", *PROFILE, *arguments]
     with (folder / SAID).open("w") as said:
         return subprocess.Popen(
             command, cwd=folder, env=environment(folder, **changes), stdout=said, stderr=subprocess.STDOUT
@@ -119,7 +119,7 @@ def grid(tmp_path_factory):
             "--default-resources", "mem_mb=500", "runtime=5", "--set-resources", "train:gpu=1", "train:runtime=1",
             "--", *records, NAP="0.085",
         )  # fmt: skip
-        seen, cancelled, end = [], None, time.monotonic() + 500
+        seen, cancelled, end = [], None, time.monotonic() + 1200
         try:
             while process.poll() is None and time.monotonic() < end:
                 now = list(jobs())
