@@ -181,23 +181,28 @@ def test_a_job_that_fails_is_tried_three_times_and_each_log_is_kept(grid):
         assert "this method is broken" in log
 
 
+# Each of two writes down what it leased, and holds it until the other has, too.
 LEASES = """
-import subprocess, sys, time
+import os, pathlib, sys, time
 from reweigh.training import device
 device._has_gpu = lambda: True  # Slurm pretends
 lease = device.take_lease()
-print(lease.device, device.lock_folder().name, flush=True)
-time.sleep(3)
+folder = pathlib.Path(sys.argv[1])
+(folder / f"{os.getpid()}.part").write_text(f"{lease.device} {device.lock_folder().name}")
+(folder / f"{os.getpid()}.part").rename(folder / f"{os.getpid()}.txt")
+for _ in range(1000):
+    if len(list(folder.glob("*.txt"))) == 2:
+        break
+    time.sleep(0.1)
 """
 
 
-def test_two_trainings_in_one_job_of_two_gpus_lease_one_each(grid):
-    folder = grid[0]
-    both = '"$0" -c "$1" & "$0" -c "$1"; wait'
-    command = ["srun", "--gpus=2", "--time=1", "bash", "-c", both, sys.executable, LEASES]
-    done = subprocess.run(command, env=environment(folder), capture_output=True, text=True, timeout=200)
-    leased = [line.split() for line in done.stdout.splitlines()]
-    assert sorted(device for device, _ in leased) == ["0", "1"], done.stderr
+def test_two_trainings_in_one_job_of_two_gpus_lease_one_each(grid, tmp_path):
+    both = '"$0" -c "$1" "$2" & "$0" -c "$1" "$2"; wait'
+    command = ["srun", "--gpus=2", "--time=3", "bash", "-c", both, sys.executable, LEASES, tmp_path]
+    done = subprocess.run(command, env=environment(grid[0]), capture_output=True, text=True, timeout=300)
+    leased = [path.read_text().split() for path in tmp_path.glob("*.txt")]
+    assert sorted(device for device, _ in leased) == ["0", "1"], done.stdout + done.stderr
     assert len({folder for _, folder in leased}) == 1 and re.search(r"-job-\d+$", leased[0][1])
 
 
