@@ -75,7 +75,7 @@ def test_partitions_are_shown_with_limits_that_no_job_could_meet(cluster):
     assert facts["Slurm plugin"] == importlib.metadata.version(doctor.PLUGIN)
     assert facts["partition short*"] == (
         "up, up to 1:00:00, 4 nodes of 32 cores and 128000 MB, GPUs: (null); profiles/slurm/profile.yaml asks for 240 "
-        "minutes: such a job would wait for ever"
+        "minutes: such a job would wait for ever; lower runtime there"
     )
     assert facts["partition long"] == "up, up to 2-00:00:00, 2 nodes of 64 cores and 256000 MB, GPUs: gpu:a100:4"
     assert facts["MinJobAge"].startswith("60 s; with less than 120, set slurm-status-command: sacct")

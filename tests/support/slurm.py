@@ -100,7 +100,7 @@ def _running():
 
 def ask(*command):
     """What a command of Slurm printed; nothing if it failed."""
-    return subprocess.run(command, capture_output=True, text=True, env=_environment(), timeout=30).stdout
+    return subprocess.run(command, capture_output=True, text=True, env=_environment(), timeout=120).stdout
 
 
 def _munged(folder):
@@ -123,7 +123,7 @@ def _munged(folder):
 
 
 def _wait_until(holds, folder):
-    end = time.monotonic() + 20
+    end = time.monotonic() + 90
     while not holds():
         logs = "\n".join(path.read_text() for path in folder.glob("*.log"))
         assert time.monotonic() < end, f"Slurm does not start:\n{logs}"

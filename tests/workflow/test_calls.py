@@ -28,6 +28,23 @@ if pathlib.Path("sleeps").exists() and "reweigh train" in " ".join(sys.orig_argv
     pathlib.Path("asleep").touch()
     time.sleep(100)
 """
+# Each training ends as the next letter of the file `ends` says: 1, an error; k, killed; s, stopped by its budget.
+ENDS = """
+import os, pathlib, sys
+
+if "reweigh train" in " ".join(sys.orig_argv) and "snakemake" not in sys.orig_argv and (ends := pathlib.Path("ends")):
+    how, left = ends.read_text()[:1], ends.read_text()[1:]
+    ends.write_text(left)
+    if how == "k":
+        os.kill(os.getpid(), 9)
+    if how:
+        from reweigh.training import __main__ as training
+        def train(*_):
+            if how == "1":
+                raise OSError(28, "No space left on device")
+            return training.Outcome(out_of_time=True)
+        training.train = train
+"""
 
 
 @pytest.fixture
@@ -180,6 +197,22 @@ def test_the_log_of_a_failed_job_is_shown_however_quiet_snakemake_is(clone, caps
     first, *rest = capsys.readouterr().err.splitlines()
     assert first == f"reweigh: split_seed_0 failed; the last lines of {log}:"
     assert rest == [f"    line {number}" for number in range(12, 20)]
+
+
+@pytest.mark.slow
+def test_a_time_budget_repeats_what_ran_out_of_time_and_no_error(project):
+    """Attempts are counted in the log: three without a budget, one with; two that are stopped before one that ends."""
+    (project / "src/sitecustomize.py").write_text(ENDS)
+    budget = ("--cores", "1", "--config", "scale=smoke", "time_budget=9m", "--")
+    for arguments, ends, attempts in ((SMOKE, "1111", 3), (budget, "1111", 1), (budget, "kkkk", 3)):
+        (project / "ends").write_text(ends)
+        said = snakemake(project, *arguments, *RECORDS, fails=True)
+        assert (
+            said.count("Trying to restart job") == attempts - 1 and len((project / "ends").read_text()) == 4 - attempts
+        )
+    (project / "ends").write_text("sskss")
+    said = snakemake(project, *budget, *RECORDS)
+    assert said.count("Trying to restart job") == 5 and (project / RECORDS[0]).is_file()
 
 
 SAYS = "import sys; print('rule x:'); print('1 of 4 steps (25%) done'); print('reweigh: x failed:'); print('    why')"

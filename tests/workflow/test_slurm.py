@@ -53,6 +53,7 @@ ENTRY = """  {name}:
     options: {{ source: ours, value: {{ broken: {broken}, called: {name} }} }}
 """
 PLACE = "smoke/tdr/adult/sex"
+SAID = "said.txt"
 PROFILE = (
     "--workflow-profile",
     "profiles/slurm",
@@ -82,15 +83,12 @@ def environment(folder, **changes):
 
 
 def snakemake(folder, *arguments, **changes):
-    command = [sys.executable, "-m", "snakemake", *PROFILE, *arguments]
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment(folder, **changes),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    """Start Snakemake. What it says goes to a file: nobody reads a pipe meanwhile, and when it is full it blocks."""
+    command = [*slurm.WITH_US, sys.executable, "-m", "snakemake", *PROFILE, *arguments]
+    with (folder / SAID).open("w") as said:
+        return subprocess.Popen(
+            command, cwd=folder, env=environment(folder, **changes), stdout=said, stderr=subprocess.STDOUT
+        )
 
 
 def jobs():
@@ -121,7 +119,7 @@ def grid(tmp_path_factory):
             "--default-resources", "mem_mb=500", "runtime=5", "--set-resources", "train:gpu=1", "train:runtime=1",
             "--", *records, NAP="0.085",
         )  # fmt: skip
-        seen, cancelled, end = [], None, time.monotonic() + 500
+        seen, cancelled, end = [], None, time.monotonic() + 1200
         try:
             while process.poll() is None and time.monotonic() < end:
                 now = list(jobs())
@@ -135,7 +133,8 @@ def grid(tmp_path_factory):
         finally:
             if process.poll() is None:
                 process.kill()
-        yield folder, seen, process.communicate()[0], cancelled
+            process.wait()
+        yield folder, seen, (folder / SAID).read_text(), cancelled
 
 
 def log_of(folder, name, attempt=""):
@@ -182,28 +181,33 @@ def test_a_job_that_fails_is_tried_three_times_and_each_log_is_kept(grid):
         assert "this method is broken" in log
 
 
+# Each of two writes down what it leased, and holds it until the other has, too.
 LEASES = """
-import subprocess, sys, time
+import os, pathlib, sys, time
 from reweigh.training import device
 device._has_gpu = lambda: True  # Slurm pretends
 lease = device.take_lease()
-print(lease.device, device.lock_folder().name, flush=True)
-time.sleep(3)
+folder = pathlib.Path(sys.argv[1])
+(folder / f"{os.getpid()}.part").write_text(f"{lease.device} {device.lock_folder().name}")
+(folder / f"{os.getpid()}.part").rename(folder / f"{os.getpid()}.txt")
+for _ in range(1000):
+    if len(list(folder.glob("*.txt"))) == 2:
+        break
+    time.sleep(0.1)
 """
 
 
-def test_two_trainings_in_one_job_of_two_gpus_lease_one_each(grid):
-    folder = grid[0]
-    both = '"$0" -c "$1" & "$0" -c "$1"; wait'
-    command = ["srun", "--gpus=2", "--time=1", "bash", "-c", both, sys.executable, LEASES]
-    done = subprocess.run(command, env=environment(folder), capture_output=True, text=True, timeout=60)
-    leased = [line.split() for line in done.stdout.splitlines()]
-    assert sorted(device for device, _ in leased) == ["0", "1"], done.stderr
+def test_two_trainings_in_one_job_of_two_gpus_lease_one_each(grid, tmp_path):
+    both = '"$0" -c "$1" "$2" & "$0" -c "$1" "$2"; wait'
+    command = ["srun", "--gpus=2", "--time=3", "bash", "-c", both, sys.executable, LEASES, tmp_path]
+    done = subprocess.run(command, env=environment(grid[0]), capture_output=True, text=True, timeout=300)
+    leased = [path.read_text().split() for path in tmp_path.glob("*.txt")]
+    assert sorted(device for device, _ in leased) == ["0", "1"], done.stdout + done.stderr
     assert len({folder for _, folder in leased}) == 1 and re.search(r"-job-\d+$", leased[0][1])
 
 
 def test_another_scale_keeps_the_gpu(grid):
-    said = snakemake(
-        grid[0], "--config", "scale=quick", "--dry-run", "--", "results/quick/tdr/adult/sex/tdr/seed0.json"
-    ).communicate()[0]
+    arguments = ("--config", "scale=quick", "--dry-run", "--", "results/quick/tdr/adult/sex/tdr/seed0.json")
+    snakemake(grid[0], *arguments).wait(200)
+    said = (grid[0] / SAID).read_text()
     assert re.search(r"resources: .*\bgpu=1\b", said), said

@@ -1,11 +1,14 @@
 """The commands that take methods of one's own: `reweigh train`, `render` and `check`. What is heavy comes late."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from reweigh.errors import ConfigError
+
+if TYPE_CHECKING:
+    from reweigh.training.__main__ import Outcome
 
 Runs = Annotated[
     list[str],
@@ -51,19 +54,37 @@ def train(
 
     [dim]reweigh train quick/tdr/mnist-4v9/rho0.1/tdr --set options.outer_every=20 --as tdr20[/dim]
     """
-    from reweigh.config.loading import load
-    from reweigh.config.names import RunName
-    from reweigh.planning.attempts import begin, end
-    from reweigh.planning.plan import is_wide, runs_of_target, to_train
-    from reweigh.planning.tidy import remove_unwanted
+    from reweigh.planning import attempts
     from reweigh.training import slurm
     from reweigh.training.__main__ import TRY_AGAIN, at_once_of, seconds
+
+    kept = None if log is None else attempts.begin(log)
+    try:
+        budget, side_by_side = None if time_budget is None else seconds(time_budget), at_once_of(at_once)
+        outcome = _train(
+            _variant(runs, set_ or [], as_) if set_ or as_ else runs, only, budget, again, side_by_side, gpu
+        )
+    except Exception:
+        if log is not None:
+            attempts.end(log, kept, 1)
+        raise
+    if requeue and outcome.exit_code == TRY_AGAIN and outcome.steps and not outcome.told:
+        slurm.requeue()
+    if log is not None:
+        attempts.end(log, kept, outcome.exit_code, outcome.out_of_time)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _train(
+    runs: list[str], only: list[str] | None, budget: float | None, again: bool, side_by_side: int | None, gpu: bool
+) -> "Outcome":
+    """Train what is named, or of that only some runs (METHOD:seedN). Raises ConfigError for what there is not."""
+    from reweigh.config.loading import load
+    from reweigh.config.names import RunName
+    from reweigh.planning.plan import is_wide, runs_of_target, to_train
+    from reweigh.planning.tidy import remove_unwanted
     from reweigh.training.__main__ import train as train_specs
 
-    kept = None if log is None else begin(log)
-    budget, side_by_side = None if time_budget is None else seconds(time_budget), at_once_of(at_once)
-    if set_ or as_:
-        runs = _variant(runs, set_ or [], as_)
     config = load()
     config.project.apply()
     named = dict.fromkeys(run for name in runs for run in runs_of_target(config, name))
@@ -75,11 +96,7 @@ def train(
         typer.echo(to_train(config, named), err=True)
     specs = [config.resolve(run) for run in named]
     remove_unwanted(config, specs)
-    outcome = train_specs(specs, budget, again, side_by_side, gpu)
-    if requeue and outcome.exit_code == TRY_AGAIN and outcome.steps and not outcome.told:
-        slurm.requeue()
-    end(kept, outcome.exit_code)
-    raise typer.Exit(outcome.exit_code)
+    return train_specs(specs, budget, again, side_by_side, gpu)
 
 
 def _variant(runs: list[str], changes: list[str], name: str | None) -> list[str]:

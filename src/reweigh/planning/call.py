@@ -16,7 +16,7 @@ from typing import Any
 from reweigh import locks
 from reweigh.config.names import RunName
 from reweigh.errors import ConfigError
-from reweigh.planning import plan
+from reweigh.planning import attempts, plan
 from reweigh.planning.jobs import Flow, flow
 from reweigh.records import record
 
@@ -41,6 +41,8 @@ class Call:
         """Say what is to be trained if that takes more than an hour, and ask first where the config says so."""
         if self.workflow.touch:
             return
+        if self.flow.config.project.time_budget:
+            attempts.allow_only_useful()
         jobs = [job for job in self.workflow.dag.needrun_jobs() if job.rule.name.startswith("train_")]
         runs = [run for job in jobs for path in job.output if (run := _run(path))]
         self.pending = [run for run in runs if not self.flow.dependencies.current(run)]

@@ -87,7 +87,11 @@ def _slurm() -> Iterator[tuple[str, str]]:
             f"partition {name}",
             (
                 f"{state}, up to {limit}, {nodes} nodes of {cores} cores and {memory} MB, GPUs: {gres}"
-                + (f"; {PROFILE} asks for {asked} minutes: such a job would wait for ever" if over else "")
+                + (
+                    f"; {PROFILE} asks for {asked} minutes: such a job would wait for ever; lower runtime there"
+                    if over
+                    else ""
+                )
             ),
         )
     config = slurm.ask("scontrol", "show", "config") or ""

@@ -25,7 +25,7 @@ from reweigh.config.names import ARTIFACT_ENDINGS, ArtifactName, ExperimentName
 from reweigh.config.specs import OF_PAPERS, SCALES
 from reweigh.digest import digest
 from reweigh.errors import ReweighError
-from reweigh.planning import kinds_of_rules, notes
+from reweigh.planning import attempts, kinds_of_rules, notes
 from reweigh.planning.batches import SeedBatch, Wildcards, dataset_of
 from reweigh.records import own_code, record
 from reweigh.records.staleness import Dependencies
@@ -244,13 +244,14 @@ class Flow:
     def retries(self) -> int:
         """How often a training job that ended too early is started again; it resumes from its checkpoints.
 
-        Twice, for lost machines. With a time budget more often: each start does a part of the work. A job of Slurm that
-        runs out of time needs none of these, since it goes back into the queue. Only the main process starts again: the
-        Snakemakes in a job that was submitted would each multiply what the job itself is granted.
+        Twice, for lost machines. With a time budget more often: each start does a part of the work (`attempts` sees to
+        it that errors are not repeated so often). A job of Slurm that runs out of time needs none of these, since it
+        goes back into the queue. Only the main process starts again: the Snakemakes in a job that was submitted would
+        each multiply what the job itself is granted.
         """
         if self.role != "main":
             return 0
-        return 30 if self.config.project.time_budget else 2
+        return attempts.STOPPED if self.config.project.time_budget else attempts.LOST
 
     def training_arguments(self, batch: SeedBatch) -> Callable[..., str]:
         """A params function: the arguments of `reweigh train`, with those that depend on who runs the job.
