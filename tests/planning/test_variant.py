@@ -94,7 +94,7 @@ def test_an_option_with_parts_keeps_its_other_parts(copy):
         ([CELL], ["options.outer_every=-3"], "new", "is -3 .valid: >= 1.*; nothing was written"),
         ([CELL], ["options.outer_every.x=3"], "new", "outer_every of tdr is 10, which has no parts"),
         ([CELL], ["options.outer_every"], "new", "write options.KEY=VALUE"),
-        ([CELL], ["options.outer_every={"], "new", "is no value"),
+        ([CELL], ["options.outer_every={"], "new", "write it as in the config"),
         ([CELL], [EVERY], "er", r"methods.yaml:\d+: tdr has a method er; choose another name"),
         ([CELL], [EVERY], "Bad", "'Bad' is no name of a method"),
         ([CELL, "smoke/tdr/mnist-4v9/rho0.1/er"], [EVERY], "new", "--as names one method"),

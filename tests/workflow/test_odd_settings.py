@@ -31,6 +31,8 @@ def test_a_run_has_the_same_bits_under_odd_settings(table3_project, tmp_path):
     python("-m", "reweigh", "train", "--again", run, folder=folder, **ODD)
     after = record.read(record.record_path(run, folder))
     assert after["ended"] >= before["ended"] and after["digest"] != before["digest"]
+    for body in (before, after):
+        del body["curves"]["train_seconds"]
     for key in ("parameters", "metrics", "curves", "split", "status", "steps"):
         assert after[key] == before[key], key
 
