@@ -51,8 +51,6 @@ def render(target: str, root: str | Path = ".") -> list[Path]:
     try:
         _render(config, artifact, source)
     except OSError as error:
-        if os_errors.is_of_the_disk(error):
-            error.filename = error.filename2 = None  # a temporary one, which says nothing
         raise ReweighError(f"{artifact.stem}: {os_errors.in_words(error) or error}") from None
     return [Path(f"{artifact.stem}.{ending}") for ending in ENDINGS]
 
