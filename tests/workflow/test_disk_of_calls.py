@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 import pytest
 
-from reweigh.planning import call, watch
+from reweigh.planning import call, notes, watch
 
 
 def test_a_call_that_can_write_nothing_ends_in_one_line(tmp_path, monkeypatch):
@@ -55,3 +56,14 @@ def test_sigterm_ends_the_command_too(tmp_path):
     assert process.returncode != 0
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+
+
+def test_files_from_the_future_are_of_now(tmp_path):
+    """By a clock that was wrong: Snakemake refuses what is older than what it was made from."""
+    now, late, early = time.time(), tmp_path / "late", tmp_path / "early"
+    for path, hours in ((late, 1), (early, -1)):
+        path.touch()
+        os.utime(path, (now + 3600 * hours,) * 2)
+    notes.no_later([late, early, tmp_path / "absent"], now)
+    assert late.stat().st_mtime == pytest.approx(now)
+    assert early.stat().st_mtime == pytest.approx(now - 3600)

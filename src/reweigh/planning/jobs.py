@@ -13,6 +13,7 @@ import functools
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -183,6 +184,7 @@ class Flow:
         """
         paths = [record.record_path(run).as_posix() for run in runs]
         if reasons or not all(map(self.dependencies.current, runs)):
+            notes.no_later(map(self.config.root.joinpath, paths), time.time())
             return paths
         from snakemake.io import ancient
 
