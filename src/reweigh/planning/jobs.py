@@ -183,8 +183,8 @@ class Flow:
         Snakemake does not start a job again after one of its `ancient` inputs.
         """
         paths = [record.record_path(run).as_posix() for run in runs]
+        notes.no_later(map(self.config.root.joinpath, paths), time.time())  # Snakemake compares even `ancient` ones then
         if reasons or not all(map(self.dependencies.current, runs)):
-            notes.no_later(map(self.config.root.joinpath, paths), time.time())
             return paths
         from snakemake.io import ancient
 
