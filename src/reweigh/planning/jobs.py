@@ -183,7 +183,9 @@ class Flow:
         Snakemake does not start a job again after one of its `ancient` inputs.
         """
         paths = [record.record_path(run).as_posix() for run in runs]
-        notes.no_later(map(self.config.root.joinpath, paths), time.time())  # Snakemake compares even `ancient` ones then
+        notes.no_later(
+            map(self.config.root.joinpath, paths), time.time()
+        )  # after a job even `ancient` ones are compared
         if reasons or not all(map(self.dependencies.current, runs)):
             return paths
         from snakemake.io import ancient
