@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from reweigh import cells, class_rates, group_rates
 from reweigh.errors import ConfigError
+from reweigh.nearest import nearest
 
 PERCENT = "_pct"  # the ending of a published metric that is given in per cent
 POINT = 0.01  # one point of accuracy, as a fraction
@@ -313,7 +314,5 @@ def printed(name: str, where: str = "") -> tuple[Metric, float]:
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
-    import difflib  # only where something is wrong
-
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+    near = nearest(name, known)
+    return f"; did you mean {near!r}?" if near else f"; known: {', '.join(known)}"

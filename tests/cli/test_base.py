@@ -235,6 +235,7 @@ with base.stopped_in_words(sys.argv[1]):
             143,
             "reweigh: stopped by SIGTERM; every file is whole, or as it was; to go on, give",
         ),
+        (signal.SIGHUP, "render", 129, "reweigh: stopped by SIGHUP; what is finished stays, and the same command"),
     ],
 )
 def test_a_command_that_is_stopped_says_so(number, command, code, says):

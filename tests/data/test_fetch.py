@@ -193,7 +193,7 @@ def test_nothing_works_is_one_line_that_says_what_would(project, server):
     text = one_line(caught)
     assert all(word in text for word in ("404", SHA256, "REWEIGH_MIRROR", "reweigh fetch toy"))
     assert project.lies() == []
-    with pytest.raises(DataError, match="nowhere is not a folder"):
+    with pytest.raises(DataError, match="nowhere is neither a folder nor an http address"):
         project.ensure(mirror=str(project.mirror / "nowhere"))
 
 

@@ -203,11 +203,11 @@ def test_every_file_of_the_source_counts(tmp_path):
     for name, text in {"a.py": "x = 1\n", "b/c.py": "", "b/notes.txt": "-"}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    first = commit.source_digest.__wrapped__(tmp_path)
+    first = commit.source_digest_of(tmp_path)
     (tmp_path / "b/notes.txt").write_text("other")
-    assert commit.source_digest.__wrapped__(tmp_path) == first
+    assert commit.source_digest_of(tmp_path) == first
     (tmp_path / "b/c.py").write_text("# a comment\n")
-    assert commit.source_digest.__wrapped__(tmp_path) != first
+    assert commit.source_digest_of(tmp_path) != first
 
 
 @needs.CLONE

@@ -6,16 +6,14 @@ parallel renderings do not meet (`artifacts/kernel.py`).
 Times and random ids are taken out of the executed notebook: the same records give the same bytes.
 """
 
-import contextlib
 import functools
 import importlib.util
 import logging
 import shutil
-import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,6 @@ from reweigh.errors import ConfigError, ReweighError
 
 MADE = ("pdf", "png", "csv", "ipynb")
 START_SECONDS = 60
-TELL_TO_END = (signal.SIGTERM, signal.SIGHUP)
 TRIES = 2  # a kernel that does not start is started once more
 END_SECONDS = 5
 
@@ -52,8 +49,7 @@ def render(target: str, root: str | Path = ".") -> list[Path]:
         where = config.place(artifact.paper, "artifacts", artifact.name, "notebook")
         raise ConfigError(f"{source.relative_to(root)} is missing, though {where} names it for {artifact.name}")
     try:
-        with _ended_by_signals():
-            _render(config, artifact, source)
+        _render(config, artifact, source)
     except OSError as error:
         raise ReweighError(f"{artifact.stem}: {os_errors.in_words(error) or error}") from None
     return [Path(f"{artifact.stem}.{ending}") for ending in ENDINGS]
@@ -86,27 +82,6 @@ def _render(config: Config, artifact: ArtifactName, source: Path) -> None:
         for ending in ENDINGS:
             canonical_json.put_in_place(made.with_suffix(f".{ending}"), root / f"{stem}.{ending}")
     failed.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """In this context SIGTERM and SIGHUP end the process as Ctrl-C does: what was begun is cleaned up.
-
-    A handler of the caller's does that itself.
-    """
-
-    def end(number: int, frame: Any) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():  # only there Python lets signals be handled
-        yield
-        return
-    kept = {number: signal.signal(number, end) for number in TELL_TO_END if signal.getsignal(number) == signal.SIG_DFL}
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
 
 
 class _NotebookError(Exception):

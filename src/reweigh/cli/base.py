@@ -26,11 +26,11 @@ ANYWHERE = ("bench", "check", "doctor", "gpu-check", "new", "schema")
 NAMES = ("artifacts", "runs", "target", "targets")  # parameters that name something of the project
 PATHS = ("folder", "home", "log", "path", "report", "specs", "to")  # parameters that name files of the user's
 GO_ON = ("attest", "compare", "features", "fetch", "fill", "render", "split", "train")
-CTRL_C, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # exit codes, as shells have them
+TO_END = (signal.SIGTERM, signal.SIGHUP)  # a scheduler's, and that of a terminal that was closed
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, for code that puts things back on Ctrl-C."""
+    """SIGTERM or SIGHUP, whose number is its argument, for code that puts things back on Ctrl-C."""
 
 
 class Command(TyperCommand):
@@ -108,9 +108,10 @@ def _from(root: Path, here: Path, told: Any, parameter: str) -> Any:
 
 @contextlib.contextmanager
 def stopped_in_words(command: str) -> Iterator[None]:
-    """In this context Ctrl-C and SIGTERM end the process with a line that says what now, and exit code 130 or 143.
+    """In this context Ctrl-C, SIGTERM and SIGHUP end the process with a line that says what now.
 
-    Code that saves its state on these signals has handlers of its own, and other exit codes.
+    The exit code is 128 and the signal's number. Code that saves its state on these signals has handlers of its own,
+    and other exit codes. What was ignored stays so: nohup.
     """
     owner = os.getpid()
 
@@ -118,21 +119,23 @@ def stopped_in_words(command: str) -> Iterator[None]:
         if os.getpid() != owner:  # a process that this one forked
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        raise Terminated
+        raise Terminated(number)
 
     main_thread = threading.current_thread() is threading.main_thread()  # elsewhere Python takes no handler
-    mine = main_thread and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    mine = [number for number in TO_END if main_thread and signal.getsignal(number) == signal.SIG_DFL]
     try:
-        if mine:
-            signal.signal(signal.SIGTERM, terminate)
+        for number in mine:
+            signal.signal(number, terminate)
         yield
     except KeyboardInterrupt as stop:
-        how, code = ("SIGTERM", TERMINATED) if isinstance(stop, Terminated) else ("Ctrl-C", CTRL_C)
-        print(f"reweigh: stopped by {how}; {what_now(command)}", file=sys.stderr, flush=True)
-        raise SystemExit(code) from None
+        by = signal.Signals(stop.args[0]) if isinstance(stop, Terminated) else signal.SIGINT
+        how = "Ctrl-C" if by == signal.SIGINT else by.name
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(f"reweigh: stopped by {how}; {what_now(command)}", file=sys.stderr, flush=True)
+        raise SystemExit(128 + by) from None
     finally:
-        if mine:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def what_now(command: str) -> str:

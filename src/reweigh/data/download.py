@@ -72,9 +72,9 @@ def download(url: str, partial: Path, expected: Expected) -> Path:
         had = partial.stat().st_size if partial.exists() else 0
         if _receive(url, partial, expected, answer):
             found = measure(partial, expected)
-            if ((wrong := fault(found, expected)) and answer.packed) or (
-                answer.packed and not partial.name.endswith(".gz") and expected == Expected()
-            ):
+            wrong = fault(found, expected)
+            nothing_tells = expected == Expected() and not partial.name.endswith(".gz")
+            if answer.packed and (wrong or nothing_tells):
                 wrong = _unpack(partial, expected)
             if wrong is None:
                 return partial

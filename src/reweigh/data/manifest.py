@@ -26,6 +26,7 @@ from reweigh.data.download import download, shown
 from reweigh.data.transfer import Expected, Found
 from reweigh.digest import digest
 from reweigh.errors import DataError
+from reweigh.terminal import printable
 
 log = logging.getLogger(__name__)
 
@@ -304,7 +305,7 @@ class _Fetch:
         in_mirror = [" and ".join(map(str, paths)) for paths in mirrored if paths and None not in paths]
         advice = [self.entry.how] if self.entry.how else []
         if isinstance(self.mirror, Path) and not self.mirror.is_dir():
-            advice.append(f"correct REWEIGH_MIRROR: {self.mirror} is not a folder")
+            advice.append(f"correct REWEIGH_MIRROR: {printable(self.mirror)} is neither a folder nor an http address")
         if in_mirror:
             advice.append(f"set REWEIGH_MIRROR to a folder or URL that has {', or '.join(in_mirror)}")
         if any(file.urls for edition in self.entry.editions for file in (*edition.files, *edition.archives.values())):

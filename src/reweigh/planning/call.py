@@ -8,12 +8,13 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reweigh import locks
+from reweigh import locks, os_errors
 from reweigh.config.names import RunName
 from reweigh.errors import ConfigError
 from reweigh.planning import attempts, plan
@@ -104,9 +105,11 @@ def _last_lines(log: Path) -> list[str]:
 def call(overrides: dict[str, Any], workflow: Any, root: str | Path = ".") -> Call:
     """The call of Snakemake that reads the Snakefile now: `overrides` is its `config`.
 
-    In the main process it removes the lock of a killed call, and tells the processes of jobs what was asked for.
+    In the main process it sees whether anything can be written, removes the lock of a killed call, and tells the
+    processes of jobs what was asked for.
     """
     if workflow.is_main_process:
+        check_disk(Path(root))
         unlock(Path(root))
         os.environ[ASKED] = " ".join(asked_for(_targets(sys.argv[1:])))
     this = Call(flow(overrides, root, tuple(os.environ.get(ASKED, "").split()), workflow), workflow)
@@ -163,6 +166,17 @@ def _confirmed() -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
+def check_disk(root: Path) -> None:
+    """End in one line if nothing can be written in a folder: Snakemake would end in tracebacks."""
+    try:
+        (root / LOCK).parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=(root / LOCK).parent) as file:
+            file.write(b"anything")
+    except OSError as error:
+        error.filename = os.path.abspath(root)
+        raise SystemExit(f"reweigh: {os_errors.in_words(error) or error}") from None
+
+
 _held: list[Any] = []  # the open lock file of this process: the system unlocks it when the process ends, however
 
 
@@ -174,7 +188,6 @@ def unlock(root: Path) -> None:
     """
     left = root / ".snakemake/locks"
     try:
-        (root / LOCK).parent.mkdir(parents=True, exist_ok=True)
         file = open(root / LOCK, "a", encoding="utf-8")  # noqa: SIM115 - held as long as the process lives
         _held.append(file)
         if locks.take(file) and (stale := [path for path in left.glob("*") if path.is_file()]):

@@ -13,6 +13,7 @@ import functools
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -182,6 +183,9 @@ class Flow:
         Snakemake does not start a job again after one of its `ancient` inputs.
         """
         paths = [record.record_path(run).as_posix() for run in runs]
+        notes.no_later(
+            map(self.config.root.joinpath, paths), time.time()
+        )  # after a job even `ancient` ones are compared
         if reasons or not all(map(self.dependencies.current, runs)):
             return paths
         from snakemake.io import ancient

@@ -32,11 +32,16 @@ def write(root: Path, reasons: Sequence[str], name: str, files: Iterable[str] = 
     """
     note = FOLDER / "_and_".join(reasons) / name
     now = _write_anew(root / note)
-    for path in map(root.joinpath, files):
-        with contextlib.suppress(OSError):
-            if path.stat().st_mtime >= now:
-                os.utime(path, (now - 1, now - 1))
+    no_later(map(root.joinpath, files), now - 1)
     return note.as_posix()
+
+
+def no_later(files: Iterable[Path], time: float) -> None:
+    """Give files that are of a later time than this this one: what is made from them would else be older than they."""
+    for path in files:
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime > time:
+                os.utime(path, (time, time))
 
 
 @functools.cache

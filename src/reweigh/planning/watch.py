@@ -2,9 +2,10 @@
 
 On a terminal that is one line with the steps that are done and the time left, in a pipe a line a minute; beside it our
 own lines, such as the last ones of the log of a job that failed. All of the output goes to the file LOG. Ctrl-C goes to
-the command, which belongs to the same terminal; its exit code is this program's.
+the command, which belongs to the same terminal; SIGTERM is passed on to it. Its exit code is this program's.
 """
 
+import contextlib
 import re
 import signal
 import subprocess
@@ -13,6 +14,8 @@ import time
 from collections import deque
 from pathlib import Path
 from typing import TextIO
+
+from reweigh import os_errors
 
 STEPS = re.compile(r"(\d+) of (\d+) steps \(")
 OURS = "reweigh: "
@@ -65,17 +68,25 @@ def minutes(seconds: float) -> str:
 
 
 def watch(log: Path, command: list[str], stream: TextIO = sys.stderr) -> int:
-    """Run a command and show its progress; its exit code."""
+    """Run a command and show its progress; its exit code. It is not run if there can be no log."""
     screen, last, ours = Screen(stream), deque[str](maxlen=SHOWN), False
-    log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = log.open("wb", buffering=0)
+    except OSError as error:
+        screen.line(f"{OURS}{os_errors.in_words(error) or error}")
+        return 1
     signal.signal(signal.SIGINT, lambda *_: None)  # the command gets it too, and says how it ended
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
     )
-    with log.open("w", encoding="utf-8") as file:
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    with file:
         for line in process.stdout or ():
-            file.write(line)
-            file.flush()
+            with contextlib.suppress(
+                OSError
+            ):  # a disk that became full: the command says it, and what it says is shown
+                file.write(line.encode())
             last.append(line.rstrip())
             ours = line.startswith(OURS) or (ours and line.startswith("    "))
             if ours:

@@ -13,7 +13,6 @@ One attestation may start where another ends: then -> A -> B. Each file is read 
 """
 
 import functools
-import glob
 import os
 import sys
 from collections.abc import Iterable
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 
 from reweigh import canonical_json
 from reweigh.errors import RecordError
+from reweigh.listing import visible
 
 VERSION = 1
 PARTS = ("code", "split")  # what an attestation can be about; another spec asks for other numbers
@@ -92,9 +92,9 @@ class Attestations:
 
 def load(root: str | Path = ".") -> Attestations:
     """The attestations of a project, read once while no file changes. Refused files are printed once."""
-    results = glob.escape(os.path.abspath(root))  # the project may lie in a folder with brackets in its name
-    files = sorted(glob.glob(os.path.join(results, "results", "*", "attestations", "*.json")))
-    return _load(tuple((file, os.stat(file).st_mtime_ns, os.stat(file).st_size) for file in files))
+    results = Path(os.path.abspath(root), "results")
+    files = [(os.fspath(file), file.stat()) for file in visible(results, "*/attestations/*.json")]
+    return _load(tuple((file, about.st_mtime_ns, about.st_size) for file, about in files))
 
 
 @functools.lru_cache(maxsize=4)

@@ -65,8 +65,13 @@ def carried(folder: str | Path) -> dict[str, Any]:
 
 
 @functools.cache
-def source_digest(package: Path = PACKAGE) -> str:
-    """The digest of all Python files of the package, as they were when it was first asked for."""
+def source_digest() -> str:
+    """The digest of all Python files of the package that runs, as they were when it was first asked for."""
+    return source_digest_of(PACKAGE)
+
+
+def source_digest_of(package: Path) -> str:
+    """The digest of all Python files of a package."""
     return digest({path.relative_to(package).as_posix(): file_digest(path) for path in visible(package, "**/*.py")})
 
 

@@ -6,10 +6,9 @@ and records would be called current that are not.
 
 from pathlib import Path
 
-from reweigh.digest import PACKAGE, digest, file_digest
+from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
-from reweigh.listing import visible
-from reweigh.records.commit import SOURCE
+from reweigh.records.commit import SOURCE, source_digest_of
 from reweigh.terminal import printable
 
 
@@ -19,7 +18,9 @@ def check(root: str | Path = ".", package: Path = PACKAGE) -> None:
     A copy of the same code does as well. So does an installed one for a project that has none of its own.
     """
     own = Path(root, SOURCE)
-    if not (own / "__init__.py").is_file() or own.samefile(package) or _content(own) == _content(package):
+    if not (own / "__init__.py").is_file() or own.samefile(package):
+        return
+    if source_digest_of(own) == source_digest_of(package):
         return
     here = Path(root).resolve()
     there = package.parents[1] if package.parts[-2:] == ("src", "reweigh") else package
@@ -27,7 +28,3 @@ def check(root: str | Path = ".", package: Path = PACKAGE) -> None:
         f"this is the code of {printable(there)}, the project here is {printable(here)}, whose code differs: "
         "run make setup here, and activate its .venv"
     )
-
-
-def _content(package: Path) -> str:
-    return digest({path.relative_to(package).as_posix(): file_digest(path) for path in visible(package, "**/*.py")})

@@ -4,12 +4,13 @@ One that is misspelt would otherwise change nothing, and say nothing; one with a
 the first job that reads it, hours after it was queued. Needs neither torch nor pydantic.
 """
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
 
 from reweigh.errors import ConfigError
+from reweigh.nearest import nearest
+from reweigh.terminal import printable
 
 PREFIX = "REWEIGH_"
 NUMBER_FROM_1 = (r"[1-9][0-9]{0,3}", "set it to a whole number from 1, or unset it")
@@ -41,8 +42,9 @@ def check(environment: Mapping[str, str] = os.environ) -> None:
         if not name.startswith(PREFIX) or name in INTERNAL:
             continue
         if name not in KNOWN:
-            (near,) = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0)
-            raise ConfigError(f"{name}: no such variable; did you mean {near!r}?")
+            near = nearest(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in KNOWN])
+            hint = f"did you mean {PREFIX + near!r}?" if near else f"there are {', '.join(KNOWN)}; unset it"
+            raise ConfigError(f"{printable(name)}: no such variable; {hint}")
         pattern, instead = KNOWN[name]
         if value.strip() and not re.fullmatch(pattern, value.strip(), re.ASCII | re.DOTALL):
-            raise ConfigError(f"{name}={value}: {instead}")
+            raise ConfigError(f"{name}={printable(value)}: {instead}")
