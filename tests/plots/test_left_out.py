@@ -48,3 +48,10 @@ def test_what_somebody_ran_all_the_same_is_shown(tmp_path: Path) -> None:
 def test_at_scale_paper_nothing_is_left_out(tmp_path: Path) -> None:
     material = tables.of_artifact("paper", "tdr", "fig5", synthetic_records.project(tmp_path))
     assert set(by_setting.rows(material, panels=PANELS)["method"]) == {"tdr_p", "er_p", "tdr", "er"}
+
+
+def test_a_figure_that_a_scale_does_not_have_says_so(tmp_path: Path) -> None:
+    """At quick the ablation of TDR, which only scale paper has, looked like one that failed."""
+    root = synthetic_records.project(tmp_path)
+    assert "not part of scale quick" in texts(draw_artifact(root, "quick", "tdr", "ablation"))
+    assert "not part of scale" not in texts(draw_artifact(root, "paper", "tdr", "ablation"))

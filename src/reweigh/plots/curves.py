@@ -83,7 +83,7 @@ def draw(
             if place == len(by_panel) - 1:
                 axes.set_xlabel(label)
             if not (lines["n"] > 0).any():
-                empty(axes, "not run")
+                empty(axes, material.why_empty(lines["experiment"].iloc[0]))
         drawn[place][0].set_ylabel(ylabel)
     _horizontal(drawn[0], rows)
     drawn[0][0].set_ylim(*_limits(rows))
