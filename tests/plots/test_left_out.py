@@ -34,6 +34,8 @@ def test_no_panel_is_empty_because_the_scale_leaves_out_its_methods(root: Path, 
     assert (figure.rows.groupby("panel")["n"].sum() > 0).all()
     assert "not part of scale" not in texts(figure)
     figure.picture.draw_without_rendering()
+    for axes in figure.picture.axes:
+        assert axes.get_xlabel() != "epoch" or all(tick == int(tick) for tick in axes.get_xticks())
 
 
 def test_what_somebody_ran_all_the_same_is_shown(tmp_path: Path) -> None:

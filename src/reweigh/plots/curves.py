@@ -126,6 +126,7 @@ def _horizontal(panels: Sequence[Axes], rows: pd.DataFrame) -> None:
     """The axes of epochs, from 0, and of time, from the first evaluation."""
     epochs, times = panels
     epochs.set_xlim(left=0)
+    epochs.xaxis.get_major_locator().set_params(integer=True)  # there are no halves of them
     minutes = rows["minutes"].dropna().astype(float) if "minutes" in rows else pd.Series(dtype=float)
     minutes = minutes[minutes > 0]
     if minutes.empty:
