@@ -38,7 +38,7 @@ def test_each_value_says_where_it_stands_and_why(config):
     )
     ratio = (50.0, place(MNIST, "imbalance_ratio: 50"), "paper §4.1.1 (ρ from 0.1 to 0.005)")
     assert known["data.split.imbalance_ratio"] == ratio
-    assert known["training.schedule"][1] == place(LENET, "milestones")
+    assert known["training.schedule"][1:] == (place(MNIST, "schedule: { name: step, milestones: [18]"), cut)
     assert known["uses"][:2] == ("er", place("config/methods/look-ahead.yaml", "uses: er"))
     assert known["training.nesterov"] == (False, "", "default")
 

@@ -240,3 +240,5 @@ def test_the_time_left(capsys):
     screen = watch.Screen(sys.stderr)
     screen.done, screen.total = 50, 150
     assert screen.so_far(screen.began + 300) == "50 of 150 steps, 5 min, about 10 min left"
+    screen.done, screen.total = 3, 194  # `make quick` began with "about 78 min left"
+    assert screen.so_far(screen.began + 73) == "3 of 194 steps, 73 s"

@@ -235,6 +235,18 @@ class Material:
         shown = [*needed, *(method for method in optional if method in recorded)]
         return list(dict.fromkeys(shown or optional))
 
+    def left_out(self, experiment: str, method: str) -> bool:
+        """Whether this scale does without a method, and nobody has run it there all the same."""
+        if self.scale == self.config.paper(self.paper).whole:
+            return False
+        home = self.config.trained_in(self.paper, experiment, method)
+        recorded = set(self.runs[self.runs["experiment"] == home]["method"])
+        return method not in recorded and method not in self.config.methods_of(self.scale, self.paper, home)
+
+    def why_empty(self, experiment: str) -> str:
+        """What a panel without any run says: that it is for another scale, or that nobody has run it yet."""
+        return "not run" if self.config.has(self.scale, self.paper, experiment) else f"not part of scale {self.scale}"
+
     def of(self, experiment: str, setting: str, method: str) -> pd.DataFrame:
         """The runs of one cell, or those that stand for it (`Config.trained_in`)."""
         runs, experiment = self.runs, self.config.trained_in(self.paper, experiment, method)

@@ -20,6 +20,7 @@ from reweigh import os_errors
 STEPS = re.compile(r"(\d+) of (\d+) steps \(")
 OURS = "reweigh: "
 MINUTE = 60.0
+EARLY = 0.05  # of the steps: the first ones say little of how long the others take
 SHOWN = 15  # lines of the output, where the command failed and nothing of it was shown
 
 
@@ -48,9 +49,12 @@ class Screen:
             print(self.so_far(now), file=self.stream, flush=True)
 
     def so_far(self, now: float) -> str:
-        """`63 of 214 steps, 4 min, about 9 min left`; the steps that are left are taken to be like those done."""
-        took = now - self.began
-        left = f", about {minutes(took / self.done * (self.total - self.done))} left" if self.done else ""
+        """`63 of 214 steps, 4 min, about 9 min left`; the steps that are left are taken to be like those done.
+
+        Nothing is said of them before a twentieth is done.
+        """
+        took, known = now - self.began, self.done >= EARLY * self.total
+        left = f", about {minutes(took / self.done * (self.total - self.done))} left" if self.done and known else ""
         return f"{self.done} of {self.total} steps, {minutes(took)}{left}"
 
     def end(self) -> None:

@@ -136,7 +136,7 @@ def panel(axes: Axes, material: Material, rows: pd.DataFrame, ylabel: str, dashe
     axes.set_xlabel(material.experiment(experiment).varies)
     axes.set_ylabel(ylabel)
     if not (rows["n"] > 0).any():
-        empty(axes, "not run")
+        empty(axes, material.why_empty(experiment))
     elif len(methods) == 1:  # of several, the notes say where each was not run
         _gaps(axes, cells[cells["n"] == 0], settings)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from reweigh.analysis.rows import Row, cell_names, of_cells, single_row, summary_row
 from reweigh.analysis.tables import Material, curve
@@ -83,7 +83,7 @@ def draw(
             if place == len(by_panel) - 1:
                 axes.set_xlabel(label)
             if not (lines["n"] > 0).any():
-                empty(axes, "not run")
+                empty(axes, material.why_empty(lines["experiment"].iloc[0]))
         drawn[place][0].set_ylabel(ylabel)
     _horizontal(drawn[0], rows)
     drawn[0][0].set_ylim(*_limits(rows))
@@ -126,6 +126,7 @@ def _horizontal(panels: Sequence[Axes], rows: pd.DataFrame) -> None:
     """The axes of epochs, from 0, and of time, from the first evaluation."""
     epochs, times = panels
     epochs.set_xlim(left=0)
+    epochs.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))  # as usual, but whole
     minutes = rows["minutes"].dropna().astype(float) if "minutes" in rows else pd.Series(dtype=float)
     minutes = minutes[minutes > 0]
     if minutes.empty:

@@ -41,9 +41,12 @@ class Facet(NamedTuple):
 
 
 def rows(material: Material, facets: Sequence[Sequence[Any]]) -> pd.DataFrame:
-    """The lines of `by_setting` for each of `facets`, (title, experiment, metric[, methods[, settings]])."""
+    """The lines of `by_setting` for each of `facets`, (title, experiment, metric[, methods[, settings]]).
+
+    A facet whose methods the scale leaves out is none, where another is left.
+    """
     frames = []
-    for place, facet in enumerate(starmap(Facet, facets)):
+    for place, facet in enumerate(_kept(material, facets)):
         methods = facet.methods or material.methods(facet.experiment)
         panels = [("", methods, facet.settings)]
         lines = by_setting.rows(material, facet.metric, panels, facet.experiment)
@@ -51,10 +54,20 @@ def rows(material: Material, facets: Sequence[Sequence[Any]]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def _kept(material: Material, facets: Sequence[Sequence[Any]]) -> list[Facet]:
+    """The facets that name no methods, or any that the scale has; all of them where that is none."""
+    asked = list(starmap(Facet, facets))
+    left_out = material.left_out
+    return [
+        one for one in asked if not one.methods or not all(left_out(one.experiment, method) for method in one.methods)
+    ] or asked
+
+
 @styled
 def draw(material: Material, rows: pd.DataFrame, facets: Sequence[Sequence[Any]], columns: int = 3) -> Figure:
-    """The panels in rows of `columns`; those of one metric share their limits."""
-    asked = list(starmap(Facet, facets))
+    """The panels in rows of `columns`, fewer where facets are left out; those of one metric share their limits."""
+    asked = _kept(material, facets)
+    columns = -(-len(asked) // -(-len(facets) // columns))
     lines = [of_facet for _, of_facet in rows.groupby("facet")]
     picture = sheet()
     height = -(-len(asked) // columns)

@@ -23,8 +23,9 @@ class Panel(NamedTuple):
 def chosen(material: Material, experiment: str, panels: Sequence[Sequence[Any]]) -> list[Panel]:
     """The panels that have anything to show, each with those of its methods and settings that the artifact shows.
 
-    `panels` are (title, methods[, settings]); without any there is one panel of everything. Where no panel has
-    anything, all are shown as asked for, so that the figure says what was not run.
+    `panels` are (title, methods[, settings]); without any there is one panel of everything. A panel whose methods the
+    scale leaves out is none of them, nor is it for what stands beside them. Where no panel has anything, all are shown
+    as asked for, so that the figure says what was not run.
     """
     methods, settings = material.methods(experiment), material.settings(experiment)
     asked = list(starmap(Panel, panels)) or [Panel("", methods)]
@@ -36,8 +37,15 @@ def chosen(material: Material, experiment: str, panels: Sequence[Sequence[Any]])
         )
         for one in asked
     ]
-    shown = [one for one in kept if one.methods and one.settings]
+    shown = [one for one in kept if one.settings and not _is_left_out(material, experiment, one.methods)]
     return shown or [one._replace(settings=one.settings or settings) for one in asked]
+
+
+def _is_left_out(material: Material, experiment: str, methods: Sequence[str]) -> bool:
+    """Whether a panel has no method, or none that the scale has but those of one's own, which stand in every panel."""
+    beside = material.config.beside(material.paper, material.name)
+    papers = [method for method in methods if method not in beside] or methods
+    return all(material.left_out(experiment, method) for method in papers)
 
 
 def settings_of(material: Material, experiment: str) -> list[str]:

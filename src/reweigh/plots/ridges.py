@@ -48,7 +48,8 @@ def rows(
     panels = panels or [("", material.methods(experiment))]
     frames = [by_setting.rows(material, metric, panels)]
     first = frames[0]["panel"].nunique()
-    shown = [method for method in methods if not material.of(experiment, setting, method).empty] or methods[:1]
+    kept = [method for method in methods if not material.left_out(experiment, method)] or methods
+    shown = [method for method in kept if not material.of(experiment, setting, method).empty] or kept[:1]
     for place, method in enumerate(shown, first):
         lines = weight_rows(material, experiment, setting, method)
         frames.append(pd.DataFrame(lines).assign(panel=LETTERS[place]))
