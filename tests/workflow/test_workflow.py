@@ -329,7 +329,7 @@ def test_a_setting_names_all_its_runs_once(clone):
     ]
     runs = [
         f"quick/tdr/mnist-4v9/rho0.1/{method}/seed{seed}"
-        for method in ("tdr_p", "er_p", "tdr", "er", "none", "hard")
+        for method in ("tdr", "er", "none", "hard")
         for seed in range(3)
     ]
     assert batch.runs(place) == runs
