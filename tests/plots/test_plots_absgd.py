@@ -205,20 +205,20 @@ def test_table7_gives_the_reason_and_the_papers_numbers(rendered: dict[str, Figu
 def test_tables_at_scale_quick_say_what_their_numbers_are(root: Path) -> None:
     """Each number of ours in the colour of the badge, the legend says so; every cell without one says why."""
     config = load(root)
-    runs = [run for one in config.cells_of("quick", "absgd", "table2")[:3] for run in config.runs_of(one)]
-    for run in runs:
+    cells_of = config.cells_of("quick", "absgd", "table2")[:3]
+    for run in (run for one in cells_of for run in config.runs_of(one)):
         synthetic_records.make(root, run, test_accuracy=0.4)
     material = tables.of_artifact("quick", "absgd", "table2", root)
     figure = table_figures.draw(material, table_figures.rows(material), percent=True)
     cells = [text for axes in figure.picture.axes for text in axes.texts]
-    assert [text.get_color() for text in cells if text.get_text() == "40.00"] == [WARNING] * len(runs)
+    assert [text.get_color() for text in cells if text.get_text() .startswith("40.00")] == [WARNING] * len(cells_of)
     written = texts(figure)
-    assert "one seed has no sd; orange: ours at scale quick, not to be compared" in written
+    assert "orange: ours at scale quick, not to be compared" in written
     absent = [text.get_text() for text in cells].count("–")
     assert absent == 2 * 3 * 2  # META on steps, for three losses, of both data sets
     assert "such cell, here or in the paper" in written
     lines = len(figure.rows)
-    assert len([text for text in cells if text.get_text() in ("not run", "40.00")]) == lines
+    assert sum(text.get_text() == "not run" or text.get_text().startswith("40.00") for text in cells) == lines
 
 
 def test_at_scale_paper_ours_are_not_orange(rendered: dict[str, Figure]) -> None:

@@ -46,7 +46,7 @@ def spec_of(method, seed=0, **training):
     split = {"kind": "long-tail", "largest_class": 60, "imbalance_ratio": 10.0, "validation_size": 50}
     kept = {key: spec["data"]["split"][key] for key in ("target_inside", "order", "test")}
     spec["data"].update(split={**kept, **split, "target_size": 0, "test_size": 200}, augment="none")
-    usual = {"epochs": EPOCHS, "learning_rate": 0.05, "evaluate_every": 1, "drop_last": False}
+    usual = {"epochs": EPOCHS, "batch_size": 50, "learning_rate": 0.05, "evaluate_every": 1, "drop_last": False}
     spec["training"].update({**usual, **training})
     return spec
 
