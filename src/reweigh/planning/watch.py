@@ -87,9 +87,7 @@ def watch(log: Path, command: list[str], stream: TextIO = sys.stderr) -> int:
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     with file:
         for line in process.stdout or ():
-            with contextlib.suppress(
-                OSError
-            ):  # a disk that became full: the command says it, and what it says is shown
+            with contextlib.suppress(OSError):  # the disk became full: the command says so, and that is shown
                 file.write(line.encode())
             last.append(line.rstrip())
             ours = line.startswith(OURS) or (ours and line.startswith("    "))
