@@ -211,7 +211,7 @@ def test_tables_at_scale_quick_say_what_their_numbers_are(root: Path) -> None:
     material = tables.of_artifact("quick", "absgd", "table2", root)
     figure = table_figures.draw(material, table_figures.rows(material), percent=True)
     cells = [text for axes in figure.picture.axes for text in axes.texts]
-    assert [text.get_color() for text in cells if text.get_text() .startswith("40.00")] == [WARNING] * len(cells_of)
+    assert [text.get_color() for text in cells if text.get_text().startswith("40.00")] == [WARNING] * len(cells_of)
     written = texts(figure)
     assert "orange: ours at scale quick, not to be compared" in written
     absent = [text.get_text() for text in cells].count("–")

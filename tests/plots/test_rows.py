@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import optimize
 from scipy import stats as scipy_stats
 from support.project import ROOT
 
@@ -33,13 +34,26 @@ def bodies(root: Path, cell: str) -> dict[int, dict[str, Any]]:
 
 
 def plain_summary(values: list[float]) -> dict[str, float | None]:
-    """Mean, sample sd and Student's interval, by the standard library and SciPy."""
+    """Mean and sample sd of shares, and Student's interval, by the standard library and SciPy.
+
+    Where that leaves 0 to 1 it is Wilson's, by its definition: where the score test with as many examples as have this
+    standard error comes to the same quantile.
+    """
     mean = statistics.fmean(values)
     if len(values) == 1:
         return {"mean": mean, "sd": None, "low": None, "high": None}
     sd = statistics.stdev(values)
     half = scipy_stats.t.ppf(0.975, len(values) - 1) * sd / math.sqrt(len(values))
-    return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half}
+    low, high = mean - half, mean + half
+    if low < 0 or high > 1:
+        if mean in (0, 1):
+            return {"mean": mean, "sd": sd, "low": max(low, 0.0), "high": min(high, 1.0)}
+
+        def beyond(end: float) -> float:
+            return (mean - end) ** 2 * mean * (1 - mean) - half**2 * end * (1 - end)
+
+        low, high = (optimize.brentq(beyond, *bracket, xtol=1e-14) for bracket in ((0.0, mean), (mean, 1.0)))
+    return {"mean": mean, "sd": sd, "low": low, "high": high}
 
 
 def assert_is(line: Any, expected: dict[str, float | None]) -> None:
