@@ -164,7 +164,7 @@ MUTATIONS = [
     ("no line at all of a seed", forged(a_seed_left_out), CSV, f"{RUN_LINE}: it leaves out {SEED1}"),
     ("a method said not to be run", forged(said_not_run), CSV, f"it leaves out {ER}"),
     ("a line twice", forged(lambda lines: [*lines[:3], *lines[2:]]), CSV, f"line 5: the same as {RUN_LINE}"),
-    ("lines in another order", forged(lambda lines: lines[::-1]), CSV, "line 2: panel cd, should be ab"),
+    ("lines in another order", forged(lambda lines: lines[::-1]), CSV, "line 2: method er, should be tdr"),
     # traces
     ("a weight that is no number", another_trace(TDR, not_finite), {*TRACE, *ANOTHER}, "class_weights: not finite"),
     ("the trace of another seed", another_trace(TDR, of_seed_1), {*TRACE, *ANOTHER}, f"that of {SEED1}, bit for bit"),

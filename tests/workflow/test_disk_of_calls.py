@@ -33,7 +33,7 @@ def test_without_a_log_nothing_is_run(tmp_path):
     )
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="wants /dev/full")
 def test_a_log_on_a_full_disk_stops_nothing():
     done = subprocess.run(
         [sys.executable, "-m", "reweigh.planning.watch", "/dev/full", sys.executable, "-c", "print('reweigh: on')"],

@@ -83,7 +83,7 @@ class Job:
     def arguments(self, command: str) -> list[str]:
         """The names of runs or splits after `reweigh train` or `reweigh split` in the job's shell command."""
         words = self.command.partition(f"reweigh {command} ")[2].partition(" > ")[0].split()
-        return [word for word in words if "/" in word]
+        return [word for before, word in zip(["", *words], words, strict=False) if "/" in word and before != "--log"]
 
     def asked_for(self, digests: list[str]) -> bool:
         """Whether the digest of these digests is among the job's params."""
