@@ -36,8 +36,8 @@ def bodies(root: Path, cell: str) -> dict[int, dict[str, Any]]:
 def plain_summary(values: list[float], shares: bool = True) -> dict[str, float | None]:
     """Mean, sample sd and Student's interval, by the standard library and SciPy.
 
-    Where that of shares leaves 0 to 1 it is Wilson's, by its definition: where the score test with as many examples as have this
-    standard error comes to the same quantile.
+    Where that of shares leaves 0 to 1 it is Wilson's, by its definition: where the score test, with as many examples as
+    have this standard error, comes to the same quantile.
     """
     mean = statistics.fmean(values)
     if len(values) == 1:
