@@ -61,7 +61,7 @@ def test_a_failed_rendering_is_not_taken_as_made(project):
     text = experiments.read_text()
     head, smoke = text.split("smoke:", 1)
     experiments.write_text(head + "smoke:" + smoke.replace("epochs: 1", "epochs: 2", 1))
-    make(project, *SMOKE, TABLE, dies="ipykernel_launcher")
+    make(project, *SMOKE, TABLE, dies="kernel_program")
     assert (project / TABLE).read_text() == before
     assert jobs(project, *SMOKE, TABLE) == {"render": 1}
     make(project, *SMOKE, TABLE)
