@@ -236,7 +236,7 @@ def test_a_write_that_fails_leaves_what_was_there(root, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("rocrate.model.file.File.write", full)
-    with pytest.raises(ReweighError, match="No space left"):
+    with pytest.raises(ReweighError, match="the disk is full"):
         crate.write("smoke", place, root)
     assert files_in(place) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["crate", "project"]
