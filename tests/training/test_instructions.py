@@ -77,12 +77,15 @@ def test_a_run_does_not_go_on_from_what_was_trained_by_others(folder, monkeypatc
 
 @pytest.mark.parametrize(
     ("slurm", "job", "attempt"),
-    [({}, None, None), ({"SLURM_RESTART_COUNT": "3"}, None, None), ({"SLURM_JOB_ID": "7"}, "7", 1),
-     ({"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "odd"}, "7", None)],
+    [({}, None, None), ({"SLURM_RESTART_COUNT": "3"}, None, None),
+     ({"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "0"}, "7", 1),
+     ({"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "odd"}, "7", None),
+     ({"SLURM_JOB_ID": "7"}, "7", None)],  # and squeue does not answer
 )  # fmt: skip
 def test_the_attempt_is_counted_from_one(monkeypatch, slurm, job, attempt):
     for name in [name for name in os.environ if name.startswith("SLURM_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("PATH", "")
     for name, value in slurm.items():
         monkeypatch.setenv(name, value)
     assert run.place() == {"host": socket.gethostname(), "slurm_job": job, "slurm_attempt": attempt}

@@ -155,6 +155,8 @@ def test_a_job_that_runs_out_of_time_goes_on_and_ends_with_the_same_bits(grid, t
     (number,) = re.findall(r"^attempt 1 on \S+, Slurm job (\d+), 2", first)
     then = re.match(rf"attempt (\d+) on \S+, Slurm job {number}, restart (\d+), 2", last)
     assert then and int(then[1]) == int(then[2]) + 1 > 1  # more than once where the machine is busy
+    where = json.loads((folder / f"results/{PLACE}/limited/seed0.json").read_text())["environment"]
+    assert (where["slurm_job"], where["slurm_attempt"]) == (number, int(then[1]))
     alone = project(tmp_path / "alone")
     names = [f"{PLACE}/{name}/seed0" for name in ("limited", "cancelled")]
     command = [sys.executable, "-m", "reweigh", "train", *names]

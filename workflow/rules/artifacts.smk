@@ -11,7 +11,7 @@ for artifact in flow.artifacts():
         name:
             f"render_{artifact.name}"
         input:
-            sources=ancient([artifact.notebook, *flow.published()]),
+            sources=ancient(artifact.sources),
             records=artifact.records,
             stale=artifact.notes,
         output:

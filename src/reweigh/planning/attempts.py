@@ -29,19 +29,19 @@ def begin(log: Path) -> Path | None:
 
     Returns the name; None if there can be none: no such log, or a file system without links.
     """
-    for number in itertools.count(1):
-        kept: Path | None = log.with_suffix(f".{number}.log")
-        try:
-            os.link(log, kept or log)
-        except FileExistsError:
-            continue
-        except OSError:
-            kept = None
-        break
-    print(
-        f"attempt {number} on {slurm.where()}, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC", file=sys.stderr, flush=True
-    )
-    return kept
+    number = next(number for number in itertools.count(1) if not _kept(log, number).exists())
+    time = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    print(f"attempt {number} on {slurm.where()}, {time}", file=sys.stderr, flush=True)
+    try:
+        os.link(log, _kept(log, number))
+    except OSError:
+        return None
+    return _kept(log, number)
+
+
+def _kept(log: Path, number: int) -> Path:
+    """The second name of the log of an attempt, counted from 1."""
+    return log.with_suffix(f".{number}.log")
 
 
 def end(log: Path, kept: Path | None, code: int, time_is_up: bool = False) -> None:

@@ -183,14 +183,16 @@ class Flow:
         Snakemake does not start a job again after one of its `ancient` inputs.
         """
         paths = [record.record_path(run).as_posix() for run in runs]
-        notes.no_later(
-            map(self.config.root.joinpath, paths), time.time()
-        )  # after a job even `ancient` ones are compared
+        self.no_later(paths)
         if reasons or not all(map(self.dependencies.current, runs)):
             return paths
         from snakemake.io import ancient
 
         return [ancient(path) for path in paths]
+
+    def no_later(self, paths: Iterable[str]) -> None:
+        """Give inputs from the future today's time: after a job Snakemake compares even those that are `ancient`."""
+        notes.no_later(map(self.config.root.joinpath, paths), time.time())
 
     def reasons(self, stem: str, needed: list[str], shown: list[str], basis: Basis) -> list[str]:
         """Why the files `stem.*` are stale (see `notes`), with `missing` if a run that they need has no record.
@@ -305,8 +307,9 @@ class ArtifactJob:
         return ArtifactName("{scale}", self.paper, self.artifact).stem
 
     @property
-    def notebook(self) -> str:
-        return self._config.notebook
+    def sources(self) -> list[str]:
+        """Its notebook, and the published numbers."""
+        return [self._config.notebook, *self.flow.published()]
 
     def in_report(self, form: str) -> dict[str, Any]:
         """Its place in Snakemake's report: caption (a path relative to workflow/rules/), category and labels."""
@@ -332,6 +335,7 @@ class ArtifactJob:
 
     def records(self, wildcards: Wildcards) -> list[str]:
         """The records that it needs."""
+        self.flow.no_later(self.sources)
         return self.flow.records(self.needed(wildcards), self._stale(wildcards))
 
     def arguments(self, wildcards: Wildcards, threads: int) -> str:

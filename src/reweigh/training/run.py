@@ -26,7 +26,7 @@ from reweigh.data.obtain import describe, obtain, recipe_digest, split_path
 from reweigh.digest import canonical, digest, file_digest
 from reweigh.records import record
 from reweigh.records.commit import git_state
-from reweigh.training import afresh, shared, snakemake_backups
+from reweigh.training import afresh, shared, slurm, snakemake_backups
 from reweigh.training.checkpoint import Clock, Keeper, OutOfTime
 from reweigh.training.energy import EnergyMeter, driver_version
 from reweigh.training.engine import Run, eagerly
@@ -104,10 +104,12 @@ def _version(package: str) -> str | None:
 
 def place() -> dict[str, Any]:
     """Where a run ends, for whoever looks for its log: the host, and Slurm's job if there is one."""
-    restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
-    job = os.environ.get("SLURM_JOB_ID") or None
-    attempt = 1 + int(restarts) if restarts.isdecimal() and restarts.isascii() else None
-    return {"host": socket.gethostname(), "slurm_job": job, "slurm_attempt": attempt if job else None}
+    job, restarts = slurm.job(), slurm.restarts()
+    return {
+        "host": socket.gethostname(),
+        "slurm_job": job,
+        "slurm_attempt": None if job is None or restarts is None else 1 + restarts,
+    }
 
 
 def device_facts(device: torch.device, spec: dict[str, Any]) -> dict[str, Any]:

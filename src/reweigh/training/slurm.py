@@ -20,11 +20,17 @@ def job() -> str | None:
     return os.environ.get(JOB) or None
 
 
-def restarts() -> int:
-    """How often Slurm has started the job anew under its id. Snakemake's plugin hides the variable that says so."""
+def restarts() -> int | None:
+    """How often Slurm has started the job anew under its id; None where that is not known, and outside of Slurm.
+
+    Snakemake's plugin hides the variable that says so.
+    """
+    number = job()
+    if number is None:
+        return None
     said = os.environ.get("SLURM_RESTART_COUNT")
-    said = said or ask("squeue", "--noheader", "--jobs", job() or "", "--Format", "restartcnt")
-    return int(said) if said and said.strip().isdecimal() else 0
+    said = said or ask("squeue", "--noheader", "--jobs", number, "--Format", "restartcnt") or ""
+    return int(said) if re.fullmatch("[0-9]{1,6}", said.strip()) else None
 
 
 def where() -> str:
@@ -33,7 +39,7 @@ def where() -> str:
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     named = f", Slurm job {number}" if number else ""
     named += f" ({array}_{task})" if number and array and task else ""
-    again = restarts() if number else 0
+    again = restarts()
     return host + named + (f", restart {again}" if again else "")
 
 
