@@ -163,7 +163,7 @@ MUTATIONS = [
      f"it has no line of {ER.rpartition('/')[0]}"),
     ("no line at all of a seed", forged(a_seed_left_out), CSV, f"{RUN_LINE}: it leaves out {SEED1}"),
     ("a method said not to be run", forged(said_not_run), CSV, f"it leaves out {ER}"),
-    ("a line twice", forged(lambda lines: [*lines[:3], *lines[2:]]), CSV, f"line 5: the same as {RUN_LINE}"),
+    ("a line twice", forged(lambda lines: [*lines[:3], *lines[2:]]), CSV, "line 5: the same as line 4"),
     ("lines in another order", forged(lambda lines: lines[::-1]), CSV, "line 2: method er, should be tdr"),
     # traces
     ("a weight that is no number", another_trace(TDR, not_finite), {*TRACE, *ANOTHER}, "class_weights: not finite"),
