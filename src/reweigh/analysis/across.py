@@ -272,6 +272,7 @@ def _note(field: Field, method: str, absent: list[Place]) -> str:
         return ", ".join(dict.fromkeys(reasons))
     counts = {why: field.counted(method, why) for why in dict.fromkeys(field.runs["lost"]) if why}
     texts = [f"{why}: {count} run{'s' if count > 1 else ''}" for why, count in counts.items() if count]
+    absent = [place for place in absent if not field.material.is_outside(*place)]
     return "; ".join(filter(None, (_places_text(field, "no pair of runs", absent), ", ".join(texts))))
 
 

@@ -245,7 +245,13 @@ class Material:
 
     def why_empty(self, experiment: str) -> str:
         """What a panel without any run says: that it is for another scale, or that nobody has run it yet."""
-        return "not run" if self.config.has(self.scale, self.paper, experiment) else f"not part of scale {self.scale}"
+        return "not run" if self.config.has(self.scale, self.paper, experiment) else outside(self.scale)
+
+    def is_outside(self, experiment: str, setting: str) -> bool:
+        """Whether the scale does without a setting of an experiment that can be run."""
+        if self.experiment(experiment).status != "ready":
+            return False
+        return setting not in self.config.settings_of(self.scale, self.paper, experiment)
 
     def of(self, experiment: str, setting: str, method: str) -> pd.DataFrame:
         """The runs of one cell, or those that stand for it (`Config.trained_in`)."""
@@ -273,12 +279,16 @@ class Material:
         return self.config.paper(self.paper).methods[method].title
 
     def cuts(self) -> list[str]:
-        """What this scale leaves out of the paper's experiments; where they differ in it, after their names."""
+        """What this scale leaves out of the paper's experiments: first of all of them, then of some after their names."""
         by_cut: dict[str, list[str]] = {}
         for name in self.experiments:
-            if cut := self.config.cut(self.scale, self.paper, name):
-                by_cut.setdefault(cut, []).append(name)
-        return list(by_cut) if len(by_cut) < 2 else [f"{', '.join(names)}: {cut}" for cut, names in by_cut.items()]
+            if self.config.has(self.scale, self.paper, name):
+                by_cut.setdefault(self.config.cut(self.scale, self.paper, name), []).append(name)
+        parts = {cut: cut.split(", ") for cut in by_cut}
+        common = [part for part in next(iter(parts.values()), []) if all(part in of for of in parts.values())]
+        own = {cut: ", ".join(part for part in of if part not in common) for cut, of in parts.items()}
+        texts = [", ".join(common), *(f"{', '.join(names)}: {own[cut]}" * bool(own[cut]) for cut, names in by_cut.items())]
+        return list(filter(None, texts))
 
     def why_not(self, experiment: str, setting: str, method: str) -> str:
         """Why a cell has no records."""
@@ -320,6 +330,14 @@ class Material:
         return [name for name in names if any(chosen is None or name in chosen for chosen in choices)]
 
 
+NEVER = "not part of the paper's protocol"
+
+
+def outside(scale: str) -> str:
+    """What is said of a cell that a scale leaves out."""
+    return f"not part of scale {scale}"
+
+
 def why_not(config: Config, scale: str, paper: str, experiment: str, setting: str, method: str) -> str:
     """Why a cell has no records."""
     entry = config.experiment(paper, experiment)
@@ -328,11 +346,11 @@ def why_not(config: Config, scale: str, paper: str, experiment: str, setting: st
     if entry.status != "ready":
         return entry.reason or "not run"
     if setting not in config.settings_of(scale, paper, experiment):
-        return f"not part of scale {scale}"
+        return outside(scale)
     if not entry.has(setting, method):
-        return "not part of the paper's protocol"
+        return NEVER
     if scale != config.paper(paper).whole and method not in config.methods_of(scale, paper, experiment):
-        return f"not part of scale {scale}"
+        return outside(scale)
     return "not trained yet"
 
 

@@ -158,5 +158,5 @@ def _notes(rows: pd.DataFrame) -> list[str]:
             said.setdefault(line["note"], {})[line["title"]] = None
     shown = 0 if rows.empty else rows["title"].nunique()
     return [
-        f"{'all methods' if 1 < shown == len(titles) else ', '.join(titles)}: {note}" for note, titles in said.items()
+        f"{'all methods' if 1 < shown == len(titles) else listed(titles)}: {note}" for note, titles in said.items()
     ]

@@ -8,8 +8,9 @@ import pandas as pd
 
 from reweigh import metrics, stats
 from reweigh.analysis.rows import of_cells
-from reweigh.analysis.tables import Material
-from reweigh.plots.style import data_title
+from reweigh.analysis.tables import Material, outside
+from reweigh.plots.left_out import sentence
+from reweigh.plots.style import data_title, listed
 from reweigh.records.lineage import STAND_INS
 
 STUDENT, WILSON = "Student t", "Wilson's where that leaves 0 to 1"  # how footers name the intervals of `stats.inside`
@@ -68,12 +69,14 @@ def missing_notes(material: Material, rows: pd.DataFrame, gaps: bool = True) -> 
     """
     cells = of_cells(rows)
     absent = cells[(cells["status"] == "not run") & gaps]
+    left_out = absent["note"] == outside(material.scale)
     diverged = cells[cells["status"].str.endswith("diverged")]
     shown = set(zip(rows["experiment"], rows["setting"], rows["method"], strict=True))
     collapsed = material.runs[material.runs["collapsed"]].itertuples()
     several = len({material.experiment(name).dataset for name in rows["experiment"] if name}) > 1
     affected = {
-        "Not run": absent.itertuples(),
+        sentence(outside(material.scale)): absent[left_out].itertuples(),
+        "Not run": absent[~left_out].itertuples(),
         "With runs that diverged, which have no score": diverged.itertuples(),
         "With runs that end by predicting one class only": (
             run for run in collapsed if (run.experiment, run.setting, run.method) in shown
@@ -104,10 +107,13 @@ def all_stand_ins(material: Material) -> list[str]:
 
 
 def _by_method(material: Material, cells: Iterable[Any], several: bool) -> str:
-    """`TDR (0.1, 0.05); Hard weighting (0.1)`; settings stand after their data set's name where there are `several`."""
+    """`TDR, No reweighting (0.1, 0.05); Hard weighting (0.1)`; before a setting its data set where there are `several`."""
     settings: dict[str, dict[str, None]] = {}
     for cell in cells:
         label = material.label(cell.experiment, cell.setting)
         title = data_title(material.experiment(cell.experiment).dataset)
         settings.setdefault(cell.method, {})[f"{title} {label}" if several else label] = None
-    return "; ".join(f"{material.title(method)} ({', '.join(names)})" for method, names in settings.items())
+    methods: dict[str, list[str]] = {}
+    for method, names in settings.items():
+        methods.setdefault(", ".join(names), []).append(material.title(method))
+    return "; ".join(f"{listed(titles)} ({names})" for names, titles in methods.items())

@@ -166,7 +166,7 @@ def _footer(width: float, material: Material, texts: list[str]) -> list[tuple[st
         badge = "; ".join(filter(None, (f"scale: paper{f' ({whole})' if whole else ''}", whose)))
         colour, share = INK, 1.0
     else:
-        lines += [(line, MUTED) for line in textwrap.wrap(whose, characters)]
+        lines += [(line, MUTED) for line in textwrap.wrap(whose[:1].upper() + whose[1:], characters)]
         badge, colour, share = (
             f"scale: {scale}, not comparable with the paper{f': {cuts}' if cuts else ''}",
             WARNING,
@@ -198,7 +198,7 @@ MANY = 4  # titles of the last set, from which on they are just "the others"
 def values_text(material: Material, words: Mapping[str, str] = VALUE_SETS) -> str:
     """Whose values the runs of a figure have, where paper and code differ; empty where they do not.
 
-    `values of the authors' code`, or with names where there are several sets.
+    `values of the authors' code throughout`, or with names where there are several sets, or methods of none.
     """
     methods = material.config.paper(material.paper).methods
     titles: dict[str, list[str]] = {}
@@ -206,10 +206,10 @@ def values_text(material: Material, words: Mapping[str, str] = VALUE_SETS) -> st
     for name in shown:
         if whose := methods[name].values:
             titles.setdefault(whose, []).append(methods[name].title.removesuffix(f" ({whose})"))
-    if len(titles) == 1:
-        return "".join(words[whose] for whose in titles)
-    named = {whose: ", ".join(titles[whose]) for whose in words if whose in titles}
     all_said = all(methods[name].values for name in shown)
+    if len(titles) == 1 and (all_said or len(next(iter(titles.values()))) > MANY):
+        return "".join(words[whose] for whose in titles) + " throughout" * all_said
+    named = {whose: listed(titles[whose]) for whose in words if whose in titles}
     if words is ON_OURS and all_said and len(titles.get("ours", [])) > MANY:
         named["ours"] = "all others"
     return "; ".join(f"{words[whose]}: {names}" for whose, names in named.items())
@@ -251,12 +251,21 @@ def ours_text(material: Material, experiments: Sequence[str]) -> str:
     for name in experiments:
         data = data_title(material.experiment(name).dataset)
         by_data.setdefault(data, {}).update(dict.fromkeys(ours_of(material, name)))
-    return "; ".join(f"{_listed(list(parts))} of {data} {'are' if len(parts) > 1 else 'is'} ours"
+    return "; ".join(f"{_and(list(parts))} of {data} {'are' if len(parts) > 1 else 'is'} ours"
                      for data, parts in by_data.items())  # fmt: skip
 
 
-def _listed(words: Sequence[str]) -> str:
+def _and(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def listed(titles: Iterable[str]) -> str:
+    """Titles in a row; one with a comma of its own stands in quotation marks.
+
+    >>> listed(["CE", "CE, offset"])
+    'CE, “CE, offset”'
+    """
+    return ", ".join(f"“{title}”" if "," in title else title for title in titles)
 
 
 def _shrink(figure: Figure, title: Any) -> None:
@@ -329,8 +338,8 @@ def is_last_row(axes: Axes) -> bool:
 
 
 def data_title(dataset: str | None) -> str:
-    """How figures write a data set's name: `cifar10` -> `CIFAR-10`; nothing for an experiment that has none."""
-    written = {"cifar": "CIFAR-", "mnist": "MNIST", "waterbirds": "Waterbirds"}
+    """How figures write a data set's name: `cifar10n` -> `CIFAR-10N`; nothing for an experiment that has none."""
+    written = {"cifar10n": "CIFAR-10N", "cifar100n": "CIFAR-100N", "cifar": "CIFAR-", "mnist": "MNIST", "waterbirds": "Waterbirds"}
     name = dataset or ""
     for plain, title in written.items():
         name = name.replace(plain, title)

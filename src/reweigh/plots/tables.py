@@ -8,14 +8,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from reweigh.analysis.rows import Row, cell_names, frame, summary_row
-from reweigh.analysis.tables import Material
+from reweigh.analysis.tables import Material, outside
 from reweigh.plots.figure import Figure, styled
+from reweigh.plots.left_out import of_scale, sentence
 from reweigh.plots.notes import STUDENT, WILSON, any_by_wilson, missing_notes, seeds_text
 from reweigh.plots.printed import with_digits
-from reweigh.plots.style import INK, MUTED, WARNING, WIDTH, finish, sheet
+from reweigh.plots.style import INK, MUTED, WARNING, WIDTH, finish, listed, sheet
 
 HEIGHT, SINGLE = 0.34, 0.205  # inches: of a line, and of one that has no number of the paper's below ours
-TITLE = 112  # characters of a line above one of several tables
+TITLE = 100  # characters of a line above one of several tables
 METHOD = 28  # characters of a method's title
 DAGGER, NONE = "†", "–"
 FAINT = "#e3e3e3"
@@ -83,9 +84,10 @@ def draw(material: Material, rows: pd.DataFrame, percent: bool = False, digits: 
     `percent` writes the picture in percent, as a paper may; the rows are fractions. `digits`: the paper's numbers have
     as many digits as it prints.
     """
-    lines = with_digits(material, rows.to_dict("records")) if digits else rows.to_dict("records")
-    values = dict.fromkeys(rows["value"])
-    sides = list(dict.fromkeys(zip(rows["experiment"], rows["method"], strict=True)))
+    shown = of_scale(material, of_scale(material, rows, "experiment", "method"), "value")
+    lines = with_digits(material, shown.to_dict("records")) if digits else shown.to_dict("records")
+    values = dict.fromkeys(shown["value"])
+    sides = list(dict.fromkeys(zip(shown["experiment"], shown["method"], strict=True)))
     heads = {line["value"]: _head(material, line["experiment"], line["setting"]) for line in reversed(lines)}
     grid = Grid(
         left=[(0.0, "experiment"), (0.205, "method")],
@@ -93,7 +95,19 @@ def draw(material: Material, rows: pd.DataFrame, percent: bool = False, digits: 
         columns=[heads[value] for value in values],
         cells=by_place(lines, sides, list(values), lambda line: ((line["experiment"], line["method"]), line["value"])),
     )
-    return as_figure(material, rows, grid, writer(percent))
+    return as_figure(material, rows, grid, writer(percent), _left_out(material, rows, shown))
+
+
+def _left_out(material: Material, rows: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
+    """The experiments, and of those that are shown the methods, that have no line as the scale leaves them out."""
+    names: dict[str, None] = {}
+    for experiment, mine in rows.groupby("experiment", sort=False):
+        there = set(shown[shown["experiment"] == experiment]["method"])
+        absent = [material.title(method) for method in dict.fromkeys(mine["method"]) if method not in there]
+        title = material.experiment(str(experiment)).title
+        if absent:
+            names[f"{title}: {listed(absent)}" if there else title] = None
+    return [f"{sentence(outside(material.scale))}: {'; '.join(names)}"] if names else []
 
 
 class Grid(NamedTuple):
@@ -139,8 +153,6 @@ def as_figure(
     shows = seeds_text(rows, _legend(rows, scale), grey, nothing)
     if rows["n"].gt(1).any():
         shows += ". 95 % intervals are in the csv" + f" ({STUDENT}; {WILSON})" * any_by_wilson(rows)
-    elif rows["n"].gt(0).any():
-        shows += ". One seed has no interval"
     if printed and not rows["compared"].all():
         shows += ". Without grey: not in the paper"
     dashes = any(cell.get("words") == (NONE, "") for one in grids for cell in one.cells.values())
@@ -159,7 +171,7 @@ def as_figure(
 
 def _legend(rows: pd.DataFrame, ours: str) -> str:
     """What stands in a cell of ours; `ours`: what else must be known of our numbers."""
-    spread = "± sample sd over seeds" if rows["n"].gt(1).any() else "one seed has no sd"
+    spread = "± sample sd over seeds" if rows["n"].gt(1).any() else "one seed has neither sd nor interval"
     return "; ".join(filter(None, (spread, ours)))
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from reweigh.analysis.tables import Material
 from reweigh.plots import tables
 from reweigh.plots.figure import Figure, styled
+from reweigh.plots.left_out import absent_notes
 from reweigh.plots.tables import Grid, as_figure, by_place, method_title
 
 CONTROL = "_threshold"
@@ -61,8 +62,11 @@ def draw(material: Material, rows: pd.DataFrame, metrics: Sequence[str], heads: 
         cells=cells,
     )
     notes = [f"{OFFSET[0].upper()}{OFFSET[1:]}: a class offset is chosen on S_V afterwards, and added to the logits"]
-    absent = [material.label(material.experiments[0], one) for one in settings if one not in set(rows["setting"])]
-    notes += [f"Not run: {'; '.join(absent)}"] if absent else []
+    absent = [one for one in settings if one not in set(rows["setting"])]
+    experiment = material.experiments[0]
+    notes += absent_notes(
+        material, [(material.label(experiment, one), material.is_outside(experiment, one)) for one in absent]
+    )
     return as_figure(material, rows, grid, _write, notes, GAP)
 
 

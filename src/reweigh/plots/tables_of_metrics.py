@@ -4,7 +4,7 @@ For what a paper says of some classes and not of others: accuracy of all of them
 examples. Of numbers of the paper there is none.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,6 +12,8 @@ import pandas as pd
 from reweigh.analysis.tables import Material
 from reweigh.plots import tables
 from reweigh.plots.figure import Figure, styled
+from reweigh.plots.left_out import absent_notes
+from reweigh.plots.style import listed
 from reweigh.plots.tables import Grid, as_figure, by_place, method_title
 
 GAP = "not measured, or no such classes"
@@ -55,16 +57,20 @@ def draw(material: Material, rows: pd.DataFrame, columns: Sequence[Column], expl
     places = list(dict.fromkeys(zip(rows["experiment"], rows["setting"], strict=True)))
     grids = [_grid(material, rows, place, columns) for place in places]
     every = [(name, setting) for name in material.experiments for setting in material.settings(name)]
-    absent = [_title(material, place) for place in every if place not in places]
-    absent += [f"{_title(material, place)}: {names}" for place in places if (names := _left_out(material, rows, place))]
-    notes = [*explained, *_classes_lost(material, rows), *([f"Not run: {'; '.join(absent)}"] if absent else [])]
+    absent = [(_title(material, place), material.is_outside(*place)) for place in every if place not in places]
+    absent += [missing for place in places for missing in _absent(material, rows, place)]
+    notes = [*explained, *_classes_lost(material, rows), *absent_notes(material, absent)]
     return as_figure(material, rows.assign(compared=False), grids, _write, notes, GAP, printed=False)
 
 
-def _left_out(material: Material, rows: pd.DataFrame, place: tuple[str, str]) -> str:
-    """The titles of methods that a setting has and its table leaves out, as no run of them is there."""
+def _absent(material: Material, rows: pd.DataFrame, place: tuple[str, str]) -> Iterator[tuple[str, bool]]:
+    """Methods that a setting has and its table does not, as no run of them is there: those that the scale lacks first."""
     there = set(rows[(rows["experiment"] == place[0]) & (rows["setting"] == place[1])]["method"])
-    return ", ".join(material.title(name) for name in material.methods(*place) if name not in there)
+    missing = [name for name in material.methods(*place) if name not in there]
+    for left_out in (True, False):
+        names = [material.title(name) for name in missing if material.left_out(place[0], name) == left_out]
+        if names:
+            yield f"{_title(material, place)}: {listed(names)}", left_out
 
 
 def _classes_lost(material: Material, rows: pd.DataFrame) -> list[str]:

@@ -61,7 +61,8 @@ def draw(material: Material, rows: pd.DataFrame, across: str, up: Sequence[str],
         if not (shown["n"] > 0).any():
             empty(axes, "not run")
             axes.set(xticks=[], yticks=[])
-    shows = seeds_text(rows, "bars: 95 % interval (Student t)")
+    several = (rows["n"] > 1).any()
+    shows = seeds_text(rows, "bars: 95 % interval (Student t)" if several else "one seed has no interval")
     ends = f"Numbers beside points: {varied}, first and last"
     controls = "Hollow and dashed: with a class offset chosen on S_V afterwards"
     notes = [ends, controls, *missing_notes(material, rows[rows["metric"] == across])]

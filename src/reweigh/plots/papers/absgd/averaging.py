@@ -152,7 +152,8 @@ def _sweep(axes: Axes, rows: pd.DataFrame) -> None:
 
 def _point(axes: Axes, row: Any, singles: np.ndarray) -> None:
     axes.plot(row.x, row.mean, SWEPT.marker, color=SWEPT.colour, zorder=4)
-    axes.plot([row.x + 0.018] * len(singles), singles, ".", color=SWEPT.colour, markersize=2.5, alpha=0.6)
+    if len(singles) > 1:
+        axes.plot([row.x + 0.018] * len(singles), singles, ".", color=SWEPT.colour, markersize=2.5, alpha=0.6)
     if pd.notna(row.low):
         ends = [row.low, row.high]
         axes.plot([row.x] * 2, ends, color=SWEPT.colour, linewidth=1.6, solid_capstyle="butt", zorder=3)

@@ -5,7 +5,7 @@ artifact say (config/papers/compare/artifacts.yaml).
 """
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -16,6 +16,7 @@ from reweigh.analysis.gains import TIMES
 from reweigh.analysis.rows import DIFFERENCE, Row, cell_names, summary_row
 from reweigh.analysis.tables import Material
 from reweigh.plots.costs import run_row
+from reweigh.plots.left_out import absent_notes, of_scale
 from reweigh.plots.notes import stand_ins
 from reweigh.plots.style import data_title
 from reweigh.stats import ALPHA
@@ -25,9 +26,10 @@ SLACK = 0.1  # of a cost: what costs 1.1 times as much as plain training costs a
 BEYOND = "beyond the longest ERM"  # note of a gain over plain training that takes less time than the method
 
 
-def kinds_of(material: Material) -> dict[str, list[Place]]:
-    """The settings that an artifact shows, by kind, in the order of its options; those of no kind come last."""
-    known, kinds = across.places_of(material), dict[str, list[Place]]()
+def kinds_of(material: Material, shown: Sequence[Place] | None = None) -> dict[str, list[Place]]:
+    """The settings that an artifact has, or those `shown`, by kind, in the order of its options; others come last."""
+    known = across.places_of(material) if shown is None else shown
+    kinds = dict[str, list[Place]]()
     for kind, chosen in material.artifact.options["kinds"].items():
         named = [Place(experiment, setting) for experiment, settings in chosen.items() for setting in settings]
         kinds[kind] = [place for place in named if place in known]
@@ -176,6 +178,15 @@ def head(material: Material, place: Place, width: int = 16) -> str:
     return textwrap.fill(f"{data}{label}", width, break_long_words=False)
 
 
+def drawn(material: Material, rows: pd.DataFrame) -> tuple[list[Place], list[str]]:
+    """The settings and the methods of some gains, less those that the scale leaves out."""
+    gains = gains_in(rows)
+    shown = of_scale(material, of_scale(material, gains, "experiment", "setting"), "method")
+    methods = {*shown["method"], baseline(material)}
+    at = set(zip(shown["experiment"], shown["setting"], strict=True))
+    return [place for place in places_of(material) if place in at], [one for one in methods_of(material) if one in methods]
+
+
 def missing(material: Material, rows: pd.DataFrame) -> list[str]:
     """What a figure has no gain of: settings without any, methods without any, then single cells by reason.
 
@@ -186,22 +197,19 @@ def missing(material: Material, rows: pd.DataFrame) -> list[str]:
     if run.empty:
         return [f"Not run: {', '.join(dict.fromkeys(gains['note']))}"] if len(gains) else []
     seen, methods = {Place(*one) for one in zip(run["experiment"], run["setting"], strict=True)}, {*run["method"]}
-    settings: dict[Place, None] = {}
-    absent, single = dict[str, None](), dict[str, list[str]]()
+    settings, absent = list[tuple[str, bool]](), list[tuple[str, bool]]()
+    single = dict[str, list[str]]()
     for line in gains[gains["n"] == 0].to_dict("records"):
         place = Place(line["experiment"], line["setting"])
         if place not in seen:
-            settings[place] = None
+            settings.append((head(material, place, 99), material.is_outside(*place)))
         elif line["method"] not in methods:
-            absent[line["title"]] = None
+            absent.append((line["title"], material.left_out(place.experiment, line["method"])))
         else:
             single.setdefault(line["note"], []).append(f"{line['title']} ({head(material, place, 99)})")
-    names = "; ".join(head(material, place, 99) for place in settings)
-    notes = [f"Settings that were not run: {names}"] if settings else []
-    notes += [f"Methods that were not run: {'; '.join(absent)}"] if absent else []
-    notes += [f"No gain ({note}): {'; '.join(cells)}" for note, cells in single.items()]
     return [
-        *notes,
+        *absent_notes(material, [*settings, *absent]),
+        *(f"No gain ({note}): {'; '.join(cells)}" for note, cells in single.items()),
         *stand_ins(material, {(*place, method) for place in seen for method in (*methods, *run["against"])}),
     ]
 
@@ -212,5 +220,6 @@ def doubts(material: Material, lines: pd.DataFrame) -> list[str]:
     for line in lines[lines["n"] > 0].to_dict("records"):
         if why := lost(line):
             where = head(material, Place(line["experiment"], line["setting"]), 99)
+            why = why.replace(f" of {line['method']} ", " ")
             texts.setdefault(why, []).append(f"{line['title']} ({where})")
     return [f"Decides nothing, {note}: {'; '.join(names)}" for note, names in texts.items()]

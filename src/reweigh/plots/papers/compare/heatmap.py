@@ -34,18 +34,20 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
 
     Methods stand by their mean gain over the settings, the best first; those without any come last.
     """
-    places = grounds.places_of(material)
+    places, methods = grounds.drawn(material, rows)
+    methods.remove(grounds.baseline(material))
     known = rows[rows["mean"].notna()]
     means = known.groupby("method")["mean"].mean()
-    methods = sorted(dict.fromkeys(rows["method"]), key=lambda method: -means.get(method, -np.inf))
+    methods.sort(key=lambda method: -means.get(method, -np.inf))
     sizes = known["mean"].abs()
     end = max(LEAST, float(sizes.quantile(QUANTILE))) if len(sizes) else LEAST
     picture = sheet()
     axes = picture.subplots()
     colours, norm = _colours(), TwoSlopeNorm(0, -end, end)
     for line in rows.to_dict("records"):
-        column = places.index(Place(line["experiment"], line["setting"]))
-        _cell(axes, line, column, methods.index(line["method"]), colours, norm)
+        place = Place(line["experiment"], line["setting"])
+        if place in places and line["method"] in methods:
+            _cell(axes, line, places.index(place), methods.index(line["method"]), colours, norm)
     _frame(axes, material, places, methods)
     bar = picture.colorbar(_scale(colours, norm), ax=axes, fraction=0.025, pad=0.015, extend="both")
     bar.set_label(f"gain over {material.title(grounds.baseline(material))}, points", fontsize=7)
@@ -106,9 +108,10 @@ def _frame(axes: Axes, material: Material, places: list[Place], methods: list[st
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     end = -0.5
-    for of in list(grounds.kinds_of(material).values())[:-1]:
+    for of in grounds.kinds_of(material, places).values():
+        if end > 0:
+            axes.axvline(end, color=INK, linewidth=1.2)
         end += len(of)
-        axes.axvline(end, color=INK, linewidth=1.2)
 
 
 def _shows(known: pd.DataFrame) -> str:

@@ -41,9 +41,8 @@ def rows(material: Material) -> pd.DataFrame:
 @styled
 def draw(material: Material, rows: pd.DataFrame) -> Figure:
     """A line for each method; columns: settings, kinds of settings, cost. Plain training stands first, by itself."""
-    kinds = grounds.kinds_of(material)
-    places = grounds.places_of(material)
-    methods = grounds.methods_of(material)
+    places, methods = grounds.drawn(material, rows)
+    kinds = grounds.kinds_of(material, places)
     heads = [grounds.head(material, place, 9) for place in places]
     heads += [kind.replace(" ", "\n") for kind in kinds]
     spans = [(kind, len(of)) for kind, of in kinds.items()]
@@ -65,10 +64,11 @@ def _placed(rows: pd.DataFrame, places: Sequence[Place], kinds: Sequence[str]) -
     """Each line with its column; of costs one line a method, the middle one of its settings."""
     found: list[tuple[Line, int]] = []
     for line in rows[rows["metric"] != TIMES].to_dict("records"):
-        if line["metric"] == f"{WORST}{MEAN_GAIN_BY_SEED}":
+        place = Place(line["experiment"], line["setting"])
+        if line["metric"] == f"{WORST}{MEAN_GAIN_BY_SEED}" and line["panel"] in kinds:
             found.append((line, len(places) + kinds.index(line["panel"])))
-        else:
-            found.append((line, places.index(Place(line["experiment"], line["setting"]))))
+        elif place in places:
+            found.append((line, places.index(place)))
     costs = rows[(rows["metric"] == TIMES) & rows["mean"].notna()]
     for method, of in costs.groupby("method"):
         values = of["mean"]

@@ -1,0 +1,37 @@
+"""What a scale leaves out: told apart from what was not run, and not drawn where the paper has no number of it either.
+
+Cells say why they are empty in their `note` (`Material.why_not`).
+"""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from reweigh.analysis.tables import NEVER, Material, outside
+
+
+def of_scale(material: Material, rows: pd.DataFrame, *sides: str) -> pd.DataFrame:
+    """Some lines less the sides of a table that a scale leaves out whole, and for which the paper has no number.
+
+    `sides`: the columns that name a side, such as `experiment` and `method`. All lines, where none would be left.
+    """
+    if rows.empty:
+        return rows
+    empty = (rows["n"] == 0) & rows["note"].isin([outside(material.scale), NEVER])
+    if "published" in rows:
+        empty &= rows["published"].isna()
+    kept = rows[~empty.groupby([rows[side] for side in sides]).transform("all")]
+    return kept if len(kept) else rows
+
+
+def absent_notes(material: Material, absent: Iterable[tuple[str, bool]]) -> list[str]:
+    """`Not part of scale quick: A; B`, `Not run: C`, of names and whether the scale leaves them out."""
+    said: dict[str, dict[str, None]] = {}
+    for name, left_out in absent:
+        said.setdefault(sentence(outside(material.scale)) if left_out else "Not run", {})[name] = None
+    return [f"{what}: {'; '.join(names)}" for what, names in said.items()]
+
+
+def sentence(text: str) -> str:
+    """A text with a capital at its beginning."""
+    return text[:1].upper() + text[1:]
