@@ -287,7 +287,10 @@ class Material:
         parts = {cut: cut.split(", ") for cut in by_cut}
         common = [part for part in next(iter(parts.values()), []) if all(part in of for of in parts.values())]
         own = {cut: ", ".join(part for part in of if part not in common) for cut, of in parts.items()}
-        texts = [", ".join(common), *(f"{', '.join(names)}: {own[cut]}" * bool(own[cut]) for cut, names in by_cut.items())]
+        texts = [
+            ", ".join(common),
+            *(f"{', '.join(names)}: {own[cut]}" * bool(own[cut]) for cut, names in by_cut.items()),
+        ]
         return list(filter(None, texts))
 
     def why_not(self, experiment: str, setting: str, method: str) -> str:

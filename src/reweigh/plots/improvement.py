@@ -15,7 +15,7 @@ from reweigh.analysis.rows import IMPROVEMENT, MIDDLE_GAIN, MIDDLE_GAIN_BY_SEED
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import all_stand_ins
-from reweigh.plots.style import BAND, INK, MUTED, SMALL, empty, finish, letter, look_in, marker_style, sheet
+from reweigh.plots.style import BAND, INK, MUTED, SMALL, empty, finish, letter, listed, look_in, marker_style, sheet
 
 LINE = 0.185  # inches: of a method
 
@@ -157,6 +157,4 @@ def _notes(rows: pd.DataFrame) -> list[str]:
         if line["note"] and not line["metric"].endswith(MIDDLE_GAIN_BY_SEED):
             said.setdefault(line["note"], {})[line["title"]] = None
     shown = 0 if rows.empty else rows["title"].nunique()
-    return [
-        f"{'all methods' if 1 < shown == len(titles) else listed(titles)}: {note}" for note, titles in said.items()
-    ]
+    return [f"{'all methods' if 1 < shown == len(titles) else listed(titles)}: {note}" for note, titles in said.items()]

@@ -184,7 +184,9 @@ def drawn(material: Material, rows: pd.DataFrame) -> tuple[list[Place], list[str
     shown = of_scale(material, of_scale(material, gains, "experiment", "setting"), "method")
     methods = {*shown["method"], baseline(material)}
     at = set(zip(shown["experiment"], shown["setting"], strict=True))
-    return [place for place in places_of(material) if place in at], [one for one in methods_of(material) if one in methods]
+    return [place for place in places_of(material) if place in at], [
+        one for one in methods_of(material) if one in methods
+    ]
 
 
 def missing(material: Material, rows: pd.DataFrame) -> list[str]:
