@@ -107,7 +107,7 @@ def all_stand_ins(material: Material) -> list[str]:
 
 
 def _by_method(material: Material, cells: Iterable[Any], several: bool) -> str:
-    """`TDR, No reweighting (0.1, 0.05); Hard weighting (0.1)`; before a setting its data set where there are `several`."""
+    """`TDR, No reweighting (0.1, 0.05); Hard weighting (0.1)`; where there are `several` data sets, with their names."""
     settings: dict[str, dict[str, None]] = {}
     for cell in cells:
         label = material.label(cell.experiment, cell.setting)

@@ -339,14 +339,8 @@ def is_last_row(axes: Axes) -> bool:
 
 def data_title(dataset: str | None) -> str:
     """How figures write a data set's name: `cifar10n` -> `CIFAR-10N`; nothing for an experiment that has none."""
-    written = {
-        "cifar10n": "CIFAR-10N",
-        "cifar100n": "CIFAR-100N",
-        "cifar": "CIFAR-",
-        "mnist": "MNIST",
-        "waterbirds": "Waterbirds",
-    }
-    name = dataset or ""
+    written = {"mnist": "MNIST", "waterbirds": "Waterbirds"}
+    name = re.sub("cifar([0-9]+)(n?)", lambda found: f"CIFAR-{found[1]}{found[2].upper()}", dataset or "")
     for plain, title in written.items():
         name = name.replace(plain, title)
     return name

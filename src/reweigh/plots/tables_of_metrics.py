@@ -64,7 +64,7 @@ def draw(material: Material, rows: pd.DataFrame, columns: Sequence[Column], expl
 
 
 def _absent(material: Material, rows: pd.DataFrame, place: tuple[str, str]) -> Iterator[tuple[str, bool]]:
-    """Methods that a setting has and its table does not, as no run of them is there: those that the scale lacks first."""
+    """Methods that a setting has and its table does not, as they have no run; those that the scale lacks come first."""
     there = set(rows[(rows["experiment"] == place[0]) & (rows["setting"] == place[1])]["method"])
     missing = [name for name in material.methods(*place) if name not in there]
     for left_out in (True, False):

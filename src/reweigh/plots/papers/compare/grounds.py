@@ -183,7 +183,7 @@ def drawn(material: Material, rows: pd.DataFrame) -> tuple[list[Place], list[str
     gains = gains_in(rows)
     shown = of_scale(material, of_scale(material, gains, "experiment", "setting"), "method")
     methods = {*shown["method"], baseline(material)}
-    at = set(zip(shown["experiment"], shown["setting"], strict=True))
+    at = {Place(*one) for one in zip(shown["experiment"], shown["setting"], strict=True)}
     return [place for place in places_of(material) if place in at], [
         one for one in methods_of(material) if one in methods
     ]
