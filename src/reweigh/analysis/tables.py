@@ -279,7 +279,7 @@ class Material:
         return self.config.paper(self.paper).methods[method].title
 
     def cuts(self) -> list[str]:
-        """What this scale leaves out of the paper's experiments: of all of them, then of single ones, after their names."""
+        """What this scale leaves out of the experiments: of all of them, then of single ones after their names."""
         by_cut: dict[str, list[str]] = {}
         for name in self.experiments:
             if self.config.has(self.scale, self.paper, name):

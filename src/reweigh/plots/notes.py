@@ -69,7 +69,7 @@ def missing_notes(material: Material, rows: pd.DataFrame, gaps: bool = True) -> 
     """
     cells = of_cells(rows)
     absent = cells[(cells["status"] == "not run") & gaps]
-    left_out = absent["note"] == outside(material.scale)
+    left_out = absent.get("note", pd.Series("", absent.index)) == outside(material.scale)
     diverged = cells[cells["status"].str.endswith("diverged")]
     shown = set(zip(rows["experiment"], rows["setting"], rows["method"], strict=True))
     collapsed = material.runs[material.runs["collapsed"]].itertuples()
@@ -107,7 +107,7 @@ def all_stand_ins(material: Material) -> list[str]:
 
 
 def _by_method(material: Material, cells: Iterable[Any], several: bool) -> str:
-    """`TDR, No reweighting (0.1, 0.05); Hard weighting (0.1)`; where there are `several` data sets, with their names."""
+    """`TDR, No reweighting (0.1, 0.05); Hard weighting (0.1)`; of `several` data sets with their names."""
     settings: dict[str, dict[str, None]] = {}
     for cell in cells:
         label = material.label(cell.experiment, cell.setting)
