@@ -297,15 +297,20 @@ def test_again_goes_on_with_no_other_beginning(alone, folder):
     assert outcome(body) == alone and steps == body["steps"]
 
 
+def stopped(spec, step, seconds=0.0):
+    """Train up to a step and stop at a checkpoint, after so many seconds more than it took."""
+    clock = Clock()
+    job = Job(spec, CPU, clock)
+    job.run.seconds += seconds
+    with pytest.raises(OutOfTime):
+        job.finish(lambda run: run.step == step and clock.stop())
+
+
 def test_the_record_says_what_another_run_took_and_the_times_are_its_own(folder, monkeypatch):
     """Not those of the run that began; so its seconds need not fit between `started` and `ended`."""
     times = iter(f"2026-01-0{day}T00:00:00Z" for day in range(1, 9))
     monkeypatch.setattr("reweigh.training.run.now", lambda: next(times))
-    clock = Clock()
-    first = Job(longer(), CPU, clock)
-    first.run.seconds = 1000.0  # of a slow machine
-    with pytest.raises(OutOfTime):
-        first.finish(lambda run: run.step == 6 and clock.stop())
+    stopped(longer(), 6, seconds=1000.0)  # of a slow machine
     body, steps = trained(longer(**NAMES))
     assert steps == body["steps"] - 6
     assert (body["started"], body["ended"]) == ("2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z")
@@ -316,10 +321,8 @@ def test_the_record_says_what_another_run_took_and_the_times_are_its_own(folder,
 def test_a_run_that_goes_on_after_another_went_on_with_it_still_knows_when_it_started(folder, monkeypatch):
     times = iter(f"2026-01-0{day}T00:00:00Z" for day in range(1, 9))
     monkeypatch.setattr("reweigh.training.run.now", lambda: next(times))
-    for spec, step in ((longer(), 6), (longer(**NAMES), 9)):
-        clock = Clock()
-        with pytest.raises(OutOfTime):
-            Job(spec, CPU, clock).finish(lambda run, clock=clock, step=step: run.step == step and clock.stop())
+    stopped(longer(), 6)
+    stopped(longer(**NAMES), 9)
     body, steps = trained(longer())
     assert steps == body["steps"] - 9 and (body["started"], body["resumed"]) == ("2026-01-01T00:00:00Z", 2)
     assert [(one["run"], one["steps"]) for one in body["begun_by"]] == [(TWIN, 3)]
@@ -329,11 +332,7 @@ def test_a_clock_that_was_set_back_between_two_parts_makes_no_contradiction(fold
     """The second part begins a week before the first; it ends so early that its training would not fit."""
     times = iter(("2026-01-09T00:00:00Z", "2026-01-02T00:00:00Z", "2026-01-02T00:00:01Z"))
     monkeypatch.setattr("reweigh.training.run.now", lambda: next(times))
-    clock = Clock()
-    first = Job(longer(), CPU, clock)
-    first.run.seconds = 1000.0  # of a slow machine
-    with pytest.raises(OutOfTime):
-        first.finish(lambda run: run.step == 6 and clock.stop())
+    stopped(longer(), 6, seconds=1000.0)  # of a slow machine
     body, _ = trained(longer())
     assert body["resumed"] == 1 and body["started"].startswith("2026-01-01T23:") and body["ended"][-3:] == "01Z"
     assert not [*doubts(body), *(line for line in contradictions(body) if "start" in line)]

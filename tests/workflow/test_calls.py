@@ -1,6 +1,7 @@
 """A call of Snakemake as a user has it: one record, an hour of training, Ctrl-C, kill -9, a job that fails."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,9 +11,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.project import ROOT
 from support.workflow import PAIR, copy, planned, snakemake
 
 from reweigh.config.loading import load
+from reweigh.errors import ConfigError
 from reweigh.planning import call, watch
 from reweigh.planning.jobs import flow
 from reweigh.provenance.audit.snakemake_metadata import check_snakemake_metadata
@@ -106,6 +109,48 @@ def test_records_beside_other_targets_train_whole_batches():
 
 
 # --- an hour of training ---
+
+
+# --- targets ---
+
+
+RECORD = "results/quick/tdr/mnist-4v9/rho0.1/tdr/seed0.json"
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (RECORD.replace("seed0", "seed9"), "quick/tdr/mnist-4v9 has no seed9, only seed0 to seed2"),
+        (RECORD.replace("rho0.1", "rho0.3"), "unknown setting 'rho0.3'; did you mean 'rho0.1'?"),
+        (RECORD.replace("/tdr/seed", "/tdrr/seed"), "unknown method 'tdrr'; did you mean 'tdr'?"),
+        (RECORD.replace("quick", "quik"), "unknown scale 'quik'; did you mean 'quick'?"),
+        ("figures/quick/tdr/fig55.pdf", "unknown target 'fig55'; did you mean 'fig5'?"),
+        ("figures/quick/trd/fig5.pdf", "unknown paper 'trd'; did you mean 'tdr'?"),
+        ("figures/quik/tdr/fig5.pdf", "unknown scale 'quik'; did you mean 'quick'?"),
+        ("figures/quick/tdr/fig5", "an artifact's files end in pdf, png, csv, ipynb, json; name one of them"),
+    ],
+)
+def test_a_target_that_cannot_be_is_one_line_with_the_nearest_that_can(target, said):
+    """Snakemake said where in our code it came to nothing, or that it has no rule for it."""
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        call.check_target(load(ROOT), target)
+
+
+def test_what_can_be_and_what_is_not_ours_is_left_to_snakemake():
+    config = load(ROOT)
+    ours = (RECORD, "figures/quick/tdr/fig5.csv", "figures/quick/tdr/fig5+mine.pdf", "results/quick/scorecard.csv")
+    for target in (*ours, "tdr_fig5", "data/raw/mnist/SOURCE.json", "README.md"):
+        call.check_target(config, target)
+
+
+def test_snakemake_ends_in_that_line(project):
+    command = [sys.executable, "-m", "snakemake", "--dry-run", *SMOKE, "figures/smoke/tdr/table33.pdf"]
+    environment = {**os.environ, "PYTHONPATH": str(project / "src")}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    assert done.returncode
+    assert (
+        done.stderr.splitlines()[-1] == "reweigh: config/papers/tdr: unknown target 'table33'; did you mean 'table3'?"
+    )
 
 
 @pytest.fixture(scope="module")

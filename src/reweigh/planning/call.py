@@ -11,11 +11,12 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from reweigh import locks, os_errors
-from reweigh.config.names import RunName
+from reweigh.config.grid import Config
+from reweigh.config.names import ARTIFACT_ENDINGS, RunName
 from reweigh.errors import ConfigError
 from reweigh.planning import attempts, plan
 from reweigh.planning.jobs import Flow, flow
@@ -24,6 +25,7 @@ from reweigh.records import record
 ASKED = "REWEIGH_ASKED_RUNS"  # tells the processes of a call's jobs which records alone it was asked for
 LOCK = Path(".reweigh/snakemake.lock")
 HOUR = 3600.0
+RECORD_PARTS = 7  # of a record's path: results, scale, paper, experiment, setting, method, seed
 SHOWN = 8  # lines of the log of a job that failed
 LESS = "for less: one figure or record as a target, or --config scale=quick or missing=skip"
 
@@ -105,17 +107,40 @@ def _last_lines(log: Path) -> list[str]:
 def call(overrides: dict[str, Any], workflow: Any, root: str | Path = ".") -> Call:
     """The call of Snakemake that reads the Snakefile now: `overrides` is its `config`.
 
-    In the main process it sees whether anything can be written, removes the lock of a killed call, and tells the
-    processes of jobs what was asked for.
+    In the main process it sees whether anything can be written, removes the lock of a killed call, tells the processes
+    of jobs what was asked for, and ends in one line if that cannot be.
     """
+    targets: list[str] = []
     if workflow.is_main_process:
         check_disk(Path(root))
         unlock(Path(root))
-        os.environ[ASKED] = " ".join(asked_for(_targets(sys.argv[1:])))
+        targets = _targets(sys.argv[1:])
+        os.environ[ASKED] = " ".join(asked_for(targets))
     this = Call(flow(overrides, root, tuple(os.environ.get(ASKED, "").split()), workflow), workflow)
     if workflow.is_main_process:
+        try:
+            for target in targets:
+                check_target(this.flow.config, target)
+        except ConfigError as error:
+            raise SystemExit(f"reweigh: {error}") from None
         this.watch_for_ctrl_c()
     return this
+
+
+def check_target(config: Config, target: str) -> None:
+    """Raise ConfigError for a record or a figure that there cannot be, with the nearest that can; not for other files.
+
+    Snakemake knows no nearest word, and says that it has no rule, or where in our code it came to nothing.
+    """
+    path = PurePath(target)
+    if (config.root / path).exists():
+        return
+    if path.parts[:1] == ("results",) and len(path.parts) == RECORD_PARTS and path.suffix == ".json":
+        config.check_seed(config.run_name("/".join(path.with_suffix("").parts[1:])))
+    elif path.parts[:1] == ("figures",) and "+" not in path.name:
+        plan.artifact_of(config, target)
+        if path.suffix.removeprefix(".") not in ARTIFACT_ENDINGS:
+            raise ConfigError(f"{target}: an artifact's files end in {', '.join(ARTIFACT_ENDINGS)}; name one of them")
 
 
 def asked_for(targets: Any) -> list[str]:
@@ -131,11 +156,11 @@ def asked_for(targets: Any) -> list[str]:
 
 
 def _targets(arguments: list[str]) -> list[str]:
-    """The targets on a command line of Snakemake that names a record; empty for any other.
+    """The targets on a command line of Snakemake that names a record or a figure; empty for any other.
 
-    Snakemake itself has its targets only when the Snakefile was read. Its parser takes longer than a look for records.
+    Snakemake itself has its targets only when the Snakefile was read. Its parser takes longer than a look at the words.
     """
-    if not any(map(_run, arguments)):
+    if not any(word.startswith(("results/", "figures/")) for word in arguments):
         return []
     from snakemake.cli import get_argument_parser
 

@@ -108,7 +108,7 @@ def runs_of_target(config: Config, target: str) -> list[str]:
     name = target.strip("/").removeprefix("results/").removesuffix(".json")
     with contextlib.suppress(NotAName):
         return config.runs_named(name)
-    if artifact := _artifact(config, name):
+    if artifact := artifact_of(config, name):
         return [run for cell in config.cells_of(*artifact) for run in config.runs_of(cell)]
     block = BLOCK.fullmatch(name)
     if block is None:
@@ -157,7 +157,7 @@ def to_train(config: Config, runs: Iterable[str]) -> str:
     )
 
 
-def _artifact(config: Config, target: str) -> ArtifactName | None:
+def artifact_of(config: Config, target: str) -> ArtifactName | None:
     """The artifact that a target names; None if it names none. Raises ConfigError for one that does not exist."""
     try:
         artifact = ArtifactName.parse(target)

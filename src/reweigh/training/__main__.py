@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import functools
 import json
+import math
 import os
 import re
 import signal
@@ -26,7 +27,7 @@ from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.listing import visible
 from reweigh.records import attestations, commit, own_code, record
 from reweigh.terminal import READER_LEFT, flushed, print_all_letters
-from reweigh.training import afresh, slurm, variables
+from reweigh.training import afresh, patience, slurm, variables
 from reweigh.training.device import check_used, slots_per_device, take_lease
 
 TELL_SECONDS = 60.0  # between two lines of a log about how far training has come
@@ -195,27 +196,43 @@ def _trained(
 
     try:
         if device.type == "cuda":
-            interleave.train(waiting, at_once, device, functools.partial(make, clock=clock), done, progress.add, failed)
+            with patience.limited(clock, TRY_AGAIN):
+                made = functools.partial(make, clock=clock)
+                interleave.train(waiting, at_once, device, made, done, progress.add, failed)
         elif at_once > 1:
             workers.train(waiting, at_once, make, clock, done, progress.add, failed)
         else:
-            for spec in waiting:
-                try:
-                    done(make(spec, clock=clock).finish(lambda run: progress.add(1, run)))
-                except OutOfTime:
-                    raise
-                except ReweighError as error:
-                    failed(spec, error)
-                except Exception as error:
-                    if os_errors.is_of_the_disk(error):  # the other runs would only train to the same end
-                        raise
-                    failed(spec, workers.failure_of(error))
+            with patience.limited(clock, TRY_AGAIN):
+                _one_by_one(waiting, functools.partial(make, clock=clock), done, progress, failed)
     except OutOfTime:
         left = len(waiting) - len(outcome.trained) - len(outcome.failed)
         why = "stopped" if clock.stopping else "time is up"
         progress.note(f"{why} with {left} of {len(waiting)} runs left; the same command resumes from here")
         outcome.out_of_time, outcome.told = True, clock.stopping
     outcome.steps = progress.steps
+
+
+def _one_by_one(
+    waiting: list[dict[str, Any]],
+    make: Callable[..., Any],
+    done: Callable[[dict[str, Any]], None],
+    progress: "Progress",
+    failed: Callable[[dict[str, Any], Exception], None],
+) -> None:
+    from reweigh.training import workers
+    from reweigh.training.checkpoint import OutOfTime
+
+    for spec in waiting:
+        try:
+            done(make(spec).finish(lambda run: progress.add(1, run)))
+        except OutOfTime:
+            raise
+        except ReweighError as error:
+            failed(spec, error)
+        except Exception as error:
+            if os_errors.is_of_the_disk(error):  # the other runs would only train to the same end
+                raise
+            failed(spec, workers.failure_of(error))
 
 
 def automatic(specs: list[dict[str, Any]], device_type: str) -> int:
@@ -240,7 +257,7 @@ def stopped_by_signals(clock: Any) -> Iterator[None]:
     """In this context SIGTERM and Ctrl-C save every run and end the process; a second one ends it at once."""
 
     def stop(number: int, frame: Any) -> None:
-        clock.stop()
+        clock.stop(patience.SECONDS if number == signal.SIGINT else math.inf)
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}

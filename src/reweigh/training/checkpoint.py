@@ -50,10 +50,20 @@ class Clock:
     def __init__(self, deadline: float | None = None) -> None:
         self.deadline = deadline
         self.stopping = False
+        self.saving = False  # whether a checkpoint is being written
+        self.patient_until = math.inf
 
-    def stop(self) -> None:
-        """Ask every run to save and stop after its current step. Safe to call in a signal handler."""
+    def stop(self, patience: float = math.inf) -> None:
+        """Ask every run to save and stop after its current step. Safe to call in a signal handler.
+
+        `patience`: seconds from now after which nobody waits for a step any more.
+        """
         self.stopping = True
+        self.patient_until = min(self.patient_until, time.monotonic() + patience)
+
+    def is_overdue(self) -> bool:
+        """Whether a run that has not stopped by now is to be ended at its last checkpoint."""
+        return time.monotonic() >= self.patient_until
 
     def is_up(self) -> bool:
         """Whether to stop now."""
@@ -117,7 +127,11 @@ class Keeper:
         self.measure()
         elsewhere = self.elsewhere(run)
         beside = {"facts": self.facts, "run": self.name, "whole": self.whole, "stints": self.stints}
-        sealed.write(elsewhere or self.path, {**run.state(), **beside})
+        self.clock.saving = True
+        try:
+            sealed.write(elsewhere or self.path, {**run.state(), **beside})
+        finally:
+            self.clock.saving = False
         if elsewhere is None:
             self.saved(self.path)
         self.saved_at = time.monotonic()

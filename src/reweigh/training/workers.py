@@ -90,7 +90,7 @@ def train(
                 failure = failure or OutOfTime()
                 waiting.clear()
                 put_off.clear()
-                _ask_to_stop(workers)
+                _ask_to_stop(workers, clock)
             _take_up(put_off, waiting)
             _give(workers, waiting)
             if put_off and any(worker.spec is None for worker in workers):
@@ -123,10 +123,13 @@ def train(
         raise failure
 
 
-def _ask_to_stop(workers: list[Worker]) -> None:
+def _ask_to_stop(workers: list[Worker], clock: Clock) -> None:
+    """Have workers save their runs and stop; end those that are still within a step when nobody waits any more."""
     for worker in workers:
-        if worker.spec:
-            worker.process.terminate()  # SIGTERM: a worker saves its run and stops
+        if worker.spec and clock.is_overdue():
+            worker.process.kill()
+        elif worker.spec:
+            worker.process.terminate()
 
 
 def _start(context: Any, make: Callable[..., Any], deadline: float | None) -> Worker:

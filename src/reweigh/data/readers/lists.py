@@ -6,7 +6,7 @@ when a run needs them, so that a split can be drawn from the lists alone.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from reweigh.data.arrays import RawData, raw_file
 from reweigh.data.files import ImageFiles
 from reweigh.data.readers import damage
 from reweigh.errors import ConfigError, DataError
+from reweigh.listing import is_leftover_name
 
 AGAIN = "get this file again"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm")
@@ -125,8 +126,7 @@ def folder(root: Path, part: str, classes: Sequence[str]) -> Listed:
     paths, labels = [], []
     for label, name in enumerate(classes):
         directory = root / part / name
-        files = os.scandir(directory) if directory.is_dir() else ()
-        images = sorted(file.name for file in files if file.name.lower().endswith(IMAGE_SUFFIXES))
+        images = sorted(file.name for file in _visible(directory) if file.name.lower().endswith(IMAGE_SUFFIXES))
         if not images:
             raise DataError(f"{directory} has no images; unpack the data set so that each class has such a directory")
         paths += [f"{part}/{name}/{image}" for image in images]
@@ -136,7 +136,14 @@ def folder(root: Path, part: str, classes: Sequence[str]) -> Listed:
 
 def subfolders(directory: Path) -> tuple[str, ...]:
     """The directories in a directory, sorted by name: the classes of an image folder."""
-    return tuple(sorted(entry.name for entry in os.scandir(directory) if entry.is_dir())) if directory.is_dir() else ()
+    return tuple(sorted(entry.name for entry in _visible(directory) if entry.is_dir()))
+
+
+def _visible(directory: Path) -> Iterator[os.DirEntry[str]]:
+    """What is in a directory, without what operating systems and editors leave there; nothing if it is absent."""
+    if directory.is_dir():
+        with os.scandir(directory) as entries:
+            yield from (entry for entry in entries if not is_leftover_name(entry.name))
 
 
 def unpacked(raw: Path, name: str, archive: str, directory: str = ".") -> Path:
