@@ -16,11 +16,12 @@ from support.written import HERE, leave_record
 from reweigh.bench.table import CSV, Line, write
 from reweigh.config.cards import PlannedStage
 from reweigh.config.loading import load
+from reweigh.config.names import RunName
 from reweigh.config.sizes import epoch_size, training_sizes
 from reweigh.config.specs import Spec
 from reweigh.data.obtain import recipe_digest, split_path
 from reweigh.errors import ConfigError
-from reweigh.planning import plan, spec_files
+from reweigh.planning import plan, plan_text, spec_files
 from reweigh.records import commit, record
 from reweigh.training.__main__ import spec_paths
 
@@ -151,9 +152,9 @@ def test_members_drawn_by_class_are_no_more_than_the_plan_says(config, monkeypat
 
 def test_the_plan_says_which_steps_are_an_upper_estimate(project, monkeypatch, capsys):
     runs = plan.make([CELL], "quick", project)
-    plan.show(runs)
+    plan_text.show(runs)
     assert "at most" not in capsys.readouterr().out
-    plan.show([replace(runs[0], at_most=True), *runs[1:]])
+    plan_text.show([replace(runs[0], at_most=True), *runs[1:]])
     assert f"at most {runs[0].steps:,}" in " ".join(capsys.readouterr().out.split())
     card = SimpleNamespace(stages=lambda *_: [PlannedStage(2, part="members", share=0.3)], cost=1.0)
     monkeypatch.setattr(plan, "card_of", lambda method: card)
@@ -268,12 +269,28 @@ def test_the_quick_scale_is_quick():
 
 def test_table_names_what_is_stale_and_the_command(project, capsys):
     leave_record(project, f"{CELL}/seed0", code={"digest": "another"})
-    plan.show(plan.make([CELL], "quick", project))
+    plan_text.show(plan.make([CELL], "quick", project))
     said = capsys.readouterr().out
     assert "1 stale, 2 missing" in said
     assert f"{CELL}/seed0: stale: code changed" in said
     assert f"reweigh train {CELL}" in said
     assert "3 of 3 runs to train" in said
+
+
+def test_what_is_stale_fits_on_a_screen(project):
+    """An edit of a reader printed a line for each of four hundred runs, and a command of as many names."""
+    names = [RunName.parse(run) for run in load(project).runs("quick", "tdr", "mnist-lt")]
+    stale = [plan.Planned(str(name), {}, "stale: code changed", 9, 1.0, "records") for name in names]
+    few, many = (plan_text.summary(runs).splitlines()[1:] for runs in (stale[:2], [*stale, *stale[:9]]))
+    assert few == [
+        "quick/tdr/mnist-lt/rho0.1/tdr/seed0: stale: code changed",
+        "quick/tdr/mnist-lt/rho0.1/tdr/seed1: stale: code changed",
+        "Train the stale ones again with: reweigh train quick/tdr/mnist-lt/rho0.1/tdr",
+    ]
+    assert many == [
+        f"quick/tdr/mnist-lt: {len(stale) + 9} stale: code changed",
+        "Train the stale ones again with: reweigh train quick/tdr/mnist-lt/{rho0.1,rho0.02}/{tdr,er,none}",
+    ]
 
 
 def test_specs_are_written_complete(project, tmp_path):

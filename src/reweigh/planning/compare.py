@@ -21,7 +21,8 @@ from reweigh.config.names import ArtifactName, RunName
 from reweigh.config.validation import lookup
 from reweigh.data import local_cards
 from reweigh.errors import ConfigError, RecordError
-from reweigh.planning.plan import Planned, of_runs, summary
+from reweigh.planning.plan import Planned, of_runs
+from reweigh.planning.plan_text import summary
 from reweigh.planning.tidy import remove_unwanted
 from reweigh.records import record
 from reweigh.terminal import printable

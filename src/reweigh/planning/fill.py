@@ -17,7 +17,8 @@ from reweigh.config.names import RunName
 from reweigh.config.priorities import Entry, entries
 from reweigh.errors import DataError, TrainingError
 from reweigh.planning.low_priority import LOWEST, give_way
-from reweigh.planning.plan import Planned, cost_of, counted, duration, everything, of_runs
+from reweigh.planning.plan import Planned, duration, everything, of_runs
+from reweigh.planning.plan_text import cost_of, counted
 from reweigh.planning.tidy import remove_unwanted
 from reweigh.training.__main__ import cores_allow, train
 from reweigh.training.device import visible_devices

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reweigh import terminal
 from reweigh.bench.table import CSV, devices, method_key, processor, read
 from reweigh.config.cards import card_of, plain
 from reweigh.config.costs import assumed
@@ -315,65 +314,7 @@ def _kind(spec: dict[str, Any]) -> str:
     return f"{method} {model['name']} {model['options']} {family} {training['batch_size']}"
 
 
-# --- printing ---------------------------------------------------------------------------------------------------------
-
-
-def show(planned: Iterable[Planned]) -> None:
-    """Print a line for each experiment and method, then the stale records and the command that trains them again."""
-    from rich.table import Table
-
-    planned = list(planned)
-    table = Table(box=None, pad_edge=False)
-    for header in ("experiment", "method"):
-        table.add_column(header, overflow="fold")
-    for header in ("runs", "of these", "steps each", "to do", "by"):
-        table.add_column(header, justify="right")
-    groups: dict[tuple[str, str], list[Planned]] = defaultdict(list)
-    for run in planned:
-        name = RunName.parse(run.run)
-        groups[str(name.of_experiment), name.method].append(run)
-    shown = ""
-    for (experiment, method), runs in groups.items():
-        table.add_row("" if experiment == shown else experiment, method, *_cells(runs))
-        shown = experiment
-    console = terminal.console(wide=120)
-    console.print(table)
-    console.print(summary(planned), soft_wrap=True, highlight=False)
-
-
-def _cells(runs: list[Planned]) -> list[str]:
-    """The columns of the runs of one method: how many, their states, steps, the cost of what is pending, its source."""
-    steps = sorted({run.steps for run in runs})
-    span = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
-    span = f"at most {span}" if any(run.at_most for run in runs) else span
-    return [str(len(runs)), counted(run.state for run in runs), span, *cost_of([run for run in runs if run.pending])]
-
-
-def counted(states: Iterable[str]) -> str:
-    """How many runs are in which state: `3 current, 2 missing`."""
-    kinds = [state.partition(":")[0] for state in states]
-    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("current", "stale", "missing") if kind in kinds)
-
-
-def cost_of(pending: list[Planned]) -> tuple[str, str]:
-    """The time that some runs would take, and the weakest source of it; empty for none."""
-    if not pending:
-        return "", ""
-    worst = max((run.source for run in pending), key=SOURCES.index)
-    return duration(sum(run.seconds for run in pending)), worst
-
-
-def summary(planned: list[Planned]) -> str:
-    """What there is to train and its cost, the stale records with reasons, the command that trains them again."""
-    pending = [run for run in planned if run.pending]
-    total = duration(sum(run.seconds for run in pending))
-    lines = [f"{len(pending)} of {len(planned)} runs to train: about {total} of one core or device, evaluation apart."]
-    stale = [run for run in planned if run.state.startswith("stale")]
-    lines += [f"{run.run}: {run.state}" for run in stale]
-    if stale:
-        cells = dict.fromkeys(str(RunName.parse(run.run).cell) for run in stale)
-        lines.append(f"Train the stale ones again with: reweigh train {' '.join(cells)}")
-    return "\n".join(lines)
+# --- time -------------------------------------------------------------------------------------------------------------
 
 
 def duration(seconds: float) -> str:

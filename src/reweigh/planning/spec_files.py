@@ -18,7 +18,8 @@ from reweigh.config.names import RunName
 from reweigh.data.obtain import recipe_digest, split_path
 from reweigh.errors import ConfigError
 from reweigh.planning.fill import listed
-from reweigh.planning.plan import Planned, make, show
+from reweigh.planning.plan import Planned, make
+from reweigh.planning.plan_text import show
 from reweigh.records import commit
 from reweigh.training.__main__ import NOT_SPECS, ORDER
 
