@@ -5,7 +5,8 @@ device with equally many runs beside it.
 """
 
 import csv
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,28 @@ def machine_notes(material: Material, rows: pd.DataFrame, bench: str) -> list[st
     """On which devices runs took their time, and what of the `bench` was measured on which machines."""
     devices = sorted(set(material.runs["device"]))
     notes = [f"Time spent computing on: {', '.join(devices)}"] if devices else []
-    machines = sorted({note.rpartition("; ")[2] for note in rows[rows["metric"] == MEASURED_TIMES]["note"]})
-    return [*notes, f"{bench}; {' | '.join(machines)}" if machines else "Bench: not measured"]
+    said = {note.rpartition("; ")[2] for note in rows[rows["metric"] == MEASURED_TIMES]["note"]}
+    return [*notes, f"{bench}; {_machines(said)}" if said else "Bench: not measured"]
+
+
+def _machines(said: Iterable[str]) -> str:
+    """Machines, and how many rounds were measured on each.
+
+    >>> _machines(["EPYC, fp32, 5 rounds", "H200, bf16", "EPYC, fp32, 1 round"])
+    'EPYC, fp32, 1 to 5 rounds; H200, bf16'
+    """
+    rounds: dict[str, set[int]] = {}
+    for text in sorted(said):
+        found = re.fullmatch(r"(.+), ([0-9]+) rounds?", text)
+        rounds.setdefault(found[1] if found else text, set()).update([int(found[2])] if found else [])
+    return "; ".join(machine + _count(counts) for machine, counts in rounds.items())
+
+
+def _count(rounds: set[int]) -> str:
+    if not rounds:
+        return ""
+    least, most = min(rounds), max(rounds)
+    return f", {least if least == most else f'{least} to {most}'} round{'s' * (most > 1)}"
 
 
 def frame(axes: Axes, rows: pd.DataFrame, methods: int, room: float) -> None:
