@@ -1,7 +1,6 @@
 """What a scale leaves out of a paper has no empty panel there."""
 
 import itertools
-import math
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -67,7 +66,7 @@ def test_a_figure_that_a_scale_does_not_have_says_so(tmp_path: Path) -> None:
 def lines(**changed: object) -> pd.DataFrame:
     """A table of two experiments with two methods and two settings; some lines are another."""
     cells = itertools.product(("a", "b"), ("x", "y"), ("1", "2"))
-    base: dict[str, object] = {"n": 3, "note": "", "published": math.nan}
+    base: dict[str, object] = {"n": 3, "note": "", "listed": False}
     table = pd.DataFrame([{"experiment": e, "method": m, "value": v, **base} for e, m, v in cells])
     for place, values in changed.items():
         for name, value in values.items():  # type: ignore[attr-defined]
@@ -88,7 +87,7 @@ def test_a_side_is_left_out_where_the_scale_has_no_cell_of_it_and_the_paper_no_n
     assert kept(lines()) == "ax ay bx by"
     assert kept(lines(ay=OUTSIDE)) == "ax bx by"
     assert kept(lines(ay1=OUTSIDE)) == "ax ay bx by"  # of one setting only
-    assert kept(lines(ay={**OUTSIDE, "published": 0.9})) == "ax ay bx by"
+    assert kept(lines(ay={**OUTSIDE, "listed": True})) == "ax ay bx by"
     assert kept(lines(ay={"n": 0, "note": "not trained yet"})) == "ax ay bx by"
     assert kept(lines(ay1=OUTSIDE, ay2={"n": 0, "note": tables.NEVER})) == "ax bx by"
     assert kept(lines(a=OUTSIDE, b=OUTSIDE)) == "ax ay bx by"  # a table without a line says nothing
@@ -98,6 +97,7 @@ def test_a_side_is_left_out_where_the_scale_has_no_cell_of_it_and_the_paper_no_n
 def test_what_is_left_out_and_what_was_not_run_are_told_apart() -> None:
     named = [("A", True), ("B", False), ("C", True), ("A", True)]
     assert left_out.absent_notes(QUICK, named) == ["Not part of scale quick: A; C", "Not run: B"]
+    assert left_out.absent_notes(QUICK, named[1:2], "Methods") == ["Methods not run: B"]
     assert left_out.absent_notes(QUICK, []) == []
 
 
@@ -123,6 +123,9 @@ def test_the_comparison_shows_the_methods_and_settings_of_the_scale(tmp_path: Pa
             synthetic_records.make(root, run)
     for name in ("fig3", "table1"):
         figure = draw_artifact(root, "quick", "compare", name)
-        drawn, _, footer = texts(figure).replace("\n", " ").partition("Not part of scale quick: ")
-        assert "long tail" in drawn and "Group DRO" in drawn
-        assert "Focal" not in drawn and "Focal" in footer and "two fifths" in footer
+        everything = texts(figure).replace("\n", " ")
+        below = " ".join(text.get_text() for text in figure.picture.texts)
+        assert "long tail" in everything and "Group DRO" in everything
+        for left in ("Focal", "ERM on all", "two fifths"):
+            assert everything.count(left) == below.count(left) == 1  # in the footer alone
+        assert "Settings not part of scale quick: " in below and "Methods not part of scale quick: Focal; " in below

@@ -12,6 +12,8 @@ from reweigh.records.lineage import EDITIONS, STAND_INS, of_data
 class Shown:
     """As much of an artifact's material as its notes ask for: runs of two cells, and what they were trained on."""
 
+    scale = "paper"
+
     def __init__(self, editions):
         self.records = {
             f"run{k}": {"raw": [{"dataset": "waterbirds", "edition": edition}]} for k, edition in enumerate(editions)

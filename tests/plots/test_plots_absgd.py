@@ -213,7 +213,7 @@ def test_tables_at_scale_quick_say_what_their_numbers_are(root: Path) -> None:
     cells = [text for axes in figure.picture.axes for text in axes.texts]
     assert [text.get_color() for text in cells if text.get_text().startswith("40.00")] == [WARNING] * len(cells_of)
     written = texts(figure)
-    assert "one seed has no sd; orange: ours at scale quick, not to be compared" in written
+    assert "one seed has neither sd nor interval; orange: ours at scale quick, not to be compared" in written
     absent = [text.get_text() for text in cells].count("–")
     assert absent == 2 * 3 * 2  # META on steps, for three losses, of both data sets
     assert "such cell, here or in the paper" in written

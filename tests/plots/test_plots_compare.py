@@ -178,7 +178,7 @@ def test_one_lost_run_is_enough_for_a_gain_to_decide_nothing(
         tested = here["p"].dropna()
         assert len(tested) == len(CELLS[cell[0]][1]) - 2  # plain training, and the one that decides nothing
         assert here["p_holm"].min() == pytest.approx(min(1, len(tested) * tested.min()))
-        assert f"Decides nothing, {LOST[cell]}" in footer(figures[name])
+        assert f"Decides nothing, {LOST[cell].replace(f' of {cell[2]} ', ' ')}: " in footer(figures[name])
     shown = "figures/paper/compare/fig3.csv"
     for column in P_VALUES:
         found = explain(shown, column=column, where=names, root=root)["cells"][0]
@@ -298,8 +298,8 @@ def test_marks_are_those_of_corrected_p_values() -> None:
 def test_what_was_not_run_is_named_once(root: Path) -> None:
     material = tables.of_artifact("paper", "compare", "fig3", root)
     settings, methods, *single = grounds.missing(material, heatmap.rows(material))
-    assert settings.startswith("Settings that were not run: step, ρ\u00a0=\u00a0100; ") and settings.count(";") == 4
-    assert methods.startswith("Methods that were not run: ") and "LRWOpt" in methods and "TDR" not in methods
+    assert settings.startswith("Settings not run: step, ρ\u00a0=\u00a0100; ") and settings.count(";") == 4
+    assert methods.startswith("Methods not run: ") and "LRWOpt" in methods and "TDR" not in methods
     assert single == ["No gain (not trained yet): HAR (Adult: income by sex); ERM, 3 × epochs (Adult: income by sex)"]
 
 

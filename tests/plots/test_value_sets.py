@@ -32,7 +32,7 @@ def footer(root: Path, scale: str = "paper", paper: str = "tdr", name: str = "fi
 
 def test_a_figure_names_whose_values_its_runs_have(root: Path) -> None:
     """The budget of the paper with the values of its code was shown as `the paper's own budget`."""
-    assert footer(root) == "scale: paper (nothing is cut); values of the authors' code"
+    assert footer(root) == "scale: paper (nothing is cut); values of the authors' code throughout"
     synthetic_records.make(root, "paper/tdr/mnist-4v9/rho0.005/tdr_p/seed0")
     assert footer(root) == (
         "scale: paper (nothing is cut); printed values: TDR; values of the authors' code: TDR, Example reweighting"
@@ -46,7 +46,9 @@ def test_a_figure_of_what_the_paper_does_not_have_says_what_is_ours(tmp_path: Pa
     ours = "data set, net, epochs and learning rate of MNIST are ours"
     assert footer(root, paper="molere", name="fig3") == f"scale: paper; methods as printed; {ours}"
     synthetic_records.make(root, "paper/molere/cifar100/clean/lrw_hard/seed0")
-    assert footer(root, paper="molere", name="fig3") == f"scale: paper (nothing is cut); printed values; {ours}"
+    assert (
+        footer(root, paper="molere", name="fig3") == f"scale: paper (nothing is cut); printed values throughout; {ours}"
+    )
 
 
 def test_nothing_is_said_where_paper_and_code_do_not_differ(root: Path) -> None:
@@ -58,7 +60,7 @@ def test_nothing_is_said_where_paper_and_code_do_not_differ(root: Path) -> None:
 def test_smaller_scales_say_it_too(root: Path) -> None:
     synthetic_records.make(root, "smoke/tdr/mnist-4v9/rho0.1/er/seed0")
     text = footer(root, "smoke")
-    assert "values of the authors' code" in text and "scale: smoke, not comparable with the paper" in text
+    assert "Values of the authors' code throughout" in text and "scale: smoke, not comparable with the paper" in text
 
 
 def test_no_page_says_that_a_run_has_the_papers_own_values_because_of_its_scale() -> None:

@@ -1,4 +1,4 @@
-"""What a scale leaves out: told apart from what was not run, and not drawn where the paper has no number of it either.
+"""What a scale leaves out: told apart from what was not run, and not drawn where the paper's table lacks it too.
 
 Cells say why they are empty in their `note` (`Material.why_not`).
 """
@@ -11,24 +11,28 @@ from reweigh.analysis.tables import NEVER, Material, outside
 
 
 def of_scale(material: Material, rows: pd.DataFrame, *sides: str) -> pd.DataFrame:
-    """Some lines less the sides of a table that a scale leaves out whole, and for which the paper has no number.
+    """Some lines less the sides of a table that a scale leaves out whole, and that the paper's table does not have.
 
     `sides`: the columns that name a side, such as `experiment` and `method`. All lines, where none would be left.
     """
     if rows.empty:
         return rows
     empty = (rows["n"] == 0) & rows["note"].isin([outside(material.scale), NEVER])
-    if "published" in rows:
-        empty &= rows["published"].isna()
+    if "listed" in rows:
+        empty &= ~rows["listed"]
     kept = rows[~empty.groupby([rows[side] for side in sides]).transform("all")]
     return kept if len(kept) else rows
 
 
-def absent_notes(material: Material, absent: Iterable[tuple[str, bool]]) -> list[str]:
-    """`Not part of scale quick: A; B`, `Not run: C`, of names and whether the scale leaves them out."""
+def absent_notes(material: Material, absent: Iterable[tuple[str, bool]], kind: str = "") -> list[str]:
+    """`Not part of scale quick: A; B`, `Not run: C`, of names and whether the scale leaves them out.
+
+    `kind` is what they are: `Settings not run: C`.
+    """
     said: dict[str, dict[str, None]] = {}
     for name, left_out in absent:
-        said.setdefault(sentence(outside(material.scale)) if left_out else "Not run", {})[name] = None
+        why = outside(material.scale) if left_out else "not run"
+        said.setdefault(sentence(f"{kind} {why}".strip()), {})[name] = None
     return [f"{what}: {'; '.join(names)}" for what, names in said.items()]
 
 

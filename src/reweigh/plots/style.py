@@ -208,7 +208,7 @@ def values_text(material: Material, words: Mapping[str, str] = VALUE_SETS) -> st
             titles.setdefault(whose, []).append(methods[name].title.removesuffix(f" ({whose})"))
     all_said = all(methods[name].values for name in shown)
     if len(titles) == 1 and (all_said or len(next(iter(titles.values()))) > MANY):
-        return "".join(words[whose] for whose in titles) + " throughout" * all_said
+        return "".join(words[whose] for whose in titles) + " throughout" * (all_said and words is VALUE_SETS)
     named = {whose: listed(titles[whose]) for whose in words if whose in titles}
     if words is ON_OURS and all_said and len(titles.get("ours", [])) > MANY:
         named["ours"] = "all others"

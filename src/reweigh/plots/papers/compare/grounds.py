@@ -210,7 +210,8 @@ def missing(material: Material, rows: pd.DataFrame) -> list[str]:
         else:
             single.setdefault(line["note"], []).append(f"{line['title']} ({head(material, place, 99)})")
     return [
-        *absent_notes(material, [*settings, *absent]),
+        *absent_notes(material, settings, "Settings"),
+        *absent_notes(material, absent, "Methods"),
         *(f"No gain ({note}): {'; '.join(cells)}" for note, cells in single.items()),
         *stand_ins(material, {(*place, method) for place in seen for method in (*methods, *run["against"])}),
     ]
