@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from reweigh.analysis.rows import Row, cell_names, frame, paired_row
 from reweigh.analysis.tables import Material
 from reweigh.plots.figure import Figure, styled
+from reweigh.plots.left_out import of_scale
 from reweigh.plots.notes import count_text, missing_notes
 from reweigh.plots.style import INK, MUTED, SMALL, data_title, finish, is_last_row, sheet
 
@@ -78,7 +79,7 @@ def _label(material: Material, pair: Pair, setting: str) -> str:
 @styled
 def draw(material: Material, rows: pd.DataFrame, unit: str = "points of accuracy") -> Figure:
     """A forest plot: the means with their intervals, those of one ingredient together. `unit`: of 100 differences."""
-    lines = rows.to_dict("records")
+    lines = of_scale(material, rows, "panel").to_dict("records")
     groups = [(name, list(of)) for name, of in groupby(lines, key=lambda row: row["panel"])]
     both = _sides(material, rows)
     notes = [*missing_notes(material, both, gaps=False), *_gaps(rows)]

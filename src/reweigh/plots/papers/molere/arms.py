@@ -15,9 +15,10 @@ from matplotlib.ticker import MaxNLocator
 
 from reweigh.analysis.gains import in_differences_row
 from reweigh.analysis.rows import Row, cell_names, frame, paired_row
-from reweigh.analysis.tables import Material
+from reweigh.analysis.tables import Material, outside
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.forest import COLOURS
+from reweigh.plots.left_out import of_scale
 from reweigh.plots.notes import count_text, stand_ins
 from reweigh.plots.panels import LETTERS, settings_of
 from reweigh.plots.papers.molere.common import beyond, reach, titled
@@ -90,10 +91,16 @@ def draw(
 
     `explained`: notes on what the words of the contrasts mean.
     """
-    picture = sheet()
-    columns(picture, material, rows, unit)
-    finish(picture, material, shows(rows), [*explained, *notes(material, rows)], panels=height(rows))
+    picture, drawn = sheet(), of_the_scale(material, rows)
+    columns(picture, material, drawn, unit)
+    finish(picture, material, shows(rows), [*explained, *notes(material, rows)], panels=height(drawn))
     return Figure(picture, rows)
+
+
+def of_the_scale(material: Material, rows: pd.DataFrame) -> pd.DataFrame:
+    """The lines less the contrasts that the scale leaves out in every setting; `notes` counts those."""
+    reasons = rows.assign(note=[note.rpartition("; ")[2] for note in rows["note"]])
+    return rows.loc[of_scale(material, reasons, "group", "label").index]
 
 
 def height(rows: pd.DataFrame) -> float:
@@ -243,6 +250,8 @@ def notes(material: Material, rows: pd.DataFrame) -> list[str]:
         name = material.experiment(row.experiment).title if (row.data, row.value) in trained else row.data
         said.setdefault(row.note.rpartition("; ")[2], {})[f"{name}, {row.value}"] = None
     found = [f"Not run ({why}): {'; '.join(names)}" for why, names in said.items()]
+    if less := len(_contrasts(rows)) - len(_contrasts(of_the_scale(material, rows))):
+        found.append(f"{outside(material.scale)}: {less} contrast{'s' * (less > 1)}".capitalize())
     lost = rows[rows["status"].str.endswith("diverged")]
     names = dict.fromkeys(f"{row.label} ({row.value}: {row.status})" for row in lost.itertuples())
     found += [f"With runs that diverged, which have no score: {'; '.join(names)}"] if names else []

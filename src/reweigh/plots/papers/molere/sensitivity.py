@@ -48,7 +48,7 @@ def rows(material: Material, blocks: Sequence[Sequence[Any]], varied: str) -> pd
 def draw(material: Material, rows: pd.DataFrame) -> Figure:
     """For each block columns of differences, below them a panel of accuracies by setting."""
     differences, accuracies = rows[rows["panel"] != LETTERS[-1]], rows[rows["panel"] == LETTERS[-1]]
-    blocks = [of for _, of in differences.groupby("block")]
+    blocks = [arms.of_the_scale(material, of) for _, of in differences.groupby("block")]
     depths = [arms.height(of) for of in blocks]
     picture = sheet()
     parts = picture.subfigures(len(blocks) + 1, 1, squeeze=False, height_ratios=(*depths, HEIGHT))[:, 0]
