@@ -12,6 +12,7 @@ from reweigh.analysis.tables import Material
 from reweigh.config.cards import Look
 from reweigh.plots.axes import chance_line, error_axis, limits
 from reweigh.plots.figure import Figure, styled
+from reweigh.plots.left_out import of_scale
 from reweigh.plots.notes import missing_notes, seeds_text
 from reweigh.plots.panels import LETTERS, chosen, is_extra, looks_in, short_title
 from reweigh.plots.style import BAND, MUTED, Legend, empty, entry_of, finish, letter, marker_style, sheet
@@ -51,12 +52,14 @@ def runs_of(material: Material, experiment: str, setting: str, method: str, metr
 
 def _cell(material: Material, experiment: str, setting: str, method: str, metric: str, runs: pd.DataFrame) -> Row:
     published, published_sd = material.published_value(experiment, setting, method, metric)
+    summary = summary_row(runs, metric)
     return {
         **cell_names(material, experiment, setting, method),
         "seed": None,
         "published": published,
         "published_sd": published_sd,
-        **summary_row(runs, metric),
+        **summary,
+        "note": "" if summary["runs"] else material.why_not(experiment, setting, method),
     }
 
 
@@ -111,12 +114,12 @@ def vertical(panels: Sequence[Axes], material: Material, rows: pd.DataFrame, err
 
 
 def panel(axes: Axes, material: Material, rows: pd.DataFrame, ylabel: str, dashed: bool = True) -> None:
-    """Draw mean, interval and seeds of every method at every setting, and a line from mean to mean.
+    """Draw mean, interval and seeds of every method at every setting of the scale, and a line from mean to mean.
 
     The methods of a setting stand close together about its tick, on a band of its own. `dashed`: the lines of methods
     that stand beside those of the paper's figure.
     """
-    cells, seeds = of_cells(rows), of_seeds(rows)
+    cells, seeds = of_scale(material, of_cells(rows), "setting"), of_seeds(rows)
     experiment, settings = rows["experiment"].iloc[0], list(dict.fromkeys(cells["setting"]))
     methods = list(dict.fromkeys(rows["method"]))
     looks = looks_in(material, methods)

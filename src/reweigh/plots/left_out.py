@@ -15,7 +15,7 @@ def of_scale(material: Material, rows: pd.DataFrame, *sides: str) -> pd.DataFram
 
     `sides`: the columns that name a side, such as `experiment` and `method`. All lines, where none would be left.
     """
-    if rows.empty:
+    if rows.empty or "note" not in rows:
         return rows
     empty = (rows["n"] == 0) & rows["note"].isin([outside(material.scale), NEVER])
     if "listed" in rows:
