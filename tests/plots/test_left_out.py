@@ -90,6 +90,7 @@ def test_a_side_is_left_out_where_the_scale_has_no_cell_of_it_and_the_paper_no_n
     assert kept(lines(ay={**OUTSIDE, "listed": True})) == "ax ay bx by"
     assert kept(lines(ay={"n": 0, "note": "not trained yet"})) == "ax ay bx by"
     assert kept(lines(ay1=OUTSIDE, ay2={"n": 0, "note": tables.NEVER})) == "ax bx by"
+    assert kept(lines(ay={"n": 0, "note": tables.NEVER})) == "ax ay bx by"  # that is not the scale's doing
     assert kept(lines(a=OUTSIDE, b=OUTSIDE)) == "ax ay bx by"  # a table without a line says nothing
     assert kept(lines().iloc[:0].assign(experiment="", method="")) == ""
 

@@ -17,10 +17,12 @@ def of_scale(material: Material, rows: pd.DataFrame, *sides: str) -> pd.DataFram
     """
     if rows.empty or "note" not in rows:
         return rows
-    empty = (rows["n"] == 0) & rows["note"].isin([outside(material.scale), NEVER])
+    left_out = (rows["n"] == 0) & (rows["note"] == outside(material.scale))
+    empty = left_out | (rows["note"] == NEVER)
     if "listed" in rows:
         empty &= ~rows["listed"]
-    kept = rows[~empty.groupby([rows[side] for side in sides]).transform("all")]
+    groups = [rows[side] for side in sides]
+    kept = rows[~(empty.groupby(groups).transform("all") & left_out.groupby(groups).transform("any"))]
     return kept if len(kept) else rows
 
 
