@@ -18,14 +18,20 @@ from reweigh.plots import by_setting, left_out
 PANELS = [("printed", ["tdr_p", "er_p"]), ("code", ["tdr", "er"])]
 
 
+def recorded(root: Path, paper: str, artifact: str) -> Path:
+    """A project with records of all runs that an artifact reads at scale quick."""
+    config = load(root)
+    for cell in config.cells_of("quick", paper, artifact):
+        for run in config.runs_of(cell):
+            synthetic_records.make(root, run)
+    return root
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = synthetic_records.project(tmp_path_factory.mktemp("project"))
-    config = load(root)
     for artifact in ("fig3", "fig5", "fig6", "er-collapse"):
-        for cell in config.cells_of("quick", "tdr", artifact):
-            for run in config.runs_of(cell):
-                synthetic_records.make(root, run)
+        recorded(root, "tdr", artifact)
     return root
 
 
@@ -104,11 +110,7 @@ def test_what_is_left_out_and_what_was_not_run_are_told_apart() -> None:
 
 def test_tables_of_a_smaller_scale_have_no_line_and_no_column_of_nothing(tmp_path: Path) -> None:
     """At quick, Table 2 of MOLERE had ten lines `not run` of an experiment that the scale does not have."""
-    root = synthetic_records.project(tmp_path)
-    config = load(root)
-    for cell in config.cells_of("quick", "molere", "table2"):
-        for run in config.runs_of(cell):
-            synthetic_records.make(root, run)
+    root = recorded(synthetic_records.project(tmp_path), "molere", "table2")
     figure = draw_artifact(root, "quick", "molere", "table2")
     said = texts(figure).replace("\n", " ").replace("\u00a0", " ")
     assert "meta set, ResNet-32" in said.partition("Not part of scale quick: ")[2]
@@ -117,11 +119,7 @@ def test_tables_of_a_smaller_scale_have_no_line_and_no_column_of_nothing(tmp_pat
 
 
 def test_the_comparison_shows_the_methods_and_settings_of_the_scale(tmp_path: Path) -> None:
-    root = synthetic_records.project(tmp_path)
-    config = load(root)
-    for cell in config.cells_of("quick", "compare", "fig3"):
-        for run in config.runs_of(cell):
-            synthetic_records.make(root, run)
+    root = recorded(synthetic_records.project(tmp_path), "compare", "fig3")
     for name in ("fig3", "table1"):
         figure = draw_artifact(root, "quick", "compare", name)
         everything = texts(figure).replace("\n", " ")
