@@ -63,7 +63,7 @@ def test_the_command_prints_them_as_a_table(monkeypatch):
     assert done.exit_code == 0
     line = next(line for line in done.stdout.splitlines() if line.startswith("training.epochs"))
     assert line.split() == ["training.epochs", "20", place(MNIST, "epochs: 20"), "scale", "quick"]
-    assert "scale quick: 3 of 4 ratios, the values of the code only, 20 of 100 epochs, 3 of 5 seeds" in done.stdout
+    assert "scale quick: 2 of 4 ratios, the values of the code only, 20 of 100 epochs, 3 of 5 seeds" in done.stdout
 
 
 @pytest.mark.parametrize(
