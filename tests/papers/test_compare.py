@@ -157,5 +157,5 @@ def test_claims_speak_of_own_ground_as_the_figure_does(config: Config) -> None:
 
 def test_scale_quick_is_small(config: Config) -> None:
     runs = config.runs("quick", "compare")
-    assert len(runs) == 4 * 11 * 2 and set(config.experiments("quick", "compare")) == {"mnist", "adult", "waterbirds"}
+    assert len(runs) == 4 * 11 * 3 and set(config.experiments("quick", "compare")) == {"mnist", "adult", "waterbirds"}
     assert spec(config, "waterbirds", "background", scale="quick")["data"]["dataset"] == "waterbirds-small"
