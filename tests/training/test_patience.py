@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 from support.lanes import specs
 
-from reweigh.training import patience, workers
-from reweigh.training.checkpoint import Clock, OutOfTime
+from reweigh.training import patience, sealed, workers
+from reweigh.training.checkpoint import Clock, Keeper, OutOfTime
 
 # What stands for a step: one call of torch, in which Python runs no handler of a signal.
 PROGRAM = """
@@ -132,3 +133,28 @@ def test_workers_that_are_within_a_step_are_ended():
     threading.Timer(1.0, clock.stop, (0.5,)).start()
     with pytest.raises(OutOfTime):
         workers.train(specs("tdr", seeds=2), 2, lambda spec, clock: Endless(), clock, pytest.fail)
+
+
+def test_who_is_stopped_while_it_saves_stops_at_once_and_the_others_are_saved_next(tmp_path, monkeypatch):
+    """A checkpoint that was due is that of the stop, too; and until all are saved, nobody may end the process."""
+    clock, seen = Clock(), []
+    first, second = (Keeper(f"run{number}", "key", clock, tmp_path) for number in (1, 2))
+    first.every_seconds = 0.0
+
+    def write(path, state):
+        seen.append((path.parent.name, clock.saving))
+        clock.stop(patience=60)
+
+    monkeypatch.setattr(sealed, "write", write)
+    for keeper in (first, second):
+        with pytest.raises(OutOfTime):
+            keeper(SimpleNamespace(state=dict))
+        assert clock.saving
+    assert seen == [("run1", True), ("run2", True)]
+
+
+def test_a_checkpoint_that_stops_nobody_is_over_when_it_is_written(tmp_path):
+    keeper = Keeper("run", "key", folder=tmp_path)
+    keeper.every_seconds = 0.0
+    keeper(SimpleNamespace(state=dict))
+    assert not keeper.clock.saving and keeper.path.is_file()

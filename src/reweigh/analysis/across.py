@@ -272,8 +272,13 @@ def _note(field: Field, method: str, absent: list[Place]) -> str:
         return ", ".join(dict.fromkeys(reasons))
     counts = {why: field.counted(method, why) for why in dict.fromkeys(field.runs["lost"]) if why}
     texts = [f"{why}: {count} run{'s' if count > 1 else ''}" for why, count in counts.items() if count]
-    absent = [place for place in absent if not field.material.is_outside(*place)]
-    return "; ".join(filter(None, (_places_text(field, "no pair of runs", absent), ", ".join(texts))))
+    missing = _places_text(field, "no pair of runs", _of_scale(field, absent))
+    return "; ".join(filter(None, (missing, ", ".join(texts))))
+
+
+def _of_scale(field: Field, places: Iterable[Place]) -> list[Place]:
+    """Some settings less those that the scale does without, of which a figure says so itself."""
+    return [place for place in places if not field.material.is_outside(*place)]
 
 
 def _places_text(field: Field, what: str, places: list[Place]) -> str:
@@ -348,6 +353,6 @@ def rank_lines(field: Field, found: Ranking, bars: list[list[int]]) -> list[Row]
         for ending, average in ((RANK, found.average[place]), (RANK_BY_SEED, found.by_seed[place])):
             value = Aggregate(float(average), None, None, len(used), runs)
             names: Row = {"method": method, "title": field.material.title(method), "bars": letters}
-            absent = _places_text(field, "left out, not all methods were run", list(found.left_out))
+            absent = _places_text(field, "left out, not all methods were run", _of_scale(field, found.left_out))
             lines.append({**names, **_line(field, ending, value, used, [method]), "note": absent})
     return lines

@@ -15,8 +15,9 @@ from reweigh import stats
 from reweigh.analysis import across
 from reweigh.analysis.across import NEMENYI, Ranking
 from reweigh.analysis.rows import RANK, Row, frame
-from reweigh.analysis.tables import Material
+from reweigh.analysis.tables import Material, outside
 from reweigh.plots.figure import Figure, styled
+from reweigh.plots.left_out import absent_notes, sentence
 from reweigh.plots.notes import all_stand_ins
 from reweigh.plots.style import INK, MUTED, empty, finish, look_in, marker_style, sheet
 from reweigh.ranks import least_signed_rank_p
@@ -85,7 +86,7 @@ def draw(
     axes.set_axis_off()
     if found is None:
         empty(axes, "not run" if not field.methods else "no setting in which two methods were run")
-        finish(picture, material, "Nothing of ours was ranked", _notes(rows), panels=1.0)
+        finish(picture, material, "Nothing of ours was ranked", _notes(material, rows), panels=1.0)
         return Figure(picture, rows)
     bars, count = found.bars(by), len(found.methods)
     below = BAR * (len(bars) + 1.5)
@@ -101,7 +102,7 @@ def draw(
     for place in range(count):
         row = min(place, count - 1 - place)
         _label(axes, material, found, place, SCALE + below + LINE * (row + 0.4), across_width)
-    notes = [*_notes(rows), *_tests(found), *all_stand_ins(material)]
+    notes = [*_notes(material, rows), *_tests(found), *all_stand_ins(material)]
     finish(picture, material, _shows(found, metric, by), notes, panels=height)
     return Figure(picture, rows)
 
@@ -192,11 +193,10 @@ def _p(value: float) -> str:
     return "< 0.0001" if value < 1e-4 else f"= {value:.4f}"
 
 
-def _notes(rows: pd.DataFrame) -> list[str]:
+def _notes(material: Material, rows: pd.DataFrame) -> list[str]:
     """What was left out, and which methods have no rank."""
     ranked = rows[rows["n"] > 0]
     absent = rows[rows["n"] == 0]
-    notes = [note[:1].upper() + note[1:] for note in dict.fromkeys(ranked["note"]) if note]
-    if len(absent):
-        notes.append(f"Not run: {', '.join(dict.fromkeys(absent['title']))}")
-    return notes
+    notes = [sentence(note) for note in dict.fromkeys(ranked["note"]) if note]
+    named = zip(absent["title"], absent["note"] == outside(material.scale), strict=True)
+    return [*notes, *absent_notes(material, named)]

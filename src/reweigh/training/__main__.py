@@ -219,6 +219,7 @@ def _one_by_one(
     progress: "Progress",
     failed: Callable[[dict[str, Any], Exception], None],
 ) -> None:
+    """Train runs after one another; one that fails does not keep the others from it, but a full disk does."""
     from reweigh.training import workers
     from reweigh.training.checkpoint import OutOfTime
 

@@ -116,11 +116,12 @@ class Keeper:
         self.start({**self.facts, "started": min(started, self.facts["started"]), "resumed": resumed + 1})
 
     def __call__(self, run: Any) -> None:
-        if self.clock.is_up():
+        up = self.clock.is_up()
+        if up or time.monotonic() - self.saved_at >= self.every_seconds:
             self.save(run)
+            up = self.clock.is_up()  # perhaps since then
+        if up:
             raise OutOfTime
-        if time.monotonic() - self.saved_at >= self.every_seconds:
-            self.save(run)
 
     def save(self, run: Any) -> None:
         """Write the run's state atomically: a checkpoint is whole or it is not there."""
@@ -131,7 +132,7 @@ class Keeper:
         try:
             sealed.write(elsewhere or self.path, {**run.state(), **beside})
         finally:
-            self.clock.saving = False
+            self.clock.saving = self.clock.stopping  # the runs that share the clock are saved next
         if elsewhere is None:
             self.saved(self.path)
         self.saved_at = time.monotonic()
