@@ -14,7 +14,7 @@ from reweigh.plots.costs import frame as frame_of_costs
 from reweigh.plots.costs import run_row
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import means_text
-from reweigh.plots.style import INK, MUTED, RC, SMALL, empty, finish, letter, look_in, marker_style, sheet
+from reweigh.plots.style import INK, MUTED, RC, SMALL, capitalised, empty, finish, letter, look_in, marker_style, sheet
 
 LINE = 0.24  # inches: of a method
 PANELS = "abcdefgh"
@@ -60,8 +60,8 @@ def draw(material: Material, rows: pd.DataFrame) -> Figure:
     grid[-1][1].set_xlabel("times the seconds of plain training")
     found, gained = lines(material), rows[rows["metric"] == f"{METRIC}{DIFFERENCE}"]
     title = drawable(material.experiment(shown[0]).title, material.paper)
-    shows = f"{title}. {means_text(gained)[:1].upper()}{means_text(gained)[1:]}"
-    notes = [f"{sentence(found)[:1].upper()}{sentence(found)[1:]}", *remarks(found)]
+    shows = f"{title}. {capitalised(means_text(gained))}"
+    notes = [capitalised(sentence(found)), *remarks(found)]
     finish(picture, material, shows, notes, panels=0.7 + LINE * sum(heights))
     return Figure(picture, rows)
 

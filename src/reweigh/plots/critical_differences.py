@@ -17,9 +17,9 @@ from reweigh.analysis.across import NEMENYI, Ranking
 from reweigh.analysis.rows import RANK, Row, frame
 from reweigh.analysis.tables import Material, outside
 from reweigh.plots.figure import Figure, styled
-from reweigh.plots.left_out import absent_notes, sentence
+from reweigh.plots.left_out import absent_notes
 from reweigh.plots.notes import all_stand_ins
-from reweigh.plots.style import INK, MUTED, empty, finish, look_in, marker_style, sheet
+from reweigh.plots.style import INK, MUTED, capitalised, empty, finish, look_in, marker_style, sheet
 from reweigh.ranks import least_signed_rank_p
 
 LINE = 0.17  # inches: of a label
@@ -197,6 +197,6 @@ def _notes(material: Material, rows: pd.DataFrame) -> list[str]:
     """What was left out, and which methods have no rank."""
     ranked = rows[rows["n"] > 0]
     absent = rows[rows["n"] == 0]
-    notes = [sentence(note) for note in dict.fromkeys(ranked["note"]) if note]
+    notes = [capitalised(note) for note in dict.fromkeys(ranked["note"]) if note]
     named = zip(absent["title"], absent["note"] == outside(material.scale), strict=True)
     return [*notes, *absent_notes(material, named)]

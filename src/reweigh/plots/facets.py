@@ -15,7 +15,7 @@ from reweigh.plots.axes import chance_line, error_axis
 from reweigh.plots.figure import Figure, styled
 from reweigh.plots.notes import missing_notes, seeds_text
 from reweigh.plots.panels import LETTERS
-from reweigh.plots.style import finish, letter, sheet
+from reweigh.plots.style import capitalised, finish, letter, sheet
 
 LABELS = {
     "test_accuracy": "test accuracy",
@@ -93,7 +93,7 @@ def draw(material: Material, rows: pd.DataFrame, facets: Sequence[Sequence[Any]]
     several = any(of_facet["method"].nunique() > 1 for of_facet in lines)  # else titles say it
     legend = by_setting.legend(material, [rows], dashed=False) if several else []
     last = "; ".join(text for metric, text in LAST.items() if (rows["metric"] == metric).any())
-    notes = [last[:1].upper() + last[1:]] if last else []
+    notes = [capitalised(last)] if last else []
     notes += missing_notes(material, rows[rows["metric"] == asked[0].metric])
     shows = seeds_text(rows, by_setting.SHOWS)
     finish(picture, material, shows, notes, legend, panels=0.3 + ROW * height)

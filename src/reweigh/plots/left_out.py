@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from reweigh.analysis.tables import NEVER, Material, outside
+from reweigh.plots.style import capitalised
 
 
 def of_scale(material: Material, rows: pd.DataFrame, *sides: str) -> pd.DataFrame:
@@ -34,10 +35,5 @@ def absent_notes(material: Material, absent: Iterable[tuple[str, bool]], kind: s
     said: dict[str, dict[str, None]] = {}
     for name, left_out in absent:
         why = outside(material.scale) if left_out else "not run"
-        said.setdefault(sentence(f"{kind} {why}".strip()), {})[name] = None
+        said.setdefault(capitalised(f"{kind} {why}".strip()), {})[name] = None
     return [f"{what}: {'; '.join(names)}" for what, names in said.items()]
-
-
-def sentence(text: str) -> str:
-    """A text with a capital at its beginning."""
-    return text[:1].upper() + text[1:]

@@ -9,8 +9,7 @@ import pandas as pd
 from reweigh import metrics, stats
 from reweigh.analysis.rows import of_cells
 from reweigh.analysis.tables import Material, outside
-from reweigh.plots.left_out import sentence
-from reweigh.plots.style import data_title, listed
+from reweigh.plots.style import capitalised, data_title, listed
 from reweigh.records.lineage import STAND_INS
 
 STUDENT, WILSON = "Student t", "Wilson's where that leaves 0 to 1"  # how footers name the intervals of `stats.inside`
@@ -75,7 +74,7 @@ def missing_notes(material: Material, rows: pd.DataFrame, gaps: bool = True) -> 
     collapsed = material.runs[material.runs["collapsed"]].itertuples()
     several = len({material.experiment(name).dataset for name in rows["experiment"] if name}) > 1
     affected = {
-        sentence(outside(material.scale)): absent[left_out].itertuples(),
+        capitalised(outside(material.scale)): absent[left_out].itertuples(),
         "Not run": absent[~left_out].itertuples(),
         "With runs that diverged, which have no score": diverged.itertuples(),
         "With runs that end by predicting one class only": (
@@ -97,7 +96,7 @@ def stand_ins(material: Material, shown: Collection[tuple[str, str, str]]) -> li
     notes = [f"{data_title(dataset)} is a stand-in: {text}" for dataset, text in sorted(found)]
     published = material.config.paper(material.paper).published
     reason = published.not_comparable(file["edition"] for file in files) if published else None
-    return [*notes, f"{reason[:1].upper()}{reason[1:]}"] if reason else notes
+    return [*notes, capitalised(reason)] if reason else notes
 
 
 def all_stand_ins(material: Material) -> list[str]:

@@ -166,7 +166,7 @@ def _footer(width: float, material: Material, texts: list[str]) -> list[tuple[st
         badge = "; ".join(filter(None, (f"scale: paper{f' ({whole})' if whole else ''}", whose)))
         colour, share = INK, 1.0
     else:
-        lines += [(line, MUTED) for line in textwrap.wrap(whose[:1].upper() + whose[1:], characters)]
+        lines += [(line, MUTED) for line in textwrap.wrap(capitalised(whose), characters)]
         badge, colour, share = (
             f"scale: {scale}, not comparable with the paper{f': {cuts}' if cuts else ''}",
             WARNING,
@@ -257,6 +257,15 @@ def ours_text(material: Material, experiments: Sequence[str]) -> str:
 
 def _and(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def capitalised(text: str) -> str:
+    """A text with a capital at its beginning, and the rest as it is.
+
+    >>> capitalised("values of TDR")
+    'Values of TDR'
+    """
+    return text[:1].upper() + text[1:]
 
 
 def listed(titles: Iterable[str]) -> str:

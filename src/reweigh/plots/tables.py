@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from reweigh.analysis.rows import Row, cell_names, frame, summary_row
 from reweigh.analysis.tables import Material, outside
 from reweigh.plots.figure import Figure, styled
-from reweigh.plots.left_out import of_scale, sentence
+from reweigh.plots.left_out import of_scale
 from reweigh.plots.notes import STUDENT, WILSON, any_by_wilson, missing_notes, seeds_text
 from reweigh.plots.printed import with_digits
-from reweigh.plots.style import INK, MUTED, WARNING, WIDTH, finish, listed, sheet
+from reweigh.plots.style import INK, MUTED, WARNING, WIDTH, capitalised, finish, listed, sheet
 
 HEIGHT, SINGLE = 0.34, 0.205  # inches: of a line, and of one that has no number of the paper's below ours
 TITLE = 100  # characters of a line above one of several tables
@@ -107,7 +107,7 @@ def _left_out(material: Material, rows: pd.DataFrame, shown: pd.DataFrame) -> li
         title = material.experiment(str(experiment)).title
         if absent:
             names[f"{title}: {listed(absent)}" if there else title] = None
-    return [f"{sentence(outside(material.scale))}: {'; '.join(names)}"] if names else []
+    return [f"{capitalised(outside(material.scale))}: {'; '.join(names)}"] if names else []
 
 
 class Grid(NamedTuple):

@@ -22,7 +22,7 @@ from reweigh.plots.left_out import of_scale
 from reweigh.plots.notes import count_text, stand_ins
 from reweigh.plots.panels import LETTERS, settings_of
 from reweigh.plots.papers.molere.common import beyond, reach, titled
-from reweigh.plots.style import BAND, INK, MUTED, data_title, empty, finish, sheet
+from reweigh.plots.style import BAND, INK, MUTED, capitalised, data_title, empty, finish, sheet
 
 METRIC = "test_accuracy"
 LINE = 0.172  # inches: of a contrast, and of a group's title
@@ -251,7 +251,7 @@ def notes(material: Material, rows: pd.DataFrame) -> list[str]:
         said.setdefault(row.note.rpartition("; ")[2], {})[f"{name}, {row.value}"] = None
     found = [f"Not run ({why}): {'; '.join(names)}" for why, names in said.items()]
     if less := len(_contrasts(rows)) - len(_contrasts(of_the_scale(material, rows))):
-        found.append(f"{outside(material.scale)}: {less} contrast{'s' * (less > 1)}".capitalize())
+        found.append(capitalised(f"{outside(material.scale)}: {less} contrast{'s' * (less > 1)}"))
     lost = rows[rows["status"].str.endswith("diverged")]
     names = dict.fromkeys(f"{row.label} ({row.value}: {row.status})" for row in lost.itertuples())
     found += [f"With runs that diverged, which have no score: {'; '.join(names)}"] if names else []
