@@ -147,7 +147,10 @@ def test_a_run_that_cannot_be_trained_does_not_stop_the_others(folder, damage, a
         (folder / f"data/splits/{RunName.parse(bad).split}.npz").write_bytes(b"altered")
         (folder / "results" / f"{bad}.json").unlink()
     else:  # an error that nobody has thought of
-        specs[1] = project.spec_file(folder, bad, batch_size="fifty")
+        specs[1] = project.spec_file(folder, bad)
+        spec = json.loads(specs[1].read_text())
+        spec["data"]["scale_inputs"] = {"mean": [0.5] * 3, "std": [0.5] * 3}  # of images with one channel
+        specs[1].write_text(json.dumps(spec))
     done = project.train(folder, *specs, "--at-once", at_once)
     assert done.returncode == 1 and f"reweigh: {bad}: " in done.stderr
     assert ("Traceback" in done.stderr) == (damage == "code")

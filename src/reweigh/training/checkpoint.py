@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from reweigh.errors import ConfigError
+from reweigh.path_parts import below
 from reweigh.records.record import Stamp, stamp
 from reweigh.training import sealed, stints
 from reweigh.training.stints import Stint
@@ -92,7 +93,7 @@ class Keeper:
         record: Path | None = None,
         before: Stamp | None = None,
     ) -> None:
-        self.name, self.root, self.folder, self.key = run_name, folder, folder / run_name, key
+        self.name, self.root, self.folder, self.key = run_name, folder, folder / below(run_name), key
         self.path = self.folder / f"{key}.pt"
         self.clock = clock or Clock()
         self.facts: dict[str, Any] = {}
