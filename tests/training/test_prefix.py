@@ -177,7 +177,8 @@ class dying:
         {at_the_end}
         return self.inner.__exit__(*error)
 
-sealed.atomic_file = lambda path: (dying if path.match("prefixes/*.pt") else atomic_file)(path)
+sealed.atomic_file = lambda path, previous=None: (
+    dying(path) if path.match("prefixes/*.pt") else atomic_file(path, previous))
 main(["spec.json", "--at-once", "1"])
 """
 AT_A_STEP = """
