@@ -22,6 +22,7 @@ record. The kinds:
 - rerun: runs that were trained again.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,15 @@ from reweigh.config.validation import lookup
 from reweigh.errors import ConfigError
 from reweigh.listing import visible
 from reweigh.provenance.audit.commits import check_commits
-from reweigh.provenance.audit.figures import check_figures, check_scorecard, named_runs
+from reweigh.provenance.audit.figures import check_scorecard, figure_checks, named_runs
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link
 from reweigh.provenance.audit.lockfile import check_lock
 from reweigh.provenance.audit.records import check_attestations, check_records
 from reweigh.provenance.audit.report import Report, show, write
 from reweigh.provenance.audit.rerun import rerun as train_again
+from reweigh.provenance.audit.side_by_side import Check, answers
 from reweigh.provenance.audit.snakemake_metadata import check_snakemake_metadata
-from reweigh.provenance.audit.sources import check_sources
+from reweigh.provenance.audit.sources import source_checks
 from reweigh.records import attestations, record
 
 __all__ = ["FAILING", "KINDS", "SOUND", "STATES", "Link", "Report", "audit", "main", "show", "write"]
@@ -58,14 +60,16 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
     config, attested = load(root), attestations.load(root)
     records, links = check_records(config, scale, root, attested)
     grid = [run for paper in config.papers for run in config.runs(scale, paper)]
-    links += _missing_records(scale, root, attested, set(grid))
-    links += check_commits(records, root)
-    links += check_lock(records, root)
-    links += check_sources(records, root, redraw)
-    links += check_attestations(attested, scale, root, records)
-    links += check_figures(config, scale, root, records)
-    links += check_scorecard(config, scale, root, records)
-    links += check_snakemake_metadata(config, records, root)
+    links += answers([
+        Check(partial(_missing_records, scale, root, attested, set(grid))),
+        Check(partial(check_commits, records, root), len(records) / 1000),
+        Check(partial(check_lock, records, root)),
+        *source_checks(records, root, redraw),
+        Check(partial(check_attestations, attested, scale, root, records), len(records) / 3000),
+        *figure_checks(config, scale, root, records),
+        Check(partial(check_scorecard, config, scale, root, records), len(records) / 300),
+        Check(partial(check_snakemake_metadata, config, records, root)),
+    ])  # fmt: skip
     with_record = {link.name for link in links if link.kind == "record"}
     absent = [run for run in grid if run not in with_record]
     return Report(scale, links, absent, _not_rendered(config, scale, root, records))
