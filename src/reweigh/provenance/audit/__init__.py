@@ -75,7 +75,7 @@ def main(scale: str | None, report: str | Path | None = None, rerun: int | None 
     """The command `reweigh audit`: audit, train `rerun` runs again, print, and write the report if asked to.
 
     Without a scale every one is audited that has results. The exit code: 0; 1 if a link is stale, broken or missing; 75
-    if training was stopped (the same call continues it). Raises ConfigError (exit code 2) where there is nothing to
+    if training was stopped, of which nothing is kept. Raises ConfigError (exit code 2) where there is nothing to
     audit, for options that mean nothing together, and for a report that cannot be written.
     """
     if seed is not None and rerun is None:
