@@ -33,6 +33,7 @@ from reweigh.config.validation import lookup
 from reweigh.errors import ConfigError
 from reweigh.listing import visible
 from reweigh.provenance.audit.commits import check_commits
+from reweigh.provenance.audit.committed import removed
 from reweigh.provenance.audit.figures import check_figures, check_scorecard, named_runs
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link
 from reweigh.provenance.audit.lockfile import check_lock
@@ -41,7 +42,7 @@ from reweigh.provenance.audit.report import Report, show, write
 from reweigh.provenance.audit.rerun import rerun as train_again
 from reweigh.provenance.audit.snakemake_metadata import check_snakemake_metadata
 from reweigh.provenance.audit.sources import check_sources
-from reweigh.records import attestations, record
+from reweigh.records import attestations, history, record
 
 __all__ = ["FAILING", "KINDS", "SOUND", "STATES", "Link", "Report", "audit", "main", "show", "write"]
 
@@ -56,9 +57,13 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
     lookup("scale", scale, SCALES)
     root = Path(root)
     config, attested = load(root), attestations.load(root)
-    records, links = check_records(config, scale, root, attested)
+    git_has = history.of_scale(scale, root)
+    records, links = check_records(config, scale, root, attested, git_has)
     grid = [run for paper in config.papers for run in config.runs(scale, paper)]
     links += _missing_records(scale, root, attested, set(grid))
+    if git_has is not None:
+        missing = {link.name for link in links if link.state == "missing"}
+        links += removed(config, root, git_has, [run for run in grid if run not in missing])
     links += check_commits(records, root)
     links += check_lock(records, root)
     links += check_sources(records, root, redraw)
