@@ -17,7 +17,7 @@ FEWEST_SECONDS = 1.0  # what takes less is decided by how it starts
 
 
 def out_of_time(records: dict[str, Body]) -> dict[str, str]:
-    """The runs whose seconds a step are far from the median of their cell's other seeds, each with both numbers.
+    """The runs whose seconds a step are far from those of most other seeds of their cell, each with both numbers.
 
     Only finished runs are compared, and those of one device and setting of it: on a GPU also of as many runs at once.
     """
@@ -38,10 +38,11 @@ def _machine(body: Body) -> Iterator[Hashable]:
 
 
 def _odd(runs: dict[str, float], records: dict[str, Body]) -> Iterator[tuple[str, str]]:
+    """The runs that most of the others are far from: of three, not the two that a third one disagrees with."""
     for run, own in runs.items():
         others = [value for other, value in runs.items() if other != run]
-        if len(others) < FEWEST_OTHERS:
-            return
-        usual = statistics.median(others)
-        if max(own, usual) * records[run]["steps"] >= FEWEST_SECONDS and max(own, usual) > MOST_TIMES * min(own, usual):
+        usual = statistics.median(others) if others else own
+        if len(others) < FEWEST_OTHERS or max(own, usual) * records[run]["steps"] < FEWEST_SECONDS:
+            continue
+        if sum(max(own, value) > MOST_TIMES * min(own, value) for value in others) > len(others) / 2:
             yield run, f"{own:.3g} seconds a step, where the other seeds of its cell took {usual:.3g}"
