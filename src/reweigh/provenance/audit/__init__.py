@@ -22,6 +22,7 @@ record. The kinds:
 - rerun: runs that were trained again.
 """
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from reweigh.config.validation import lookup
 from reweigh.errors import ConfigError
 from reweigh.listing import visible
 from reweigh.provenance.audit.commits import check_commits
+from reweigh.provenance.audit.committed import removed
 from reweigh.provenance.audit.figures import check_scorecard, figure_checks, named_runs
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link
 from reweigh.provenance.audit.lockfile import check_lock
@@ -43,7 +45,7 @@ from reweigh.provenance.audit.rerun import rerun as train_again
 from reweigh.provenance.audit.side_by_side import Check, answers
 from reweigh.provenance.audit.snakemake_metadata import check_snakemake_metadata
 from reweigh.provenance.audit.sources import source_checks
-from reweigh.records import attestations, record
+from reweigh.records import attestations, history, record
 
 __all__ = ["FAILING", "KINDS", "SOUND", "STATES", "Link", "Report", "audit", "main", "show", "write"]
 
@@ -58,10 +60,11 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
     lookup("scale", scale, SCALES)
     root = Path(root)
     config, attested = load(root), attestations.load(root)
-    records, links = check_records(config, scale, root, attested)
+    git_has = history.of_scale(scale, root)
+    records, links = check_records(config, scale, root, attested, git_has)
     grid = [run for paper in config.papers for run in config.runs(scale, paper)]
     links += answers([
-        Check(partial(_missing_records, scale, root, attested, set(grid))),
+        Check(partial(_gone, config, scale, root, attested, git_has, grid)),
         Check(partial(check_commits, records, root), len(records) / 1000),
         Check(partial(check_lock, records, root)),
         *source_checks(records, root, redraw),
@@ -79,7 +82,7 @@ def main(scale: str | None, report: str | Path | None = None, rerun: int | None 
     """The command `reweigh audit`: audit, train `rerun` runs again, print, and write the report if asked to.
 
     Without a scale every one is audited that has results. The exit code: 0; 1 if a link is stale, broken or missing; 75
-    if training was stopped (the same call continues it). Raises ConfigError (exit code 2) where there is nothing to
+    if training was stopped, of which nothing is kept. Raises ConfigError (exit code 2) where there is nothing to
     audit, for options that mean nothing together, and for a report that cannot be written.
     """
     if seed is not None and rerun is None:
@@ -125,6 +128,22 @@ def _audit_one(scale: str, report: str | Path | None, rerun: int | None, seed: i
 def _nearest(folder: Path) -> Path:
     """The folder, or the nearest path above it that exists."""
     return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _gone(
+    config: Config,
+    scale: str,
+    root: Path,
+    attested: attestations.Attestations,
+    git_has: history.History | None,
+    grid: list[str],
+) -> Iterator[Link]:
+    """Records that something names and that are not there: a receipt, an attestation, or else git's history."""
+    missing = _missing_records(scale, root, attested, set(grid))
+    yield from missing
+    if git_has is not None:
+        named = {link.name for link in missing}
+        yield from removed(config, root, git_has, [run for run in grid if run not in named])
 
 
 def _missing_records(scale: str, root: Path, attested: attestations.Attestations, grid: set[str]) -> list[Link]:

@@ -1,6 +1,8 @@
 """Records and attestations: whether each agrees with itself, with today's config and with today's code."""
 
-from collections.abc import Iterator
+import os
+import stat
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,22 +14,32 @@ from reweigh.digest import digest
 from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.provenance import record_schema, retraining
 from reweigh.provenance.audit import traces
+from reweigh.provenance.audit.committed import unlike_git
 from reweigh.provenance.audit.duplicates import duplicate_results
 from reweigh.provenance.audit.links import Link, with_progress
+from reweigh.provenance.audit.seconds import out_of_time
 from reweigh.provenance.consistency import CLOCK_SKEW, contradictions, doubts
 from reweigh.records import attestations, record
+from reweigh.records.history import History
+from reweigh.terminal import printable
 
 Records = dict[str, dict[str, Any]]
+Faults = dict[str, tuple[str, str]]  # by run: a state, and what is wrong
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
 def check_records(
-    config: Config, scale: str, root: Path, attested: attestations.Attestations
+    config: Config, scale: str, root: Path, attested: attestations.Attestations, git_has: History | None = None
 ) -> tuple[Records, list[Link]]:
     """The sound records of a scale by run, and the links of all. A broken record cannot show that others are sound."""
     sound: Records = {}
     links: list[Link] = []
-    for run, path in with_progress(record.files_of(scale, root).items(), "records"):
+    files = record.files_of(scale, root)
+    linked = _linked(files)
+    for run, path in with_progress(files.items(), "records"):
+        if run in linked:
+            links.append(Link("record", run, "broken", linked[run]))
+            continue
         try:
             body = record.read(path)
         except RecordError as error:
@@ -43,15 +55,44 @@ def check_records(
             sound[run] = body
         state = "broken" if fault else "unverifiable" if doubt else "intact"
         links += [Link("record", run, state, fault or doubt), *parts]
-    duplicates = {"record": duplicate_results(sound), "trace": traces.duplicate_traces(sound, root)}
-    links = [_unless_duplicate(link, duplicates.get(link.kind, {})) for link in links]
+    among = {"record": _among(sound, root, git_has), "trace": _broken(traces.duplicate_traces(sound, root))}
+    links = [_unless_at_fault(link, among.get(link.kind, {})) for link in links]
     links += traces.without_record(scale, root)
-    return {run: body for run, body in sound.items() if run not in duplicates["record"]}, links
+    broken = {run for run, (state, _) in among["record"].items() if state == "broken"}
+    return {run: body for run, body in sound.items() if run not in broken}, links
 
 
-def _unless_duplicate(link: Link, duplicates: dict[str, str]) -> Link:
-    fault = duplicates.get(link.name)
-    return link._replace(state="broken", detail=fault) if fault and link.state == "intact" else link
+def _among(records: Records, root: Path, git_has: History | None) -> Faults:
+    """What is wrong with records that agree with themselves: beside each other, and beside those that git has."""
+    unlike = unlike_git(records, root, git_has) if git_has else {}
+    slow = {run: ("unverifiable", doubt) for run, doubt in out_of_time(records).items()}
+    return {**slow, **unlike, **_broken(duplicate_results(records))}
+
+
+def _broken(faults: dict[str, str]) -> Faults:
+    return {name: ("broken", fault) for name, fault in faults.items()}
+
+
+def _unless_at_fault(link: Link, faults: Faults) -> Link:
+    """The link, or the same in the worse state that a comparison with others gives it."""
+    order = ("intact", "unverifiable", "broken")
+    state, detail = faults.get(link.name, ("intact", ""))
+    if link.state not in order or order.index(state) <= order.index(link.state):
+        return link
+    return link._replace(state=state, detail=detail)
+
+
+def _linked(files: Mapping[str, Path]) -> dict[str, str]:
+    """The runs whose record is no file of its own, each with what it is: its content is that of another place."""
+    first: dict[tuple[int, int], str] = {}
+    found = {}
+    for run, path in files.items():
+        about = path.lstat()
+        if stat.S_ISLNK(about.st_mode):
+            found[run] = f"it is a link to {printable(os.readlink(path))}, and not a file of its own"
+        elif about.st_nlink > 1 and (other := first.setdefault((about.st_dev, about.st_ino), run)) != run:
+            found[run] = f"it is the same file as the record of {other}, under a second name"
+    return found
 
 
 def _misplaced(run: str, body: dict[str, Any]) -> str:
