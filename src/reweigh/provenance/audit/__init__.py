@@ -13,6 +13,7 @@ record. The kinds:
 - record, trace: the JSON that a run left, and the arrays that it logged;
 - spec, code, recipe: what the record was made by, against the config, the code and the drawing of splits of today;
 - commit: the code that records say they executed, against git's at the commit that they name;
+- declared: claims, published numbers, seeds and rules, against what they were at the commits that records name;
 - lock: the versions of torch and NumPy, against those that the lock file pinned then and pins now;
 - split, raw, embedded: splits drawn again from raw files; raw files and their source files; packed data in the project;
 - figure, rendering, receipt: a csv, line by line; its pdf, png and notebook; what they were made from, and by what;
@@ -33,6 +34,7 @@ from reweigh.config.validation import lookup
 from reweigh.errors import ConfigError
 from reweigh.listing import visible
 from reweigh.provenance.audit.commits import check_commits
+from reweigh.provenance.audit.declared import check_declared
 from reweigh.provenance.audit.figures import check_figures, check_scorecard, named_runs
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link
 from reweigh.provenance.audit.lockfile import check_lock
@@ -60,6 +62,7 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
     grid = [run for paper in config.papers for run in config.runs(scale, paper)]
     links += _missing_records(scale, root, attested, set(grid))
     links += check_commits(records, root)
+    links += check_declared(records, scale, root)
     links += check_lock(records, root)
     links += check_sources(records, root, redraw)
     links += check_attestations(attested, scale, root, records)
