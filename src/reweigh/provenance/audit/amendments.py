@@ -1,4 +1,4 @@
-"""The ledger of amendments: what decides a verdict, was changed after runs that it is about, and says so, with a reason.
+"""The ledger of amendments: what decides a verdict and was changed after runs that it is about, and why.
 
 As the protocol of a registered trial is amended, `config/amendments.yaml` names what was changed, by the digest of
 what it says now, when, and why:

@@ -1,4 +1,4 @@
-"""What decides a verdict, against what it was at the commits that the records name: pre-registration that git can prove.
+"""What decides a verdict, against what it was at the commits that records name: pre-registration that git can prove.
 
 Whoever knows the results can still choose what they are compared with: a published number, a claim's margin or source,
 which numbers are not judged, how many seeds count, the level of the tests. Each record names the commit that it was
@@ -36,9 +36,9 @@ from reweigh.provenance.audit.records import changes
 
 PACKAGE = "src/reweigh"
 RULES = (  # the code by which numbers are compared and claims decided
-    "metrics.py", "stats.py", "verdicts.py", "analysis/degenerate.py", "scorecard/claim_tests.py", "scorecard/claims.py",
-    "scorecard/curve_tests.py", "scorecard/feature_tests.py", "scorecard/numbers.py", "scorecard/order_tests.py",
-    "scorecard/trace_tests.py", "scorecard/trade_off_tests.py",
+    "metrics.py", "stats.py", "verdicts.py", "analysis/degenerate.py", "scorecard/claim_tests.py",
+    "scorecard/claims.py", "scorecard/curve_tests.py", "scorecard/feature_tests.py", "scorecard/numbers.py",
+    "scorecard/order_tests.py", "scorecard/trace_tests.py", "scorecard/trade_off_tests.py",
 )  # fmt: skip
 BELOW = ("config/papers", "config/protocols", files.PUBLISHED, *(f"{PACKAGE}/{name}" for name in RULES))
 LATER = "after the first runs"  # what the source of a claim says that was added when results were known
@@ -124,13 +124,14 @@ class Look:
 def _change(item: Item | None, moved: dict[str, Item | None], commits: Commits) -> str:
     """What has changed since the runs, and since how many of them."""
     count = sum(commits[commit] for commit in moved)
-    since = f"since the runs ({count} record{'s' * (count > 1)}, the most at {max(moved, key=lambda one: commits[one])[:12]})"
+    most = max(moved, key=lambda commit: commits[commit])
+    since = f"since the runs ({count} record{'s' * (count > 1)}, the most at {most[:12]})"
     if item is None:
         return f"deleted {since}"
     old = next((one for one in moved.values() if one), None)
     if old is None:
         return f"added {since}"
-    found = changes(_short(old.content), _short(item.content)) or ["its text"]
+    found = [one[: 3 * WIDEST] for one in changes(_short(old.content), _short(item.content))] or ["its text"]
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return f"changed {since}: {'; '.join(found[:SHOWN])}{more}"
 
@@ -140,14 +141,18 @@ def _short(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _short(one) for key, one in value.items()}
     if isinstance(value, list):
-        return {f"[{(_label(one) or str(number))[:WIDEST]}]": _short(one) for number, one in enumerate(value)}
+        items: dict[str, Any] = {}
+        for number, one in enumerate(value):
+            label = f"[{_label(one)[:WIDEST] or number}]"
+            items[f"{label} {number}" if label in items else label] = _short(one)
+        return items
     return f"{value[:WIDEST]}..." if isinstance(value, str) and len(value) > WIDEST else value
 
 
 def _label(item: Any) -> str:
     """By what an item of a list is told from the others, wherever it stands."""
     if isinstance(item, dict):
-        return " ".join(str(value) for key, value in item.items() if key not in ("text", "why"))
+        return " ".join(str(one) for key, one in item.items() if key != "text" and not isinstance(one, dict | list))
     return item if isinstance(item, str) else ""
 
 
@@ -209,7 +214,7 @@ def _seeds(experiment: Any, files_of: list[Any], depth: int = 8) -> Any:
 
 
 def _yaml(content: bytes) -> dict[str, Any]:
-    """The plain values of a file of the config, grids written out; of one that today's rules refuse as far as they go."""
+    """The plain values of a file of the config, grids written out; none of one that is no YAML."""
     text = content.decode("utf-8-sig", errors="replace")
     try:
         return files.plain(inherit.without_grids(files.from_text(text, "")))
