@@ -55,7 +55,7 @@ class Report:
 
     @property
     def amended(self) -> dict[str, str]:
-        """What decides verdicts and was changed or added after runs that it is about, which says so: name -> what, why."""
+        """What decides verdicts and was changed or added after runs, and says so: name -> what and why."""
         return {link.name: link.detail for link in self.links if (link.kind, link.state) == ("declared", "attested")}
 
     @property
