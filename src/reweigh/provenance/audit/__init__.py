@@ -17,10 +17,11 @@ record. The kinds:
 - lock: the versions of torch and NumPy, against those that the lock file pinned then and pins now;
 - split, raw, embedded: splits drawn again from raw files; raw files and their source files; packed data in the project;
 - figure, rendering, receipt: a csv, line by line; its pdf, png and notebook; what they were made from, and by what;
-- scorecard, page: the scorecard's csv, and the pages made from it, byte by byte;
+- scorecard, page: the scorecard's csv, and the pages made from it, byte by byte; what README and docs say of it;
+- bench, unlisted: whether the bench agrees with itself; files that nothing names;
 - attestation: whether it agrees with itself and its records;
 - snakemake: what Snakemake's metadata say of the files that its jobs made;
-- rerun: runs that were trained again.
+- rerun, redraw: runs that were trained again, artifacts that were rendered again.
 """
 
 from pathlib import Path
@@ -35,14 +36,16 @@ from reweigh.errors import ConfigError
 from reweigh.listing import visible
 from reweigh.provenance.audit.commits import check_commits
 from reweigh.provenance.audit.declared import check_declared
+from reweigh.provenance.audit.documents import check_bench, check_documents
 from reweigh.provenance.audit.figures import check_figures, check_scorecard, named_runs
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link
-from reweigh.provenance.audit.lockfile import check_lock
+from reweigh.provenance.audit.lockfile import check_lock, check_rendering_lock
 from reweigh.provenance.audit.records import check_attestations, check_records
 from reweigh.provenance.audit.report import Report, show, write
 from reweigh.provenance.audit.rerun import rerun as train_again
 from reweigh.provenance.audit.snakemake_metadata import check_snakemake_metadata
 from reweigh.provenance.audit.sources import check_sources
+from reweigh.provenance.audit.unlisted import check_unlisted
 from reweigh.records import attestations, record
 
 __all__ = ["FAILING", "KINDS", "SOUND", "STATES", "Link", "Report", "audit", "main", "show", "write"]
@@ -63,11 +66,13 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
     links += _missing_records(scale, root, attested, set(grid))
     links += check_commits(records, root)
     links += check_declared(records, scale, root)
-    links += check_lock(records, root)
+    links += [*check_lock(records, root), *check_rendering_lock(scale, root)]
     links += check_sources(records, root, redraw)
     links += check_attestations(attested, scale, root, records)
     links += check_figures(config, scale, root, records)
     links += check_scorecard(config, scale, root, records)
+    links += [*check_documents(config, scale, root, records), *check_bench(root)]
+    links += check_unlisted(config, scale, root)
     links += check_snakemake_metadata(config, records, root)
     with_record = {link.name for link in links if link.kind == "record"}
     absent = [run for run in grid if run not in with_record]

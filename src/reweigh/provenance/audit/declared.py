@@ -4,7 +4,7 @@ Whoever knows the results can still choose what they are compared with: a publis
 which numbers are not judged, how many seeds count, the level of the tests. Each record names the commit that it was
 trained at. So each of these is held against the same at the commit of every record that it is about, and is
 
-- intact, if it has not changed since;
+- intact, if it has not changed since (of the lock file, if no pin has; packages may be pinned besides);
 - attested, if it has and the ledger of amendments (`audit.amendments`) names what it says now and why; or if a claim
   was added and its own source says that this was after the first runs;
 - stale, if it has changed and nothing says so; unverifiable, if git lacks the commits, or the file.
@@ -32,6 +32,7 @@ from reweigh.errors import ConfigError, ReweighError
 from reweigh.provenance.audit import amendments
 from reweigh.provenance.audit.history import History, Tree
 from reweigh.provenance.audit.links import Link
+from reweigh.provenance.audit.lockfile import LOCK
 from reweigh.provenance.audit.records import changes
 
 PACKAGE = "src/reweigh"
@@ -40,7 +41,7 @@ RULES = (  # the code by which numbers are compared and claims decided
     "scorecard/claims.py", "scorecard/curve_tests.py", "scorecard/feature_tests.py", "scorecard/numbers.py",
     "scorecard/order_tests.py", "scorecard/trace_tests.py", "scorecard/trade_off_tests.py",
 )  # fmt: skip
-BELOW = ("config/papers", "config/protocols", files.PUBLISHED, *(f"{PACKAGE}/{name}" for name in RULES))
+BELOW = ("config/papers", "config/protocols", files.PUBLISHED, LOCK, *(f"{PACKAGE}/{name}" for name in RULES))
 LATER = "after the first runs"  # what the source of a claim says that was added when results were known
 SHOWN, WIDEST = 3, 60  # changes that a detail names, and characters of each value
 
@@ -56,7 +57,7 @@ class Item(NamedTuple):
 
 
 def check_declared(records: dict[str, dict[str, Any]], scale: str, root: Path) -> Iterator[Link]:
-    """One link for each claim, file or part of published numbers, number of seeds, choice by tuning, and rule."""
+    """One link for each claim, file or part of published numbers, number of seeds, choice by tuning, rule and pin."""
     about: dict[tuple[str, str], Commits] = defaultdict(Counter)
     for run, body in records.items():
         name = RunName.parse(run)
@@ -106,6 +107,8 @@ class Look:
     ) -> tuple[str, str]:
         old = {commit: then[commit].get(name) for commit in commits if commit in then}
         moved = {commit: one for commit, one in old.items() if (one and one.content) != (item and item.content)}
+        if name.startswith("pins/"):  # a package that is pinned besides changes nothing
+            moved = {commit: one for commit, one in moved.items() if one}
         if not moved:
             lacking = [commit for commit in commits if commit not in then]
             why = f"this clone's git does not have {lacking[0][:12]}; a full clone has" if lacking else ""
@@ -173,8 +176,12 @@ class Reader:
     def items(self, tree: Tree, paper: str | None) -> dict[str, Item]:
         """By name: those of a paper, or the rules."""
         if paper is None:
-            return {f"rules/{path}": Item(self._once(blob, _code), path)
-                    for path, blob in tree.items() if path.startswith(PACKAGE)}  # fmt: skip
+            pins = self._once(tree[LOCK], _pins) if LOCK in tree else {}
+            return {
+                **{f"rules/{path}": Item(self._once(blob, _code), path)
+                   for path, blob in tree.items() if path.startswith(PACKAGE)},
+                **{f"pins/{name}": Item(versions, LOCK) for name, versions in pins.items()},
+            }  # fmt: skip
         own = {path: blob for path, blob in tree.items()
                if path == f"config/papers/{paper}.yaml" or path.startswith(f"config/papers/{paper}/")}  # fmt: skip
         found = {f"published/{paper}.csv": Item(self._once(blob, _numbers), path)
@@ -243,6 +250,16 @@ def _numbers(content: bytes) -> dict[str, dict[str, str]]:
         " ".join(str(line.get(name)) for name in NUMBER_OF): {str(key): str(value) for key, value in line.items()}
         for line in lines
     }
+
+
+def _pins(content: bytes) -> dict[str, list[str]]:
+    """Each package that a lock pins, with its versions and where they count."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for line in content.decode("utf-8", errors="replace").splitlines():
+        name, pinned, version = line.partition("==")
+        if pinned and not name.startswith((" ", "#")):
+            found[name.lower()].append(version.strip())
+    return dict(found)
 
 
 def _code(content: bytes) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 The JSON (`reweigh audit --report FILE`) has `report_version`, `scale`, `verdict`, `counts` (`{kind: {state: n}}`),
 `faults` (each with `kind`, `name`, `state`, `detail` and, if there is one, `remedy`), `amended` (what decides verdicts
-and was changed after runs, and why: `{name: detail}`), `runs_without_record` (their number) and `not_rendered` (names of artifacts); after `--rerun` also `rerun`, how the runs were chosen and what came
-out. The audit writes no dates into it: the same state of the project gives the same bytes.
+and was changed after runs, and why: `{name: detail}`), `runs_without_record` (their number) and `not_rendered` (names
+of artifacts); after `--rerun` also `rerun`, how the runs were chosen and what came out. The audit writes no dates into
+it: the same state of the project gives the same bytes.
 
 Version 2 renamed the keys `mend` and `not_drawn` and the kind `witness`: they are now `remedy`, `not_rendered` and
 `snakemake`.
