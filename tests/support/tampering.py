@@ -6,6 +6,7 @@ is changed here is written anew under its name: copies of a project share their 
 
 import csv
 import dataclasses
+import importlib.metadata
 import io
 import json
 import os
@@ -45,7 +46,8 @@ def sound(root):
     replace(root / "config/config.yaml", papers, "papers: [tdr]")  # a part of the scorecard, and of the time
     config = load(root)
     (root / "envs").mkdir()
-    (root / LOCK).write_text("numpy==2.0.0\ntorch==2.11.0\ntorchvision==0.26.0\n")
+    drawn_with = "".join(f"{name}=={importlib.metadata.version(name)}\n" for name in ("matplotlib", "pandas"))
+    (root / LOCK).write_text(f"numpy==2.0.0\ntorch==2.11.0\ntorchvision==0.26.0\n{drawn_with}")
     bodies = {}
     for cell in config.cells_of("smoke", "tdr", "fig3"):
         for run in config.runs_of(cell):

@@ -13,13 +13,15 @@ record. The kinds:
 - record, trace: the JSON that a run left, and the arrays that it logged;
 - spec, code, recipe: what the record was made by, against the config, the code and the drawing of splits of today;
 - commit: the code that records say they executed, against git's at the commit that they name;
+- declared: claims, published numbers, seeds and rules, against what they were at the commits that records name;
 - lock: the versions of torch and NumPy, against those that the lock file pinned then and pins now;
 - split, raw, embedded: splits drawn again from raw files; raw files and their source files; packed data in the project;
 - figure, rendering, receipt: a csv, line by line; its pdf, png and notebook; what they were made from, and by what;
-- scorecard, page: the scorecard's csv, and the pages made from it, byte by byte;
+- scorecard, page: the scorecard's csv, and the pages made from it, byte by byte; what README and docs say of it;
+- bench, unlisted: whether the bench agrees with itself; files that nothing names;
 - attestation: whether it agrees with itself and its records;
 - snakemake: what Snakemake's metadata say of the files that its jobs made;
-- rerun: runs that were trained again.
+- rerun, redraw: runs that were trained again, artifacts that were rendered again.
 """
 
 from collections.abc import Iterator
@@ -36,15 +38,18 @@ from reweigh.errors import ConfigError
 from reweigh.listing import visible
 from reweigh.provenance.audit.commits import check_commits
 from reweigh.provenance.audit.committed import removed
+from reweigh.provenance.audit.declared import check_declared
+from reweigh.provenance.audit.documents import check_bench, check_documents
 from reweigh.provenance.audit.figures import check_scorecard, figure_checks, named_runs
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link
-from reweigh.provenance.audit.lockfile import check_lock
+from reweigh.provenance.audit.lockfile import check_lock, check_rendering_lock
 from reweigh.provenance.audit.records import check_attestations, check_records
 from reweigh.provenance.audit.report import Report, show, write
 from reweigh.provenance.audit.rerun import rerun as train_again
 from reweigh.provenance.audit.side_by_side import Check, answers
 from reweigh.provenance.audit.snakemake_metadata import check_snakemake_metadata
 from reweigh.provenance.audit.sources import source_checks
+from reweigh.provenance.audit.unlisted import check_unlisted
 from reweigh.records import attestations, history, record
 
 __all__ = ["FAILING", "KINDS", "SOUND", "STATES", "Link", "Report", "audit", "main", "show", "write"]
@@ -66,11 +71,16 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
     links += answers([
         Check(partial(_gone, config, scale, root, attested, git_has, grid)),
         Check(partial(check_commits, records, root), len(records) / 1000),
+        Check(partial(check_declared, records, scale, root), len(records) / 1000),
         Check(partial(check_lock, records, root)),
+        Check(partial(check_rendering_lock, scale, root)),
         *source_checks(records, root, redraw),
         Check(partial(check_attestations, attested, scale, root, records), len(records) / 3000),
         *figure_checks(config, scale, root, records),
         Check(partial(check_scorecard, config, scale, root, records), len(records) / 300),
+        Check(partial(check_documents, config, scale, root, records), len(records) / 1000),
+        Check(partial(check_bench, root)),
+        Check(partial(check_unlisted, config, scale, root)),
         Check(partial(check_snakemake_metadata, config, records, root)),
     ])  # fmt: skip
     with_record = {link.name for link in links if link.kind == "record"}
