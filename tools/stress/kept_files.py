@@ -19,8 +19,9 @@ from unittest import mock
 import torch
 from support.two_stages import OPTIONS
 
-from reweigh.config.loading import load
-from reweigh.data import manifest
+from reweigh.config import loading
+from reweigh.data import load, manifest
+from reweigh.data.arrays import RawData
 from reweigh.digest import file_digest
 from reweigh.planning import attempts, plan
 from reweigh.provenance.audit.records import check_records
@@ -46,6 +47,7 @@ DATASETS = ("adult", "mnist")  # whose raw files are changed
 LOG = "logs/train.log"  # of a job whose attempts are noted
 MUTABLE = ("results", ".reweigh", "data/splits", "leases")  # folders that are put back after each change
 DAY = 86_400
+_READ = load.read
 
 
 class Kept:
@@ -53,6 +55,7 @@ class Kept:
 
     def __init__(self, folder: Path, raw_root: Path) -> None:
         self.folder, self.raw_root = folder, raw_root
+        self.read: dict[str, RawData] = {}
         small_project.make(folder, raw_root, GRID)
         (folder / "data/raw").unlink()
         for dataset in DATASETS:  # whose files share their bytes with the originals until one is changed
@@ -60,7 +63,7 @@ class Kept:
         (folder / "leases").mkdir(mode=0o700)
         self.wanted_by: dict[Path, dict[str, Any]] = {}  # which run would go on with a file
         with self.inside():
-            self.config = load(folder)
+            self.config = loading.load(folder)
             self._fill()
             self.wanted = {kept.noted(path) for path in kept.FOLDER.glob("*.json")}
             self.files = {path: path.read_bytes() for path in self._mutable()}
@@ -70,15 +73,20 @@ class Kept:
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
         """In this context the process is in the folder, and two devices that do not exist can be leased there."""
-        patches = (
+        with (
+            contextlib.chdir(self.folder),
             mock.patch.object(device, "visible_devices", lambda: ["0", "1"]),
             mock.patch.object(device, "lock_folder", lambda: Path("leases")),
-        )
-        with contextlib.chdir(self.folder), contextlib.ExitStack() as stack:
-            for patch in patches:
-                stack.enter_context(patch)
-            stack.enter_context(mock.patch.dict(os.environ, {"REWEIGH_MIRROR": ""}))
+            mock.patch.object(load, "read", self._read),
+            mock.patch.dict(os.environ, {"REWEIGH_MIRROR": ""}),
+        ):
             yield
+
+    def _read(self, dataset: str, options: dict[str, Any], root: Any = None) -> RawData:
+        """The raw data of a data set, read once: to draw a split again takes a moment then."""
+        if dataset not in self.read:
+            self.read[dataset] = _READ(dataset, options, self.raw_root)
+        return self.read[dataset]
 
     # --- what is there ------------------------------------------------------------------------------------------------
 
