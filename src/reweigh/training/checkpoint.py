@@ -3,7 +3,7 @@
 They are in `.reweigh/checkpoints/RUN`, outside of Snakemake's outputs (which it may delete before a retry), under a key
 of all that the run's arithmetic depends on. With another spec, source, split, device (by its name and the instructions
 that torch takes of it), torch or numpy the key is another, so that no run resumes from the state of a different one. A
-file that is not what was written is ignored (`sealed`).
+file that is not what was written is set aside, and the run goes on from the one before, which is kept (`sealed`).
 """
 
 import contextlib
@@ -130,7 +130,7 @@ class Keeper:
         beside = {"facts": self.facts, "run": self.name, "whole": self.whole, "stints": self.stints}
         self.clock.saving = True
         try:
-            sealed.write(elsewhere or self.path, {**run.state(), **beside})
+            sealed.write(elsewhere or self.path, {**run.state(), **beside}, keep_previous=True)
         finally:
             self.clock.saving = self.clock.stopping  # the runs that share the clock are saved next
         if elsewhere is None:
@@ -150,35 +150,47 @@ class Keeper:
     def take_up(
         self, run: Any, path: Path, since: float | None = None, beyond: int = -1, whole: str | None = None
     ) -> bool:
-        """Load the state at `path`, which may be that of another run; whether that was done.
+        """Load the state at `path`, or the one before if that is damaged; whether that was done.
 
-        Not if it has no more than `beyond` steps, is another run's from before `since`, or has another key than `whole`
-        (None: any). Says so in a line if the file is not what was written. Raises Unusable if the run cannot go on from
-        it: `run` is of no use then, and the next call will not try the file.
+        It may be that of another run. Not if it has no more than `beyond` steps, is another run's from before `since`,
+        or has another key than `whole` (None: any). Says so in a line if a file is not what was written. Raises
+        Unusable if the run cannot go on from it: `run` is of no use then, and the next call will not try the file.
         """
-        if path in self.refused or not path.is_file():
-            return False
+        for file in (path, sealed.previous_of(path)):
+            if (found := self._sound(run, file)) is None:
+                continue
+            state, (facts, by, key, taken), made = found
+            *_, step = state["position"]
+            if step <= beyond or whole not in (None, key):
+                return False
+            if by != self.name and since is not None and made < since:
+                return False
+            self.refused.add(file)
+            sealed.load_into(run, state, file)
+            self.refused.discard(file)
+            self._follow(facts, taken, step, state["seconds"])
+            return True
+        return False
+
+    def _sound(self, run: Any, file: Path) -> tuple[dict[str, Any], list[Any], float] | None:
+        """The state in a file, what lies `BESIDE` it, and when it was made. None if there is none to go on from."""
+        if file in self.refused or not file.is_file():
+            return None
         try:
-            made = path.stat().st_mtime
-            state, _ = sealed.read(path, run.device)
-            facts, by, key, taken = (state.pop(name) for name in BESIDE)
+            made = file.stat().st_mtime
+            state, _ = sealed.read(file, run.device)
+            beside = [state.pop(name) for name in BESIDE]
             if state.keys() != run.state().keys():
                 raise sealed.Damaged("it holds something else than the state of a run")
-            *_, step = state["position"]
+            int(state["position"][-1])
         except FileNotFoundError:  # removed meanwhile
-            return False
+            return None
         except (sealed.Damaged, LookupError, TypeError, ValueError) as error:
-            print(f"{path}: damaged, or of an older version ({_said(error)}); going on without it", file=sys.stderr)
-            return False
-        if step <= beyond or whole not in (None, key):
-            return False
-        if by != self.name and since is not None and made < since:
-            return False
-        self.refused.add(path)
-        sealed.load_into(run, state, path)
-        self.refused.discard(path)
-        self._follow(facts, taken, step, state["seconds"])
-        return True
+            aside, before = sealed.set_aside(file), sealed.previous_of(file).is_file()
+            then = "going on from the one before" if before else "going on without it"
+            print(f"{file}: damaged, or of an older version ({_said(error)}); {aside}; {then}", file=sys.stderr)
+            return None
+        return state, beside, made
 
     def _follow(self, facts: dict[str, Any], taken: list[Stint], step: int, seconds: float) -> None:
         """The run goes on from a state with these facts and stints, which may be another run's."""
@@ -196,6 +208,8 @@ class Keeper:
 
     def done(self) -> None:
         """Remove the run's checkpoints, once its record is written; also those of older specs and sources."""
+        if self.folder.resolve() != self.root.resolve() / self.name:
+            return  # a link leads elsewhere: nothing is removed there
         shutil.rmtree(self.folder, ignore_errors=True)
         for parent in self.folder.relative_to(self.root).parents:
             with contextlib.suppress(OSError):  # not empty: other runs of the cell are not finished

@@ -1,11 +1,11 @@
 """Stages that several runs share, trained once: the state at their end is kept in `.reweigh/prefixes/KEY.pt`.
 
 `Method.prefix` says which stages they are. A run that comes to a file goes on from it, bit for bit as if it had trained
-the stages itself, and its record says whose they were and what they cost. A damaged file is ignored and made again.
+the stages itself, and its record says whose they were and what they cost. A damaged file is set aside and made again.
 
 Until then the state of the run that trains them lies in `KEY.part`. If it is stopped or killed, whichever run has the
-lock next goes on from there: the work so far belongs to all that share it. What nobody wants any more is removed by
-`records/kept.py`.
+lock next goes on from there, or from `KEY.part.previous` if that is damaged: the work so far belongs to all that share
+it. What nobody wants any more is removed by `records/kept.py`.
 """
 
 import sys
@@ -78,7 +78,7 @@ class SharedPrefix(Shared):
 
     def abandon(self) -> None:
         """These stages cannot be trained: leave nothing of them."""
-        self.part.unlink(missing_ok=True)
+        sealed.remove(self.part)
         self.path.with_suffix(".json").unlink(missing_ok=True)
 
     def take_over(self) -> bool:
@@ -91,7 +91,8 @@ class SharedPrefix(Shared):
         except FileNotFoundError:
             return False
         except (sealed.Damaged, LookupError):
-            print(f"{self.path}: damaged, it is not what was written; training these stages again", file=sys.stderr)
+            said = f"damaged, it is not what was written; {sealed.set_aside(self.path)}"
+            print(f"{self.path}: {said}; training these stages again", file=sys.stderr)
             return False
         self.run.stage_over = None  # for it ends the last of them now
         self.useless = stamp
@@ -112,7 +113,7 @@ class SharedPrefix(Shared):
         by = {"by": self.keeper.key, **{name: self.keeper.facts[name] for name in ("started", "resumed")}}
         digest = sealed.write(self.path, {"state": state, "facts": facts, "runs_at_once": self.at_once(), **by})
         self.facts = {**facts, **self._facts(reused=False, digest=digest)}
-        self.part.unlink(missing_ok=True)
+        sealed.remove(self.part)
         self.release()
 
     def _facts(self, reused: bool, digest: str) -> dict[str, Any]:

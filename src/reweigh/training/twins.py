@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from reweigh import canonical_json
+from reweigh.config.names import RunName
 from reweigh.digest import file_digest
-from reweigh.errors import RecordError
+from reweigh.errors import ConfigError, RecordError
 from reweigh.records import kept, record
 from reweigh.records.record import Stamp, record_path
+from reweigh.training import sealed
+from reweigh.training.checkpoint import FOLDER
 from reweigh.training.engine import Run
 from reweigh.training.shared import Shared
 
@@ -60,24 +63,29 @@ class Twin(Shared):
             self.announced = True
 
     def begun(self) -> Path | None:
-        """The checkpoint that another run has left, now that this one has the lock; None if there is none."""
+        """The checkpoint that another run has left, now that this one has the lock; None if there is none.
+
+        A file from elsewhere may name any path: only one that a run of that name can have is taken up, or set aside.
+        """
         try:
-            told = json.loads(self.part.read_bytes())
-            checkpoint = Path(told["checkpoint"])
-        except (OSError, ValueError, LookupError, TypeError):
+            told = canonical_json.parse(self.part.read_bytes())
+            run, path = str(RunName.parse(told["run"])), Path(told["checkpoint"])
+        except (OSError, ValueError, LookupError, TypeError, ConfigError):
             return None
-        return checkpoint if self.lock.held and told["run"] != self.name and checkpoint.is_file() else None
+        if run == self.name or not self.lock.held or path != FOLDER / run / path.name or path.suffix != ".pt":
+            return None
+        return path if path.is_file() or sealed.previous_of(path).is_file() else None
 
     def take_over(self) -> bool:
         """Find the record of the other run, if it is as it was."""
         try:
-            link = json.loads(self.path.read_bytes())
-            path = record_path(link["run"])
+            link = canonical_json.parse(self.path.read_bytes())
+            path = record_path(str(RunName.parse(link["run"])))
             if link["run"] == self.name and record.stamp(path) == self.before:
                 return False
             theirs = record.read(path)
             record.trace_path(path, theirs)
-        except (OSError, ValueError, LookupError, TypeError, RecordError):
+        except (OSError, ValueError, LookupError, TypeError, ConfigError, RecordError):
             return False
         if theirs["digest"] != link["digest"]:
             return False
