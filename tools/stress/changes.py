@@ -160,18 +160,13 @@ class Changes:
                 raise Failure(f"{question.__name__}: no line that names the file: {error}") from None
             return "found"
         finally:
-            made_again = self._is_as_it_was(path, drawn)
+            made_again = path.is_file() and path.read_bytes() != drawn.files[path]
             self.kept.restore()
         if said and not drawn.is_named(said):
             raise Failure(f"{question.__name__} said nothing of the file, but: {said}")
         if answer != expected:
             return self._differing(question, answer, expected, drawn)
         return "repaired" if said or made_again else "harmless"
-
-    def _is_as_it_was(self, path: Path, drawn: Drawn) -> bool:
-        """Whether a changed file has the content again that it had before."""
-        before = self.kept.original(path)
-        return drawn.files[path] != before and path.is_file() and path.read_bytes() == before
 
     def _differing(self, question: Question, answer: Any, expected: Any, drawn: Drawn) -> str:
         """Another answer is as good as an error where each part of it that differs names the file."""
