@@ -105,18 +105,19 @@ class Drawn:
             path.write_bytes(content)
 
 
-def draw(change: Change, kept: Kept) -> Drawn | None:
-    """What a change is; None if every file stays as it is."""
+def draw(change: Change, kept: Kept) -> Drawn:
+    """What a change is, drawn until a file becomes another by it."""
     chance = change.chance
     files = KINDS[change.kind].files()
-    path, way = chance.choice(files), chance.choice(list(WAYS))
-    if way == "swapped":
-        other = chance.choice([file for file in files if file.suffix == path.suffix])
-        contents = {path: kept.original(other), other: kept.original(path)}
-    else:
-        contents = {path: apply(kept.original(path), way, chance)}
-    changed = any(content != kept.original(file) for file, content in contents.items())
-    return Drawn(way, contents) if changed else None
+    while True:
+        path, way = chance.choice(files), chance.choice(list(WAYS))
+        if way == "swapped":
+            other = chance.choice([file for file in files if file.suffix == path.suffix])
+            contents = {path: kept.original(other), other: kept.original(path)}
+        else:
+            contents = {path: apply(kept.original(path), way, chance)}
+        if any(content != kept.original(file) for file, content in contents.items()):
+            return Drawn(way, contents)
 
 
 class Changes:
@@ -134,8 +135,7 @@ class Changes:
         """
         kind = KINDS[change.kind]
         with self.kept.inside():
-            if (drawn := draw(change, self.kept)) is None:
-                return "harmless"
+            drawn = draw(change, self.kept)
             try:
                 outcomes = {self._answer(ask, path, drawn) for ask in kind.questions for path in drawn.files}
                 outcome = next(outcome for outcome in OUTCOMES if outcome in outcomes)
@@ -229,7 +229,12 @@ def _difference(answer: Any, expected: Any) -> str:
     return f"{str(answer)[:300]!r} for {str(expected)[:300]!r}"
 
 
-def several(count: int, seed: int) -> list[Change]:
-    """So many changes, of every kind in turn."""
+def numbered(number: int, seed: int) -> Change:
+    """The change with this number: kinds take turns."""
     kinds = list(KINDS)
-    return [Change(seed, number, kinds[number % len(kinds)]) for number in range(count)]
+    return Change(seed, number, kinds[number % len(kinds)])
+
+
+def several(count: int, seed: int) -> list[Change]:
+    """So many changes."""
+    return [numbered(number, seed) for number in range(count)]

@@ -75,8 +75,8 @@ class Kept:
         """In this context the process is in the folder, and two devices that do not exist can be leased there."""
         with (
             contextlib.chdir(self.folder),
-            mock.patch.object(device, "visible_devices", lambda: ["0", "1"]),
-            mock.patch.object(device, "lock_folder", lambda: Path("leases")),
+            mock.patch.object(device, "visible_devices", return_value=["0", "1"]),
+            mock.patch.object(device, "lock_folder", return_value=Path("leases")),
             mock.patch.object(load, "read", self._read),
             mock.patch.dict(os.environ, {"REWEIGH_MIRROR": ""}),
         ):
