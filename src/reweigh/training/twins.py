@@ -1,8 +1,8 @@
 """Whole runs under two names: the second takes its record from that of the first, which is bit for bit the same.
 
-Once the record of a run is written, `.reweigh/prefixes/whole/KEY.json` says whose it is and its digest. A run with the
-same key finds the record there, if it is as it was, and makes its own of it: the same numbers, costs, curves and trace
-under its own name, and `prefix` says whose they are.
+Once the record of a run is written, `.reweigh/prefixes/whole/KEY.json` says whose it is, its digest, and KEY itself. A
+run with the same key finds the record there, if it is as it was, and makes its own of it: the same numbers, costs,
+curves and trace under its own name, and `prefix` says whose they are.
 
 Until then `KEY.part` says which checkpoint is that of the run that trains. If it is stopped or killed, whichever run
 has the lock next goes on from there, if that is further than it came itself.
@@ -87,14 +87,15 @@ class Twin(Shared):
             record.trace_path(path, theirs)
         except (OSError, ValueError, LookupError, TypeError, ConfigError, RecordError):
             return False
-        if theirs["digest"] != link["digest"]:
+        # A link that was copied to another name leads to the record of another training.
+        if theirs["digest"] != link["digest"] or link.get("key") != self.key:
             return False
         self.theirs = theirs
         return True
 
     def keep(self, written: dict[str, Any]) -> None:
         """Let others find the record of this run."""
-        link = {"run": written["run"], "digest": written["digest"]}
+        link = {"key": self.key, "run": written["run"], "digest": written["digest"]}
         canonical_json.write(self.path, json.dumps(link) + "\n")
         self.part.unlink(missing_ok=True)
         self.release()
