@@ -8,12 +8,16 @@ import re
 import tarfile
 import zipfile
 
+import numpy as np
 import pytest
 from support.served import CONTENT, EXPECTED, PAGE, refused
 
-from reweigh.data import mosaic, transfer
+from reweigh import array_files
+from reweigh.data import image_codec, mosaic, obtain, transfer
 from reweigh.data.transfer import Expected
-from reweigh.errors import DataError
+from reweigh.digest import file_digest
+from reweigh.errors import DataError, RecordError
+from reweigh.records import record
 
 MIB = 1 << 20
 
@@ -140,3 +144,64 @@ def test_a_long_page_of_a_network_that_wants_a_login(get):
 def test_nothing_is_promised_of_a_file_without_a_length(get):
     sha256 = hashlib.sha256(CONTENT).hexdigest()
     assert get((200, {}, CONTENT), expected=Expected(sha256=sha256)) == CONTENT
+
+
+# --- arrays ----------------------------------------------------------------------------------------------------------
+
+
+def npz(*members: tuple[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, content in members:
+            archive.writestr(f"{name}.npy", content)
+    return stream.getvalue()
+
+
+def npy(count: int, content: bytes, kind: str = "<i8") -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": kind, "fortran_order": False, "shape": (count,)})
+    return stream.getvalue() + content
+
+
+LIES = {
+    "more values than there are": npz(("a", npy(10**12, bytes(8)))),
+    "fewer values than there are": npz(("a", npy(1, bytes(16)))),
+    "zeros without end": npz(("a", npy(MIB, bytes(8 * MIB)))),
+    "objects": npz(("a", npy(1, bytes(8), "|O"))),
+    "no array": npz(("a", b"text")),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_arrays_that_lie_about_their_size_are_not_read(lie, tmp_path):
+    with pytest.raises(ValueError, match=r"."):
+        array_files.check(LIES[lie], array_files.room_of({"a": [9]}))
+    array_files.check(npz(("a", npy(9, bytes(72)))), array_files.room_of({"a": [9]}))
+    trace = tmp_path / "seed0.npz"
+    trace.write_bytes(LIES[lie])
+    body = {"trace": {"file": trace.name, "sha256": file_digest(trace), "arrays": {"a": [9]}}}
+    with pytest.raises(RecordError, match=rf"^[^\n]*{re.escape(str(trace))}: not the arrays[^\n]*$"):
+        record.trace_path(tmp_path / "seed0.json", body)
+
+
+@pytest.mark.parametrize("name", ["../seed0.npz", "/etc/passwd", "", None, 5])
+def test_a_record_names_no_arrays_elsewhere(name, tmp_path):
+    with pytest.raises(RecordError, match="names no file of arrays"):
+        record.trace_path(tmp_path / "seed0.json", {"trace": {"file": name, "sha256": "", "arrays": {}}})
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_split_that_lies_about_its_size_is_none(lie, tmp_path, monkeypatch):
+    path = tmp_path / "seed0.npz"
+    path.write_bytes(LIES[lie])
+    described = {"class_names": ["a", "b"], "group_names": [], "sizes": {"train": [5, 4], "test": [1, 0]}}
+    monkeypatch.setattr(obtain.Split, "from_bytes", lambda content: pytest.fail("it was unpacked"))
+    assert obtain._read(path, described) is None
+
+
+def test_packed_images_unpack_to_no_more_than_their_shape():
+    images = np.zeros((2, 3, 8, 8), np.uint8)
+    assert (image_codec.decode(image_codec.encode(images), images.shape) == images).all()
+    more = image_codec.lzma.compress(bytes(64 * MIB), format=lzma.FORMAT_RAW, filters=image_codec.FILTERS)
+    with pytest.raises(DataError, match="more than the 384 values"):
+        image_codec.decode(more, images.shape)

@@ -53,7 +53,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Found:
-    """What a file is. Its md5 is only computed if no sha256 is expected. One that is too long is not read for either."""
+    """What a file is. Its md5 is only computed if no sha256 is expected. One that is too long is not read."""
 
     bytes: int
     sha256: str
