@@ -230,7 +230,7 @@ class _Fetch:
         self.partials.add(partial)
         expected = offer.packed.expected
         if transfer.packing(name, offer.packed.name):
-            expected = (offer.packed.download if offer.kind == "official" else None) or Expected()
+            expected = (offer.packed.download if offer.kind == "official" else None) or expected.packed
         return download(str(offer.location), partial, expected)
 
     def source_file(self, edition: Edition) -> dict[str, Any] | None:

@@ -6,12 +6,13 @@ A split is two files: `data/splits/{scale}/{paper}/{experiment}/{setting}/seedN.
 
 import functools
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from reweigh import canonical_json
+from reweigh import array_files, canonical_json
 from reweigh.data import load, local_cards, manifest
 from reweigh.data.arrays import RawData, Split
 from reweigh.data.noise import realised
@@ -54,7 +55,7 @@ def obtain(spec: dict[str, Any], root: str | Path = "data") -> Split:
     Raises DataError if a current split was altered, or if the raw data are not available.
     """
     described = describe(spec, root)
-    split = _read(split_path(spec, root))
+    split = _read(split_path(spec, root), described)
     if split is None or split.digest() != described["digest"]:
         raise DataError(f"{split_path(spec, root)}: not what its .json says; delete both and they are drawn again")
     return split
@@ -156,12 +157,20 @@ def _realised(raw: RawData, split: Split) -> dict[str, Any]:
     return {name: realised(clean[part.index], part.label, classes) for name, part in parts.items() if len(part)}
 
 
-def _read(path: Path) -> Split | None:
-    """The split in a file; `None` if the file is not a split."""
+def _read(path: Path, described: dict[str, Any]) -> Split | None:
+    """The split in a file; `None` if the file is not a split, or unpacks to more than its report says."""
     try:
+        array_files.check(path, _room(described))
         return Split.from_bytes(path.read_bytes())
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, NotImplementedError):
         return None
+
+
+def _room(described: dict[str, Any]) -> int:
+    """The bytes that the arrays of a split take, by its report: its rows, and its names as numpy has them."""
+    names = [described["class_names"], described["group_names"]]
+    rows = sum(sum(part) for part in described["sizes"].values())
+    return 8 * rows + sum(4 * len(some) * max(map(len, some), default=0) for some in names)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
