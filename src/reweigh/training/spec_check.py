@@ -70,8 +70,8 @@ def read_all(paths: list[Path]) -> list[dict[str, Any]]:
             specs.append(read(path))
         except ConfigError as error:
             wrong.append(error)
-    for error in wrong[:-1]:
-        print(f"reweigh: {error}", file=sys.stderr)
+    for one in wrong[:-1]:
+        print(f"reweigh: {one}", file=sys.stderr)
     if wrong:
         raise wrong[-1]
     return specs
@@ -181,7 +181,7 @@ def _has_keys(schema: dict[str, Any], block: dict[str, Any], where: str) -> None
 
 
 def _is_within(schema: dict[str, Any], number: float, where: str) -> None:
-    """Raise ConfigError for a number out of its range, for the infinity that 1e999 is read as, and a float of 10**30."""
+    """Raise ConfigError for a number out of its range, infinite (as 1e999 is), or a float of more than 2**63."""
     low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
     high, below = schema.get("maximum"), schema.get("exclusiveMaximum")
     bounds = {">=": low, ">": above, "<=": high, "<": below}
@@ -222,10 +222,10 @@ def _said(value: Any) -> str:
 def _names_code(spec: dict[str, Any], where: str) -> None:
     """Method and loss must be modules that have one, here or in another distribution."""
     loss = spec["method_options"].get("loss")
-    if loss is not None and not (isinstance(loss, dict) and isinstance(loss.get("name"), str)):
+    if loss is not None and not (isinstance(loss, dict) and isinstance(loss.get("name"), str) and loss["name"]):
         raise ConfigError(f"{where}: method_options.loss: must be a block with a name, or null")
-    for kind, name in (("methods", spec["uses"]), ("losses", loss and loss["name"])):
-        if name is not None and name not in plugins.named(kind) and not _has(kind, name, where):
+    for kind, name in (("methods", str(spec["uses"])), ("losses", str(loss["name"]) if loss else "")):
+        if name and name not in plugins.named(kind) and not _has(kind, name, where):
             what, defined = plugins.KINDS[kind].lower(), PACKAGE / kind
             lookup(what, name, [*(path.stem for path in visible(defined, "[a-z]*.py")), *plugins.named(kind)], where)
             raise ConfigError(f"{where}: {name!r} is no {what} but what several share")
