@@ -31,14 +31,17 @@ def check_commits(records: dict[str, dict[str, Any]], root: Path) -> Iterator[Li
             for pair in body["code"]["files"].items():
                 if not is_foreign(pair[0]):  # another package has a history of its own
                     pairs.setdefault(pair, run)
+    known: dict[bytes, str] = {}
     for commit, pairs in sorted(stated.items()):
-        yield Link("commit", commit, *_compared(commit, pairs, root, inside.decode().strip()))
+        yield Link("commit", commit, *_compared(commit, pairs, root, inside.decode().strip(), known))
 
 
-def _compared(commit: str, pairs: dict[tuple[str, str], str], root: Path, inside: str) -> tuple[str, str]:
+def _compared(
+    commit: str, pairs: dict[tuple[str, str], str], root: Path, inside: str, known: dict[bytes, str]
+) -> tuple[str, str]:
     if git(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}") is None:
         return "unverifiable", "this clone's git does not have it; a full clone has"
-    committed = _digests(commit, sorted({file for file, _ in pairs}), root, inside)
+    committed = _digests(commit, sorted({file for file, _ in pairs}), root, inside, known)
     if different := [
         f"{file} ({run})" for (file, stated), run in pairs.items() if committed.get(file, stated) != stated
     ]:
@@ -48,21 +51,30 @@ def _compared(commit: str, pairs: dict[tuple[str, str], str], root: Path, inside
     return "intact", ""
 
 
-def _digests(commit: str, files: list[str], root: Path, inside: str) -> dict[str, str]:
-    """The digest of the code of each file that a commit has of the package, or why it has none."""
+def _digests(commit: str, files: list[str], root: Path, inside: str, known: dict[bytes, str]) -> dict[str, str]:
+    """The digest of the code of each file that a commit has of the package, or why it has none.
+
+    `known` are those of other commits by git's object id, since most files are the same in many commits.
+    """
     names = "".join(f"{commit}:{inside}{PACKAGE}/{file}\n" for file in files)
     answer, digests = git(root, "cat-file", "--batch", stdin=names.encode()) or b"", {}
     for file in files:
         head, _, answer = answer.partition(b"\n")  # OBJECT TYPE SIZE, or NAME missing
         if head.endswith(b" missing"):
             continue
-        size = int(head.split()[-1])
-        try:
-            digests[file] = source_digest(answer[:size].decode())
-        except (ValueError, SyntaxError) as error:
-            digests[file] = f"no code: {error}"
+        blob, size = head.split()[0], int(head.split()[-1])
+        if blob not in known:
+            known[blob] = _digest(answer[:size])
+        digests[file] = known[blob]
         answer = answer[size + 1 :]
     return digests
+
+
+def _digest(content: bytes) -> str:
+    try:
+        return source_digest(content.decode())
+    except (ValueError, SyntaxError) as error:
+        return f"no code: {error}"
 
 
 def _some(names: list[str]) -> str:
