@@ -250,7 +250,8 @@ def check_scorecard(config: Config, scale: str, root: Path, records: Records) ->
     why_not = _broken_records(scale, root, records)
     if not why_not:
         try:
-            now |= scorecard.texts(config, scale, scorecard.score(config, scale))
+            scored = scorecard.scored_records(config, scale, known=records)
+            now |= scorecard.texts(config, scale, scorecard.score(config, scale, records=scored), scored)
         except UNREADABLE as error:
             why_not = f"it cannot be made now ({error})"
     basis = scorecard.basis(config, scale, records)
