@@ -86,7 +86,9 @@ class Attestations:
             for edit in body[part]:
                 sample = (body["sample"]["runs"], body["sample"]["of"])
                 step = Step(edit["then"], edit["now"], part, name, body["date"], *sample)
-                for covered in edit["covers"].values():
+                for run, covered in edit["covers"].items():
+                    if name.split("/")[1] != run.split("/")[0]:  # of another scale it accepts nothing
+                        continue
                     self._steps.setdefault((covered, part), []).append(step)
 
 

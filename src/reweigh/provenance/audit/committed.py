@@ -4,7 +4,6 @@ The digest in a record shows that it is whole, and not that it is the one that w
 a commit cannot be changed without its name. Without git, or with a shallow clone, less is found.
 """
 
-import re
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from reweigh.config.grid import Config
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
 from reweigh.provenance import retraining
+from reweigh.provenance.audit.commits import commit_times
 from reweigh.provenance.audit.links import Link
 from reweigh.provenance.consistency import CLOCK_SKEW
 from reweigh.records import record
@@ -23,16 +23,13 @@ from reweigh.records.history import History, blob_of, contents
 Body = dict[str, Any]
 Records = dict[str, Body]
 Fault = tuple[str, str]  # a state, and what is wrong
-COMMITTER = re.compile(rb"^committer .* (\d+) [+-]\d{4}$", re.MULTILINE)
 # What two records of the same training on the same platform have in common.
 TRAINING = (("spec_digest",), ("code", "digest"), ("split", "digest"))
 
 
 def unlike_git(records: Records, root: Path, history: History) -> dict[str, Fault]:
     """The runs whose record is not what git knows of it, each with the state of its link and what is wrong."""
-    named = {body["git"]["commit"] for body in records.values() if body["git"]["commit"]}
-    commits = contents(root, sorted(named))
-    made = {name: int(found[1]) for name, (_, text) in commits.items() if (found := COMMITTER.search(text))}
+    made = commit_times({body["git"]["commit"] for body in records.values() if body["git"]["commit"]}, root)
     here = {run: _blob(run, root, history.blobs(run)) for run in records}
     others = {run: [blob for blob in history.blobs(run) if blob != here[run]] for run in records}
     bodies = {

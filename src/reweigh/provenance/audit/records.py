@@ -13,7 +13,7 @@ from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest
 from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.provenance import record_schema, retraining
-from reweigh.provenance.audit import traces
+from reweigh.provenance.audit import attestation_facts, traces
 from reweigh.provenance.audit.committed import unlike_git
 from reweigh.provenance.audit.duplicates import duplicate_results
 from reweigh.provenance.audit.links import Link, with_progress
@@ -175,11 +175,14 @@ def check_attestations(attested: attestations.Attestations, scale: str, root: Pa
         try:
             body = attestations.read(root / name)
             faults = [*_contradicts_itself(name, body), *_contradicts_records(body, records, attested)]
+            faults += attestation_facts.contradictions(name, body, records)
+            contradicted, unshown = ([], []) if faults else attestation_facts.against_git(body, records, root)
+            faults += contradicted
             outdated = [] if faults else _other_records(body, records)
-        except (RecordError, *UNREADABLE) as error:
-            faults, outdated = [f"it does not have the form of an attestation ({error!r})"], []
-        state = "broken" if faults else "stale" if outdated else "intact"
-        yield Link("attestation", name, state, "; ".join(faults + outdated))
+        except (RecordError, ConfigError, *UNREADABLE) as error:
+            faults, outdated, unshown = [f"it does not have the form of an attestation ({error!r})"], [], []
+        state = "broken" if faults else "stale" if outdated else "unverifiable" if unshown else "intact"
+        yield Link("attestation", name, state, "; ".join(faults + outdated + unshown))
 
 
 def _contradicts_itself(name: str, body: dict[str, Any]) -> Iterator[str]:
