@@ -22,6 +22,8 @@ record. The kinds:
 - rerun: runs that were trained again.
 """
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +36,17 @@ from reweigh.errors import ConfigError
 from reweigh.listing import visible
 from reweigh.provenance.audit.commits import check_commits
 from reweigh.provenance.audit.committed import removed
-from reweigh.provenance.audit.figures import check_figures, check_scorecard, named_runs
+from reweigh.provenance.audit.figures import check_scorecard, figure_checks, named_runs
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link
 from reweigh.provenance.audit.lockfile import check_lock
 from reweigh.provenance.audit.records import check_attestations, check_records
 from reweigh.provenance.audit.report import Report, show, write
 from reweigh.provenance.audit.rerun import rerun as train_again
+from reweigh.provenance.audit.side_by_side import Check, answers
 from reweigh.provenance.audit.snakemake_metadata import check_snakemake_metadata
-from reweigh.provenance.audit.sources import check_sources
+from reweigh.provenance.audit.sources import source_checks
 from reweigh.records import attestations, history, record
+from reweigh.records.history import History
 
 __all__ = ["FAILING", "KINDS", "SOUND", "STATES", "Link", "Report", "audit", "main", "show", "write"]
 
@@ -60,17 +64,16 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
     git_has = history.of_scale(scale, root)
     records, links = check_records(config, scale, root, attested, git_has)
     grid = [run for paper in config.papers for run in config.runs(scale, paper)]
-    links += _missing_records(scale, root, attested, set(grid))
-    if git_has is not None:
-        missing = {link.name for link in links if link.state == "missing"}
-        links += removed(config, root, git_has, [run for run in grid if run not in missing])
-    links += check_commits(records, root)
-    links += check_lock(records, root)
-    links += check_sources(records, root, redraw)
-    links += check_attestations(attested, scale, root, records)
-    links += check_figures(config, scale, root, records)
-    links += check_scorecard(config, scale, root, records)
-    links += check_snakemake_metadata(config, records, root)
+    links += answers([
+        Check(partial(_missing_records, config, scale, root, attested, set(grid), git_has)),
+        Check(partial(check_commits, records, root), len(records) / 1000),
+        Check(partial(check_lock, records, root)),
+        *source_checks(records, root, redraw),
+        Check(partial(check_attestations, attested, scale, root, records), len(records) / 3000),
+        *figure_checks(config, scale, root, records),
+        Check(partial(check_scorecard, config, scale, root, records), len(records) / 300),
+        Check(partial(check_snakemake_metadata, config, records, root)),
+    ])  # fmt: skip
     with_record = {link.name for link in links if link.kind == "record"}
     absent = [run for run in grid if run not in with_record]
     return Report(scale, links, absent, _not_rendered(config, scale, root, records))
@@ -128,8 +131,12 @@ def _nearest(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def _missing_records(scale: str, root: Path, attested: attestations.Attestations, grid: set[str]) -> list[Link]:
-    """Records that do not exist, though a receipt names them, or an attestation of a run that the config still has."""
+def _missing_records(
+    config: Config, scale: str, root: Path, attested: attestations.Attestations, grid: set[str], git_has: History | None
+) -> Iterator[Link]:
+    """Records that do not exist, though something that is here says that they did: a receipt names them, or an
+    attestation of a run that the config still has, or git.
+    """
     named_by: dict[str, str] = {}
     for run, receipt in named_runs(scale, root):
         named_by.setdefault(run, receipt)
@@ -139,7 +146,9 @@ def _missing_records(scale: str, root: Path, attested: attestations.Attestations
             for run in grid & {run for covered in covers for run in covered}:
                 named_by.setdefault(run, name)
     missing = sorted(run for run in named_by if not record.record_path(run, root).exists())
-    return [Link("record", run, "missing", f"it does not exist, but {named_by[run]} names it") for run in missing]
+    yield from (Link("record", run, "missing", f"it does not exist, but {named_by[run]} names it") for run in missing)
+    if git_has is not None:
+        yield from removed(config, root, git_has, grid - named_by.keys())
 
 
 def _not_rendered(config: Config, scale: str, root: Path, records: dict[str, dict[str, Any]]) -> list[str]:

@@ -8,6 +8,7 @@ altered is `broken`, and one whose records, code or config have moved since is `
 import csv
 import io
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,14 +22,16 @@ from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.listing import visible
 from reweigh.provenance import recompute
 from reweigh.provenance.audit.completeness import incompleteness
-from reweigh.provenance.audit.links import Link, with_progress
+from reweigh.provenance.audit.links import Link
 from reweigh.provenance.audit.notebook_rows import unlike_its_notebook
+from reweigh.provenance.audit.side_by_side import Check
 from reweigh.records import record
 
 Records = dict[str, dict[str, Any]]
 Numbers = dict[tuple[str, ...], tuple[Any, Any]] | None  # None: they cannot be read
 Verdict = tuple[str, str]  # state, detail
 NOT_IN_GIT = ("pdf", "ipynb")
+BYTES_A_SECOND = 200_000  # of a csv that is checked
 UNREADABLE = (ReweighError, ValueError, LookupError, TypeError)  # what a damaged file of published numbers leads to
 GOOD: Verdict = ("intact", "")
 
@@ -99,15 +102,26 @@ def named_runs(scale: str, root: Path) -> Iterator[tuple[str, str]]:
 
 def check_figures(config: Config, scale: str, root: Path, records: Records) -> Iterator[Link]:
     """Links of each artifact that is there: `figure` (its csv), `rendering` (pdf, png and notebook) and `receipt`."""
+    for check in figure_checks(config, scale, root, records):
+        yield from check.links()
+
+
+def figure_checks(config: Config, scale: str, root: Path, records: Records) -> list[Check]:
+    """The same as a check for each artifact."""
     folder = root / "figures" / scale
     files = [path for ending in (*MADE, "json") for path in visible(folder, f"*/*.{ending}")]
     stems = {path.with_suffix("") for path in files if not path.name.endswith(".failed.ipynb")}
-    numbers: dict[str, Numbers] = {}
-    for stem in with_progress(sorted(stems), "figures"):
-        paper = stem.parent.name
-        if paper not in numbers:
-            numbers[paper] = _published(config, paper) if paper in config.papers else {}
-        yield from _figure(config, stem, root, records, numbers[paper])
+    papers = sorted({stem.parent.name for stem in stems})
+    numbers = {paper: _published(config, paper) if paper in config.papers else {} for paper in papers}
+    return [
+        Check(partial(_figure, config, stem, root, records, numbers[stem.parent.name]), _seconds(Path(f"{stem}.csv")))
+        for stem in sorted(stems)
+    ]
+
+
+def _seconds(path: Path) -> float:
+    """About how long the lines of a csv take to check."""
+    return path.stat().st_size / BYTES_A_SECOND if path.is_file() else 0.0
 
 
 def _figure(config: Config, stem: Path, root: Path, records: Records, numbers: Numbers) -> Iterator[Link]:

@@ -7,6 +7,7 @@ give today. If the files and the records agree and only the manifest differs, th
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +21,49 @@ from reweigh.data.transfer import Expected
 from reweigh.digest import canonical, file_digest
 from reweigh.errors import DataError, ReweighError
 from reweigh.os_errors import is_of_the_disk
-from reweigh.provenance.audit.links import Link, with_progress
+from reweigh.provenance.audit.links import Link
+from reweigh.provenance.audit.side_by_side import Check
 from reweigh.terminal import printable
 
 Records = dict[str, dict[str, Any]]
 Verdict = tuple[str, str]  # state, detail
+Splits = list[tuple[tuple[str, str, str], dict[str, Any]]]  # path, digest, digest of the recipe; a record of the split
 MANIFEST = "data/manifest.yaml"
+SECONDS_A_SPLIT = 0.03  # to draw one again
 
 
 def check_sources(records: Records, root: Path, redraw: bool = True) -> Iterator[Link]:
-    """Links `embedded`, `raw` (a raw file that records name, or a source file) and `split`.
+    """Links `embedded`, `raw` (a raw file that records name, or a source file) and `split`; see `source_checks`."""
+    for check in source_checks(records, root, redraw):
+        yield from check.links()
+
+
+def source_checks(records: Records, root: Path, redraw: bool = True) -> list[Check]:
+    """Checks of embedded data, of raw files (already done), and of the splits of each data set.
 
     Puts raw files that need no download into data/raw, as training would. A record that contradicts the manifest about
     its raw files has a `raw` link of its own, under the name of the record's file.
     """
     catalogue = Manifest.load(root / MANIFEST)
+    packed = [Check(partial(_embedded, records, catalogue, root), 1.0)] if redraw and records else []
+    links, unsound = _raw(records, catalogue, root)
+    return [*packed, Check(lambda: links), *_split_checks(records, root, unsound, redraw)]
+
+
+def _raw(records: Records, catalogue: Manifest, root: Path) -> tuple[list[Link], dict[bytes, str]]:
+    """The links of raw files, which are put in place, and what is wrong with some, by their keys (see `_key`)."""
     datasets = sorted({file["dataset"] for body in records.values() for file in body["raw"]} & {*catalogue.datasets})
-    if redraw and records:
-        yield from _embedded(records, catalogue, root)
+    links = []
     before = {name: _source_file(catalogue, name, root) for name in datasets}  # putting files in place writes it anew
     unavailable = {name: _put_in_place(name, root) for name in datasets}
     for name in datasets:
         verdict = before[name] or _source_file(catalogue, name, root) or ("unverifiable", unavailable[name])
-        yield Link("raw", f"{name}/{manifest.SOURCE_FILE}", *verdict)
-    yield from _statements(records, catalogue, root)
+        links.append(Link("raw", f"{name}/{manifest.SOURCE_FILE}", *verdict))
+    links += _statements(records, catalogue, root)
     raw = list(_raw_files(records, catalogue, root, unavailable))
-    yield from (link for link, _ in raw)
+    links += (link for link, _ in raw)
     unsound = {key: f"{link.name} is {link.state}: {link.detail}" for link, key in raw if link.state != "intact"}
-    yield from _splits(records, root, unsound, redraw)
+    return links, unsound
 
 
 def _put_in_place(dataset: str, root: Path) -> str:
@@ -82,7 +98,7 @@ def _embedded(records: Records, catalogue: Manifest, root: Path) -> Iterator[Lin
     if not (root / "data/embedded").is_dir():  # as in an unpacked crate
         absent = ("unverifiable", "data/embedded is not part of this copy; the project's repository has it")
     with tempfile.TemporaryDirectory(prefix="reweigh-audit-") as folder:
-        for path, file, dataset in with_progress(files, "embedded data"):
+        for path, file, dataset in files:
             if not (root / path).is_file():
                 yield Link("embedded", path, *absent)
                 continue
@@ -274,16 +290,28 @@ def _places(edition: Edition, file: Source) -> list[str]:
 # --- splits ----------------------------------------------------------------------------------------------------------
 
 
-def _splits(records: Records, root: Path, unsound: dict[bytes, str], redraw: bool) -> Iterator[Link]:
-    """One link for each different split. The methods of a setting share a split, which is drawn again only once."""
+def _split_checks(records: Records, root: Path, unsound: dict[bytes, str], redraw: bool) -> list[Check]:
+    """A check of all splits of each data set: raw data are large, so only one data set at a time is kept.
+
+    The methods of a setting share a split, which is drawn again only once.
+    """
     by_split: dict[tuple[str, str, str], dict[str, Any]] = {}
     for body in records.values():
         split = body["split"]
         by_split.setdefault((split["path"], split["digest"], split["recipe_digest"]), body)
-    # Sorted by the raw data that they need: those are large, so only one data set at a time is kept.
-    ordered = sorted(by_split.items(), key=lambda item: (canonical(_raw_data(item[1])), item[0]))
-    raw: dict[bytes, RawData] = {}
-    for (path, stated, _), body in with_progress(ordered, "splits"):
+    by_data: dict[bytes, Splits] = {}
+    for item in sorted(by_split.items(), key=lambda item: (canonical(_raw_data(item[1])), item[0])):
+        by_data.setdefault(canonical(_raw_data(item[1])), []).append(item)
+    return [
+        Check(partial(_splits, of, root, unsound, redraw), len(of) * SECONDS_A_SPLIT if redraw else 0.0)
+        for of in by_data.values()
+    ]
+
+
+def _splits(splits: Splits, root: Path, unsound: dict[bytes, str], redraw: bool) -> Iterator[Link]:
+    """One link for each split of one data set."""
+    raw: RawData | None = None
+    for (path, stated, _), body in splits:
         if altered := _altered(root / path, body):
             yield Link("split", path, *altered)
             continue
@@ -291,11 +319,10 @@ def _splits(records: Records, root: Path, unsound: dict[bytes, str], redraw: boo
         if unsound_file or not redraw:
             yield Link("split", path, "unverifiable", unsound_file or "not drawn again in this audit")
             continue
-        needed, key = _raw_data(body), canonical(_raw_data(body))
         try:
-            if key not in raw:
-                raw = {key: load.read(needed["dataset"], needed["options"], root / "data/raw")}
-            drawn = draw(raw[key], body["spec"]["data"]["split"], body["spec"]["seed"]).digest()
+            if raw is None:
+                raw = load.read(**_raw_data(body), root=root / "data/raw")
+            drawn = draw(raw, body["spec"]["data"]["split"], body["spec"]["seed"]).digest()
         except (ReweighError, OSError) as error:
             yield Link("split", path, "unverifiable", str(error))
             continue
