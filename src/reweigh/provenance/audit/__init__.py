@@ -35,10 +35,11 @@ from reweigh.config.validation import lookup
 from reweigh.errors import ConfigError
 from reweigh.listing import visible
 from reweigh.provenance.audit.commits import check_commits
-from reweigh.provenance.audit.committed import removed
+from reweigh.provenance.audit.committed import absence, removed
 from reweigh.provenance.audit.figures import check_scorecard, figure_checks, named_runs
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link
 from reweigh.provenance.audit.lockfile import check_lock
+from reweigh.provenance.audit.looking import seen
 from reweigh.provenance.audit.records import check_attestations, check_records
 from reweigh.provenance.audit.report import Report, show, write
 from reweigh.provenance.audit.rerun import rerun as train_again
@@ -65,14 +66,14 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
     records, links = check_records(config, scale, root, attested, git_has)
     grid = [run for paper in config.papers for run in config.runs(scale, paper)]
     links += answers([
-        Check(partial(_missing_records, config, scale, root, attested, set(grid), git_has)),
+        Check(partial(seen, "record", _missing_records, config, scale, root, attested, set(grid), git_has)),
         Check(partial(check_commits, records, root), len(records) / 1000),
         Check(partial(check_lock, records, root)),
         *source_checks(records, root, redraw),
         Check(partial(check_attestations, attested, scale, root, records), len(records) / 3000),
         *figure_checks(config, scale, root, records),
-        Check(partial(check_scorecard, config, scale, root, records), len(records) / 300),
-        Check(partial(check_snakemake_metadata, config, records, root)),
+        Check(partial(seen, "scorecard", check_scorecard, config, scale, root, records), len(records) / 300),
+        Check(partial(seen, "snakemake", check_snakemake_metadata, config, records, root)),
     ])  # fmt: skip
     with_record = {link.name for link in links if link.kind == "record"}
     absent = [run for run in grid if run not in with_record]
@@ -145,8 +146,9 @@ def _missing_records(
             covers = [edit["covers"] for part in attestations.PARTS for edit in attestations.read(root / name)[part]]
             for run in grid & {run for covered in covers for run in covered}:
                 named_by.setdefault(run, name)
-    missing = sorted(run for run in named_by if not record.record_path(run, root).exists())
-    yield from (Link("record", run, "missing", f"it does not exist, but {named_by[run]} names it") for run in missing)
+    for run in sorted(named_by):
+        if verdict := absence(run, root):
+            yield Link("record", run, verdict[0], f"{verdict[1]}, but {named_by[run]} names it")
     if git_has is not None:
         yield from removed(config, root, git_has, grid - named_by.keys())
 

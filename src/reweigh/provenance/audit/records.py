@@ -12,6 +12,7 @@ from reweigh.config.names import RunName
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest
 from reweigh.errors import ConfigError, RecordError, ReweighError
+from reweigh.os_errors import UnseenError
 from reweigh.provenance import record_schema, retraining
 from reweigh.provenance.audit import attestation_facts, traces
 from reweigh.provenance.audit.committed import unlike_git
@@ -43,7 +44,8 @@ def check_records(
         try:
             body = record.read(path)
         except RecordError as error:
-            links.append(Link("record", run, "broken", str(error)))
+            state = "unverifiable" if isinstance(error, UnseenError) else "broken"
+            links.append(Link("record", run, state, str(error)))
             continue
         try:
             fault = _misplaced(run, body) or "; ".join(contradictions(body) or record_schema.faults(body))
@@ -87,7 +89,10 @@ def _linked(files: Mapping[str, Path]) -> dict[str, str]:
     first: dict[tuple[int, int], str] = {}
     found = {}
     for run, path in files.items():
-        about = path.lstat()
+        try:
+            about = path.lstat()
+        except OSError:  # gone, or hidden: reading it says why
+            continue
         if stat.S_ISLNK(about.st_mode):
             found[run] = f"it is a link to {printable(os.readlink(path))}, and not a file of its own"
         elif about.st_nlink > 1 and (other := first.setdefault((about.st_dev, about.st_ino), run)) != run:
@@ -131,7 +136,7 @@ def _code(run: str, body: dict[str, Any], attested: attestations.Attestations) -
     if not changed:
         return Link("code", run, "intact")
     step = attested.step(body["digest"], "code", body["code"]["digest"], digest(now))
-    return _moved("code", run, f"changed since: {', '.join(changed)}", step)
+    return _moved("code", run, f"changed since: {', '.join(changed)}", step, attested)
 
 
 def _recipe(run: str, body: dict[str, Any], root: Path, attested: attestations.Attestations) -> Link:
@@ -143,12 +148,21 @@ def _recipe(run: str, body: dict[str, Any], root: Path, attested: attestations.A
     if now == then:
         return Link("recipe", run, "intact")
     reason = "the split's recipe, the code that draws it or the raw files' digests in the manifest have changed"
-    return _moved("recipe", run, reason, attested.step(body["digest"], "split", then, now))
+    return _moved("recipe", run, reason, attested.step(body["digest"], "split", then, now), attested)
 
 
-def _moved(kind: str, run: str, reason: str, step: attestations.Step | None) -> Link:
-    """A link whose digest is not today's: attested if an attestation leads from it to today's, else stale."""
-    return Link(kind, run, "attested", f"{reason}; {step.text}") if step else Link(kind, run, "stale", reason)
+def _moved(
+    kind: str, run: str, reason: str, step: attestations.Step | None, attested: attestations.Attestations
+) -> Link:
+    """A link whose digest is not today's: attested if an attestation leads from it to today's, else stale.
+
+    It is unverifiable while there are attestations that cannot be looked at.
+    """
+    if step:
+        return Link(kind, run, "attested", f"{reason}; {step.text}")
+    if hidden := next(iter(attested.unseen.values()), ""):
+        return Link(kind, run, "unverifiable", f"{reason}; an attestation might cover it: {hidden}")
+    return Link(kind, run, "stale", reason)
 
 
 def changes(then: Any, now: Any, path: str = "") -> list[str]:
@@ -170,7 +184,8 @@ def check_attestations(attested: attestations.Attestations, scale: str, root: Pa
     """One link for each attestation of a scale: whether it is unaltered, and agrees with itself and its records."""
     for name in attested.of_scale(scale):
         if name in attested.refused:
-            yield Link("attestation", name, "broken", attested.refused[name])
+            state = "unverifiable" if name in attested.unseen else "broken"
+            yield Link("attestation", name, state, attested.refused[name])
             continue
         try:
             body = attestations.read(root / name)
