@@ -190,8 +190,8 @@ def audit(
 ) -> None:
     """Recompute every digest from figures to raw bytes; exit code 1 if a link is broken, stale or missing.
 
-    Exit code 2 if there is nothing to audit. With --rerun, exit code 75 means that it was stopped:
-    the same command goes on.
+    Exit code 2 if there is nothing to audit. With --rerun, exit code 75 means that it was stopped;
+    nothing is kept then.
 
     [dim]reweigh audit --scale paper --rerun 2[/dim]
     """

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reweigh.provenance.audit.links import Link
+from reweigh.provenance.audit.looking import looked
 from reweigh.records.commit import git
 
 LOCK = "envs/requirements.lock"
@@ -23,7 +24,7 @@ def check_lock(records: dict[str, dict[str, Any]], root: Path) -> Iterator[Link]
     for stated, python, *versions in sorted(made):
         used = dict(zip(DECIDING, versions, strict=True))
         try:
-            state, detail = _state(stated, python, used, root)
+            state, detail = looked(_state, stated, python, used, root)
         except (ValueError, OSError) as error:  # a record may state anything as a version; a lock may be no text
             state, detail = "broken", f"it cannot be compared: {' '.join(str(error).split())}"
         lock = f"lock {stated[:12]}" if stated else "no lock"
