@@ -173,14 +173,19 @@ def expand_runs(text: str) -> list[str]:
     >>> expand_runs("quick/tdr/adult/sex/tdr/seed{0,1}")
     ['quick/tdr/adult/sex/tdr/seed0', 'quick/tdr/adult/sex/tdr/seed1']
     """
-    runs = []
+    return list(_expanded(text))
+
+
+@functools.lru_cache(maxsize=65536)  # an audit asks several times for the runs of each line
+def _expanded(text: str) -> tuple[str, ...]:
+    runs: list[RunName] = []
     for word in text.split():
         if several := re.fullmatch(r"(.+)/seed\{(\d+(?:,\d+)+)\}", word):
             cell = CellName.parse(several[1])
             runs += [cell.run(int(seed)) for seed in several[2].split(",")]
         else:
             runs.append(RunName.parse(word))
-    return [str(run) for run in runs]
+    return tuple(map(str, runs))
 
 
 def fingerprint(digests: Iterable[str]) -> str:
