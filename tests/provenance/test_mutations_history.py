@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import pytest
 from support import needs, tampering
 from support.project import ROOT
-from support.tampering import ER, TDR, edit_record
+from support.tampering import ER, edit_record
 
-from reweigh.digest import digest
+from reweigh.digest import digest, source_digest
 from reweigh.provenance import audit
-from reweigh.provenance.audit import seconds
+from reweigh.provenance.audit import attestation_facts, seconds
 from reweigh.records import history, record
 
 pytestmark = needs.GIT
@@ -55,13 +55,28 @@ def sound(sound_project, tmp_path_factory):
         edit_record(root, run, lambda body: body["git"].update(commit=code))
     (root / ".git/info/exclude").write_text("/data/raw\n/data/splits\n")
     commit(root, MADE)
-    (root / "NOTE").write_text("of later\n")
-    return SimpleNamespace(root=root, code=code, later=commit(root, LATER))
+    weights = root / "src/reweigh/weights.py"
+    before = weights.read_text()
+    weights.write_text(f"{before}\nEDITED = True\n")
+    edit = commit(root, LATER)
+    attested(root, edit, source_digest(weights.read_text()))
+    weights.write_text(before)
+    commit(root, LATER)
+    return SimpleNamespace(root=root, edit=edit)
 
 
-def found(root):
-    """What an audit says of records and commits: their kinds and states, and all details."""
-    faults = [link for link in audit.audit("smoke", root, redraw=False).faults if link.kind in ("record", "commit")]
+def attested(root, edit, weights):
+    """An attestation of the commit that edits the weights, for all records."""
+    shutil.rmtree(root / "results/smoke/attestations")
+    bodies = {run: record.read(file) for run, file in record.files_of("smoke", root).items()}
+    now = {body["code"]["digest"]: digest({**body["code"]["files"], "weights.py": weights}) for body in bodies.values()}
+    git_state = {"commit": edit, "dirty": False}
+    tampering.attest(root, bodies, now, git=git_state, date=f"{LATER}T10:00:00Z")
+
+
+def found(root, *kinds):
+    """What an audit says of links of some kinds: kinds and states, and all details."""
+    faults = [link for link in audit.audit("smoke", root, redraw=False).faults if link.kind in kinds]
     return {(link.kind, link.state) for link in faults}, " | ".join(f"{link.name}: {link.detail}" for link in faults)
 
 
@@ -132,6 +147,10 @@ def of_a_younger_commit(root, **changes):
     )
 
 
+def of_no_commit(root):
+    edit_record(root, ER, lambda body: (trained_again(body), body["git"].update(commit=None, dirty=None)))
+
+
 def ended_after_its_commit(root):
     edit_record(root, ER, trained_again)
     commit(root, MADE)
@@ -182,8 +201,7 @@ MUTATIONS = [
      "elsewhere.json, and not a file of its own"),
     ("one file under two names", one_file_twice, BROKEN, f"{OTHER}: it is the same file as the record of {ER}"),
     # code
-    ("no commit", lambda root: edit_record(root, ER, lambda body: (trained_again(body), body["git"].update(commit=None))),
-     {("commit", "unverifiable")}, f"{ER}: it names no commit"),
+    ("no commit", of_no_commit, {("commit", "unverifiable")}, f"{ER}: it names no commit"),
     ("an edited checkout, its code in git all the same",
      lambda root: edit_record(root, ER, lambda body: (trained_again(body), body["git"].update(dirty=True))), set(), ""),
     ("an edited checkout of other code",
@@ -201,8 +219,57 @@ MUTATIONS = [
 def test_is_found_and_named(sound, tmp_path, change, expected, said):
     root = tampering.copy(sound.root, tmp_path / "project")
     change(root)
-    kinds, details = found(root)
+    kinds, details = found(root, "record", "commit")
     assert kinds == expected and said in details, details
+
+
+def first_edit(body):
+    return body["code"][0]
+
+
+OF_ATTESTATIONS = [
+    ("nothing", lambda body: None, "", ""),
+    ("an edit that it does not name", lambda body: first_edit(body).update(changed=[]), "broken",
+     "weights.py had changed too at its commit"),
+    ("another lock", lambda body: body["environment"].update(lock_digest="1" * 64), "broken",
+     "its lock 111111111111 is not that of its commit"),
+    ("another lock, of an edited checkout", lambda body: (
+        body["environment"].update(lock_digest="1" * 64), body["git"].update(dirty=True)), "unverifiable",
+     "its checkout was edited"),
+    ("a date before its commit", lambda body: body.update(date="2024-01-20T00:00:00Z"), "broken",
+     "its date 2024-01-20T00:00:00Z is before that of its commit"),
+    ("no commit", lambda body: body["git"].update(commit=None), "unverifiable", "it names no commit"),
+    ("a commit that nobody has", lambda body: body["git"].update(commit="1" * 40), "unverifiable",
+     "git does not have its commit 111111111111"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "state", "said"), [one[1:] for one in OF_ATTESTATIONS], ids=[one[0] for one in OF_ATTESTATIONS]
+)
+def test_facts_of_an_attestation_are_found_and_named(sound, tmp_path, change, state, said):
+    root = tampering.copy(sound.root, tmp_path / "project")
+    tampering.attestation(root, change)
+    kinds, details = found(root, "attestation")
+    assert kinds == ({("attestation", state)} if state else set()) and said in details, details
+
+
+def test_code_that_the_commit_of_an_attestation_does_not_have(sound, tmp_path):
+    root = tampering.copy(sound.root, tmp_path / "project")
+    attested(root, sound.edit, "1" * 64)
+    kinds, details = found(root, "attestation")
+    assert kinds == {("attestation", "broken")} and "does not have the code" in details, details
+
+
+def test_a_file_that_is_no_longer_imported_is_an_edit_too():
+    then = {"a.py": "1", "b.py": "2", "c.py": "3"}
+    leads = attestation_facts._leads_to
+    edit = {"changed": ["a.py", "d.py"], "now": digest({"a.py": "4", "b.py": "2", "c.py": "3", "d.py": "5"})}
+    assert leads(edit, then, {**then, "a.py": "4", "d.py": "5"})
+    assert not leads(edit, then, {**then, "a.py": "6", "d.py": "5"})
+    dropped = {"changed": ["a.py", "b.py"], "now": digest({"a.py": "4", "c.py": "3"})}
+    assert leads(dropped, then, {**then, "a.py": "4"})  # it is in the commit, as it was
+    assert leads(dropped, then, {**then, "a.py": "4", "b.py": "7"}) and leads(dropped, then, {"a.py": "4", "c.py": "3"})
 
 
 def test_a_project_in_a_folder_of_a_repository(sound, tmp_path):
@@ -215,7 +282,7 @@ def test_a_project_in_a_folder_of_a_repository(sound, tmp_path):
     known = history.of_scale("smoke", root)
     assert sorted(known.head) == sorted(known.versions) == sorted(record.files_of("smoke", root))
     without_mention(root)
-    assert "HEAD has it" in found(root)[1]
+    assert "HEAD has it" in found(root, "record")[1]
 
 
 def test_a_project_without_a_commit_has_no_history(tmp_path):

@@ -37,12 +37,13 @@ from reweigh.config.validation import lookup
 from reweigh.errors import ConfigError
 from reweigh.listing import visible
 from reweigh.provenance.audit.commits import check_commits
-from reweigh.provenance.audit.committed import removed
+from reweigh.provenance.audit.committed import absence, removed
 from reweigh.provenance.audit.declared import check_declared
 from reweigh.provenance.audit.documents import check_bench, check_documents
 from reweigh.provenance.audit.figures import check_scorecard, figure_checks, named_runs
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link
 from reweigh.provenance.audit.lockfile import check_lock, check_rendering_lock
+from reweigh.provenance.audit.looking import seen
 from reweigh.provenance.audit.records import check_attestations, check_records
 from reweigh.provenance.audit.report import Report, show, write
 from reweigh.provenance.audit.rerun import rerun as train_again
@@ -50,7 +51,8 @@ from reweigh.provenance.audit.side_by_side import Check, answers
 from reweigh.provenance.audit.snakemake_metadata import check_snakemake_metadata
 from reweigh.provenance.audit.sources import source_checks
 from reweigh.provenance.audit.unlisted import check_unlisted
-from reweigh.records import attestations, history, record
+from reweigh.records import attestations, history
+from reweigh.records.history import History
 
 __all__ = ["FAILING", "KINDS", "SOUND", "STATES", "Link", "Report", "audit", "main", "show", "write"]
 
@@ -69,19 +71,19 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
     records, links = check_records(config, scale, root, attested, git_has)
     grid = [run for paper in config.papers for run in config.runs(scale, paper)]
     links += answers([
-        Check(partial(_gone, config, scale, root, attested, git_has, grid)),
+        Check(partial(seen, "record", _missing_records, config, scale, root, attested, set(grid), git_has)),
         Check(partial(check_commits, records, root), len(records) / 1000),
-        Check(partial(check_declared, records, scale, root), len(records) / 1000),
+        Check(partial(seen, "declared", check_declared, records, scale, root), len(records) / 1000),
         Check(partial(check_lock, records, root)),
-        Check(partial(check_rendering_lock, scale, root)),
+        Check(partial(seen, "lock", check_rendering_lock, scale, root)),
         *source_checks(records, root, redraw),
         Check(partial(check_attestations, attested, scale, root, records), len(records) / 3000),
         *figure_checks(config, scale, root, records),
-        Check(partial(check_scorecard, config, scale, root, records), len(records) / 300),
-        Check(partial(check_documents, config, scale, root, records), len(records) / 1000),
-        Check(partial(check_bench, root)),
-        Check(partial(check_unlisted, config, scale, root)),
-        Check(partial(check_snakemake_metadata, config, records, root)),
+        Check(partial(seen, "scorecard", check_scorecard, config, scale, root, records), len(records) / 300),
+        Check(partial(seen, "page", check_documents, config, scale, root, records), len(records) / 1000),
+        Check(partial(seen, "bench", check_bench, root)),
+        Check(partial(seen, "unlisted", check_unlisted, config, scale, root)),
+        Check(partial(seen, "snakemake", check_snakemake_metadata, config, records, root)),
     ])  # fmt: skip
     with_record = {link.name for link in links if link.kind == "record"}
     absent = [run for run in grid if run not in with_record]
@@ -140,24 +142,12 @@ def _nearest(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def _gone(
-    config: Config,
-    scale: str,
-    root: Path,
-    attested: attestations.Attestations,
-    git_has: history.History | None,
-    grid: list[str],
+def _missing_records(
+    config: Config, scale: str, root: Path, attested: attestations.Attestations, grid: set[str], git_has: History | None
 ) -> Iterator[Link]:
-    """Records that something names and that are not there: a receipt, an attestation, or else git's history."""
-    missing = _missing_records(scale, root, attested, set(grid))
-    yield from missing
-    if git_has is not None:
-        named = {link.name for link in missing}
-        yield from removed(config, root, git_has, [run for run in grid if run not in named])
-
-
-def _missing_records(scale: str, root: Path, attested: attestations.Attestations, grid: set[str]) -> list[Link]:
-    """Records that do not exist, though a receipt names them, or an attestation of a run that the config still has."""
+    """Records that do not exist, though something that is here says that they did: a receipt names them, or an
+    attestation of a run that the config still has, or git.
+    """
     named_by: dict[str, str] = {}
     for run, receipt in named_runs(scale, root):
         named_by.setdefault(run, receipt)
@@ -166,8 +156,11 @@ def _missing_records(scale: str, root: Path, attested: attestations.Attestations
             covers = [edit["covers"] for part in attestations.PARTS for edit in attestations.read(root / name)[part]]
             for run in grid & {run for covered in covers for run in covered}:
                 named_by.setdefault(run, name)
-    missing = sorted(run for run in named_by if not record.record_path(run, root).exists())
-    return [Link("record", run, "missing", f"it does not exist, but {named_by[run]} names it") for run in missing]
+    for run in sorted(named_by):
+        if verdict := absence(run, root):
+            yield Link("record", run, verdict[0], f"{verdict[1]}, but {named_by[run]} names it")
+    if git_has is not None:
+        yield from removed(config, root, git_has, grid - named_by.keys())
 
 
 def _not_rendered(config: Config, scale: str, root: Path, records: dict[str, dict[str, Any]]) -> list[str]:

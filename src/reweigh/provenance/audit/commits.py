@@ -4,7 +4,8 @@ A record states the digest of each source file and, besides, the commit that was
 would also have to name a commit whose code has them.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from reweigh.records.history import contents
 
 PACKAGE = "src/reweigh"
 SHOWN = 3  # files that a fault names
+
+COMMITTER = re.compile(rb"^committer .* (\d+) [+-]\d{4}$", re.MULTILINE)
+_digests: dict[str, str] = {}  # by the id of a blob: most files are the same in many commits
 
 Pairs = dict[tuple[str, str], str]  # a file and a digest of it -> a run that says so
 NOT_NAMED = "it names no commit, so that git cannot show that its code was ever committed"
@@ -38,18 +42,23 @@ def check_commits(records: dict[str, dict[str, Any]], root: Path) -> Iterator[Li
         for pair in body["code"]["files"].items():
             if not is_foreign(pair[0]):  # another package has a history of its own
                 pairs.setdefault(pair, run)
-    digests: dict[str, str] = {}  # of a blob: most files are the same in many commits
+    there = commit_times(stated, root)
     for commit, (unedited, edited) in sorted(stated.items()):
-        yield Link("commit", commit, *_compared(commit, unedited, edited, root, inside.decode().strip(), digests))
+        if commit in there:
+            yield Link("commit", commit, *_compared(commit, unedited, edited, root, inside.decode().strip()))
+        else:
+            yield Link("commit", commit, "unverifiable", "this clone's git does not have it; a full clone has")
 
 
-def _compared(
-    commit: str, unedited: Pairs, edited: Pairs, root: Path, inside: str, digests: dict[str, str]
-) -> tuple[str, str]:
-    """State and detail of a commit."""
-    if git(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}") is None:
-        return "unverifiable", "this clone's git does not have it; a full clone has"
-    committed = _digests(commit, sorted({file for file, _ in (*unedited, *edited)}), root, inside, digests)
+def commit_times(commits: Iterable[str], root: Path) -> dict[str, int]:
+    """When each of the commits that git has was made, by its committer: seconds since 1970."""
+    texts = contents(root, sorted(commits))
+    return {commit: int(found[1]) for commit, (_, text) in texts.items() if (found := COMMITTER.search(text))}
+
+
+def _compared(commit: str, unedited: Pairs, edited: Pairs, root: Path, inside: str) -> tuple[str, str]:
+    """State and detail of a commit that git has."""
+    committed = code_at(commit, sorted({file for file, _ in (*unedited, *edited)}), root, inside)
     if different := _different(unedited, committed):
         return "broken", f"its code is not what records say: {_some(different)}"
     if lacking := sorted({file for file, _ in (*unedited, *edited) if file not in committed}):
@@ -64,17 +73,20 @@ def _different(pairs: Pairs, committed: dict[str, str]) -> list[str]:
     return [f"{file} ({run})" for (file, stated), run in pairs.items() if committed.get(file, stated) != stated]
 
 
-def _digests(commit: str, files: list[str], root: Path, inside: str, known: dict[str, str]) -> dict[str, str]:
-    """The digest of the code of each file that a commit has of the package, or why it has none."""
+def code_at(commit: str, files: list[str], root: Path, inside: str) -> dict[str, str]:
+    """The digest of the code of each file that a commit has of the package, or why it has none.
+
+    `inside` is where the project lies in its repository, "" or with a slash at its end.
+    """
     names = {file: f"{commit}:{inside}{PACKAGE}/{file}" for file in files}
     found = contents(root, list(names.values()))
     for blob, content in found.values():
-        if blob not in known:
+        if blob not in _digests:
             try:
-                known[blob] = source_digest(content.decode())
+                _digests[blob] = source_digest(content.decode())
             except (ValueError, SyntaxError) as error:
-                known[blob] = f"no code: {error}"
-    return {file: known[found[name][0]] for file, name in names.items() if name in found}
+                _digests[blob] = f"no code: {error}"
+    return {file: _digests[found[name][0]] for file, name in names.items() if name in found}
 
 
 def _some(names: list[str]) -> str:

@@ -4,7 +4,6 @@ The digest in a record shows that it is whole, and not that it is the one that w
 a commit cannot be changed without its name. Without git, or with a shallow clone, less is found.
 """
 
-import re
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,9 @@ from reweigh.config.grid import Config
 from reweigh.digest import digest
 from reweigh.errors import ConfigError
 from reweigh.provenance import retraining
+from reweigh.provenance.audit.commits import commit_times
 from reweigh.provenance.audit.links import Link
+from reweigh.provenance.audit.looking import looked
 from reweigh.provenance.consistency import CLOCK_SKEW
 from reweigh.records import record
 from reweigh.records.history import History, blob_of, contents
@@ -23,16 +24,13 @@ from reweigh.records.history import History, blob_of, contents
 Body = dict[str, Any]
 Records = dict[str, Body]
 Fault = tuple[str, str]  # a state, and what is wrong
-COMMITTER = re.compile(rb"^committer .* (\d+) [+-]\d{4}$", re.MULTILINE)
 # What two records of the same training on the same platform have in common.
 TRAINING = (("spec_digest",), ("code", "digest"), ("split", "digest"))
 
 
 def unlike_git(records: Records, root: Path, history: History) -> dict[str, Fault]:
     """The runs whose record is not what git knows of it, each with the state of its link and what is wrong."""
-    named = {body["git"]["commit"] for body in records.values() if body["git"]["commit"]}
-    commits = contents(root, sorted(named))
-    made = {name: int(found[1]) for name, (_, text) in commits.items() if (found := COMMITTER.search(text))}
+    made = commit_times({body["git"]["commit"] for body in records.values() if body["git"]["commit"]}, root)
     here = {run: _blob(run, root, history.blobs(run)) for run in records}
     others = {run: [blob for blob in history.blobs(run) if blob != here[run]] for run in records}
     bodies = {
@@ -41,7 +39,7 @@ def unlike_git(records: Records, root: Path, history: History) -> dict[str, Faul
     }
     found = {}
     for run, body in records.items():
-        before = [(blob, bodies[blob]) for blob in others[run] if bodies.get(blob)]
+        before = [(blob, other) for blob in others[run] if (other := bodies.get(blob))]
         fault = _older(body, made) or _younger(run, body, here[run], history)
         if fault := fault or _rewritten(run, body, before, history):
             found[run] = fault
@@ -53,7 +51,9 @@ def removed(config: Config, root: Path, history: History, grid: Collection[str])
 
     One whose spec the config has changed since was rightly removed: it is no answer to what is asked now.
     """
-    gone = {run: blobs[0] for run in grid if (blobs := history.blobs(run)) and not _is_there(run, root)}
+    absent = {run: verdict for run in grid if history.blobs(run) and (verdict := absence(run, root))}
+    yield from (Link("record", run, *verdict) for run, verdict in sorted(absent.items()) if verdict[0] != "missing")
+    gone = {run: history.blobs(run)[0] for run, (state, _) in absent.items() if state == "missing"}
     bodies = contents(root, list(gone.values()))
     for run, blob in sorted(gone.items()):
         body = _parsed(bodies[blob][1]) if blob in bodies else None
@@ -72,14 +72,17 @@ def _remover(history: History, run: str) -> str:
     return next((version.commit for version in versions if version.blob is None), versions[0].commit)[:12]
 
 
-def _is_there(run: str, root: Path) -> bool:
-    try:
-        record.record_path(run, root).lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:  # it cannot be looked at, which is no reason to call it gone
-        return True
-    return True
+def absence(run: str, root: Path) -> Fault | None:
+    """Whether a run's record is missing, or in a folder that the system hides; None if it is there."""
+
+    def check() -> Fault | None:
+        try:
+            record.record_path(run, root).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return "missing", "it does not exist"
+        return None
+
+    return looked(check)
 
 
 def _blob(run: str, root: Path, known: list[str]) -> str:

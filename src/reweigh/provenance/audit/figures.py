@@ -20,9 +20,11 @@ from reweigh.config.names import ArtifactName
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.listing import visible
+from reweigh.os_errors import UnseenError, hides
 from reweigh.provenance import recompute
 from reweigh.provenance.audit.completeness import incompleteness
 from reweigh.provenance.audit.links import Link
+from reweigh.provenance.audit.looking import looked, seen
 from reweigh.provenance.audit.notebook_rows import unlike_its_notebook
 from reweigh.provenance.audit.side_by_side import Check
 from reweigh.records import record
@@ -53,6 +55,8 @@ class Receipt:
             self.files, self.runs = {**body["files"]}, {one["run"] for one in body["records"]}
         except receipt.OldReceiptError as error:
             self.state, self.detail = "stale", str(error)
+        except UnseenError as error:
+            self.state, self.detail = "unverifiable", str(error)
         except RecordError as error:
             self.state, self.detail = "broken", f"{error}; it was changed by hand"
         except (KeyError, TypeError) as error:
@@ -114,7 +118,10 @@ def figure_checks(config: Config, scale: str, root: Path, records: Records) -> l
     papers = sorted({stem.parent.name for stem in stems})
     numbers = {paper: _published(config, paper) if paper in config.papers else {} for paper in papers}
     return [
-        Check(partial(_figure, config, stem, root, records, numbers[stem.parent.name]), _seconds(Path(f"{stem}.csv")))
+        Check(
+            partial(seen, "figure", _figure, config, stem, root, records, numbers[stem.parent.name]),
+            _seconds(Path(f"{stem}.csv")),
+        )
         for stem in sorted(stems)
     ]
 
@@ -137,7 +144,7 @@ def _figure(config: Config, stem: Path, root: Path, records: Records, numbers: N
     for kind, path in there.items():
         link = "figure" if kind == "csv" else "rendering"
         if path.is_file():
-            verdict = _csv(path, made, view) if kind == "csv" else made.of(path, kind)
+            verdict = looked(_csv, path, made, view) if kind == "csv" else looked(made.of, path, kind)
         elif kind in NOT_IN_GIT and len(absent) == len(NOT_IN_GIT):
             verdict = "unverifiable", "not kept in git"
         else:
@@ -250,8 +257,11 @@ def check_scorecard(config: Config, scale: str, root: Path, records: Records) ->
     why_not = _broken_records(scale, root, records)
     if not why_not:
         try:
-            now |= scorecard.texts(config, scale, scorecard.score(config, scale))
-        except UNREADABLE as error:
+            scored = scorecard.scored_records(config, scale, known=records)
+            now |= scorecard.texts(config, scale, scorecard.score(config, scale, records=scored), scored)
+        except (*UNREADABLE, OSError) as error:
+            if isinstance(error, OSError) and not hides(error):
+                raise
             why_not = f"it cannot be made now ({error})"
     basis = scorecard.basis(config, scale, records)
     made = Receipt(folder / "scorecard.json", basis, records)
@@ -259,7 +269,7 @@ def check_scorecard(config: Config, scale: str, root: Path, records: Records) ->
         link, path = "scorecard" if kind == "csv" else "page", folder / f"scorecard.{kind}"
         name = path.relative_to(root).as_posix()
         if path.is_file():
-            yield Link(link, name, *_scored(path, kind, made, should, why_not))
+            yield Link(link, name, *looked(_scored, path, kind, made, should, why_not))
         else:
             yield Link(link, name, "missing", "it is not there, though other files of the scorecard are")
     yield Link("receipt", f"results/{scale}/scorecard.json", made.state, made.detail)

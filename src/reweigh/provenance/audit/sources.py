@@ -20,8 +20,9 @@ from reweigh.data.split import draw
 from reweigh.data.transfer import Expected
 from reweigh.digest import canonical, file_digest
 from reweigh.errors import DataError, ReweighError
-from reweigh.os_errors import is_of_the_disk
+from reweigh.os_errors import hides, unseen
 from reweigh.provenance.audit.links import Link
+from reweigh.provenance.audit.looking import looked, seen
 from reweigh.provenance.audit.side_by_side import Check
 from reweigh.terminal import printable
 
@@ -45,7 +46,7 @@ def source_checks(records: Records, root: Path, redraw: bool = True) -> list[Che
     its raw files has a `raw` link of its own, under the name of the record's file.
     """
     catalogue = Manifest.load(root / MANIFEST)
-    packed = [Check(partial(_embedded, records, catalogue, root), 1.0)] if redraw and records else []
+    packed = [Check(partial(seen, "embedded", _embedded, records, catalogue, root), 1.0)] if redraw and records else []
     links, unsound = _raw(records, catalogue, root)
     return [*packed, Check(lambda: links), *_split_checks(records, root, unsound, redraw)]
 
@@ -54,10 +55,12 @@ def _raw(records: Records, catalogue: Manifest, root: Path) -> tuple[list[Link],
     """The links of raw files, which are put in place, and what is wrong with some, by their keys (see `_key`)."""
     datasets = sorted({file["dataset"] for body in records.values() for file in body["raw"]} & {*catalogue.datasets})
     links = []
-    before = {name: _source_file(catalogue, name, root) for name in datasets}  # putting files in place writes it anew
+    before = {
+        name: looked(_source_file, catalogue, name, root) for name in datasets
+    }  # putting files in place writes it anew
     unavailable = {name: _put_in_place(name, root) for name in datasets}
     for name in datasets:
-        verdict = before[name] or _source_file(catalogue, name, root) or ("unverifiable", unavailable[name])
+        verdict = before[name] or looked(_source_file, catalogue, name, root) or ("unverifiable", unavailable[name])
         links.append(Link("raw", f"{name}/{manifest.SOURCE_FILE}", *verdict))
     links += _statements(records, catalogue, root)
     raw = list(_raw_files(records, catalogue, root, unavailable))
@@ -77,7 +80,7 @@ def _put_in_place(dataset: str, root: Path) -> str:
         elif where != "raw":
             return f"the raw files are not in data/raw; get them with: reweigh fetch {dataset}"
     except (ReweighError, OSError) as error:
-        return str(error)
+        return str(unseen(error)) if isinstance(error, OSError) and hides(error) else str(error)
     return ""
 
 
@@ -106,8 +109,9 @@ def _embedded(records: Records, catalogue: Manifest, root: Path) -> Iterator[Lin
                 transfer.place(root / path, Path(folder, Path(file.name).name), file.expected)
                 yield Link("embedded", path, "intact")
             except Exception as error:  # a damaged archive can raise anything
-                if is_of_the_disk(error):  # where it was to be unpacked
-                    raise
+                if isinstance(error, OSError) and hides(error):  # it, or where it was to be unpacked
+                    yield Link("embedded", path, "unverifiable", _relative(unseen(error), root))
+                    continue
                 if (dataset, file.name, _packed_sha256(root, file)) in recorded:
                     path = f"{MANIFEST} ({dataset}/{file.name})"
                 yield Link("embedded", path, "broken", _relative(error, root))
@@ -117,11 +121,11 @@ def _packed_sha256(root: Path, file: Source) -> str:
     """The digest of the content of an embedded file; empty if there is none that can be unpacked."""
     if not file.embedded:
         return ""
-    with tempfile.TemporaryDirectory(prefix="reweigh-audit-") as folder:
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="reweigh-audit-") as folder:
             return transfer.place(root / "data/embedded" / file.embedded, Path(folder, "content"), Expected()).sha256
-        except Exception:  # a damaged archive can raise anything
-            return ""
+    except Exception:  # a damaged archive can raise anything
+        return ""
 
 
 def _source_file(catalogue: Manifest, dataset: str, root: Path) -> Verdict | None:
@@ -154,6 +158,8 @@ def _source_verdict(folder: Path, dataset: str, editions: dict[str, Edition]) ->
             if file["url"] is not None and file["url"] not in _urls(edition, entry):
                 return "stale", f"the manifest does not have the address {file['url']}"
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if hides(error):
+            raise
         return "broken", f"it does not have the form of a source file ({error!r})"
     return "intact", ""
 
@@ -165,9 +171,9 @@ def _raw_files(
     named = {_key(file): (file, body["spec"]["data"]) for body in records.values() for file in body["raw"]}
     for key, (file, data) in sorted(named.items(), key=lambda item: item[0]):
         if local_cards.is_local(file["dataset"]):
-            state, detail = _own_file(file, data, root)
+            state, detail = looked(_own_file, file, data, root)
         else:
-            state, detail = _raw_file(file, catalogue, root, unavailable.get(file["dataset"], ""))
+            state, detail = looked(_raw_file, file, catalogue, root, unavailable.get(file["dataset"], ""))
         name = f"{file['dataset']}/{file['name']}"
         if state == "broken" and MANIFEST in detail:
             name = f"{MANIFEST} ({name})"
@@ -312,7 +318,7 @@ def _splits(splits: Splits, root: Path, unsound: dict[bytes, str], redraw: bool)
     """One link for each split of one data set."""
     raw: RawData | None = None
     for (path, stated, _), body in splits:
-        if altered := _altered(root / path, body):
+        if altered := looked(_altered, root / path, body):
             yield Link("split", path, *altered)
             continue
         unsound_file = next((unsound[key] for file in body["raw"] if (key := _key(file)) in unsound), "")
@@ -355,7 +361,9 @@ def _altered(path: Path, body: dict[str, Any]) -> Verdict | None:
         return None
     try:
         split = Split.from_bytes(path.read_bytes())
-    except Exception:  # a damaged archive can raise anything
+    except Exception as error:  # a damaged archive can raise anything
+        if hides(error):
+            raise
         return "broken", "it cannot be read"
     if (actual := split.digest()) != stated:
         return "broken", f"it has digest {actual[:12]}, records say {stated[:12]}"
@@ -373,6 +381,8 @@ def _altered(path: Path, body: dict[str, Any]) -> Verdict | None:
         if [_key(file) for file in reported["raw"]] != [_key(file) for file in body["raw"]]:
             different.append("raw")
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if hides(error):
+            raise
         return "broken", f"{report.name} does not have the form of a split's report ({error!r})"
     if different:
         return "broken", f"{report.name} contradicts the records: {', '.join(different)}"
