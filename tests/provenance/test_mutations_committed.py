@@ -43,6 +43,7 @@ def test_a_clone_is_sound_and_what_it_lacks_is_said(before):
     assert before.exit_code == 0, before.faults[:5]
     assert {(link.kind, link.state, link.name.rpartition(".")[2]) for link in before.faults} == {
         ("split", "unverifiable", "npz"), ("rendering", "unverifiable", "pdf"), ("rendering", "unverifiable", "ipynb"),
+        ("declared", "unverifiable", "config"),
     }  # fmt: skip
     counts = {kind: sum(states.values()) for kind, states in before.counts.items()}
     assert counts["record"] == counts["spec"] == counts["code"] == counts["recipe"] >= 120
