@@ -36,7 +36,7 @@ def of(report: Report, kind: str) -> dict[str, str]:
 
 
 def test_an_unbroken_chain_passes_down_to_the_raw_bytes(sound_project: Path) -> None:
-    report = check(sound_project, redraw=True)
+    report = check(sound_project, from_raw=True)
     assert {link.kind for link in report.faults} == {"declared"}  # which git alone can tell
     assert report.exit_code == 0
     assert report.counts["record"] == {"intact": 4}
@@ -85,7 +85,7 @@ def test_raw_files_that_cannot_be_had_are_unverifiable_and_no_fault(
     assert report.counts["split"] == {"unverifiable": 2}
     assert "reweigh fetch mnist" in next(link.detail for link in report.faults if link.kind == "split")
     assert report.exit_code == 0
-    with_embedded = check(root, redraw=True)
+    with_embedded = check(root, from_raw=True)
     assert with_embedded.counts["embedded"] == {"unverifiable": 16}  # none of them came along
     assert with_embedded.exit_code == 0
 
@@ -97,7 +97,7 @@ def test_a_raw_file_that_is_gone_is_put_back_and_no_fault(root: Path) -> None:
 
 def test_splits_that_are_gone_are_drawn_again(root: Path) -> None:
     shutil.rmtree(root / "data/splits")
-    assert check(root, redraw=True).counts["split"] == {"intact": 2}
+    assert check(root, from_raw=True).counts["split"] == {"intact": 2}
 
 
 def test_a_split_that_raw_files_do_not_give_is_broken(root: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_split_that_raw_files_do_not_give_is_broken(root: Path) -> None:
         run = TDR.replace("/tdr/seed", f"/{method}/seed")
         tampering.edit_record(root, run, lambda body: body["split"].update(digest="0" * 64))
     shutil.rmtree(root / "data/splits")
-    (fault,) = (link for link in check(root, redraw=True).faults if link.kind == "split")
+    (fault,) = (link for link in check(root, from_raw=True).faults if link.kind == "split")
     assert fault.state == "broken"
     assert "drawn again it has digest" in fault.detail
 

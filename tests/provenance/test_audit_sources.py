@@ -29,12 +29,12 @@ def root(sound_project, tmp_path):
     return tampering.copy(sound_project, tmp_path / "project")
 
 
-def check(root, redraw=False):
+def check(root, from_raw=False):
     bodies = {run: record.read(record.record_path(run, root)) for run in (TDR, ER)}
     return list(sources.check_sources(bodies, root, redraw))
 
 
-def faults(root, redraw=False):
+def faults(root, from_raw=False):
     return [link for link in check(root, redraw) if link.state in links.FAILING]
 
 

@@ -41,6 +41,7 @@ from reweigh.provenance.audit.figures import check_figures, check_scorecard, nam
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link
 from reweigh.provenance.audit.lockfile import check_lock, check_rendering_lock
 from reweigh.provenance.audit.records import check_attestations, check_records
+from reweigh.provenance.audit.redraw import redraw as render_again
 from reweigh.provenance.audit.report import Report, show, write
 from reweigh.provenance.audit.rerun import rerun as train_again
 from reweigh.provenance.audit.snakemake_metadata import check_snakemake_metadata
@@ -51,10 +52,10 @@ from reweigh.records import attestations, record
 __all__ = ["FAILING", "KINDS", "SOUND", "STATES", "Link", "Report", "audit", "main", "show", "write"]
 
 
-def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
+def audit(scale: str, root: str | Path = ".", from_raw: bool = True) -> Report:
     """Check every record of a scale, what it names, and all figures and the scorecard.
 
-    `redraw=False` leaves out what needs raw files: drawing splits again and unpacking embedded data. Otherwise, raw
+    `from_raw=False` leaves out what needs raw files: drawing splits again and unpacking embedded data. Otherwise, raw
     files that need no download are put into data/raw; nothing else is written.
     Raises ConfigError for a scale that does not exist.
     """
@@ -67,7 +68,7 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
     links += check_commits(records, root)
     links += check_declared(records, scale, root)
     links += [*check_lock(records, root), *check_rendering_lock(scale, root)]
-    links += check_sources(records, root, redraw)
+    links += check_sources(records, root, from_raw)
     links += check_attestations(attested, scale, root, records)
     links += check_figures(config, scale, root, records)
     links += check_scorecard(config, scale, root, records)
@@ -79,8 +80,16 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
     return Report(scale, links, absent, _not_rendered(config, scale, root, records))
 
 
-def main(scale: str | None, report: str | Path | None = None, rerun: int | None = None, seed: int | None = None) -> int:
+def main(
+    scale: str | None,
+    report: str | Path | None = None,
+    rerun: int | None = None,
+    seed: int | None = None,
+    redraw: bool = False,
+) -> int:
     """The command `reweigh audit`: audit, train `rerun` runs again, print, and write the report if asked to.
+
+    `redraw` renders every artifact again.
 
     Without a scale every one is audited that has results. The exit code: 0; 1 if a link is stale, broken or missing; 75
     if training was stopped (the same call continues it). Raises ConfigError (exit code 2) where there is nothing to
@@ -97,7 +106,7 @@ def main(scale: str | None, report: str | Path | None = None, rerun: int | None 
         raise ConfigError(
             f"{option} is about one scale, and {' and '.join(there)} have results; add --scale {there[-1]}"
         )
-    codes = [_audit_one(one, report, rerun, seed) for one in scales]
+    codes = [_audit_one(one, report, rerun, seed, redraw) for one in scales]
     return max(codes)
 
 
@@ -117,8 +126,10 @@ def _asked(scale: str | None, there: list[str]) -> list[str]:
     raise ConfigError(f"there is nothing at scale {scale} to audit; {others}: reweigh audit --scale {there[-1]}")
 
 
-def _audit_one(scale: str, report: str | Path | None, rerun: int | None, seed: int | None) -> int:
+def _audit_one(scale: str, report: str | Path | None, rerun: int | None, seed: int | None, redraw: bool) -> int:
     result = audit(scale)
+    if redraw:
+        result.links += render_again(scale)
     stopped = train_again(result, ".", rerun, seed) if rerun else 0
     if report is not None:
         write(result, report)  # first: whoever reads what is printed may stop reading

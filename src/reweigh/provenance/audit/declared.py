@@ -30,10 +30,10 @@ from reweigh.config.published import NUMBER_OF
 from reweigh.digest import digest, source_digest
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.provenance.audit import amendments
-from reweigh.provenance.audit.trees import Tree, Trees
 from reweigh.provenance.audit.links import Link
 from reweigh.provenance.audit.lockfile import LOCK
 from reweigh.provenance.audit.records import changes
+from reweigh.provenance.audit.trees import Tree, Trees
 
 PACKAGE = "src/reweigh"
 RULES = (  # the code by which numbers are compared and claims decided

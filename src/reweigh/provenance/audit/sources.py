@@ -28,7 +28,7 @@ Verdict = tuple[str, str]  # state, detail
 MANIFEST = "data/manifest.yaml"
 
 
-def check_sources(records: Records, root: Path, redraw: bool = True) -> Iterator[Link]:
+def check_sources(records: Records, root: Path, from_raw: bool = True) -> Iterator[Link]:
     """Links `embedded`, `raw` (a raw file that records name, or a source file) and `split`.
 
     Puts raw files that need no download into data/raw, as training would. A record that contradicts the manifest about
@@ -36,7 +36,7 @@ def check_sources(records: Records, root: Path, redraw: bool = True) -> Iterator
     """
     catalogue = Manifest.load(root / MANIFEST)
     datasets = sorted({file["dataset"] for body in records.values() for file in body["raw"]} & {*catalogue.datasets})
-    if redraw and records:
+    if from_raw and records:
         yield from _embedded(records, catalogue, root)
     before = {name: _source_file(catalogue, name, root) for name in datasets}  # putting files in place writes it anew
     unavailable = {name: _put_in_place(name, root) for name in datasets}
@@ -47,7 +47,7 @@ def check_sources(records: Records, root: Path, redraw: bool = True) -> Iterator
     raw = list(_raw_files(records, catalogue, root, unavailable))
     yield from (link for link, _ in raw)
     unsound = {key: f"{link.name} is {link.state}: {link.detail}" for link, key in raw if link.state != "intact"}
-    yield from _splits(records, root, unsound, redraw)
+    yield from _splits(records, root, unsound, from_raw)
 
 
 def _put_in_place(dataset: str, root: Path) -> str:
@@ -274,7 +274,7 @@ def _places(edition: Edition, file: Source) -> list[str]:
 # --- splits ----------------------------------------------------------------------------------------------------------
 
 
-def _splits(records: Records, root: Path, unsound: dict[bytes, str], redraw: bool) -> Iterator[Link]:
+def _splits(records: Records, root: Path, unsound: dict[bytes, str], from_raw: bool) -> Iterator[Link]:
     """One link for each different split. The methods of a setting share a split, which is drawn again only once."""
     by_split: dict[tuple[str, str, str], dict[str, Any]] = {}
     for body in records.values():
@@ -288,7 +288,7 @@ def _splits(records: Records, root: Path, unsound: dict[bytes, str], redraw: boo
             yield Link("split", path, *altered)
             continue
         unsound_file = next((unsound[key] for file in body["raw"] if (key := _key(file)) in unsound), "")
-        if unsound_file or not redraw:
+        if unsound_file or not from_raw:
             yield Link("split", path, "unverifiable", unsound_file or "not drawn again in this audit")
             continue
         needed, key = _raw_data(body), canonical(_raw_data(body))
