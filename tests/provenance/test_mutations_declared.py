@@ -2,12 +2,12 @@
 
 import re
 import shutil
-import subprocess
 from collections import Counter
 
 import pytest
 from support import needs, tampering
 from support.project import ROOT
+from support.tampering import git
 
 from reweigh import strict_yaml
 from reweigh.provenance.audit import amendments
@@ -18,12 +18,6 @@ from reweigh.records import record
 CLAIMS = "config/papers/tdr/claims/mnist-figures.yaml"
 PUBLISHED = "config/papers/tdr/published.yaml"
 LINK = "claims/tdr/accuracy-at-0.005"
-
-
-def git(root, *command):
-    """What a git of one's own prints, whatever the user's settings are."""
-    who = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
-    return subprocess.run(["git", *who, *command], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.fixture(scope="module")

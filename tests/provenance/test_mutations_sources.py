@@ -124,7 +124,7 @@ def sound(sound_project):
 
 
 def check(sound, root, expected, said, from_raw=False):
-    new = [link for link in audit.audit("smoke", root, redraw).faults if link not in sound.before]
+    new = [link for link in audit.audit("smoke", root, from_raw).faults if link not in sound.before]
     assert {(link.kind, link.state) for link in new} == expected
     assert not expected or any(said in link.detail for link in new), [link.detail for link in new]
 
@@ -165,7 +165,7 @@ def test_one_bit_of_what_is_embedded(sound, tmp_path):
     root = tampering.copy(sound.root, tmp_path / "project")
     flip_embedded(root)
     faults = audit.audit("smoke", root, from_raw=True).faults  # the raw files of before are here and right
-    assert [link[:3] for link in faults] == [
+    assert [link[:3] for link in faults if link.kind != "declared"] == [
         ("embedded", "data/embedded/mnist/t10k-labels-idx1-ubyte.xz", "broken"),
     ]
 
