@@ -2,27 +2,22 @@
 
 import re
 import shutil
-import subprocess
 from collections import Counter
 
 import pytest
 from support import needs, tampering
 from support.project import ROOT
+from support.tampering import git
 
 from reweigh import strict_yaml
 from reweigh.provenance.audit import amendments
 from reweigh.provenance.audit.declared import BELOW, check_declared
+from reweigh.provenance.audit.lockfile import LOCK
 from reweigh.records import record
 
 CLAIMS = "config/papers/tdr/claims/mnist-figures.yaml"
 PUBLISHED = "config/papers/tdr/published.yaml"
 LINK = "claims/tdr/accuracy-at-0.005"
-
-
-def git(root, *command):
-    """What a git of one's own prints, whatever the user's settings are."""
-    who = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
-    return subprocess.run(["git", *who, *command], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +109,8 @@ MUTATIONS = {  # what is changed, the link that says so, and a part of its detai
     "α": (edit(STATS, "ALPHA = 0.05", "ALPHA = 0.10"), f"rules/{STATS}", "ALPHA 0.05 -> 0.1"),
     "τ": (edit(METRICS, "POINT = 0.01", "POINT = 0.02"), f"rules/{METRICS}", "POINT 0.01 -> 0.02"),
     "reach": (edit(VERDICTS, "REACH = 2 ", "REACH = 3 "), f"rules/{VERDICTS}", "REACH 2 -> 3"),
+    "another pin": (edit(LOCK, "scipy==", "scipy==0."), "pins/scipy", "changed since the runs (3 records,"),
+    "a pin less": (edit(LOCK, "\npandas==", "\n# "), "pins/pandas", "deleted since the runs (3 records,"),
     "a rule's code": (edit(VERDICTS, "if low > stated + tau", "if low > stated"), f"rules/{VERDICTS}", "code "),
 }
 
@@ -121,7 +118,7 @@ MUTATIONS = {  # what is changed, the link that says so, and a part of its detai
 def test_what_has_not_changed_since_the_runs_is_intact(declared):
     links = audited(declared)
     assert faults(links) == {}
-    assert {name.split("/")[0] for name in links} == {"claims", "published", "seeds", "rules"}
+    assert {name.split("/")[0] for name in links} == {"claims", "published", "seeds", "rules", "pins"}
     assert not any("nexrad" in name or "cifar10" in name for name in links)  # no run is about them
 
 
@@ -202,6 +199,7 @@ def test_what_git_cannot_tell_is_unverifiable(project, tmp_path):
 def test_comments_and_layout_change_nothing(project):
     tampering.replace(project / CLAIMS, "# The paper's", "# All of the paper's")
     tampering.replace(project / "src/reweigh/stats.py", "ALPHA = 0.05", "ALPHA = 0.05  # the usual one")
+    (project / LOCK).write_text((project / LOCK).read_text() + "one-package-more==1.0\n")
     (project / CLAIMS).rename(project / "config/papers/tdr/claims/renamed.yaml")
     git(project, "add", "-A")
     git(project, "commit", "-q", "-m", "renamed")

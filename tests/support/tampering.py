@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,12 @@ def load_once(patch):
 
     patch.setattr(loading, "_load", remembered)
     patch.setattr(page, "_template", lambda: template)
+
+
+def git(root, *command):
+    """What a git of one's own prints, whatever the user's settings are."""
+    who = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", *who, *command], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
 
 # --- changing files --------------------------------------------------------------------------------------------------

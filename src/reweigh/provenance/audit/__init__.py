@@ -45,6 +45,7 @@ from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link
 from reweigh.provenance.audit.lockfile import check_lock, check_rendering_lock
 from reweigh.provenance.audit.looking import seen
 from reweigh.provenance.audit.records import check_attestations, check_records
+from reweigh.provenance.audit.redraw import redraw as render_again
 from reweigh.provenance.audit.report import Report, show, write
 from reweigh.provenance.audit.rerun import rerun as train_again
 from reweigh.provenance.audit.side_by_side import Check, answers
@@ -57,10 +58,10 @@ from reweigh.records.history import History
 __all__ = ["FAILING", "KINDS", "SOUND", "STATES", "Link", "Report", "audit", "main", "show", "write"]
 
 
-def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
+def audit(scale: str, root: str | Path = ".", from_raw: bool = True) -> Report:
     """Check every record of a scale, what it names, and all figures and the scorecard.
 
-    `redraw=False` leaves out what needs raw files: drawing splits again and unpacking embedded data. Otherwise, raw
+    `from_raw=False` leaves out what needs raw files: drawing splits again and unpacking embedded data. Otherwise, raw
     files that need no download are put into data/raw; nothing else is written.
     Raises ConfigError for a scale that does not exist.
     """
@@ -76,7 +77,7 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
         Check(partial(seen, "declared", check_declared, records, scale, root), len(records) / 1000),
         Check(partial(check_lock, records, root)),
         Check(partial(seen, "lock", check_rendering_lock, scale, root)),
-        *source_checks(records, root, redraw),
+        *source_checks(records, root, from_raw),
         Check(partial(check_attestations, attested, scale, root, records), len(records) / 3000),
         *figure_checks(config, scale, root, records),
         Check(partial(seen, "scorecard", check_scorecard, config, scale, root, records), len(records) / 300),
@@ -90,8 +91,16 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
     return Report(scale, links, absent, _not_rendered(config, scale, root, records))
 
 
-def main(scale: str | None, report: str | Path | None = None, rerun: int | None = None, seed: int | None = None) -> int:
+def main(
+    scale: str | None,
+    report: str | Path | None = None,
+    rerun: int | None = None,
+    seed: int | None = None,
+    redraw: bool = False,
+) -> int:
     """The command `reweigh audit`: audit, train `rerun` runs again, print, and write the report if asked to.
+
+    `redraw` renders every artifact again.
 
     Without a scale every one is audited that has results. The exit code: 0; 1 if a link is stale, broken or missing; 75
     if training was stopped, of which nothing is kept. Raises ConfigError (exit code 2) where there is nothing to
@@ -108,7 +117,7 @@ def main(scale: str | None, report: str | Path | None = None, rerun: int | None 
         raise ConfigError(
             f"{option} is about one scale, and {' and '.join(there)} have results; add --scale {there[-1]}"
         )
-    codes = [_audit_one(one, report, rerun, seed) for one in scales]
+    codes = [_audit_one(one, report, rerun, seed, redraw) for one in scales]
     return max(codes)
 
 
@@ -128,8 +137,10 @@ def _asked(scale: str | None, there: list[str]) -> list[str]:
     raise ConfigError(f"there is nothing at scale {scale} to audit; {others}: reweigh audit --scale {there[-1]}")
 
 
-def _audit_one(scale: str, report: str | Path | None, rerun: int | None, seed: int | None) -> int:
+def _audit_one(scale: str, report: str | Path | None, rerun: int | None, seed: int | None, redraw: bool) -> int:
     result = audit(scale)
+    if redraw:
+        result.links += render_again(scale)
     stopped = train_again(result, ".", rerun, seed) if rerun else 0
     if report is not None:
         write(result, report)  # first: whoever reads what is printed may stop reading

@@ -30,10 +30,10 @@ from reweigh.config.published import NUMBER_OF
 from reweigh.digest import digest, source_digest
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.provenance.audit import amendments
-from reweigh.provenance.audit.history import History, Tree
 from reweigh.provenance.audit.links import Link
 from reweigh.provenance.audit.lockfile import LOCK
 from reweigh.provenance.audit.records import changes
+from reweigh.provenance.audit.trees import Tree, Trees
 
 PACKAGE = "src/reweigh"
 RULES = (  # the code by which numbers are compared and claims decided
@@ -69,8 +69,8 @@ def check_declared(records: dict[str, dict[str, Any]], scale: str, root: Path) -
     every = Counter[str]()
     for (_, experiment), commits in about.items():
         every += Counter() if experiment else commits
-    history = History(root, every, BELOW)
-    if not history.is_there:
+    trees = Trees(root, every, BELOW)
+    if not trees.is_there:
         yield Link("declared", "config", "unverifiable", "without git nothing says what was declared before the runs")
         return
     try:
@@ -78,7 +78,7 @@ def check_declared(records: dict[str, dict[str, Any]], scale: str, root: Path) -
     except ConfigError as error:
         yield Link("declared", amendments.LEDGER, "broken", str(error))
         ledger = {}
-    look = Look(history, ledger, Reader(history, scale))
+    look = Look(trees, ledger, Reader(trees, scale))
     for paper in sorted({paper for paper, _ in about}):
         yield from look.links(
             paper, {experiment: commits for (one, experiment), commits in about.items() if one == paper}
@@ -89,14 +89,14 @@ def check_declared(records: dict[str, dict[str, Any]], scale: str, root: Path) -
 class Look:
     """Holds what is declared now against what was declared at some commits."""
 
-    def __init__(self, history: History, ledger: amendments.Amendments, reader: "Reader") -> None:
-        self.history, self.ledger, self.reader = history, ledger, reader
+    def __init__(self, trees: Trees, ledger: amendments.Amendments, reader: "Reader") -> None:
+        self.trees, self.ledger, self.reader = trees, ledger, reader
 
     def links(self, paper: str | None, about: dict[str, Commits]) -> Iterator[Link]:
         """The links of a paper, or of the rules (None); `about` are the commits of its records by experiment."""
-        now = self.reader.items(self.history.now, paper)
-        then = {commit: self.reader.items(self.history.trees[commit], paper) for commit in about[""]
-                if commit in self.history.trees}  # fmt: skip
+        now = self.reader.items(self.trees.now, paper)
+        then = {commit: self.reader.items(self.trees.at[commit], paper) for commit in about[""]
+                if commit in self.trees.at}  # fmt: skip
         gone = {name: item for items in then.values() for name, item in items.items() if name not in now}
         for name, item in sorted({**gone, **now}.items()):
             if commits := about.get(item.experiment):
@@ -113,7 +113,7 @@ class Look:
             lacking = [commit for commit in commits if commit not in then]
             why = f"this clone's git does not have {lacking[0][:12]}; a full clone has" if lacking else ""
             return ("unverifiable", why) if lacking else ("intact", "")
-        if item and item.path not in self.history.committed:
+        if item and item.path not in self.trees.committed:
             return "unverifiable", f"{item.path} is not committed"
         text = _change(item, moved, commits)
         stated = digest(item.content)[: amendments.DIGITS] if item else amendments.DELETED
@@ -169,8 +169,8 @@ def _of(content: Any, key: str) -> Any:
 class Reader:
     """What the files of a tree declare. Each blob is read once, whatever trees have it."""
 
-    def __init__(self, history: History, scale: str) -> None:
-        self.content, self.scale = history.content, scale
+    def __init__(self, trees: Trees, scale: str) -> None:
+        self.content, self.scale = trees.content, scale
         self._read: dict[str, Any] = {}
 
     def items(self, tree: Tree, paper: str | None) -> dict[str, Item]:

@@ -16,17 +16,17 @@ from reweigh.records.commit import git, has_repository
 Tree = dict[str, str]  # path -> blob
 
 
-class History:
+class Trees:
     """Files below some folders (or single files), at some commits and now. Paths count from the project's folder."""
 
     def __init__(self, root: Path, commits: Iterable[str], below: tuple[str, ...]) -> None:
-        self.trees: dict[str, Tree] = {}
+        self.at: dict[str, Tree] = {}
         self.content: dict[str, bytes] = {}
         self.is_there = has_repository(root)
         self.now = {path: self._kept((root / path).read_bytes()) for path in _files(root, below)}
         listed = {commit: _tree(root, commit, below) for commit in {*commits, "HEAD"}} if self.is_there else {}
         self.committed = listed.pop("HEAD", None) or {}  # what the checked-out commit has
-        self.trees = {commit: tree for commit, tree in listed.items() if tree is not None}
+        self.at = {commit: tree for commit, tree in listed.items() if tree is not None}
         self.lacking = sorted(commit for commit, tree in listed.items() if tree is None)
         self._fetch(root)
 
@@ -38,7 +38,7 @@ class History:
 
     def _fetch(self, root: Path) -> None:
         """The bytes of all blobs that are not those of today's files, in one go."""
-        wanted = sorted({blob for tree in self.trees.values() for blob in tree.values()} - self.content.keys())
+        wanted = sorted({blob for tree in self.at.values() for blob in tree.values()} - self.content.keys())
         answer = git(root, "cat-file", "--batch", stdin="".join(f"{blob}\n" for blob in wanted).encode()) or b""
         while answer:
             head, _, answer = answer.partition(b"\n")  # BLOB blob SIZE, or BLOB missing
