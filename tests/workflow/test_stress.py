@@ -1,4 +1,4 @@
-"""Short versions of `make stress`: a replication that is disturbed a few times, and some changes of bytes of each kind."""
+"""`make stress`, shorter: a replication that is disturbed a few times, and changes of bytes of files of each kind."""
 
 import dataclasses
 import signal
