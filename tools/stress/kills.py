@@ -76,9 +76,8 @@ def strike(replication: Replication, way: str, chance: random.Random) -> bool:
     elif way in FULL:
         fill(replication, FULL[way], chance)
     elif way == "clock wrong":
-        replication.faults.set_clock(
-            chance.choice([-1, 1]) * chance.uniform(*WRONG_SECONDS), replication.folder / ".reweigh"
-        )
+        seconds = chance.choice([-1, 1]) * chance.uniform(*WRONG_SECONDS)
+        replication.faults.set_clock(seconds, replication.folder / ".reweigh/checkpoints")
     elif way == "ended at a rename":
         return end_at_rename(replication, chance)
     else:

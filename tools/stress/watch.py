@@ -20,6 +20,8 @@ class Watch(threading.Thread):
     def __init__(self, replication: Replication) -> None:
         super().__init__(daemon=True)
         config = replication.config
+        self.backups = replication.folder / ".snakemake/backups"
+        self.root = replication.folder
         self.wanted = {path: digest(config.resolve(run)) for run, path in replication.paths.items()}
         splits = {replication.folder / "data/splits" / _split(run) for run in replication.paths}
         self.files = [*self.wanted, *(path.with_suffix(".npz") for path in self.wanted), *splits]
@@ -47,7 +49,9 @@ class Watch(threading.Thread):
             if path in self.current:
                 self.faults.append(f"{path} was current and is gone")
         except Exception as error:
-            self.faults.append(f"{path}: {error!r}")
+            # Snakemake copies back the record of a job that failed, in place: for a moment it is not whole.
+            if not (self.backups / path.relative_to(self.root)).is_file():
+                self.faults.append(f"{path}: {error!r}")
 
     def _read(self, path: Path) -> None:
         """Read a file in full; any error is a fault. A record of today's spec may be followed by no other."""
