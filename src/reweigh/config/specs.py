@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -15,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from reweigh import paths
 from reweigh.data.imbalance import check_held_out, check_rare, check_whole, holds_out
 from reweigh.data.noise_recipe import check_noise, check_order
 from reweigh.errors import ConfigError
@@ -23,11 +25,20 @@ SPEC_VERSION = 1
 OF_PAPERS = ("smoke", "quick", "paper")
 SCALES = (*OF_PAPERS, "local")  # the last is the only one of a user's own data, see `config.local`
 
+
+def _inside(path: str) -> str:
+    """A path that a config may name. What lies there may be a link: that is the project's own business."""
+    if not paths.is_inside(path):
+        raise ValueError("must be a path below the project's folder, such as data/published/tdr.csv")
+    return path
+
+
 Scale = Literal["smoke", "quick", "paper", "local"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 LARGEST = 10**9  # of whole numbers: more than any size or length; beyond it floats and arrays give out
 LARGEST_RATE = 1e6  # of learning rates and weight decays; far beyond it float32 overflows
 LEGACY_SEEDS = 2**32  # NumPy's old generator takes seeds below this
+Inside = Annotated[str, AfterValidator(_inside)]  # a path below the project
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0)]

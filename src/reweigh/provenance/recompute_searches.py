@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from reweigh import canonical_json
 from reweigh.analysis.searches import BEYOND, CURVATURE, ERRORS, FIFTHS, ORACLE, RATIOS, SEARCHED, SECONDS, STEPS
 from reweigh.analysis.tables import logged
+from reweigh.digest import canonical
 
 Body = dict[str, Any]
 
@@ -56,16 +58,15 @@ def _logged(body: Body, name: str, root: str | Path) -> tuple[np.ndarray, np.nda
     trace = body["trace"]
     if not trace or not {name, "outer_step"} <= set(trace["arrays"]):
         return np.zeros(0, int), np.zeros((0, 1))
-    steps, array = _arrays(str(root), body["run"], trace["file"], trace["sha256"], name)
+    steps, array = _arrays(str(root), body["run"], canonical(trace), name)
     late = 1 if body["spec"]["method_options"]["order"] == "inner-first" else 0
     length = body["stages"][0]["steps_per_epoch"]
     return np.array([math.floor((step - late) / length) + 1 for step in steps.tolist()]), array
 
 
 @functools.lru_cache(maxsize=512)
-def _arrays(root: str, run: str, file: str, sha256: str, name: str) -> tuple[np.ndarray, np.ndarray]:
-    trace = {"file": file, "sha256": sha256, "arrays": {"outer_step": [], name: []}}
-    found = logged({"run": run, "trace": trace}, "outer_step", name, root=root)
+def _arrays(root: str, run: str, trace: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
+    found = logged({"run": run, "trace": canonical_json.parse(trace)}, "outer_step", name, root=root)
     assert found is not None
     return found[0].astype(float), found[1].astype(float)
 

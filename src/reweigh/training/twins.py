@@ -62,7 +62,7 @@ class Twin(Shared):
     def begun(self) -> Path | None:
         """The checkpoint that another run has left, now that this one has the lock; None if there is none."""
         try:
-            told = json.loads(self.part.read_bytes())
+            told = canonical_json.read(self.part)
             checkpoint = Path(told["checkpoint"])
         except (OSError, ValueError, LookupError, TypeError):
             return None
@@ -71,7 +71,7 @@ class Twin(Shared):
     def take_over(self) -> bool:
         """Find the record of the other run, if it is as it was."""
         try:
-            link = json.loads(self.path.read_bytes())
+            link = canonical_json.read(self.path)
             path = record_path(link["run"])
             if link["run"] == self.name and record.stamp(path) == self.before:
                 return False
