@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter, create_model, field_validator, model_va
 from reweigh.config.claim import Claim
 from reweigh.config.mapping import Published
 from reweigh.config.specs import (
+    Address,
     AllSplit,
     Augment,
     Frozen,
@@ -296,7 +297,7 @@ class Paper(Frozen):
 
     title: str
     citation: str
-    url: str
+    url: Address
     baseline: Name | None = None
     extends: Name | None = None
     methods: dict[Name, Method]

@@ -1,6 +1,7 @@
 """The shape of a resolved spec, all that a run depends on: frozen pydantic models that refuse what they do not know."""
 
 import math
+import re
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -26,6 +27,13 @@ OF_PAPERS = ("smoke", "quick", "paper")
 SCALES = (*OF_PAPERS, "local")  # the last is the only one of a user's own data, see `config.local`
 
 
+def _address(address: str) -> str:
+    """An address on the web, or a page of the project: pages make a link of it."""
+    if not re.fullmatch(r"https?://[^\s<>\"'`\\]+", address) and not re.fullmatch(r"[\w./-]+", _inside(address)):
+        raise ValueError("must be an address that begins with https://, or a page of the project")
+    return address
+
+
 def _inside(path: str) -> str:
     """A path that a config may name. What lies there may be a link: that is the project's own business."""
     if not paths.is_inside(path):
@@ -39,6 +47,7 @@ LARGEST = 10**9  # of whole numbers: more than any size or length; beyond it flo
 LARGEST_RATE = 1e6  # of learning rates and weight decays; far beyond it float32 overflows
 LEGACY_SEEDS = 2**32  # NumPy's old generator takes seeds below this
 Inside = Annotated[str, AfterValidator(_inside)]  # a path below the project
+Address = Annotated[str, AfterValidator(_address)]
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0)]

@@ -186,10 +186,10 @@ class _Fetch:
                 self._take(file, offer)
             except DataError as error:
                 self.failures[key] = str(error)
-                log.warning("%s; trying the next source", error)
+                log.warning("%s; trying the next source", printable(str(error)))
                 continue
             if not (file.sha256 or file.md5):
-                log.warning("%s: no digest of it was published, so its content was not checked", file.name)
+                log.warning("%s: no digest of it was published, so its content was not checked", printable(file.name))
             self.taken[file.name] = (offer.kind, str(offer.location) if offer.kind == "official" else None)
             return True
         return False
