@@ -85,8 +85,24 @@ def _read(path: Path, changed: int, size: int) -> dict[str, Any]:
         actual = ""
     if actual != card.get("digest") or set(card) != set(KEYS):
         raise DataError(f"{path}: changed since it was written (its digest says so); {again}")
+    if wrong := _unlike_a_card(card, path.stem):
+        raise DataError(f"{path}: not a card ({wrong}); {again}")
     _known[actual] = card
     return card
+
+
+def _unlike_a_card(card: Mapping[str, Any], name: str) -> str:
+    """What no import would have written, whoever sealed it; empty if nothing is. Its data may lie anywhere."""
+    listed = f"{name}.files.csv" if card["kind"] == "folder" else None
+    if card["kind"] not in READERS:
+        return f"kind is {card['kind']!r:.40}"
+    for key, wanted in (("name", name), ("files", listed)):
+        if card[key] != wanted:
+            return f"{key} is {card[key]!r:.80}, not {wanted!r}"
+    types: dict[str, type] = {"title": str, "path": str, "sha256": str, "bytes": int, "label": dict, "columns": list,
+                              "dropped": list, "split": dict, "sizes": dict}  # fmt: skip
+    wrong = next((key for key, kind in types.items() if not isinstance(card[key], kind)), "")
+    return wrong and f"{wrong} is {card[wrong]!r:.40}"
 
 
 def of(options: Mapping[str, Any], data: str | Path | None = None) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from reweigh.planning.import_parts import (
     in_order,
     sizes,
 )
+from reweigh.spreadsheets import is_formula
 from reweigh.terminal import printable
 
 SIDE = 32
@@ -169,6 +170,12 @@ def _images(place: Path, below: str, classes: list[str], part: str) -> tuple[lis
         others += len(files) - len(images)
         prefix = f"{below}/{label}" if below else label
         listed += [Listed(f"{prefix}/{image}", label, part) for image in images]
+    for image in listed:
+        if any(map(is_formula, (image.label, image.path.partition("/")[0]))):  # a class of the name -1 is none
+            raise DataError(
+                f"{printable(place / image.path)}: a table that names this would hold a formula, as it begins with "
+                f"{image.path[0]!r}; rename the folder so that it begins with a letter"
+            )
     try:
         "".join(image.path for image in listed).encode()
     except UnicodeEncodeError:
