@@ -120,6 +120,18 @@ def test_a_link_that_leads_nowhere_is_ignored(content, folder):
     assert steps == body["steps"] and body["prefix"] is None
 
 
+def test_a_link_under_the_name_of_another_training_is_ignored(folder):
+    """As where a file system or a hand has exchanged two files: both lead to sound records."""
+    other = spec_of(seed=1)
+    trained(other)
+    (wrong,) = WHOLE.iterdir()
+    first, _ = trained(spec_of())
+    (link,) = set(WHOLE.iterdir()) - {wrong}
+    link.write_bytes(wrong.read_bytes())
+    body, steps = trained(spec_of(**NAMES))
+    assert steps == body["steps"] and body["prefix"] is None and body["metrics"] == first["metrics"]
+
+
 def test_a_diverged_run_is_one_under_both_names(folder):
     spec, other = spec_of(), spec_of(**NAMES)
     for one in (spec, other):

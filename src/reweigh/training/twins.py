@@ -1,8 +1,8 @@
 """Whole runs under two names: the second takes its record from that of the first, which is bit for bit the same.
 
-Once the record of a run is written, `.reweigh/prefixes/whole/KEY.json` says whose it is and its digest. A run with the
-same key finds the record there, if it is as it was, and makes its own of it: the same numbers, costs, curves and trace
-under its own name, and `prefix` says whose they are.
+Once the record of a run is written, `.reweigh/prefixes/whole/KEY.json` says whose it is, its digest, and KEY itself. A
+run with the same key finds the record there, if it is as it was, and makes its own of it: the same numbers, costs,
+curves and trace under its own name, and `prefix` says whose they are.
 
 Until then `KEY.part` says which checkpoint is that of the run that trains. If it is stopped or killed, whichever run
 has the lock next goes on from there, if that is further than it came itself.
@@ -69,7 +69,7 @@ class Twin(Shared):
         A file from elsewhere may name any path: only one that a run of that name can have is taken up, or set aside.
         """
         try:
-            told = canonical_json.parse(self.part.read_bytes())
+            told = canonical_json.read(self.part)
             run, path = str(RunName.parse(told["run"])), Path(told["checkpoint"])
         except (OSError, ValueError, LookupError, TypeError, ConfigError):
             return None
@@ -80,7 +80,7 @@ class Twin(Shared):
     def take_over(self) -> bool:
         """Find the record of the other run, if it is as it was."""
         try:
-            link = canonical_json.parse(self.path.read_bytes())
+            link = canonical_json.read(self.path)
             path = record_path(str(RunName.parse(link["run"])))
             if link["run"] == self.name and record.stamp(path) == self.before:
                 return False
@@ -88,14 +88,15 @@ class Twin(Shared):
             record.trace_path(path, theirs)
         except (OSError, ValueError, LookupError, TypeError, ConfigError, RecordError):
             return False
-        if theirs["digest"] != link["digest"]:
+        # A link that was copied to another name leads to the record of another training.
+        if theirs["digest"] != link["digest"] or link.get("key") != self.key:
             return False
         self.theirs = theirs
         return True
 
     def keep(self, written: dict[str, Any]) -> None:
         """Let others find the record of this run."""
-        self._note(self.path, {"run": written["run"], "digest": written["digest"]})
+        self._note(self.path, {"key": self.key, "run": written["run"], "digest": written["digest"]})
         with contextlib.suppress(OSError):
             self.part.unlink()
         self.release()
