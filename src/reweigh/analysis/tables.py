@@ -261,7 +261,8 @@ class Material:
 
     def of(self, experiment: str, setting: str, method: str) -> pd.DataFrame:
         """The runs of one cell, or those that stand for it (`Config.trained_in`)."""
-        return runs_of(self.runs, self.config.trained_in(self.paper, experiment, method), setting, method)
+        experiment = self.config.trained_in(self.paper, experiment, method)
+        return runs_of(self.runs, experiment=experiment, setting=setting, method=method)
 
     def with_metric(self, runs: pd.DataFrame, metric: str) -> pd.DataFrame:
         """Some runs with a column of a metric; what only curves have, such as the loss, is that of the last epoch."""
