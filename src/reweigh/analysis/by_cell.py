@@ -26,7 +26,12 @@ def runs_of(runs: pd.DataFrame, **names: str) -> pd.DataFrame:
     >>> runs_of(table, setting="rho0.1", method="tdr").index.tolist()
     [1]
     """
-    return runs.iloc[_places(_Table(runs), tuple(names)).get(tuple(names.values()), [])]
+    return _rows(_Table(runs), tuple(names), tuple(names.values())).copy(deep=False)  # which is its holder's to change
+
+
+@functools.lru_cache(maxsize=2048)
+def _rows(table: _Table, columns: tuple[str, ...], names: tuple[str, ...]) -> pd.DataFrame:
+    return table.runs.iloc[_places(table, columns).get(names, [])]
 
 
 @functools.lru_cache(maxsize=32)

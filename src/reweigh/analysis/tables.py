@@ -87,9 +87,8 @@ def table(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
     ]
     columns = ["run", *RunName._fields, "status", *METRICS, *COSTS, "device", "packed", "runs_at_once", "lost",
                "collapsed", "digest"]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns).astype(
-        {**dict.fromkeys(METRICS, float), "packed": bool, "collapsed": bool}
-    )
+    kinds = {**dict.fromkeys(METRICS, float), "packed": bool, "collapsed": bool}
+    return pd.DataFrame(rows, columns=columns).astype(kinds).copy()  # which puts columns of a kind together: faster
 
 
 def load_cells(config: Config, cells: Iterable[str]) -> pd.DataFrame:
