@@ -10,7 +10,7 @@ from typing import IO, Any, NamedTuple, TypedDict
 
 import pandas as pd
 
-from reweigh import metrics, stats
+from reweigh import metrics, spreadsheets, stats
 from reweigh.analysis.tables import Material, fingerprint, join_runs
 
 Row = TypedDict(
@@ -217,4 +217,4 @@ def write_csv(rows: pd.DataFrame, path: str | Path | IO[str]) -> None:
     Of the columns that are no part of `CORE`, those that are empty are left out.
     """
     kept = [name for name in COLUMNS if name in CORE or (name in rows and rows[name].notna().any())]
-    rows.reindex(columns=kept).to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+    spreadsheets.cells(rows.reindex(columns=kept)).to_csv(path, index=False, float_format="%.6g", lineterminator="\n")

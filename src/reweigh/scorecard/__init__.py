@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from reweigh import canonical_json
+from reweigh import canonical_json, spreadsheets
 from reweigh.analysis import tables
 from reweigh.artifacts import receipt
 from reweigh.config.grid import Config
@@ -109,7 +109,7 @@ def texts(config: Config, scale: str, lines: pd.DataFrame, records: Records | No
 def csv_text(lines: pd.DataFrame) -> str:
     """The lines as csv; without `against` where no number compares two methods."""
     kept = [name for name in lines if name != "against" or lines[name].notna().any()]
-    return lines.to_csv(columns=kept, index=False, float_format="%.6g", lineterminator="\n")
+    return spreadsheets.cells(lines[kept]).to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def scored_records(
