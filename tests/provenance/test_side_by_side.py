@@ -8,9 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+from support import tampering
 from support.project import ROOT
+from support.tampering import ER, FIGURE
 
 from reweigh.errors import DataError
+from reweigh.provenance import audit
 from reweigh.provenance.audit import side_by_side
 from reweigh.provenance.audit.links import Link
 from reweigh.provenance.audit.side_by_side import Check, answers
@@ -76,6 +79,22 @@ def test_without_a_further_process_or_file_all_is_checked_here(monkeypatch):
 
     monkeypatch.setattr("multiprocessing.context.ForkProcess.start", refused)
     assert {link.detail for link in answers(of_weight(5, 5))} == {"here"}
+
+
+def test_an_audit_on_all_cores_says_the_same(sound_project, tmp_path, monkeypatch):
+    root = tampering.copy(sound_project, tmp_path / "project")
+    (root / f"{FIGURE}.png").unlink()
+    (root / f"results/{ER}.json").unlink()
+    monkeypatch.setattr(side_by_side, "WORTH_IT", 1e9)
+    alone = audit.audit("smoke", root)
+    monkeypatch.setattr(side_by_side, "WORTH_IT", 0.0)
+    forked, started = side_by_side._forked, []
+    monkeypatch.setattr(side_by_side, "_forked", lambda *how: started.append(how) or forked(*how))
+    together = audit.audit("smoke", root)
+    assert len(started) == 1  # the few records are a single check
+    assert together.links == alone.links
+    assert together.as_dict() == alone.as_dict()
+    assert together.exit_code == 1
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])

@@ -5,11 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-CELL = ("experiment", "setting", "method")
-
 
 class _Table:
-    """A table as a key: that very object. Whoever holds it must not change its names of cells."""
+    """A table as a key: that very object. Whoever holds it must not change the names in it."""
 
     def __init__(self, runs: pd.DataFrame) -> None:
         self.runs = runs
@@ -21,14 +19,24 @@ class _Table:
         return isinstance(other, _Table) and self.runs is other.runs
 
 
-def runs_of(runs: pd.DataFrame, experiment: str, setting: str, method: str) -> pd.DataFrame:
-    """The rows of a table (see `tables.table`) that are of one cell, in their order; none if it has none."""
-    return runs.iloc[_places(_Table(runs)).get((experiment, setting, method), [])]
+def runs_of(runs: pd.DataFrame, **names: str) -> pd.DataFrame:
+    """The rows of a table (see `tables.table`) that have these names, in their order.
+
+    >>> table = pd.DataFrame({"setting": ["rho0.1", "rho0.1"], "method": ["er", "tdr"], "seed": [0, 0]})
+    >>> runs_of(table, setting="rho0.1", method="tdr").index.tolist()
+    [1]
+    """
+    return _rows(_Table(runs), tuple(names), tuple(names.values())).copy(deep=False)  # which is its holder's to change
+
+
+@functools.lru_cache(maxsize=2048)
+def _rows(table: _Table, columns: tuple[str, ...], names: tuple[str, ...]) -> pd.DataFrame:
+    return table.runs.iloc[_places(table, columns).get(names, [])]
 
 
 @functools.lru_cache(maxsize=32)
-def _places(table: _Table) -> dict[tuple[Any, ...], list[int]]:
+def _places(table: _Table, columns: tuple[str, ...]) -> dict[tuple[Any, ...], list[int]]:
     found: dict[tuple[Any, ...], list[int]] = {}
-    for place, names in enumerate(zip(*(table.runs[name] for name in CELL), strict=True)):
+    for place, names in enumerate(zip(*(table.runs[name] for name in columns), strict=True)):
         found.setdefault(names, []).append(place)
     return found

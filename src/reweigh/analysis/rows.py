@@ -4,9 +4,9 @@ A figure's `rows` is a data frame of such lines, in the order in which the csv h
 its picture needs and its csv does not; the file that makes them says which.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, TypedDict
+from typing import IO, Any, NamedTuple, TypedDict
 
 import pandas as pd
 
@@ -111,9 +111,35 @@ def summary_row(runs: pd.DataFrame, metric: str) -> Row:
     Runs whose metric is not defined (precision where nothing was predicted positive) do not count in n, nor do those
     that diverged; of the two only these are named among its runs, and in the status.
     """
-    runs = results(runs[["status", metric, "run", "digest"]], metric)
-    diverged = int((runs["status"] == "diverged").sum())
-    return _summary(metric, runs[metric], diverged, runs["run"], runs["digest"])
+    kept = [run for run in _read(runs, metric) if run.counts]
+    diverged = sum(run.diverged for run in kept)
+    return _summary(metric, [run.value for run in kept], diverged, kept)
+
+
+class _Run(NamedTuple):
+    """What a line takes from the row of one run. Plain values: figures and audits make thousands of lines."""
+
+    status: str
+    value: float | None
+    run: str
+    digest: str
+
+    @property
+    def diverged(self) -> bool:
+        return self.status == "diverged"
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is a result, with a score or without (see `results`)."""
+        return self.value is not None or self.diverged
+
+
+def _read(runs: pd.DataFrame, metric: str) -> list[_Run]:
+    columns = (runs[name].tolist() for name in ("status", metric, "run", "digest"))
+    return [
+        _Run(status, None if pd.isna(value) else value, run, digest)
+        for status, value, run, digest in zip(*columns, strict=True)
+    ]
 
 
 def results(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -126,29 +152,39 @@ def paired_row(ours: pd.DataFrame, others: pd.DataFrame, metric: str) -> Row:
 
     As in `summary_row`; the seeds that only one side has do not count. Metric: `metric`_difference.
     """
-    read = ["seed", "status", metric, "run", "digest"]
-    pairs = ours[read].merge(others[read], on="seed", suffixes=("", "_other"))
-    lost = (pairs[["status", "status_other"]] == "diverged").any(axis=1)
-    pairs = pairs[lost | (pairs[metric].notna() & pairs[f"{metric}_other"].notna())]
-    diverged = int(lost.sum())
-    runs, digests = ([*pairs[name], *pairs[f"{name}_other"]] for name in ("run", "digest"))
-    return _summary(f"{metric}{DIFFERENCE}", pairs[metric] - pairs[f"{metric}_other"], diverged, runs, digests)
+    theirs = dict(zip(others["seed"].tolist(), _read(others, metric), strict=True))
+    pairs = [
+        (one, theirs[seed])
+        for seed, one in zip(ours["seed"].tolist(), _read(ours, metric), strict=True)
+        if seed in theirs
+    ]
+    diverged = sum(one.diverged or other.diverged for one, other in pairs)
+    kept = [pair for pair in pairs if any(run.diverged for run in pair) or all(run.value is not None for run in pair)]
+    values = [None if one.value is None or other.value is None else one.value - other.value for one, other in kept]
+    return _summary(
+        f"{metric}{DIFFERENCE}", values, diverged, [run for side in zip(*kept, strict=True) for run in side]
+    )
 
 
 def mean_row(values: pd.Series, metric: str = "") -> Row:
     """Mean, sd, n and interval of some values of a metric; those that are missing do not count."""
-    ours = stats.summarise(values.dropna().tolist(), *metrics.ends(metric))
+    return _mean(values.dropna().tolist(), metric)
+
+
+def _mean(values: list[float], metric: str) -> Row:
+    ours = stats.summarise(values, *metrics.ends(metric))
     return {"mean": ours.mean, "sd": ours.sd, "n": ours.n, "low": ours.low, "high": ours.high}
 
 
-def _summary(metric: str, values: pd.Series, diverged: int, runs: Iterable[str], digests: Iterable[str]) -> Row:
-    row = mean_row(values, metric)
+def _summary(metric: str, values: Iterable[float | None], diverged: int, runs: Sequence[_Run]) -> Row:
+    """The line of some values, those that are missing left out, and of the runs that they are from."""
+    row = _mean([value for value in values if value is not None], metric)
     return {
         "metric": metric,
         **row,
         "status": f"{diverged} diverged" if diverged else "run" if row["n"] else "not run",
-        "runs": join_runs(runs),
-        "records": fingerprint(digests) if diverged or row["n"] else "",
+        "runs": join_runs(run.run for run in runs),
+        "records": fingerprint(run.digest for run in runs) if diverged or row["n"] else "",
     }
 
 

@@ -87,9 +87,8 @@ def table(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
     ]
     columns = ["run", *RunName._fields, "status", *METRICS, *COSTS, "device", "packed", "runs_at_once", "lost",
                "collapsed", "digest"]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns).astype(
-        {**dict.fromkeys(METRICS, float), "packed": bool, "collapsed": bool}
-    )
+    kinds = {**dict.fromkeys(METRICS, float), "packed": bool, "collapsed": bool}
+    return pd.DataFrame(rows, columns=columns).astype(kinds).copy()  # which puts columns of a kind together: faster
 
 
 def load_cells(config: Config, cells: Iterable[str]) -> pd.DataFrame:
@@ -261,7 +260,8 @@ class Material:
 
     def of(self, experiment: str, setting: str, method: str) -> pd.DataFrame:
         """The runs of one cell, or those that stand for it (`Config.trained_in`)."""
-        return runs_of(self.runs, self.config.trained_in(self.paper, experiment, method), setting, method)
+        experiment = self.config.trained_in(self.paper, experiment, method)
+        return runs_of(self.runs, experiment=experiment, setting=setting, method=method)
 
     def with_metric(self, runs: pd.DataFrame, metric: str) -> pd.DataFrame:
         """Some runs with a column of a metric; what only curves have, such as the loss, is that of the last epoch."""

@@ -36,7 +36,9 @@ class Measured(Row, total=False):
 def run_row(material: Material, cell: tuple[str, str, str], plain: str) -> Row:
     """The mean over seeds of the ratio of a cell's seconds to those of the plain method."""
     sides = material.of(*cell), material.of(cell[0], cell[1], plain)
-    together = sides[0].merge(sides[1], on=["seed", "device", "runs_at_once"], suffixes=("", "_plain"))
+    same, read = ["seed", "device", "runs_at_once"], ["run", "digest"]
+    mine, theirs = (side[[*same, *read]] for side in sides)
+    together = mine.merge(theirs, on=same, suffixes=("", "_plain"))
     row = times_row(together, material.records)
     missing = [name for name, runs in zip((cell[2], plain), sides, strict=True) if runs.empty]
     reasons = dict.fromkeys(material.why_not(cell[0], cell[1], name) for name in missing)

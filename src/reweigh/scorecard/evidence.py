@@ -38,7 +38,7 @@ class Evidence:
 
     def cell(self, setting: str, method: str) -> pd.DataFrame:
         """The runs of one cell, by seed."""
-        return runs_of(self.runs, self.claim.experiment, setting, method).set_index("seed", drop=False)
+        return runs_of(self.runs, setting=setting, method=method).set_index("seed", drop=False)
 
     def used(self) -> pd.DataFrame:
         """All runs that the claim is about."""

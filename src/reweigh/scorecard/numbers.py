@@ -68,7 +68,7 @@ def ours(
     plain = config.plain(paper, method)
     value = config.experiment(paper, experiment).settings[setting].value
     compared = [] if row["measured"] else [method, against] if against else [method]
-    cells = [runs_of(runs, experiment, setting, name) for name in compared]
+    cells = [runs_of(runs, experiment=experiment, setting=setting, method=name) for name in compared]
     foreign = (
         None
         if excluded or base["published"] is None
@@ -171,7 +171,9 @@ def _gain(runs: pd.DataFrame, experiment: str, setting: str, methods: tuple[str,
     empty = {"gain": None, "gain_low": None, "gain_high": None}
     if methods[0] == methods[1] or metric not in runs:
         return empty
-    ours, plain = (runs_of(runs, experiment, setting, name).set_index("seed")[metric] for name in methods)
+    ours, plain = (
+        runs_of(runs, experiment=experiment, setting=setting, method=name).set_index("seed")[metric] for name in methods
+    )
     gains = stats.summarise((ours - plain).dropna().tolist())
     return {"gain": gains.mean, "gain_low": gains.low, "gain_high": gains.high}
 
