@@ -46,7 +46,7 @@ from reweigh.provenance.audit.rerun import rerun as train_again
 from reweigh.provenance.audit.side_by_side import Check, answers
 from reweigh.provenance.audit.snakemake_metadata import check_snakemake_metadata
 from reweigh.provenance.audit.sources import source_checks
-from reweigh.records import attestations, history, record
+from reweigh.records import attestations, history
 from reweigh.records.history import History
 
 __all__ = ["FAILING", "KINDS", "SOUND", "STATES", "Link", "Report", "audit", "main", "show", "write"]
