@@ -6,10 +6,12 @@ is changed here is written anew under its name: copies of a project share their 
 
 import csv
 import dataclasses
+import importlib.metadata
 import io
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +48,8 @@ def sound(root):
     replace(root / "config/config.yaml", papers, "papers: [tdr]")  # a part of the scorecard, and of the time
     config = load(root)
     (root / "envs").mkdir()
-    (root / LOCK).write_text("numpy==2.0.0\ntorch==2.11.0\ntorchvision==0.26.0\n")
+    drawn_with = "".join(f"{name}=={importlib.metadata.version(name)}\n" for name in ("matplotlib", "pandas"))
+    (root / LOCK).write_text(f"numpy==2.0.0\ntorch==2.11.0\ntorchvision==0.26.0\n{drawn_with}")
     bodies = {}
     for cell in config.cells_of("smoke", "tdr", "fig3"):
         for run in config.runs_of(cell):
@@ -130,6 +133,12 @@ def load_once(patch):
 
     patch.setattr(loading, "_load", remembered)
     patch.setattr(page, "_template", lambda: template)
+
+
+def git(root, *command):
+    """What a git of one's own prints, whatever the user's settings are."""
+    who = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", *who, *command], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
 
 # --- changing files --------------------------------------------------------------------------------------------------

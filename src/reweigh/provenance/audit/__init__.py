@@ -13,13 +13,15 @@ record. The kinds:
 - record, trace: the JSON that a run left, and the arrays that it logged;
 - spec, code, recipe: what the record was made by, against the config, the code and the drawing of splits of today;
 - commit: the code that records say they executed, against git's at the commit that they name;
+- declared: claims, published numbers, seeds and rules, against what they were at the commits that records name;
 - lock: the versions of torch and NumPy, against those that the lock file pinned then and pins now;
 - split, raw, embedded: splits drawn again from raw files; raw files and their source files; packed data in the project;
 - figure, rendering, receipt: a csv, line by line; its pdf, png and notebook; what they were made from, and by what;
-- scorecard, page: the scorecard's csv, and the pages made from it, byte by byte;
+- scorecard, page: the scorecard's csv, and the pages made from it, byte by byte; what README and docs say of it;
+- bench, unlisted: whether the bench agrees with itself; files that nothing names;
 - attestation: whether it agrees with itself and its records;
 - snakemake: what Snakemake's metadata say of the files that its jobs made;
-- rerun: runs that were trained again.
+- rerun, redraw: runs that were trained again, artifacts that were rendered again.
 """
 
 from collections.abc import Iterator
@@ -36,26 +38,30 @@ from reweigh.errors import ConfigError
 from reweigh.listing import visible
 from reweigh.provenance.audit.commits import check_commits
 from reweigh.provenance.audit.committed import absence, removed
+from reweigh.provenance.audit.declared import check_declared
+from reweigh.provenance.audit.documents import check_bench, check_documents
 from reweigh.provenance.audit.figures import check_scorecard, figure_checks, named_runs
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link
-from reweigh.provenance.audit.lockfile import check_lock
+from reweigh.provenance.audit.lockfile import check_lock, check_rendering_lock
 from reweigh.provenance.audit.looking import seen
 from reweigh.provenance.audit.records import check_attestations, check_records
+from reweigh.provenance.audit.redraw import redraw as render_again
 from reweigh.provenance.audit.report import Report, show, write
 from reweigh.provenance.audit.rerun import rerun as train_again
 from reweigh.provenance.audit.side_by_side import Check, answers
 from reweigh.provenance.audit.snakemake_metadata import check_snakemake_metadata
 from reweigh.provenance.audit.sources import source_checks
+from reweigh.provenance.audit.unlisted import check_unlisted
 from reweigh.records import attestations, history
 from reweigh.records.history import History
 
 __all__ = ["FAILING", "KINDS", "SOUND", "STATES", "Link", "Report", "audit", "main", "show", "write"]
 
 
-def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
+def audit(scale: str, root: str | Path = ".", from_raw: bool = True) -> Report:
     """Check every record of a scale, what it names, and all figures and the scorecard.
 
-    `redraw=False` leaves out what needs raw files: drawing splits again and unpacking embedded data. Otherwise, raw
+    `from_raw=False` leaves out what needs raw files: drawing splits again and unpacking embedded data. Otherwise, raw
     files that need no download are put into data/raw; nothing else is written.
     Raises ConfigError for a scale that does not exist.
     """
@@ -68,11 +74,16 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
     links += answers([
         Check(partial(seen, "record", _missing_records, config, scale, root, attested, set(grid), git_has)),
         Check(partial(check_commits, records, root), len(records) / 1000),
+        Check(partial(seen, "declared", check_declared, records, scale, root), len(records) / 1000),
         Check(partial(check_lock, records, root)),
-        *source_checks(records, root, redraw),
+        Check(partial(seen, "lock", check_rendering_lock, scale, root)),
+        *source_checks(records, root, from_raw),
         Check(partial(check_attestations, attested, scale, root, records), len(records) / 3000),
         *figure_checks(config, scale, root, records),
         Check(partial(seen, "scorecard", check_scorecard, config, scale, root, records), len(records) / 300),
+        Check(partial(seen, "page", check_documents, config, scale, root, records), len(records) / 1000),
+        Check(partial(seen, "bench", check_bench, root)),
+        Check(partial(seen, "unlisted", check_unlisted, config, scale, root)),
         Check(partial(seen, "snakemake", check_snakemake_metadata, config, records, root)),
     ])  # fmt: skip
     with_record = {link.name for link in links if link.kind == "record"}
@@ -80,8 +91,16 @@ def audit(scale: str, root: str | Path = ".", redraw: bool = True) -> Report:
     return Report(scale, links, absent, _not_rendered(config, scale, root, records))
 
 
-def main(scale: str | None, report: str | Path | None = None, rerun: int | None = None, seed: int | None = None) -> int:
+def main(
+    scale: str | None,
+    report: str | Path | None = None,
+    rerun: int | None = None,
+    seed: int | None = None,
+    redraw: bool = False,
+) -> int:
     """The command `reweigh audit`: audit, train `rerun` runs again, print, and write the report if asked to.
+
+    `redraw` renders every artifact again.
 
     Without a scale every one is audited that has results. The exit code: 0; 1 if a link is stale, broken or missing; 75
     if training was stopped, of which nothing is kept. Raises ConfigError (exit code 2) where there is nothing to
@@ -98,7 +117,7 @@ def main(scale: str | None, report: str | Path | None = None, rerun: int | None 
         raise ConfigError(
             f"{option} is about one scale, and {' and '.join(there)} have results; add --scale {there[-1]}"
         )
-    codes = [_audit_one(one, report, rerun, seed) for one in scales]
+    codes = [_audit_one(one, report, rerun, seed, redraw) for one in scales]
     return max(codes)
 
 
@@ -118,8 +137,10 @@ def _asked(scale: str | None, there: list[str]) -> list[str]:
     raise ConfigError(f"there is nothing at scale {scale} to audit; {others}: reweigh audit --scale {there[-1]}")
 
 
-def _audit_one(scale: str, report: str | Path | None, rerun: int | None, seed: int | None) -> int:
+def _audit_one(scale: str, report: str | Path | None, rerun: int | None, seed: int | None, redraw: bool) -> int:
     result = audit(scale)
+    if redraw:
+        result.links += render_again(scale)
     stopped = train_again(result, ".", rerun, seed) if rerun else 0
     if report is not None:
         write(result, report)  # first: whoever reads what is printed may stop reading

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reweigh import spreadsheets
 from reweigh.analysis.tables import expand_runs, fingerprint, published
 from reweigh.artifacts import receipt
 from reweigh.artifacts.render import MADE
@@ -186,7 +187,7 @@ def _csv(path: Path, made: Receipt, view: View) -> Verdict:
 def _lines(path: Path, view: View, made: Receipt | None) -> Verdict:
     """The state of the worst line of a figure's csv; of all together where a sound receipt (`made`) is for this csv."""
     with open(path, newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file, restval="", strict=True))
+        lines = spreadsheets.lines(csv.DictReader(file, restval="", strict=True))
     worst = GOOD
     order = ("intact", "stale", "unverifiable", "broken")
     for place, line in enumerate(lines, start=2):
@@ -257,7 +258,8 @@ def check_scorecard(config: Config, scale: str, root: Path, records: Records) ->
     why_not = _broken_records(scale, root, records)
     if not why_not:
         try:
-            now |= scorecard.texts(config, scale, scorecard.score(config, scale))
+            scored = scorecard.scored_records(config, scale, known=records)
+            now |= scorecard.texts(config, scale, scorecard.score(config, scale, records=scored), scored)
         except (*UNREADABLE, OSError) as error:
             if isinstance(error, OSError) and not hides(error):
                 raise

@@ -1,9 +1,11 @@
 """Records and attestations: whether each agrees with itself, with today's config and with today's code."""
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from reweigh.provenance.audit.committed import unlike_git
 from reweigh.provenance.audit.duplicates import duplicate_results
 from reweigh.provenance.audit.links import Link, with_progress
 from reweigh.provenance.audit.seconds import out_of_time
+from reweigh.provenance.audit.side_by_side import Check, answers
 from reweigh.provenance.consistency import CLOCK_SKEW, contradictions, doubts
 from reweigh.records import attestations, record
 from reweigh.records.history import History
@@ -26,6 +29,7 @@ from reweigh.terminal import printable
 
 Records = dict[str, dict[str, Any]]
 Faults = dict[str, tuple[str, str]]  # by run: a state, and what is wrong
+RECORDS_A_CHECK, RECORDS_A_SECOND = 200, 700
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
@@ -33,7 +37,7 @@ def check_records(
     config: Config, scale: str, root: Path, attested: attestations.Attestations, git_has: History | None = None
 ) -> tuple[Records, list[Link]]:
     """The sound records of a scale by run, and the links of all. A broken record cannot show that others are sound."""
-    sound: Records = {}
+    bodies: Records = {}
     links: list[Link] = []
     files = record.files_of(scale, root)
     linked = _linked(files)
@@ -42,26 +46,47 @@ def check_records(
             links.append(Link("record", run, "broken", linked[run]))
             continue
         try:
-            body = record.read(path)
+            bodies[run] = record.read(path)
         except RecordError as error:
             state = "unverifiable" if isinstance(error, UnseenError) else "broken"
             links.append(Link("record", run, state, str(error)))
-            continue
-        try:
-            fault = _misplaced(run, body) or "; ".join(contradictions(body) or record_schema.faults(body))
-            doubt = "" if fault else "; ".join(doubts(body))
-            parts = [] if fault else list(_parts(config, run, body, root, attested))
-        except Exception as error:  # the file may hold anything; the audit must go on
-            fault, doubt, parts = f"it does not have the form of a record ({error!r})", "", []
-        if not fault:
-            sound[run] = body
-        state = "broken" if fault else "unverifiable" if doubt else "intact"
-        links += [Link("record", run, state, fault or doubt), *parts]
+    links += answers(_checks(config, bodies, root, attested), "records")
+    contradictory = {link.name for link in links if link.kind == "record" and link.state == "broken"}
+    sound = {run: body for run, body in bodies.items() if run not in contradictory}
     among = {"record": _among(sound, root, git_has), "trace": _broken(traces.duplicate_traces(sound, root))}
     links = [_unless_at_fault(link, among.get(link.kind, {})) for link in links]
     links += traces.without_record(scale, root)
     broken = {run for run, (state, _) in among["record"].items() if state == "broken"}
     return {run: body for run, body in sound.items() if run not in broken}, links
+
+
+def _checks(config: Config, bodies: Records, root: Path, attested: attestations.Attestations) -> list[Check]:
+    """A check of every so many records, each by itself."""
+    for body in bodies.values():
+        with contextlib.suppress(Exception):  # the file may hold anything; its own check says what is wrong
+            record.code_files(body["spec"])  # digested here, once for all processes that will be forked
+    runs = list(bodies)
+    parts = [runs[start : start + RECORDS_A_CHECK] for start in range(0, len(runs), RECORDS_A_CHECK)]
+
+    def links(part: list[str]) -> Iterator[Link]:
+        for run in part:
+            yield from _links(config, run, bodies[run], root, attested)
+
+    return [Check(partial(links, part), len(part) / RECORDS_A_SECOND) for part in parts]
+
+
+def _links(
+    config: Config, run: str, body: dict[str, Any], root: Path, attested: attestations.Attestations
+) -> list[Link]:
+    """The links of one record; a broken one has no others."""
+    try:
+        fault = _misplaced(run, body) or "; ".join(contradictions(body) or record_schema.faults(body))
+        doubt = "" if fault else "; ".join(doubts(body))
+        parts = [] if fault else list(_parts(config, run, body, root, attested))
+    except Exception as error:  # the file may hold anything; the audit must go on
+        fault, doubt, parts = f"it does not have the form of a record ({error!r})", "", []
+    state = "broken" if fault else "unverifiable" if doubt else "intact"
+    return [Link("record", run, state, fault or doubt), *parts]
 
 
 def _among(records: Records, root: Path, git_has: History | None) -> Faults:

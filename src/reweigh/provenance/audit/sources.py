@@ -33,22 +33,24 @@ MANIFEST = "data/manifest.yaml"
 SECONDS_A_SPLIT = 0.03  # to draw one again
 
 
-def check_sources(records: Records, root: Path, redraw: bool = True) -> Iterator[Link]:
+def check_sources(records: Records, root: Path, from_raw: bool = True) -> Iterator[Link]:
     """Links `embedded`, `raw` (a raw file that records name, or a source file) and `split`; see `source_checks`."""
-    for check in source_checks(records, root, redraw):
+    for check in source_checks(records, root, from_raw):
         yield from check.links()
 
 
-def source_checks(records: Records, root: Path, redraw: bool = True) -> list[Check]:
+def source_checks(records: Records, root: Path, from_raw: bool = True) -> list[Check]:
     """Checks of embedded data, of raw files (already done), and of the splits of each data set.
 
     Puts raw files that need no download into data/raw, as training would. A record that contradicts the manifest about
     its raw files has a `raw` link of its own, under the name of the record's file.
     """
     catalogue = Manifest.load(root / MANIFEST)
-    packed = [Check(partial(seen, "embedded", _embedded, records, catalogue, root), 1.0)] if redraw and records else []
+    packed = (
+        [Check(partial(seen, "embedded", _embedded, records, catalogue, root), 1.0)] if from_raw and records else []
+    )
     links, unsound = _raw(records, catalogue, root)
-    return [*packed, Check(lambda: links), *_split_checks(records, root, unsound, redraw)]
+    return [*packed, Check(lambda: links), *_split_checks(records, root, unsound, from_raw)]
 
 
 def _raw(records: Records, catalogue: Manifest, root: Path) -> tuple[list[Link], dict[bytes, str]]:
@@ -296,7 +298,7 @@ def _places(edition: Edition, file: Source) -> list[str]:
 # --- splits ----------------------------------------------------------------------------------------------------------
 
 
-def _split_checks(records: Records, root: Path, unsound: dict[bytes, str], redraw: bool) -> list[Check]:
+def _split_checks(records: Records, root: Path, unsound: dict[bytes, str], from_raw: bool) -> list[Check]:
     """A check of all splits of each data set: raw data are large, so only one data set at a time is kept.
 
     The methods of a setting share a split, which is drawn again only once.
@@ -309,12 +311,12 @@ def _split_checks(records: Records, root: Path, unsound: dict[bytes, str], redra
     for item in sorted(by_split.items(), key=lambda item: (canonical(_raw_data(item[1])), item[0])):
         by_data.setdefault(canonical(_raw_data(item[1])), []).append(item)
     return [
-        Check(partial(_splits, of, root, unsound, redraw), len(of) * SECONDS_A_SPLIT if redraw else 0.0)
+        Check(partial(_splits, of, root, unsound, from_raw), len(of) * SECONDS_A_SPLIT if from_raw else 0.0)
         for of in by_data.values()
     ]
 
 
-def _splits(splits: Splits, root: Path, unsound: dict[bytes, str], redraw: bool) -> Iterator[Link]:
+def _splits(splits: Splits, root: Path, unsound: dict[bytes, str], from_raw: bool) -> Iterator[Link]:
     """One link for each split of one data set."""
     raw: RawData | None = None
     for (path, stated, _), body in splits:
@@ -322,7 +324,7 @@ def _splits(splits: Splits, root: Path, unsound: dict[bytes, str], redraw: bool)
             yield Link("split", path, *altered)
             continue
         unsound_file = next((unsound[key] for file in body["raw"] if (key := _key(file)) in unsound), "")
-        if unsound_file or not redraw:
+        if unsound_file or not from_raw:
             yield Link("split", path, "unverifiable", unsound_file or "not drawn again in this audit")
             continue
         try:
