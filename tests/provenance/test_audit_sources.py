@@ -162,7 +162,9 @@ def test_code_of_today_at_a_commit_of_then_is_found(history):
 
     assert state(said(then, weights=old), said(now, weights=new)) == sorted([(then, "intact"), (now, "intact")])
     assert state(said(then, weights=old), said(then, weights=new)) == [(then, "broken")]
-    assert state(said(then, dirty=True, weights=new), said(None, weights=new)) == []
+    assert state(said(then, dirty=True, weights=old)) == [(then, "intact")]  # what was edited, no run executed
+    assert state(said(then, dirty=True, weights=new)) == [(then, "unverifiable")]
+    assert state(said(None, weights=new)) == [("a", "unverifiable")]
     assert state(said(then, weights=old, other=old)) == [(then, "unverifiable")]  # an untracked file
     assert state(said("0" * 40, weights=old)) == [("0" * 40, "unverifiable")]
     shutil.rmtree(root / ".git")

@@ -53,6 +53,10 @@ def earlier(root):
     edit_record(root, ER, lambda body: body.update(started=body["ended"], ended=body["started"]))
 
 
+def went_on(root):
+    edit_record(root, ER, lambda body: body.update(started=body["ended"], ended=body["started"], resumed=1))
+
+
 def copied(root):
     shutil.copy(path(root, ER), path(root, ER).with_name("seed1.copy"))
     path(root, ER).with_name("seed1.copy").replace(path(root, OTHER))
@@ -125,6 +129,11 @@ MUTATIONS = [
     ("an empty record", lambda root: tampering.write(path(root, ER), b""), BROKEN, "not a readable record"),
     ("a record that lacks a part", lambda root: edit_record(root, ER, lambda body: body.pop("split")), BROKEN, "split"),
     ("clock times that contradict", earlier, BROKEN, "ended"),
+    ("a clock set back before a run went on", went_on, {("record", "unverifiable"), *ANOTHER},
+     "ended 2024-01-01T00:00:00Z, before it started at 2024-01-01T00:10:00Z; perhaps a clock was set back"),
+    ("the same, and what no clock explains",
+     lambda root: (went_on(root), edit_record(root, ER, lambda body: body["metrics"].update(test_accuracy=0.999))),
+     BROKEN, "confusion matrix gives"),
     ("two records swapped", lambda root: tampering.swap(path(root, ER), path(root, OTHER)), BROKEN, "moved here"),
     ("a record of another seed, renamed", copied, BROKEN, f"the record of {ER}, moved here"),
     ("the same with its names changed and its digest anew", lambda root: tampering.rename(root, ER, OTHER),

@@ -17,7 +17,7 @@ from support.tampering import ER, edit_record
 from reweigh.digest import digest, source_digest
 from reweigh.provenance import audit
 from reweigh.provenance.audit import attestation_facts, seconds
-from reweigh.records import history, record
+from reweigh.records import attestations, history, record
 
 pytestmark = needs.GIT
 
@@ -191,7 +191,7 @@ MUTATIONS = [
     ("trained again, the same", lambda root: edit_record(root, ER, trained_again), set(), ""),
     # times
     ("a start before its commit", of_a_younger_commit, BROKEN, "started 2024-01-01T00:00:00Z, but its commit "),
-    ("an end before its commit, stopped once", lambda root: of_a_younger_commit(root, resumed=1), BROKEN,
+    ("an end before its commit, stopped once", lambda root: of_a_younger_commit(root, resumed=1), DOUBTED,
      "ended 2024-01-01T00:10:00Z, but its commit "),
     ("stopped before its commit, and continued", lambda root: of_a_younger_commit(
         root, resumed=1, ended="2024-02-01T10:00:00Z"), set(), ""),
@@ -259,6 +259,17 @@ def test_code_that_the_commit_of_an_attestation_does_not_have(sound, tmp_path):
     attested(root, sound.edit, "1" * 64)
     kinds, details = found(root, "attestation")
     assert kinds == {("attestation", "broken")} and "does not have the code" in details, details
+
+
+def test_an_attestation_in_the_folder_of_another_scale_accepts_nothing(tmp_path):
+    body = {
+        part: [{"then": "1", "now": "2", "covers": {ER: "of smoke", ER.replace("smoke", "quick"): "of quick"}}]
+        for part in attestations.PARTS
+    }
+    file = attestations.write(tmp_path, "quick", {**body, "date": MADE, "sample": {"runs": 1, "of": 2}})
+    attested = attestations.Attestations([file])
+    for part in attestations.PARTS:
+        assert attested.step("of smoke", part, "1", "2") is None and attested.step("of quick", part, "1", "2")
 
 
 def test_a_file_that_is_no_longer_imported_is_an_edit_too():

@@ -262,7 +262,7 @@ def test_stopped_it_ends_with_75_and_keeps_nothing(root, monkeypatch, capsys):
     assert rerun.rerun(report, root, 1) == 75 and report.rerun is None
     said = capsys.readouterr().out
     assert "stopped, and nothing is kept; for the same runs: --rerun 1 --seed 100" in said
-    assert "chosen with seed 100" in said and f"removed at the end: {root / '.reweigh/rerun/rerun-'}" in said
+    assert "chosen with seed 100" in said and "removed at the end: .reweigh/rerun/rerun-" in said
     assert rerun.rerun(report_of(), root, 1) == 75  # another seed
     assert rerun.rerun(report_of(), root, 1, seed=100) == 75
     assert asked == [rerun.choose(RUNS, 1, seed) for seed in (100, 101, 100)]

@@ -83,12 +83,12 @@ def test_differences_are_exact_and_named(then, now, found):
 def test_steps_lead_on_only_from_what_was_reached():
     found = attestations.Attestations([])
     for then, now in (("b", "c"), ("a", "b"), ("b", "d"), ("x", "e")):
-        covers = {"run": "record"}
+        covers = {"smoke/run": "record"}
         body = {"code": [{"then": then, "now": now, "covers": covers}], "split": [], "date": "d"}
-        found._add(f"{then}{now}", {**body, "sample": {"runs": 1, "of": 2}})
+        found._add(f"results/smoke/attestations/{then}{now}", {**body, "sample": {"runs": 1, "of": 2}})
     assert [step.now for step in found.chain("record", "code", "a")] == ["b", "c", "d"]
     assert [step.now for step in found.chain("record", "code", "b")] == ["c", "d"]
-    assert found.step("record", "code", "a", "d").file == "bd"
+    assert found.step("record", "code", "a", "d").file == "results/smoke/attestations/bd"
     assert found.step("record", "code", "a", "e") is None
     assert found.step("record", "split", "a", "b") is None and found.step("other", "code", "a", "b") is None
 

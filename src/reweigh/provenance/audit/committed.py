@@ -114,10 +114,14 @@ def _text(seconds: float) -> str:
 
 
 def _older(body: Body, made: dict[str, int]) -> Fault | None:
-    """A run that names a commit younger than itself. One that was stopped names that of its last part."""
+    """A run that names a commit younger than itself.
+
+    One that was stopped names that of its last part, before which its clock may have been set back.
+    """
     commit, key = body["git"]["commit"], "ended" if body.get("resumed") else "started"
     if commit in made and _seconds(body[key]) < made[commit] - CLOCK_SKEW.total_seconds():
-        return "broken", f"{key} {body[key]}, but its commit {commit[:12]} was made at {_text(made[commit])}"
+        state = "unverifiable" if body.get("resumed") else "broken"
+        return state, f"{key} {body[key]}, but its commit {commit[:12]} was made at {_text(made[commit])}"
     return None
 
 

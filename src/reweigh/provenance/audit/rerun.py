@@ -66,7 +66,7 @@ def rerun(report: Report, root: str | Path, count: int, seed: int | None = None)
     used_seed = secrets.randbelow(2**31) if seed is None else seed
     with retraining.fresh_workspace(root, "rerun") as workspace:
         chosen = choose(records, count, used_seed)
-        _announce(chosen, records, left_out, used_seed, workspace.folder)
+        _announce(chosen, records, left_out, used_seed, workspace.folder.relative_to(root.absolute()))
         if code := workspace.train([records[run]["spec"] for run in chosen]) if chosen else 0:
             _print(f"stopped, and nothing is kept; for the same runs: --rerun {count} --seed {used_seed}")
             return code
