@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from reweigh import locks, terminal
+from reweigh import canonical_json, locks, terminal
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.config.names import RunName
@@ -125,16 +125,14 @@ def end_of_time(seconds: float) -> float:
 
 def remember(lock: IO[str], deadline: float, tried: set[str], failures: int) -> None:
     """Write what has been tried so far, and how many of it failed, for this process should it replace itself."""
-    lock.truncate(0)
-    json.dump({"until": deadline, "tried": sorted(tried), "failures": failures}, lock)
-    lock.flush()
+    locks.tell(lock, json.dumps({"until": deadline, "tried": sorted(tried), "failures": failures}))
 
 
 def remembered(lock: IO[str], deadline: float) -> tuple[set[str], int]:
     """What `remember` wrote for the same end of time; nothing if it did not."""
     lock.seek(0)
     try:
-        told = json.load(lock)
+        told = canonical_json.parse(lock.read().encode())
         return (set(told["tried"]), int(told["failures"])) if told["until"] == deadline else (set(), 0)
     except (ValueError, LookupError, TypeError):
         return set(), 0
@@ -176,7 +174,7 @@ def alone() -> Iterator[IO[str]]:
     Raises TrainingError if one does already.
     """
     LOCK.parent.mkdir(exist_ok=True)
-    with open(LOCK, "a+", encoding="utf-8") as lock:
+    with locks.opened(LOCK) as lock:
         try:
             if not locks.take(lock):
                 raise TrainingError("another `reweigh fill` is at work in this folder; one takes all cores")

@@ -23,7 +23,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
-from reweigh import metrics
+from reweigh import metrics, spreadsheets
 from reweigh.analysis import searches
 from reweigh.analysis.degenerate import DIVERGED, ONE_CLASS, lost
 from reweigh.analysis.gains import TIMES
@@ -255,7 +255,7 @@ class Facts:
         if not path.is_file():
             raise ReweighError(f"{path.relative_to(self._root)} is not there; draw it: reweigh render {path.stem}")
         with open(path, newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+            return spreadsheets.lines(csv.DictReader(file))
 
     # --- records and measurements ------------------------------------------------------------------------------------
 

@@ -24,6 +24,8 @@ record. The kinds:
 - rerun, redraw: runs that were trained again, artifacts that were rendered again.
 """
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +37,23 @@ from reweigh.config.validation import lookup
 from reweigh.errors import ConfigError
 from reweigh.listing import visible
 from reweigh.provenance.audit.commits import check_commits
+from reweigh.provenance.audit.committed import absence, removed
 from reweigh.provenance.audit.declared import check_declared
 from reweigh.provenance.audit.documents import check_bench, check_documents
-from reweigh.provenance.audit.figures import check_figures, check_scorecard, named_runs
+from reweigh.provenance.audit.figures import check_scorecard, figure_checks, named_runs
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link
 from reweigh.provenance.audit.lockfile import check_lock, check_rendering_lock
+from reweigh.provenance.audit.looking import seen
 from reweigh.provenance.audit.records import check_attestations, check_records
 from reweigh.provenance.audit.redraw import redraw as render_again
 from reweigh.provenance.audit.report import Report, show, write
 from reweigh.provenance.audit.rerun import rerun as train_again
+from reweigh.provenance.audit.side_by_side import Check, answers
 from reweigh.provenance.audit.snakemake_metadata import check_snakemake_metadata
-from reweigh.provenance.audit.sources import check_sources
+from reweigh.provenance.audit.sources import source_checks
 from reweigh.provenance.audit.unlisted import check_unlisted
-from reweigh.records import attestations, record
+from reweigh.records import attestations, history
+from reweigh.records.history import History
 
 __all__ = ["FAILING", "KINDS", "SOUND", "STATES", "Link", "Report", "audit", "main", "show", "write"]
 
@@ -62,19 +68,24 @@ def audit(scale: str, root: str | Path = ".", from_raw: bool = True) -> Report:
     lookup("scale", scale, SCALES)
     root = Path(root)
     config, attested = load(root), attestations.load(root)
-    records, links = check_records(config, scale, root, attested)
+    git_has = history.of_scale(scale, root)
+    records, links = check_records(config, scale, root, attested, git_has)
     grid = [run for paper in config.papers for run in config.runs(scale, paper)]
-    links += _missing_records(scale, root, attested, set(grid))
-    links += check_commits(records, root)
-    links += check_declared(records, scale, root)
-    links += [*check_lock(records, root), *check_rendering_lock(scale, root)]
-    links += check_sources(records, root, from_raw)
-    links += check_attestations(attested, scale, root, records)
-    links += check_figures(config, scale, root, records)
-    links += check_scorecard(config, scale, root, records)
-    links += [*check_documents(config, scale, root, records), *check_bench(root)]
-    links += check_unlisted(config, scale, root)
-    links += check_snakemake_metadata(config, records, root)
+    links += answers([
+        Check(partial(seen, "record", _missing_records, config, scale, root, attested, set(grid), git_has)),
+        Check(partial(check_commits, records, root), len(records) / 1000),
+        Check(partial(seen, "declared", check_declared, records, scale, root), len(records) / 1000),
+        Check(partial(check_lock, records, root)),
+        Check(partial(seen, "lock", check_rendering_lock, scale, root)),
+        *source_checks(records, root, from_raw),
+        Check(partial(check_attestations, attested, scale, root, records), len(records) / 3000),
+        *figure_checks(config, scale, root, records),
+        Check(partial(seen, "scorecard", check_scorecard, config, scale, root, records), len(records) / 300),
+        Check(partial(seen, "page", check_documents, config, scale, root, records), len(records) / 1000),
+        Check(partial(seen, "bench", check_bench, root)),
+        Check(partial(seen, "unlisted", check_unlisted, config, scale, root)),
+        Check(partial(seen, "snakemake", check_snakemake_metadata, config, records, root)),
+    ])  # fmt: skip
     with_record = {link.name for link in links if link.kind == "record"}
     absent = [run for run in grid if run not in with_record]
     return Report(scale, links, absent, _not_rendered(config, scale, root, records))
@@ -92,7 +103,7 @@ def main(
     `redraw` renders every artifact again.
 
     Without a scale every one is audited that has results. The exit code: 0; 1 if a link is stale, broken or missing; 75
-    if training was stopped (the same call continues it). Raises ConfigError (exit code 2) where there is nothing to
+    if training was stopped, of which nothing is kept. Raises ConfigError (exit code 2) where there is nothing to
     audit, for options that mean nothing together, and for a report that cannot be written.
     """
     if seed is not None and rerun is None:
@@ -142,8 +153,12 @@ def _nearest(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def _missing_records(scale: str, root: Path, attested: attestations.Attestations, grid: set[str]) -> list[Link]:
-    """Records that do not exist, though a receipt names them, or an attestation of a run that the config still has."""
+def _missing_records(
+    config: Config, scale: str, root: Path, attested: attestations.Attestations, grid: set[str], git_has: History | None
+) -> Iterator[Link]:
+    """Records that do not exist, though something that is here says that they did: a receipt names them, or an
+    attestation of a run that the config still has, or git.
+    """
     named_by: dict[str, str] = {}
     for run, receipt in named_runs(scale, root):
         named_by.setdefault(run, receipt)
@@ -152,8 +167,11 @@ def _missing_records(scale: str, root: Path, attested: attestations.Attestations
             covers = [edit["covers"] for part in attestations.PARTS for edit in attestations.read(root / name)[part]]
             for run in grid & {run for covered in covers for run in covered}:
                 named_by.setdefault(run, name)
-    missing = sorted(run for run in named_by if not record.record_path(run, root).exists())
-    return [Link("record", run, "missing", f"it does not exist, but {named_by[run]} names it") for run in missing]
+    for run in sorted(named_by):
+        if verdict := absence(run, root):
+            yield Link("record", run, verdict[0], f"{verdict[1]}, but {named_by[run]} names it")
+    if git_has is not None:
+        yield from removed(config, root, git_has, grid - named_by.keys())
 
 
 def _not_rendered(config: Config, scale: str, root: Path, records: dict[str, dict[str, Any]]) -> list[str]:

@@ -14,6 +14,7 @@ from reweigh.artifacts import receipt
 from reweigh.errors import RecordError
 from reweigh.listing import visible
 from reweigh.provenance.audit.links import Link
+from reweigh.provenance.audit.looking import looked
 from reweigh.records.commit import git
 
 LOCK = "envs/requirements.lock"
@@ -52,7 +53,7 @@ def check_rendering_lock(scale: str, root: Path) -> Iterator[Link]:
 
 def _told(stated: str, python: str, used: dict[str, str], root: Path) -> tuple[str, str]:
     try:
-        return _state(stated, python, used, root)
+        return looked(_state, stated, python, used, root)
     except (ValueError, OSError) as error:  # a record may state anything as a version; a lock may be no text
         return "broken", f"it cannot be compared: {' '.join(str(error).split())}"
 
