@@ -10,7 +10,7 @@ from support.project import ROOT
 from support.tampering import git
 
 from reweigh import strict_yaml
-from reweigh.provenance.audit import amendments
+from reweigh.provenance.audit import amendments, report
 from reweigh.provenance.audit.declared import BELOW, check_declared
 from reweigh.provenance.audit.lockfile import LOCK
 from reweigh.records import record
@@ -80,6 +80,11 @@ def added_claim(root, source="§4.1.1"):
     tampering.write(root / CLAIMS, (root / CLAIMS).read_text() + extra)
 
 
+def unscored(root):
+    text = (root / "config/config.yaml").read_text()
+    tampering.write(root / "config/config.yaml", re.sub(r"papers: \[tdr, ", "papers: [", text))
+
+
 EXCLUDED = '\n  excluded: [{ table: Table3, method: TDR, reason: "a misprint" }]\n'
 
 
@@ -105,6 +110,7 @@ MUTATIONS = {  # what is changed, the link that says so, and a part of its detai
     "a remark": (edit(PUBLISHED, "is about what", "is far from what"), "published/tdr/remarks", "text "),
     "whose runs": (edit(PUBLISHED, "TDR: tdr_p", "TDR: tdr"), "published/tdr/rows", "methods.TDR tdr_p -> tdr"),
     "an excluded number": (excluded_number, "published/tdr/excluded", "added since the runs (3 records,"),
+    "a paper that is not scored": (unscored, "papers/tdr", "True -> False"),
     "seeds": (edit(MNIST, "seeds: { value: 5,", "seeds: { value: 4,"), "seeds/tdr/mnist-4v9", "seeds 5 -> 4"),
     "α": (edit(STATS, "ALPHA = 0.05", "ALPHA = 0.10"), f"rules/{STATS}", "ALPHA 0.05 -> 0.1"),
     "τ": (edit(METRICS, "POINT = 0.01", "POINT = 0.02"), f"rules/{METRICS}", "POINT 0.01 -> 0.02"),
@@ -118,7 +124,7 @@ MUTATIONS = {  # what is changed, the link that says so, and a part of its detai
 def test_what_has_not_changed_since_the_runs_is_intact(declared):
     links = audited(declared)
     assert faults(links) == {}
-    assert {name.split("/")[0] for name in links} == {"claims", "published", "seeds", "rules", "pins"}
+    assert {name.split("/")[0] for name in links} == {"claims", "published", "seeds", "rules", "pins", "papers"}
     assert not any("nexrad" in name or "cifar10" in name for name in links)  # no run is about them
 
 
@@ -150,6 +156,15 @@ def test_an_amendment_names_exactly_what_it_is_about(project):
     assert link.state == "attested" and "0.9011 -> 0.8511 (2026-11-30: printed so)" in link.detail
     tampering.replace(project / "data/published/tdr.csv", "0.8511,0.018", "0.8011,0.018")
     assert faults(audited(project)) == {"published/tdr.csv": "stale"}
+
+
+def test_a_report_lists_what_was_amended_and_why(project, capsys):
+    added_claim(project, "ours, added after the first runs")
+    found = report.Report("paper", list(audited(project).values()))
+    assert found.exit_code == 0 and list(found.amended) == ["claims/tdr/easy"]
+    assert found.as_dict()["amended"]["claims/tdr/easy"].endswith("as its source says")
+    report.show(found)
+    assert "changed or added after runs that they are about, and said so: claims 1" in capsys.readouterr().out
 
 
 def test_a_deletion_may_be_amended_too(project):

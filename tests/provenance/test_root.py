@@ -4,8 +4,11 @@ import shutil
 import subprocess
 
 import pytest
-from support import tampering
+from support import needs, tampering
+from support.project import ROOT
+from typer.testing import CliRunner
 
+from reweigh import cli
 from reweigh.errors import ConfigError
 from reweigh.provenance.audit import root as of_project
 
@@ -58,3 +61,14 @@ def test_the_same_bytes_under_another_name_are_another_root(project):
 def test_without_git_there_is_no_root(tmp_path):
     with pytest.raises(ConfigError, match="there is no git here"):
         of_project.root_of(tmp_path)
+
+
+@needs.CLONE
+def test_the_command_prints_the_root_and_nothing_else_of_an_audit(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    shown = CliRunner().invoke(cli.app, ["audit", "--root"])
+    assert shown.exit_code == 0
+    first, second, *_ = shown.output.splitlines()
+    assert first == of_project.root_of(ROOT).digest and of_project.COMMAND in second
+    with pytest.raises(ConfigError, match="give it alone"):
+        CliRunner().invoke(cli.app, ["audit", "--root", "--scale", "paper"], catch_exceptions=False)

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from reweigh.config import files, inherit
-from reweigh.config.files import Node, Place
+from reweigh.config.files import CONFIG, Node, Place
 from reweigh.config.names import RunName
 from reweigh.config.published import NUMBER_OF
 from reweigh.digest import digest, source_digest
@@ -41,7 +41,7 @@ RULES = (  # the code by which numbers are compared and claims decided
     "scorecard/claims.py", "scorecard/curve_tests.py", "scorecard/feature_tests.py", "scorecard/numbers.py",
     "scorecard/order_tests.py", "scorecard/trace_tests.py", "scorecard/trade_off_tests.py",
 )  # fmt: skip
-BELOW = ("config/papers", "config/protocols", files.PUBLISHED, LOCK, *(f"{PACKAGE}/{name}" for name in RULES))
+BELOW = (CONFIG, "config/papers", "config/protocols", files.PUBLISHED, LOCK, *(f"{PACKAGE}/{name}" for name in RULES))
 LATER = "after the first runs"  # what the source of a claim says that was added when results were known
 SHOWN, WIDEST = 3, 60  # changes that a detail names, and characters of each value
 
@@ -187,6 +187,8 @@ class Reader:
         found = {f"published/{paper}.csv": Item(self._once(blob, _numbers), path)
                  for path, blob in tree.items() if path == f"{files.PUBLISHED}/{paper}.csv"}  # fmt: skip
         shared = [self._once(blob, _yaml) for path, blob in tree.items() if path.startswith("config/protocols/")]
+        project = self._once(tree[CONFIG], _yaml) if CONFIG in tree else {}
+        found[f"papers/{paper}"] = Item(paper in (project.get("papers") or []), CONFIG)  # whether it is scored
         blocks = [*shared, *(self._once(blob, _yaml) for blob in own.values())]
         for path, blob in own.items():
             content = self._once(blob, _yaml)

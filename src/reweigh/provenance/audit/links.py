@@ -32,6 +32,8 @@ _TRAIN = "train it: snakemake results/{name}.json"
 _RESTORE = "restore it from git, or delete it and train it again: snakemake results/{name}.json"
 _RENDER = "render it again: reweigh render {stem}"
 _SCORE = "write it again: reweigh scorecard --scale {scale}"
+_README = "write it again: reweigh scorecard --scale paper --readme"
+_PAGES = "write it again: make pages"
 _ATTEST = "if the edit changes no number: reweigh attest; else train it again: snakemake results/{name}.json"
 REMEDIES = {
     ("record", "broken"): _RESTORE,
@@ -85,6 +87,8 @@ def remedy(link: Link) -> str:
     if link.kind == "raw" and link.state in FAILING and top in ("data", "results"):
         run = path.relative_to("results").with_suffix("").as_posix() if top == "results" else ""
         return _RESTORE.format(name=run) if run else "restore it from git"
+    if link.kind == "page" and top != "results":
+        return "" if link.state not in FAILING else _PAGES if link.name == "docs/speed.md" else _README
     of_scorecard = link.kind == "receipt" and top == "results"
     text = _SCORE if of_scorecard and link.state in FAILING else REMEDIES.get((link.kind, link.state), "")
     return text.format(

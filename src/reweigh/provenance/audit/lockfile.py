@@ -19,7 +19,7 @@ from reweigh.records.commit import git
 
 LOCK = "envs/requirements.lock"
 DECIDING = ("torch", "numpy")  # the libraries that a record's bits depend on
-DRAWING = ("matplotlib", "pandas")  # those that an artifact's depend on besides
+RENDERING = ("matplotlib", "pandas")  # those that an artifact's depend on besides
 
 
 def check_lock(records: dict[str, dict[str, Any]], root: Path) -> Iterator[Link]:
@@ -42,10 +42,10 @@ def check_rendering_lock(scale: str, root: Path) -> Iterator[Link]:
     for path in filter(Path.is_file, paths):
         with contextlib.suppress(RecordError, KeyError, TypeError, AttributeError):  # that is its own link's business
             body = receipt.read(path)
-            versions = [str(body["environment"][name]) for name in ("python", *DRAWING)]
+            versions = [str(body["environment"][name]) for name in ("python", *RENDERING)]
             made.add((str(body["lock_digest"] or ""), *versions))
     for stated, python, *versions in sorted(made):
-        used = dict(zip(DRAWING, versions, strict=True))
+        used = dict(zip(RENDERING, versions, strict=True))
         lock = f"lock {stated[:12]}" if stated else "no lock"
         name = f"{LOCK} ({lock}, Python {python}, {_text(used)})"
         yield Link("lock", name, *_told(stated, python, used, root))
