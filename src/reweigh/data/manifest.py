@@ -361,7 +361,7 @@ def _is_time(text: Any) -> bool:
 def _alone(home: Path) -> Iterator[bool]:
     """Wait until no other process fetches into `home`; whether the disk has locks at all. One ends with its process."""
     home.mkdir(parents=True, exist_ok=True)
-    with open(home / ".lock", "w", encoding="utf-8") as file:
+    with locks.opened(home / ".lock") as file:
         try:
             locked = locks.take(file, wait=True)
         except locks.NoLocks as missing:

@@ -18,15 +18,19 @@ from reweigh.data.noise import realised
 from reweigh.data.split import draw
 from reweigh.digest import canonical, closure, digest
 from reweigh.errors import DataError
+from reweigh.path_parts import below
 
 SPLIT_VERSION = 1
 OF_ITSELF = "report_digest"  # the key of a report under which its own digest stands, that of all other keys
 
 
 def split_path(spec: dict[str, Any], root: str | Path = "data") -> Path:
-    """Where the arrays of a run's split lie; all methods of a setting share them."""
+    """Where the arrays of a run's split lie; all methods of a setting share them.
+
+    Raises ConfigError for names that would lead out of the folder of splits.
+    """
     place = (spec["scale"], spec["paper"], spec["experiment"], spec["setting"])
-    return Path(root, "splits", *place, f"seed{spec['seed']}.npz")
+    return Path(root, "splits", below(*place, f"seed{spec['seed']}.npz"))
 
 
 def recipe(spec: dict[str, Any]) -> dict[str, Any]:

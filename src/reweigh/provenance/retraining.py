@@ -164,7 +164,7 @@ def workspace(root: Path, purpose: str = "attest", key: Any = None) -> Iterator[
     parent = (root / ".reweigh" / purpose).absolute()
     parent.mkdir(parents=True, exist_ok=True)
     name = digest(platform_here())[:12]
-    with open(parent / f"{name}.lock", "a", encoding="utf-8") as lock:
+    with locks.opened(parent / f"{name}.lock") as lock:
         try:
             if not locks.take(lock):
                 print(f"waiting for another `reweigh {purpose}` that trains in {parent}", file=sys.stderr)

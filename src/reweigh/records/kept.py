@@ -61,8 +61,8 @@ def locked(path: Path) -> IO[str] | None:
     """The lock file at `path`, locked by this process and open; None if another has it, or there are no locks."""
     while True:
         try:
-            file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - it is open as long as the lock is held
-        except OSError:
+            file = locks.opened(path)
+        except (OSError, locks.NotALock):
             return None
         try:
             if not locks.take(file):

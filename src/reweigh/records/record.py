@@ -14,6 +14,7 @@ from reweigh import canonical_json, plugins
 from reweigh.digest import closure, digest, file_digest
 from reweigh.errors import RecordError
 from reweigh.listing import visible
+from reweigh.path_parts import below
 from reweigh.records.attestations import Attestations
 
 RECORD_VERSION = 3  # of what is written
@@ -33,8 +34,11 @@ KEYS = {
 
 
 def record_path(run: str, root: str | Path = ".") -> Path:
-    """The path of a run's record: `results/RUN.json` below the project's root."""
-    return Path(root) / "results" / f"{run}.json"
+    """The path of a run's record: `results/RUN.json` below the project's root.
+
+    Raises ConfigError for a name that would lead out of `results`.
+    """
+    return Path(root) / "results" / f"{below(run)}.json"
 
 
 def files_of(scale: str, root: str | Path = ".", ending: str = "json") -> dict[str, Path]:

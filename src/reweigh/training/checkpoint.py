@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from reweigh.errors import ConfigError
+from reweigh.path_parts import below
 from reweigh.records.record import Stamp, stamp
-from reweigh.training import sealed, stints
+from reweigh.training import going_on, sealed, stints
 from reweigh.training.stints import Stint
 
 FOLDER = Path(".reweigh") / "checkpoints"
@@ -92,7 +93,7 @@ class Keeper:
         record: Path | None = None,
         before: Stamp | None = None,
     ) -> None:
-        self.name, self.root, self.folder, self.key = run_name, folder, folder / run_name, key
+        self.name, self.root, self.folder, self.key = run_name, folder, folder / below(run_name), key
         self.path = self.folder / f"{key}.pt"
         self.clock = clock or Clock()
         self.facts: dict[str, Any] = {}
@@ -124,17 +125,24 @@ class Keeper:
             raise OutOfTime
 
     def save(self, run: Any) -> None:
-        """Write the run's state atomically: a checkpoint is whole or it is not there."""
+        """Write the run's state atomically: a checkpoint is whole or it is not there.
+
+        Where the disk refuses it the run goes on without, unless it has to stop now.
+        """
         self.measure()
         elsewhere = self.elsewhere(run)
         beside = {"facts": self.facts, "run": self.name, "whole": self.whole, "stints": self.stints}
         self.clock.saving = True
         try:
             sealed.write(elsewhere or self.path, {**run.state(), **beside}, keep_previous=True)
+            if elsewhere is None:
+                self.saved(self.path)
+        except OSError as error:
+            if self.clock.is_up():
+                raise
+            going_on.check(error, "checkpoints: a run that is stopped begins again", self.name)
         finally:
             self.clock.saving = self.clock.stopping  # the runs that share the clock are saved next
-        if elsewhere is None:
-            self.saved(self.path)
         self.saved_at = time.monotonic()
         if self.record and stamp(self.record) != self.before:
             self.done()

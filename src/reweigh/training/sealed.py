@@ -52,8 +52,7 @@ class Unusable(Exception):
 def write(path: Path, state: Any, keep_previous: bool = False) -> str:
     """Write a state as KEY.ENDING, whole or not at all; the sha256 of the file. What stood there may be kept."""
     content = content_of(path, state)
-    with atomic_file(path, previous_of(path) if keep_previous else None) as file:
-        file.write(content)
+    put(path, content, keep_previous)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -62,6 +61,12 @@ def content_of(path: Path, state: Any) -> bytes:
     saved, key = io.BytesIO(), _key(path)
     torch.save(state, saved)
     return f"reweigh state 1 of {key}, sha256 {_digest(key, saved.getbuffer())}\n".encode() + saved.getbuffer()
+
+
+def put(path: Path, content: bytes, keep_previous: bool = False) -> None:
+    """Write such a content, whole or not at all."""
+    with atomic_file(path, previous_of(path) if keep_previous else None) as file:
+        file.write(content)
 
 
 def read(path: Path, device: torch.device) -> tuple[dict[str, Any], str]:

@@ -8,6 +8,7 @@ Until then `KEY.part` says which checkpoint is that of the run that trains. If i
 has the lock next goes on from there, if that is further than it came itself.
 """
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, RecordError
 from reweigh.records import kept, record
 from reweigh.records.record import Stamp, record_path
-from reweigh.training import sealed
+from reweigh.training import going_on, sealed
 from reweigh.training.checkpoint import FOLDER
 from reweigh.training.engine import Run
 from reweigh.training.shared import Shared
@@ -59,7 +60,7 @@ class Twin(Shared):
     def announce(self, checkpoint: Path) -> None:
         """Let others find the checkpoint of this run, which trains for all of them."""
         if self.lock.held and not self.announced:
-            canonical_json.write(self.part, json.dumps({"run": self.name, "checkpoint": checkpoint.as_posix()}) + "\n")
+            self._note(self.part, {"run": self.name, "checkpoint": checkpoint.as_posix()})
             self.announced = True
 
     def begun(self) -> Path | None:
@@ -95,10 +96,14 @@ class Twin(Shared):
 
     def keep(self, written: dict[str, Any]) -> None:
         """Let others find the record of this run."""
-        link = {"key": self.key, "run": written["run"], "digest": written["digest"]}
-        canonical_json.write(self.path, json.dumps(link) + "\n")
-        self.part.unlink(missing_ok=True)
+        self._note(self.path, {"key": self.key, "run": written["run"], "digest": written["digest"]})
+        with contextlib.suppress(OSError):
+            self.part.unlink()
         self.release()
+
+    def _note(self, path: Path, body: dict[str, Any]) -> None:
+        with going_on.without("notes of what runs share", self.name):
+            canonical_json.write(path, json.dumps(body) + "\n")
 
     def results(self, path: Path) -> dict[str, Any]:
         """What the record at `path` takes from theirs: results, costs, what computed them, the trace."""
