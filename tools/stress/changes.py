@@ -82,7 +82,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Exchange:
     """A change as it was drawn: the way, and the files with the contents that they get."""
 
     way: str
@@ -105,7 +105,7 @@ class Drawn:
             path.write_bytes(content)
 
 
-def draw(change: Change, kept: Kept) -> Drawn:
+def draw(change: Change, kept: Kept) -> Exchange:
     """What a change is, drawn until a file becomes another by it."""
     chance = change.chance
     files = KINDS[change.kind].files()
@@ -117,7 +117,7 @@ def draw(change: Change, kept: Kept) -> Drawn:
         else:
             contents = {path: apply(kept.original(path), way, chance)}
         if any(content != kept.original(file) for file, content in contents.items()):
-            return Drawn(way, contents)
+            return Exchange(way, contents)
 
 
 class Changes:
@@ -149,7 +149,7 @@ class Changes:
         self.counted[change.kind, outcome] += 1
         return outcome
 
-    def _answer(self, question: Question, path: Path, drawn: Drawn) -> str:
+    def _answer(self, question: Question, path: Path, drawn: Exchange) -> str:
         """What a change comes to by the answer to one question about one of its files."""
         expected = self._expected(question, path)
         drawn.make()
@@ -168,7 +168,7 @@ class Changes:
             return self._differing(question, answer, expected, drawn)
         return "repaired" if said or made_again else "harmless"
 
-    def _differing(self, question: Question, answer: Any, expected: Any, drawn: Drawn) -> str:
+    def _differing(self, question: Question, answer: Any, expected: Any, drawn: Exchange) -> str:
         """Another answer is as good as an error where each part of it that differs names the file."""
         if question in (plan, audit):
             parts = [str(part) for part in (answer.items() if isinstance(answer, dict) else answer)]

@@ -4,8 +4,9 @@ For each file that a job made, Snakemake keeps a JSON in `.snakemake/metadata` w
 sha256 of its inputs. So a record that was altered together with its own digests still contradicts the metadata:
 
 - a file that `.snakemake/incomplete` names is `unverifiable`: its job has not ended;
-- a record that ended during its job must have the spec, code and split of the job's params, and no record can have
-  ended after Snakemake saw it finished, unless it was written again since. Otherwise it is `broken`;
+- a record that ended during its job must have the spec, code and split of the job's params, or it is `broken`; one that
+  says that it ended after Snakemake saw it finished was written again since, or a clock was wrong, or its time is made
+  up: it is `unverifiable`;
 - a split that is as its job left it must have the recipe of the job's params, or it is `broken`;
 - a figure or scorecard that is as its job left it must have been made from the bytes that its inputs have now, and by
   today's code and config. Otherwise it is `stale`, or `missing` if an input is. It is `broken` if a record has changed
@@ -184,7 +185,8 @@ def _record(run: str, records: Records, metadata: Metadata) -> tuple[str, str] |
     if ended > job.ended + (CLOCKS_SECONDS if metadata.as_left(path) else ROUNDING_SECONDS):
         times = f"it says that it ended at {records[run]['ended']}; Snakemake saw it finished at {job_ended}"
         if metadata.as_left(path):
-            return "broken", f"{times}, and nothing has written it since"
+            times += ", and nothing has written it since"
+            return "unverifiable", f"{times}: the clock of the machine that trained it was wrong, or it was altered"
         return "unverifiable", f"{times}: something else has written it since"
     if _is_older(records[run], job):
         return None
