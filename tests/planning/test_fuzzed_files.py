@@ -4,6 +4,7 @@ What is fuzzed has the right keys and the wrong values: names that climb, that a
 other types, huge numbers, deep lists. A seal is set again, as whoever forges a file would.
 """
 
+import contextlib
 import copy
 import json
 import os
@@ -13,13 +14,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import tampering
 
 from reweigh import canonical_json, os_errors
 from reweigh.config.loading import load
-from reweigh.errors import ReweighError
+from reweigh.errors import ConfigError, ReweighError
 from reweigh.planning import jobs, plan, plan_text
 from reweigh.provenance import explain
 from reweigh.records import attestations
@@ -160,3 +162,30 @@ def test_a_file_of_anybody(what, project, capsys, change):
     finally:
         tampering.write(path, before)
         attestations._load.cache_clear()
+
+
+CONFIGS = ["config/config.yaml", "config/papers/tdr/artifacts.yaml", "config/papers/tdr/published.yaml"]
+
+
+@pytest.mark.parametrize("file", CONFIGS)
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(change=changes())
+def test_a_config_of_anybody(file, project, capsys, change):
+    """Loaded, or refused in a line that names the file; what loads plans its figures."""
+    path, outside = project / file, []
+    before = path.read_bytes()
+    watched.append((project, outside))
+    try:
+        tampering.write(path, changed(yaml.safe_load(before), change))  # JSON is YAML
+        try:
+            config = load(project)
+        except ConfigError as error:
+            assert error.args[0].startswith("config/") and "\n" not in error.args[0]  # noqa: PT017 - what loads is fine too
+            return
+        for figure in jobs.Flow(config).artifacts():
+            with contextlib.suppress(ReweighError):
+                figure.notes(SimpleNamespace(scale="smoke"))
+    finally:
+        watched.pop()
+        tampering.write(path, before)
+    assert outside == []
