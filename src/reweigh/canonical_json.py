@@ -91,6 +91,32 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(f"{printable(path)}: {error}") from None
 
 
+def misshapen(value: Any, shape: Any, where: str = "its top") -> str | None:
+    """Where a value has not the shape that it should have; None if it has it.
+
+    A shape is a type (an `int` counts from 0), several of which one will do, a list with the shape of all elements, or
+    a dictionary with those of some names, `...` standing for any other.
+
+    >>> misshapen({"run": "a", "steps": ["1"]}, {"run": str, "steps": [int]})
+    'its top, steps, 0'
+    """
+    if isinstance(shape, tuple):
+        return where if all(misshapen(value, one) is not None for one in shape) else None
+    if shape is None or isinstance(shape, type):
+        fits = value is None if shape is None else type(value) is shape  # true is no number
+        return None if fits and not (isinstance(value, int) and value < 0) else where
+    if type(value) is not type(shape):
+        return where
+    if isinstance(shape, list):
+        below = [(one, shape[0], f"{where}, {number}") for number, one in enumerate(value)]
+    else:
+        if missing := [name for name in shape if name is not ... and name not in value]:
+            return f"{where}, {missing[0]}"
+        known = {name: one for name, one in value.items() if name in shape or ... in shape}
+        below = [(one, shape.get(name, shape.get(...)), f"{where}, {name}") for name, one in known.items()]
+    return next((found for found in (misshapen(*one) for one in below) if found is not None), None)
+
+
 def altered(body: dict[str, Any], content: bytes) -> str:
     """How a file with this content and body differs from what was written; empty if it does not. Never raises."""
     try:

@@ -1,6 +1,7 @@
 """Where commands print, tables that several of them print, and texts that are safe to print."""
 
 import contextlib
+import json
 import os
 import sys
 from typing import Any
@@ -36,6 +37,16 @@ def harmless(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(ascii(one)[1:-1] if one != "\n" and category(one) in OBEYED else one for one in text)
+
+
+def json_text(value: Any) -> str:
+    """JSON in which letters are themselves, but nothing that a terminal obeys.
+
+    >>> print(json_text("é\x1b[31m\u202e"))
+    "é\\u001b[31m\\u202e"
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    return "".join(json.dumps(one)[1:-1] if one != "\n" and category(one) in OBEYED else one for one in text)
 
 
 def say(text: object = "", err: bool = False) -> None:

@@ -21,14 +21,26 @@ from reweigh.provenance import record_schema
 from reweigh.records import attestations, record
 
 RUN = "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0"
-RESULTS = {"run": RUN, "metrics": {"test_accuracy": 0.25}, "steps": 10}
+SPEC = {
+    "scale": "smoke", "paper": "tdr", "experiment": "mnist-4v9", "setting": "rho0.1", "method": "tdr", "seed": 0,
+    "uses": "tdr", "method_options": {}, "model": {"name": "lenet", "options": {}}, "training": {},
+    "data": {"dataset": "mnist", "options": {}, "split": {}},
+}  # fmt: skip
+BODY = {
+    "run": RUN, "metrics": {"test_accuracy": 0.25}, "steps": 10, "spec": SPEC, "spec_digest": "", "curves": {},
+    "raw": [],
+    "code": {"digest": "", "files": {}}, "split": {"path": "", "digest": "", "recipe_digest": "", "sizes": {}},
+    "device": {"kind": "cpu", "name": ""}, "environment": {}, "git": {"commit": None}, "status": "finished",
+    "started": "", "ended": "", "seconds": 1.5, "gpu_seconds": 0.0, "peak_bytes": 0, "parameters": 9, "trace": None,
+    "diverged_at_step": None,
+}  # fmt: skip
 COMMITTED = sorted((ROOT / "results" / "paper").glob("*/*/*/*/seed*.json"))
 
 
 @pytest.fixture
 def written(tmp_path):
     path = tmp_path / "seed0.json"
-    record.write(path, dict.fromkeys(record.KEYS - {"digest", "record_version"}) | RESULTS)
+    record.write(path, BODY)
     return path
 
 
@@ -38,36 +50,37 @@ def test_what_is_written_is_read(written):
 
 
 FORM = """{
- "code": null,
- "curves": null,
- "device": null,
+ "code": {"digest":"","files":{}},
+ "curves": {},
+ "device": {"kind":"cpu","name":""},
  "digest": "DIGEST",
  "diverged_at_step": null,
- "ended": null,
- "environment": null,
- "git": null,
- "gpu_seconds": null,
+ "ended": "",
+ "environment": {},
+ "git": {"commit":null},
+ "gpu_seconds": 0.0,
  "metrics": {"test_accuracy":0.25},
- "parameters": null,
- "peak_bytes": null,
- "raw": null,
+ "parameters": 9,
+ "peak_bytes": 0,
+ "raw": [],
  "record_version": VERSION,
  "run": "smoke/tdr/mnist-4v9/rho0.1/tdr/seed0",
- "seconds": null,
- "spec": null,
- "spec_digest": null,
- "split": null,
- "started": null,
- "status": null,
+ "seconds": 1.5,
+ "spec": SPEC,
+ "spec_digest": "",
+ "split": {"digest":"","path":"","recipe_digest":"","sizes":{}},
+ "started": "",
+ "status": "finished",
  "steps": 10,
  "trace": null
 }
 """
 DIGESTS = {
-    1: "df7c3d7a547cc0e5b95fa0b683a32d25d18be1041ecd1ba2601743ad4a874881",
-    2: "8a401c39c27d5d1cf8deba9b73e548a96d5db87bb8b5f706a3aa023150d12dd5",
-    3: "2fb9ea53de8a7486cf9a0f5b746ac7cd8b50e27212e58179ced4b6f32df8460e",
+    1: "3862b7289f049f408bd0fe15ee8cc3713918c3659fb2982e4f70cba810cb603d",
+    2: "5761f156c6162381121d2b389faeb344e9ff1287d791b5c042fae20157e01478",
+    3: "c85062f2b7254aea3f1d0fd0d75a8088051967a6bc60642d9b0e5a9d8d956d29",
 }
+FORM = FORM.replace("SPEC", canonical_json.canonical(SPEC).decode())
 GOLDEN = {n: FORM.replace("DIGEST", stated).replace("VERSION", str(n)) for n, stated in DIGESTS.items()}
 
 

@@ -22,6 +22,7 @@ from reweigh.digest import OURS, PACKAGE, closure, digest, file_digest
 from reweigh.errors import RecordError
 from reweigh.listing import visible
 from reweigh.os_errors import hides, unseen
+from reweigh.terminal import printable
 
 VERSION = 2
 LOCK = "envs/requirements.lock"
@@ -99,6 +100,12 @@ def _basis(
     }
 
 
+SHAPE: dict[Any, Any] = {
+    "records": [{"run": str, "digest": str}], "inputs": {...: (str, None)}, "rendering": str, "files": {...: str},
+    "environment": {...: str}, "lock_digest": (str, None), "digest": str,
+}  # fmt: skip
+
+
 def write(path: Path, basis: dict[str, Any], made: Mapping[str, Path], root: str | Path = ".") -> Path:
     """Write the receipt of some files (by their endings), atomically, one key a line; its path."""
     lock = Path(root, LOCK)
@@ -133,6 +140,8 @@ def read(path: Path) -> dict[str, Any]:
         raise RecordError(f"{path.name}: {stated}")
     if why:
         raise RecordError(f"{path.name}: {why}")
+    if where := canonical_json.misshapen(body, SHAPE):
+        raise RecordError(f"{path.name}: not a receipt, at {printable(where)[:80]}")
     return body
 
 

@@ -28,8 +28,7 @@ ARRAYS = 4  # of each part, at most: rows, labels, groups, clean labels
 
 AGAIN = "send it again, or make it again with: reweigh pack DIR"
 
-# What the index holds: the digests of all other files, and its own. A list has elements of one shape, `...` stands for
-# any name.
+# What the index holds: the digests of all other files, and its own; see `canonical_json.misshapen`.
 FILE: dict[str, Any] = {"file": str, "sha256": str}
 PART: dict[str, Any] = {"shape": [int], "length": int, "chunks": [FILE | {"images": int}]}
 DATASET: dict[str, Any] = {
@@ -101,26 +100,8 @@ def _understood(content: bytes) -> tuple[dict[str, Any], str]:
         return {}, "it has no digest of its own, so it is of an older version or damaged"
     if altered := canonical_json.altered(body, content):
         return {}, altered
-    where = _misshapen(body, SHAPE)
+    where = canonical_json.misshapen(body, SHAPE)
     return body, "" if where is None else f"damaged at {where}"
-
-
-def _misshapen(value: Any, shape: Any, where: str = "its top") -> str | None:
-    """Where a value has not the shape that it should have (see SHAPE); None if it has it."""
-    if isinstance(shape, type):
-        fits = type(value) is shape  # true is no number
-        return None if fits and not (isinstance(value, int) and value < 0) else where
-    if type(value) is not type(shape):
-        return where
-    if isinstance(shape, list):
-        below = [(one, shape[0], f"{where}, {number}") for number, one in enumerate(value)]
-    elif ... in shape:
-        below = [(one, shape[...], f"{where}, {name}") for name, one in value.items()]
-    else:
-        if missing := [name for name in shape if name not in value]:
-            return f"{where}, {missing[0]}"
-        below = [(value[name], one, f"{where}, {name}") for name, one in shape.items()]
-    return next((found for found in (_misshapen(*one) for one in below) if found is not None), None)
 
 
 def read(dataset: str, options: dict[str, Any]) -> RawData | None:

@@ -21,6 +21,7 @@ from reweigh.errors import ConfigError
 from reweigh.planning import attempts, plan
 from reweigh.planning.jobs import Flow, flow
 from reweigh.records import record
+from reweigh.terminal import printable
 
 ASKED = "REWEIGH_ASKED_RUNS"  # tells the processes of a call's jobs which records alone it was asked for
 LOCK = Path(".reweigh/snakemake.lock")
@@ -122,7 +123,7 @@ def call(overrides: dict[str, Any], workflow: Any, root: str | Path = ".") -> Ca
             for target in targets:
                 check_target(this.flow.config, target)
         except ConfigError as error:
-            raise SystemExit(f"reweigh: {error}") from None
+            raise SystemExit(f"reweigh: {printable(str(error))}") from None
         this.watch_for_ctrl_c()
     return this
 

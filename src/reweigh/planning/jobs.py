@@ -30,6 +30,7 @@ from reweigh.planning import attempts, kinds_of_rules, notes
 from reweigh.planning.batches import SeedBatch, Wildcards, dataset_of
 from reweigh.records import own_code, record
 from reweigh.records.staleness import Dependencies
+from reweigh.terminal import printable
 from reweigh.training import variables
 
 Basis = Callable[[receipt.Records], dict[str, Any]]  # what files are made from, as `artifacts.receipt` says it
@@ -386,7 +387,7 @@ def flow(overrides: dict[str, Any], root: str | Path = ".", asked: tuple[str, ..
         variables.check()
         made = Flow(load(root).with_options(**overrides), role, asked)
     except ReweighError as error:
-        raise SystemExit(f"reweigh: {error}") from None  # one line, without the traceback that Snakemake would print
+        raise SystemExit(f"reweigh: {printable(str(error))}") from None  # Snakemake would print a traceback
     os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
     made.config.project.apply()
     declare_checked(root)

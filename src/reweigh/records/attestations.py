@@ -14,7 +14,6 @@ One attestation may start where another ends: then -> A -> B. Each file is read 
 
 import functools
 import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ from reweigh import canonical_json
 from reweigh.errors import RecordError
 from reweigh.listing import visible
 from reweigh.os_errors import UnseenError, hides, unseen
+from reweigh.terminal import say
 
 VERSION = 1
 PARTS = ("code", "split")  # what an attestation can be about; another spec asks for other numbers
@@ -110,7 +110,7 @@ def load(root: str | Path = ".") -> Attestations:
 def _load(files: tuple[tuple[str, int, int], ...]) -> Attestations:
     attested = Attestations(Path(file) for file, _, _ in files)
     for reason in attested.refused.values():
-        print(f"reweigh: {reason}", file=sys.stderr)
+        say(f"reweigh: {reason}", err=True)
     return attested
 
 

@@ -17,6 +17,7 @@ from reweigh.listing import visible
 from reweigh.os_errors import hides, unseen
 from reweigh.path_parts import below
 from reweigh.records.attestations import Attestations
+from reweigh.terminal import printable
 
 RECORD_VERSION = 3  # of what is written
 READABLE = (1, 2, 3)
@@ -26,12 +27,24 @@ Stamp = tuple[int, int]  # of a file: modification time in nanoseconds, inode
 # What every run executes; method, loss, model and reader come on top.
 ENGINE = "reweigh.training.engine"
 
-# The keys of a record of any version. An audit checks the rest (`provenance/record_schema.py`).
-KEYS = {
-    "code", "curves", "device", "digest", "diverged_at_step", "ended", "environment", "git", "gpu_seconds", "metrics",
-    "parameters", "peak_bytes", "raw", "record_version", "run", "seconds", "spec", "spec_digest", "split", "started",
-    "status", "steps", "trace",
+# What every record of any version has, as far as somebody reads it: an audit checks the rest (`record_schema`).
+NUMBER = (int, float)
+SPEC: dict[Any, Any] = {
+    "scale": str, "paper": str, "experiment": str, "setting": str, "method": str, "seed": int, "uses": str,
+    "method_options": {}, "model": {"name": str, "options": {}}, "training": {},
+    "data": {"dataset": str, "options": {}, "split": {}},
 }  # fmt: skip
+RAW = {"dataset": str, "edition": str, "name": str, "bytes": int, "sha256": str, "source": str, "url": (str, None)}
+SHAPE: dict[Any, Any] = {
+    "run": str, "status": str, "spec": SPEC, "spec_digest": str, "code": {"digest": str, "files": {...: str}},
+    "split": {"path": str, "digest": str, "recipe_digest": str, "sizes": {...: [int]}}, "raw": [RAW],
+    "metrics": {}, "curves": {}, "device": {"kind": str, "name": str}, "environment": {},
+    "git": {"commit": (str, None)},
+    "steps": int, "seconds": NUMBER, "gpu_seconds": NUMBER, "peak_bytes": (int, None), "parameters": int,
+    "started": str, "ended": str, "diverged_at_step": (int, None), "digest": str, "record_version": int,
+    "trace": (None, {"file": str, "sha256": str, "arrays": {...: [int]}}),
+}  # fmt: skip
+KEYS = set(SHAPE)
 
 
 def record_path(run: str, root: str | Path = ".") -> Path:
@@ -90,7 +103,7 @@ def read(path: str | Path) -> dict[str, Any]:
     """Read a record and check it against its own digest.
 
     Raises RecordError if it is missing, is not JSON, has an unknown version, was changed after it was written (even if
-    only its text was), or lacks one of `KEYS`. Where the system lets nobody look at it, that is an UnseenError.
+    only its text was), or has not `SHAPE`. Where the system lets nobody look at it, that is an UnseenError.
     """
     path = Path(path)
     try:
@@ -111,6 +124,8 @@ def read(path: str | Path) -> dict[str, Any]:
         raise RecordError(f"{path}: {why}; it was changed by hand: restore it or train again")
     if lacking := KEYS - record.keys():
         raise RecordError(f"{path}: it lacks {', '.join(sorted(lacking))}; restore it or train again")
+    if where := canonical_json.misshapen(record, SHAPE):
+        raise RecordError(f"{path}: not a record, at {printable(where)[:80]}; restore it or train again")
     return record
 
 

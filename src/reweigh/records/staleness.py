@@ -6,7 +6,6 @@ attestation says that an edit of the code changed no number, a record counts as 
 """
 
 import functools
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from reweigh.config.grid import Config
 from reweigh.config.names import CellName, RunName
 from reweigh.digest import digest, file_digest
 from reweigh.records import attestations, record
+from reweigh.terminal import say
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ class Dependencies:
             return {}, ""
         except (OSError, ValueError, LookupError, TypeError) as error:
             why = str(error) if isinstance(error, ValueError) else f"{self.record(run)}: not a record ({error!r})"
-            print(f"reweigh: {why}; its run counts as not trained", file=sys.stderr)
+            say(f"reweigh: {why}; its run counts as not trained", err=True)
             return {"unreadable": ""}, ""
 
     @functools.cache  # noqa: B019

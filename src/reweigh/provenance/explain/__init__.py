@@ -16,7 +16,6 @@ asked for), `line` (its fields), `check` (a sentence), `fault`, `columns` (for e
 """
 
 import csv
-import json
 import os
 import unicodedata
 from pathlib import Path
@@ -33,6 +32,7 @@ from reweigh.provenance.explain.columns import NAME, source
 from reweigh.provenance.explain.evidence import Table, cell
 from reweigh.provenance.explain.files import READS, of_path
 from reweigh.provenance.explain.tree import as_tree, show
+from reweigh.terminal import json_text
 
 __all__ = ["VERSION", "as_tree", "explain", "main", "read", "show"]
 
@@ -117,7 +117,7 @@ def main(
         raise ConfigError(f"--where {malformed!r}: write it as column=value, e.g. --where epoch=50")
     tree = explain(path, row, column, {name: value for name, _, value in pairs}, line=line)
     if as_json:
-        print(json.dumps(tree, indent=1, ensure_ascii=False))
+        print(json_text(tree))
     else:
         show(tree)
     return int(bool(tree["fault"]))
