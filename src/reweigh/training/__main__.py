@@ -51,10 +51,17 @@ def spec_paths(paths: list[str]) -> list[Path]:
         if not path.is_dir():
             listed += [path] if path.name not in NOT_SPECS else []
         elif order.is_file():
-            listed += [path / Path(name).name for name in order.read_text(encoding="utf-8", errors="replace").split()]
+            listed += [path / Path(name).name for name in _ordered(order)]
         else:
             listed += [one for one in visible(path, "*.json") if one.name not in NOT_SPECS]
     return listed
+
+
+def _ordered(order: Path) -> list[str]:
+    try:
+        return order.read_text(encoding="utf-8").split()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{order}: cannot be read ({error}); {spec_check.WRITE}") from None
 
 
 def is_current(spec: dict[str, Any]) -> bool:

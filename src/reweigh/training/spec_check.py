@@ -8,7 +8,6 @@ elsewhere they are only of bounded size.
 
 import ast
 import functools
-import importlib.util
 import json
 import math
 import re
@@ -85,10 +84,13 @@ def check(spec: dict[str, Any], where: str) -> None:
         raise ConfigError(f"{where}: {printable(str(error))}; {WRITE}") from None
     check_modules(spec, where)
     _names_code(spec, where)
-    if importlib.util.find_spec("pydantic"):
-        from reweigh.config.cards import check_options
+    try:
+        import pydantic  # noqa: F401
+    except ImportError:
+        return
+    from reweigh.config.cards import check_options
 
-        check_options(spec["uses"], spec["method_options"], f"{where}: method_options")
+    check_options(spec["uses"], spec["method_options"], f"{where}: method_options")
 
 
 def check_shape(spec: dict[str, Any]) -> None:
