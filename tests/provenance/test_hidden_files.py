@@ -36,7 +36,7 @@ ERRORS = (errno.EACCES, errno.EIO, errno.EMFILE, errno.ESTALE)
 def sound(sound_project):
     with pytest.MonkeyPatch.context() as patch:
         tampering.score_once(patch)
-        assert audit.audit("smoke", sound_project, redraw=False).exit_code == 0
+        assert audit.audit("smoke", sound_project, from_raw=False).exit_code == 0
         yield sound_project
 
 
@@ -59,7 +59,7 @@ def test_what_cannot_be_read_is_unverifiable(sound, tmp_path, monkeypatch, kind,
     root = tampering.copy(sound, tmp_path / "project")
     number = ERRORS[len(name) % len(ERRORS)]
     hide(monkeypatch, root, name, number)
-    report = audit.audit("smoke", root, redraw=False)
+    report = audit.audit("smoke", root, from_raw=False)
     assert report.exit_code == 0, report.faults
     hidden = [link for link in report.faults if link.kind == kind and "cannot look: " in link.detail]
     assert [link.state for link in hidden] == ["unverifiable"] * len(hidden) and hidden, report.faults
@@ -69,10 +69,10 @@ def test_while_an_attestation_is_hidden_nothing_is_called_stale(sound, tmp_path,
     """Nor is it taken as one that accepts nothing: the code may have changed, and nobody can say."""
     root = tampering.copy(sound, tmp_path / "project")
     tampering.edit_record(root, ER, lambda body: body["split"].update(recipe_digest="0" * 64))
-    assert ("recipe", "stale") in {link[::2] for link in audit.audit("smoke", root, redraw=False).faults}
+    assert ("recipe", "stale") in {link[::2] for link in audit.audit("smoke", root, from_raw=False).faults}
     hide(monkeypatch, root, "results/smoke/attestations/", errno.EIO)
     attestations._load.cache_clear()
-    (link,) = (link for link in audit.audit("smoke", root, redraw=False).faults if link.kind == "recipe")
+    (link,) = (link for link in audit.audit("smoke", root, from_raw=False).faults if link.kind == "recipe")
     assert link.state == "unverifiable" and "an attestation might cover it: cannot look: " in link.detail
 
 
@@ -90,7 +90,7 @@ def test_a_hidden_folder_of_records(sound, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "stat", lambda name, *rest, **named: lstat(name, *rest) if named.get(
         "follow_symlinks") is False else STAT(name, *rest, **named))  # fmt: skip
     monkeypatch.setattr(os, "lstat", lstat)
-    found = {link.state for link in audit.audit("smoke", root, redraw=False).faults if link.kind == "record"}
+    found = {link.state for link in audit.audit("smoke", root, from_raw=False).faults if link.kind == "record"}
     assert found == {"unverifiable"}
 
 
@@ -107,7 +107,7 @@ def test_without_room_for_temporary_files_nothing_is_called_broken(sound, tmp_pa
         raise OSError(number, os.strerror(number), "/tmp/reweigh-audit-x")
 
     monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
-    report = audit.audit("smoke", root, redraw=True)
+    report = audit.audit("smoke", root, from_raw=True)
     assert report.exit_code == 0, report.faults
     (link,) = (link for link in report.faults if link.kind == "embedded")
     assert link.state == "unverifiable" and link.detail.startswith("cannot look: "), link
@@ -120,6 +120,6 @@ def test_a_disk_that_fills_while_it_is_unpacked(sound, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
 
     monkeypatch.setattr(sources.transfer, "place", full)
-    links = [link for link in audit.audit("smoke", root, redraw=True).links if link.kind == "embedded"]
+    links = [link for link in audit.audit("smoke", root, from_raw=True).links if link.kind == "embedded"]
     assert {link.state for link in links} == {"unverifiable"} and len(links) > 1
     assert all("the disk is full; free some space" in link.detail for link in links)

@@ -76,7 +76,7 @@ def attested(root, edit, weights):
 
 def found(root, *kinds):
     """What an audit says of links of some kinds: kinds and states, and all details."""
-    faults = [link for link in audit.audit("smoke", root, redraw=False).faults if link.kind in kinds]
+    faults = [link for link in audit.audit("smoke", root, from_raw=False).faults if link.kind in kinds]
     return {(link.kind, link.state) for link in faults}, " | ".join(f"{link.name}: {link.detail}" for link in faults)
 
 
