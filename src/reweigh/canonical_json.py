@@ -3,15 +3,19 @@
     write(path, text_or_bytes)             # a small file in one go
     with atomic_file(path) as file: ...    # a large one, piece by piece
     put_in_place(made, path)               # one that another program made
+    read(path)                             # the object in a JSON file; every JSON that is read goes by this or `parse`
 
 A sealed JSON has one text only, that of `text_of`. The same values in another spelling are a file that was changed.
 """
 
+import codecs
 import contextlib
 import glob
 import hashlib
 import json
+import math
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -19,6 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from reweigh.digest import canonical, digest
+from reweigh.terminal import printable
 
 LEFTOVER_SECONDS = 3600  # a temporary file that nobody wrote to for so long belongs to a process that was killed
 
@@ -51,21 +56,39 @@ def text_of(body: dict[str, Any]) -> str:
 
 
 def parse(content: bytes) -> dict[str, Any]:
-    """The object in a JSON text. Raises ValueError for what RFC 8259 forbids or leaves open, and if it is no object.
+    """The object in a JSON text. Raises ValueError, in one line, for what RFC 8259 forbids or leaves open.
 
-    That is: NaN and the infinities, the same name twice in one object, nesting that is deeper than Python can follow.
+    That is, besides a text that is no JSON or no object: NaN and the infinities, numbers beyond a float, the same name
+    twice in one object, halves of characters, another encoding than UTF-8 or a mark before it, and nesting that is
+    deeper than Python can follow.
 
     >>> parse(b'{"a": 1, "a": 2}')
     Traceback (most recent call last):
     ValueError: it has 'a' twice
     """
+    numbers: dict[str, Any] = {"parse_int": _whole, "parse_float": _finite} if _may_be_huge(content) else {}
     try:
-        body = json.loads(content, parse_constant=_refuse, object_pairs_hook=_once)
+        body = json.loads(content.decode(), parse_constant=_refuse, object_pairs_hook=_once, **numbers)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8, from byte {error.start} on") from None
+    except json.JSONDecodeError as error:
+        mark = content.startswith(codecs.BOM_UTF8)
+        raise ValueError("a byte-order mark stands before it" if mark else f"it is not JSON: {error}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(body, dict):
         raise ValueError(f"it is not an object but {str(body)[:20]!r}")
+    if _MAY_BE_HALF.search(content):
+        _check_characters(body)
     return body
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The object in a JSON file, see `parse`. Raises ValueError in one line that names the file, and OSError."""
+    try:
+        return parse(Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{printable(path)}: {error}") from None
 
 
 def altered(body: dict[str, Any], content: bytes) -> str:
@@ -91,8 +114,38 @@ def _lined(parts: dict[str, str]) -> str:
     return "{\n" + ",\n".join(f" {key}: {value}" for key, value in parts.items()) + "\n}\n"
 
 
+# Which texts need a closer look: numbers with an exponent of three digits or with hundreds of digits are rare, and so
+# are escapes of halves of characters. Planning reads thousands of records: these patterns begin with one letter each.
+_EXPONENTS = [re.compile(rb"%c\+?[0-9]{3,}+[\s,\]}]" % letter) for letter in b"eE"]
+_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+_MAY_BE_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def _may_be_huge(content: bytes) -> bool:
+    return 300 * b"0" in content.translate(_ZEROS) or any(form.search(content) for form in _EXPONENTS)
+
+
 def _refuse(word: str) -> None:
     raise ValueError(f"{word} is not a number in JSON")
+
+
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError(f"{text[:20]} is too large for a number")
+    return number
+
+
+def _whole(text: str) -> int:
+    _finite(text)
+    return int(text)
+
+
+def _check_characters(body: dict[str, Any]) -> None:
+    """Raise ValueError for a text that has half of a character, which no file and no terminal takes."""
+    try:
+        json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("it has half of a character (a lone surrogate)") from None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,12 +1,17 @@
-"""Names that become paths: of runs, splits, cells, artifacts. None leads out of the folder below which it stands."""
+"""Names that become paths. None leads out of the folder below which it stands.
+
+`below` is for names of ours: runs, splits, cells, artifacts. `is_inside` asks of a path that others wrote.
+"""
 
 import re
+from pathlib import PurePosixPath
 
 from reweigh.errors import ConfigError
 
 # One part: it is no `..`, nothing hidden, not empty, and has no letter that a terminal obeys.
 PART = r"(?![.])[^/\s\x00-\x1f\x7f-\x9f]+"
-LONGEST = 200  # letters of a part: disks take names of 255 bytes, and a temporary file's is longer
+LONGEST_NAME = 255  # bytes, on all usual disks
+LONGEST = 200  # letters of a part: a temporary file's name is longer
 
 
 def below(*parts: str) -> str:
@@ -25,3 +30,15 @@ def below(*parts: str) -> str:
         if not re.fullmatch(PART, part) or len(part) > LONGEST:
             raise ConfigError(f"{path!r:.100} is no name below a folder: {part!r:.50} is not allowed in it")
     return path
+
+
+def is_inside(name: str) -> bool:
+    """Whether a name, joined to a folder, leads to something in it, links apart. Not the folder itself.
+
+    >>> [is_inside(name) for name in ("a/b.csv", "/etc/passwd", "a/../../b", "", "a\\0b", 300 * "a")]
+    [True, False, False, False, False, False]
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or not path.parts or "\0" in name:
+        return False
+    return all(part != ".." and len(part.encode(errors="surrogatepass")) <= LONGEST_NAME for part in path.parts)

@@ -38,6 +38,11 @@ def harmless(text: str) -> str:
     return "".join(ascii(one)[1:-1] if one != "\n" and category(one) in OBEYED else one for one in text)
 
 
+def say(text: object = "", err: bool = False) -> None:
+    """Print a text in which there may be words of others, from files and their names, without what a terminal obeys."""
+    print(harmless(str(text)), file=sys.stderr if err else sys.stdout, flush=True)
+
+
 def print_all_letters() -> None:
     """From now on print `?` for what the terminal's encoding lacks: ISO-8859-1 has no box, ASCII no é.
 

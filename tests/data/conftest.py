@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support import image_layouts
+from support import image_layouts, served
 from support.project import ROOT
 
 from reweigh.data import load, loading
@@ -36,3 +36,9 @@ def no_workers(monkeypatch):
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def get(tmp_path, monkeypatch):
+    """A download from a server that gives the answers that the test names; see `served.getter`."""
+    return served.getter(tmp_path, monkeypatch)

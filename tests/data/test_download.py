@@ -4,77 +4,16 @@ import contextlib
 import errno
 import gzip
 import hashlib
-import http.server
 import os
-import threading
-from typing import ClassVar
 
 import pytest
 from support import disks
+from support.served import CONTENT, EXPECTED, PAGE, refused
 
-from reweigh.data import download as module
 from reweigh.data import manifest, transfer
-from reweigh.data.download import download, shown
+from reweigh.data.download import shown
 from reweigh.data.transfer import Expected
 from reweigh.errors import DataError
-
-CONTENT = bytes(range(256)) * 400
-EXPECTED = Expected(len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
-PAGE = b"<html>log in</html>"
-
-
-class Answers(http.server.BaseHTTPRequestHandler):
-    """Gives one answer of a list after the other, the last one for ever: status, headers, body, bytes sent of it."""
-
-    given: ClassVar[list] = []
-    asked: ClassVar[list] = []
-
-    def log_message(self, *args):
-        pass
-
-    def do_GET(self):
-        status, headers, body, sent = self.given.pop(0) if len(self.given) > 1 else self.given[0]
-        self.asked.append(dict(self.headers))
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body[:sent])
-        self.close_connection = True
-
-
-@pytest.fixture
-def get(tmp_path, monkeypatch):
-    """Download from a server that gives these answers: the bytes on disk. `get.pauses`, `get.asked`, `get.place`."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    pauses = []
-    monkeypatch.setattr(module.time, "sleep", pauses.append)
-
-    def fetched(*answers, expected=EXPECTED, name="a.bin"):
-        Answers.given, Answers.asked = [(*one, None) if len(one) == 3 else one for one in answers], []
-        fetched.asked = Answers.asked
-        fetched.place.parent.mkdir(exist_ok=True)
-        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-            thread.start()
-            try:
-                url = f"http://me:secret@127.0.0.1:{server.server_port}/{name}"
-                return download(url, fetched.place, expected).read_bytes()
-            finally:
-                server.shutdown()
-                thread.join()
-
-    fetched.pauses, fetched.place = pauses, tmp_path / "home" / ".part-a.bin"
-    return fetched
-
-
-def refused(get, *answers, **options):
-    with pytest.raises(DataError) as caught:
-        get(*answers, **options)
-    text = str(caught.value)
-    assert "\n" not in text and "secret" not in text and "me:" not in text
-    return text
-
 
 # --- packed answers --------------------------------------------------------------------------------------------------
 

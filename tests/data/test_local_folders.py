@@ -193,6 +193,30 @@ def test_images_that_cannot_be_read_may_be_left_out(project):
     assert len(listed(card)) == 25 and len(read(card).train_labels) == card["sizes"]["train"]["rows"]
 
 
+def test_pipes_and_what_is_too_large_are_no_images(project):
+    """A pipe would be waited for, and a file of a terabyte read whole; a picture of a gigapixel is a bomb to Pillow."""
+    folder = images(project / "pets", ["cat", "dog"])
+    os.mkfifo(folder / "cat" / "pipe.png")
+    with open(folder / "cat" / "huge.png", "wb") as file:
+        file.truncate(1 << 40)
+    Image.new("1", (16_000, 16_000)).save(folder / "dog" / "bomb.png")
+    why = {one["name"]: one["why"] for one in card_of(folder, skip_unreadable=True)["dropped"]}
+    assert list(why) == ["cat/huge.png", "cat/pipe.png", "dog/bomb.png"]
+    assert why["cat/huge.png"] == "1,048,576 MiB, and at most 256 MiB are read: make it smaller"
+    assert "no file but a pipe" in why["cat/pipe.png"] and "exceeds limit" in why["dog/bomb.png"]
+
+
+def test_a_table_of_another_length_is_not_read_to_say_so(project):
+    place = table(project / "claims.csv")
+    card = card_of(place, label="label")
+    with open(place, "r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(DataError, match=rf"has changed since it was imported \(\d+ bytes then, {1 << 40} now\)"):
+        local_cards.checked_file(card)
+    with pytest.raises(DataError, match=r"MiB of memory are free: import a part of its rows"):
+        card_of(place, label="label")
+
+
 def test_why_an_image_is_left_out_is_the_same_at_each_import(project):
     """No address in memory, though the decoder was given bytes; and no bracket of a folder's name is taken for it."""
     folder = images(project / "pets (2)", ["cat", "dog"])
@@ -294,7 +318,7 @@ def test_an_audit_says_that_the_listed_images_are_elsewhere(project):
     body["raw"] = [{**file, "dataset": "folder", "edition": "local"} for file in body["raw"]]
 
     def links():
-        return list(check_sources({"local/pets/by-class/as-is/none/seed0": body}, project, redraw=False))
+        return list(check_sources({"local/pets/by-class/as-is/none/seed0": body}, project, from_raw=False))
 
     assert [link.state for link in links() if link.kind == "raw"] == ["intact"]
     folder.rename(project / "moved")

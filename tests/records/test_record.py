@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 from support.project import ROOT
 from typer.testing import CliRunner
@@ -12,6 +13,7 @@ from reweigh import canonical_json, cli
 from reweigh.artifacts import receipt
 from reweigh.config import loading as config
 from reweigh.config.names import RunName
+from reweigh.data.arrays import npz_bytes
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest, file_digest
 from reweigh.errors import RecordError
@@ -123,12 +125,12 @@ def test_a_missing_record_names_the_command(tmp_path):
         (lambda text: text.replace(' "steps": 10', ' "steps": 11,\n "steps": 10'), "it has 'steps' twice"),
         (lambda text: text.replace(":0.25", ":NaN"), "NaN is not a number in JSON"),
         (lambda text: text.replace(":0.25", ":-Infinity"), "-Infinity is not a number in JSON"),
-        (lambda text: text.replace(":0.25", ":1e999"), "it holds what has no digest"),
+        (lambda text: text.replace(":0.25", ":1e999"), "is too large for a number"),
         (lambda text: text.replace(":0.25", ":" + "[" * 10**5 + "]" * 10**5), "nested too deeply"),
         (lambda text: text.replace(":0.25", ":" + "1" * 5000), "not a readable record"),
         (lambda text: text.replace(DIGESTS[3], ""), "but it says "),
         (lambda text: text.replace(f'"{DIGESTS[3]}"', '[{"a": 1}]'), "but it says [{'a': 1}]"),
-        (lambda text: text.encode("utf-16"), "changed by hand"),
+        (lambda text: text.encode("utf-16"), "it is not UTF-8"),
         (lambda text: b"\xff\xfe\x00", "not a readable record"),
     ],
 )
@@ -184,10 +186,11 @@ def test_a_record_cannot_hold_nan(tmp_path):
 
 def test_trace_files_are_checked(tmp_path):
     trace, path = tmp_path / "seed0.npz", tmp_path / "seed0.json"
-    trace.write_bytes(b"arrays")
-    found = record.write(path, {"trace": {"file": "seed0.npz", "sha256": file_digest(trace)}})
+    trace.write_bytes(npz_bytes({"a": np.zeros(2)}))
+    about = {"file": "seed0.npz", "sha256": file_digest(trace), "arrays": {"a": [2]}}
+    found = record.write(path, {"trace": about})
     assert record.trace_path(path, found) == trace
-    trace.write_bytes(b"arrayz")
+    trace.write_bytes(npz_bytes({"a": np.ones(2)}))
     with pytest.raises(RecordError, match="expected"):
         record.trace_path(path, found)
     trace.unlink()

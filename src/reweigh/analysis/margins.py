@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reweigh import canonical_json
 from reweigh.analysis.tables import logged
+from reweigh.digest import canonical
 
 ARRAY = "test_margins"  # of the trace, where `keep_margins` is set
 MEAN, MEDIAN, SHARE = "margin_change", "margin_change_median", "margin_change_share"
@@ -38,13 +40,12 @@ def of_run(body: Mapping[str, Any], root: str = ".") -> np.ndarray | None:
     """The margins of a finished run's test examples, float64 (N,), in the order of its test set; None if not kept."""
     if body["status"] != "finished" or body["trace"] is None or ARRAY not in body["trace"]["arrays"]:
         return None
-    return _read(root, body["run"], body["trace"]["file"], body["trace"]["sha256"])
+    return _read(root, body["run"], canonical(body["trace"]))
 
 
 @functools.lru_cache(maxsize=256)
-def _read(root: str, run: str, file: str, sha256: str) -> np.ndarray:
-    trace = {"file": file, "sha256": sha256, "arrays": {ARRAY: []}}
-    found = logged({"run": run, "trace": trace}, ARRAY, root=root)
+def _read(root: str, run: str, trace: bytes) -> np.ndarray:
+    found = logged({"run": run, "trace": canonical_json.parse(trace)}, ARRAY, root=root)
     assert found is not None
     return found[0].astype(float)
 

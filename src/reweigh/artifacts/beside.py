@@ -4,6 +4,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from reweigh import spreadsheets
 from reweigh.config.loading import load
 from reweigh.config.names import ArtifactName, with_also
 from reweigh.errors import ConfigError
@@ -33,5 +34,5 @@ def checked(artifact: str, also: Sequence[str], root: str | Path = ".") -> str:
 def absent(stem: str, also: Sequence[str], root: str | Path = ".") -> list[str]:
     """Those of `also` of which the csv of a rendered artifact has no line."""
     with open(Path(root, f"{stem}.csv"), newline="", encoding="utf-8") as file:
-        shown = {line.get("method") for line in csv.DictReader(file)}
+        shown = {line.get("method") for line in spreadsheets.lines(csv.DictReader(file))}
     return [method for method in also if method not in shown]

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from reweigh import canonical_json
+from reweigh import canonical_json, spreadsheets
 from reweigh.bench.entries import cycle_of
 
 CSV = Path("results") / "bench" / "bench.csv"
@@ -64,14 +64,16 @@ def write(lines: Iterable[Line], path: Path) -> None:
 
 
 def _text(value: object) -> object:
-    return f"{value:.6g}" if isinstance(value, float) else value
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return spreadsheets.cell(value) if isinstance(value, str) else value
 
 
 def read(path: Path) -> list[Line]:
     """The lines of a csv that `write` wrote; none if there is no such file, or it has other columns."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            return [_line(row) for row in csv.DictReader(file)]
+            return [_line(row) for row in spreadsheets.lines(csv.DictReader(file))]
     except (FileNotFoundError, KeyError, TypeError, ValueError):
         return []
 

@@ -22,7 +22,7 @@ from reweigh.cli.planning import ScaleOption, scale_named
 from reweigh.config import home
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.records import own_code
-from reweigh.terminal import READER_LEFT, dataset_rows, flushed, harmless, print_all_letters, print_table
+from reweigh.terminal import READER_LEFT, dataset_rows, flushed, harmless, print_all_letters, print_table, say
 
 app = typer.Typer(
     name="reweigh",
@@ -37,7 +37,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"reweigh {__version__}")
+        say(f"reweigh {__version__}")
         raise typer.Exit
 
 
@@ -70,7 +70,7 @@ def fetch(
         return
     for name in names:
         source = manifest.ensure(name)
-        typer.echo(f"{name}: {len(source['files'])} files, {source['edition']} edition, in data/raw/{name}")
+        say(f"{name}: {len(source['files'])} files, {source['edition']} edition, in data/raw/{name}")
 
 
 app.command("import", cls=Command)(local.import_)
@@ -89,7 +89,7 @@ def features(
 
     load().project.apply()
     source = frozen.make(dataset)
-    typer.echo(f"{dataset}: {len(source['files'])} files, {source['edition']} edition, in data/raw/{dataset}")
+    say(f"{dataset}: {len(source['files'])} files, {source['edition']} edition, in data/raw/{dataset}")
 
 
 @app.command(cls=Command)
@@ -112,7 +112,7 @@ def split(
     for run in runs_with_splits(config, runs):
         spec = config.resolve(run)
         described = describe(spec)
-        typer.echo(f"{split_path(spec)}: {summary(described)}")
+        say(f"{split_path(spec)}: {summary(described)}")
 
 
 app.command(cls=Command)(own.train)
@@ -139,7 +139,7 @@ def scorecard(
     if error_rates or to is not None:
         from reweigh.scorecard import error_rates as rates
 
-        typer.echo(rates.text() if to is None else "\n".join(map(str, rates.write(to))))
+        say(rates.text() if to is None else "\n".join(map(str, rates.write(to))))
         return
     from reweigh.scorecard.readme import main as run_scorecard
 
@@ -187,17 +187,27 @@ def audit(
     seed: Annotated[
         int | None, typer.Option(metavar="S", help="Seed of the choice of --rerun; a new one by default.")
     ] = None,
+    redraw: Annotated[bool, typer.Option("--redraw", help="Also render every artifact again, and compare.")] = False,
+    root: Annotated[
+        bool, typer.Option("--root", help="Only print one sha256 over all files that git has of the project.")
+    ] = False,
 ) -> None:
     """Recompute every digest from figures to raw bytes; exit code 1 if a link is broken, stale or missing.
 
-    Exit code 2 if there is nothing to audit. With --rerun, exit code 75 means that it was stopped:
-    the same command goes on.
+    Exit code 2 if there is nothing to audit. With --rerun, exit code 75 means that it was stopped;
+    nothing is kept then.
 
     [dim]reweigh audit --scale paper --rerun 2[/dim]
     """
     from reweigh.provenance.audit import main as run_audit
+    from reweigh.provenance.audit import root as of_project
 
-    raise typer.Exit(run_audit(None if scale is None else scale_named(scale), report, rerun, seed))
+    if root:
+        if scale or report or rerun or redraw or seed is not None:
+            raise ConfigError("--root is over the whole project, and audits nothing: give it alone")
+        print(of_project.text(of_project.root_of()))
+        return
+    raise typer.Exit(run_audit(None if scale is None else scale_named(scale), report, rerun, seed, redraw))
 
 
 @app.command(cls=Command)
@@ -245,7 +255,7 @@ def crate(
     from reweigh.provenance.crate import write as write_crate
 
     place, what = write_crate(scale_named(scale), to)
-    typer.echo(f"{place}: {what}")
+    say(f"{place}: {what}")
 
 
 app.command(cls=Command)(compare.compare)
@@ -269,7 +279,7 @@ def tune(
     if blocks or write:
         from reweigh.analysis.chosen import main as chosen
 
-        typer.echo(f"wrote {chosen(paper, scale_named(scale), write)}" if write else chosen(paper, scale_named(scale)))
+        say(f"wrote {chosen(paper, scale_named(scale), write)}" if write else chosen(paper, scale_named(scale)))
         return
     from reweigh.analysis.tuning import main as run_tune
 
@@ -318,7 +328,7 @@ def doctor() -> None:
     from reweigh.planning.doctor import facts
 
     print_table([{"what": what, "found": value} for what, value in facts()])
-    typer.echo()
+    say()
     print_table(dataset_rows(manifest.status()))
 
 

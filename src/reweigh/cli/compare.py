@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from reweigh.terminal import say
+
 
 def compare(
     name: Annotated[
@@ -43,12 +45,12 @@ def compare(
         if rows := comparing.listed():
             print_table(rows)
         else:
-            typer.echo(f"no data set has been imported yet; write: {comparing.IMPORT}")
+            say(f"no data set has been imported yet; write: {comparing.IMPORT}")
         return
     budget, side_by_side = None if time is None else seconds(time), at_once_of(at_once)
     name = comparing.named(name)
     comparing.ask(name, methods, seeds, epochs)
     done = comparing.compare(name, budget, side_by_side)
     for line in (done.sentence, *done.remarks, *map(str, done.paths)):
-        typer.echo(line)
+        say(line)
     raise typer.Exit(done.exit_code)

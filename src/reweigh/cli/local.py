@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reweigh.terminal import printable
+from reweigh.terminal import printable, say
 
 SHOWN = 3  # categories of a column, classes in a line
 MOST_GROUPS, MOST_CLASSES = 8, 40  # columns and lines of the table of sizes
@@ -67,9 +67,9 @@ def import_(
     done = imported(path, asked, _progress)
     _show(done.card)
     for note in done.notes:
-        typer.echo(f"note: {note}")
-    typer.echo(f"{done.path} was there already, and says the same" if done.was_there else f"wrote {done.path}")
-    typer.echo(f"next: reweigh compare {done.card['name']}")
+        say(f"note: {note}")
+    say(f"{done.path} was there already, and says the same" if done.was_there else f"wrote {done.path}")
+    say(f"next: reweigh compare {done.card['name']}")
 
 
 def _progress(items: Iterable[Any], total: int) -> Iterable[Any]:
@@ -86,20 +86,18 @@ def _show(card: dict[str, Any]) -> None:
     if card["columns"]:
         _table([_column(column) for column in card["columns"]])
     else:
-        typer.echo(f"images: {card['side']} x {card['side']} pixels, in colour")
+        say(f"images: {card['side']} x {card['side']} pixels, in colour")
     for one in card["dropped"]:
-        typer.echo(f"left out: {printable(one['name'])}: {printable(one['why'])}")
-    typer.echo()
+        say(f"left out: {printable(one['name'])}: {printable(one['why'])}")
+    say()
     _table(_sizes(card))
     if len(card["label"]["classes"]) > MOST_CLASSES:
-        typer.echo(f"... and {len(card['label']['classes']) - MOST_CLASSES:,} more classes")
+        say(f"... and {len(card['label']['classes']) - MOST_CLASSES:,} more classes")
     if card["group"] is not None and len(card["group"]["values"]) > MOST_GROUPS:
-        typer.echo(f"... and {len(card['group']['values']) - MOST_GROUPS:,} more groups")
+        say(f"... and {len(card['group']['values']) - MOST_GROUPS:,} more groups")
     rows = {part: of["rows"] for part, of in card["sizes"].items()}
     inputs = card["inputs"] if isinstance(card["inputs"], int) else " x ".join(map(str, card["inputs"]))
-    typer.echo(
-        f"\n{rows['train']:,} {local_cards.unit(card)} to train on, {rows['test']:,} to test on; {inputs} inputs"
-    )
+    say(f"\n{rows['train']:,} {local_cards.unit(card)} to train on, {rows['test']:,} to test on; {inputs} inputs")
 
 
 def _column(column: dict[str, Any]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from reweigh.errors import ConfigError
+from reweigh.terminal import say
 
 if TYPE_CHECKING:
     from reweigh.training.__main__ import Outcome
@@ -93,7 +94,7 @@ def _train(
         if len(named) != len(set(only)):
             raise ConfigError(f"--only {' '.join(only)}: write METHOD:seedN of one of the runs that are named")
     if any(is_wide(name) for name in runs) and not again:
-        typer.echo(to_train(config, named), err=True)
+        say(to_train(config, named), err=True)
     specs = [config.resolve(run) for run in named]
     remove_unwanted(config, specs)
     return train_specs(specs, budget, again, side_by_side, gpu)
@@ -106,7 +107,7 @@ def _variant(runs: list[str], changes: list[str], name: str | None) -> list[str]
     if not changes or name is None:
         raise ConfigError("--set and --as go together: --set options.KEY=VALUE --as NAME")
     made = write(runs, changes, name, Path())
-    typer.echo(f"wrote {made.file}" if made.written else f"{made.file} says so already")
+    say(f"wrote {made.file}" if made.written else f"{made.file} says so already")
     return made.runs
 
 
@@ -140,9 +141,9 @@ def render(
         if missing == "train" and not with_also(ArtifactName.parse(name).name)[1]:
             complete.check(name)
         render_artifact(name)
-        typer.echo(f"{name}.pdf")
+        say(f"{name}.pdf")
         for method in beside.absent(name, also or []):
-            typer.echo(f"{method} is not in it: its notebook names the methods that it draws", err=True)
+            say(f"{method} is not in it: its notebook names the methods that it draws", err=True)
 
 
 def check(

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from reweigh.errors import ConfigError
+from reweigh.terminal import say
 
 ScaleOption = Annotated[
     str | None,
@@ -119,4 +120,4 @@ def new(
     from reweigh.planning.new import write
 
     written = write(kind, name, Path(), paper, joins or [])
-    typer.echo("\n".join([*(f"wrote {path}" for path in written.files), "next:", *written.next]))
+    say("\n".join([*(f"wrote {path}" for path in written.files), "next:", *written.next]))

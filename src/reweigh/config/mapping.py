@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from pydantic import model_validator
 
 from reweigh import metrics
-from reweigh.config.specs import Frozen, Name
+from reweigh.config.specs import Frozen, Inside, Name
 
 
 class Measured(Frozen):
     """A line of a file of `reweigh bench`, which has the ratio of whole runs of two methods, by its names there."""
 
-    file: str
+    file: Inside
     group: str
     contender: str
     baseline: str
@@ -87,7 +87,7 @@ class Published(Frozen):
     the reason why a number measured on it says nothing of the paper's.
     """
 
-    file: str
+    file: Inside
     methods: dict[str, Name]
     rows: list[PublishedRows]
     metrics: dict[str, str] = {}

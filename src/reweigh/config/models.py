@@ -7,15 +7,17 @@ and `like` and `grid` written out (`inherit`), before the models here see plain 
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, create_model, field_validator, model_validator
+from pydantic import Field, TypeAdapter, create_model, field_validator, model_validator
 
 from reweigh.config.claim import Claim
 from reweigh.config.mapping import Published
 from reweigh.config.specs import (
+    Address,
     AllSplit,
     Augment,
     Frozen,
     GroupSplit,
+    Inside,
     LongTailSplit,
     Model,
     Name,
@@ -234,12 +236,20 @@ class Artifact(Frozen):
 
     title: str
     kind: Literal["figure", "table"]
-    notebook: str
-    caption: str
+    notebook: Inside
+    caption: Inside
     reads: list[Reads]
     options: dict[str, Any] = {}
     status: Status = "ready"
     reason: str | None = None
+
+    @field_validator("options")
+    @classmethod
+    def _measured_here(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """`measured` names a file of `reweigh bench`, whatever else the options of its kind are."""
+        if "measured" in options:
+            TypeAdapter(Inside).validate_python(options["measured"])
+        return options
 
 
 class Use(Frozen):
@@ -287,7 +297,7 @@ class Paper(Frozen):
 
     title: str
     citation: str
-    url: str
+    url: Address
     baseline: Name | None = None
     extends: Name | None = None
     methods: dict[Name, Method]

@@ -1,10 +1,12 @@
 """The shape of a resolved spec, all that a run depends on: frozen pydantic models that refuse what they do not know."""
 
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,16 +21,34 @@ from reweigh.config import spec_rules
 from reweigh.config.spec_rules import LEGACY_SEEDS
 from reweigh.data.noise_recipe import check_noise
 from reweigh.errors import ConfigError
+from reweigh.path_parts import is_inside
 
 SPEC_VERSION = 1
 OF_PAPERS = ("smoke", "quick", "paper")
 SCALES = (*OF_PAPERS, "local")  # the last is the only one of a user's own data, see `config.local`
+
+
+def _address(address: str) -> str:
+    """An address on the web, or a page of the project: pages make a link of it."""
+    if not re.fullmatch(r"https?://[^\s<>\"'`\\]+", address) and not re.fullmatch(r"[\w./-]+", _inside(address)):
+        raise ValueError("must be an address that begins with https://, or a page of the project")
+    return address
+
+
+def _inside(path: str) -> str:
+    """A path that a config may name. What lies there may be a link: that is the project's own business."""
+    if not is_inside(path):
+        raise ValueError("must be a path below the project's folder, such as data/published/tdr.csv")
+    return path
+
 
 Scale = Literal["smoke", "quick", "paper", "local"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 LARGEST = 10**9  # of whole numbers: more than any size or length; beyond it floats and arrays give out
 MOST_THREADS = 1024  # of one run; torch would start as many as it is told to
 LARGEST_RATE = 1e6  # of learning rates and weight decays; far beyond it float32 overflows
+Inside = Annotated[str, AfterValidator(_inside)]  # a path below the project
+Address = Annotated[str, AfterValidator(_address)]
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0)]

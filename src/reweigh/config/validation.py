@@ -43,7 +43,7 @@ def _first(model: type[BaseModel], error: ValidationError, first: Any, loc: tupl
     if first["type"] == "missing":
         return f"{path!r} is missing{more}"
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    value = f", is {first['input']!r}" if not isinstance(first["input"], dict | list) else ""
+    value = f", is {first['input']!r:.120}" if not isinstance(first["input"], dict | list) else ""
     if isinstance(first["input"], int | float) and (bounds := _range_at(model, loc)):
         value += f" (valid: {bounds})"
     return f"{path}: {message}{value}{more}" if path else f"{message}{more}"

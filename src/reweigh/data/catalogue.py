@@ -12,6 +12,7 @@ from reweigh.data.transfer import Expected
 from reweigh.digest import digest
 from reweigh.errors import DataError
 from reweigh.nearest import nearest
+from reweigh.path_parts import is_inside
 
 PATH = "data/manifest.yaml"
 
@@ -120,6 +121,8 @@ def content_digest(name: str, path: str | Path = PATH) -> str:
 
 
 def _dataset(name: str, entry: dict[str, Any]) -> Dataset:
+    if not re.fullmatch("[a-z0-9][a-z0-9_.-]*", str(name)):
+        raise ValueError(f"{name!r:.80} is no name of a data set: small letters, digits, _ . and -")
     editions = tuple(_edition(edition, body) for edition, body in entry.get("editions", {}).items())
     rest = {key: value for key, value in entry.items() if key != "editions"}
     lists = {key: tuple(rest.get(key, ())) for key in ("papers", "needs")}
@@ -139,5 +142,8 @@ def _source(entry: dict[str, Any]) -> Source:
     stated = entry.get("sha256")
     if stated is not None and not re.fullmatch("[0-9a-f]{64}", stated if isinstance(stated, str) else ""):
         raise ValueError(f"the sha256 of {entry['name']} is {stated!r}; write 64 hex characters, in quotes")
+    for key in ("name", "embedded", "mirror"):
+        if (path := entry.get(key)) is not None and not (isinstance(path, str) and is_inside(path)):
+            raise ValueError(f"{key} is {path!r:.80}; write a path below the data set's folder")
     download = Expected(**entry["download"]) if "download" in entry else None
     return Source(**{**entry, "urls": tuple(entry.get("urls", ())), "download": download})

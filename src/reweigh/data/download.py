@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from reweigh.canonical_json import put_in_place
 from reweigh.data.transfer import CHUNK, Expected, fault, measure
@@ -44,6 +44,7 @@ class Answer:
     tag: str = ""
     trouble: str = "nothing was tried"
     pause: float = 0.0  # seconds that it asks to wait
+    endless: bool = False  # it sends more than there should be, which was not received
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def take(self, response: Any) -> None:
@@ -57,24 +58,55 @@ class Answer:
             response.raw.headers.pop("Content-Encoding", None)
 
 
+class _Enough(Exception):
+    """One byte more has come than there should be."""
+
+
+class _Limited:
+    """A file that is written to, until it would have more than `most` bytes: one more is kept, and shows it."""
+
+    def __init__(self, file: IO[bytes], most: int | None) -> None:
+        self.file, self.most, self.length = file, most, file.tell()
+
+    def write(self, chunk: bytes) -> int:
+        """Write what there is room for. Raises _Enough if that is not all."""
+        if self.most is not None and self.length + len(chunk) > self.most:
+            self.file.write(chunk[: self.most + 1 - self.length])
+            raise _Enough
+        self.length += len(chunk)
+        return self.file.write(chunk)
+
+    def again(self, most: int | None) -> None:
+        """Begin with an empty file."""
+        self.file.truncate(0)
+        self.length, self.most = 0, most
+
+    def flush(self) -> None:
+        """As the file's own."""
+        self.file.flush()
+
+
 def download(url: str, partial: Path, expected: Expected) -> Path:
     """Download `url` to `partial`, resuming an earlier attempt, and check it against `expected`; the path `partial`.
 
     Each of three attempts resumes where the last one stopped, or starts again if the server cannot resume or has
-    another file now. An incomplete file stays for the next call; a complete one with the wrong bytes is removed. Raises
-    DataError, in one line, if this source fails, OSError if the disk cannot be written.
+    another file now. An incomplete file stays for the next call; a complete one with the wrong bytes is removed, and so
+    is one with more bytes than expected, of which no more than one is received. Raises DataError, in one line, if this
+    source fails, OSError if the disk cannot be written.
     """
     partial.parent.mkdir(parents=True, exist_ok=True)
     answer = Answer()
     for attempt in range(ATTEMPTS):
         time.sleep(max(PAUSE_SECONDS * attempt, answer.pause))
-        answer.pause = 0.0
+        answer.pause, answer.endless = 0.0, False
         had = partial.stat().st_size if partial.exists() else 0
         if _receive(url, partial, expected, answer):
             found = measure(partial, expected)
             wrong = fault(found, expected)
-            nothing_tells = expected == Expected() and not partial.name.endswith(".gz")
-            if answer.packed and (wrong or nothing_tells):
+            if answer.endless:
+                wrong = f"it sends more than the {expected.limit} bytes that there should be"
+            nothing_tells = expected == Expected(most=expected.most) and not partial.name.endswith(".gz")
+            if answer.packed and (wrong or nothing_tells) and not answer.endless:
                 wrong = _unpack(partial, expected)
             if wrong is None:
                 return partial
@@ -107,10 +139,10 @@ def _receive(url: str, partial: Path, expected: Expected, answer: Answer) -> boo
     def begin(response: requests.Response, *args: object, **kwargs: object) -> None:
         answer.take(response)
         if response.status_code == 200:
-            file.truncate(0)
+            written.again(expected.packed.limit if answer.packed else expected.limit)
 
     with open(partial, "ab") as file:
-        have = file.tell()
+        have, written = file.tell(), _Limited(file, expected.limit)
         if expected.bytes is not None and have >= expected.bytes:
             return True
         headers = {"Accept-Encoding": "identity"}
@@ -124,7 +156,9 @@ def _receive(url: str, partial: Path, expected: Expected, answer: Answer) -> boo
             hooks={"response": begin},
         )
         try:
-            receive(url, file, None)
+            receive(url, written, None)
+        except _Enough:
+            answer.endless = True
         except requests.RequestException as error:
             return _is_all(error, url, partial, have, expected, answer)
     return True
@@ -173,9 +207,12 @@ def _unpack(partial: Path, expected: Expected) -> str | None:
     plain = partial.with_name(f"{partial.name}.plain")
     try:
         with open(plain, "wb") as file:
+            written = _Limited(file, expected.limit)
             try:
                 for chunk in _chunks(partial):
-                    file.write(chunk)
+                    written.write(chunk)
+            except _Enough:
+                return f"unpacked it has more than the {expected.limit} bytes that there should be"
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 return f"the server says that it packed it as gzip, which it is not ({error})"
         if wrong := fault(measure(plain, expected), expected):

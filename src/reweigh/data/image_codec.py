@@ -5,6 +5,7 @@ red − green and blue − green. CIFAR takes about as many bytes as lossless We
 """
 
 import lzma
+import sys
 
 import numpy as np
 
@@ -27,10 +28,15 @@ def encode(images: np.ndarray) -> bytes:
 def decode(content: bytes, shape: tuple[int, int, int, int]) -> np.ndarray:
     """The images uint8 `shape` = (N, C, H, W) that `encode` packed. Raises DataError for anything else."""
     count, channels, height, width = shape
+    most = count * channels * height * width
     try:
-        planes = np.frombuffer(lzma.decompress(content, format=lzma.FORMAT_RAW, filters=FILTERS), np.uint8)
+        unpacker = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=FILTERS)
+        unpacked = unpacker.decompress(content, min(most, sys.maxsize - 1) + 1)
     except (lzma.LZMAError, EOFError, MemoryError) as error:
         raise DataError(f"not packed images ({error})") from None
+    if len(unpacked) > most:
+        raise DataError(f"more than the {most} values that {shape} has")
+    planes = np.frombuffer(unpacked, np.uint8)
     if planes.size != count * channels * height * width:
         raise DataError(f"{planes.size} values where {shape} has {count * channels * height * width}")
     rest = np.ascontiguousarray(planes.reshape(channels, count, height, width).transpose(2, 3, 0, 1))  # (H, W, C, N)

@@ -85,8 +85,24 @@ def _read(path: Path, changed: int, size: int) -> dict[str, Any]:
         actual = ""
     if actual != card.get("digest") or set(card) != set(KEYS):
         raise DataError(f"{path}: changed since it was written (its digest says so); {again}")
+    if wrong := _unlike_a_card(card, path.stem):
+        raise DataError(f"{path}: not a card ({wrong}); {again}")
     _known[actual] = card
     return card
+
+
+def _unlike_a_card(card: Mapping[str, Any], name: str) -> str:
+    """What no import would have written, whoever sealed it; empty if nothing is. Its data may lie anywhere."""
+    listed = f"{name}.files.csv" if card["kind"] == "folder" else None
+    if card["kind"] not in READERS:
+        return f"kind is {card['kind']!r:.40}"
+    for key, wanted in (("name", name), ("files", listed)):
+        if card[key] != wanted:
+            return f"{key} is {card[key]!r:.80}, not {wanted!r}"
+    types: dict[str, type] = {"title": str, "path": str, "sha256": str, "bytes": int, "label": dict, "columns": list,
+                              "dropped": list, "split": dict, "sizes": dict}  # fmt: skip
+    wrong = next((key for key, kind in types.items() if not isinstance(card[key], kind)), "")
+    return wrong and f"{wrong} is {card[wrong]!r:.40}"
 
 
 def of(options: Mapping[str, Any], data: str | Path | None = None) -> dict[str, Any]:
@@ -138,9 +154,13 @@ def checked_file(card: Mapping[str, Any], data: str | Path = "data") -> Path:
             f"{printable(path)} is missing, and {card_path(card['name'], data)} was made from it; put it back, or "
             f"import it from where it is now: {again(card, data)}"
         )
-    if (actual := file_digest(path)) != card["sha256"]:
+    length, now = path.stat().st_size, ""
+    if length == card["bytes"]:  # else it need not be read
+        now = file_digest(path)
+    if now != card["sha256"]:
+        then = f"sha256 {card['sha256'][:12]}" if now else f"{card['bytes']} bytes"
         raise DataError(
-            f"{printable(path)} has changed since it was imported (sha256 {card['sha256'][:12]} then, {actual[:12]} "
+            f"{printable(path)} has changed since it was imported ({then} then, {now[:12] or length} "
             f"now); import it again under another name: {again(card, data)}, or put the old file back"
         )
     return path

@@ -125,7 +125,7 @@ class _Fetch:
         """What a file must be. If no digest of it was published, what it was when it was fetched."""
         if file.sha256 or file.md5:
             return file.expected
-        fetched = {entry["name"]: entry["sha256"] for entry in _read_source_file(self.home).get("files", [])}
+        fetched = {entry["name"]: entry["sha256"] for entry in source_of(self.home).get("files", [])}
         return Expected(file.bytes, fetched.get(file.name))
 
     def fetch(self) -> Edition:
@@ -186,10 +186,10 @@ class _Fetch:
                 self._take(file, offer)
             except DataError as error:
                 self.failures[key] = str(error)
-                log.warning("%s; trying the next source", error)
+                log.warning("%s; trying the next source", printable(str(error)))
                 continue
             if not (file.sha256 or file.md5):
-                log.warning("%s: no digest of it was published, so its content was not checked", file.name)
+                log.warning("%s: no digest of it was published, so its content was not checked", printable(file.name))
             self.taken[file.name] = (offer.kind, str(offer.location) if offer.kind == "official" else None)
             return True
         return False
@@ -230,12 +230,12 @@ class _Fetch:
         self.partials.add(partial)
         expected = offer.packed.expected
         if transfer.packing(name, offer.packed.name):
-            expected = (offer.packed.download if offer.kind == "official" else None) or Expected()
+            expected = (offer.packed.download if offer.kind == "official" else None) or expected.packed
         return download(str(offer.location), partial, expected)
 
     def source_file(self, edition: Edition) -> dict[str, Any] | None:
         """The content of the source file of a complete edition; `None` if it is not there, or says something else."""
-        before = _read_source_file(self.home)
+        before = source_of(self.home)
         body = self._source_file_body(edition, before)
         same = body == {key: before.get(key) for key in body} and _is_time(before.get("fetched"))
         return before if same else None
@@ -244,7 +244,7 @@ class _Fetch:
         """Write the source file of a complete edition, unless it is as before; its content."""
         if before := self.source_file(edition):
             return before
-        body = self._source_file_body(edition, _read_source_file(self.home))
+        body = self._source_file_body(edition, source_of(self.home))
         body["fetched"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         canonical_json.write(self.home / SOURCE_FILE, json.dumps(body, indent=1) + "\n")
         return body
@@ -339,14 +339,16 @@ def _public_url(edition: Edition, file: Source) -> str | None:
     return urls[0] if urls else None
 
 
-def _read_source_file(home: Path) -> dict[str, Any]:
-    """The content of the source file in a data set's folder; empty if there is none, or it has another form."""
+def source_of(home: Path) -> dict[str, Any]:
+    """The content of the source file in a data set's folder; empty if there is none, or none that can be read."""
     try:
-        body = json.loads((home / SOURCE_FILE).read_bytes())
-        named = all(isinstance(file[key], str) for file in body["files"] for key in ("name", "sha256"))
-    except (OSError, ValueError, LookupError, TypeError):
+        body = canonical_json.read(home / SOURCE_FILE)
+        texts = [body["dataset"], body["edition"]]
+        for file in body["files"]:
+            texts += [file["name"], file["sha256"], file.get("source", ""), file.get("url") or ""]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
-    return body if named else {}
+    return body if all(isinstance(text, str) for text in texts) else {}
 
 
 def _is_time(text: Any) -> bool:

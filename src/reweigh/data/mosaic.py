@@ -10,14 +10,19 @@ from reweigh.errors import DataError
 TILE = 32
 
 
-def decode(path: Path) -> bytes:
-    """The tiles of a mosaic as the bytes of an `.npy` file, uint8 `(N, 3, 32, 32)`. Needs Pillow; raises DataError."""
+def decode(path: Path, most: int | None = None) -> bytes:
+    """The tiles of a mosaic as the bytes of an `.npy` file, uint8 `(N, 3, 32, 32)`. Needs Pillow; raises DataError.
+
+    Also, before it is decoded, for a picture whose tiles would be more than `most` bytes.
+    """
     try:
         from PIL import Image
     except ModuleNotFoundError:
         raise DataError(f"{path}: reading a mosaic needs Pillow; install it with: pip install pillow") from None
     try:
         with Image.open(path) as file:
+            if most is not None and (size := 3 * file.width * file.height) > most:
+                raise ValueError(f"{size} bytes of pixels, which should be {most} at most")
             picture = np.asarray(file.convert("RGB"))
     except Exception as error:  # decoders answer broken bytes with OSError, SyntaxError, ValueError, struct.error ...
         raise DataError(f"{path}: not a picture that can be read ({error})") from None

@@ -6,12 +6,13 @@ A split is two files: `data/splits/{scale}/{paper}/{experiment}/{setting}/seedN.
 
 import functools
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from reweigh import canonical_json
+from reweigh import array_files, canonical_json
 from reweigh.data import load, local_cards, manifest
 from reweigh.data.arrays import RawData, Split
 from reweigh.data.noise import realised
@@ -54,8 +55,8 @@ def obtain(spec: dict[str, Any], root: str | Path = "data") -> Split:
     Raises DataError if a current split was altered, or if the raw data are not available.
     """
     described = describe(spec, root)
-    split = _read(split_path(spec, root))
-    if split is None or split.digest() != described["digest"]:
+    split = _read(split_path(spec, root), described)
+    if split is None or any(described.get(key) != value for key, value in _stated(split).items()):
         raise DataError(f"{split_path(spec, root)}: not what its .json says; delete both and they are drawn again")
     return split
 
@@ -69,7 +70,7 @@ def describe(spec: dict[str, Any], root: str | Path = "data") -> dict[str, Any]:
     now: a record states by this report what its run was trained on.
     """
     path = split_path(spec, root)
-    described = _read_json(path.with_suffix(".json"))
+    described = _report(path.with_suffix(".json"))
     current = described.get("recipe_digest") == recipe_digest(spec, root) and _is_as_written(described)
     if path.is_file() and current and _of_todays_files(described, root):
         return described
@@ -88,7 +89,7 @@ def _is_as_written(described: dict[str, Any]) -> bool:
 def _of_todays_files(described: dict[str, Any], root: str | Path) -> bool:
     """Whether a split was drawn from the raw files that are there now; true for data sets that have none there."""
     for dataset in {file["dataset"] for file in described["raw"]}:
-        source = _read_json(Path(root, "raw", dataset, manifest.SOURCE_FILE))
+        source = manifest.source_of(Path(root, "raw", dataset))
         known = {(source["edition"], file["name"], file["sha256"]) for file in source.get("files", ())}
         drawn_from = {
             (one["edition"], one["name"], one["sha256"]) for one in described["raw"] if one["dataset"] == dataset
@@ -113,15 +114,13 @@ def _draw_and_write(spec: dict[str, Any], root: str | Path) -> dict[str, Any]:
     sources = _sources(dataset, options, root)
     raw = load.read(dataset, options, Path(root, "raw"))
     split = draw(raw, spec["data"]["split"], spec["seed"])
+    stated = _stated(split)
     described = {
         "split_version": SPLIT_VERSION,
-        "digest": split.digest(),
+        "digest": stated["digest"],
         "recipe_digest": recipe_digest(spec, root),
         "recipe": recipe(spec),
-        "class_names": split.class_names,
-        "group_names": split.group_names,
-        "sizes": split.sizes(),
-        "group_sizes": split.group_sizes(),
+        **stated,
         "raw": [
             {"dataset": source["dataset"], "edition": source["edition"], **file}
             for source in sources
@@ -156,20 +155,38 @@ def _realised(raw: RawData, split: Split) -> dict[str, Any]:
     return {name: realised(clean[part.index], part.label, classes) for name, part in parts.items() if len(part)}
 
 
-def _read(path: Path) -> Split | None:
-    """The split in a file; `None` if the file is not a split."""
+def _read(path: Path, described: dict[str, Any]) -> Split | None:
+    """The split in a file; `None` if the file is not a split, or unpacks to more than its report says."""
     try:
+        array_files.check(path, _room(described))
         return Split.from_bytes(path.read_bytes())
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, NotImplementedError):
         return None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _room(described: dict[str, Any]) -> int:
+    """The bytes that the arrays of a split take, by its report: its rows, and its names as numpy has them."""
+    names = [described["class_names"], described["group_names"]]
+    rows = sum(sum(part) for part in described["sizes"].values())
+    return 8 * rows + sum(4 * len(some) * max(map(len, some), default=0) for some in names)
+
+
+def _stated(split: Split) -> dict[str, Any]:
+    """What a report says of its split alone; a report that says anything else is another split's, or was altered."""
+    names = {"class_names": list(split.class_names), "group_names": list(split.group_names)}
+    return {"digest": split.digest(), **names, "sizes": split.sizes(), "group_sizes": split.group_sizes()}
+
+
+def _report(path: Path) -> dict[str, Any]:
+    """The report of a split; empty if there is none, or none that can be read."""
     try:
-        body = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        body = canonical_json.read(path)
+        texts = [
+            text for file in body["raw"] for text in (file["dataset"], file["edition"], file["name"], file["sha256"])
+        ]
+    except (OSError, ValueError, LookupError, TypeError):
         return {}
-    return body if isinstance(body, dict) else {}
+    return body if all(isinstance(text, str) for text in texts) else {}
 
 
 def _one_key_per_line(body: dict[str, Any]) -> str:

@@ -12,16 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from reweigh import canonical_json
+from reweigh import array_files, canonical_json
 from reweigh.data import image_codec, manifest
 from reweigh.data.arrays import RawData
 from reweigh.digest import canonical, file_digest
 from reweigh.errors import DataError
+from reweigh.path_parts import is_inside
+from reweigh.terminal import printable
 
 ENVIRONMENT = "REWEIGH_PACKED"
 INDEX = "packed.json"  # what is in the folder; written last
 VERSION = 1
 PARTS = ("train", "test")  # the official ones
+ARRAYS = 4  # of each part, at most: rows, labels, groups, clean labels
 
 AGAIN = "send it again, or make it again with: reweigh pack DIR"
 
@@ -131,8 +134,7 @@ def read(dataset: str, options: dict[str, Any]) -> RawData | None:
         return None
     if entry["content_digest"] != manifest.content_digest(dataset):
         raise DataError(f"{place / INDEX}: {dataset} is not what data/manifest.yaml names; pack it again")
-    with np.load(_checked(place, entry["arrays"]), allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    arrays = _arrays(_checked(place, entry["arrays"]), sum(part["length"] for part in entry["parts"].values()))
     inputs = {part: _rows(place, dataset, part, entry["parts"][part], arrays) for part in PARTS}
     return RawData(
         train_inputs=inputs["train"],  # type: ignore[arg-type]  # as much of an array as is needed
@@ -173,11 +175,25 @@ def _entry(place: Path, dataset: str, options: dict[str, Any]) -> dict[str, Any]
 def _checked(place: Path, file: dict[str, Any]) -> Path:
     """The path of a file of the folder. Raises DataError if it is missing or altered."""
     path = place / file["file"]
+    if not is_inside(file["file"]):
+        raise DataError(f"{place / INDEX}: names {printable(file['file'])}, which is not in its folder; {AGAIN}")
     if not path.is_file():
         raise DataError(f"{path} is missing: it did not travel with {INDEX}")
+    if (length := path.stat().st_size) != file.get("bytes", length):
+        raise DataError(f"{path}: {length} bytes, expected {file['bytes']}; send it again")
     if (actual := file_digest(path)) != file["sha256"]:
         raise DataError(f"{path}: sha256 {actual[:12]}, expected {file['sha256'][:12]}; send it again")
     return path
+
+
+def _arrays(path: Path, rows: int) -> dict[str, np.ndarray]:
+    """The arrays of a data set of so many rows: a few numbers for each. Raises DataError if the file has more."""
+    try:
+        array_files.check(path, ARRAYS * array_files.WIDEST * rows)
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except Exception as error:  # what is no archive ends in BadZipFile, struct.error, NotImplementedError ...
+        raise DataError(f"{path}: not the arrays of a data set ({error}); {AGAIN}") from None
 
 
 def _rows(place: Path, dataset: str, part: str, packed: dict[str, Any], arrays: dict[str, np.ndarray]) -> Rows:

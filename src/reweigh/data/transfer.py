@@ -1,14 +1,17 @@
 """Check and unpack files. A file gets its name only when it is whole and has the expected bytes.
 
 What is wrong with a source is a DataError, and another source may do better. What is wrong with the disk that is
-written to stays an OSError: no other source would help.
+written to stays an OSError: no other source would help. No more is unpacked or copied than was promised: one byte more
+shows that a source has another file, or one made to fill the disk.
 """
 
 import contextlib
+import functools
 import gzip
 import hashlib
 import io
 import lzma
+import os
 import tarfile
 import zipfile
 import zlib
@@ -27,16 +30,30 @@ UNREADABLE = (OSError, EOFError, lzma.LZMAError, zlib.error)  # what reading a d
 
 @dataclass(frozen=True)
 class Expected:
-    """What a file must be: its length in bytes, sha256, md5; `None` where it is not known."""
+    """What a file must be: its length in bytes, sha256, md5; `None` where it is not known.
+
+    `most` is what a file whose length is not known has at most, as the packed form of one whose length is.
+    """
 
     bytes: int | None = None
     sha256: str | None = None
     md5: str | None = None
+    most: int | None = None
+
+    @property
+    def limit(self) -> int | None:
+        """The most bytes that it can have; None if nothing says."""
+        return self.most if self.bytes is None else self.bytes
+
+    @property
+    def packed(self) -> "Expected":
+        """What is known of the same content packed by somebody: no packer makes it longer by an eighth."""
+        return Expected(most=None if self.limit is None else self.limit + self.limit // 8 + CHUNK)
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a file is. Its md5 is only computed if no sha256 is expected."""
+    """What a file is. Its md5 is only computed if no sha256 is expected. One that is too long is not read."""
 
     bytes: int
     sha256: str
@@ -44,9 +61,12 @@ class Found:
 
 
 def measure(path: Path, expected: Expected) -> Found:
-    """Length and digests of a file, read once. Raises DataError if it cannot be read."""
+    """Length and digests of a file, read once; not if it is longer than expected. DataError if it cannot be read."""
     try:
         with open(path, "rb") as file:
+            length = os.fstat(file.fileno()).st_size
+            if expected.limit is not None and length > expected.limit:
+                return Found(length, "", None)
             return _pump(file, None, expected, printable(path))
     except OSError as error:
         raise unreadable(path, error) from None
@@ -58,6 +78,8 @@ def fault(found: Found, expected: Expected) -> str | None:
         wanted, has = getattr(expected, name), getattr(found, name)
         if None not in (wanted, has) and wanted != has:
             return f"{name} is {has}, expected {wanted}"
+    if expected.limit is not None and found.bytes > expected.limit:
+        return f"bytes is {found.bytes}, expected {expected.limit} at most"
     return None
 
 
@@ -68,7 +90,7 @@ def place(source: Path, destination: Path, expected: Expected) -> Found:
     """
     with contextlib.ExitStack() as stack:
         try:
-            stream = stack.enter_context(unpacked(source, destination.name))
+            stream = stack.enter_context(unpacked(source, destination.name, expected.limit))
         except UNREADABLE as error:
             raise unreadable(source, error) from None
         return write(stream, destination, expected, printable(source))
@@ -93,18 +115,22 @@ def packing(packed: str, name: str) -> str | None:
 
 
 @contextlib.contextmanager
-def unpacked(source: Path, name: str) -> Iterator[IO[bytes]]:
-    """The content of `source` for the file `name`, unpacked if `source` is its .gz, .xz or .webp."""
-    openers: dict[str | None, Any] = {".gz": gzip.open, ".xz": lzma.open, ".webp": _decoded, None: open}
+def unpacked(source: Path, name: str, most: int | None = None) -> Iterator[IO[bytes]]:
+    """The content of `source` for the file `name`, unpacked if `source` is its .gz, .xz or .webp.
+
+    Of a .webp, which is decoded as a whole, DataError if that would be more than `most` bytes.
+    """
+    decoded = functools.partial(_decoded, most=most)
+    openers: dict[str | None, Any] = {".gz": gzip.open, ".xz": lzma.open, ".webp": decoded, None: open}
     with openers[packing(source.name, name)](source, "rb") as stream:
         yield stream
 
 
-def _decoded(source: Path, mode: str) -> IO[bytes]:
+def _decoded(source: Path, mode: str, most: int | None) -> IO[bytes]:
     """The images of a mosaic as the bytes of one `.npy` file."""
     from reweigh.data.mosaic import decode
 
-    return io.BytesIO(decode(source))
+    return io.BytesIO(decode(source, most))
 
 
 @contextlib.contextmanager
@@ -132,11 +158,16 @@ def unreadable(source: Path | str, error: Exception) -> DataError:
 
 
 def _pump(stream: IO[bytes], file: IO[bytes] | None, expected: Expected, origin: str) -> Found:
-    """Read a stream to its end, copy it to `file` if there is one, and count and hash its bytes."""
+    """Read a stream to its end, copy it to `file` if there is one, and count and hash its bytes.
+
+    Raises DataError as soon as it has one byte more than what is expected can have.
+    """
     length, sha256 = 0, hashlib.sha256()
     md5 = hashlib.md5(usedforsecurity=False) if expected.sha256 is None else None
-    while chunk := _read(stream, origin):
+    while chunk := _read(stream, origin, CHUNK if expected.limit is None else min(CHUNK, expected.limit + 1 - length)):
         length += len(chunk)
+        if expected.limit is not None and length > expected.limit:
+            raise DataError(f"{origin}: has more than the {expected.limit} bytes that it should have")
         sha256.update(chunk)
         if md5 is not None:
             md5.update(chunk)
@@ -145,8 +176,8 @@ def _pump(stream: IO[bytes], file: IO[bytes] | None, expected: Expected, origin:
     return Found(length, sha256.hexdigest(), md5.hexdigest() if md5 else None)
 
 
-def _read(stream: IO[bytes], origin: str) -> bytes:
+def _read(stream: IO[bytes], origin: str, count: int) -> bytes:
     try:
-        return stream.read(CHUNK)
+        return stream.read(count)
     except (tarfile.TarError, zipfile.BadZipFile, *UNREADABLE) as error:
         raise unreadable(origin, error) from None

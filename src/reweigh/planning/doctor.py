@@ -31,7 +31,7 @@ def facts() -> Iterator[tuple[str, str]]:
     locked = _locked()
     for name in LIBRARIES:
         yield name, _version(name, locked.get(name))
-    yield "lock", file_digest(LOCK)[:12] if LOCK.is_file() else f"{LOCK} is missing"
+    yield "lock", file_digest(LOCK)[:12] if locked else f"{LOCK} {_no_lock()}; restore it: git checkout {LOCK}"
     yield "cores", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     try:
         leases = holders()
@@ -80,6 +80,9 @@ def _slurm() -> Iterator[tuple[str, str]]:
         return
     asked = _runtime()
     for line in dict.fromkeys(said.splitlines()):
+        if line.count("|") != 6:
+            yield "partitions", f"sinfo says what is not understood here: {line[:80]}"
+            continue
         name, state, limit, nodes, cores, memory, gres = line.split("|")
         most = slurm.duration(limit)
         over = most is not None and asked is not None and 60 * asked > most
@@ -103,9 +106,12 @@ def _runtime() -> int | None:
     """The longest runtime that the profile asks for, in minutes; None if it says none in minutes."""
     import yaml
 
-    said = yaml.safe_load(PROFILE.read_text(encoding="utf-8")) if PROFILE.is_file() else {}
-    blocks = [said.get("default-resources") or {}, *(said.get("set-resources") or {}).values()]
-    return max((block["runtime"] for block in blocks if type(block.get("runtime")) is int), default=None)
+    try:
+        said = yaml.safe_load(PROFILE.read_text(encoding="utf-8")) if PROFILE.is_file() else {}
+        blocks = [said.get("default-resources") or {}, *(said.get("set-resources") or {}).values()]
+        return max((block["runtime"] for block in blocks if type(block.get("runtime")) is int), default=None)
+    except (OSError, ValueError, AttributeError, yaml.YAMLError):  # Snakemake will say what is wrong with it
+        return None
 
 
 def _holder(process: int | None) -> str:
@@ -115,12 +121,23 @@ def _holder(process: int | None) -> str:
 
 
 def _locked() -> dict[str, str]:
-    """The versions in the lock file by package; the first, where the lock has several."""
+    """The versions in the lock file by package; the first, where the lock has several. Empty if it is no lock file."""
     versions: dict[str, str] = {}
-    for line in LOCK.read_text(encoding="utf-8").splitlines() if LOCK.is_file() else ():
-        name, _, rest = line.partition("==")
-        versions.setdefault(name, rest.partition(" ")[0])
+    try:
+        lines = LOCK.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return {}
+    for line in lines:
+        if pinned := re.match(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([0-9][^\s;\\]*)", line):
+            versions.setdefault(pinned[1], pinned[2])
     return versions
+
+
+def _no_lock() -> str:
+    """Why there are no versions in the lock file."""
+    if not LOCK.is_file():
+        return "is missing"
+    return "names no version of a package" if LOCK.stat().st_size else "is empty"
 
 
 def _version(name: str, locked: str | None) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from reweigh import locks, terminal
+from reweigh import canonical_json, locks, terminal
 from reweigh.config.grid import Config
 from reweigh.config.loading import load
 from reweigh.config.names import RunName
@@ -132,7 +132,7 @@ def remembered(lock: IO[str], deadline: float) -> tuple[set[str], int]:
     """What `remember` wrote for the same end of time; nothing if it did not."""
     lock.seek(0)
     try:
-        told = json.load(lock)
+        told = canonical_json.parse(lock.read().encode())
         return (set(told["tried"]), int(told["failures"])) if told["until"] == deadline else (set(), 0)
     except (ValueError, LookupError, TypeError):
         return set(), 0

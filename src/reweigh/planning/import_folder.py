@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,10 +30,12 @@ from reweigh.planning.import_parts import (
     in_order,
     sizes,
 )
+from reweigh.spreadsheets import is_formula
 from reweigh.terminal import printable
 
 SIDE = 32
 SIDES = (8, 512)
+LONGEST = 256  # MiB of the file of an image; of its pixels Pillow takes 179 million
 TRAIN = "train"
 OBJECT = re.compile(r"<[^<>]* at 0x[0-9a-fA-F]+>")  # what a decoder calls bytes that lie in no file
 TESTS = ("test", "val", "valid", "validation")  # the part that is tested on: the first of these that there is
@@ -167,6 +170,12 @@ def _images(place: Path, below: str, classes: list[str], part: str) -> tuple[lis
         others += len(files) - len(images)
         prefix = f"{below}/{label}" if below else label
         listed += [Listed(f"{prefix}/{image}", label, part) for image in images]
+    for image in listed:
+        if any(map(is_formula, (image.label, image.path.partition("/")[0]))):  # a class of the name -1 is none
+            raise DataError(
+                f"{printable(place / image.path)}: a table that names this would hold a formula, as it begins with "
+                f"{image.path[0]!r}; rename the folder so that it begins with a letter"
+            )
     try:
         "".join(image.path for image in listed).encode()
     except UnicodeEncodeError:
@@ -209,7 +218,7 @@ def _read(place: Path, images: list[Listed], side: int, progress: Progress) -> t
     readable, unreadable = [], []
     for image in progress(images, len(images)):
         try:
-            content = (place / image.path).read_bytes()
+            content = _content(place / image.path)
             pixels(place / image.path, content, side)
         except OSError as error:
             unreadable.append((image.path, str(error.strerror)))
@@ -218,6 +227,17 @@ def _read(place: Path, images: list[Listed], side: int, progress: Progress) -> t
         else:
             readable.append(image._replace(sha256=hashlib.sha256(content).hexdigest()))
     return readable, unreadable
+
+
+def _content(path: Path) -> bytes:
+    """What is in the file of an image. Raises DataError for a pipe or a device, and for a file that is too large."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(f"{path}: not an image that can be read (no file but a pipe or a device)")
+    if found.st_size > LONGEST << 20:
+        size = f"{found.st_size / 2**20:,.0f} MiB, and at most {LONGEST} MiB are read: make it smaller"
+        raise DataError(f"{path}: not an image that can be read ({size})")
+    return path.read_bytes()
 
 
 def _reason(error: DataError) -> str:

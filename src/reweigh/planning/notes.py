@@ -10,13 +10,13 @@ and never had this content before: so the job runs, until its files say what tod
 
 import contextlib
 import functools
-import json
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reweigh import canonical_json
 from reweigh.artifacts import receipt
 from reweigh.data.catalogue import Manifest
 from reweigh.digest import file_digest
@@ -66,7 +66,7 @@ def since_receipt(stem: Path, basis: Mapping[str, Any]) -> list[str]:
             if (path := stem.with_name(f"{stem.name}.{ending}"))
         )
         same = {"inputs": body["inputs"] == basis["inputs"], "rendering": body["rendering"] == basis["rendering"]}
-    except (RecordError, KeyError, TypeError, AttributeError):
+    except (RecordError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return ["receipt"]
     same["records"] = before == {one["run"]: one["digest"] for one in basis["records"]}
     same["files"] = not altered
@@ -79,7 +79,7 @@ def since_fetch(home: Path, manifest: Path) -> list[str]:
     The reasons are `source` (none that can be read, or of other content) and `files` (gone, or of another size).
     """
     try:
-        files = json.loads((home / "SOURCE.json").read_bytes())["files"]
+        files = canonical_json.read(home / "SOURCE.json")["files"]
         stated = {file["name"]: file["sha256"] for file in files}
         sizes = {file["name"]: file["bytes"] for file in files}
     except (OSError, ValueError, KeyError, TypeError):

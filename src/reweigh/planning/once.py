@@ -7,11 +7,11 @@ tells, as of a run that was stopped after its shared stages, the plan says too m
 
 import functools
 import importlib.metadata
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from reweigh import canonical_json
 from reweigh.bench.table import devices
 from reweigh.config.cards import card_of
 from reweigh.data.obtain import recipe_digest
@@ -78,7 +78,7 @@ def _wholes(root: Path) -> Iterator[str]:
     """Of whole runs: a link names a record, which is still the one that the link was made for."""
     for path in visible(root / kept.FOLDER / "whole", "*.json"):
         try:
-            link = json.loads(path.read_bytes())
+            link = canonical_json.read(path)
             theirs = record.record_path(link["run"], root)
             body = record.read(theirs)
             record.trace_path(theirs, body)
@@ -107,7 +107,7 @@ def _prefixes(root: Path) -> Iterator[str]:
 def _key_in(path: Path, stamp: int) -> str | None:
     """The key of the stages that a record says were shared; None if it says nothing."""
     try:
-        return str(json.loads(path.read_bytes())["prefix"]["key"])
+        return str(canonical_json.read(path)["prefix"]["key"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
 

@@ -7,7 +7,6 @@ machine; records made elsewhere; else what config/costs.yaml and the method's ca
 
 import contextlib
 import functools
-import json
 import math
 import re
 from collections import defaultdict
@@ -16,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from reweigh import canonical_json
 from reweigh.bench.table import CSV, devices, method_key, processor, read
 from reweigh.config.cards import card_of, plain
 from reweigh.config.costs import assumed
@@ -289,9 +289,9 @@ def _means(times: dict[str, list[float]]) -> dict[str, float]:
 def _seconds_per_step(path: Path, stamp: int) -> tuple[tuple[str, str, float], ...]:
     """(kind of run, device, seconds of a step) from a record; empty if it cannot be read or took no step."""
     try:
-        body = json.loads(path.read_bytes())
-        return ((_kind(body["spec"]), body["device"]["name"], body["seconds"] / body["steps"]),)
-    except (OSError, ValueError, KeyError, ZeroDivisionError):
+        body = canonical_json.read(path)
+        return ((_kind(body["spec"]), str(body["device"]["name"]), body["seconds"] / body["steps"]),)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
         return ()
 
 

@@ -111,7 +111,7 @@ def _split(spec: dict[str, Any], data: Path) -> dict[str, str | None]:
     """The digests of a run's split, as it is to be drawn, and of its recipe."""
     recipe, own = recipe_digest(spec, data), None
     try:
-        report = json.loads(split_path(spec, data).with_suffix(".json").read_bytes())
+        report = canonical_json.read(split_path(spec, data).with_suffix(".json"))
         own = report["digest"] if report["recipe_digest"] == recipe else None
     except (OSError, ValueError, KeyError, TypeError):
         pass

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from reweigh import spreadsheets
 from reweigh.analysis.gains import MEASURED_TIMES, TIMES, times_row
 from reweigh.analysis.rows import Row, cell_names
 from reweigh.analysis.tables import Material
@@ -107,7 +108,7 @@ def bench_rows(root: Path, options: Mapping[str, Any]) -> list[Row]:
     if not path.is_file():
         return []
     with open(path, newline="", encoding="utf-8") as file:
-        found = list(csv.DictReader(file))
+        found = spreadsheets.lines(csv.DictReader(file))
     lines: list[Row] = []
     for line in found:
         method = options["contenders"].get(line["contender"])

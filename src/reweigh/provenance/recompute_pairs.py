@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from reweigh import canonical_json
 from reweigh.analysis.gains import IN_DIFFERENCES, RELATIVE, TIMES, taken_off
 from reweigh.analysis.margins import (
     ANOTHER,
@@ -26,6 +27,7 @@ from reweigh.analysis.margins import (
 from reweigh.analysis.margins import METRICS as OF_MARGINS
 from reweigh.analysis.rows import DIFFERENCE
 from reweigh.analysis.tables import logged
+from reweigh.digest import canonical
 from reweigh.records.lineage import value_of
 
 Body = dict[str, Any]
@@ -94,7 +96,7 @@ def _of_margins(row: Mapping[str, Any], bodies: list[Body], root: str | Path) ->
     sides: tuple[dict[int, np.ndarray], dict[int, np.ndarray]] = ({}, {})
     for body in bodies:
         if body["trace"] is not None and ARRAY in body["trace"]["arrays"]:
-            kept = _margins(str(root), body["run"], body["trace"]["file"], body["trace"]["sha256"])
+            kept = _margins(str(root), body["run"], canonical(body["trace"]))
             sides[body["spec"]["method"] == row["against"]][body["spec"]["seed"]] = kept
     ours, plain = (sides[1], sides[1]) if row["method"] == row["against"] else sides
     ring = sorted(plain)
@@ -110,8 +112,8 @@ def _of_margins(row: Mapping[str, Any], bodies: list[Body], root: str | Path) ->
 
 
 @functools.lru_cache(maxsize=512)
-def _margins(root: str, run: str, file: str, sha256: str) -> np.ndarray:
-    found = logged({"run": run, "trace": {"file": file, "sha256": sha256, "arrays": {ARRAY: []}}}, ARRAY, root=root)
+def _margins(root: str, run: str, trace: bytes) -> np.ndarray:
+    found = logged({"run": run, "trace": canonical_json.parse(trace)}, ARRAY, root=root)
     assert found is not None
     return found[0].astype(np.float64)
 

@@ -8,13 +8,13 @@ The file has the digest of the package's source, so that it says nothing of code
 """
 
 import functools
-import json
 import os
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from reweigh import canonical_json
 from reweigh.digest import PACKAGE, digest, file_digest
 from reweigh.listing import visible
 
@@ -56,7 +56,7 @@ def described(root: str | Path = ".") -> dict[str, Any]:
 def carried(folder: str | Path) -> dict[str, Any]:
     """What the file in a folder says, if it is about the source that is here; else nothing."""
     try:
-        content = json.loads((Path(folder) / NAME).read_text(encoding="utf-8"))
+        content = canonical_json.read(Path(folder) / NAME)
         if content["source_digest"] == source_digest():
             return {"commit": content["commit"], "dirty": content["dirty"]}
     except (OSError, ValueError, LookupError, TypeError):

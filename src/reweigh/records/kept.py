@@ -52,7 +52,7 @@ def note(path: Path, run: str, made: str) -> None:
 def noted(path: Path) -> str | None:
     """What the stages are made of, by the note at `path`; None if it does not say, as of a version before notes."""
     try:
-        return str(json.loads(path.read_bytes())["made_of"])
+        return str(canonical_json.read(path)["made_of"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
 

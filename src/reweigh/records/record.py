@@ -10,10 +10,11 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from reweigh import canonical_json, plugins
+from reweigh import array_files, canonical_json, plugins
 from reweigh.digest import closure, digest, file_digest
 from reweigh.errors import RecordError
 from reweigh.listing import visible
+from reweigh.os_errors import hides, unseen
 from reweigh.path_parts import below
 from reweigh.records.attestations import Attestations
 
@@ -89,7 +90,7 @@ def read(path: str | Path) -> dict[str, Any]:
     """Read a record and check it against its own digest.
 
     Raises RecordError if it is missing, is not JSON, has an unknown version, was changed after it was written (even if
-    only its text was), or lacks one of `KEYS`.
+    only its text was), or lacks one of `KEYS`. Where the system lets nobody look at it, that is an UnseenError.
     """
     path = Path(path)
     try:
@@ -98,6 +99,8 @@ def read(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise RecordError(f"{path}: no such record; train it with: snakemake {path}") from None
     except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and hides(error):
+            raise unseen(error, path) from None
         raise RecordError(f"{path}: not a readable record ({error}); delete it and train again") from None
     version = record.get("record_version")
     if isinstance(version, int) and version > RECORD_VERSION:
@@ -123,17 +126,27 @@ def stamp(path: str | Path) -> Stamp | None:
 def trace_path(path: str | Path, record: dict[str, Any]) -> Path | None:
     """The arrays beside a record (class weights at every outer step), checked against the record's digest of them.
 
-    Returns None for a run that logged no arrays. Raises RecordError if the file is missing or altered.
+    Returns None for a run that logged no arrays. Raises RecordError if the file is missing, altered, or has more than
+    the arrays that the record names.
     """
     if record["trace"] is None:
         return None
-    trace = Path(path).with_name(record["trace"]["file"])
+    try:
+        trace = Path(path).with_name(record["trace"]["file"])
+    except (TypeError, ValueError):
+        raise RecordError(f"{path}: names no file of arrays; delete the record and train again") from None
     if not trace.is_file():
         raise RecordError(f"{trace}: missing, though {path} names it; delete the record and train again")
     if (actual := file_digest(trace)) != record["trace"]["sha256"]:
         raise RecordError(
             f"{trace}: sha256 {actual[:12]}, expected {record['trace']['sha256'][:12]}; delete it and train again"
         )
+    try:
+        array_files.check(trace, array_files.room_of(record["trace"]["arrays"]))
+    except Exception as error:  # what is no archive ends in BadZipFile, struct.error, NotImplementedError ...
+        raise RecordError(
+            f"{trace}: not the arrays of its record ({error}); delete the record and train again"
+        ) from None
     return trace
 
 

@@ -6,11 +6,12 @@ attestation says that an edit of the code changed no number, a record counts as 
 """
 
 import functools
-import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reweigh import canonical_json
 from reweigh.config.grid import Config
 from reweigh.config.names import CellName, RunName
 from reweigh.digest import digest, file_digest
@@ -87,18 +88,26 @@ class Dependencies:
 
     @functools.cache  # noqa: B019
     def _read(self, run: str) -> tuple[dict[str, str], str]:
-        """The digests of what a run's record was made from, and the digest of the record itself."""
+        """The digests of what a run's record was made from, and the digest of the record itself.
+
+        One that cannot be read is named, and counts as stale in a part that no record has.
+        """
         try:
-            body = json.loads(self.record(run).read_bytes())
+            body = canonical_json.read(self.record(run))
             digests = {
                 "spec": body["spec_digest"],
                 "code": body["code"]["digest"],
                 "split": body["split"]["recipe_digest"],
             }
-            return digests, body.get("digest", "")
+            own = body.get("digest", "")
+            if not all(isinstance(one, str) for one in (*digests.values(), own)):
+                raise TypeError("a digest is no text")
+            return digests, own
         except FileNotFoundError:
             return {}, ""
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            why = str(error) if isinstance(error, ValueError) else f"{self.record(run)}: not a record ({error!r})"
+            print(f"reweigh: {why}; its run counts as not trained", file=sys.stderr)
             return {"unreadable": ""}, ""
 
     @functools.cache  # noqa: B019
@@ -111,7 +120,7 @@ class Dependencies:
 def drawn_by(report: Path) -> str:
     """The digest of the recipe in the report of a split; empty if one of the split's files is missing."""
     try:
-        recipe = json.loads(report.read_bytes())["recipe_digest"]
+        recipe = canonical_json.read(report)["recipe_digest"]
     except (OSError, ValueError, KeyError):
         return ""
     return str(recipe) if report.with_suffix(".npz").is_file() else ""

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from reweigh import canonical_json
+from reweigh import canonical_json, spreadsheets
 from reweigh.analysis import tables
 from reweigh.artifacts import receipt
 from reweigh.config.grid import Config
@@ -109,13 +109,18 @@ def texts(config: Config, scale: str, lines: pd.DataFrame, records: Records | No
 def csv_text(lines: pd.DataFrame) -> str:
     """The lines as csv; without `against` where no number compares two methods."""
     kept = [name for name in lines if name != "against" or lines[name].notna().any()]
-    return lines.to_csv(columns=kept, index=False, float_format="%.6g", lineterminator="\n")
+    return spreadsheets.cells(lines[kept]).to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
-def scored_records(config: Config, scale: str, papers: list[str] | None = None) -> Records:
-    """The records of `Config.scored_runs`, as far as they exist, by run, for the config's papers or those given."""
+def scored_records(
+    config: Config, scale: str, papers: list[str] | None = None, known: Records | None = None
+) -> Records:
+    """The records of `Config.scored_runs`, as far as they exist, by run, for the config's papers or those given.
+
+    They are taken from those that are `known`, else read.
+    """
     runs = [run for paper in papers or config.project.papers for run in config.scored_runs(scale, paper)]
-    return tables.records_of(runs, config.root)
+    return tables.records_of(runs, config.root) if known is None else {run: known[run] for run in runs if run in known}
 
 
 def _value_set(config: Config, paper: str, methods: str | float | None) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from reweigh import metrics, stats, verdicts
+from reweigh import metrics, spreadsheets, stats, verdicts
 from reweigh.analysis import compared
 from reweigh.analysis.degenerate import lost
 from reweigh.analysis.rows import mean_row
@@ -76,7 +76,11 @@ def line_of(root: Path, measured: Measured) -> dict[str, str]:
     if not path.is_file():
         return {}
     with path.open(newline="", encoding="utf-8") as file:
-        found = [one for one in csv.DictReader(file) if (one["group"], one["contender"], one["baseline"]) == names]
+        found = [
+            one
+            for one in spreadsheets.lines(csv.DictReader(file))
+            if (one["group"], one["contender"], one["baseline"]) == names
+        ]
     return found[0] if len(found) == 1 else {}
 
 

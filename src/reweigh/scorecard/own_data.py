@@ -12,7 +12,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from reweigh import canonical_json, metrics
+from reweigh import canonical_json, metrics, spreadsheets
 from reweigh.analysis.against_plain import SHOWN, Line, points, remarks, sentence
 from reweigh.analysis.tables import Material
 from reweigh.config.names import ArtifactName, RunName
@@ -58,7 +58,7 @@ def csv_text(found: list[Line]) -> str:
         for line in found
     ]
     stream = io.StringIO()
-    pd.DataFrame(rows).to_csv(stream, index=False, float_format="%.6g", lineterminator="\n")
+    spreadsheets.cells(pd.DataFrame(rows)).to_csv(stream, index=False, float_format="%.6g", lineterminator="\n")
     return stream.getvalue()
 
 

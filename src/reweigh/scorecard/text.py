@@ -108,7 +108,7 @@ def _paper(config: Config, scale: str, name: str, lines: pd.DataFrame) -> list[s
         parts += _folded(f"{_many(sum(~found), 'claim')} without the runs needed", _claims, claims[~found], tests)
     for source, group in numbers.groupby("source", sort=False):
         found = (group["verdict"] != NOT_RUN) & (group["runs"].fillna("") != "") | (group["status"] == "measured")
-        parts += [f"### {_spaced(str(source))}", *([_numbers(group[found])] if found.any() else [])]
+        parts += [f"### {plain(_spaced(str(source)))}", *([_numbers(group[found])] if found.any() else [])]
         parts += _folded(f"{_many(sum(~found), 'number')} without a run of ours", _numbers, group[~found])
     if paper.findings:
         parts += ["### What does not fit together in the paper itself", _findings(paper.findings)]
@@ -128,7 +128,7 @@ def _many(count: int, word: str) -> str:
 
 def _cuts(lines: pd.DataFrame) -> str:
     cut = lines[lines["scale_note"].fillna("") != ""].drop_duplicates("experiment")
-    return "\n".join(f"- {row.experiment}: {row.scale_note}" for row in cut.itertuples())
+    return "\n".join(f"- {plain(row.experiment)}: {prose(row.scale_note)}" for row in cut.itertuples())
 
 
 def _counts(numbers: pd.DataFrame, claims: pd.DataFrame) -> str:
@@ -146,7 +146,7 @@ def _numbers(group: pd.DataFrame) -> str:
             "experiment": plain(_text(row.experiment)),
             "value": plain(_text(row.value)),
             "method": plain(_text(row.title)),
-            "value set": _text(row.value_set),
+            "value set": prose(_text(row.value_set)),
             "metric": metrics.of(row.metric).label,
             "published": _spread(row.published, row.published_sd),
             "ours": _spread(row.mean, row.sd),
@@ -167,8 +167,8 @@ def _claims(group: pd.DataFrame, tests: dict[str, str]) -> str:
     rows = [
         {
             "claim": prose(row.text),
-            "where": _text(row.source),
-            "value set": _text(row.value_set),
+            "where": plain(_text(row.source)),
+            "value set": prose(_text(row.value_set)),
             "test": tests[row.id],
             "effect (weakest place)": _number(row.effect, 4),
             "95 % interval": _interval(row.effect_low, row.effect_high),
@@ -185,7 +185,7 @@ def _claims(group: pd.DataFrame, tests: dict[str, str]) -> str:
 
 def _findings(findings: list[Any]) -> str:
     return "\n".join(
-        f"- **{finding.where}.** {prose(' '.join(finding.text.split()))} Evidence: {finding.evidence}."
+        f"- **{plain(finding.where)}.** {prose(' '.join(finding.text.split()))} Evidence: {prose(finding.evidence)}."
         for finding in findings
     )
 

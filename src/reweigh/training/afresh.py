@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from reweigh import canonical_json
 from reweigh.digest import digest
 from reweigh.errors import ConfigError, ReweighError, TrainingError
 
@@ -89,7 +90,7 @@ def start() -> Start:
     if not path:
         return Start()
     try:
-        told = json.loads(Path(path).read_text(encoding="utf-8"))
+        told = canonical_json.parse(Path(path).read_bytes())
         start = Start(**{**told, "finished": tuple(told["finished"]), "mistaken": tuple(told.get("mistaken", ()))})
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ConfigError(f"{VARIABLE}={path}: cannot be read ({error}); unset it, it is not for users") from None

@@ -69,7 +69,7 @@ class Twin(Shared):
         A file from elsewhere may name any path: only one that a run of that name can have is taken up, or set aside.
         """
         try:
-            told = canonical_json.parse(self.part.read_bytes())
+            told = canonical_json.read(self.part)
             run, path = str(RunName.parse(told["run"])), Path(told["checkpoint"])
         except (OSError, ValueError, LookupError, TypeError, ConfigError):
             return None
@@ -80,7 +80,7 @@ class Twin(Shared):
     def take_over(self) -> bool:
         """Find the record of the other run, if it is as it was."""
         try:
-            link = canonical_json.parse(self.path.read_bytes())
+            link = canonical_json.read(self.path)
             path = record_path(str(RunName.parse(link["run"])))
             if link["run"] == self.name and record.stamp(path) == self.before:
                 return False

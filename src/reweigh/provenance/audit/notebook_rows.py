@@ -15,11 +15,11 @@ import contextlib
 import csv
 import importlib
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reweigh import canonical_json
 from reweigh.analysis.rows import Row, write_csv
 from reweigh.analysis.tables import material_of
 from reweigh.config.grid import Config
@@ -94,7 +94,7 @@ def call_of(notebook: Path) -> Call | None:
 
 
 def _statements(notebook: Path) -> Iterator[ast.stmt]:
-    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+    for cell in canonical_json.read(notebook)["cells"]:
         if cell["cell_type"] == "code":
             yield from ast.parse("".join(cell["source"])).body
 

@@ -19,7 +19,6 @@ longer counts as its job left it.
 
 import base64
 import binascii
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from reweigh import canonical_json
 from reweigh.config.grid import Config
 from reweigh.config.names import ArtifactName, RunName
 from reweigh.digest import digest, file_digest
@@ -108,13 +108,13 @@ class Metadata:
         files = self._files(root / STORE)
         for path, file in files.items():
             try:
-                entry = json.loads(file.read_bytes())
+                entry = canonical_json.read(file)
                 self.jobs[path] = _job(entry)
                 if entry["incomplete"]:
                     self.unfinished.add(path)
             except OSError:
                 continue  # Snakemake is running and has just deleted it
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 reasons[str(error) if isinstance(error, _UnknownFormat) else "they are damaged"] += 1
         for reason, count in reasons.items():
             self.unread.append((STORE, f"{count} of {len(files)} files cannot be used: {reason}"))

@@ -8,14 +8,13 @@ address and sha256, and a user's own by their card, which is packed with the pag
 end of its last run, so that the same state of the project gives the same bytes.
 """
 
-import json
 import os
 import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from reweigh import os_errors
+from reweigh import canonical_json, os_errors
 from reweigh.config.specs import SCALES
 from reweigh.config.validation import lookup
 from reweigh.errors import ReweighError
@@ -79,11 +78,11 @@ def _refuse_other(target: Path) -> None:
 def _is_ours(target: Path) -> bool:
     try:
         if target.is_dir():
-            text = (target / METADATA).read_text(encoding="utf-8")
+            text = (target / METADATA).read_bytes()
         else:
             with zipfile.ZipFile(target) as archive:
-                text = archive.read(METADATA).decode()
-        graph: list[dict[str, Any]] = json.loads(text)["@graph"]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+                text = archive.read(METADATA)
+        graph: list[dict[str, Any]] = canonical_json.parse(text)["@graph"]
+        return any(entity["@id"] == "./" and str(entity.get("identifier", "")).startswith(OURS) for entity in graph)
+    except (OSError, LookupError, TypeError, AttributeError, ValueError, zipfile.BadZipFile):
         return False
-    return any(entity["@id"] == "./" and str(entity.get("identifier", "")).startswith(OURS) for entity in graph)

@@ -22,6 +22,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+from reweigh import spreadsheets
 from reweigh.artifacts import receipt
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, RecordError
@@ -152,7 +153,8 @@ def read(path: Path, root: Path) -> tuple[Table, Path]:
     try:
         with open(file, newline="", encoding="utf-8") as stream:
             reader = csv.DictReader(stream)
-            lines = [(reader.line_num, {name: text or "" for name, text in row.items()}) for row in reader]
+            numbered = ((reader.line_num, row) for row in reader)
+            lines = [(number, {name: _text(text, home) for name, text in row.items()}) for number, row in numbered]
     except OSError:
         raise ConfigError(_absent(path, shown, root)) from None
     except (csv.Error, UnicodeDecodeError) as error:
@@ -165,6 +167,11 @@ def read(path: Path, root: Path) -> tuple[Table, Path]:
     if torn := next((number for number, line in lines if set(line) != fields or None in line), 0):
         raise RecordError(f"{shown}: line {torn} has more fields than the header; {action}")
     return Table(shown, lines, root), file
+
+
+def _text(cell: Any, home: str) -> Any:
+    """What a cell says, empty where the line has none; the published numbers were typed by hand, as they are."""
+    return spreadsheets.plain(cell) if isinstance(cell, str) and home != "data" else cell or ""
 
 
 def _absent(path: Path, shown: Path, root: Path) -> str:

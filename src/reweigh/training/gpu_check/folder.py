@@ -5,10 +5,10 @@ imports torch.
 """
 
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
+from reweigh import canonical_json
 from reweigh.config.names import RunName
 from reweigh.errors import ConfigError, ReweighError
 from reweigh.training import spec_check
@@ -78,13 +78,10 @@ def expected(folder: Path) -> dict[str, Any]:
     """What home expects of the splits, by the file of the spec. Raises ConfigError if that did not arrive whole."""
     path = folder / EXPECTED
     try:
-        body = json.loads(path.read_bytes())
+        return canonical_json.parse(path.read_bytes())
     except (OSError, ValueError) as error:
         why = "it is not there" if isinstance(error, FileNotFoundError) else str(error)
         raise ConfigError(f"{path}: cannot be read ({why}); {SEND_AGAIN}") from None
-    if not isinstance(body, dict):
-        raise ConfigError(f"{path}: not an object; {SEND_AGAIN}")
-    return body
 
 
 @functools.cache
@@ -93,9 +90,9 @@ def cases(path: str | None) -> dict[str, Any]:
     if path is None or not Path(path).is_file():
         raise ConfigError(f"{path or 'no case file'}: what to check with is written at home by: reweigh pack DIR")
     try:
-        body = json.loads(Path(path).read_bytes())
+        body = canonical_json.parse(Path(path).read_bytes())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}); {SEND_AGAIN}") from None
-    if not isinstance(body, dict) or not {"nets", "methods", "code"} <= {*body}:
+    if not {"nets", "methods", "code"} <= {*body}:
         raise ConfigError(f"{path}: not a case file; {SEND_AGAIN}")
     return body

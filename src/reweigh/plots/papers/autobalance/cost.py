@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from reweigh import spreadsheets
 from reweigh.analysis import searches
 from reweigh.analysis.rows import Row, cell_names, mean_row
 from reweigh.analysis.tables import Material, fingerprint, join_runs
@@ -86,7 +87,7 @@ def product_rows(root: Path, options: Mapping[str, Any]) -> list[Row]:
     if not path.is_file():
         return []
     with open(path, newline="", encoding="utf-8") as file:
-        lines = [line for line in csv.DictReader(file) if line["group"] == options["group"]]
+        lines = [line for line in spreadsheets.lines(csv.DictReader(file)) if line["group"] == options["group"]]
     return [
         {
             "panel": "b",
