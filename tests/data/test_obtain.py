@@ -114,6 +114,20 @@ def test_a_report_of_an_older_version_states_no_digest_and_is_good(project):
     assert obtain.describe(spec(), project) == json.loads(json.dumps(described))
 
 
+def test_a_split_with_any_byte_changed_is_refused_or_the_same(project):
+    small = spec(total=60, target_size=10, imbalance_ratio=5.0)
+    described, path = obtain.describe(small, project), obtain.split_path(small, project)
+    content, said = path.read_bytes(), []
+    for place in range(0, len(content), 23):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x15]) + content[place + 1 :])
+        try:
+            said.append(obtain.obtain(small, project).digest())
+        except DataError as error:
+            said.append(str(error))
+    refused = [line for line in said if line != described["digest"]]
+    assert refused and all(line.startswith(f"{path}: ") for line in refused)
+
+
 def test_recipe_digest_follows_what_a_split_depends_on(project, monkeypatch):
     here = obtain.recipe_digest(spec(), project)
     assert obtain.recipe_digest(spec() | {"method": "er", "setting": "other"}, project) == here
