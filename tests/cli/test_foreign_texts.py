@@ -85,7 +85,7 @@ def test_commands_print_by_say(module):
         (b"\xff\xfe\x00", "names no version of a package"),
         (b"<html>", "names no version of a package"),
         (None, "is missing"),
-    ],  # fmt: skip
+    ],
 )
 def test_doctor_on_a_lock_that_is_none(content, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
