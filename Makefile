@@ -43,8 +43,8 @@ test: setup ## all tests, on all cores
 long: setup ## the tests that take minutes (make test leaves them out)
 	@$(BIN)/python -m pytest -m minutes
 
-stress: setup ## fifty kills at random moments over a small grid; every record must end the same (make test has two)
-	@PYTHONPATH=tests $(BIN)/python tools/stress.py --kills 50
+stress: setup ## 100 kills, full disks, wrong clocks over a small grid, and 10,000 changed bytes: nothing may differ (make test has 200)
+	@PYTHONPATH=tests:tools $(BIN)/python -m stress --kills 100 --changes 10000
 
 check: setup ## formatting, linting, types
 	@$(BIN)/ruff check .

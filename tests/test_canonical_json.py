@@ -99,6 +99,23 @@ def test_two_writers_at_once_do_not_meet(tmp_path):
     assert path.read_bytes() == b"first" * 1000  # the outer one ends last
 
 
+def test_a_link_under_the_temporary_name_is_not_followed(tmp_path, monkeypatch):
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / ".file.0.tmp").symlink_to(tmp_path / "victim")
+    monkeypatch.setattr("secrets.token_hex", lambda count: "0")
+    with pytest.raises(FileExistsError):
+        write(tmp_path / "file", "new")
+    assert (tmp_path / "victim").read_text() == "mine" and not (tmp_path / "file").exists()
+
+
+def test_what_was_there_before_may_be_kept(tmp_path):
+    path, previous = tmp_path / "file", tmp_path / "file.previous"
+    for content in ("one", "two", "three"):
+        with atomic_file(path, previous) as file:
+            file.write(content.encode())
+    assert (path.read_text(), previous.read_text()) == ("three", "two") and hidden(tmp_path) == []
+
+
 def test_a_file_that_was_made_elsewhere_is_put_in_place(tmp_path):
     made, path = tmp_path / "made", write(tmp_path / "file", "old")
     made.write_text("new")

@@ -193,21 +193,22 @@ def write(path: str | Path, content: str | bytes) -> Path:
 
 
 @contextlib.contextmanager
-def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
+def atomic_file(path: str | Path, previous: Path | None = None) -> Iterator[BinaryIO]:
     """A binary file to write, that gets its name only when it is whole and on the disk. Makes the folders above it.
 
     Whoever reads `path` meanwhile finds the old content; after a kill or a power cut it is the old content or the new.
     If the block raises, `path` is left as it was. The temporary file lies beside it as `.NAME.RANDOM.tmp`; one that a
-    killed process left is removed when the file is next written, an hour later or more.
+    killed process left is removed when the file is next written, an hour later or more. It is always a new file: a link
+    that somebody put in its place is neither followed nor cut short. `previous`: see `put_in_place`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")  # processes of several machines may share it
     try:
-        with open(partial, "wb") as file:
+        with open(partial, "xb") as file:
             yield file
-        put_in_place(partial, path)
+        put_in_place(partial, path, previous)
     except OSError as error:
         if error.filename in (None, os.fspath(partial)):  # of a full disk the system says no name
             error.filename = os.fspath(path)
@@ -217,15 +218,24 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
             partial.unlink()
 
 
-def put_in_place(made: str | Path, path: str | Path) -> None:
+def put_in_place(made: str | Path, path: str | Path, previous: Path | None = None) -> None:
     """Give a finished file its name, in one step, with its content and its name on the disk. Both on one file system.
 
-    Without the first sync a power cut could leave the name with no content, without the second the old file.
+    Without the first sync a power cut could leave the name with no content, without the second the old file. `previous`
+    is the name that the old file has from now on; for a moment there is then that one alone, and none at `path`.
     """
     _sync(made)
+    if previous is not None:
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(path, previous)
     os.replace(made, path)
     with contextlib.suppress(OSError):  # some network file systems sync no folders
         _sync(Path(path).parent)
+
+
+def rename(path: Path, other: Path) -> None:
+    """Give a file another name in its folder, in the place of what has it."""
+    os.replace(path, other)
 
 
 def _sync(path: str | Path) -> None:

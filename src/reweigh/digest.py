@@ -11,7 +11,7 @@ import importlib.util
 import io
 import json
 import tokenize
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,10 @@ def source_digest(text: str) -> str:
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(ast.parse(text)):
+    waiting: list[ast.AST] = [ast.parse(text)]
+    while waiting:
+        node = waiting.pop()
+        waiting += _blocks(node)
         if (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
             and ast.get_docstring(node, clean=False) is not None
@@ -64,6 +67,13 @@ def source_digest(text: str) -> str:
             lines[first:last] = [""] * (last - first)
     kept = [line.rstrip() for line in lines if line.strip()]
     return hashlib.sha256("\n".join(kept).encode()).hexdigest()
+
+
+def _blocks(node: ast.AST) -> Iterator[ast.AST]:
+    """What stands in the blocks of a statement: statements, and arms with blocks of their own; docstrings are there."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        if isinstance(inside := getattr(node, name, ()), list):
+            yield from inside
 
 
 def module_file(module: str) -> Path | None:

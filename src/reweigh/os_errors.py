@@ -7,6 +7,7 @@ program, and a traceback would hide the one thing to be done. Other errors of th
 import errno
 import os
 
+from reweigh.errors import RecordError
 from reweigh.terminal import printable
 
 # What the disk says where no file on it can be written any more: whoever goes on with another file only loses time.
@@ -14,6 +15,11 @@ DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 # Errors of one process or machine: they say nothing about a file or a server.
 LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EFBIG})
+
+# Errors that keep a file from being looked at: they say nothing of what it holds.
+HIDING = DISK | LIMITS | {
+    errno.EACCES, errno.EPERM, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT,
+}  # fmt: skip
 
 _MEANING = {
     errno.ENOSPC: ("the disk is full", "free some space (`df -h` and `df -i` show it)"),
@@ -61,6 +67,28 @@ def place(error: OSError) -> str:
     """The path that an error of the system is about, safe to print; empty if it names none."""
     path = error.filename2 or error.filename  # of a renaming: where to
     return printable(os.fsdecode(path)) if isinstance(path, str | bytes | os.PathLike) else ""
+
+
+class UnseenError(RecordError):
+    """The system lets nobody look at a file, so that nothing is known of it: it may be sound."""
+
+
+def hides(error: BaseException) -> bool:
+    """Whether an error of the system keeps a file from being looked at, and says nothing of what it holds."""
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):  # what tempfile says
+        return True
+    return isinstance(error, OSError) and error.errno in HIDING
+
+
+def unseen(error: OSError, path: str | os.PathLike[str] | None = None) -> UnseenError:
+    """What to raise instead of an error that hides a file, with the system's reason in words.
+
+    >>> str(unseen(OSError(errno.EMFILE, "Too many open files"), "results/a.json"))
+    'cannot look: results/a.json: this process may open no more files; raise its limit: ulimit -n 1024'
+    """
+    if path is not None and not error.filename:
+        error.filename = os.fspath(path)
+    return UnseenError(f"cannot look: {in_words(error) or error}")
 
 
 def is_of_the_disk(error: BaseException) -> bool:

@@ -8,8 +8,12 @@ import pytest
 
 from reweigh.artifacts.render import ENDINGS
 from reweigh.config.names import ArtifactName, CellName, ExperimentName, NotAName, RunName, SplitName
+from reweigh.data.obtain import split_path
 from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
+from reweigh.path_parts import below
+from reweigh.records.record import record_path
+from reweigh.training.checkpoint import Keeper
 
 RUN = "paper/tdr/mnist-4v9/rho0.005/absgd-ldam/seed12"
 
@@ -64,6 +68,28 @@ def test_names_need_no_more_than_the_standard_library() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
+BAD_PARTS = ["..", ".", "", ".hidden", "a/b", "/tmp", "a\0b", "a\x1b[31m", "a b", "a\n", "x" * 201]
+
+
+@pytest.mark.parametrize("part", BAD_PARTS, ids=repr)
+def test_no_name_leads_out_of_its_folder(part: str) -> None:
+    with pytest.raises(ConfigError, match="no name below a folder"):
+        below("smoke", part, "seed0") if part != "a/b" else below("smoke", "../a/b")
+    text = f"smoke/tdr/{part}/rho0.1/tdr/seed0"
+    if part not in ("x" * 201,):
+        with pytest.raises(ConfigError):
+            RunName.parse(text)
+    if part != "a/b":
+        with pytest.raises(ConfigError):
+            record_path(text)
+        with pytest.raises(ConfigError):
+            split_path({**RunName.parse("smoke/tdr/a/b/tdr/seed0")._asdict(), "experiment": part})
+        with pytest.raises(ConfigError):
+            Keeper(text, "key")
+        with pytest.raises(ConfigError):
+            RunName.of_spec({**RunName.parse("smoke/tdr/a/b/tdr/seed0")._asdict(), "experiment": part})
+
+
 BY_HAND = re.compile(r"""r?split\(["']/|partition\(["'](/|seed)|\[:5\]|/seed\{|["']seed\{""")
 ALLOWED = {  # what looks like a cut of a name: paths, URLs, questions, patterns, and the one place that writes a seed
     "config/names.py": 1,
@@ -72,6 +98,7 @@ ALLOWED = {  # what looks like a cut of a name: paths, URLs, questions, patterns
     "data/manifest.py": 1,
     "data/obtain.py": 1,  # writes the path of a split from a spec; data imports nothing from config
     "analysis/tables.py": 3,  # seeds of a cell in braces
+    "path_parts.py": 1,  # paths of any kind
     "plots/tables_of_metrics.py": 1,  # five characters of a number
     "provenance/consistency.py": 1,
     "provenance/crate/build.py": 1,

@@ -13,6 +13,7 @@ from reweigh.config import checks, known_sizes, needs, sizes
 from reweigh.config.cards import PlannedStage, card_of
 from reweigh.config.loading import load
 from reweigh.config.methods.two_stage import SECOND
+from reweigh.config.modules import modules
 from reweigh.data.arrays import RawData
 from reweigh.data.sampling import epoch_size
 from reweigh.data.split import draw
@@ -133,7 +134,7 @@ def test_parts_that_cannot_be_are_refused(dataset, split, says):
 
 def test_which_models_have_batch_norm_is_read_from_their_source():
     shapes = {"lenet": (1, 28, 28), "lenet_dropout": (1, 28, 28), "mlp": (104,), "linear": (512,), "mlp_head": (512,)}
-    models = sorted(checks.modules("models", "build"))
+    models = sorted(modules("models", "build"))
     assert len(models) >= 8
     options = {"resnet_cifar": {"depth": 18, "width": 0.125}, "torchvision_resnet": {"depth": 50}}
     options["wrn"] = {"depth": 10, "width": 1}

@@ -1,5 +1,6 @@
 """Fetching: the right source, checked bytes, nothing overwritten, cut downloads continued. The only server is local."""
 
+import datetime
 import functools
 import gzip
 import hashlib
@@ -154,6 +155,31 @@ def test_the_source_file_says_where_from_and_stays(project):
     assert project.ensure() == source
     assert (project.home / "SOURCE.json").stat().st_mtime_ns == stamp
     assert project.lies() == ["SOURCE.json", "a.bin"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "source"),
+    [
+        ("https://toy.org/a", "https://t0y.org/a", "mirror"),
+        ('"mirror"', '"mirroR"', "present"),
+        ('"source"', '"sourcf"', "present"),
+        ('"name"', '"nane"', "present"),
+        ('"fetched": "2', '"fetched": "x', "mirror"),
+        ('"files"', '"fil"', "present"),
+    ],
+)
+def test_a_source_file_that_says_what_cannot_be_is_made_again(old, new, source, project):
+    project.write(mirror="a.bin", urls=["https://toy.org/a.bin"]).put(project.mirror / "a.bin", CONTENT)
+    before = project.ensure()
+    text = (project.home / "SOURCE.json").read_text()
+    assert old in text
+    (project.home / "SOURCE.json").write_text(text.replace(old, new, 1))
+    (file,) = before["files"]
+    after = project.ensure()
+    assert after["files"] == [{**file, "source": source}] and after == json.loads(
+        (project.home / "SOURCE.json").read_text()
+    )
+    assert datetime.datetime.fromisoformat(after["fetched"])
 
 
 def test_a_wrong_file_in_raw_is_refused_and_kept(project):

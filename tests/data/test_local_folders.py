@@ -318,7 +318,7 @@ def test_an_audit_says_that_the_listed_images_are_elsewhere(project):
     body["raw"] = [{**file, "dataset": "folder", "edition": "local"} for file in body["raw"]]
 
     def links():
-        return list(check_sources({"local/pets/by-class/as-is/none/seed0": body}, project, redraw=False))
+        return list(check_sources({"local/pets/by-class/as-is/none/seed0": body}, project, from_raw=False))
 
     assert [link.state for link in links() if link.kind == "raw"] == ["intact"]
     folder.rename(project / "moved")

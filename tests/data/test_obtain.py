@@ -85,6 +85,35 @@ def test_an_altered_split_is_refused(project, mnist):
     assert obtain.obtain(spec(), project).class_counts.tolist() == [24, 4975]
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"https://ossci", b"httpS://ossci"),
+        (b'"edition":"official"', b'"edition":"offici`l"'),
+        (b'"sizes"', b'"sizer"'),
+        (b'"bytes":47', b'"bytes":NaN,"b":47'),
+        (b'"raw"', b'"rav"'),
+    ],
+)
+def test_a_report_that_is_not_as_it_was_written_is_made_again(old, new, project):
+    """Records take from it what they say of their raw data."""
+    described = obtain.describe(spec(), project)
+    report = obtain.split_path(spec(), project).with_suffix(".json")
+    content = report.read_bytes()
+    assert old in content
+    report.write_bytes(content.replace(old, new, 1))
+    assert obtain.describe(spec(), project) == described and report.read_bytes() == content
+
+
+def test_a_report_of_an_older_version_states_no_digest_and_is_good(project):
+    described = obtain.describe(spec(), project)
+    report = obtain.split_path(spec(), project).with_suffix(".json")
+    del described[obtain.OF_ITSELF]
+    report.write_text(json.dumps(described))
+    (project / "raw").unlink()  # it cannot be drawn again
+    assert obtain.describe(spec(), project) == json.loads(json.dumps(described))
+
+
 def test_recipe_digest_follows_what_a_split_depends_on(project, monkeypatch):
     here = obtain.recipe_digest(spec(), project)
     assert obtain.recipe_digest(spec() | {"method": "er", "setting": "other"}, project) == here

@@ -22,6 +22,7 @@ from reweigh.data import load, loading, transforms
 from reweigh.data.arrays import Part, RawData
 from reweigh.data.batches import DevicePart
 from reweigh.data.split import draw
+from reweigh.training import sealed
 from reweigh.training.engine import Run
 
 pytestmark = pytest.mark.usefixtures("no_workers")
@@ -223,7 +224,7 @@ def test_an_augmented_run_resumed_anywhere_ends_as_if_never_stopped(long_tail, n
     saved.seek(0)
     del first
     second = run_of(spec, long_tail[0])
-    second.load_state(torch.load(saved, weights_only=False))
+    second.load_state(sealed.load(saved))
     second.finish()
     augmented, plain = never_stopped
     assert outcome(second) == augmented

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from reweigh.config.checks import modules
+from reweigh.config.modules import modules
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, DataError
 from reweigh.models import build, parameter_count

@@ -70,6 +70,13 @@ def test_with_a_time_budget_only_what_may_get_further_is_started_again(ends, lef
     assert attempts.starts_left([log], attempts.STOPPED) == attempts.LOST
 
 
+def test_a_note_with_a_changed_byte_ends_no_call(tmp_path):
+    log = Path("seed_0.log")
+    attempts.end(log, None, 75, time_is_up=True)
+    attempts._notes(log).write_bytes(attempts._notes(log).read_bytes() + b"\xcd\xff\n")
+    assert attempts.starts_left([log], attempts.STOPPED) == attempts.LOST + 2
+
+
 def test_an_end_that_cannot_be_noted_is_said_and_hides_no_error(capsys):
     Path(".reweigh").write_text("in the way")
     attempts.end(Path("seed_0.log"), None, 1)

@@ -180,7 +180,7 @@ def test_a_config_of_anybody(file, project, capsys, change):
         try:
             config = load(project)
         except ConfigError as error:
-            assert error.args[0].startswith("config/") and "\n" not in error.args[0]  # noqa: PT017 - what loads is fine too
+            assert error.args[0].startswith("config/") and "\n" not in error.args[0]  # noqa: PT017
             return
         for figure in jobs.Flow(config).artifacts():
             with contextlib.suppress(ReweighError):

@@ -29,13 +29,13 @@ def root(sound_project, tmp_path):
     return tampering.copy(sound_project, tmp_path / "project")
 
 
-def check(root, redraw=False):
+def check(root, from_raw=False):
     bodies = {run: record.read(record.record_path(run, root)) for run in (TDR, ER)}
-    return list(sources.check_sources(bodies, root, redraw))
+    return list(sources.check_sources(bodies, root, from_raw))
 
 
-def faults(root, redraw=False):
-    return [link for link in check(root, redraw) if link.state in links.FAILING]
+def faults(root, from_raw=False):
+    return [link for link in check(root, from_raw) if link.state in links.FAILING]
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_each_record_is_held_to_the_manifest_not_the_first_alone(root, change, s
     assert links.remedy(fault) == f"restore it from git, or delete it and train it again: snakemake results/{ER}.json"
 
 
-@pytest.mark.parametrize(("there", "redraw"), [(True, False), (False, True)])
-def test_a_changed_manifest_is_what_has_to_be_restored(root, there, redraw):
+@pytest.mark.parametrize(("there", "from_raw"), [(True, False), (False, True)])
+def test_a_changed_manifest_is_what_has_to_be_restored(root, there, from_raw):
     replace(root / "data/manifest.yaml", SHA256, SHA256[::-1])
     if not there:  # then what is embedded speaks for the records
         shutil.rmtree(root / "data/raw")
-    found = [link for link in faults(root, redraw) if link.kind in ("raw", "embedded")]
+    found = [link for link in faults(root, from_raw) if link.kind in ("raw", "embedded")]
     kinds = {link.kind for link in found if link.name == f"data/manifest.yaml ({LABELS})"}
-    assert kinds == ({"raw", "embedded"} if redraw else {"raw"})
+    assert kinds == ({"raw", "embedded"} if from_raw else {"raw"})
     assert {links.remedy(link) for link in found if link.name.startswith("data/")} == {"restore it from git"}
     assert all(LABELS.partition("/")[2] not in link.name or "manifest" in link.name for link in found)
 

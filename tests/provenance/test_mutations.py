@@ -29,8 +29,8 @@ from support.tampering import (
     replace,
 )
 
-from reweigh.digest import file_digest
-from reweigh.provenance import audit
+from reweigh.digest import digest, file_digest
+from reweigh.provenance import audit, retraining
 from reweigh.records import record
 
 OTHER = ER.replace("seed0", "seed1")
@@ -71,6 +71,27 @@ def one_more(body):
 def another_outcome(body):
     edit = body["code"][0]
     edit["again"] = dict.fromkeys(edit["again"], "0" * 64)
+
+
+def of_another_scale(body):
+    covers = body["code"][0]["covers"]
+    run = min(set(covers) - set(body["code"][0]["again"]), default=min(covers))
+    covers[run.replace("smoke/", "paper/")] = covers.pop(run)
+
+
+def another_sample(root):
+    """Each edit with a run again, and what its record says of it, but not the one that was drawn."""
+
+    def change(body):
+        for edit in body["code"]:
+            other = min(set(edit["covers"]) - set(edit["again"]))
+            edit["again"] = {other: digest(retraining.outcome(record.read(path(root, other))))}
+
+    attestation(root, change)
+
+
+def undrawn(body):
+    body["split"] = [{"then": "1" * 64, "now": "2" * 64, "covers": body["code"][0]["covers"], "again": ["3" * 64]}]
 
 
 def forge(root, change):
@@ -176,6 +197,18 @@ MUTATIONS = [
     ("another outcome, digest anew", lambda root: attestation(root, another_outcome), {("attestation", "broken")},
      "did not come out as its record says"),
     ("a date before its records, digest anew", later, {("attestation", "broken")}, "it is older than the record of"),
+    ("a record of another scale, digest anew", lambda root: attestation(root, of_another_scale),
+     {("attestation", "broken")}, "which is not of scale smoke"),
+    ("another sample than its seed draws, digest anew", another_sample, {("attestation", "broken")},
+     "its seed 0 draws another sample"),
+    ("a comparison of less, digest anew", lambda root: attestation(root, lambda body: body.update(compared=["steps"])),
+     {("attestation", "broken")}, "it did not compare status, diverged_at_step, parameters, metrics"),
+    ("another device, digest anew", lambda root: attestation(root, lambda body: body["device"].update(name="mine")),
+     {("attestation", "broken")}, "it is of mine (cpu) with torch 2.11.0, numpy 2.0.0, but "),
+    ("a split that was not drawn, digest anew", lambda root: attestation(root, undrawn), {("attestation", "broken")},
+     "it did not draw again the splits that it covers"),
+    ("no machine, digest anew", lambda root: attestation(root, lambda body: body.pop("device")),
+     {("attestation", "broken")}, "does not have the form of an attestation"),
     ("an attestation that lacks a part, digest anew",
      lambda root: attestation(root, lambda body: body["code"][0].pop("covers")), {("attestation", "broken")},
      "lacks a part"),
@@ -191,8 +224,10 @@ def sound(sound_project):
     """A sound project, and what an audit says of it: of splits that were not drawn again, and of nothing else."""
     with pytest.MonkeyPatch.context() as patch:
         tampering.score_once(patch)
-        before = audit.audit("smoke", sound_project, redraw=False)
-        assert {(link.kind, link.state) for link in before.faults} == {("split", "unverifiable")}
+        before = audit.audit("smoke", sound_project, from_raw=False)
+        assert {(link.kind, link.state) for link in before.faults} == {
+            ("split", "unverifiable"), ("declared", "unverifiable"),
+        }  # fmt: skip
         yield SimpleNamespace(root=sound_project, before=set(before.links))
 
 
@@ -202,7 +237,7 @@ def sound(sound_project):
 def test_is_found_and_named(sound, tmp_path, change, expected, said):
     root = tampering.copy(sound.root, tmp_path / "project")
     change(root)
-    new = [link for link in audit.audit("smoke", root, redraw=False).faults if link not in sound.before]
+    new = [link for link in audit.audit("smoke", root, from_raw=False).faults if link not in sound.before]
     assert {(link.kind, link.state) for link in new} == expected
     assert not expected or any(said in link.detail for link in new), [link.detail for link in new]
     assert (audit.Report("smoke", new).exit_code == 1) == any(state in audit.FAILING for _, state in expected)

@@ -185,7 +185,7 @@ MUTATIONS = [
 def sound(sound_project):
     with pytest.MonkeyPatch.context() as patch:
         tampering.score_once(patch)
-        before = audit.audit("smoke", sound_project, redraw=False)
+        before = audit.audit("smoke", sound_project, from_raw=False)
         assert before.exit_code == 0
         yield SimpleNamespace(root=sound_project, before=set(before.links))
 
@@ -196,7 +196,7 @@ def sound(sound_project):
 def test_is_found_and_named(sound, tmp_path, change, expected, told):
     root = tampering.copy(sound.root, tmp_path / "project")
     change(root)
-    new = [link for link in audit.audit("smoke", root, redraw=False).faults if link not in sound.before]
+    new = [link for link in audit.audit("smoke", root, from_raw=False).faults if link not in sound.before]
     assert {(link.kind, link.state) for link in new} == expected
     assert not expected or any(told in link.detail for link in new), [link.detail for link in new]
 

@@ -36,13 +36,14 @@ def clone(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def before(clone):
-    return audit.audit("paper", clone, redraw=False)
+    return audit.audit("paper", clone, from_raw=False)
 
 
 def test_a_clone_is_sound_and_what_it_lacks_is_said(before):
     assert before.exit_code == 0, before.faults[:5]
     assert {(link.kind, link.state, link.name.rpartition(".")[2]) for link in before.faults} == {
         ("split", "unverifiable", "npz"), ("rendering", "unverifiable", "pdf"), ("rendering", "unverifiable", "ipynb"),
+        ("declared", "unverifiable", "config"),
     }  # fmt: skip
     counts = {kind: sum(states.values()) for kind, states in before.counts.items()}
     assert counts["record"] == counts["spec"] == counts["code"] == counts["recipe"] >= 120
@@ -105,7 +106,7 @@ def tamper(root):
 def test_twenty_changes_at_once_are_all_found_and_nothing_else(clone, before, tmp_path):
     root = tampering.copy(clone, tmp_path / "tampered")
     tamper(root)
-    after = audit.audit("paper", root, redraw=False)
+    after = audit.audit("paper", root, from_raw=False)
     found = {(link.kind, "" if link.kind == "lock" else link.name): link[2:] for link in after.faults}
     for key, (state, said) in TAMPERED.items():
         assert key in found, key
@@ -121,7 +122,7 @@ def test_twenty_changes_at_once_are_all_found_and_nothing_else(clone, before, tm
 def test_without_its_attestation_what_it_covers_is_stale(clone, before, tmp_path):
     root = tampering.copy(clone, tmp_path / "bare")
     shutil.rmtree(root / "results/paper/attestations")
-    after = audit.audit("paper", root, redraw=False)
+    after = audit.audit("paper", root, from_raw=False)
     for kind in ("code", "recipe"):
         covered = before.counts[kind].get("attested", 0)
         assert covered and after.counts[kind].get("stale") == covered

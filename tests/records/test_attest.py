@@ -66,7 +66,7 @@ class Edited:
 
     def links(self, kind):
         """States of the audit's links of one kind."""
-        return audit.audit("smoke", self.root, redraw=False).counts[kind]
+        return audit.audit("smoke", self.root, from_raw=False).counts[kind]
 
     def train_again(self, place, specs):
         for spec in specs:
@@ -375,6 +375,8 @@ def test_an_altered_attestation_accepts_nothing_and_is_named(edited, capsys, cha
     assert edited.stale(TDR[0]) == ["code"]
     printed = capsys.readouterr().err
     assert path.name in printed and said in printed and printed.count(path.name) == 1
-    fault = next(link for link in audit.audit("smoke", edited.root, redraw=False).faults if link.kind == "attestation")
+    fault = next(
+        link for link in audit.audit("smoke", edited.root, from_raw=False).faults if link.kind == "attestation"
+    )
     assert fault.state == "broken" and fault.name == f"results/smoke/attestations/{path.name}" and said in fault.detail
     assert edited.links("code") == {"stale": 3}

@@ -8,6 +8,7 @@ import torch
 
 from reweigh.config import loading as config
 from reweigh.data.split import draw
+from reweigh.training import sealed
 from reweigh.training.engine import Run
 
 CPU = torch.device("cpu")
@@ -59,6 +60,6 @@ def killed_and_resumed(spec, mnist, stop):
     torch.save(first.state(), saved)
     saved.seek(0)
     second = run_of(spec, mnist)
-    second.load_state(torch.load(saved, weights_only=False))
+    second.load_state(sealed.load(saved))
     second.finish()
     return second

@@ -6,10 +6,12 @@ is changed here is written anew under its name: copies of a project share their 
 
 import csv
 import dataclasses
+import importlib.metadata
 import io
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from reweigh.data.arrays import Split
 from reweigh.data.obtain import describe
 from reweigh.digest import digest, file_digest
 from reweigh.plots import curves
+from reweigh.provenance import attest as attest_command
 from reweigh.provenance import retraining
 from reweigh.records import attestations, record
 from reweigh.scorecard import page
@@ -45,7 +48,8 @@ def sound(root):
     replace(root / "config/config.yaml", papers, "papers: [tdr]")  # a part of the scorecard, and of the time
     config = load(root)
     (root / "envs").mkdir()
-    (root / LOCK).write_text("numpy==2.0.0\ntorch==2.11.0\ntorchvision==0.26.0\n")
+    drawn_with = "".join(f"{name}=={importlib.metadata.version(name)}\n" for name in ("matplotlib", "pandas"))
+    (root / LOCK).write_text(f"numpy==2.0.0\ntorch==2.11.0\ntorchvision==0.26.0\n{drawn_with}")
     bodies = {}
     for cell in config.cells_of("smoke", "tdr", "fig3"):
         for run in config.runs_of(cell):
@@ -63,20 +67,31 @@ def sound(root):
     return root
 
 
-def attest(root, bodies):
-    """An attestation of some records, as one of an edit that was undone later."""
+def attest(root, bodies, moves=None, **facts):
+    """An attestation of some records, as one of an edit that was undone later; `moves`: code -> the code after it."""
     groups = {}
     for run, body in bodies.items():
         groups.setdefault(body["code"]["digest"], {})[run] = body
-    edits = []
-    for then, group in groups.items():
-        first = next(iter(group))
-        covers = {run: body["digest"] for run, body in group.items()}
-        outcome = {first: digest(retraining.outcome(group[first]))}
-        edits.append({"then": then, "now": digest(then), "covers": covers, "changed": ["weights.py"], "again": outcome})
-    sample = {"asked": 1, "seed": 0, "runs": len(groups), "of": len(bodies), "drawn": "", "outcome": "bit-equal"}
+    moves = moves or {then: digest(then) for then in groups}
+    stale = [(then, moves[then], run) for then, group in groups.items() for run in group]
+    drawn = {run for _, _, run in attest_command.drawn(stale, 1, 0)}
+    edits = [
+        {
+            "then": then,
+            "now": moves[then],
+            "covers": {run: body["digest"] for run, body in group.items()},
+            "changed": ["weights.py"],
+            "again": {run: digest(retraining.outcome(body)) for run, body in group.items() if run in drawn},
+        }
+        for then, group in groups.items()
+    ]
+    sample = {"asked": 1, "seed": 0, "runs": len(drawn), "of": len(bodies), "drawn": attest_command.ORDER}
     ended = max(body["ended"] for body in bodies.values())
-    attestations.write(root, "smoke", {"code": edits, "split": [], "sample": sample, "date": ended})
+    made = next(iter(bodies.values()))
+    attestations.write(root, "smoke", {
+        "code": edits, "split": [], "sample": {**sample, "outcome": "bit-equal"}, "compared": retraining.COMPARED,
+        "date": ended, **{part: made[part] for part in ("git", "device", "environment")}, **facts,
+    })  # fmt: skip
 
 
 def copy(project, target):
@@ -118,6 +133,12 @@ def load_once(patch):
 
     patch.setattr(loading, "_load", remembered)
     patch.setattr(page, "_template", lambda: template)
+
+
+def git(root, *command):
+    """What a git of one's own prints, whatever the user's settings are."""
+    who = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", *who, *command], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
 
 # --- changing files --------------------------------------------------------------------------------------------------

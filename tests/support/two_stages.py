@@ -7,6 +7,7 @@ import torch
 
 from reweigh.config import loading as config
 from reweigh.data.split import draw
+from reweigh.training import sealed
 from reweigh.training.engine import Run
 
 CPU = torch.device("cpu")
@@ -68,4 +69,4 @@ def reloaded(state):
     saved = io.BytesIO()
     torch.save(state, saved)
     saved.seek(0)
-    return torch.load(saved, weights_only=False)
+    return sealed.load(saved)

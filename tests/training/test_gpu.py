@@ -11,7 +11,7 @@ from support import needs
 from support.gpu_runs import CELLS, bits, on_a_stream, run_of, spec_of
 
 from reweigh.data import load
-from reweigh.training import interleave
+from reweigh.training import interleave, sealed
 from reweigh.training.checkpoint import Clock, Keeper
 from reweigh.training.graph import CapturedSteps
 
@@ -102,7 +102,7 @@ def test_a_captured_run_resumes_exactly(raw, gpu):
     on_a_stream(stop_in_the_middle)
     saved.seek(0)
     second = run_of(spec, raw, gpu, CapturedSteps())
-    second.load_state(torch.load(saved, map_location=gpu, weights_only=False))
+    second.load_state(sealed.load(saved, gpu))
     on_a_stream(second.finish)
     assert bits(second) == bits(whole)
 

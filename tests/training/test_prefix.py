@@ -1,19 +1,18 @@
 """Stages that runs share: real runs with and without them, damage, kills and interruptions."""
 
-import io
 import json
 import signal
 import time
 from pathlib import Path
 
 import pytest
-import torch
 from support import needs, project
 from support.prefixes import KEPT, locks, outcome, the_file, trained
 from support.two_stages import CPU, EPOCHS, METHODS, THAT_TRAIN, spec_of
 
 from reweigh.methods import crt, two_stage
 from reweigh.records import record
+from reweigh.training import sealed
 from reweigh.training.checkpoint import Clock, OutOfTime
 from reweigh.training.prefix import SharedPrefix
 from reweigh.training.run import Job, pick_device
@@ -85,7 +84,7 @@ def test_the_record_says_whose_prefix_it_is_and_what_it_cost(alone, folder):
         assert body["prefix"]["digest"] == record.file_digest(file) and body["prefix"]["energy_joules"] is None
         assert body["curves"]["train_seconds"][:EPOCHS] == spent and body["seconds"] >= said["seconds"] > 0
         assert body["peak_bytes"] >= body["prefix"]["peak_bytes"] > 0
-    kept = torch.load(io.BytesIO(file.read_bytes()[32:]), weights_only=False)  # behind a digest of 32 bytes
+    kept = sealed.read(file, CPU)[0]
     assert kept["state"]["seconds"] == said["seconds"] and kept["facts"]["peak_bytes"] <= joint["peak_bytes"]
 
 
@@ -138,7 +137,7 @@ def test_a_damaged_file_is_ignored_and_made_again(what, alone, folder, capsys):
     path.write_bytes(DAMAGE[what](content))
     body, steps = trained("ncm")
     assert outcome(body) == alone["ncm"][1] and body["prefix"]["reused"] is False and steps == body["steps"]
-    assert capsys.readouterr().err.count("damaged") == 1
+    assert capsys.readouterr().err.count(": damaged") == 1
     assert trained("tau_norm")[0]["prefix"]["reused"] is True  # whole again
 
 

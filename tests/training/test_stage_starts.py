@@ -9,6 +9,7 @@ from support.mnist_runs import outcome, run_of, spec_of
 
 from reweigh.errors import ConfigError
 from reweigh.methods import base, hard, none, none_and_target
+from reweigh.training import sealed
 from reweigh.weights import inverse_frequency
 
 
@@ -27,7 +28,7 @@ def states_of(run):
 
 def resumed(spec, mnist, state):
     run = run_of(spec, mnist)
-    run.load_state(torch.load(io.BytesIO(state), weights_only=False))
+    run.load_state(sealed.load(io.BytesIO(state)))
     run.finish()
     return run
 

@@ -17,6 +17,7 @@ from reweigh.provenance import record_schema
 from reweigh.provenance.consistency import contradictions, doubts
 from reweigh.provenance.explain import tree
 from reweigh.records import lineage, record
+from reweigh.training import sealed
 from reweigh.training.checkpoint import Clock, OutOfTime
 from reweigh.training.run import Job
 
@@ -117,6 +118,18 @@ def test_a_link_that_leads_nowhere_is_ignored(content, folder):
     link.write_bytes(content)
     body, steps = trained(spec_of(**NAMES))
     assert steps == body["steps"] and body["prefix"] is None
+
+
+def test_a_link_under_the_name_of_another_training_is_ignored(folder):
+    """As where a file system or a hand has exchanged two files: both lead to sound records."""
+    other = spec_of(seed=1)
+    trained(other)
+    (wrong,) = WHOLE.iterdir()
+    first, _ = trained(spec_of())
+    (link,) = set(WHOLE.iterdir()) - {wrong}
+    link.write_bytes(wrong.read_bytes())
+    body, steps = trained(spec_of(**NAMES))
+    assert steps == body["steps"] and body["prefix"] is None and body["metrics"] == first["metrics"]
 
 
 def test_a_diverged_run_is_one_under_both_names(folder):
@@ -271,11 +284,15 @@ def test_a_twin_goes_on_in_the_second_stage_of_a_run_whose_first_is_shared(folde
     assert [(one["run"], one["steps"]) for one in body["begun_by"]] == [(own["run"], 4)]  # beside its prefix
 
 
+ELSEWHERE = {"run": "smoke/tdr/mnist-4v9/rho0.1/none/seed0", "checkpoint": "victim.pt"}
 DAMAGED_PARTS = {
     "empty": lambda part, checkpoint: part.write_bytes(b""),
     "no object": lambda part, checkpoint: part.write_text("[]"),
     "no path": lambda part, checkpoint: part.write_text('{"run": "a", "checkpoint": 5}'),
     "no bytes of JSON": lambda part, checkpoint: part.write_bytes(b"\xff\x00"),
+    "a path elsewhere": lambda part, checkpoint: part.write_text(json.dumps(ELSEWHERE)),
+    "a path above": lambda part, checkpoint: part.write_text(json.dumps({**ELSEWHERE, "checkpoint": "../victim.pt"})),
+    "a name that climbs": lambda part, checkpoint: part.write_text(json.dumps({**ELSEWHERE, "run": "../../x"})),
     "its checkpoint deleted": lambda part, checkpoint: checkpoint.unlink(),
     "its checkpoint damaged": lambda part, checkpoint: checkpoint.write_bytes(checkpoint.read_bytes()[:999]),
     "its checkpoint a folder": lambda part, checkpoint: (checkpoint.unlink(), checkpoint.mkdir()),
@@ -286,8 +303,11 @@ DAMAGED_PARTS = {
 def test_what_leads_to_no_checkpoint_costs_only_time(what, alone, folder):
     killed(folder, longer(), 7)
     (part,), (checkpoint,) = WHOLE.glob("*.part"), Path(".reweigh/checkpoints").rglob("*.pt")
+    sealed.previous_of(checkpoint).unlink()
+    Path("victim.pt").write_text("not to be touched")
     DAMAGED_PARTS[what](part, checkpoint)
     body, steps = trained(longer(**NAMES))
+    assert Path("victim.pt").read_text() == "not to be touched"
     assert outcome(body) == alone and steps == body["steps"]
 
 

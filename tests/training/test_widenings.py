@@ -24,7 +24,7 @@ from reweigh.data.split import draw
 from reweigh.errors import ConfigError
 from reweigh.losses import ldam
 from reweigh.methods.base import Stage
-from reweigh.training import engine
+from reweigh.training import engine, sealed
 
 MODELS = {"lenet": "mnist", "resnet": "cifar10-slice"}
 EPOCHS = {"search": 2, "half": 3, "shrink": 0, "head": 1, "retrain": 2}
@@ -58,7 +58,7 @@ class Whole:
     def resumed(self, state):
         """The outcome of a run in another object that goes on from a state."""
         run = widened.run_of(self.spec, self.raw)
-        run.load_state(torch.load(io.BytesIO(state), weights_only=False))
+        run.load_state(sealed.load(io.BytesIO(state)))
         run.finish()
         return outcome(run)
 
@@ -99,16 +99,16 @@ def test_stopped_again_and_again_it_ends_bit_identical(whole):
             if not run.over:
                 run.advance()
         state, run = saved(run), widened.run_of(whole.spec, whole.raw)
-        run.load_state(torch.load(io.BytesIO(state), weights_only=False))
+        run.load_state(sealed.load(io.BytesIO(state)))
     assert outcome(run) == whole.outcome
 
 
 def test_a_state_that_was_loaded_is_not_moved_by_what_comes_after(whole):
-    state = torch.load(io.BytesIO(whole.after_step[3]), weights_only=False)
+    state = sealed.load(io.BytesIO(whole.after_step[3]))
     run = widened.run_of(whole.spec, whole.raw)
     run.load_state(state)
     run.finish()
-    again = torch.load(io.BytesIO(whole.after_step[3]), weights_only=False)
+    again = sealed.load(io.BytesIO(whole.after_step[3]))
     assert str(state) == str(again)
 
 
@@ -334,7 +334,7 @@ def test_a_whole_run_on_images_on_disk(pictures, augment):
         raw = RawData(inputs, labels, inputs, labels, tuple("abc"))
         run = engine.Run(spec, raw, split, widened.CPU)
         if state:
-            run.load_state(torch.load(io.BytesIO(state), weights_only=False))
+            run.load_state(sealed.load(io.BytesIO(state)))
         run.finish(None if state else lambda at: states.update({at.step: saved(at)}))
         return outcome(run)
 

@@ -96,7 +96,12 @@ class Field:
 
     def of(self, place: Place, method: str) -> pd.DataFrame:
         """The runs of one cell that have a score, by seed."""
-        return self._cells.get((*place, method), self.runs.iloc[:0].set_index("seed", drop=False))
+        found = self._cells.get((*place, method))
+        return self._none if found is None else found
+
+    @functools.cached_property
+    def _none(self) -> pd.DataFrame:
+        return self.runs.iloc[:0].set_index("seed", drop=False)
 
     def scores(self, method: str) -> dict[str, dict[int, float]]:
         """The scores of a method by setting and seed, of settings where it has any."""

@@ -5,6 +5,7 @@ that the other one is good: it is never shown as decided. A single gain, method 
 one lost run on either side is enough (`lost_in_pairs`).
 """
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,6 @@ def lost_in_pairs(*sides: pd.DataFrame) -> str:
 
 def counted(cell: pd.DataFrame) -> str:
     """How many runs of a cell decide nothing, and why; empty if each may. See `degenerate`."""
-    counts = cell["lost"][cell["lost"] != ""].value_counts(sort=False).items()
+    counts = Counter(why for why in cell["lost"] if why != "").items()
     of = f" of {len(cell)} runs of {cell['method'].iloc[0]}" if len(cell) else ""
     return ", ".join(f"{count}{'' if place else of} {why}" for place, (why, count) in enumerate(counts))

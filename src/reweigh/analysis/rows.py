@@ -111,7 +111,7 @@ def summary_row(runs: pd.DataFrame, metric: str) -> Row:
     Runs whose metric is not defined (precision where nothing was predicted positive) do not count in n, nor do those
     that diverged; of the two only these are named among its runs, and in the status.
     """
-    runs = results(runs, metric)
+    runs = results(runs[["status", metric, "run", "digest"]], metric)
     diverged = int((runs["status"] == "diverged").sum())
     return _summary(metric, runs[metric], diverged, runs["run"], runs["digest"])
 
@@ -126,7 +126,8 @@ def paired_row(ours: pd.DataFrame, others: pd.DataFrame, metric: str) -> Row:
 
     As in `summary_row`; the seeds that only one side has do not count. Metric: `metric`_difference.
     """
-    pairs = ours.merge(others, on="seed", suffixes=("", "_other"))
+    read = ["seed", "status", metric, "run", "digest"]
+    pairs = ours[read].merge(others[read], on="seed", suffixes=("", "_other"))
     lost = (pairs[["status", "status_other"]] == "diverged").any(axis=1)
     pairs = pairs[lost | (pairs[metric].notna() & pairs[f"{metric}_other"].notna())]
     diverged = int(lost.sum())

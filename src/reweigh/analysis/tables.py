@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from reweigh import metrics, stats
+from reweigh.analysis.by_cell import runs_of
 from reweigh.analysis.degenerate import ONE_CLASS, lost
 from reweigh.analysis.published import published
 from reweigh.config.files import CONFIG
@@ -172,14 +173,19 @@ def expand_runs(text: str) -> list[str]:
     >>> expand_runs("quick/tdr/adult/sex/tdr/seed{0,1}")
     ['quick/tdr/adult/sex/tdr/seed0', 'quick/tdr/adult/sex/tdr/seed1']
     """
-    runs = []
+    return list(_expanded(text))
+
+
+@functools.lru_cache(maxsize=65536)  # an audit asks several times for the runs of each line
+def _expanded(text: str) -> tuple[str, ...]:
+    runs: list[RunName] = []
     for word in text.split():
         if several := re.fullmatch(r"(.+)/seed\{(\d+(?:,\d+)+)\}", word):
             cell = CellName.parse(several[1])
             runs += [cell.run(int(seed)) for seed in several[2].split(",")]
         else:
             runs.append(RunName.parse(word))
-    return [str(run) for run in runs]
+    return tuple(map(str, runs))
 
 
 def fingerprint(digests: Iterable[str]) -> str:
@@ -255,8 +261,7 @@ class Material:
 
     def of(self, experiment: str, setting: str, method: str) -> pd.DataFrame:
         """The runs of one cell, or those that stand for it (`Config.trained_in`)."""
-        runs, experiment = self.runs, self.config.trained_in(self.paper, experiment, method)
-        return runs[(runs["experiment"] == experiment) & (runs["setting"] == setting) & (runs["method"] == method)]
+        return runs_of(self.runs, self.config.trained_in(self.paper, experiment, method), setting, method)
 
     def with_metric(self, runs: pd.DataFrame, metric: str) -> pd.DataFrame:
         """Some runs with a column of a metric; what only curves have, such as the loss, is that of the last epoch."""
@@ -301,10 +306,10 @@ class Material:
         self, experiment: str, setting: str, method: str, metric: str
     ) -> tuple[float | None, float | None]:
         """The paper's mean and sd of one cell; None where it gives none."""
-        rows = self._published_rows(experiment, setting, method, metric)
-        if rows.empty:
+        row = self._published.get((experiment, setting, method, metric))
+        if row is None:
             return None, None
-        mean, sd = rows.iloc[0][["mean", "std"]]
+        mean, sd = row["mean"], row["std"]
         return (None if pd.isna(mean) else float(mean)), (None if pd.isna(sd) else float(sd))
 
     @property
@@ -315,18 +320,19 @@ class Material:
 
     def excluded_because(self, experiment: str, setting: str, method: str, metric: str) -> str:
         """Why the paper's number of a cell is not judged; empty if it is."""
-        rows = self._published_rows(experiment, setting, method, metric)
-        return "" if rows.empty else rows.iloc[0]["excluded"] or ""
+        row = self._published.get((experiment, setting, method, metric))
+        return "" if row is None else row["excluded"] or ""
 
     def row_in_paper(self, experiment: str, setting: str, method: str, metric: str) -> bool:
         """Whether the paper lists a cell, with a number or without."""
-        return not self._published_rows(experiment, setting, method, metric).empty
+        return (experiment, setting, method, metric) in self._published
 
-    def _published_rows(self, *names: str) -> pd.DataFrame:
-        rows = self.published
-        for column, name in zip(("experiment", "setting_name", "method_name", "metric"), names, strict=True):
-            rows = rows[rows[column] == name]
-        return rows
+    @functools.cached_property
+    def _published(self) -> dict[tuple[str, ...], dict[Any, Any]]:
+        """The first published number of each cell and metric."""
+        columns = ("experiment", "setting_name", "method_name", "metric")
+        rows = self.published.to_dict("records")
+        return {tuple(row[name] for name in columns): row for row in reversed(rows)}
 
     def _chosen(self, experiment: str, key: str, names: list[str]) -> list[str]:
         choices = [getattr(reads, key) for reads in self.artifact.reads if reads.experiment == experiment]

@@ -21,6 +21,7 @@ from reweigh.config.models import Paper
 from reweigh.digest import OURS, PACKAGE, closure, digest, file_digest
 from reweigh.errors import RecordError
 from reweigh.listing import visible
+from reweigh.os_errors import hides, unseen
 from reweigh.terminal import printable
 
 VERSION = 2
@@ -122,13 +123,15 @@ def write(path: Path, basis: dict[str, Any], made: Mapping[str, Path], root: str
 def read(path: Path) -> dict[str, Any]:
     """One receipt, checked against its own digest. Raises RecordError if it is not what was written.
 
-    One that is, by an older version of this program, raises OldReceiptError.
+    One that is, by an older version of this program, raises OldReceiptError; one that the system hides, UnseenError.
     """
     try:
         content = path.read_bytes()
         body = canonical_json.parse(content)
         version = body["receipt_version"]
     except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, OSError) and hides(error):
+            raise unseen(error, path) from None
         raise RecordError(f"{path.name}: not a readable receipt ({error!r})") from None
     why, stated = canonical_json.altered(body, content), f"a receipt of version {str(version)[:20]}, not {VERSION}"
     if not why and type(version) is int and version < VERSION:

@@ -16,6 +16,7 @@ from reweigh.checking.runs import same, spoil, tensors_of
 from reweigh.checking.weights import part
 from reweigh.data.batches import Batch
 from reweigh.losses import base
+from reweigh.training import sealed
 
 EXAMPLES, CLASSES = 12, 4
 COUNTS = torch.tensor([50.0, 20.0, 9.0, 2.0], dtype=torch.float64)
@@ -110,7 +111,7 @@ def check_state(loss: LossClass, options: Options) -> list[str]:
     places = {name: value.data_ptr() for name, value in tensors_of(second).items()}
     for name in moved:
         spoil(tensors_of(second)[name])
-    second.load_state(torch.load(file))
+    second.load_state(sealed.load(file))
     loaded = tensors_of(second)
     for name in moved:
         require(same(loaded[name], after[name]), f"state() forgets {name}")

@@ -23,6 +23,7 @@ from reweigh.data.arrays import RawData
 from reweigh.data.split import draw
 from reweigh.losses import Loss
 from reweigh.methods import base
+from reweigh.training import sealed
 from reweigh.training.engine import Run, eagerly
 
 CPU = torch.device("cpu")
@@ -251,7 +252,7 @@ def state_after(run: Run, stages: int, tick: Tick | None = None) -> dict[str, An
         if tick:
             tick(run)
     run.stage_over = None
-    state: dict[str, Any] = torch.load(io.BytesIO(file.getvalue()), weights_only=False)
+    state: dict[str, Any] = sealed.load(io.BytesIO(file.getvalue()))
     return state
 
 
@@ -301,4 +302,4 @@ def in_bytes(state: Any) -> Any:
 
 
 def _loaded(state: bytes) -> Any:
-    return torch.load(io.BytesIO(state), weights_only=False)
+    return sealed.load(io.BytesIO(state))

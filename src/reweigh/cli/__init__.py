@@ -187,17 +187,27 @@ def audit(
     seed: Annotated[
         int | None, typer.Option(metavar="S", help="Seed of the choice of --rerun; a new one by default.")
     ] = None,
+    redraw: Annotated[bool, typer.Option("--redraw", help="Also render every artifact again, and compare.")] = False,
+    root: Annotated[
+        bool, typer.Option("--root", help="Only print one sha256 over all files that git has of the project.")
+    ] = False,
 ) -> None:
     """Recompute every digest from figures to raw bytes; exit code 1 if a link is broken, stale or missing.
 
-    Exit code 2 if there is nothing to audit. With --rerun, exit code 75 means that it was stopped:
-    the same command goes on.
+    Exit code 2 if there is nothing to audit. With --rerun, exit code 75 means that it was stopped;
+    nothing is kept then.
 
     [dim]reweigh audit --scale paper --rerun 2[/dim]
     """
     from reweigh.provenance.audit import main as run_audit
+    from reweigh.provenance.audit import root as of_project
 
-    raise typer.Exit(run_audit(None if scale is None else scale_named(scale), report, rerun, seed))
+    if root:
+        if scale or report or rerun or redraw or seed is not None:
+            raise ConfigError("--root is over the whole project, and audits nothing: give it alone")
+        print(of_project.text(of_project.root_of()))
+        return
+    raise typer.Exit(run_audit(None if scale is None else scale_named(scale), report, rerun, seed, redraw))
 
 
 @app.command(cls=Command)

@@ -2,20 +2,18 @@
 
 import ast
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 from reweigh.config import effects, inputs, needs, references, sizes
-from reweigh.config.broken import unreadable
 from reweigh.config.cards import card_of, check_options
 from reweigh.config.grid import Config
 from reweigh.config.models import ALL, Artifact, Experiment, Paper
+from reweigh.config.modules import check_modules
 from reweigh.config.own import why_broken
 from reweigh.config.sources import leaves, source_of
 from reweigh.config.validation import lookup
 from reweigh.digest import PACKAGE
 from reweigh.errors import ConfigError
-from reweigh.listing import visible
 
 # Values that decide results and so must say where they come from.
 SOURCED = ("split", "scale_inputs", "augment", "dataset_options", "model", "training", "options", "seeds")
@@ -44,28 +42,6 @@ def _where(config: Config, paper: str, *keys: str) -> str:
     return f"{config.place(paper, *keys)}: {'.'.join(keys)}"
 
 
-# Arguments that are no options: how many come first in what makes a model, and in what reads a data set.
-GIVEN = {"build": 3, "read": 1}
-
-
-@functools.cache
-def modules(package: str, defines: str) -> dict[str, dict[str, bool]]:
-    """The modules of a package that define a function `defines`, and its options: must they be stated?
-
-    They are read, not imported: most of them import torch, which takes seconds.
-    """
-    modules = {}
-    for path in visible(PACKAGE / package, "*.py"):
-        if path.stem in unreadable(package):
-            continue
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.FunctionDef) and node.name == defines and path.stem != "__init__":
-                options = node.args.args[GIVEN[defines] :]
-                required = len(options) - len(node.args.defaults)
-                modules[path.stem] = {option.arg: place < required for place, option in enumerate(options)}
-    return modules
-
-
 @functools.cache
 def has_batch_norm(model: str) -> bool:
     """Whether the module of a model names a batch norm, in its code or among its imports. It is read, not imported."""
@@ -74,32 +50,6 @@ def has_batch_norm(model: str) -> bool:
         if any(isinstance(name, str) and "BatchNorm" in name for name in names):
             return True
     return False
-
-
-@functools.cache
-def _readers() -> dict[str, dict[str, bool]]:
-    """The data sets that have a reader, and its options."""
-    return {name.replace("_", "-"): options for name, options in modules("data/readers", "read").items()}
-
-
-def _check_modules(spec: dict[str, Any], where: str, absent: Sequence[str] = ()) -> None:
-    """Model and data set must have their modules, which must take the options given to them; `absent` ones must not."""
-    for key, what, name, options, known in (
-        ("model", "model", spec["model"]["name"], spec["model"]["options"], modules("models", "build")),
-        ("dataset", "data set", spec["data"]["dataset"], spec["data"]["options"], _readers()),
-    ):
-        if key in absent:
-            if name in known:
-                raise ConfigError(f"{where}: absent names {key}, but {what} {name} is here; take it out")
-            continue
-        package = {"model": "models", "dataset": "data/readers"}[key]
-        if why := unreadable(package).get(name.replace("-", "_")):
-            raise ConfigError(f"{where}: {why}")
-        takes = lookup(what, name, known, where)
-        for option in options:
-            lookup(f"option of {what} {name}", option, takes, where)
-        if missing := [option for option, needed in takes.items() if needed and option not in options]:
-            raise ConfigError(f"{where}: {what} {name} needs its option {missing[0]!r}")
 
 
 def _check_experiment(where: str, paper: Paper, experiment: Experiment) -> None:
@@ -174,7 +124,7 @@ def _check_specs(config: Config, paper: str) -> None:
                 methods = [name for name in methods if not why_broken(content.methods[name])]
                 specs = [config.resolve(f"{scale}/{paper}/{name}/{setting}/{method}/seed0") for method in methods]
                 for spec in specs:
-                    _check_modules(spec, where, experiment.absent)
+                    check_modules(spec, where, experiment.absent)
                 if not specs:  # all of its methods are broken
                     continue
                 inputs.check(specs[0]["data"], where)  # data are those of all methods

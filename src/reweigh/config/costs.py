@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from reweigh.config import files
-from reweigh.config.checks import modules
 from reweigh.config.lookup import lookup
+from reweigh.config.modules import modules
 from reweigh.config.specs import Frozen
 from reweigh.config.validation import validated
 from reweigh.errors import ConfigError

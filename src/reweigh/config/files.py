@@ -204,7 +204,11 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=512)
 def _read(path: Path, label: str, stamp: tuple[int, int]) -> Node:
-    text = _text(path, label)
+    return from_text(_text(path, label), label)
+
+
+def from_text(text: str, label: str) -> Node:
+    """What a text says, as a block. Raises ConfigError with file and line where it is not one."""
     try:
         loader = Loader(text)  # refuses control characters at once
     except yaml.YAMLError as error:

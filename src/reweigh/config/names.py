@@ -1,4 +1,4 @@
-"""The names of runs, cells, splits, experiments and artifacts, with their parts. Imports only the standard library.
+"""The names of runs, cells, splits, experiments and artifacts, with their parts. Imports no other package.
 
 A name is a path: that of a run's record below results/, of a split's files below data/splits/, of an artifact's files
 below figures/. As a key, in JSON and in Snakemake's wildcards it is written as a string.
@@ -10,18 +10,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from reweigh.errors import ConfigError
+from reweigh.path_parts import PART, below
 
 
 class NotAName(ConfigError):
     """A text that is not the name of what was asked for."""
 
 
-_PART = r"[^/\s]+"
 _SEED = r"seed(?P<seed>0|[1-9][0-9]*)"
-_EXPERIMENT = rf"(?P<scale>{_PART})/(?P<paper>{_PART})/(?P<experiment>{_PART})"
-_SETTING = rf"{_EXPERIMENT}/(?P<setting>{_PART})"
-_CELL = rf"{_SETTING}/(?P<method>{_PART})"
-_ARTIFACT = rf"(?P<scale>{_PART})/(?P<paper>{_PART})/(?P<name>{_PART})"
+_EXPERIMENT = rf"(?P<scale>{PART})/(?P<paper>{PART})/(?P<experiment>{PART})"
+_SETTING = rf"{_EXPERIMENT}/(?P<setting>{PART})"
+_CELL = rf"{_SETTING}/(?P<method>{PART})"
+_ARTIFACT = rf"(?P<scale>{PART})/(?P<paper>{PART})/(?P<name>{PART})"
 ARTIFACT_ENDINGS = ("pdf", "png", "csv", "ipynb", "json")  # of an artifact's files; the json is its receipt
 _MANY = 2**16  # names kept parsed: planning asks several times for those of a large grid
 
@@ -116,8 +116,10 @@ class RunName(NamedTuple):
 
     @classmethod
     def of_spec(cls, spec: Mapping[str, Any]) -> "RunName":
-        """The name of the run that a resolved spec describes."""
-        return cls(*(spec[part] for part in cls._fields))
+        """The name of the run that a resolved spec describes. Raises ConfigError for one that leads out of a folder."""
+        run = cls(*(spec[part] for part in cls._fields))
+        below(str(run))
+        return run
 
     @property
     def cell(self) -> CellName:

@@ -1,7 +1,7 @@
 """The shape of a resolved spec, all that a run depends on: frozen pydantic models that refuse what they do not know."""
 
-import math
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -17,10 +17,11 @@ from pydantic import (
     model_validator,
 )
 
-from reweigh import paths
-from reweigh.data.imbalance import check_held_out, check_rare, check_whole, holds_out
-from reweigh.data.noise_recipe import check_noise, check_order
+from reweigh.config import spec_rules
+from reweigh.config.spec_rules import LEGACY_SEEDS
+from reweigh.data.noise_recipe import check_noise
 from reweigh.errors import ConfigError
+from reweigh.path_parts import is_inside
 
 SPEC_VERSION = 1
 OF_PAPERS = ("smoke", "quick", "paper")
@@ -36,7 +37,7 @@ def _address(address: str) -> str:
 
 def _inside(path: str) -> str:
     """A path that a config may name. What lies there may be a link: that is the project's own business."""
-    if not paths.is_inside(path):
+    if not is_inside(path):
         raise ValueError("must be a path below the project's folder, such as data/published/tdr.csv")
     return path
 
@@ -44,8 +45,8 @@ def _inside(path: str) -> str:
 Scale = Literal["smoke", "quick", "paper", "local"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 LARGEST = 10**9  # of whole numbers: more than any size or length; beyond it floats and arrays give out
+MOST_THREADS = 1024  # of one run; torch would start as many as it is told to
 LARGEST_RATE = 1e6  # of learning rates and weight decays; far beyond it float32 overflows
-LEGACY_SEEDS = 2**32  # NumPy's old generator takes seeds below this
 Inside = Annotated[str, AfterValidator(_inside)]  # a path below the project
 Address = Annotated[str, AfterValidator(_address)]
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
@@ -68,8 +69,8 @@ def _number(value: Any) -> Any:
     return value
 
 
-_RATIO = {"anyOf": [{"type": "number", "minimum": 1}, {"type": "string", "pattern": r"^[0-9.]+/[0-9.]+$"}]}
-Ratio = Annotated[float, BeforeValidator(_number), Field(ge=1, le=LARGEST), WithJsonSchema(_RATIO)]
+RATIO = {"anyOf": [{"type": "number", "minimum": 1}, {"type": "string", "pattern": r"^[0-9.]+/[0-9.]+$"}]}
+Ratio = Annotated[float, BeforeValidator(_number), Field(ge=1, le=LARGEST), WithJsonSchema(RATIO)]
 
 
 class Frozen(BaseModel):
@@ -85,6 +86,14 @@ class Frozen(BaseModel):
     @model_serializer(mode="wrap")
     def _without_newer(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {key: value for key, value in handler(self).items() if value is not None or key not in self.newer}
+
+
+def _hold_to(rule: Callable[..., None], *values: Any) -> None:
+    """Raise the ConfigError of a rule as pydantic wants it."""
+    try:
+        rule(*values)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
 
 
 # --- a resolved spec -------------------------------------------------------------------------------------------------
@@ -109,10 +118,7 @@ class Noise(Frozen):
 
     @model_validator(mode="after")
     def _keys_go_together(self) -> "Noise":
-        try:
-            check_noise(self.model_dump())
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
+        _hold_to(check_noise, self.model_dump())
         return self
 
 
@@ -138,13 +144,7 @@ class SplitBase(Frozen):
 
     @model_validator(mode="after")
     def _parts_go_together(self) -> "SplitBase":
-        try:
-            check_held_out(self.model_dump())
-            check_whole(self.model_dump())
-            check_order(self.model_dump())
-            check_rare(self.model_dump().get("rare"))
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
+        _hold_to(spec_rules.check_split, self.model_dump())
         return self
 
 
@@ -213,8 +213,7 @@ class Moments(Frozen):
 
     @model_validator(mode="after")
     def _one_each_a_channel(self) -> "Moments":
-        if len(self.mean) != len(self.std):
-            raise ValueError(f"mean has {len(self.mean)} values and std {len(self.std)}; give one of each per channel")
+        _hold_to(spec_rules.check_moments, self.model_dump())
         return self
 
 
@@ -257,13 +256,7 @@ class StepSchedule(Frozen):
 
     @model_validator(mode="after")
     def _rising(self) -> "StepSchedule":
-        if sorted(set(self.milestones)) != self.milestones:
-            raise ValueError(f"milestones must rise, are {self.milestones}")
-        if len(self.milestones) * math.log10(self.factor) > 30:
-            raise ValueError(
-                f"factor {self.factor:g} at each of {len(self.milestones)} milestones lets the learning rate overflow; "
-                "lower it"
-            )
+        _hold_to(spec_rules.check_milestones, self.model_dump())
         return self
 
 
@@ -279,16 +272,8 @@ Schedule = Annotated[StepSchedule | PlainSchedule, Field(discriminator="name")]
 
 
 def check_warmup(schedule: StepSchedule | PlainSchedule, epochs: int) -> None:
-    """Raise ValueError for a warm-up that takes all of `epochs`: little or nothing is trained at the rate itself.
-
-    So for a word about a warm-up that there is not.
-    """
-    if schedule.warmup_by and not schedule.warmup_epochs:
-        raise ValueError("schedule.warmup_by says how the rate warms up, but warmup_epochs is 0; leave it out")
-    if schedule.warmup_epochs >= epochs:
-        raise ValueError(
-            f"schedule.warmup_epochs is {schedule.warmup_epochs}, but there are only {epochs} epochs; lower it"
-        )
+    """Raise ValueError for a warm-up that takes all of `epochs`, or a word about one that there is not."""
+    _hold_to(spec_rules.check_warmup, schedule.model_dump(), epochs)
 
 
 Sampling = Literal["uniform", "effective-number", "class-aware"]  # see data/sampling.py
@@ -306,7 +291,7 @@ class Training(Frozen):
     drop_last: bool = True
     schedule: Schedule
     precision: Literal["fp32", "tf32", "bf16"]
-    threads: Positive
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)]
     evaluate_every: Positive
     evaluate_on: Literal["test", "validation"] | None = None
     also_measure: Annotated[list[Literal["train", "validation"]], Field(min_length=1)] | None = None
@@ -320,21 +305,8 @@ class Training(Frozen):
     )
 
     @model_validator(mode="after")
-    def _nesterov_has_momentum(self) -> "Training":
-        if self.nesterov and not self.momentum:
-            raise ValueError("nesterov needs a momentum above 0")
-        return self
-
-    @model_validator(mode="after")
-    def _warm_up_ends(self) -> "Training":
-        check_warmup(self.schedule, self.epochs)
-        return self
-
-    @model_validator(mode="after")
-    def _no_part_is_measured_twice(self) -> "Training":
-        also = self.also_measure or []
-        if len(set(also)) < len(also) or self.evaluate_on in also:
-            raise ValueError(f"also_measure names a part that is measured already: {', '.join(also)}")
+    def _keys_go_together(self) -> "Training":
+        _hold_to(spec_rules.check_training, self.model_dump())
         return self
 
 
@@ -355,30 +327,6 @@ class Spec(Frozen):
     training: Training
 
     @model_validator(mode="after")
-    def _what_is_measured_exists(self) -> "Spec":
-        training, split = self.training, self.data.split
-        measured = (training.evaluate_on, *(training.also_measure or []))
-        if "validation" in measured and not holds_out(split.model_dump()):
-            raise ValueError("training measures validation, but data.split holds nothing out; set validation_size")
-        return self
-
-    @model_validator(mode="after")
-    def _legacy_order_takes_the_seed(self) -> "Spec":
-        split = self.data.split
-        if split.order == "legacy" and split.fixed_seed is None and self.seed >= LEGACY_SEEDS:
-            raise ValueError(
-                f"data.split.order legacy takes seeds below {LEGACY_SEEDS}, not {self.seed}; use a smaller one"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _batches_exist(self) -> "Spec":
-        split = self.data.split
-        if isinstance(split, TwoClassSplit):
-            if split.classes[0] == split.classes[1]:
-                raise ValueError(f"data.split.classes must be two classes, are {split.classes}")
-            if split.total < self.training.batch_size:
-                raise ValueError(
-                    f"data.split.total is {split.total}, less than one batch of {self.training.batch_size}"
-                )
+    def _parts_are_there(self) -> "Spec":
+        _hold_to(spec_rules.check_parts, self.model_dump())
         return self

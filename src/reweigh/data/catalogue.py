@@ -7,11 +7,12 @@ from typing import Any
 
 import yaml
 
-from reweigh import paths, strict_yaml
+from reweigh import strict_yaml
 from reweigh.data.transfer import Expected
 from reweigh.digest import digest
 from reweigh.errors import DataError
 from reweigh.nearest import nearest
+from reweigh.path_parts import is_inside
 
 PATH = "data/manifest.yaml"
 
@@ -142,7 +143,7 @@ def _source(entry: dict[str, Any]) -> Source:
     if stated is not None and not re.fullmatch("[0-9a-f]{64}", stated if isinstance(stated, str) else ""):
         raise ValueError(f"the sha256 of {entry['name']} is {stated!r}; write 64 hex characters, in quotes")
     for key in ("name", "embedded", "mirror"):
-        if (path := entry.get(key)) is not None and not (isinstance(path, str) and paths.is_inside(path)):
+        if (path := entry.get(key)) is not None and not (isinstance(path, str) and is_inside(path)):
             raise ValueError(f"{key} is {path!r:.80}; write a path below the data set's folder")
     download = Expected(**entry["download"]) if "download" in entry else None
     return Source(**{**entry, "urls": tuple(entry.get("urls", ())), "download": download})

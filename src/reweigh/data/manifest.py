@@ -237,7 +237,8 @@ class _Fetch:
         """The content of the source file of a complete edition; `None` if it is not there, or says something else."""
         before = source_of(self.home)
         body = self._source_file_body(edition, before)
-        return before if body == {key: before.get(key) for key in body} else None
+        same = body == {key: before.get(key) for key in body} and _is_time(before.get("fetched"))
+        return before if same else None
 
     def write_source_file(self, edition: Edition) -> dict[str, Any]:
         """Write the source file of a complete edition, unless it is as before; its content."""
@@ -255,7 +256,7 @@ class _Fetch:
         for file in edition.files:
             found = self.found[file.name]
             entry = entries.get((file.name, found.sha256), {})
-            source, url = self.taken.get(file.name, (entry.get("source", "present"), entry.get("url")))
+            source, url = self.taken.get(file.name, _known(entry, edition, file))
             files.append(
                 {
                     "name": file.name,
@@ -325,6 +326,13 @@ def mirror_of(mirror: str | None) -> Path | str | None:
     return Path(os.path.expanduser(mirror)) if mirror else None
 
 
+def _known(entry: dict[str, Any], edition: Edition, file: Source) -> tuple[str, str | None]:
+    """What an earlier source file says of where a file came from, as far as that can be."""
+    addresses = (*file.urls, *(edition.archives[file.archive].urls if file.archive else ()))
+    source, url = entry.get("source"), entry.get("url")
+    return source if source in SOURCES else "present", url if url in addresses else None
+
+
 def _public_url(edition: Edition, file: Source) -> str | None:
     """Where anyone can get a file: its own first URL, or its archive's."""
     urls = file.urls or (edition.archives[file.archive].urls if file.archive else ())
@@ -343,11 +351,19 @@ def source_of(home: Path) -> dict[str, Any]:
     return body if all(isinstance(text, str) for text in texts) else {}
 
 
+def _is_time(text: Any) -> bool:
+    """Whether a text is a time, as a source file says when its files were fetched."""
+    try:
+        return datetime.datetime.fromisoformat(text).tzinfo is not None
+    except (TypeError, ValueError):
+        return False
+
+
 @contextlib.contextmanager
 def _alone(home: Path) -> Iterator[bool]:
     """Wait until no other process fetches into `home`; whether the disk has locks at all. One ends with its process."""
     home.mkdir(parents=True, exist_ok=True)
-    with open(home / ".lock", "w", encoding="utf-8") as file:
+    with locks.opened(home / ".lock") as file:
         try:
             locked = locks.take(file, wait=True)
         except locks.NoLocks as missing:

@@ -19,14 +19,19 @@ from reweigh.data.noise import realised
 from reweigh.data.split import draw
 from reweigh.digest import canonical, closure, digest
 from reweigh.errors import DataError
+from reweigh.path_parts import below
 
 SPLIT_VERSION = 1
+OF_ITSELF = "report_digest"  # the key of a report under which its own digest stands, that of all other keys
 
 
 def split_path(spec: dict[str, Any], root: str | Path = "data") -> Path:
-    """Where the arrays of a run's split lie; all methods of a setting share them."""
+    """Where the arrays of a run's split lie; all methods of a setting share them.
+
+    Raises ConfigError for names that would lead out of the folder of splits.
+    """
     place = (spec["scale"], spec["paper"], spec["experiment"], spec["setting"])
-    return Path(root, "splits", *place, f"seed{spec['seed']}.npz")
+    return Path(root, "splits", below(*place, f"seed{spec['seed']}.npz"))
 
 
 def recipe(spec: dict[str, Any]) -> dict[str, Any]:
@@ -66,10 +71,19 @@ def describe(spec: dict[str, Any], root: str | Path = "data") -> dict[str, Any]:
     """
     path = split_path(spec, root)
     described = _report(path.with_suffix(".json"))
-    current = described.get("recipe_digest") == recipe_digest(spec, root) and _of_todays_files(described, root)
-    if path.is_file() and current:
+    current = described.get("recipe_digest") == recipe_digest(spec, root) and _is_as_written(described)
+    if path.is_file() and current and _of_todays_files(described, root):
         return described
     return _draw_and_write(spec, root)
+
+
+def _is_as_written(described: dict[str, Any]) -> bool:
+    """Whether a report is what was written, by its digest of itself; those of older versions have none."""
+    rest = {key: value for key, value in described.items() if key != OF_ITSELF}
+    try:
+        return OF_ITSELF not in described or described[OF_ITSELF] == digest(rest)
+    except (ValueError, RecursionError):  # it holds what has no digest
+        return False
 
 
 def _of_todays_files(described: dict[str, Any], root: str | Path) -> bool:
@@ -117,6 +131,7 @@ def _draw_and_write(spec: dict[str, Any], root: str | Path) -> dict[str, Any]:
         described["missing"] = split.missing
     if noise := spec["data"]["split"].get("noise"):
         described["noise"] = {**noise, **_realised(raw, split)}
+    described = {OF_ITSELF: digest(described), **described}
     path = split_path(spec, root)
     canonical_json.write(path, split.to_bytes())
     canonical_json.write(path.with_suffix(".json"), _one_key_per_line(described))

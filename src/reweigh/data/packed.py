@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from reweigh import array_files, canonical_json, paths
+from reweigh import array_files, canonical_json
 from reweigh.data import image_codec, manifest
 from reweigh.data.arrays import RawData
 from reweigh.digest import canonical, file_digest
 from reweigh.errors import DataError
+from reweigh.path_parts import is_inside
 from reweigh.terminal import printable
 
 ENVIRONMENT = "REWEIGH_PACKED"
@@ -155,7 +156,7 @@ def _entry(place: Path, dataset: str, options: dict[str, Any]) -> dict[str, Any]
 def _checked(place: Path, file: dict[str, Any]) -> Path:
     """The path of a file of the folder. Raises DataError if it is missing or altered."""
     path = place / file["file"]
-    if not paths.is_inside(file["file"]):
+    if not is_inside(file["file"]):
         raise DataError(f"{place / INDEX}: names {printable(file['file'])}, which is not in its folder; {AGAIN}")
     if not path.is_file():
         raise DataError(f"{path} is missing: it did not travel with {INDEX}")

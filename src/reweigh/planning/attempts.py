@@ -78,7 +78,8 @@ def starts_left(logs: Iterable[Any], granted: int) -> int:
     notes: list[str] = []
     for log in logs:
         path = _notes(log)
-        notes += path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        # A byte that a disk has changed is no reason to end a call of Snakemake.
+        notes += path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     return 0 if FAILED in notes else min(granted, LOST + len(notes))
 
 

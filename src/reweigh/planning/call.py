@@ -214,12 +214,12 @@ def unlock(root: Path) -> None:
     """
     left = root / ".snakemake/locks"
     try:
-        file = open(root / LOCK, "a", encoding="utf-8")  # noqa: SIM115 - held as long as the process lives
+        file = locks.opened(root / LOCK)
         _held.append(file)
         if locks.take(file) and (stale := [path for path in left.glob("*") if path.is_file()]):
             for path in stale:
                 path.unlink(missing_ok=True)
             say("an earlier call was killed and left this folder locked; unlocked, and going on from there")
         locks.take(file, wait=True, shared=True)
-    except (OSError, locks.NoLocks):
+    except (OSError, locks.NoLocks, locks.NotALock):
         return

@@ -14,7 +14,7 @@ from pathlib import Path
 from reweigh.data.download import shown
 from reweigh.data.manifest import mirror_of
 from reweigh.digest import file_digest
-from reweigh.errors import ConfigError, TrainingError
+from reweigh.errors import ConfigError, ReweighError
 from reweigh.training import slurm, variables
 from reweigh.training.device import UNNAMED, holders
 
@@ -39,7 +39,7 @@ def facts() -> Iterator[tuple[str, str]]:
             yield f"GPU {device}", _holder(process)
         if not leases:
             yield "GPU", "none; training uses the CPU"
-    except TrainingError as error:  # the disk of the locks has none
+    except ReweighError as error:  # the disk of the locks has none, or their folder is another's
         yield "GPU", str(error)
     yield "torch and CUDA", _cuda()
     yield from _slurm()

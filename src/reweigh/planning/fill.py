@@ -125,9 +125,7 @@ def end_of_time(seconds: float) -> float:
 
 def remember(lock: IO[str], deadline: float, tried: set[str], failures: int) -> None:
     """Write what has been tried so far, and how many of it failed, for this process should it replace itself."""
-    lock.truncate(0)
-    json.dump({"until": deadline, "tried": sorted(tried), "failures": failures}, lock)
-    lock.flush()
+    locks.tell(lock, json.dumps({"until": deadline, "tried": sorted(tried), "failures": failures}))
 
 
 def remembered(lock: IO[str], deadline: float) -> tuple[set[str], int]:
@@ -176,7 +174,7 @@ def alone() -> Iterator[IO[str]]:
     Raises TrainingError if one does already.
     """
     LOCK.parent.mkdir(exist_ok=True)
-    with open(LOCK, "a+", encoding="utf-8") as lock:
+    with locks.opened(LOCK) as lock:
         try:
             if not locks.take(lock):
                 raise TrainingError("another `reweigh fill` is at work in this folder; one takes all cores")

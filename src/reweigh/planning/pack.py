@@ -19,7 +19,8 @@ from reweigh.data.obtain import describe, recipe_digest
 from reweigh.errors import ConfigError
 from reweigh.planning import gpu_cases, spec_files
 from reweigh.planning.fill import wanted
-from reweigh.training.__main__ import ORDER, read_spec, spec_paths
+from reweigh.training import spec_check
+from reweigh.training.__main__ import ORDER, spec_paths
 from reweigh.training.gpu_check.folder import EXPECTED, specs_of
 from reweigh.training.gpu_check.folder import expected as expected_of
 
@@ -37,7 +38,7 @@ def pack(folder: Path, limit: int | None = None) -> dict[str, Any]:
     if not paths:
         raise ConfigError(f"{folder}: no specs; write them with: reweigh plan TARGET --specs {folder}")
     load().project.apply()
-    specs = {path.name: read_spec(path) for path in paths}
+    specs = {path.name: spec_check.read(path) for path in paths}
     body, left = packing.write(specs.values(), folder / FOLDER, limit)
     staying = {name for name, spec in specs.items() if any(spec is one for one in left)}
     order = [name for name in specs if name not in staying]

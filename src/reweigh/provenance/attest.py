@@ -191,12 +191,18 @@ def redraw_splits(surveyed: Survey, root: Path) -> dict[str, str]:
 
 def choose(stale: list[StaleRun], sample: int, seed: int) -> list[StaleRun]:
     """The runs to train again: one of each group, and more up to `sample` runs in all. See ORDER."""
-    ordered = sorted(stale, key=lambda run: digest([seed, *run.moved["code"], run.run]))
-    first_of: dict[tuple[str, str], StaleRun] = {}
-    for run in ordered:
-        first_of.setdefault(run.moved["code"], run)
-    taken = {run.run for run in first_of.values()}
-    others = [run for run in ordered if run.run not in taken]
+    by_run = {run.run: run for run in stale}
+    return [by_run[run] for _, _, run in drawn([(*run.moved["code"], run.run) for run in stale], sample, seed)]
+
+
+def drawn(stale: Iterable[tuple[str, str, str]], sample: int, seed: int) -> list[tuple[str, str, str]]:
+    """The same of (then, now, run): what an audit draws again."""
+    ordered = sorted(stale, key=lambda one: digest([seed, *one]))
+    first_of: dict[tuple[str, str], tuple[str, str, str]] = {}
+    for one in ordered:
+        first_of.setdefault(one[:2], one)
+    taken = set(first_of.values())
+    others = [one for one in ordered if one not in taken]
     return [*first_of.values(), *others[: max(0, sample - len(first_of))]]
 
 

@@ -121,7 +121,7 @@ def _of_group(row: dict[str, Any], bodies: list[dict[str, Any]]) -> dict[str, An
 
 def _share_of_group(body: dict[str, Any], metric: str, group: float | None) -> float | None:
     """How much of a group, or of its positive examples, is right; None where the record does not say."""
-    known = metrics.of_record(body)
+    known = body["metrics"] if body["status"] == "finished" else {}
     stated = known.get("per_group_accuracy" if metric == GROUP_ACCURACY else "group_confusion")
     if stated is None or group is None or int(group) not in range(len(stated)):
         return None

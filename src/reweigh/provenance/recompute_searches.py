@@ -5,14 +5,12 @@ import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from reweigh import canonical_json
 from reweigh.analysis.searches import BEYOND, CURVATURE, ERRORS, FIFTHS, ORACLE, RATIOS, SEARCHED, SECONDS, STEPS
 from reweigh.analysis.tables import logged
-from reweigh.digest import canonical
 
 Body = dict[str, Any]
 
@@ -48,27 +46,53 @@ def epochs_of(body: Body, metric: str, root: str | Path = ".") -> list[int]:
         return [int(epoch) for epoch, stage, value in rows if stage == 0 and value is not None]
     if metric in SEARCHED and body["status"] != "finished":
         return []
-    epochs, array = _logged(body, {**SEARCHED, **CURVATURE}[metric], root)
-    finite = np.isfinite(array.reshape(len(array), -1)).all(1)
-    return [int(epoch) for epoch in np.unique(epochs[finite])]
+    log = _log_of(body, {**SEARCHED, **CURVATURE}[metric], root)
+    return list(_finite_epochs(log)) if log else []
 
 
 def _logged(body: Body, name: str, root: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """The epoch of each outer step and what was logged at it; both empty for a run that logged no such thing."""
+    log = _log_of(body, name, root)
+    return _arrays(log) if log else (np.zeros(0, int), np.zeros((0, 1)))
+
+
+class Log(NamedTuple):
+    """One array of a trace, and what places its rows: steps an epoch, and whether they come after the step of θ."""
+
+    root: str
+    run: str
+    file: str
+    sha256: str
+    name: str
+    length: int
+    late: bool
+
+
+def _log_of(body: Body, name: str, root: str | Path) -> Log | None:
+    """What a run logged under a name; None if it logged no such thing."""
     trace = body["trace"]
     if not trace or not {name, "outer_step"} <= set(trace["arrays"]):
-        return np.zeros(0, int), np.zeros((0, 1))
-    steps, array = _arrays(str(root), body["run"], canonical(trace), name)
-    late = 1 if body["spec"]["method_options"]["order"] == "inner-first" else 0
+        return None
+    late = body["spec"]["method_options"]["order"] == "inner-first"
     length = body["stages"][0]["steps_per_epoch"]
-    return np.array([math.floor((step - late) / length) + 1 for step in steps.tolist()]), array
+    return Log(str(root), body["run"], trace["file"], trace["sha256"], name, length, late)
+
+
+@functools.lru_cache(maxsize=2048)
+def _finite_epochs(log: Log) -> tuple[int, ...]:
+    """The epochs that have an outer step at which all that was logged is a number; the lines of a csv ask for each."""
+    epochs, array = _arrays(log)
+    finite = np.isfinite(array.reshape(len(array), -1)).all(1)
+    return tuple(int(epoch) for epoch in np.unique(epochs[finite]))
 
 
 @functools.lru_cache(maxsize=512)
-def _arrays(root: str, run: str, trace: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
-    found = logged({"run": run, "trace": canonical_json.parse(trace)}, "outer_step", name, root=root)
+def _arrays(log: Log) -> tuple[np.ndarray, np.ndarray]:
+    trace = {"file": log.file, "sha256": log.sha256, "arrays": {"outer_step": [], log.name: []}}
+    found = logged({"run": log.run, "trace": trace}, "outer_step", log.name, root=log.root)
     assert found is not None
-    return found[0].astype(float), found[1].astype(float)
+    steps, array = found[0].astype(float), found[1].astype(float)
+    return np.array([math.floor((step - log.late) / log.length) + 1 for step in steps.tolist()]), array
 
 
 def _value(row: Mapping[str, Any], body: Body, root: str | Path) -> float | None:

@@ -4,7 +4,8 @@
         code = place.train(specs)  # 0 if all are trained
         differences(outcome(then), outcome(place.record(run)))  # [] if it is the same, bit for bit
 
-If it is stopped, the same call continues from what the workspace holds.
+If it is stopped, the same call continues from what the workspace holds. Not so in a `fresh_workspace`, which is for
+whoever does not trust what lies in the project's folder: nothing that was trained before is in it.
 """
 
 import contextlib
@@ -15,12 +16,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reweigh import locks
+from reweigh.artifacts.work_folders import work_folder
 from reweigh.config.names import RunName
 from reweigh.data import load, manifest
 from reweigh.data.arrays import RawData
@@ -33,6 +35,8 @@ STOPPED = 75  # the exit code of a training that was stopped; the same call cont
 # What must be the same, bit for bit. Times, memory and the other runs on the device may differ.
 COMPARED = ("status", "diverged_at_step", "steps", "parameters", "metrics", "curves", "trace", "split")
 HARDWARE, INSTRUCTIONS = ("kind", "name", "torch", "numpy"), ("capability", "settings")  # what a platform is told by
+# Variables that lead training to what was made before: rows that travelled, the checkpoints of a replaced process.
+LEADING_OUTSIDE = ("REWEIGH_AFRESH", "REWEIGH_PACKED")
 PROBE = (
     "import json; from reweigh.training import run; device = run.pick_device(); "
     "print(json.dumps({**run.environment(), **run.arithmetic(device), 'git': run.git_state()}))"
@@ -122,11 +126,12 @@ def split_digest(raw: RawData, spec: dict[str, Any]) -> str:
 class Workspace:
     """A folder in which runs are trained again, apart from the project's own records, splits and checkpoints.
 
-    `lock` is the descriptor of a locked file: only one process uses the folder at a time.
+    `lock` is the descriptor of a locked file: only one process uses the folder at a time. A workspace without one is
+    fresh: it is used once.
     """
 
     folder: Path
-    lock: int
+    lock: int | None = None
 
     def train(self, specs: list[dict[str, Any]]) -> int:
         """Train the runs that are not finished here yet. Returns 0, or 75 if it was stopped and its state is saved.
@@ -138,13 +143,15 @@ class Workspace:
             path.write_text(json.dumps(spec), encoding="utf-8")
         command = [sys.executable, "-m", "reweigh.training", "--at-once", "auto", *map(str, paths)]
         # The child inherits the lock: if this process is killed, the next one waits until the child has ended too.
-        process = subprocess.Popen(command, cwd=self.folder, env=_environment(), pass_fds=[self.lock])
+        locks_held, left_out = ([], LEADING_OUTSIDE) if self.lock is None else ([self.lock], ())
+        process = subprocess.Popen(command, cwd=self.folder, env=_environment(left_out), pass_fds=locks_held)
         with _signals_to(process) as was_asked:
             code = process.wait()
         if code == -signal.SIGTERM and was_asked():
             return STOPPED  # before it could have heard, or when all was done: there is nothing that is not saved
         if code not in (0, STOPPED):
-            raise TrainingError(f"training ended with code {code}; the same command continues from its checkpoints")
+            again = "what it says is above" if self.lock is None else "the same command continues from its checkpoints"
+            raise TrainingError(f"training ended with code {code}; {again}")
         return code
 
     def record(self, run: str) -> dict[str, Any]:
@@ -156,24 +163,37 @@ class Workspace:
 
 
 @contextlib.contextmanager
-def workspace(root: Path, purpose: str = "attest", key: Any = None) -> Iterator[Workspace]:
-    """The workspace below `root` for a purpose, this device, these libraries and a `key`, with what it holds already.
+def workspace(root: Path, purpose: str = "attest") -> Iterator[Workspace]:
+    """The workspace below `root` for a purpose, this device and these libraries, with what it holds already.
 
     For one purpose, device and set of libraries, one process trains at a time; others wait.
     """
     parent = (root / ".reweigh" / purpose).absolute()
     parent.mkdir(parents=True, exist_ok=True)
     name = digest(platform_here())[:12]
-    with open(parent / f"{name}.lock", "a", encoding="utf-8") as lock:
+    with locks.opened(parent / f"{name}.lock") as lock:
         try:
             if not locks.take(lock):
                 print(f"waiting for another `reweigh {purpose}` that trains in {parent}", file=sys.stderr)
                 locks.take(lock, wait=True)
         except locks.NoLocks as missing:
             locks.without(str(missing), f"start no second `reweigh {purpose}` here, it would train the same runs")
-        folder = parent / (name if key is None else f"{name}-{digest(key)[:12]}")
+        folder = parent / name
         _link_inputs(folder, root.absolute())
         yield Workspace(folder, lock.fileno())
+
+
+@contextlib.contextmanager
+def fresh_workspace(root: Path, purpose: str) -> Iterator[Workspace]:
+    """A workspace for one use: an empty folder below `root` of a random name, its owner's alone, removed at the end.
+
+    Nobody can have prepared it. Those of calls that were killed are removed.
+    """
+    parent = (root / ".reweigh" / purpose).absolute()
+    parent.mkdir(parents=True, exist_ok=True)
+    with work_folder(f"{purpose}-", parent) as folder:
+        _link_inputs(folder, root.absolute())
+        yield Workspace(folder)
 
 
 def _link_inputs(folder: Path, root: Path) -> None:
@@ -187,10 +207,14 @@ def _link_inputs(folder: Path, root: Path) -> None:
         link.symlink_to(target)
 
 
-def _environment() -> dict[str, str]:
-    """This process's environment for a child in another folder, with this very package."""
+def _environment(left_out: Collection[str] = ()) -> dict[str, str]:
+    """This process's environment for a child in another folder, with this very package, but for variables `left_out`.
+
+    Python files that lie in that folder are none of its modules.
+    """
     path = os.pathsep.join((str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])))
-    environment = {**os.environ, "PYTHONPATH": path}
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    environment = {**kept, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
     if (mirror := environment.get("REWEIGH_MIRROR")) and Path(mirror).is_dir():
         environment["REWEIGH_MIRROR"] = str(Path(mirror).absolute())
     return environment

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from reweigh import canonical_json
 from reweigh.errors import RecordError
 from reweigh.listing import visible
+from reweigh.os_errors import UnseenError, hides, unseen
 from reweigh.terminal import say
 
 VERSION = 1
@@ -46,11 +47,15 @@ class Step(NamedTuple):
 
 
 class Attestations:
-    """All attestations of a project. `refused` has the files that were altered or cannot be read, with the reason."""
+    """All attestations of a project. `refused` has the files that were altered or cannot be read, with the reason.
+
+    Those of them that the system lets nobody look at, and which may be sound, are in `unseen` too.
+    """
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self.files: list[str] = []
         self.refused: dict[str, str] = {}
+        self.unseen: dict[str, str] = {}
         self._steps: dict[tuple[str, str], list[Step]] = {}
         bodies = []
         for path in paths:
@@ -60,6 +65,8 @@ class Attestations:
                 bodies.append((name, read(path)))
             except RecordError as error:
                 self.refused[name] = str(error)
+                if isinstance(error, UnseenError):
+                    self.unseen[name] = str(error)
         for name, body in sorted(bodies, key=lambda item: (item[1]["date"], item[0])):
             self._add(name, body)
 
@@ -86,7 +93,9 @@ class Attestations:
             for edit in body[part]:
                 sample = (body["sample"]["runs"], body["sample"]["of"])
                 step = Step(edit["then"], edit["now"], part, name, body["date"], *sample)
-                for covered in edit["covers"].values():
+                for run, covered in edit["covers"].items():
+                    if name.split("/")[1] != run.split("/")[0]:  # of another scale it accepts nothing
+                        continue
                     self._steps.setdefault((covered, part), []).append(step)
 
 
@@ -106,12 +115,17 @@ def _load(files: tuple[tuple[str, int, int], ...]) -> Attestations:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """One attestation, checked against its own digest. Raises RecordError if it was altered or cannot be read."""
+    """One attestation, checked against its own digest. Raises RecordError if it was altered or cannot be read.
+
+    Where the system lets nobody look at it, that is an UnseenError.
+    """
     try:
         content = path.read_bytes()
         body = canonical_json.parse(content)
         version = body["attestation_version"]
     except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, OSError) and hides(error):
+            raise unseen(error, path) from None
         raise RecordError(f"{path}: not a readable attestation ({error!r}); it accepts nothing: delete it") from None
     if version != VERSION:
         raise RecordError(

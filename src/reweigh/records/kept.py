@@ -1,6 +1,7 @@
 """What is kept in `.reweigh/prefixes` of stages that runs share, and removing what no run wants any more.
 
     KEY.pt, KEY.part    the state at the end of the stages, and before (`training/prefix.py`)
+    *.previous, *.damaged    the state before that one, and what was not what was written (`training/sealed.py`)
     KEY.json            the note: which run trains them, and a digest of what decides them, as a plan can compute it
     KEY.lock            whoever has this lock is at work on them
 
@@ -28,7 +29,9 @@ FOLDER = Path(".reweigh") / "prefixes"
 STATES = (".pt", ".part")
 # What has changed since stays: processes of older code, or with specs of their own, may still be at it.
 AGE_SECONDS = 86_400
-NAME = re.compile(r"\.?([0-9a-f]{64})(\.pt|\.part|\.json)(\.[0-9a-f]+\.tmp)?")  # .tmp: half written by one killed then
+NAME = re.compile(
+    r"\.?([0-9a-f]{64})(\.pt|\.part|\.json)(\.previous|\.damaged)?(\.[0-9a-f]+\.tmp)?"
+)  # .tmp: half written by one killed then
 
 
 def made_of(spec: Mapping[str, Any], uses: str, options: Mapping[str, Any], stages: int, root: Path = Path()) -> str:
@@ -58,8 +61,8 @@ def locked(path: Path) -> IO[str] | None:
     """The lock file at `path`, locked by this process and open; None if another has it, or there are no locks."""
     while True:
         try:
-            file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - it is open as long as the lock is held
-        except OSError:
+            file = locks.opened(path)
+        except (OSError, locks.NotALock):
             return None
         try:
             if not locks.take(file):

@@ -98,7 +98,9 @@ def value_of(body: dict[str, Any], metric: str, epoch: float | None = None) -> f
     if epoch is None:
         if body["status"] != "finished":
             return None
-        known = metrics.of_record(body)
+        if metric in metrics.DERIVED:
+            return metrics.DERIVED[metric](body)
+        known = body["metrics"]
         return known[metric] if metric in known else (curves.get(metric) or [None])[-1]
     if metric not in curves or int(epoch) not in curves["epoch"]:
         return None

@@ -14,6 +14,8 @@ from reweigh import array_files, canonical_json, plugins
 from reweigh.digest import closure, digest, file_digest
 from reweigh.errors import RecordError
 from reweigh.listing import visible
+from reweigh.os_errors import hides, unseen
+from reweigh.path_parts import below
 from reweigh.records.attestations import Attestations
 from reweigh.terminal import printable
 
@@ -46,8 +48,11 @@ KEYS = set(SHAPE)
 
 
 def record_path(run: str, root: str | Path = ".") -> Path:
-    """The path of a run's record: `results/RUN.json` below the project's root."""
-    return Path(root) / "results" / f"{run}.json"
+    """The path of a run's record: `results/RUN.json` below the project's root.
+
+    Raises ConfigError for a name that would lead out of `results`.
+    """
+    return Path(root) / "results" / f"{below(run)}.json"
 
 
 def files_of(scale: str, root: str | Path = ".", ending: str = "json") -> dict[str, Path]:
@@ -98,7 +103,7 @@ def read(path: str | Path) -> dict[str, Any]:
     """Read a record and check it against its own digest.
 
     Raises RecordError if it is missing, is not JSON, has an unknown version, was changed after it was written (even if
-    only its text was), or has not `SHAPE`.
+    only its text was), or has not `SHAPE`. Where the system lets nobody look at it, that is an UnseenError.
     """
     path = Path(path)
     try:
@@ -107,6 +112,8 @@ def read(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise RecordError(f"{path}: no such record; train it with: snakemake {path}") from None
     except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and hides(error):
+            raise unseen(error, path) from None
         raise RecordError(f"{path}: not a readable record ({error}); delete it and train again") from None
     version = record.get("record_version")
     if isinstance(version, int) and version > RECORD_VERSION:

@@ -112,10 +112,15 @@ def csv_text(lines: pd.DataFrame) -> str:
     return spreadsheets.cells(lines[kept]).to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
-def scored_records(config: Config, scale: str, papers: list[str] | None = None) -> Records:
-    """The records of `Config.scored_runs`, as far as they exist, by run, for the config's papers or those given."""
+def scored_records(
+    config: Config, scale: str, papers: list[str] | None = None, known: Records | None = None
+) -> Records:
+    """The records of `Config.scored_runs`, as far as they exist, by run, for the config's papers or those given.
+
+    They are taken from those that are `known`, else read.
+    """
     runs = [run for paper in papers or config.project.papers for run in config.scored_runs(scale, paper)]
-    return tables.records_of(runs, config.root)
+    return tables.records_of(runs, config.root) if known is None else {run: known[run] for run in runs if run in known}
 
 
 def _value_set(config: Config, paper: str, methods: str | float | None) -> str | None:

@@ -27,9 +27,9 @@ def claim_rows(
 ) -> list[dict[str, Any]]:
     """The lines of a paper's claims, in the config's order, with p values corrected over all that could be tested."""
     claims = config.paper(paper).claims
-    evidence = [
-        Evidence(config, claim, scale, paper, runs[runs["experiment"] == claim.experiment], records) for claim in claims
-    ]
+    experiments = {claim.experiment for claim in claims}
+    runs_in = {name: runs[runs["experiment"] == name] for name in experiments}  # of all claims about it, grouped once
+    evidence = [Evidence(config, claim, scale, paper, runs_in[claim.experiment], records) for claim in claims]
     gaps = [_missing(part) for part in evidence]
     tested = [[] if gap else compared(part) for part, gap in zip(evidence, gaps, strict=True)]
     sides = [stats.claim_p(comparisons) for comparisons in tested]  # p for each claim, and p against it

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from reweigh import metrics, stats
+from reweigh.analysis.by_cell import runs_of
 from reweigh.analysis.degenerate import BEST, degenerate, lost_at_best
 from reweigh.analysis.resolution import of_difference, resolution
 from reweigh.config.claim import Claim
@@ -37,8 +38,7 @@ class Evidence:
 
     def cell(self, setting: str, method: str) -> pd.DataFrame:
         """The runs of one cell, by seed."""
-        rows = self.runs[(self.runs["setting"] == setting) & (self.runs["method"] == method)]
-        return rows.set_index("seed", drop=False)
+        return runs_of(self.runs, self.claim.experiment, setting, method).set_index("seed", drop=False)
 
     def used(self) -> pd.DataFrame:
         """All runs that the claim is about."""

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from reweigh import metrics, stats, verdicts
+from reweigh.analysis.by_cell import runs_of
 from reweigh.analysis.compared import titled
 from reweigh.analysis.degenerate import counted, degenerate
 from reweigh.analysis.published import published
@@ -67,7 +68,7 @@ def ours(
     plain = config.plain(paper, method)
     value = config.experiment(paper, experiment).settings[setting].value
     compared = [] if row["measured"] else [method, against] if against else [method]
-    cells = [_cell(runs, experiment, setting, name) for name in compared]
+    cells = [runs_of(runs, experiment, setting, name) for name in compared]
     foreign = (
         None
         if excluded or base["published"] is None
@@ -165,16 +166,12 @@ def number_verdict(
     return verdicts.verdict(mean, sd, values, metrics.of(metric), stats.least_sd(max(steps, default=0.0)))
 
 
-def _cell(runs: pd.DataFrame, experiment: str, setting: str, method: str) -> pd.DataFrame:
-    return runs[(runs["experiment"] == experiment) & (runs["setting"] == setting) & (runs["method"] == method)]
-
-
 def _gain(runs: pd.DataFrame, experiment: str, setting: str, methods: tuple[str, str], metric: str) -> dict[str, Any]:
     """Mean difference of a method to plain training at equal budget, seed by seed, with its 95 % interval."""
     empty = {"gain": None, "gain_low": None, "gain_high": None}
     if methods[0] == methods[1] or metric not in runs:
         return empty
-    ours, plain = (_cell(runs, experiment, setting, name).set_index("seed")[metric] for name in methods)
+    ours, plain = (runs_of(runs, experiment, setting, name).set_index("seed")[metric] for name in methods)
     gains = stats.summarise((ours - plain).dropna().tolist())
     return {"gain": gains.mean, "gain_low": gains.low, "gain_high": gains.high}
 

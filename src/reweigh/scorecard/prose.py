@@ -16,6 +16,7 @@ import re
 import statistics
 import textwrap
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,35 +41,38 @@ WIDTH = 120  # of a line
 UNBROKEN = ("|", "!", "#")  # how lines begin that are not wrapped: tables, pictures, headings
 
 
-def of_page(config: Config, lines: pd.DataFrame, page: str) -> str:
+Records = Mapping[str, dict[str, Any]]
+
+
+def of_page(config: Config, lines: pd.DataFrame, page: str, records: Records | None = None) -> str:
     """The sentences of all papers for a page, `README.md` or `found.md`, in the order of the config; Markdown.
 
-    `lines`: the scorecard's, of scale `paper`. Raises ReweighError, naming the template, if a number is not there or a
-    verdict is not the one that a sentence rests on.
+    `lines`: the scorecard's, of scale `paper`; `records`, by run, are read unless they are given. Raises ReweighError,
+    naming the template, if a number is not there or a verdict is not the one that a sentence rests on.
     """
     parts = []
     for paper in config.project.papers:
         if (config.root / FOLDER / paper / page).is_file():
-            parts.append(filled(config, paper, lines[lines["paper"] == paper], page))
+            parts.append(filled(config, paper, lines[lines["paper"] == paper], page, records))
     return "\n\n".join(parts)
 
 
-def own_pages(config: Config, lines: pd.DataFrame) -> dict[str, str]:
+def own_pages(config: Config, lines: pd.DataFrame, records: Records | None = None) -> dict[str, str]:
     """The sentences of each paper that has a page of its own, docs/PAPER.md, by paper. Raises as `of_page` does."""
     return {
-        paper: filled(config, paper, lines[lines["paper"] == paper], OWN)
+        paper: filled(config, paper, lines[lines["paper"] == paper], OWN, records)
         for paper in config.project.papers
         if (config.root / FOLDER / paper / OWN).is_file()
     }
 
 
-def filled(config: Config, paper: str, lines: pd.DataFrame, page: str) -> str:
+def filled(config: Config, paper: str, lines: pd.DataFrame, page: str, records: Records | None = None) -> str:
     """One paper's template, filled. Raises ReweighError as `of_page` does."""
     loader = FileSystemLoader(config.root / FOLDER / paper)
     environment = Environment(
         loader=loader, undefined=StrictUndefined, trim_blocks=True, autoescape=False, extensions=["jinja2.ext.do"]
     )
-    facts = Facts(config, paper, lines)
+    facts = Facts(config, paper, lines, records)
     environment.globals |= {name: getattr(facts, name) for name in dir(Facts) if not name.startswith("_")}
     try:
         return wrapped(environment.get_template(page).render())
@@ -101,10 +105,10 @@ def _block(line: str) -> str:
 class Facts:
     """What a template may look up of one paper; each method is a function of the templates."""
 
-    def __init__(self, config: Config, paper: str, lines: pd.DataFrame) -> None:
+    def __init__(self, config: Config, paper: str, lines: pd.DataFrame, records: Records | None = None) -> None:
         self._root, self._config, self._paper = config.root, config, paper
         self._claims = {row["id"]: row for row in lines[lines["kind"] == "claim"].to_dict("records")}
-        self._lines = lines
+        self._lines, self._known = lines, records
 
     # --- claims ------------------------------------------------------------------------------------------------------
 
@@ -307,15 +311,19 @@ class Facts:
     def run(self, experiment: str, setting: str, method: str) -> int:
         """How many finished runs a cell has; 0 where it was not run."""
         place = self._root / f"results/{SCALE}/{self._paper}/{experiment}/{setting}/{method}"
-        return sum(record.read(path)["status"] == "finished" for path in sorted(place.glob("seed*.json")))
+        return sum(self._read(path)["status"] == "finished" for path in sorted(place.glob("seed*.json")))
 
     def _records(self, experiment: str, setting: str, method: str) -> list[dict[str, Any]]:
         folder = f"results/{SCALE}/{self._paper}/{experiment}"
         names = list(self._config.experiment(self._paper, experiment).settings) if setting == "*" else [setting]
         paths = [self._root / folder / name / method for name in names]
-        found = [record.read(path) for place in paths for path in sorted(place.glob("seed*.json"))]
+        found = [self._read(path) for place in paths for path in sorted(place.glob("seed*.json"))]
         self.check(bool(found), f"there are no records of {experiment}/{setting}/{method}")
         return found
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        run = path.relative_to(self._root / "results").with_suffix("").as_posix()
+        return self._known[run] if self._known and run in self._known else record.read(path)
 
     def _finished(self, *cell: str) -> list[dict[str, Any]]:
         return [body for body in self._records(*cell) if body["status"] == "finished"]

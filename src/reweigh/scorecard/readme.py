@@ -53,15 +53,18 @@ def decided(config: Config, lines: pd.DataFrame) -> str:
     return "\n\n".join(parts)
 
 
-def bodies(config: Config, lines: pd.DataFrame) -> dict[str, dict[str, str]]:
+def bodies(config: Config, lines: pd.DataFrame, records: prose.Records | None = None) -> dict[str, dict[str, str]]:
     """What stands between the markers of README.md, docs/found.md and papers' own pages: page -> marker -> Markdown.
 
-    Raises ReweighError if a sentence no longer holds.
+    `records`, by run, are read unless they are given. Raises ReweighError if a sentence no longer holds.
     """
     return {
-        "README.md": {"findings": prose.of_page(config, lines, "README.md"), "scorecard": summary(lines)},
-        "docs/found.md": {"findings": prose.of_page(config, lines, "found.md"), "decided": decided(config, lines)},
-        **{f"docs/{paper}.md": {"findings": body} for paper, body in prose.own_pages(config, lines).items()},
+        "README.md": {"findings": prose.of_page(config, lines, "README.md", records), "scorecard": summary(lines)},
+        "docs/found.md": {
+            "findings": prose.of_page(config, lines, "found.md", records),
+            "decided": decided(config, lines),
+        },
+        **{f"docs/{paper}.md": {"findings": body} for paper, body in prose.own_pages(config, lines, records).items()},
     }
 
 
@@ -94,12 +97,19 @@ def main(scale: str, readme: bool = False) -> None:
 def put(path: Path, name: str, body: str) -> Path:
     """Replace the text between `<!-- name -->` and `<!-- /name -->` in a file. Raises ReweighError without these."""
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    head, _, tail = parts_of(path, name)
+    return canonical_json.write(path, f"{head}{start}\n{body}\n{end}{tail}")
+
+
+def parts_of(path: Path, name: str) -> tuple[str, str, str]:
+    """What stands before, between and after `<!-- name -->` and `<!-- /name -->`. Raises ReweighError without these."""
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     head, opened, rest = text.partition(start)
-    _, closed, tail = rest.partition(end)
+    body, closed, tail = rest.partition(end)
     if not (opened and closed):
         raise ReweighError(f"{path} has no place for a table: put the lines {start} and {end} where it belongs")
-    return canonical_json.write(path, f"{head}{start}\n{body}\n{end}{tail}")
+    return head, body, tail
 
 
 def _noted(numbers: pd.DataFrame) -> list[str]:

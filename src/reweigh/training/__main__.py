@@ -8,7 +8,6 @@ again later) if time ran out before all were finished; unfinished runs resume fr
 import argparse
 import contextlib
 import functools
-import json
 import math
 import os
 import re
@@ -27,7 +26,7 @@ from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.listing import visible
 from reweigh.records import attestations, commit, own_code, record
 from reweigh.terminal import READER_LEFT, flushed, print_all_letters
-from reweigh.training import afresh, patience, slurm, variables
+from reweigh.training import afresh, patience, slurm, spec_check, variables
 from reweigh.training.device import check_used, slots_per_device, take_lease
 
 TELL_SECONDS = 60.0  # between two lines of a log about how far training has come
@@ -44,19 +43,6 @@ def seconds(text: str) -> float:
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
-def read_spec(path: str | Path) -> dict[str, Any]:
-    """A resolved spec from its JSON file, as `reweigh plan --specs` wrote it."""
-    try:
-        spec = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such spec; write specs with: reweigh plan --specs DIR") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: not JSON ({error}); write specs with: reweigh plan --specs DIR") from None
-    if not isinstance(spec, dict) or spec.get("spec_version") != 1:
-        raise ConfigError(f"{path}: not a spec of version 1; write specs with: reweigh plan --specs DIR")
-    return spec
-
-
 def spec_paths(paths: list[str]) -> list[Path]:
     """The files of specs: those that are named, and those of folders, in the order of a folder's `order.txt`."""
     listed: list[Path] = []
@@ -65,7 +51,7 @@ def spec_paths(paths: list[str]) -> list[Path]:
         if not path.is_dir():
             listed += [path] if path.name not in NOT_SPECS else []
         elif order.is_file():
-            listed += [path / name for name in order.read_text(encoding="utf-8").split()]
+            listed += [path / Path(name).name for name in order.read_text(encoding="utf-8", errors="replace").split()]
         else:
             listed += [one for one in visible(path, "*.json") if one.name not in NOT_SPECS]
     return listed
@@ -375,7 +361,7 @@ def main(arguments: list[str] | None = None) -> int:
         own_code.check()
         budget = None if options.time_budget is None else seconds(options.time_budget)
         paths = spec_paths(options.specs)
-        specs = [read_spec(path) for path in paths]
+        specs = spec_check.read_all(paths)
         commit.look_in(path.parent for path in paths)
         return train(specs, budget, options.again, at_once_of(options.at_once), options.gpu).exit_code
     except ReweighError as error:

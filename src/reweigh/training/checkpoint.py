@@ -3,7 +3,7 @@
 They are in `.reweigh/checkpoints/RUN`, outside of Snakemake's outputs (which it may delete before a retry), under a key
 of all that the run's arithmetic depends on. With another spec, source, split, device (by its name and the instructions
 that torch takes of it), torch or numpy the key is another, so that no run resumes from the state of a different one. A
-file that is not what was written is ignored (`sealed`).
+file that is not what was written is set aside, and the run goes on from the one before, which is kept (`sealed`).
 """
 
 import contextlib
@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from reweigh.errors import ConfigError
+from reweigh.path_parts import below
 from reweigh.records.record import Stamp, stamp
-from reweigh.training import sealed, stints
+from reweigh.training import going_on, sealed, stints
 from reweigh.training.stints import Stint
 
 FOLDER = Path(".reweigh") / "checkpoints"
@@ -92,7 +93,7 @@ class Keeper:
         record: Path | None = None,
         before: Stamp | None = None,
     ) -> None:
-        self.name, self.root, self.folder, self.key = run_name, folder, folder / run_name, key
+        self.name, self.root, self.folder, self.key = run_name, folder, folder / below(run_name), key
         self.path = self.folder / f"{key}.pt"
         self.clock = clock or Clock()
         self.facts: dict[str, Any] = {}
@@ -124,17 +125,24 @@ class Keeper:
             raise OutOfTime
 
     def save(self, run: Any) -> None:
-        """Write the run's state atomically: a checkpoint is whole or it is not there."""
+        """Write the run's state atomically: a checkpoint is whole or it is not there.
+
+        Where the disk refuses it the run goes on without, unless it has to stop now.
+        """
         self.measure()
         elsewhere = self.elsewhere(run)
         beside = {"facts": self.facts, "run": self.name, "whole": self.whole, "stints": self.stints}
         self.clock.saving = True
         try:
-            sealed.write(elsewhere or self.path, {**run.state(), **beside})
+            sealed.write(elsewhere or self.path, {**run.state(), **beside}, keep_previous=True)
+            if elsewhere is None:
+                self.saved(self.path)
+        except OSError as error:
+            if self.clock.is_up():
+                raise
+            going_on.check(error, "checkpoints: a run that is stopped begins again", self.name)
         finally:
             self.clock.saving = self.clock.stopping  # the runs that share the clock are saved next
-        if elsewhere is None:
-            self.saved(self.path)
         self.saved_at = time.monotonic()
         if self.record and stamp(self.record) != self.before:
             self.done()
@@ -150,35 +158,47 @@ class Keeper:
     def take_up(
         self, run: Any, path: Path, since: float | None = None, beyond: int = -1, whole: str | None = None
     ) -> bool:
-        """Load the state at `path`, which may be that of another run; whether that was done.
+        """Load the state at `path`, or the one before if that is damaged; whether that was done.
 
-        Not if it has no more than `beyond` steps, is another run's from before `since`, or has another key than `whole`
-        (None: any). Says so in a line if the file is not what was written. Raises Unusable if the run cannot go on from
-        it: `run` is of no use then, and the next call will not try the file.
+        It may be that of another run. Not if it has no more than `beyond` steps, is another run's from before `since`,
+        or has another key than `whole` (None: any). Says so in a line if a file is not what was written. Raises
+        Unusable if the run cannot go on from it: `run` is of no use then, and the next call will not try the file.
         """
-        if path in self.refused or not path.is_file():
-            return False
+        for file in (path, sealed.previous_of(path)):
+            if (found := self._sound(run, file)) is None:
+                continue
+            state, (facts, by, key, taken), made = found
+            *_, step = state["position"]
+            if step <= beyond or whole not in (None, key):
+                return False
+            if by != self.name and since is not None and made < since:
+                return False
+            self.refused.add(file)
+            sealed.load_into(run, state, file)
+            self.refused.discard(file)
+            self._follow(facts, taken, step, state["seconds"])
+            return True
+        return False
+
+    def _sound(self, run: Any, file: Path) -> tuple[dict[str, Any], list[Any], float] | None:
+        """The state in a file, what lies `BESIDE` it, and when it was made. None if there is none to go on from."""
+        if file in self.refused or not file.is_file():
+            return None
         try:
-            made = path.stat().st_mtime
-            state, _ = sealed.read(path, run.device)
-            facts, by, key, taken = (state.pop(name) for name in BESIDE)
+            made = file.stat().st_mtime
+            state, _ = sealed.read(file, run.device)
+            beside = [state.pop(name) for name in BESIDE]
             if state.keys() != run.state().keys():
                 raise sealed.Damaged("it holds something else than the state of a run")
-            *_, step = state["position"]
+            int(state["position"][-1])
         except FileNotFoundError:  # removed meanwhile
-            return False
+            return None
         except (sealed.Damaged, LookupError, TypeError, ValueError) as error:
-            print(f"{path}: damaged, or of an older version ({_said(error)}); going on without it", file=sys.stderr)
-            return False
-        if step <= beyond or whole not in (None, key):
-            return False
-        if by != self.name and since is not None and made < since:
-            return False
-        self.refused.add(path)
-        sealed.load_into(run, state, path)
-        self.refused.discard(path)
-        self._follow(facts, taken, step, state["seconds"])
-        return True
+            aside, before = sealed.set_aside(file), sealed.previous_of(file).is_file()
+            then = "going on from the one before" if before else "going on without it"
+            print(f"{file}: damaged, or of an older version ({_said(error)}); {aside}; {then}", file=sys.stderr)
+            return None
+        return state, beside, made
 
     def _follow(self, facts: dict[str, Any], taken: list[Stint], step: int, seconds: float) -> None:
         """The run goes on from a state with these facts and stints, which may be another run's."""
@@ -196,6 +216,8 @@ class Keeper:
 
     def done(self) -> None:
         """Remove the run's checkpoints, once its record is written; also those of older specs and sources."""
+        if self.folder.resolve() != self.root.resolve() / self.name:
+            return  # a link leads elsewhere: nothing is removed there
         shutil.rmtree(self.folder, ignore_errors=True)
         for parent in self.folder.relative_to(self.root).parents:
             with contextlib.suppress(OSError):  # not empty: other runs of the cell are not finished

@@ -4,7 +4,6 @@ A lease is a `flock` on one file per device slot, held for the life of the proce
 ends, however it ends. Take it before torch is imported, because CUDA reads CUDA_VISIBLE_DEVICES once.
 """
 
-import contextlib
 import itertools
 import os
 import re
@@ -113,13 +112,12 @@ def job_id() -> str | None:
 def lock_folder() -> Path:
     """The folder of the lock files: on this machine's own disk, one for each user, and for each job that has devices.
 
-    A scheduler may number the devices of each job from 0: device 0 of one job is not that of another.
+    A scheduler may number the devices of each job from 0: device 0 of one job is not that of another. Raises
+    `locks.NotALock` if another user has made one of its name.
     """
     job = job_id() if VISIBLE in os.environ else None
     named = f"-job-{re.sub('[^0-9A-Za-z_.-]', '_', job)}" if job else ""
-    folder = Path(tempfile.gettempdir()) / f"reweigh-leases-{os.getuid()}{named}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    return locks.own_folder(Path(tempfile.gettempdir()) / f"reweigh-leases-{os.getuid()}{named}")
 
 
 def slots_per_device() -> int:
@@ -156,13 +154,11 @@ def take_lease(seconds: float | None = None) -> Lease | None:
     waited, end = False, None if seconds is None else time.monotonic() + seconds
     while True:
         for device, path in slots(devices):
-            lock = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - the lease owns the file
+            lock = locks.opened(path)
             if not _taken(lock):
                 lock.close()
                 continue
-            with contextlib.suppress(OSError):  # a full disk; it is only for whoever asks who holds the device
-                lock.truncate(0)
-                os.write(lock.fileno(), f"{os.getpid()}\n".encode())
+            locks.tell(lock, str(os.getpid()))
             inherited = {VISIBLE: os.environ.get(VISIBLE)}
             os.environ[VISIBLE] = device
             return Lease(device, lock, inherited)
@@ -199,11 +195,10 @@ def holders() -> list[tuple[str, int | None]]:
     """Each slot's device with the process that holds it (maybe `UNNAMED`), or None if it is free."""
     held: list[tuple[str, int | None]] = []
     for device, path in slots(visible_devices()):
-        with open(path, "a+", encoding="utf-8") as lock:
+        with locks.opened(path) as lock:
             if _taken(lock):
                 held.append((device, None))
             else:
-                lock.seek(0)
-                named = re.match(r"[0-9]{1,10}\b", lock.read())
+                named = re.match(r"[0-9]{1,10}\b", locks.told(lock))
                 held.append((device, int(named[0]) if named else UNNAMED))
     return held

@@ -1,13 +1,15 @@
 """Stages that several runs share, trained once: the state at their end is kept in `.reweigh/prefixes/KEY.pt`.
 
 `Method.prefix` says which stages they are. A run that comes to a file goes on from it, bit for bit as if it had trained
-the stages itself, and its record says whose they were and what they cost. A damaged file is ignored and made again.
+the stages itself, and its record says whose they were and what they cost. A damaged file is set aside and made again.
 
 Until then the state of the run that trains them lies in `KEY.part`. If it is stopped or killed, whichever run has the
-lock next goes on from there: the work so far belongs to all that share it. What nobody wants any more is removed by
-`records/kept.py`.
+lock next goes on from there, or from `KEY.part.previous` if that is damaged: the work so far belongs to all that share
+it. What nobody wants any more is removed by `records/kept.py`.
 """
 
+import contextlib
+import hashlib
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 from reweigh.methods import base
 from reweigh.records import kept, record
 from reweigh.records.identity import with_prefix
-from reweigh.training import sealed, shared
+from reweigh.training import going_on, sealed, shared
 from reweigh.training.checkpoint import Keeper
 from reweigh.training.engine import Run
 from reweigh.training.shared import Shared, Surroundings
@@ -74,12 +76,14 @@ class SharedPrefix(Shared):
         """Leave a note of what is being made, by which a plan finds out whether anybody wants it."""
         prefix = self.prefix
         made = kept.made_of(self.run.spec, prefix.uses, prefix.options, prefix.stages)
-        kept.note(self.path.with_suffix(".json"), self.name, made)
+        with going_on.without("notes of what runs share", self.name):
+            kept.note(self.path.with_suffix(".json"), self.name, made)
 
     def abandon(self) -> None:
         """These stages cannot be trained: leave nothing of them."""
-        self.part.unlink(missing_ok=True)
-        self.path.with_suffix(".json").unlink(missing_ok=True)
+        sealed.remove(self.part)
+        with contextlib.suppress(OSError):
+            self.path.with_suffix(".json").unlink()
 
     def take_over(self) -> bool:
         """Go on from the file, if it is sound. Raises Unusable if it is, and the run cannot."""
@@ -91,7 +95,8 @@ class SharedPrefix(Shared):
         except FileNotFoundError:
             return False
         except (sealed.Damaged, LookupError):
-            print(f"{self.path}: damaged, it is not what was written; training these stages again", file=sys.stderr)
+            said = f"damaged, it is not what was written; {sealed.set_aside(self.path)}"
+            print(f"{self.path}: {said}; training these stages again", file=sys.stderr)
             return False
         self.run.stage_over = None  # for it ends the last of them now
         self.useless = stamp
@@ -110,9 +115,12 @@ class SharedPrefix(Shared):
         facts = {"run": self.name, **cost, "begun_by": self.keeper.begun_by()}
         state = {**run.state(), "optimiser": None}  # its optimiser ends with it
         by = {"by": self.keeper.key, **{name: self.keeper.facts[name] for name in ("started", "resumed")}}
-        digest = sealed.write(self.path, {"state": state, "facts": facts, "runs_at_once": self.at_once(), **by})
+        content = sealed.content_of(self.path, {"state": state, "facts": facts, "runs_at_once": self.at_once(), **by})
+        digest = hashlib.sha256(content).hexdigest()
+        with going_on.without("what runs share: each trains it again", self.name):
+            sealed.put(self.path, content)
         self.facts = {**facts, **self._facts(reused=False, digest=digest)}
-        self.part.unlink(missing_ok=True)
+        sealed.remove(self.part)
         self.release()
 
     def _facts(self, reused: bool, digest: str) -> dict[str, Any]:

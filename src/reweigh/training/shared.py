@@ -20,12 +20,16 @@ from typing import IO, Any
 
 from reweigh import locks
 from reweigh.digest import digest
+from reweigh.errors import ReweighError
 from reweigh.records import record
 from reweigh.records.identity import decisive
+from reweigh.terminal import printable
+from reweigh.training import going_on
 from reweigh.training.engine import Run
 
 FORMAT = {"whole": 2, "stages": 3}  # of the files that are kept under a key
 LOOK_SECONDS = 0.1
+ALSO = "what several processes need may be trained by each of them"
 STILL = 10  # looks at a run of this process that has taken no step meanwhile: nobody steps it
 
 
@@ -64,22 +68,25 @@ class Lock:
         return self.file is not None
 
     def take(self, run: Run, name: str) -> bool:
-        """Whether the lock is ours now. A file system without locks has one for everybody."""
+        """Whether the lock is ours now. A file system without locks, or one that is full, has one for everybody."""
         while self.file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 - it is open as long as the lock is held
+            file = None
+            with going_on.without(f"a lock: {ALSO}", name):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                file = locks.opened(self.path)
+            if file is None:
+                self.file = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - as long as the lock would be held
+                break
             try:
                 if not locks.take(file):
                     file.close()
                     return False
             except locks.NoLocks as missing:
-                locks.without(str(missing), "what several processes need may be trained by each of them")
+                locks.without(str(missing), ALSO)
             if not locks.is_at(file, self.path):  # its last holder has removed it since it was opened
                 file.close()
                 continue
-            with contextlib.suppress(OSError):  # a full disk; it is only for whoever asks who holds it
-                file.truncate(0)
-                os.write(file.fileno(), f"{name} {os.getpid()}\n".encode())
+            locks.tell(file, f"{name} {os.getpid()}")
             self.file = file
         self.held_by(run)
         return True
@@ -92,7 +99,8 @@ class Lock:
         """Let others have it; remove its file."""
         if self.file is not None:
             if locks.is_at(self.file, self.path):
-                self.path.unlink()
+                with contextlib.suppress(OSError):  # read-only by now
+                    self.path.unlink()
             self.file.close()
             self.file = None
             HOLDERS.pop(self.path, None)
@@ -105,18 +113,19 @@ class Lock:
     def holder(self) -> str:
         """Who holds the lock, in words."""
         try:
-            name, process = self.path.read_text(encoding="utf-8").split()
-        except (OSError, ValueError):
+            with locks.opened(self.path, create=False) as file:
+                name, process = locks.told(file).split()
+        except (OSError, ValueError, locks.NotALock):
             return "another process"
-        return f"{name} (process {process})"
+        return printable(f"{name} (process {process})")
 
 
 def is_free(path: Path) -> bool:
     """Whether nobody is at work on what is kept at `path`, as far as a look can tell."""
     try:
-        with open(path.with_suffix(".lock"), encoding="utf-8") as file:
+        with locks.opened(path.with_suffix(".lock"), create=False) as file:
             return locks.take(file, shared=True)
-    except (OSError, locks.NoLocks):
+    except (OSError, ReweighError):
         return True
 
 

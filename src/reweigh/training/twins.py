@@ -1,22 +1,26 @@
 """Whole runs under two names: the second takes its record from that of the first, which is bit for bit the same.
 
-Once the record of a run is written, `.reweigh/prefixes/whole/KEY.json` says whose it is and its digest. A run with the
-same key finds the record there, if it is as it was, and makes its own of it: the same numbers, costs, curves and trace
-under its own name, and `prefix` says whose they are.
+Once the record of a run is written, `.reweigh/prefixes/whole/KEY.json` says whose it is, its digest, and KEY itself. A
+run with the same key finds the record there, if it is as it was, and makes its own of it: the same numbers, costs,
+curves and trace under its own name, and `prefix` says whose they are.
 
 Until then `KEY.part` says which checkpoint is that of the run that trains. If it is stopped or killed, whichever run
 has the lock next goes on from there, if that is further than it came itself.
 """
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 from reweigh import canonical_json
+from reweigh.config.names import RunName
 from reweigh.digest import file_digest
-from reweigh.errors import RecordError
+from reweigh.errors import ConfigError, RecordError
 from reweigh.records import kept, record
 from reweigh.records.record import Stamp, record_path
+from reweigh.training import going_on, sealed
+from reweigh.training.checkpoint import FOLDER
 from reweigh.training.engine import Run
 from reweigh.training.shared import Shared
 
@@ -56,40 +60,50 @@ class Twin(Shared):
     def announce(self, checkpoint: Path) -> None:
         """Let others find the checkpoint of this run, which trains for all of them."""
         if self.lock.held and not self.announced:
-            canonical_json.write(self.part, json.dumps({"run": self.name, "checkpoint": checkpoint.as_posix()}) + "\n")
+            self._note(self.part, {"run": self.name, "checkpoint": checkpoint.as_posix()})
             self.announced = True
 
     def begun(self) -> Path | None:
-        """The checkpoint that another run has left, now that this one has the lock; None if there is none."""
+        """The checkpoint that another run has left, now that this one has the lock; None if there is none.
+
+        A file from elsewhere may name any path: only one that a run of that name can have is taken up, or set aside.
+        """
         try:
             told = canonical_json.read(self.part)
-            checkpoint = Path(told["checkpoint"])
-        except (OSError, ValueError, LookupError, TypeError):
+            run, path = str(RunName.parse(told["run"])), Path(told["checkpoint"])
+        except (OSError, ValueError, LookupError, TypeError, ConfigError):
             return None
-        return checkpoint if self.lock.held and told["run"] != self.name and checkpoint.is_file() else None
+        if run == self.name or not self.lock.held or path != FOLDER / run / path.name or path.suffix != ".pt":
+            return None
+        return path if path.is_file() or sealed.previous_of(path).is_file() else None
 
     def take_over(self) -> bool:
         """Find the record of the other run, if it is as it was."""
         try:
             link = canonical_json.read(self.path)
-            path = record_path(link["run"])
+            path = record_path(str(RunName.parse(link["run"])))
             if link["run"] == self.name and record.stamp(path) == self.before:
                 return False
             theirs = record.read(path)
             record.trace_path(path, theirs)
-        except (OSError, ValueError, LookupError, TypeError, RecordError):
+        except (OSError, ValueError, LookupError, TypeError, ConfigError, RecordError):
             return False
-        if theirs["digest"] != link["digest"]:
+        # A link that was copied to another name leads to the record of another training.
+        if theirs["digest"] != link["digest"] or link.get("key") != self.key:
             return False
         self.theirs = theirs
         return True
 
     def keep(self, written: dict[str, Any]) -> None:
         """Let others find the record of this run."""
-        link = {"run": written["run"], "digest": written["digest"]}
-        canonical_json.write(self.path, json.dumps(link) + "\n")
-        self.part.unlink(missing_ok=True)
+        self._note(self.path, {"key": self.key, "run": written["run"], "digest": written["digest"]})
+        with contextlib.suppress(OSError):
+            self.part.unlink()
         self.release()
+
+    def _note(self, path: Path, body: dict[str, Any]) -> None:
+        with going_on.without("notes of what runs share", self.name):
+            canonical_json.write(path, json.dumps(body) + "\n")
 
     def results(self, path: Path) -> dict[str, Any]:
         """What the record at `path` takes from theirs: results, costs, what computed them, the trace."""

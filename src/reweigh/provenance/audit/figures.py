@@ -8,6 +8,7 @@ altered is `broken`, and one whose records, code or config have moved since is `
 import csv
 import io
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,16 +21,20 @@ from reweigh.config.names import ArtifactName
 from reweigh.digest import file_digest
 from reweigh.errors import ConfigError, RecordError, ReweighError
 from reweigh.listing import visible
+from reweigh.os_errors import UnseenError, hides
 from reweigh.provenance import recompute
 from reweigh.provenance.audit.completeness import incompleteness
-from reweigh.provenance.audit.links import Link, with_progress
+from reweigh.provenance.audit.links import Link
+from reweigh.provenance.audit.looking import looked, seen
 from reweigh.provenance.audit.notebook_rows import unlike_its_notebook
+from reweigh.provenance.audit.side_by_side import Check
 from reweigh.records import record
 
 Records = dict[str, dict[str, Any]]
 Numbers = dict[tuple[str, ...], tuple[Any, Any]] | None  # None: they cannot be read
 Verdict = tuple[str, str]  # state, detail
 NOT_IN_GIT = ("pdf", "ipynb")
+BYTES_A_SECOND = 200_000  # of a csv that is checked
 UNREADABLE = (ReweighError, ValueError, LookupError, TypeError)  # what a damaged file of published numbers leads to
 GOOD: Verdict = ("intact", "")
 
@@ -51,6 +56,8 @@ class Receipt:
             self.files, self.runs = {**body["files"]}, {one["run"] for one in body["records"]}
         except receipt.OldReceiptError as error:
             self.state, self.detail = "stale", str(error)
+        except UnseenError as error:
+            self.state, self.detail = "unverifiable", str(error)
         except RecordError as error:
             self.state, self.detail = "broken", f"{error}; it was changed by hand"
         except (KeyError, TypeError) as error:
@@ -100,15 +107,29 @@ def named_runs(scale: str, root: Path) -> Iterator[tuple[str, str]]:
 
 def check_figures(config: Config, scale: str, root: Path, records: Records) -> Iterator[Link]:
     """Links of each artifact that is there: `figure` (its csv), `rendering` (pdf, png and notebook) and `receipt`."""
+    for check in figure_checks(config, scale, root, records):
+        yield from check.links()
+
+
+def figure_checks(config: Config, scale: str, root: Path, records: Records) -> list[Check]:
+    """The same as a check for each artifact."""
     folder = root / "figures" / scale
     files = [path for ending in (*MADE, "json") for path in visible(folder, f"*/*.{ending}")]
     stems = {path.with_suffix("") for path in files if not path.name.endswith(".failed.ipynb")}
-    numbers: dict[str, Numbers] = {}
-    for stem in with_progress(sorted(stems), "figures"):
-        paper = stem.parent.name
-        if paper not in numbers:
-            numbers[paper] = _published(config, paper) if paper in config.papers else {}
-        yield from _figure(config, stem, root, records, numbers[paper])
+    papers = sorted({stem.parent.name for stem in stems})
+    numbers = {paper: _published(config, paper) if paper in config.papers else {} for paper in papers}
+    return [
+        Check(
+            partial(seen, "figure", _figure, config, stem, root, records, numbers[stem.parent.name]),
+            _seconds(Path(f"{stem}.csv")),
+        )
+        for stem in sorted(stems)
+    ]
+
+
+def _seconds(path: Path) -> float:
+    """About how long the lines of a csv take to check."""
+    return path.stat().st_size / BYTES_A_SECOND if path.is_file() else 0.0
 
 
 def _figure(config: Config, stem: Path, root: Path, records: Records, numbers: Numbers) -> Iterator[Link]:
@@ -124,7 +145,7 @@ def _figure(config: Config, stem: Path, root: Path, records: Records, numbers: N
     for kind, path in there.items():
         link = "figure" if kind == "csv" else "rendering"
         if path.is_file():
-            verdict = _csv(path, made, view) if kind == "csv" else made.of(path, kind)
+            verdict = looked(_csv, path, made, view) if kind == "csv" else looked(made.of, path, kind)
         elif kind in NOT_IN_GIT and len(absent) == len(NOT_IN_GIT):
             verdict = "unverifiable", "not kept in git"
         else:
@@ -237,8 +258,11 @@ def check_scorecard(config: Config, scale: str, root: Path, records: Records) ->
     why_not = _broken_records(scale, root, records)
     if not why_not:
         try:
-            now |= scorecard.texts(config, scale, scorecard.score(config, scale))
-        except UNREADABLE as error:
+            scored = scorecard.scored_records(config, scale, known=records)
+            now |= scorecard.texts(config, scale, scorecard.score(config, scale, records=scored), scored)
+        except (*UNREADABLE, OSError) as error:
+            if isinstance(error, OSError) and not hides(error):
+                raise
             why_not = f"it cannot be made now ({error})"
     basis = scorecard.basis(config, scale, records)
     made = Receipt(folder / "scorecard.json", basis, records)
@@ -246,7 +270,7 @@ def check_scorecard(config: Config, scale: str, root: Path, records: Records) ->
         link, path = "scorecard" if kind == "csv" else "page", folder / f"scorecard.{kind}"
         name = path.relative_to(root).as_posix()
         if path.is_file():
-            yield Link(link, name, *_scored(path, kind, made, should, why_not))
+            yield Link(link, name, *looked(_scored, path, kind, made, should, why_not))
         else:
             yield Link(link, name, "missing", "it is not there, though other files of the scorecard are")
     yield Link("receipt", f"results/{scale}/scorecard.json", made.state, made.detail)

@@ -13,8 +13,9 @@ STATES = ("intact", "attested", "stale", "broken", "missing", "unverifiable")
 SOUND = ("intact", "attested")
 FAILING = ("stale", "broken", "missing")
 KINDS = (
-    "record", "spec", "code", "commit", "recipe", "lock", "trace", "split", "raw", "embedded", "attestation",
-    "snakemake", "rerun", "figure", "rendering", "receipt", "scorecard", "page",
+    "record", "spec", "code", "commit", "declared", "recipe", "lock", "trace", "split", "raw", "embedded",
+    "attestation", "snakemake", "rerun", "figure", "rendering", "receipt", "redraw", "scorecard", "page", "bench",
+    "unlisted",
 )  # fmt: skip
 
 
@@ -42,6 +43,14 @@ REMEDIES = {
     ("lock", "missing"): "restore envs/requirements.lock from git",
     ("lock", "broken"): "restore envs/requirements.lock, or the records that name it, from git",
     ("commit", "broken"): "restore these records from git, or delete them and train again",
+    (
+        "declared",
+        "stale",
+    ): "restore it from git; if the change stands, say why in config/amendments.yaml, as docs/trust.md has it",
+    ("declared", "broken"): "mend it, or restore it from git",
+    ("bench", "broken"): "restore it from git, or measure it again: reweigh bench",
+    ("redraw", "broken"): _RENDER,
+    ("unlisted", "unverifiable"): "delete it, or keep it elsewhere",
     ("trace", "broken"): "restore it from git, or delete it and its record and train again",
     ("trace", "stale"): "delete it, or restore its record from git",
     ("trace", "missing"): "restore it from git, or delete its record and train again",

@@ -1,7 +1,11 @@
 """Records and attestations: whether each agrees with itself, with today's config and with today's code."""
 
-from collections.abc import Iterator
+import contextlib
+import os
+import stat
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,48 +14,115 @@ from reweigh.config.names import RunName
 from reweigh.data.obtain import recipe_digest
 from reweigh.digest import digest
 from reweigh.errors import ConfigError, RecordError, ReweighError
+from reweigh.os_errors import UnseenError
 from reweigh.provenance import record_schema, retraining
-from reweigh.provenance.audit import traces
+from reweigh.provenance.audit import attestation_facts, traces
+from reweigh.provenance.audit.committed import unlike_git
 from reweigh.provenance.audit.duplicates import duplicate_results
 from reweigh.provenance.audit.links import Link, with_progress
+from reweigh.provenance.audit.seconds import out_of_time
+from reweigh.provenance.audit.side_by_side import Check, answers
 from reweigh.provenance.consistency import CLOCK_SKEW, contradictions, doubts
 from reweigh.records import attestations, record
+from reweigh.records.history import History
+from reweigh.terminal import printable
 
 Records = dict[str, dict[str, Any]]
+Faults = dict[str, tuple[str, str]]  # by run: a state, and what is wrong
+RECORDS_A_CHECK, RECORDS_A_SECOND = 200, 700
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
 def check_records(
-    config: Config, scale: str, root: Path, attested: attestations.Attestations
+    config: Config, scale: str, root: Path, attested: attestations.Attestations, git_has: History | None = None
 ) -> tuple[Records, list[Link]]:
     """The sound records of a scale by run, and the links of all. A broken record cannot show that others are sound."""
-    sound: Records = {}
+    bodies: Records = {}
     links: list[Link] = []
-    for run, path in with_progress(record.files_of(scale, root).items(), "records"):
-        try:
-            body = record.read(path)
-        except RecordError as error:
-            links.append(Link("record", run, "broken", str(error)))
+    files = record.files_of(scale, root)
+    linked = _linked(files)
+    for run, path in with_progress(files.items(), "records"):
+        if run in linked:
+            links.append(Link("record", run, "broken", linked[run]))
             continue
         try:
-            fault = _misplaced(run, body) or "; ".join(contradictions(body) or record_schema.faults(body))
-            doubt = "" if fault else "; ".join(doubts(body))
-            parts = [] if fault else list(_parts(config, run, body, root, attested))
-        except Exception as error:  # the file may hold anything; the audit must go on
-            fault, doubt, parts = f"it does not have the form of a record ({error!r})", "", []
-        if not fault:
-            sound[run] = body
-        state = "broken" if fault else "unverifiable" if doubt else "intact"
-        links += [Link("record", run, state, fault or doubt), *parts]
-    duplicates = {"record": duplicate_results(sound), "trace": traces.duplicate_traces(sound, root)}
-    links = [_unless_duplicate(link, duplicates.get(link.kind, {})) for link in links]
+            bodies[run] = record.read(path)
+        except RecordError as error:
+            state = "unverifiable" if isinstance(error, UnseenError) else "broken"
+            links.append(Link("record", run, state, str(error)))
+    links += answers(_checks(config, bodies, root, attested), "records")
+    contradictory = {link.name for link in links if link.kind == "record" and link.state == "broken"}
+    sound = {run: body for run, body in bodies.items() if run not in contradictory}
+    among = {"record": _among(sound, root, git_has), "trace": _broken(traces.duplicate_traces(sound, root))}
+    links = [_unless_at_fault(link, among.get(link.kind, {})) for link in links]
     links += traces.without_record(scale, root)
-    return {run: body for run, body in sound.items() if run not in duplicates["record"]}, links
+    broken = {run for run, (state, _) in among["record"].items() if state == "broken"}
+    return {run: body for run, body in sound.items() if run not in broken}, links
 
 
-def _unless_duplicate(link: Link, duplicates: dict[str, str]) -> Link:
-    fault = duplicates.get(link.name)
-    return link._replace(state="broken", detail=fault) if fault and link.state == "intact" else link
+def _checks(config: Config, bodies: Records, root: Path, attested: attestations.Attestations) -> list[Check]:
+    """A check of every so many records, each by itself."""
+    for body in bodies.values():
+        with contextlib.suppress(Exception):  # the file may hold anything; its own check says what is wrong
+            record.code_files(body["spec"])  # digested here, once for all processes that will be forked
+    runs = list(bodies)
+    parts = [runs[start : start + RECORDS_A_CHECK] for start in range(0, len(runs), RECORDS_A_CHECK)]
+
+    def links(part: list[str]) -> Iterator[Link]:
+        for run in part:
+            yield from _links(config, run, bodies[run], root, attested)
+
+    return [Check(partial(links, part), len(part) / RECORDS_A_SECOND) for part in parts]
+
+
+def _links(
+    config: Config, run: str, body: dict[str, Any], root: Path, attested: attestations.Attestations
+) -> list[Link]:
+    """The links of one record; a broken one has no others."""
+    try:
+        fault = _misplaced(run, body) or "; ".join(contradictions(body) or record_schema.faults(body))
+        doubt = "" if fault else "; ".join(doubts(body))
+        parts = [] if fault else list(_parts(config, run, body, root, attested))
+    except Exception as error:  # the file may hold anything; the audit must go on
+        fault, doubt, parts = f"it does not have the form of a record ({error!r})", "", []
+    state = "broken" if fault else "unverifiable" if doubt else "intact"
+    return [Link("record", run, state, fault or doubt), *parts]
+
+
+def _among(records: Records, root: Path, git_has: History | None) -> Faults:
+    """What is wrong with records that agree with themselves: beside each other, and beside those that git has."""
+    unlike = unlike_git(records, root, git_has) if git_has else {}
+    slow = {run: ("unverifiable", doubt) for run, doubt in out_of_time(records).items()}
+    return {**slow, **unlike, **_broken(duplicate_results(records))}
+
+
+def _broken(faults: dict[str, str]) -> Faults:
+    return {name: ("broken", fault) for name, fault in faults.items()}
+
+
+def _unless_at_fault(link: Link, faults: Faults) -> Link:
+    """The link, or the same in the worse state that a comparison with others gives it."""
+    order = ("intact", "unverifiable", "broken")
+    state, detail = faults.get(link.name, ("intact", ""))
+    if link.state not in order or order.index(state) <= order.index(link.state):
+        return link
+    return link._replace(state=state, detail=detail)
+
+
+def _linked(files: Mapping[str, Path]) -> dict[str, str]:
+    """The runs whose record is no file of its own, each with what it is: its content is that of another place."""
+    first: dict[tuple[int, int], str] = {}
+    found = {}
+    for run, path in files.items():
+        try:
+            about = path.lstat()
+        except OSError:  # gone, or hidden: reading it says why
+            continue
+        if stat.S_ISLNK(about.st_mode):
+            found[run] = f"it is a link to {printable(os.readlink(path))}, and not a file of its own"
+        elif about.st_nlink > 1 and (other := first.setdefault((about.st_dev, about.st_ino), run)) != run:
+            found[run] = f"it is the same file as the record of {other}, under a second name"
+    return found
 
 
 def _misplaced(run: str, body: dict[str, Any]) -> str:
@@ -90,7 +161,7 @@ def _code(run: str, body: dict[str, Any], attested: attestations.Attestations) -
     if not changed:
         return Link("code", run, "intact")
     step = attested.step(body["digest"], "code", body["code"]["digest"], digest(now))
-    return _moved("code", run, f"changed since: {', '.join(changed)}", step)
+    return _moved("code", run, f"changed since: {', '.join(changed)}", step, attested)
 
 
 def _recipe(run: str, body: dict[str, Any], root: Path, attested: attestations.Attestations) -> Link:
@@ -102,12 +173,21 @@ def _recipe(run: str, body: dict[str, Any], root: Path, attested: attestations.A
     if now == then:
         return Link("recipe", run, "intact")
     reason = "the split's recipe, the code that draws it or the raw files' digests in the manifest have changed"
-    return _moved("recipe", run, reason, attested.step(body["digest"], "split", then, now))
+    return _moved("recipe", run, reason, attested.step(body["digest"], "split", then, now), attested)
 
 
-def _moved(kind: str, run: str, reason: str, step: attestations.Step | None) -> Link:
-    """A link whose digest is not today's: attested if an attestation leads from it to today's, else stale."""
-    return Link(kind, run, "attested", f"{reason}; {step.text}") if step else Link(kind, run, "stale", reason)
+def _moved(
+    kind: str, run: str, reason: str, step: attestations.Step | None, attested: attestations.Attestations
+) -> Link:
+    """A link whose digest is not today's: attested if an attestation leads from it to today's, else stale.
+
+    It is unverifiable while there are attestations that cannot be looked at.
+    """
+    if step:
+        return Link(kind, run, "attested", f"{reason}; {step.text}")
+    if hidden := next(iter(attested.unseen.values()), ""):
+        return Link(kind, run, "unverifiable", f"{reason}; an attestation might cover it: {hidden}")
+    return Link(kind, run, "stale", reason)
 
 
 def changes(then: Any, now: Any, path: str = "") -> list[str]:
@@ -129,16 +209,20 @@ def check_attestations(attested: attestations.Attestations, scale: str, root: Pa
     """One link for each attestation of a scale: whether it is unaltered, and agrees with itself and its records."""
     for name in attested.of_scale(scale):
         if name in attested.refused:
-            yield Link("attestation", name, "broken", attested.refused[name])
+            state = "unverifiable" if name in attested.unseen else "broken"
+            yield Link("attestation", name, state, attested.refused[name])
             continue
         try:
             body = attestations.read(root / name)
             faults = [*_contradicts_itself(name, body), *_contradicts_records(body, records, attested)]
+            faults += attestation_facts.contradictions(name, body, records)
+            contradicted, unshown = ([], []) if faults else attestation_facts.against_git(body, records, root)
+            faults += contradicted
             outdated = [] if faults else _other_records(body, records)
-        except (RecordError, *UNREADABLE) as error:
-            faults, outdated = [f"it does not have the form of an attestation ({error!r})"], []
-        state = "broken" if faults else "stale" if outdated else "intact"
-        yield Link("attestation", name, state, "; ".join(faults + outdated))
+        except (RecordError, ConfigError, *UNREADABLE) as error:
+            faults, outdated, unshown = [f"it does not have the form of an attestation ({error!r})"], [], []
+        state = "broken" if faults else "stale" if outdated else "unverifiable" if unshown else "intact"
+        yield Link("attestation", name, state, "; ".join(faults + outdated + unshown))
 
 
 def _contradicts_itself(name: str, body: dict[str, Any]) -> Iterator[str]:

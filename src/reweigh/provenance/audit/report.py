@@ -1,9 +1,10 @@
 """What an audit says: counts and faults, on the terminal and as JSON.
 
 The JSON (`reweigh audit --report FILE`) has `report_version`, `scale`, `verdict`, `counts` (`{kind: {state: n}}`),
-`faults` (each with `kind`, `name`, `state`, `detail` and, if there is one, `remedy`), `runs_without_record` (their
-number) and `not_rendered` (names of artifacts); after `--rerun` also `rerun`, how the runs were chosen and what came
-out. The audit writes no dates into it: the same state of the project gives the same bytes.
+`faults` (each with `kind`, `name`, `state`, `detail` and, if there is one, `remedy`), `amended` (what decides verdicts
+and was changed after runs, and why: `{name: detail}`), `runs_without_record` (their number) and `not_rendered` (names
+of artifacts); after `--rerun` also `rerun`, how the runs were chosen and what came out. The audit writes no dates into
+it: the same state of the project gives the same bytes.
 
 Version 2 renamed the keys `mend` and `not_drawn` and the kind `witness`: they are now `remedy`, `not_rendered` and
 `snakemake`.
@@ -54,6 +55,11 @@ class Report:
         return sorted(faults, key=lambda link: (order[link.kind], link))
 
     @property
+    def amended(self) -> dict[str, str]:
+        """What decides verdicts and was changed or added after runs, and says so: name -> what and why."""
+        return {link.name: link.detail for link in self.links if (link.kind, link.state) == ("declared", "attested")}
+
+    @property
     def exit_code(self) -> int:
         """0, or 1 where a link is stale, broken or missing."""
         return int(any(link.state in FAILING for link in self.links))
@@ -68,6 +74,7 @@ class Report:
             "faults": [
                 {**link._asdict(), **({"remedy": action} if (action := remedy(link)) else {})} for link in self.faults
             ],
+            "amended": self.amended,
             "runs_without_record": len(self.absent),
             "not_rendered": self.not_rendered,
             **({"rerun": self.rerun} if self.rerun else {}),
@@ -98,6 +105,10 @@ def show(report: Report, most: int = 30) -> None:
             console.print(printable(f"    {action}"), style="dim", soft_wrap=True)
     if left := sum(map(len, groups[most:])):
         console.print(f"... and {left} more; all are in the report (--report FILE)", soft_wrap=True)
+    if amended := report.amended:
+        counts = ", ".join(f"{count} {kind}" for kind, count in Counter(name.split("/")[0] for name in amended).items())
+        text = f"changed or added after runs that they are about, and said so: {counts} (config/amendments.yaml)"
+        console.print(text, soft_wrap=True)
     if report.absent:
         console.print(f"{len(report.absent)} runs of the grid have no record", soft_wrap=True)
     if report.not_rendered:

@@ -7,6 +7,7 @@ give today. If the files and the records agree and only the manifest differs, th
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,35 +20,55 @@ from reweigh.data.split import draw
 from reweigh.data.transfer import Expected
 from reweigh.digest import canonical, file_digest
 from reweigh.errors import DataError, ReweighError
-from reweigh.os_errors import is_of_the_disk
-from reweigh.provenance.audit.links import Link, with_progress
+from reweigh.os_errors import hides, unseen
+from reweigh.provenance.audit.links import Link
+from reweigh.provenance.audit.looking import looked, seen
+from reweigh.provenance.audit.side_by_side import Check
 from reweigh.terminal import printable
 
 Records = dict[str, dict[str, Any]]
 Verdict = tuple[str, str]  # state, detail
+Splits = list[tuple[tuple[str, str, str], dict[str, Any]]]  # path, digest, digest of the recipe; a record of the split
 MANIFEST = "data/manifest.yaml"
+SECONDS_A_SPLIT = 0.03  # to draw one again
 
 
-def check_sources(records: Records, root: Path, redraw: bool = True) -> Iterator[Link]:
-    """Links `embedded`, `raw` (a raw file that records name, or a source file) and `split`.
+def check_sources(records: Records, root: Path, from_raw: bool = True) -> Iterator[Link]:
+    """Links `embedded`, `raw` (a raw file that records name, or a source file) and `split`; see `source_checks`."""
+    for check in source_checks(records, root, from_raw):
+        yield from check.links()
+
+
+def source_checks(records: Records, root: Path, from_raw: bool = True) -> list[Check]:
+    """Checks of embedded data, of raw files (already done), and of the splits of each data set.
 
     Puts raw files that need no download into data/raw, as training would. A record that contradicts the manifest about
     its raw files has a `raw` link of its own, under the name of the record's file.
     """
     catalogue = Manifest.load(root / MANIFEST)
+    packed = (
+        [Check(partial(seen, "embedded", _embedded, records, catalogue, root), 1.0)] if from_raw and records else []
+    )
+    links, unsound = _raw(records, catalogue, root)
+    return [*packed, Check(lambda: links), *_split_checks(records, root, unsound, from_raw)]
+
+
+def _raw(records: Records, catalogue: Manifest, root: Path) -> tuple[list[Link], dict[bytes, str]]:
+    """The links of raw files, which are put in place, and what is wrong with some, by their keys (see `_key`)."""
     datasets = sorted({file["dataset"] for body in records.values() for file in body["raw"]} & {*catalogue.datasets})
-    if redraw and records:
-        yield from _embedded(records, catalogue, root)
-    before = {name: _source_file(catalogue, name, root) for name in datasets}  # putting files in place writes it anew
+    links = []
+    before = {
+        name: looked(_source_file, catalogue, name, root) for name in datasets
+    }  # putting files in place writes it anew
     unavailable = {name: _put_in_place(name, root) for name in datasets}
     for name in datasets:
-        verdict = before[name] or _source_file(catalogue, name, root) or ("unverifiable", unavailable[name])
-        yield Link("raw", f"{name}/{manifest.SOURCE_FILE}", *verdict)
-    yield from _statements(records, catalogue, root)
+        verdict = before[name] or looked(_source_file, catalogue, name, root) or ("unverifiable", unavailable[name])
+        links.append(Link("raw", f"{name}/{manifest.SOURCE_FILE}", *verdict))
+    links += _statements(records, catalogue, root)
     raw = list(_raw_files(records, catalogue, root, unavailable))
-    yield from (link for link, _ in raw)
+    links += (link for link, _ in raw)
     unsound = {key: f"{link.name} is {link.state}: {link.detail}" for link, key in raw if link.state != "intact"}
-    yield from _splits(records, root, unsound, redraw)
+    return links, unsound
 
 
 def _put_in_place(dataset: str, root: Path) -> str:
@@ -61,7 +82,7 @@ def _put_in_place(dataset: str, root: Path) -> str:
         elif where != "raw":
             return f"the raw files are not in data/raw; get them with: reweigh fetch {dataset}"
     except (ReweighError, OSError) as error:
-        return str(error)
+        return str(unseen(error)) if isinstance(error, OSError) and hides(error) else str(error)
     return ""
 
 
@@ -82,7 +103,7 @@ def _embedded(records: Records, catalogue: Manifest, root: Path) -> Iterator[Lin
     if not (root / "data/embedded").is_dir():  # as in an unpacked crate
         absent = ("unverifiable", "data/embedded is not part of this copy; the project's repository has it")
     with tempfile.TemporaryDirectory(prefix="reweigh-audit-") as folder:
-        for path, file, dataset in with_progress(files, "embedded data"):
+        for path, file, dataset in files:
             if not (root / path).is_file():
                 yield Link("embedded", path, *absent)
                 continue
@@ -90,8 +111,9 @@ def _embedded(records: Records, catalogue: Manifest, root: Path) -> Iterator[Lin
                 transfer.place(root / path, Path(folder, Path(file.name).name), file.expected)
                 yield Link("embedded", path, "intact")
             except Exception as error:  # a damaged archive can raise anything
-                if is_of_the_disk(error):  # where it was to be unpacked
-                    raise
+                if isinstance(error, OSError) and hides(error):  # it, or where it was to be unpacked
+                    yield Link("embedded", path, "unverifiable", _relative(unseen(error), root))
+                    continue
                 if (dataset, file.name, _packed_sha256(root, file)) in recorded:
                     path = f"{MANIFEST} ({dataset}/{file.name})"
                 yield Link("embedded", path, "broken", _relative(error, root))
@@ -101,11 +123,11 @@ def _packed_sha256(root: Path, file: Source) -> str:
     """The digest of the content of an embedded file; empty if there is none that can be unpacked."""
     if not file.embedded:
         return ""
-    with tempfile.TemporaryDirectory(prefix="reweigh-audit-") as folder:
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="reweigh-audit-") as folder:
             return transfer.place(root / "data/embedded" / file.embedded, Path(folder, "content"), Expected()).sha256
-        except Exception:  # a damaged archive can raise anything
-            return ""
+    except Exception:  # a damaged archive can raise anything
+        return ""
 
 
 def _source_file(catalogue: Manifest, dataset: str, root: Path) -> Verdict | None:
@@ -138,6 +160,8 @@ def _source_verdict(folder: Path, dataset: str, editions: dict[str, Edition]) ->
             if file["url"] is not None and file["url"] not in _urls(edition, entry):
                 return "stale", f"the manifest does not have the address {file['url']}"
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if hides(error):
+            raise
         return "broken", f"it does not have the form of a source file ({error!r})"
     return "intact", ""
 
@@ -149,9 +173,9 @@ def _raw_files(
     named = {_key(file): (file, body["spec"]["data"]) for body in records.values() for file in body["raw"]}
     for key, (file, data) in sorted(named.items(), key=lambda item: item[0]):
         if local_cards.is_local(file["dataset"]):
-            state, detail = _own_file(file, data, root)
+            state, detail = looked(_own_file, file, data, root)
         else:
-            state, detail = _raw_file(file, catalogue, root, unavailable.get(file["dataset"], ""))
+            state, detail = looked(_raw_file, file, catalogue, root, unavailable.get(file["dataset"], ""))
         name = f"{file['dataset']}/{file['name']}"
         if state == "broken" and MANIFEST in detail:
             name = f"{MANIFEST} ({name})"
@@ -274,28 +298,39 @@ def _places(edition: Edition, file: Source) -> list[str]:
 # --- splits ----------------------------------------------------------------------------------------------------------
 
 
-def _splits(records: Records, root: Path, unsound: dict[bytes, str], redraw: bool) -> Iterator[Link]:
-    """One link for each different split. The methods of a setting share a split, which is drawn again only once."""
+def _split_checks(records: Records, root: Path, unsound: dict[bytes, str], from_raw: bool) -> list[Check]:
+    """A check of all splits of each data set: raw data are large, so only one data set at a time is kept.
+
+    The methods of a setting share a split, which is drawn again only once.
+    """
     by_split: dict[tuple[str, str, str], dict[str, Any]] = {}
     for body in records.values():
         split = body["split"]
         by_split.setdefault((split["path"], split["digest"], split["recipe_digest"]), body)
-    # Sorted by the raw data that they need: those are large, so only one data set at a time is kept.
-    ordered = sorted(by_split.items(), key=lambda item: (canonical(_raw_data(item[1])), item[0]))
-    raw: dict[bytes, RawData] = {}
-    for (path, stated, _), body in with_progress(ordered, "splits"):
-        if altered := _altered(root / path, body):
+    by_data: dict[bytes, Splits] = {}
+    for item in sorted(by_split.items(), key=lambda item: (canonical(_raw_data(item[1])), item[0])):
+        by_data.setdefault(canonical(_raw_data(item[1])), []).append(item)
+    return [
+        Check(partial(_splits, of, root, unsound, from_raw), len(of) * SECONDS_A_SPLIT if from_raw else 0.0)
+        for of in by_data.values()
+    ]
+
+
+def _splits(splits: Splits, root: Path, unsound: dict[bytes, str], from_raw: bool) -> Iterator[Link]:
+    """One link for each split of one data set."""
+    raw: RawData | None = None
+    for (path, stated, _), body in splits:
+        if altered := looked(_altered, root / path, body):
             yield Link("split", path, *altered)
             continue
         unsound_file = next((unsound[key] for file in body["raw"] if (key := _key(file)) in unsound), "")
-        if unsound_file or not redraw:
+        if unsound_file or not from_raw:
             yield Link("split", path, "unverifiable", unsound_file or "not drawn again in this audit")
             continue
-        needed, key = _raw_data(body), canonical(_raw_data(body))
         try:
-            if key not in raw:
-                raw = {key: load.read(needed["dataset"], needed["options"], root / "data/raw")}
-            drawn = draw(raw[key], body["spec"]["data"]["split"], body["spec"]["seed"]).digest()
+            if raw is None:
+                raw = load.read(**_raw_data(body), root=root / "data/raw")
+            drawn = draw(raw, body["spec"]["data"]["split"], body["spec"]["seed"]).digest()
         except (ReweighError, OSError) as error:
             yield Link("split", path, "unverifiable", str(error))
             continue
@@ -328,7 +363,9 @@ def _altered(path: Path, body: dict[str, Any]) -> Verdict | None:
         return None
     try:
         split = Split.from_bytes(path.read_bytes())
-    except Exception:  # a damaged archive can raise anything
+    except Exception as error:  # a damaged archive can raise anything
+        if hides(error):
+            raise
         return "broken", "it cannot be read"
     if (actual := split.digest()) != stated:
         return "broken", f"it has digest {actual[:12]}, records say {stated[:12]}"
@@ -346,6 +383,8 @@ def _altered(path: Path, body: dict[str, Any]) -> Verdict | None:
         if [_key(file) for file in reported["raw"]] != [_key(file) for file in body["raw"]]:
             different.append("raw")
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if hides(error):
+            raise
         return "broken", f"{report.name} does not have the form of a split's report ({error!r})"
     if different:
         return "broken", f"{report.name} contradicts the records: {', '.join(different)}"

@@ -1,6 +1,7 @@
 """Traces, the arrays that runs logged beside their records: whether they exist, are unaltered, finite and no copies."""
 
 import hashlib
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -11,9 +12,12 @@ import numpy as np
 
 from reweigh.config.cards import card_of, methods
 from reweigh.errors import RecordError
+from reweigh.os_errors import hides
 from reweigh.provenance.audit.duplicates import duplicates
 from reweigh.provenance.audit.links import Link
+from reweigh.provenance.audit.looking import looked
 from reweigh.records import record
+from reweigh.terminal import printable
 
 Body = dict[str, Any]
 UNREADABLE = (RecordError, OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError)
@@ -27,22 +31,26 @@ FEWEST_VALUES = 8  # an array of fewer different values, as of weights that neve
 
 def check_trace(run: str, body: Body, root: Path) -> Iterator[Link]:
     """The link of one run's trace; none where it has no trace and should have none."""
-    path = record.record_path(run, root)
+    if verdict := looked(_verdict, body, record.record_path(run, root)):
+        yield Link("trace", run, *verdict)
+
+
+def _verdict(body: Body, path: Path) -> tuple[str, str] | None:
+    """State and detail of the trace of the record at `path`; None where it has none and should have none."""
     lacks = sorted(logs(body) - set((body["trace"] or {}).get("arrays", ())))
     if body["trace"] is None:
         if lacks:
-            yield Link("trace", run, "broken", f"its method logs {', '.join(lacks)}, but its record names no trace")
-        elif path.with_suffix(".npz").exists():
-            yield Link("trace", run, "broken", "it exists, but its record names no trace")
-        return
+            return "broken", f"its method logs {', '.join(lacks)}, but its record names no trace"
+        return ("broken", "it exists, but its record names no trace") if path.with_suffix(".npz").exists() else None
     file = path.with_name(body["trace"]["file"])
     if not file.is_file():
-        yield Link("trace", run, "missing", f"{file.name} does not exist")
-    elif file != path.with_suffix(".npz"):
-        yield Link("trace", run, "broken", f"it names {file.name}, which is another run's")
-    else:
-        fault = _fault(body, path) or (f"it lacks {', '.join(lacks)}, which its method logs" if lacks else "")
-        yield Link("trace", run, "broken" if fault else "intact", fault)
+        return "missing", f"{file.name} does not exist"
+    if file != path.with_suffix(".npz"):
+        return "broken", f"it names {file.name}, which is another run's"
+    if file.is_symlink():
+        return "broken", f"it is a link to {printable(os.readlink(file))}, and not a file of its own"
+    fault = _fault(body, path) or (f"it lacks {', '.join(lacks)}, which its method logs" if lacks else "")
+    return "broken" if fault else "intact", fault
 
 
 def logs(body: Body) -> set[str]:
@@ -57,7 +65,10 @@ def logs(body: Body) -> set[str]:
 
 
 def _fault(body: Body, path: Path) -> str:
-    """How a trace differs from what its record says, or what is not finite in it although its run finished."""
+    """How a trace differs from what its record says, or what is not finite in it although its run finished.
+
+    Raises OSError where the system lets nobody look at it.
+    """
     try:
         file = record.trace_path(path, body)
         with np.load(file, allow_pickle=False) as stored:  # type: ignore[arg-type]
@@ -72,6 +83,8 @@ def _fault(body: Body, path: Path) -> str:
         sizes = body["split"]["sizes"]["train"]
         return card.contradicts(body["spec"]["method_options"], sizes, arrays) if card else ""
     except (*UNREADABLE, TypeError, ArithmeticError) as error:
+        if hides(error):
+            raise
         return str(error) or type(error).__name__
 
 
@@ -86,7 +99,8 @@ def duplicate_traces(records: dict[str, Body], root: Path) -> dict[str, str]:
     """The runs with a logged array of another training; each with what is wrong. Broken traces are left out."""
     digests: dict[str, list[tuple[str, str]]] = {}
     for run, body in records.items():
-        if body["trace"] is not None and not _fault(body, path := record.record_path(run, root)):
+        path = record.record_path(run, root)
+        if body["trace"] is not None and looked(_verdict, body, path) == ("intact", ""):
             with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
                 arrays = [(name, stored[name]) for name in LEARNED if name in stored.files]
             digests[run] = [(name, _digest(array)) for name, array in arrays if len(np.unique(array)) > FEWEST_VALUES]

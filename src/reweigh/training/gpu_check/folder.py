@@ -11,7 +11,8 @@ from typing import Any
 from reweigh import canonical_json
 from reweigh.config.names import RunName
 from reweigh.errors import ConfigError, ReweighError
-from reweigh.training.__main__ import NOT_SPECS, ORDER, read_spec, spec_paths
+from reweigh.training import spec_check
+from reweigh.training.__main__ import NOT_SPECS, ORDER, spec_paths
 
 EXPECTED = NOT_SPECS[0]  # {file of a spec: {"run", "split_digest", "recipe_digest"}}, beside the specs
 SEND_AGAIN = "send it again, or write it at home with: reweigh pack DIR"
@@ -37,7 +38,7 @@ def specs_of(folder: Path | None) -> tuple[Specs, dict[Path, str]]:
     damaged: dict[Path, str] = {}
     for path in [] if folder is None else listed(folder):
         try:
-            specs[path] = _whole(read_spec(path), path)
+            specs[path] = _whole(spec_check.read(path), path)
         except ReweighError as error:
             damaged[path] = str(error)
         except OSError as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from reweigh.training import interleave
+from reweigh.training import interleave, sealed
 from reweigh.training.gpu_check import cases, compare
 from reweigh.training.gpu_check.capture import graphs_of
 from reweigh.training.gpu_check.checks import Check, Context, Facts, Failed
@@ -47,7 +47,7 @@ def resumes(context: Context, net: str, method: str) -> str:
 
     cases.on_a_stream(device, stop)
     saved.seek(0)
-    second.load_state(torch.load(saved, map_location=device, weights_only=False))
+    second.load_state(sealed.load(saved, device))
     cases.on_a_stream(device, second.finish)
     for run in (whole, second):
         graphs_of(run)

@@ -16,7 +16,8 @@ from typing import Any
 
 from reweigh.config.names import RunName
 from reweigh.errors import ReweighError
-from reweigh.training.__main__ import TRY_AGAIN, is_current, read_spec
+from reweigh.training import spec_check
+from reweigh.training.__main__ import TRY_AGAIN, is_current
 from reweigh.training.device import handed_on
 from reweigh.training.gpu_check import folder
 from reweigh.training.gpu_check.checks import Check, Context, Failed, Skipped
@@ -53,7 +54,7 @@ def stretch(specs: list[Path]) -> list[Path]:
 
 
 def _data_and_net(path: Path) -> tuple[str, str]:
-    spec = read_spec(path)
+    spec = spec_check.read(path)
     return spec["data"]["dataset"], spec["model"]["name"]
 
 
@@ -111,7 +112,7 @@ def excluded(context: Context, spec: dict[str, Any]) -> str | None:
 
 def eager(context: Context, specs: list[Path]) -> list[str]:
     """The methods and nets of some runs whose steps may not be captured: a check of them failed, or was not taken."""
-    names = {name for spec in map(read_spec, specs) for name in (spec["uses"], spec["model"]["name"])}
+    names = {name for spec in map(spec_check.read, specs) for name in (spec["uses"], spec["model"]["name"])}
     return sorted(
         name for name in names if context.without("capture", name) or not context.shown("capture", f"replayed {name}")
     )
@@ -165,7 +166,7 @@ def train(context: Context, specs: list[Path], seconds: float, tried: set[Path])
 
 def died_of(specs: list[Path]) -> list[str]:
     """The run that was trained when a program ended that trains one at a time: the first without a record."""
-    spec = next((spec for spec in map(read_spec, specs) if not is_current(spec)), None)
+    spec = next((spec for spec in map(spec_check.read, specs) if not is_current(spec)), None)
     return [] if spec is None else [str(RunName.of_spec(spec))]
 
 
