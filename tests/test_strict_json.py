@@ -64,7 +64,7 @@ ELSEWHERE = {
     "provenance/retraining.py",
     "training/gpu_check/child.py",
     "training/gpu_check/parent.py",
-    "training/__main__.py",
+    "training/spec_check.py",
     "training/run.py",
 }
 

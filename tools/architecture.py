@@ -42,7 +42,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 # Modules of the root that are small tools for everybody. `evaluate` measures a model on a data set: one floor up.
 GROUND = ("aggregates", "array_files", "canonical_json", "cells", "class_rates", "digest", "errors", "group_rates",
           "layouts", "listing", "locks", "metrics", "nearest", "optimisers", "os_errors", "path_parts", "plugins",
-          "ranks", "stats", "streams", "strict_yaml", "terminal", "thresholds", "verdicts",
+          "ranks", "spreadsheets", "stats", "streams", "strict_yaml", "terminal", "thresholds", "verdicts",
           "weights")  # fmt: skip
 
 # What is in a package, for its box.

@@ -145,7 +145,7 @@ def ask_everything(root):
 
 
 @pytest.mark.parametrize("what", FILES)
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(change=changes())
 def test_a_file_of_anybody(what, project, capsys, change):
     path = min(project.glob(FILES[what]))
@@ -168,7 +168,7 @@ CONFIGS = ["config/config.yaml", "config/papers/tdr/artifacts.yaml", "config/pap
 
 
 @pytest.mark.parametrize("file", CONFIGS)
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(change=changes())
 def test_a_config_of_anybody(file, project, capsys, change):
     """Loaded, or refused in a line that names the file; what loads plans its figures."""
@@ -180,7 +180,7 @@ def test_a_config_of_anybody(file, project, capsys, change):
         try:
             config = load(project)
         except ConfigError as error:
-            assert error.args[0].startswith("config/") and "\n" not in error.args[0]  # noqa: PT017 - what loads is fine too
+            assert error.args[0].startswith("config/") and "\n" not in error.args[0]  # noqa: PT017
             return
         for figure in jobs.Flow(config).artifacts():
             with contextlib.suppress(ReweighError):
