@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reweigh import canonical_json
 from reweigh.analysis.searches import BEYOND, CURVATURE, ERRORS, FIFTHS, ORACLE, RATIOS, SEARCHED, SECONDS, STEPS
 from reweigh.analysis.tables import logged
+from reweigh.digest import canonical
 
 Body = dict[str, Any]
 
@@ -61,8 +63,7 @@ class Log(NamedTuple):
 
     root: str
     run: str
-    file: str
-    sha256: str
+    trace: bytes  # what the record says of it, as JSON
     name: str
     length: int
     late: bool
@@ -75,7 +76,7 @@ def _log_of(body: Body, name: str, root: str | Path) -> Log | None:
         return None
     late = body["spec"]["method_options"]["order"] == "inner-first"
     length = body["stages"][0]["steps_per_epoch"]
-    return Log(str(root), body["run"], trace["file"], trace["sha256"], name, length, late)
+    return Log(str(root), body["run"], canonical(trace), name, length, late)
 
 
 @functools.lru_cache(maxsize=2048)
@@ -88,8 +89,7 @@ def _finite_epochs(log: Log) -> tuple[int, ...]:
 
 @functools.lru_cache(maxsize=512)
 def _arrays(log: Log) -> tuple[np.ndarray, np.ndarray]:
-    trace = {"file": log.file, "sha256": log.sha256, "arrays": {"outer_step": [], log.name: []}}
-    found = logged({"run": log.run, "trace": trace}, "outer_step", log.name, root=log.root)
+    found = logged({"run": log.run, "trace": canonical_json.parse(log.trace)}, "outer_step", log.name, root=log.root)
     assert found is not None
     steps, array = found[0].astype(float), found[1].astype(float)
     return np.array([math.floor((step - log.late) / log.length) + 1 for step in steps.tolist()]), array
