@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,7 +171,7 @@ def _images(place: Path, below: str, classes: list[str], part: str) -> tuple[lis
         prefix = f"{below}/{label}" if below else label
         listed += [Listed(f"{prefix}/{image}", label, part) for image in images]
     for image in listed:
-        if any(map(is_formula, (image.label, image.path.partition("/")[0]))):  # a class of the name -1 is none
+        if any(map(is_formula, (image.label, PurePosixPath(image.path).parts[0]))):  # a class of the name -1 is none
             raise DataError(
                 f"{printable(place / image.path)}: a table that names this would hold a formula, as it begins with "
                 f"{image.path[0]!r}; rename the folder so that it begins with a letter"

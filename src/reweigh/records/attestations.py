@@ -94,7 +94,7 @@ class Attestations:
                 sample = (body["sample"]["runs"], body["sample"]["of"])
                 step = Step(edit["then"], edit["now"], part, name, body["date"], *sample)
                 for run, covered in edit["covers"].items():
-                    if name.split("/")[1] != run.split("/")[0]:  # of another scale it accepts nothing
+                    if not run.startswith(f"{Path(name).parts[1]}/"):  # of another scale it accepts nothing
                         continue
                     self._steps.setdefault((covered, part), []).append(step)
 

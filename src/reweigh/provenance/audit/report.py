@@ -106,7 +106,9 @@ def show(report: Report, most: int = 30) -> None:
     if left := sum(map(len, groups[most:])):
         console.print(f"... and {left} more; all are in the report (--report FILE)", soft_wrap=True)
     if amended := report.amended:
-        counts = ", ".join(f"{kind} {count}" for kind, count in Counter(name.split("/")[0] for name in amended).items())
+        counts = ", ".join(
+            f"{kind} {count}" for kind, count in Counter(Path(name).parts[0] for name in amended).items()
+        )
         text = f"changed or added after runs that they are about, and said so: {counts} (config/amendments.yaml)"
         console.print(text, soft_wrap=True)
     if report.absent:
