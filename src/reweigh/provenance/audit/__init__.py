@@ -24,6 +24,8 @@ record. The kinds:
 - rerun, redraw: runs that were trained again, artifacts that were rendered again.
 """
 
+import contextlib
+import gc
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -66,7 +68,23 @@ def audit(scale: str, root: str | Path = ".", from_raw: bool = True) -> Report:
     Raises ConfigError for a scale that does not exist.
     """
     lookup("scale", scale, SCALES)
-    root = Path(root)
+    with _uncollected():
+        return _audited(scale, Path(root), from_raw)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for garbage: thousands of records are held to the end, and each search looks through all of them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _audited(scale: str, root: Path, from_raw: bool) -> Report:
     config, attested = load(root), attestations.load(root)
     git_has = history.of_scale(scale, root)
     records, links = check_records(config, scale, root, attested, git_has)

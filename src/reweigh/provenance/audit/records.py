@@ -53,7 +53,8 @@ def check_records(
     links += answers(_checks(config, bodies, root, attested), "records")
     contradictory = {link.name for link in links if link.kind == "record" and link.state == "broken"}
     sound = {run: body for run, body in bodies.items() if run not in contradictory}
-    among = {"record": _among(sound, root, git_has), "trace": _broken(traces.duplicate_traces(sound, root))}
+    intact = {link.name for link in links if link.kind == "trace" and link.state == "intact"}
+    among = {"record": _among(sound, root, git_has), "trace": _broken(traces.duplicate_traces(sound, root, intact))}
     links = [_unless_at_fault(link, among.get(link.kind, {})) for link in links]
     links += traces.without_record(scale, root)
     broken = {run for run, (state, _) in among["record"].items() if state == "broken"}

@@ -4,7 +4,7 @@ import hashlib
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +95,12 @@ def without_record(scale: str, root: Path) -> Iterator[Link]:
             yield Link("trace", run, "stale", f"{path.name} has no record")
 
 
-def duplicate_traces(records: dict[str, Body], root: Path) -> dict[str, str]:
-    """The runs with a logged array of another training; each with what is wrong. Broken traces are left out."""
+def duplicate_traces(records: dict[str, Body], root: Path, intact: Collection[str]) -> dict[str, str]:
+    """The runs with a logged array of another training; each with what is wrong. Only `intact` traces are looked at."""
     digests: dict[str, list[tuple[str, str]]] = {}
     for run, body in records.items():
-        path = record.record_path(run, root)
-        if body["trace"] is not None and looked(_verdict, body, path) == ("intact", ""):
-            with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
+        if body["trace"] is not None and run in intact:
+            with np.load(record.record_path(run, root).with_suffix(".npz"), allow_pickle=False) as stored:
                 arrays = [(name, stored[name]) for name in LEARNED if name in stored.files]
             digests[run] = [(name, _digest(array)) for name, array in arrays if len(np.unique(array)) > FEWEST_VALUES]
     return duplicates(records, digests, "its trace is that of", of_prefix=True)
