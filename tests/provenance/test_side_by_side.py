@@ -16,7 +16,7 @@ from reweigh.errors import DataError
 from reweigh.provenance import audit
 from reweigh.provenance.audit import side_by_side
 from reweigh.provenance.audit.links import Link
-from reweigh.provenance.audit.side_by_side import Check, answers
+from reweigh.provenance.audit.side_by_side import Check, answers, begun
 
 HERE = os.getpid()
 
@@ -52,6 +52,28 @@ def test_a_small_project_one_core_and_a_system_without_fork_start_no_process(mon
     monkeypatch.setattr(side_by_side, "cores", lambda: cores)
     monkeypatch.setattr(side_by_side.sys, "platform", platform)
     assert {link.detail for link in answers(of_weight(*weights))} == {"here"}
+
+
+def test_checks_can_begin_before_others_are_ready():
+    with begun(of_weight(3, 3)) as found:
+        assert [link.detail for links in found().values() for link in links] == ["elsewhere"] * 4
+
+
+def test_what_was_begun_and_did_not_end_is_not_among_the_answers(monkeypatch):
+    def killed():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def raising():
+        raise DataError("no")
+
+    one, other = of_weight(1, 1)
+    with begun([one, Check(raising, 9), other]) as found:
+        assert sorted(found()) == [0, 2]
+    with begun([one, Check(killed, 9), other]) as found:
+        assert sorted(found()) == [0]
+    monkeypatch.setattr(side_by_side, "cores", lambda: 1)
+    with begun(of_weight(9, 9)) as found:
+        assert found() == {}
 
 
 def test_what_a_killed_process_owes_is_checked_here():

@@ -26,7 +26,7 @@ record. The kinds:
 
 import contextlib
 import gc
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,15 +42,22 @@ from reweigh.provenance.audit.commits import check_commits
 from reweigh.provenance.audit.committed import absence, removed
 from reweigh.provenance.audit.declared import check_declared
 from reweigh.provenance.audit.documents import check_bench, check_documents
-from reweigh.provenance.audit.figures import check_scorecard, figure_checks, named_runs
+from reweigh.provenance.audit.figures import (
+    artifacts_there,
+    check_scorecard,
+    figure_checks,
+    is_simulated,
+    named_runs,
+    simulated_links,
+)
 from reweigh.provenance.audit.links import FAILING, KINDS, SOUND, STATES, Link
 from reweigh.provenance.audit.lockfile import check_lock, check_rendering_lock
 from reweigh.provenance.audit.looking import seen
-from reweigh.provenance.audit.records import check_attestations, check_records
+from reweigh.provenance.audit.records import Records, check_attestations, check_records
 from reweigh.provenance.audit.redraw import redraw as render_again
 from reweigh.provenance.audit.report import Report, show, write
 from reweigh.provenance.audit.rerun import rerun as train_again
-from reweigh.provenance.audit.side_by_side import Check, answers
+from reweigh.provenance.audit.side_by_side import Check, answers, begun
 from reweigh.provenance.audit.snakemake_metadata import check_snakemake_metadata
 from reweigh.provenance.audit.sources import source_checks
 from reweigh.provenance.audit.unlisted import check_unlisted
@@ -86,6 +93,25 @@ def _uncollected() -> Iterator[None]:
 
 def _audited(scale: str, root: Path, from_raw: bool) -> Report:
     config, attested = load(root), attestations.load(root)
+    artifacts = artifacts_there(scale, root)
+    simulated = [stem for stem in artifacts if is_simulated(config, stem)]
+    with begun(figure_checks(config, scale, root, {}, simulated)) as found:
+        records, links = _checked(config, scale, root, from_raw, attested, set(artifacts) - set(simulated))
+        links += simulated_links(config, scale, root, records, simulated, found())
+    with_record = {link.name for link in links if link.kind == "record"}
+    absent = [run for paper in config.papers for run in config.runs(scale, paper) if run not in with_record]
+    return Report(scale, links, absent, _not_rendered(config, scale, root, records))
+
+
+def _checked(
+    config: Config,
+    scale: str,
+    root: Path,
+    from_raw: bool,
+    attested: attestations.Attestations,
+    artifacts: Collection[Path],
+) -> tuple[Records, list[Link]]:
+    """The sound records, and all links but those of other artifacts."""
     git_has = history.of_scale(scale, root)
     records, links = check_records(config, scale, root, attested, git_has)
     grid = [run for paper in config.papers for run in config.runs(scale, paper)]
@@ -97,16 +123,14 @@ def _audited(scale: str, root: Path, from_raw: bool) -> Report:
         Check(partial(seen, "lock", check_rendering_lock, scale, root)),
         *source_checks(records, root, from_raw),
         Check(partial(check_attestations, attested, scale, root, records), len(records) / 3000),
-        *figure_checks(config, scale, root, records),
+        *figure_checks(config, scale, root, records, sorted(artifacts)),
         Check(partial(seen, "scorecard", check_scorecard, config, scale, root, records), len(records) / 300),
         Check(partial(seen, "page", check_documents, config, scale, root, records), len(records) / 1000),
         Check(partial(seen, "bench", check_bench, root)),
         Check(partial(seen, "unlisted", check_unlisted, config, scale, root)),
         Check(partial(seen, "snakemake", check_snakemake_metadata, config, records, root)),
     ])  # fmt: skip
-    with_record = {link.name for link in links if link.kind == "record"}
-    absent = [run for run in grid if run not in with_record]
-    return Report(scale, links, absent, _not_rendered(config, scale, root, records))
+    return records, links
 
 
 def main(

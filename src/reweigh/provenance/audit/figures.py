@@ -7,7 +7,7 @@ altered is `broken`, and one whose records, code or config have moved since is `
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from reweigh.listing import visible
 from reweigh.os_errors import UnseenError, hides
 from reweigh.provenance import recompute
 from reweigh.provenance.audit.completeness import incompleteness
-from reweigh.provenance.audit.links import Link
+from reweigh.provenance.audit.links import SOUND, Link
 from reweigh.provenance.audit.looking import looked, seen
 from reweigh.provenance.audit.notebook_rows import unlike_its_notebook
 from reweigh.provenance.audit.side_by_side import Check
@@ -34,6 +34,7 @@ Records = dict[str, dict[str, Any]]
 Numbers = dict[tuple[str, ...], tuple[Any, Any]] | None  # None: they cannot be read
 Verdict = tuple[str, str]  # state, detail
 NOT_IN_GIT = ("pdf", "ipynb")
+NOT_KEPT = "not kept in git"
 BYTES_A_SECOND = 200_000  # of a csv that is checked
 SIMULATION = 3.0  # seconds
 UNREADABLE = (ReweighError, ValueError, LookupError, TypeError)  # what a damaged file of published numbers leads to
@@ -108,15 +109,18 @@ def named_runs(scale: str, root: Path) -> Iterator[tuple[str, str]]:
 
 def check_figures(config: Config, scale: str, root: Path, records: Records) -> Iterator[Link]:
     """Links of each artifact that is there: `figure` (its csv), `rendering` (pdf, png and notebook) and `receipt`."""
-    for check in figure_checks(config, scale, root, records):
+    for check in figure_checks(config, scale, root, records, artifacts_there(scale, root)):
         yield from check.links()
 
 
-def figure_checks(config: Config, scale: str, root: Path, records: Records) -> list[Check]:
-    """The same as a check for each artifact."""
-    folder = root / "figures" / scale
-    files = [path for ending in (*MADE, "json") for path in visible(folder, f"*/*.{ending}")]
-    stems = {path.with_suffix("") for path in files if not path.name.endswith(".failed.ipynb")}
+def artifacts_there(scale: str, root: Path) -> list[Path]:
+    """The artifacts that have files, as paths without an ending, sorted."""
+    files = [path for ending in (*MADE, "json") for path in visible(root / "figures" / scale, f"*/*.{ending}")]
+    return sorted({path.with_suffix("") for path in files if not path.name.endswith(".failed.ipynb")})
+
+
+def figure_checks(config: Config, scale: str, root: Path, records: Records, stems: Collection[Path]) -> list[Check]:
+    """A check of each of some artifacts (see `artifacts_there`)."""
     papers = sorted({stem.parent.name for stem in stems})
     numbers = {paper: _published(config, paper) if paper in config.papers else {} for paper in papers}
     return [
@@ -124,19 +128,38 @@ def figure_checks(config: Config, scale: str, root: Path, records: Records) -> l
             partial(seen, "figure", _figure, config, stem, root, records, numbers[stem.parent.name]),
             _seconds(config, stem),
         )
-        for stem in sorted(stems)
+        for stem in stems
     ]
+
+
+def is_simulated(config: Config, stem: Path) -> bool:
+    """Whether an artifact reads no record, so that its check can begin before there are any."""
+    *_, paper, name = stem.parts
+    entry = config.papers.get(paper)
+    return entry is not None and name in entry.artifacts and not entry.artifacts[name].reads
+
+
+def simulated_links(
+    config: Config, scale: str, root: Path, records: Records, stems: Sequence[Path], found: Mapping[int, list[Link]]
+) -> Iterator[Link]:
+    """The links of simulated artifacts, of which some were `found` without records, by their place among `stems`.
+
+    A file that is at fault may also name records where there should be none: with these it is looked at again.
+    """
+    for place, stem in enumerate(stems):
+        links = found.get(place, [])
+        if not links or any(link.state not in SOUND and link.detail != NOT_KEPT for link in links):
+            (check,) = figure_checks(config, scale, root, records, [stem])
+            links = list(check.links())
+        yield from links
 
 
 def _seconds(config: Config, stem: Path) -> float:
     """About how long an artifact takes to check: by the size of its csv, more where that is simulated anew."""
-    *_, paper, name = stem.parts
     table = Path(f"{stem}.csv")
     if not table.is_file():
         return 0.0
-    entry = config.papers.get(paper)
-    simulated = entry is not None and name in entry.artifacts and not entry.artifacts[name].reads
-    return SIMULATION if simulated else table.stat().st_size / BYTES_A_SECOND
+    return SIMULATION if is_simulated(config, stem) else table.stat().st_size / BYTES_A_SECOND
 
 
 def _figure(config: Config, stem: Path, root: Path, records: Records, numbers: Numbers) -> Iterator[Link]:
@@ -154,7 +177,7 @@ def _figure(config: Config, stem: Path, root: Path, records: Records, numbers: N
         if path.is_file():
             verdict = looked(_csv, path, made, view) if kind == "csv" else looked(made.of, path, kind)
         elif kind in NOT_IN_GIT and len(absent) == len(NOT_IN_GIT):
-            verdict = "unverifiable", "not kept in git"
+            verdict = "unverifiable", NOT_KEPT
         else:
             verdict = "missing", "it is not there, though other files of its figure are"
         yield Link(link, f"{shown}.{kind}", *verdict)

@@ -59,6 +59,32 @@ def answers(checks: Sequence[Check], title: str = "audit") -> list[Link]:
 
 
 @contextlib.contextmanager
+def begun(checks: Sequence[Check]) -> Iterator[Callable[[], dict[int, list[Link]]]]:
+    """Checks that a process of its own answers while the block does something else, if that saves time.
+
+    The block is given a function that waits for the answers: the links of each check, by its place. Checks that raised,
+    or whose process was killed, are not among them; where there is no second process none is.
+    """
+    alone = cores() < 2 or sys.platform != "linux" or sum(check.weight for check in checks) < WORTH_IT
+    with contextlib.ExitStack() as stack:
+        pipes = [] if alone else stack.enter_context(_forked(checks, 1))
+        for pipe in pipes:
+            with contextlib.suppress(OSError):  # it was killed
+                for place in range(len(checks)):
+                    pipe.send(place)
+        yield lambda: _received(pipes, len(checks))
+
+
+def _received(pipes: Sequence[Connection], count: int) -> dict[int, list[Link]]:
+    found: dict[int, list[Link]] = {}
+    for pipe in pipes:
+        with contextlib.suppress(EOFError, OSError):
+            for _ in range(count):
+                found |= pipe.recv()
+    return found
+
+
+@contextlib.contextmanager
 def _forked(checks: Sequence[Check], processes: int) -> Iterator[list[Connection]]:
     """Pipes to processes that answer checks; fewer or none where the system gives no more. They end with the block."""
     context = multiprocessing.get_context("fork")
