@@ -65,7 +65,7 @@ def begun(checks: Sequence[Check]) -> Iterator[Callable[[], dict[int, list[Link]
     The block is given a function that waits for the answers: the links of each check, by its place. Checks that raised,
     or whose process was killed, are not among them; where there is no second process none is.
     """
-    alone = cores() < 2 or sys.platform != "linux" or sum(check.weight for check in checks) < WORTH_IT
+    alone = not checks or cores() < 2 or sys.platform != "linux" or sum(check.weight for check in checks) < WORTH_IT
     with contextlib.ExitStack() as stack:
         pipes = [] if alone else stack.enter_context(_forked(checks, 1))
         for pipe in pipes:
