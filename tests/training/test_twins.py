@@ -111,7 +111,10 @@ def test_a_record_that_is_not_as_it_was_is_not_taken(what, folder):
     assert steps == 0 and second["prefix"]["run"] == TWIN
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"run": 1}', b'{"run": "a/b", "digest": "0"}', b"\xff\x00"])
+NOWHERE = [b"", b"[]", b'{"run": 1}', b'{"run": "a/b", "digest": "0"}', b'{"run": "%s"}' % RUN.encode(), b"\xff\x00"]
+
+
+@pytest.mark.parametrize("content", NOWHERE)
 def test_a_link_that_leads_nowhere_is_ignored(content, folder):
     trained(spec_of())
     (link,) = WHOLE.iterdir()

@@ -89,7 +89,7 @@ class Twin(Shared):
         except (OSError, ValueError, LookupError, TypeError, ConfigError, RecordError):
             return False
         # A link that was copied to another name leads to the record of another training.
-        if theirs["digest"] != link["digest"] or link.get("key") != self.key:
+        if link.get("digest") != theirs["digest"] or link.get("key") != self.key:
             return False
         self.theirs = theirs
         return True
