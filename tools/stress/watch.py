@@ -38,6 +38,10 @@ class Watch(threading.Thread):
             time.sleep(0.003)
 
     def _look(self, path: Path) -> None:
+        # Snakemake copies back the record of a job that failed, in place, and then removes its backup: for a moment the
+        # record is not whole. It is read again until it is; at the end it must be.
+        backup = self.backups / path.relative_to(self.root)
+        copied_back = backup.is_file()
         try:
             found = path.stat()
             if (stamp := (found.st_mtime_ns, found.st_ino, found.st_size)) == self.seen.get(path):
@@ -49,8 +53,7 @@ class Watch(threading.Thread):
             if path in self.current:
                 self.faults.append(f"{path} was current and is gone")
         except Exception as error:
-            # Snakemake copies back the record of a job that failed, in place: for a moment it is not whole.
-            if not (self.backups / path.relative_to(self.root)).is_file():
+            if not copied_back and not backup.is_file():
                 self.faults.append(f"{path}: {error!r}")
 
     def _read(self, path: Path) -> None:
