@@ -6,6 +6,7 @@ array file and split is read whenever it changes. At the end every record must s
 """
 
 import contextlib
+import math
 import random
 import shutil
 import signal
@@ -27,7 +28,9 @@ from stress.watch import Watch
 
 DEVICES = "fake0,fake1"
 BUDGETS = (None, None, 0.6, 0.8)  # of the time that a job takes undisturbed
-WRONG_SECONDS = (60.0, 2 * 86_400.0)  # by so many at least and at most a clock is set forward or back
+LEAST_WRONG = 60.0  # seconds by which a clock is set forward or back, at least
+# At most, either way: a record of more than a day from now is broken to an audit, which cannot tell it from an invented one.
+MOST_WRONG = (-2 * 86_400.0, 20 * 3600.0)
 
 WAYS = {
     "training killed": "SIGKILL to a process that trains",
@@ -36,7 +39,7 @@ WAYS = {
     "all killed": "SIGKILL to Snakemake and all that it started",
     "Snakemake killed": "SIGKILL to Snakemake alone; what it started goes on beside the next call",
     "ended at a rename": "SIGKILL to a process that trains, just before or after it gives a file its name",
-    "clock wrong": "the clock set forward or back, by a minute up to two days",
+    "clock wrong": "the clock set forward, by up to 20 hours, or back, by up to two days",
     "no room to save": "the disk of .reweigh full for a while",
     "no room for results": "the disk of results full for a while",
     "no room in TMPDIR": "that of temporary files full for a while",
@@ -76,7 +79,8 @@ def strike(replication: Replication, way: str, chance: random.Random) -> bool:
     elif way in FULL:
         fill(replication, FULL[way], chance)
     elif way == "clock wrong":
-        seconds = chance.choice([-1, 1]) * chance.uniform(*WRONG_SECONDS)
+        most = chance.choice(MOST_WRONG)
+        seconds = math.copysign(chance.uniform(LEAST_WRONG, abs(most)), most)
         replication.faults.set_clock(seconds, replication.folder / ".reweigh/checkpoints")
     elif way == "ended at a rename":
         return end_at_rename(replication, chance)
