@@ -264,9 +264,9 @@ def test_a_sealed_record_of_another_shape_is_a_fault(copy: Copy) -> None:
     copy.put(path, None)
     record.write(path, {**body, "spec": {}, "raw": {}, "split": None})
     for asked in (path, record.record_path(run)):
-        assert "not what a record holds" in explain(asked, root=copy.root)["fault"]
-    assert "not what a record holds" in explain(FIG5, where=CELL, root=copy.root)["fault"]
+        assert "not a record, at its top" in explain(asked, root=copy.root)["fault"]
+    assert "not a record, at its top" in explain(FIG5, where=CELL, root=copy.root)["fault"]
     assert (
-        "not what a record holds"
+        "not a record, at its top"
         in explain(f"data/splits/{run.replace('/tdr/seed', '/seed')}.npz", root=copy.root)["fault"]
     )

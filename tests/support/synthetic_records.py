@@ -116,7 +116,7 @@ def make(
             "graph": None,
         },
         "status": status,
-        "diverged_at_step": None if status == "finished" else steps - 1,
+        "diverged_at_step": None if status == "finished" else max(0, steps - 1),
         "diverged_because": None if status == "finished" else "a loss was not finite",
         "started": "2024-01-01T00:00:00Z",
         "ended": "2024-01-01T00:10:00Z",

@@ -29,7 +29,7 @@ from stress.watch import Watch
 DEVICES = "fake0,fake1"
 BUDGETS = (None, None, 0.6, 0.8)  # of the time that a job takes undisturbed
 LEAST_WRONG = 60.0  # seconds by which a clock is set forward or back, at least
-# At most, either way: a record of more than a day from now is broken to an audit, which cannot tell it from an invented one.
+# At most, back and forward. A record of more than a day from now is broken to an audit, as an invented one would be.
 MOST_WRONG = (-2 * 86_400.0, 20 * 3600.0)
 
 WAYS = {
