@@ -277,7 +277,9 @@ def kind_of(file):
     return kinds.get(Path(file).parts[1], "PaperFile")
 
 
-FILES = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "config").rglob("*.yaml")) if path.name != "costs.yaml"]
+NO_SCHEMA = ("costs.yaml", "amendments.yaml")
+YAML = sorted((ROOT / "config").rglob("*.yaml"))
+FILES = [str(path.relative_to(ROOT)) for path in YAML if path.name not in NO_SCHEMA]
 
 
 @functools.cache

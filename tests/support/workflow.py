@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 from reweigh.config.loading import load
-from reweigh.data.obtain import recipe_digest
-from reweigh.digest import digest
 from reweigh.records import record
 from support.project import ROOT
+from support.written import in_shape
 
 COPIED = ("Snakefile", "config", "workflow", "profiles", "notebooks", "src", "data/manifest.yaml", "data/published")
 PAIR = "smoke/tdr/mnist-4v9/rho0.1/tdr"  # a cell of two seeds that is made in `table3_project` besides the table
@@ -56,11 +55,4 @@ def leave_records(folder, cell):
     """Records as finished runs would leave them, as far as the workflow reads them."""
     config = load(folder)
     for run in config.runs_of(cell):
-        spec = config.resolve(run)
-        body = {
-            **dict.fromkeys(record.KEYS - {"record_version", "digest"}),
-            "spec_digest": digest(spec),
-            "code": {"digest": record.code_digest(spec)},
-            "split": {"recipe_digest": recipe_digest(spec, folder / "data")},
-        }
-        record.write(record.record_path(run, folder), body)
+        record.write(record.record_path(run, folder), in_shape(run, config.resolve(run), folder))
