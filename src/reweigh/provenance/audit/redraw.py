@@ -51,7 +51,8 @@ def redraw(scale: str, root: str | Path = ".", jobs: int | None = None) -> list[
 
 def _redrawn(name: Path, root: Path, place: Path) -> Verdict:
     """The state of one artifact, by what is made of it in the fresh place."""
-    command = [sys.executable, "-m", "reweigh.cli", "render", name.as_posix()]
+    # Of records that are not there the receipt, which names those that were, says whether they were there then.
+    command = [sys.executable, "-m", "reweigh.cli", "render", name.as_posix(), "--missing", "skip"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(_paths())}
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
