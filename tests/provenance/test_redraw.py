@@ -70,3 +70,17 @@ def test_what_cannot_be_rendered_is_unverifiable(sound_project, tmp_path):
     (link,) = redraw.redraw("smoke", root, jobs=1)
     assert link.state == "unverifiable" and "cannot be rendered here" in link.detail
     assert "fig3.ipynb is missing" in link.detail
+
+
+def test_an_artifact_of_which_some_runs_were_never_made_is_rendered_with_those_that_were(tmp_path, monkeypatch):
+    called = []
+
+    def run(command, **how):
+        called.append(command)
+        made(how["cwd"], "figures/smoke/tdr/fig3")
+        return type("Done", (), {"returncode": 0})
+
+    made(tmp_path, "figures/smoke/tdr/fig3")
+    monkeypatch.setattr(redraw.subprocess, "run", run)
+    assert [link.state for link in redraw.redraw("smoke", tmp_path)] == ["intact"]
+    assert called[0][-3:] == ["figures/smoke/tdr/fig3", "--missing", "skip"]
