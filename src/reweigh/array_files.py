@@ -4,11 +4,12 @@
 room for as many values as the header of an array says, however few there are.
 """
 
+import contextlib
 import io
 import math
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,42 @@ HEADER = 1 << 16  # bytes of an array's header, at most
 WIDEST = 16  # bytes of a number
 
 
+@contextlib.contextmanager
+def damage_told() -> Iterator[None]:
+    """Within this context damaged bytes are a ValueError, whatever reads them.
+
+    Else they end in BadZipFile, zlib.error, struct.error, KeyError, NotImplementedError and more. Errors of the disk
+    and want of memory are none of the file and stay what they are.
+    """
+    try:
+        yield
+    except (OSError, MemoryError, ValueError):
+        raise
+    except Exception as error:
+        raise ValueError(f"it is damaged, or no archive of arrays ({error})") from None
+
+
+def read(file: str | os.PathLike[str], most: int) -> dict[str, np.ndarray]:
+    """The arrays in an `.npz`, checked before they are unpacked. Raises ValueError as `check` does, and for damage."""
+    check(file, most)
+    with damage_told(), np.load(file, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
 def check(file: str | os.PathLike[str] | bytes, most: int) -> None:
     """Raise ValueError for an `.npz` with more than `most` bytes of arrays, or with one that is not as long as it says.
 
-    Also, as whatever reading it raises, for a file that is no archive.
+    Also for a file that is no archive.
 
     >>> check(b"PK", most=8)
     Traceback (most recent call last):
-    zipfile.BadZipFile: File is not a zip file
+    ValueError: it is damaged, or no archive of arrays (File is not a zip file)
     """
+    with damage_told():
+        _check(file, most)
+
+
+def _check(file: str | os.PathLike[str] | bytes, most: int) -> None:
     with zipfile.ZipFile(io.BytesIO(file) if isinstance(file, bytes) else file) as archive:
         entries = archive.infolist()
         total = sum(entry.file_size for entry in entries)

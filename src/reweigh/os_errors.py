@@ -4,8 +4,11 @@ A disk that is full or read-only, a folder of somebody else, a limit of the shel
 program, and a traceback would hide the one thing to be done. Other errors of the system keep their traceback.
 """
 
+import contextlib
 import errno
 import os
+import resource
+import sys
 
 from reweigh.errors import RecordError
 from reweigh.terminal import printable
@@ -20,6 +23,8 @@ LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errn
 HIDING = DISK | LIMITS | {
     errno.EACCES, errno.EPERM, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT,
 }  # fmt: skip
+
+LITTLE_MEMORY = 2 << 30  # bytes; an audit of thousands of records takes half of it, training some more
 
 _MEANING = {
     errno.ENOSPC: ("the disk is full", "free some space (`df -h` and `df -i` show it)"),
@@ -61,6 +66,18 @@ def in_words(error: BaseException) -> str | None:
     what, remedy = _MEANING[error.errno]
     where = place(error)
     return f"{where}: {what}; {remedy}" if where else f"{what}; {remedy}"
+
+
+def warn_of_little_memory() -> None:
+    """Say on stderr that this process may have little memory, if it may.
+
+    Of some libraries nothing else would: OpenBLAS ends the process in words of its own, which name no remedy.
+    """
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most != resource.RLIM_INFINITY and most < LITTLE_MEMORY:
+        with contextlib.suppress(OSError):
+            size = f"{most / 2**30:.1f} GiB"
+            print(f"this shell allows {size} of memory; if that is too little: ulimit -v unlimited", file=sys.stderr)
 
 
 def place(error: OSError) -> str:

@@ -353,6 +353,7 @@ def schema(
 def main() -> None:
     """Entry point. An error that the user can act on is printed in one line, without a traceback."""
     print_all_letters()
+    os_errors.warn_of_little_memory()
     code = _exit_code()
     left = flushed()
     if left is not None and code == 0:

@@ -157,9 +157,10 @@ def _realised(raw: RawData, split: Split) -> dict[str, Any]:
 def _read(path: Path, described: dict[str, Any]) -> Split | None:
     """The split in a file; `None` if the file is not a split, or unpacks to more than its report says."""
     try:
-        array_files.check(path, _room(described))
-        return Split.from_bytes(path.read_bytes())
-    except Exception:  # damaged bytes end in BadZipFile, zlib.error, struct.error, KeyError, NotImplementedError ...
+        with array_files.damage_told():  # also that of the report
+            array_files.check(path, _room(described))
+            return Split.from_bytes(path.read_bytes())
+    except (OSError, ValueError):
         return None
 
 

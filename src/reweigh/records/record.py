@@ -158,7 +158,7 @@ def trace_path(path: str | Path, record: dict[str, Any]) -> Path | None:
         )
     try:
         array_files.check(trace, array_files.room_of(record["trace"]["arrays"]))
-    except Exception as error:  # what is no archive ends in BadZipFile, struct.error, NotImplementedError ...
+    except ValueError as error:
         raise RecordError(
             f"{trace}: not the arrays of its record ({error}); delete the record and train again"
         ) from None

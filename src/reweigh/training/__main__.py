@@ -363,6 +363,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--gpu", action="store_true", help="fail where there is no GPU, instead of using the CPU")
     parser.add_argument("--again", action="store_true", help="also train runs whose record is current")
     print_all_letters()
+    os_errors.warn_of_little_memory()
     options = parser.parse_args(arguments)
     try:
         own_code.check()

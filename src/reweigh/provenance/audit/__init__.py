@@ -182,7 +182,7 @@ def _asked(scale: str | None, there: list[str]) -> list[str]:
 def _audit_one(scale: str, report: str | Path | None, rerun: int | None, seed: int | None, redraw: bool) -> int:
     result = audit(scale)
     if redraw:
-        result.links += render_again(scale)
+        result.links += seen("redraw", render_again, scale)
     stopped = train_again(result, ".", rerun, seed) if rerun else 0
     if report is not None:
         write(result, report)  # first: whoever reads what is printed may stop reading

@@ -18,6 +18,7 @@ from reweigh.config.names import RunName
 from reweigh.digest import digest, is_foreign
 from reweigh.provenance import attest, retraining
 from reweigh.provenance.audit.commits import code_at, commit_times
+from reweigh.provenance.audit.lockfile import LOCK
 from reweigh.provenance.consistency import CLOCK_SKEW
 from reweigh.records import attestations
 from reweigh.records.commit import git, has_repository
@@ -25,7 +26,6 @@ from reweigh.records.history import contents
 
 Body = dict[str, Any]
 Records = Mapping[str, Body]
-LOCK = "envs/requirements.lock"
 MOST_DROPPED = 10  # changed files of which each may be one that the code no longer imports
 
 

@@ -1,9 +1,9 @@
 """What git has of a project's files at some commits: which blob stands at each path, and the bytes of each blob once.
 
-history = History(root, commits, ("config", "data/published"))
-history.trees[commit]["config/config.yaml"]     # a blob's name
-history.now["config/config.yaml"]               # that of the file that is there
-history.content[blob]                           # its bytes
+trees = Trees(root, commits, ("config", "data/published"))
+trees.at[commit]["config/config.yaml"]      # a blob's name
+trees.now["config/config.yaml"]             # that of the file that is there
+trees.content[blob]                         # its bytes
 """
 
 from collections.abc import Iterable
