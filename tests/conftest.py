@@ -46,6 +46,13 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(needs.skipped_line(skipped))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_shared_is_changed():
+    """By a module, or by one that ran at the same time in another worker."""
+    yield
+    assert shared.changed() == []
+
+
 @pytest.fixture(scope="session")
 def raw_root(tmp_path_factory):
     """A data/raw with the embedded data sets, real bytes, fetched once a run: MNIST, Adult, slices, Waterbirds."""

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -65,6 +66,14 @@ def test_what_pack_wrote_is_accepted_and_states_its_digest(index, home):
     body = json.loads(index.read_text())
     assert body["digest"] == canonical_json.digest_of(body) and packed.index(index.parent) == body
     assert Job(home[1], CPU).run.step == 0
+
+
+def test_a_process_that_trains_elsewhere_next_reads_what_is_there(index, home, monkeypatch):
+    """Not what it has kept: the rows that travelled for one run are too few for another."""
+    assert isinstance(Job(home[1], CPU).data.train_inputs, packed.Rows)
+    monkeypatch.delenv("REWEIGH_PACKED")
+    monkeypatch.chdir(home[0].parent)
+    assert isinstance(Job(home[1], CPU).data.train_inputs, np.ndarray)
 
 
 CHANGES = {

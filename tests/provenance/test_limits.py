@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from support import project
+from support import project, tampering
 from support.tampering import ER
 
 FEW_FILES = (resource.RLIMIT_NOFILE, 64)
@@ -20,10 +20,10 @@ CALLS = {
 
 
 @pytest.fixture(scope="module")
-def folder(sound_project):
-    project.spec_file(sound_project, ER).rename(sound_project / "spec.json")
-    yield sound_project
-    (sound_project / "spec.json").unlink()
+def folder(sound_project, tmp_path_factory):
+    root = tampering.copy(sound_project, tmp_path_factory.mktemp("limits") / "project")
+    project.spec_file(root, ER).rename(root / "spec.json")
+    return root
 
 
 def called(folder, name, *limits):

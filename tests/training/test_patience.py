@@ -141,7 +141,8 @@ def test_who_is_stopped_while_it_saves_stops_at_once_and_the_others_are_saved_ne
     first, second = (Keeper(f"run{number}", "key", clock, tmp_path) for number in (1, 2))
     first.every_seconds = 0.0
 
-    def write(path, state):
+    def write(path, state, keep_previous):
+        assert keep_previous
         seen.append((path.parent.name, clock.saving))
         clock.stop(patience=60)
 

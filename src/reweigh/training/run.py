@@ -57,7 +57,8 @@ def now() -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _raw(dataset: str, options: str) -> RawData:
+def _raw(dataset: str, options: str, place: Path) -> RawData:
+    """A data set, kept for the next run. `place` is where it is looked for: elsewhere there may be other rows of it."""
     if (travelled := packed.read(dataset, json.loads(options))) is not None:
         return travelled
     if not is_local(dataset):  # whose reader checks its file
@@ -185,7 +186,8 @@ class Job:
         plugins.place(spec)
         packed.place_split(split_path(spec))
         self.split = obtain(spec)
-        self.data = _raw(spec["data"]["dataset"], canonical(spec["data"]["options"]).decode())
+        place = (packed.folder() or Path("data/raw")).resolve()
+        self.data = _raw(spec["data"]["dataset"], canonical(spec["data"]["options"]).decode(), place)
         eager = afresh.start().eager.get(afresh.kind_of(spec))
         self.uncaptured = told_to_run_eagerly(spec) if device.type == "cuda" else None
         self.graphs = CapturedSteps(eager) if device.type == "cuda" and not self.uncaptured else None
