@@ -103,12 +103,12 @@ def score_once(patch):
     """Score the same records by the same config and published numbers once only: half of what an audit costs here."""
     score, known = scorecard.score, {}
 
-    def remembered(config, scale, *rest):
+    def remembered(config, scale, **rest):
         files = [*config.root.glob("config/**/*.yaml"), *config.root.glob("data/published/*.csv")]
         files += (config.root / "results" / scale).glob("*/*/*/*/seed*.json")
         key = tuple(sorted((path.relative_to(config.root), file_digest(path)) for path in files))
         if key not in known:
-            known[key] = score(config, scale, *rest)
+            known[key] = score(config, scale, **rest)
         return known[key]
 
     patch.setattr(scorecard, "score", remembered)
