@@ -4,10 +4,16 @@ import fcntl
 import importlib.metadata
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from support import ROOT, pretended_gpus
+from typer.testing import CliRunner
 
+from reweigh.cli import app
+from reweigh.data.manifest import PATH as MANIFEST
 from reweigh.planning import doctor
 from reweigh.training import device
 
@@ -95,3 +101,31 @@ def test_whether_torch_can_use_cuda_and_a_variable_that_does_not_exist_are_said(
     facts = dict(doctor.facts())
     assert facts["torch and CUDA"].startswith(("built for CUDA", "CUDA", "this torch is built without"))
     assert facts["environment"] == "REWEIGH_MIROR: no such variable; did you mean 'REWEIGH_MIRROR'?"
+
+
+JUNK = st.one_of(
+    st.binary(max_size=60),
+    st.sampled_from(
+        [b"", b"\0", b"[" * 5000, b"a: " * 2000, b"9" * 5000, b"\x1b[31mnumpy==1\n", b"numpy==1\x1b[31m\n"]
+    ),
+    st.sampled_from([b"default-resources: [runtime]", b"set-resources: {a: 1}", b"set-resources: 5", b"? [a]\n: b"]),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lock=JUNK, profile=JUNK, held=JUNK, partitions=JUNK)
+def test_whatever_stands_in_its_files_it_answers_in_lines(tmp_path_factory, slot, lock, profile, held, partitions):
+    """And in none of them is a control character: a terminal would do what it says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doctor, "_cuda", lambda: "none")
+        patch.setattr(doctor.slurm, "ask", lambda *command: partitions.decode(errors="replace"))
+        patch.setattr(doctor.shutil, "which", lambda name: name)
+        patch.chdir(tmp_path_factory.mktemp("anybody's"))
+        catalogue = (ROOT / MANIFEST).read_bytes()
+        for path, content in ((MANIFEST, catalogue), (doctor.LOCK, lock), (doctor.PROFILE, profile), (slot, held)):
+            path = Path(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        cli = CliRunner().invoke(app, ["doctor"])
+    assert cli.exit_code == 0 and cli.exception is None, cli.exception
+    assert not [letter for letter in cli.output if not letter.isprintable() and letter != "\n"]
