@@ -171,7 +171,8 @@ MUTATIONS = [
      lambda root: forge(root, lambda body: body["records"][0].update(digest="0" * 64)), {("receipt", "stale")},
      "made from other records"),
     ("a receipt that lacks a part, digest anew", lambda root: forge(root, lambda body: body.pop("records")),
-     {("receipt", "broken"), ("figure", "unverifiable"), ("rendering", "unverifiable")}, "not a receipt, at its top, records"),
+     {("receipt", "broken"), ("figure", "unverifiable"), ("rendering", "unverifiable")},
+     "not a receipt, at its top, records"),
     # the scorecard
     ("a verdict", lambda root: edit_csv(root / f"{SCORECARD}.csv", 0, verdict="replicated"), {("scorecard", "broken")},
      "line 2: verdict replicated, should be "),

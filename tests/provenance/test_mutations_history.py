@@ -16,7 +16,7 @@ from support.tampering import ER, edit_record
 
 from reweigh.digest import digest, source_digest
 from reweigh.provenance import audit
-from reweigh.provenance.audit import attestation_facts, seconds
+from reweigh.provenance.audit import attestation_facts
 from reweigh.records import attestations, history, record
 
 pytestmark = needs.GIT
@@ -301,39 +301,3 @@ def test_a_project_without_a_commit_has_no_history(tmp_path):
     git(tmp_path, "init")
     assert history.of_scale("smoke", tmp_path) is None
     assert history.contents(tmp_path, ["nothing", "HEAD:none"]) == {}
-
-
-# --- seconds among seeds ---
-
-
-def cell(*took, method="er", **changes):
-    device = {"kind": "cpu", "name": "one", "threads": 1, "runs_at_once": 1, "graph": None}
-    return {
-        f"smoke/tdr/mnist-4v9/rho0.1/{method}/seed{seed}": {
-            "status": "finished", "steps": 1000, "seconds": value, "device": device, **changes}
-        for seed, value in enumerate(took)
-    }  # fmt: skip
-
-
-def test_a_seed_that_cost_a_tenth_is_doubted():
-    records = cell(20, 25, 2, 30) | cell(2, 2, 2, method="tdr")  # a method may be cheaper
-    assert seconds.out_of_time(records) == {
-        "smoke/tdr/mnist-4v9/rho0.1/er/seed2": "0.002 seconds a step, where the other seeds of its cell took 0.025"
-    }
-    assert list(seconds.out_of_time(cell(20, 25, 200))) == ["smoke/tdr/mnist-4v9/rho0.1/er/seed2"]
-
-
-@pytest.mark.parametrize(
-    "records",
-    [cell(20, 25, 50), cell(20, 2), cell(0.05, 0.06, 0.5), cell(20, 25, 2, status="diverged"), cell(0, 0, 0), {}],
-    ids=["a busy machine", "two that disagree", "hardly any", "stopped early", "none", "no records"],
-)
-def test_no_seed_is_doubted_without_reason(records):
-    assert seconds.out_of_time(records) == {}
-
-
-def test_seeds_of_other_machines_are_not_compared():
-    elsewhere = {"kind": "cuda", "name": "two", "threads": 1, "runs_at_once": 4, "graph": {"captured": ["step"]}}
-    records = cell(20, 25, 22)
-    records |= {run.replace("seed", "seed1"): body | {"device": elsewhere} for run, body in cell(2, 2, 2).items()}
-    assert seconds.out_of_time(records) == {}

@@ -110,7 +110,13 @@ def _runtime() -> int | None:
         said = yaml.safe_load(PROFILE.read_text(encoding="utf-8")) if PROFILE.is_file() else {}
         blocks = [said.get("default-resources") or {}, *(said.get("set-resources") or {}).values()]
         return max((block["runtime"] for block in blocks if type(block.get("runtime")) is int), default=None)
-    except (OSError, ValueError, AttributeError, RecursionError, yaml.YAMLError):  # Snakemake will say what is wrong with it
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+        yaml.YAMLError,
+    ):  # Snakemake will say what is wrong with it
         return None
 
 
