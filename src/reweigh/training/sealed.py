@@ -118,9 +118,8 @@ def load_into(run: Any, state: dict[str, Any], path: Path) -> None:
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:
-        raise Unusable(
-            f"{path}: the run cannot go on from it ({type(error).__name__}: {error}); going on without it"
-        ) from (error)
+        why = f"{type(error).__name__}: {error}"
+        raise Unusable(f"{path}: the run cannot go on from it ({why}); going on without it") from error
 
 
 # --- what lies beside it ---------------------------------------------------------------------------------------------

@@ -160,7 +160,18 @@ def _label(item: Any) -> str:
 
 
 def _of(content: Any, key: str) -> Any:
+    """What stands under a key; None if that is no block. A commit may have had anything there."""
     return content.get(key) if isinstance(content, dict) else None
+
+
+def _list(content: Any, key: str) -> list[Any]:
+    value = _of(content, key)
+    return value if isinstance(value, list) else []
+
+
+def _block(content: Any, key: str) -> dict[str, Any]:
+    value = _of(content, key)
+    return value if isinstance(value, dict) else {}
 
 
 # --- what is declared ------------------------------------------------------------------------------------------------
@@ -188,17 +199,17 @@ class Reader:
                  for path, blob in tree.items() if path == f"{files.PUBLISHED}/{paper}.csv"}  # fmt: skip
         shared = [self._once(blob, _yaml) for path, blob in tree.items() if path.startswith("config/protocols/")]
         project = self._once(tree[CONFIG], _yaml) if CONFIG in tree else {}
-        found[f"papers/{paper}"] = Item(paper in (project.get("papers") or []), CONFIG)  # whether it is scored
+        found[f"papers/{paper}"] = Item(paper in _list(project, "papers"), CONFIG)  # whether it is scored
         blocks = [*shared, *(self._once(blob, _yaml) for blob in own.values())]
         for path, blob in own.items():
             content = self._once(blob, _yaml)
-            for claim in content.get("claims") or []:
-                found[f"claims/{paper}/{claim['id']}"] = Item(claim, path, str(claim.get("experiment", "")))
-            for key, value in (content.get("published") or {}).items():
+            for claim in filter(None, _list(content, "claims")):
+                found[f"claims/{paper}/{_of(claim, 'id')}"] = Item(claim, path, str(_of(claim, "experiment") or ""))
+            for key, value in _block(content, "published").items():
                 found[f"published/{paper}/{key}"] = Item(value, path)
-            for key, value in (content.get("tuned") or {}).items():
+            for key, value in _block(content, "tuned").items():
                 found[f"tuned/{paper}/{key}"] = Item(value, path, str(_of(value, "experiment") or ""))
-            for key, value in (content.get("experiments") or {}).items():
+            for key, value in _block(content, "experiments").items():
                 cut = _of(_of(value, "scales"), self.scale)
                 content_now = {"seeds": _seeds(value, blocks), **({self.scale: cut} if cut else {})}
                 found[f"seeds/{paper}/{key}"] = Item(content_now, path, key)
@@ -217,7 +228,7 @@ def _seeds(experiment: Any, files_of: list[Any], depth: int = 8) -> Any:
     parent = experiment.get("like")
     for content in files_of:
         for kind in ("experiments", "protocols", "blocks"):
-            if (block := _of(content.get(kind), str(parent))) is not None:
+            if (block := _of(_of(content, kind), str(parent))) is not None:
                 return _seeds(block, files_of, depth - 1)
     return None
 
@@ -248,10 +259,13 @@ def _node(value: Any) -> Node:
 def _numbers(content: bytes) -> dict[str, dict[str, str]]:
     """The lines of a file of published numbers, by what each is the number of."""
     lines = csv.DictReader(io.StringIO(content.decode("utf-8", errors="replace"), newline=""))
-    return {
-        " ".join(str(line.get(name)) for name in NUMBER_OF): {str(key): str(value) for key, value in line.items()}
-        for line in lines
-    }
+    try:
+        return {
+            " ".join(str(line.get(name)) for name in NUMBER_OF): {str(key): str(value) for key, value in line.items()}
+            for line in lines
+        }
+    except csv.Error as error:
+        return {"": {"": f"no csv: {error}"}}
 
 
 def _pins(content: bytes) -> dict[str, list[str]]:

@@ -102,9 +102,8 @@ def check_bench(root: Path) -> Iterator[Link]:
         if fault := _contradiction(table.read(path)):
             yield Link("bench", name, "broken", fault)
         elif in_git and git(root, "show", f"HEAD:./{name}") not in (path.read_bytes(), None):
-            yield Link(
-                "bench", name, "unverifiable", "not the one that is committed: measured anew, or changed by hand"
-            )
+            changed = "not the one that is committed: measured anew, or changed by hand"
+            yield Link("bench", name, "unverifiable", changed)
         else:
             yield Link("bench", name, "intact")
 
