@@ -58,5 +58,8 @@ def cells(frame: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def lines(reader: "csv.DictReader[str]") -> list[dict[str, Any]]:
-    """The lines of a table, with the texts that its cells stand for."""
-    return [{key: plain(one) if isinstance(one, str) else one for key, one in line.items()} for line in reader]
+    """The lines of a table, with the texts that its cells stand for. Raises ValueError if it is none."""
+    try:
+        return [{key: plain(one) if isinstance(one, str) else one for key, one in line.items()} for line in reader]
+    except csv.Error as error:
+        raise ValueError(f"no csv ({error})") from None

@@ -1,5 +1,6 @@
 """Files of published numbers that cannot be right are refused with file, line and remedy, before any job."""
 
+import codecs
 import shutil
 
 import pytest
@@ -89,6 +90,25 @@ def test_a_missing_column_is_named(with_numbers):
     path.write_text(path.read_text().replace(",metric,", ",metrik,", 1))
     with pytest.raises(ConfigError, match=r"tdr\.csv:1: no column 'metric'; the columns are paper,"):
         load(with_numbers)
+
+
+NOT_A_CSV = {
+    "another encoding": (GOOD.replace("TDR", "TDRé").encode("latin-1"), "{line}: not UTF-8; save it as UTF-8"),
+    "a cell without end": (GOOD.replace("TDR", "T" * 200_000).encode(), "{line}: not a line of a csv (field larger"),
+    "a byte order mark": (GOOD.encode(), "1: begins with a byte order mark; save it as UTF-8 without one"),
+}
+
+
+@pytest.mark.parametrize("what", NOT_A_CSV)
+def test_what_is_no_csv_in_utf_8_is_said_with_its_line(with_numbers, what):
+    path, (new, said) = with_numbers / FILE, NOT_A_CSV[what]
+    content = path.read_bytes()
+    line = content[: content.index(GOOD.encode())].count(b"\n") + 1
+    mark = codecs.BOM_UTF8 if "mark" in what else b""
+    path.write_bytes(mark + content.replace(GOOD.encode(), new))
+    with pytest.raises(ConfigError) as refused:
+        load(with_numbers)
+    assert str(refused.value).startswith(f"{FILE}:{said.format(line=line)}") and "\n" not in str(refused.value)
 
 
 def test_a_changed_file_is_checked_again(with_numbers):

@@ -4,8 +4,11 @@ Each fault is refused with file, line and remedy when the config is loaded, befo
 that its metric cannot have (79.06 is no fraction), a negative sd, an sd without a mean, one number twice.
 """
 
+import codecs
 import csv
+import io
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +33,33 @@ def read(root: Path, file: str) -> list[Row]:
         return []
     rows: list[Row] = []
     lines_of: dict[tuple[str, ...], int] = {}
-    with path.open(newline="", encoding="utf-8") as lines:
-        reader = csv.DictReader(lines)
+    for number, raw in _lines(path, file):
+        where = f"{file}:{number}"
+        row = _checked(where, raw)
+        key = tuple(row[name] for name in NUMBER_OF)
+        if key in lines_of:
+            raise ConfigError(f"{where}: {', '.join(key)} stands in line {lines_of[key]} too; keep one of them")
+        lines_of[key] = number
+        rows.append(row)
+    return rows
+
+
+def _lines(path: Path, file: str) -> Iterator[tuple[int, dict[str | None, Any]]]:
+    """Each row as the file has it, with the number of its line. Raises ConfigError if the file is no such csv."""
+    content = path.read_bytes()
+    try:
+        reader: csv.DictReader[str] = csv.DictReader(io.StringIO(content.decode(), newline=""))
+        if content.startswith(codecs.BOM_UTF8):
+            raise ConfigError(f"{file}:1: begins with a byte order mark; save it as UTF-8 without one")
         if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
             raise ConfigError(f"{file}:1: no column {missing[0]!r}; the columns are {','.join(COLUMNS)}")
         for raw in reader:
-            where = f"{file}:{reader.line_num}"
-            row = _checked(where, raw)
-            key = tuple(row[name] for name in NUMBER_OF)
-            if key in lines_of:
-                raise ConfigError(f"{where}: {', '.join(key)} stands in line {lines_of[key]} too; keep one of them")
-            lines_of[key] = reader.line_num
-            rows.append(row)
-    return rows
+            yield reader.line_num, dict(raw)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{file}:{line}: not UTF-8; save it as UTF-8") from None
+    except csv.Error as error:
+        raise ConfigError(f"{file}:{reader.line_num + 1}: not a line of a csv ({error}); mend it") from None
 
 
 def _checked(where: str, raw: dict[str | None, Any]) -> Row:
