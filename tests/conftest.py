@@ -50,7 +50,8 @@ def pytest_terminal_summary(terminalreporter):
 def _nothing_shared_is_changed():
     """By a module, or by one that ran at the same time in another worker."""
     yield
-    assert shared.changed() == []
+    changed = shared.changed()
+    assert not changed, changed
 
 
 @pytest.fixture(scope="session")
