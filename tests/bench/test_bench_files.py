@@ -31,6 +31,8 @@ def test_a_csv_gives_back_the_lines_that_were_written(tmp_path):
     assert table.read(tmp_path / "none.csv") == []
     (tmp_path / "old.csv").write_text("device,group,ratio\na,b,1\n")
     assert table.read(tmp_path / "old.csv") == []
+    (tmp_path / "cell.csv").write_text((tmp_path / "bench.csv").read_text() + "9" * 200_000 + "\n")
+    assert table.read(tmp_path / "cell.csv") == []
 
 
 def test_the_table_names_machine_groups_and_contenders():
