@@ -22,8 +22,8 @@ WIDEST = 16  # bytes of a number
 def damage_told() -> Iterator[None]:
     """Within this context damaged bytes are a ValueError, whatever reads them.
 
-    Else they end in BadZipFile, zlib.error, struct.error, KeyError, NotImplementedError and more. Errors of the disk
-    and want of memory are none of the file and stay what they are.
+    Each library that reads them has errors of its own: zipfile, zlib, struct, NumPy. Errors of the disk and want of
+    memory are none of the file and stay what they are.
     """
     try:
         yield

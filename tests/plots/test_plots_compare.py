@@ -147,6 +147,19 @@ def test_worst_groups_are_averaged_seed_by_seed(root: Path, figures: dict[str, F
     assert pd.isna(lost["mean"]) and "diverged" in lost["note"]
 
 
+def test_an_average_with_a_collapsed_run_is_marked_where_it_has_one_and_nowhere_else(
+    figures: dict[str, Figure],
+) -> None:
+    rows = figures["table1"].rows
+    names = {"metric": f"worst_cell_accuracy{MEAN_GAIN_BY_SEED}", "method": "group_dro"}
+    notes = {panel: line_of(rows, **names, panel=panel)["note"] for panel in ("rare classes", "wrong labels", "groups")}
+    assert notes["rare classes"].endswith("; 1 of 6 runs of group_dro predict one class")
+    assert "one class" not in notes["wrong labels"] + notes["groups"]
+    words = [text.get_text() for text in figures["table1"].picture.axes[0].texts]
+    assert f"{grounds.points(line_of(rows, **names, panel='rare classes')['mean'])}†" in words
+    assert "Ranked with runs that decide nothing: Group DRO (1 of " in footer(figures["fig2"])
+
+
 def test_a_gain_of_a_cell_that_diverged_decides_nothing(figures: dict[str, Figure]) -> None:
     line = line_of(figures["fig3"].rows, experiment="mnist", setting="sym40", method="tdr")
     assert line["status"] == "1 diverged" and line["n"] == SEEDS - 1
@@ -213,7 +226,7 @@ def test_a_lost_gain_is_hatched_marked_and_crossed_out(figures: dict[str, Figure
     hatched = [one for one in figures["fig3"].picture.axes[0].patches if one.get_hatch()]
     assert len(hatched) == len(LOST)
     words = [text.get_text() for text in figures["table1"].picture.axes[0].texts]
-    assert sum(word.endswith("†") for word in words) == len(LOST)
+    assert sum(word.endswith("†") for word in words) == len(LOST) + 1  # and an average over settings with one of them
     material = tables.of_artifact("paper", "compare", "fig1", root)
     for experiment, setting, method in LOST:
         points = front.points_of(material, figures["fig1"].rows, grounds.Place(experiment, setting))

@@ -213,7 +213,8 @@ def mean_gain_line(field: Field, places: Sequence[Place], method: str, against: 
     """What a method gains over a baseline on average over some settings: each seed's mean, Student's interval of them.
 
     A setting without a pair of runs, or with a run that diverged, is left out and named; a seed counts that has a pair
-    at all others. `panel` is left to the caller.
+    at all others. With another run that is lost the gain decides nothing, and the last part of the note says why.
+    `panel` is left to the caller.
     """
     shared, of = aggregates.paired_gains(field.scores(method), field.scores(against))
     whole = [place for place in places if place.name in of]
@@ -222,8 +223,13 @@ def mean_gain_line(field: Field, places: Sequence[Place], method: str, against: 
     used = [(place, common) for place in whole] if common else []
     absent = [place for place in places if place.name not in shared]
     lost = [place for place in places if place.name in shared and place not in whole]
-    notes = [_places_text(field, "left out, with a run that diverged", lost)]
-    notes.append(_note(field, method, absent) if method in field.not_run or absent else "")
+    sides = [pd.concat([field.of(place, name).loc[common] for place in whole])
+             for name in (method, against) if used]  # fmt: skip
+    notes = [
+        _places_text(field, "left out, with a run that diverged", lost),
+        _absent(field, method, absent),
+        lost_in_pairs(*sides),
+    ]
     names: Row = {"method": method, "title": field.material.title(method), "against": against}
     line = _line(field, MEAN_GAIN_BY_SEED, stats.summarise(gains), used, [method, against])
     return {**names, **line, "note": "; ".join(filter(None, notes))}
@@ -272,13 +278,16 @@ def _line(
 
 def _note(field: Field, method: str, absent: list[Place]) -> str:
     """What a reader must know of a method's runs over the settings."""
-    if method in field.not_run:
-        reasons = (field.material.why_not(*place, method) for place in field.places)
-        return ", ".join(dict.fromkeys(reasons))
     counts = {why: field.counted(method, why) for why in dict.fromkeys(field.runs["lost"]) if why}
     texts = [f"{why}: {count} run{'s' if count > 1 else ''}" for why, count in counts.items() if count]
-    missing = _places_text(field, "no pair of runs", _of_scale(field, absent))
-    return "; ".join(filter(None, (missing, ", ".join(texts))))
+    return "; ".join(filter(None, (_absent(field, method, absent), ", ".join(texts))))
+
+
+def _absent(field: Field, method: str, absent: list[Place]) -> str:
+    """Why a method has no run, or at which settings no pair of runs."""
+    if method in field.not_run:
+        return ", ".join(dict.fromkeys(field.material.why_not(*place, method) for place in field.places))
+    return _places_text(field, "no pair of runs", _of_scale(field, absent))
 
 
 def _of_scale(field: Field, places: Iterable[Place]) -> list[Place]:

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from reweigh import stats
 from reweigh.analysis import across
 from reweigh.analysis.across import NEMENYI, Ranking
+from reweigh.analysis.degenerate import counted
 from reweigh.analysis.rows import RANK, Row, frame
 from reweigh.analysis.tables import Material, outside
 from reweigh.plots.figure import Figure, styled
@@ -102,7 +103,7 @@ def draw(
     for place in range(count):
         row = min(place, count - 1 - place)
         _label(axes, material, found, place, SCALE + below + LINE * (row + 0.4), across_width)
-    notes = [*_notes(material, rows), *_tests(found), *all_stand_ins(material)]
+    notes = [*_notes(material, rows), *_lost(field, found), *_tests(found), *all_stand_ins(material)]
     finish(picture, material, _shows(found, metric, by), notes, panels=height)
     return Figure(picture, rows)
 
@@ -191,6 +192,14 @@ def _tests(found: Ranking) -> list[str]:
 
 def _p(value: float) -> str:
     return "< 0.0001" if value < 1e-4 else f"= {value:.4f}"
+
+
+def _lost(field: across.Field, found: Ranking) -> list[str]:
+    """Which methods have runs among those ranked that decide nothing by themselves, and why."""
+    cells = {method: pd.concat([field.of(place, method) for place in found.places]) for method in found.methods}
+    why = {field.material.title(method): counted(cell).replace(f" of {method} ", " ") for method, cell in cells.items()}
+    named = "; ".join(f"{title} ({text})" for title, text in why.items() if text)
+    return [f"Ranked with runs that decide nothing: {named}"] if named else []
 
 
 def _notes(material: Material, rows: pd.DataFrame) -> list[str]:

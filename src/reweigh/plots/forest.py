@@ -171,7 +171,8 @@ def _ruled(axes: Axes) -> None:
 
 
 def _points(value: float) -> str:
-    return f"{100 * value:+.2f}".replace("-", "−")
+    text = f"{100 * value:+.2f}"
+    return text.replace("-", "−") if float(text) else "0.00"
 
 
 def _interval(row: Mapping[Hashable, Any]) -> str:

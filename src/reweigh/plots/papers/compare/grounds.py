@@ -4,6 +4,7 @@ Which settings are of a kind, and which methods are plain training of 1, 2, ... 
 artifact say (config/papers/compare/artifacts.yaml).
 """
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ import pandas as pd
 from reweigh.analysis import across
 from reweigh.analysis.across import Place
 from reweigh.analysis.gains import TIMES
-from reweigh.analysis.rows import DIFFERENCE, Row, cell_names, summary_row
+from reweigh.analysis.rows import DIFFERENCE, MEAN_GAIN_BY_SEED, Row, cell_names, summary_row
 from reweigh.analysis.tables import Material
 from reweigh.plots.costs import run_row
 from reweigh.plots.left_out import absent_notes, of_scale
@@ -148,7 +149,12 @@ def has_pairs(line: Mapping[Any, Any]) -> bool:
 
 
 def lost(line: Mapping[Any, Any]) -> str:
-    """Which of a gain's runs are lost, so that it decides nothing (`across.gain_line`); empty where none is."""
+    """Which of a gain's runs are lost, so that it decides nothing (`across.gain_line`); empty where none is.
+
+    Also of a gain over several settings (`across.mean_gain_line`).
+    """
+    if line["metric"].endswith(MEAN_GAIN_BY_SEED):
+        return next((part for part in line["note"].split("; ") if re.match(r"\d+ of \d+ runs of ", part)), "")
     told = has_pairs(line) and line["metric"].endswith(DIFFERENCE) and line["note"] != BEYOND
     return line["note"] if told else ""
 
